@@ -1,0 +1,73 @@
+//! Labelled images on their way from a data set to a network.
+
+use crate::shape::Shape;
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+
+/// Normalised images with their labels, in host memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// The shape of every image.
+    pub shape: Shape,
+    /// The images one after the other, each channel by channel, row by row.
+    pub pixels: Vec<f32>,
+    /// The class of each image.
+    pub labels: Vec<u32>,
+    /// The identity of each image within its data set; keys its random draws.
+    pub samples: Vec<u32>,
+}
+
+impl Batch {
+    /// How many images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is no image.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The images as a tensor `[batch, channels, height, width]`.
+    pub fn images<B: Backend>(&self, device: &B::Device) -> Tensor<B, 4> {
+        let Shape { channels, height, width } = self.shape;
+        let shape = [self.len(), channels, height, width];
+        Tensor::from_data(TensorData::new(self.pixels.clone(), shape), device)
+    }
+
+    /// The labels as a tensor `[batch]`.
+    pub fn targets<B: Backend>(&self, device: &B::Device) -> Tensor<B, 1, Int> {
+        let labels: Vec<i32> = self.labels.iter().map(|&label| label as i32).collect();
+        Tensor::from_data(TensorData::new(labels, [self.len()]), device)
+    }
+
+    /// The images `range` as a batch of their own.
+    pub fn slice(&self, range: std::ops::Range<usize>) -> Batch {
+        let size = self.shape.len();
+        Batch {
+            shape: self.shape,
+            pixels: self.pixels[range.start * size..range.end * size].to_vec(),
+            labels: self.labels[range.clone()].to_vec(),
+            samples: self.samples[range].to_vec(),
+        }
+    }
+}
+
+/// Where a training loop gets its batches from.
+///
+/// The same source, epoch and position give the same batches, bit for bit, whatever threads fetch
+/// them; a resumed run asks for the rest of its epoch.
+pub trait BatchSource {
+    /// How many images an epoch has.
+    fn len(&self) -> usize;
+
+    /// Whether an epoch has no image.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many batches an epoch has.
+    fn batches(&self) -> usize;
+
+    /// The batches of `epoch` from number `first` on.
+    fn epoch(&self, epoch: u32, first: usize) -> Box<dyn Iterator<Item = Batch> + '_>;
+}

@@ -1,0 +1,31 @@
+//! What the crates of lasnn agree on, and nothing that does any of it.
+//!
+//! - [`architecture`]: the description that both the ordinary and the spiking network are built from,
+//! - [`plan`]: the same description with every shape, parameter and operation counted,
+//! - [`batch`]: labelled images on their way from a data set to a network,
+//! - [`random`]: counter-based random streams, the only source of randomness,
+//! - [`pass`]: what a forward pass must know beside its input,
+//! - [`tap`]: the points where a student is compared with its teacher,
+//! - [`objective`]: what a training loop minimises,
+//! - [`shape`]: the shape of images and feature maps,
+//! - [`state`]: the tensors of a network by name.
+
+pub mod architecture;
+pub mod batch;
+pub mod objective;
+pub mod pass;
+pub mod plan;
+pub mod random;
+pub mod shape;
+pub mod state;
+pub mod tap;
+
+pub use architecture::{Architecture, Layer};
+pub use batch::{Batch, BatchSource};
+pub use objective::{Loss, LossPart, Objective};
+pub use pass::{Mode, Pass};
+pub use plan::{ArchitectureError, Plan, PlannedLayer};
+pub use random::{Seed, Stream};
+pub use shape::Shape;
+pub use state::{StateDict, StateError};
+pub use tap::{Features, Tap, Tapped, Taps};

@@ -1,0 +1,78 @@
+//! What a forward pass must know beside its input, so that no network keeps hidden state.
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+
+use crate::random::{Seed, Stream};
+
+/// Whether a forward pass is part of training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Dropout acts.
+    Train,
+    /// Dropout is the identity.
+    Evaluate,
+}
+
+/// The keys of all random draws of one forward pass.
+///
+/// A draw depends on the run's seed, its stream, the epoch and the sample, never on the batch the
+/// sample happens to be in: splitting a batch or resuming a run changes nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass<'a> {
+    /// Training or evaluation.
+    pub mode: Mode,
+    /// The run's seed.
+    pub seed: Seed,
+    /// The epoch, counted from 0.
+    pub epoch: u32,
+    /// The identity of each image of the batch within its data set.
+    pub samples: &'a [u32],
+}
+
+impl<'a> Pass<'a> {
+    /// A pass of the training loop.
+    pub fn train(seed: Seed, epoch: u32, samples: &'a [u32]) -> Self {
+        Self { mode: Mode::Train, seed, epoch, samples }
+    }
+
+    /// A pass that measures. Encoders that draw spikes draw the same ones each time.
+    pub fn evaluate(seed: Seed, samples: &'a [u32]) -> Self {
+        Self { mode: Mode::Evaluate, seed, epoch: 0, samples }
+    }
+
+    /// The same pass for some of its samples.
+    pub fn slice(&self, range: std::ops::Range<usize>) -> Pass<'a> {
+        Pass { samples: &self.samples[range], ..*self }
+    }
+
+    /// The dropout mask of a layer for a tensor of `shape` (first dimension: the batch): zero with
+    /// `probability`, else `1 / (1 - probability)`. `None` where dropout does nothing.
+    ///
+    /// `layer` tells dropout layers of one network apart.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the first dimension of `shape` is not the number of samples.
+    pub fn dropout<B: Backend, const D: usize>(
+        &self,
+        layer: u32,
+        probability: f64,
+        shape: [usize; D],
+        device: &B::Device,
+    ) -> Option<Tensor<B, D>> {
+        if self.mode == Mode::Evaluate || probability <= 0.0 {
+            return None;
+        }
+        assert_eq!(shape[0], self.samples.len(), "one sample per row of the batch");
+        let per_sample: usize = shape[1..].iter().product();
+        let keep = (1.0 / (1.0 - probability)) as f32;
+        // A draw of 32 bits is below this with the given probability.
+        let threshold = (probability * 2f64.powi(32)) as u32;
+        let mut mask = vec![0f32; shape[0] * per_sample];
+        for (row, &sample) in mask.chunks_exact_mut(per_sample.max(1)).zip(self.samples) {
+            let draws = self.seed.draws(Stream::Dropout, [layer, self.epoch, sample]);
+            draws.fill(row, |bits| if bits < threshold { 0.0 } else { keep });
+        }
+        Some(Tensor::from_data(TensorData::new(mask, shape), device))
+    }
+}

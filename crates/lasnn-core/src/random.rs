@@ -1,0 +1,168 @@
+//! Counter-based random streams: every draw is a pure function of what it is for.
+//!
+//! Philox 4×32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). A draw
+//! has no predecessor, so any order, any thread count, a resumed run and a GPU get the same one.
+
+use serde::{Deserialize, Serialize};
+
+/// The seed of a run; everything random in the run follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seed(pub u32);
+
+/// What a draw is for. Streams never share draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stream {
+    /// Initial weights; keyed by the parameter.
+    Weights = 1,
+    /// Which images are held out for validation.
+    Split = 2,
+    /// The order of the images; keyed by the epoch.
+    Order = 3,
+    /// Crops, flips and cut-outs; keyed by epoch and sample.
+    Augment = 4,
+    /// Dropout masks; keyed by layer, epoch and sample.
+    Dropout = 5,
+    /// Poisson input spikes; keyed by epoch, sample and time step.
+    Encoder = 6,
+    /// Pixels of the synthetic data set; keyed by the sample.
+    Synthetic = 7,
+    /// Whatever a test or a bench wants.
+    Test = 8,
+}
+
+impl Seed {
+    /// The draws of `stream` under a key of up to three numbers.
+    pub fn draws(self, stream: Stream, key: [u32; 3]) -> Draws {
+        Draws { key: [self.0, stream as u32], counter: [0, key[0], key[1], key[2]] }
+    }
+}
+
+/// An endless sequence of draws for one key; `block(i)` can be asked for in any order.
+#[derive(Clone, Copy, Debug)]
+pub struct Draws {
+    key: [u32; 2],
+    counter: [u32; 4],
+}
+
+impl Draws {
+    /// The `index`-th block of four independent 32-bit draws.
+    #[inline]
+    pub fn block(&self, index: u32) -> [u32; 4] {
+        philox([index, self.counter[1], self.counter[2], self.counter[3]], self.key)
+    }
+
+    /// Fills `out` with `map` of successive 32-bit draws.
+    pub fn fill<T>(&self, out: &mut [T], map: impl Fn(u32) -> T) {
+        for (index, chunk) in out.chunks_mut(4).enumerate() {
+            for (value, bits) in chunk.iter_mut().zip(self.block(index as u32)) {
+                *value = map(bits);
+            }
+        }
+    }
+
+    /// The draws one after the other.
+    pub fn iter(self) -> impl Iterator<Item = u32> {
+        (0..=u32::MAX).flat_map(move |index| self.block(index))
+    }
+
+    /// `count` values of the standard normal distribution (Box-Muller).
+    pub fn normals(&self, count: usize) -> Vec<f32> {
+        let mut out = Vec::with_capacity(count + 1);
+        let mut bits = self.iter();
+        let mut next = move || unit(bits.next().unwrap_or_default());
+        while out.len() < count {
+            // 1 - u is in (0, 1], where the logarithm is finite.
+            let radius = (-2.0 * f64::from(1.0 - next()).ln()).sqrt();
+            let angle = std::f64::consts::TAU * f64::from(next());
+            out.push((radius * angle.cos()) as f32);
+            out.push((radius * angle.sin()) as f32);
+        }
+        out.truncate(count);
+        out
+    }
+
+    /// A random order of `0..count` (Fisher-Yates).
+    pub fn permutation(&self, count: usize) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..count as u32).collect();
+        let mut bits = self.iter();
+        for last in (1..count).rev() {
+            let draw = bits.next().unwrap_or_default();
+            order.swap(last, below(draw, last as u32 + 1) as usize);
+        }
+        order
+    }
+}
+
+/// A draw as a number in [0, 1) with 24 bits, which `f32` holds exactly.
+#[inline]
+pub fn unit(bits: u32) -> f32 {
+    (bits >> 8) as f32 * (1.0 / (1 << 24) as f32)
+}
+
+/// A draw as an integer in `0..bound` (multiply-shift; the bias is below `bound / 2^32`).
+#[inline]
+pub fn below(bits: u32, bound: u32) -> u32 {
+    ((u64::from(bits) * u64::from(bound)) >> 32) as u32
+}
+
+#[inline]
+fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+    for _ in 0..10 {
+        let a = u64::from(counter[0]) * 0xD251_1F53;
+        let b = u64::from(counter[2]) * 0xCD9E_8D57;
+        counter = [
+            (b >> 32) as u32 ^ counter[1] ^ key[0],
+            b as u32,
+            (a >> 32) as u32 ^ counter[3] ^ key[1],
+            a as u32,
+        ];
+        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+    }
+    counter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The known answers that ship with Random123, the generator's reference implementation.
+    #[test]
+    fn philox_gives_the_known_answers() {
+        let check = |counter, key, expected: [u32; 4]| assert_eq!(philox(counter, key), expected);
+        check([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        check([u32::MAX; 4], [u32::MAX; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
+        check(
+            [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
+            [0xa409_3822, 0x299f_31d0],
+            [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
+        );
+    }
+
+    #[test]
+    fn streams_and_keys_do_not_share_draws() {
+        let seed = Seed(1);
+        let first = seed.draws(Stream::Order, [0; 3]).block(0);
+        assert_ne!(first, seed.draws(Stream::Augment, [0; 3]).block(0));
+        assert_ne!(first, seed.draws(Stream::Order, [1, 0, 0]).block(0));
+        assert_ne!(first, Seed(2).draws(Stream::Order, [0; 3]).block(0));
+    }
+
+    #[test]
+    fn normals_have_mean_zero_and_variance_one() {
+        let values = Seed(3).draws(Stream::Test, [0; 3]).normals(100_001);
+        let mean = values.iter().sum::<f32>() / values.len() as f32;
+        let variance = values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32;
+        assert!(mean.abs() < 0.02, "{mean}");
+        assert!((variance - 1.0).abs() < 0.02, "{variance}");
+    }
+
+    #[test]
+    fn a_permutation_holds_every_index_once() {
+        let mut order = Seed(4).draws(Stream::Order, [0; 3]).permutation(1000);
+        assert_ne!(order[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        order.sort_unstable();
+        assert!(order.iter().enumerate().all(|(i, &v)| i as u32 == v));
+    }
+}

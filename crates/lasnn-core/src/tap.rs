@@ -1,0 +1,58 @@
+//! Where a student is compared with its teacher.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use burn::tensor::{Tensor, backend::Backend};
+use serde::{Deserialize, Serialize};
+
+use crate::pass::Pass;
+
+/// One of the three depths at which the paper compares attention (section III-C).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tap {
+    /// Near the image: edges and textures.
+    Low,
+    /// Halfway: parts of things.
+    Middle,
+    /// Near the classes: whole things.
+    High,
+}
+
+impl Tap {
+    /// All taps, from the image to the classes.
+    pub const ALL: [Self; 3] = [Self::Low, Self::Middle, Self::High];
+}
+
+impl fmt::Display for Tap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Low => "low",
+            Self::Middle => "middle",
+            Self::High => "high",
+        })
+    }
+}
+
+/// Feature maps `[batch, channels, height, width]` by tap.
+pub type Taps<B> = BTreeMap<Tap, Tensor<B, 4>>;
+
+/// What a forward pass leaves behind.
+#[derive(Clone, Debug)]
+pub struct Features<B: Backend> {
+    /// Class scores before the softmax, `[batch, classes]`.
+    pub logits: Tensor<B, 2>,
+    /// Feature maps at the taps: activations of an ordinary network, firing rates of a spiking
+    /// one, before dropout and pooling.
+    pub taps: Taps<B>,
+}
+
+/// A network that shows its class scores and its feature maps. Teacher and student both are, and
+/// that is all that distillation and the training loop see of them.
+pub trait Tapped<B: Backend> {
+    /// Runs the network on normalised images `[batch, channels, height, width]`.
+    ///
+    /// `pass` has one entry per image in `samples`.
+    fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B>;
+}

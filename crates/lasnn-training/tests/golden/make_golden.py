@@ -1,0 +1,140 @@
+"""Golden values for the optimisers (optimizers.json) and the learning-rate schedules (schedules.json), from PyTorch.
+
+Regenerate both, beside this script, with `python3 make_golden.py` (needs `torch`).
+
+optimizers.json: {"cases": [case]}. Every case moves two parameters, of shapes [4] and [2,3], by twelve steps in f32:
+  name
+  optimizer      {"kind": "sgd", lr, momentum, dampening, weight_decay, nesterov} or
+                 {"kind": "adam", lr, beta1, beta2, eps, weight_decay, amsgrad}; weight decay is coupled L2
+  max_norm       null, or the norm to which the gradients of both parameters together are clipped before each step
+  gradient_norms null, or the joint norm before clipping, one a step
+  initial        [array, array]
+  gradients      [[array, array]] one pair a step, as they were before clipping and weight decay
+  parameters     [[array, array]] the values after each step
+The gradients' scale falls and rises again between steps, so that AMSGrad's maximum differs from the running mean.
+The momentum buffer starts as the first gradient (not as (1 - dampening) times it); AMSGrad takes the maximum of the
+second moment before its bias correction; epsilon is added after the square root.
+
+schedules.json: {"cases": [case]}, case = name, kind ("multi-step" or "cosine"), epochs, factors (one an epoch, from
+epoch 0, to multiply the initial learning rate with), and for multi-step also shares, milestones and gamma. The milestones
+are floor(share * epochs); from the epoch with that index on, the rate is gamma times lower. Cosine is
+0.5 (1 + cos(pi e / E)), which would reach 0 at epoch E, one past the last.
+
+Array: {"shape": [...], "data": [...]}, row-major, 9 significant digits.
+"""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, MultiStepLR
+
+HERE = Path(__file__).parent
+SHAPES = [(4,), (2, 3)]
+# Scale of the gradients at each step.
+SCALES = [1.0, 2.0, 0.5, 0.01, 0.003, 0.001, 0.1, 0.02, 1.5, 0.3, 0.005, 0.7]
+
+
+def sgd(lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False):
+    return {
+        "kind": "sgd", "lr": lr, "momentum": momentum, "dampening": dampening,
+        "weight_decay": weight_decay, "nesterov": nesterov,
+    }  # fmt: skip
+
+
+def adam(lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, amsgrad=False):
+    return {
+        "kind": "adam", "lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps,
+        "weight_decay": weight_decay, "amsgrad": amsgrad,
+    }  # fmt: skip
+
+
+def build(settings, parameters):
+    settings = dict(settings)
+    if settings.pop("kind") == "sgd":
+        return torch.optim.SGD(parameters, foreach=False, **settings)
+    betas = (settings.pop("beta1"), settings.pop("beta2"))
+    return torch.optim.Adam(parameters, betas=betas, foreach=False, **settings)
+
+
+def array(tensor):
+    return {"shape": list(tensor.shape), "data": [float(f"{x:.9g}") for x in tensor.detach().flatten().tolist()]}
+
+
+def optimizer_case(name, settings, max_norm=None):
+    torch.manual_seed(4)
+    parameters = [torch.nn.Parameter(torch.randn(shape)) for shape in SHAPES]
+    optimizer = build(settings, parameters)
+    case = {
+        "name": name, "optimizer": settings, "max_norm": max_norm, "gradient_norms": None if max_norm is None else [],
+        "initial": [array(p) for p in parameters], "gradients": [], "parameters": [],
+    }  # fmt: skip
+    for scale in SCALES:
+        for parameter in parameters:
+            parameter.grad = scale * torch.randn_like(parameter)
+        case["gradients"].append([array(p.grad) for p in parameters])
+        if max_norm is not None:
+            norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+            case["gradient_norms"].append(float(f"{norm.item():.9g}"))
+        optimizer.step()
+        case["parameters"].append([array(p) for p in parameters])
+    if max_norm is not None:
+        assert min(case["gradient_norms"]) < max_norm < max(case["gradient_norms"])
+    return case
+
+
+def optimizer_cases():
+    return [
+        optimizer_case("sgd", sgd()),
+        optimizer_case("sgd-momentum", sgd(momentum=0.9)),
+        optimizer_case("sgd-nesterov", sgd(momentum=0.9, nesterov=True)),
+        optimizer_case("sgd-momentum-decay", sgd(momentum=0.9, weight_decay=5e-4)),
+        optimizer_case("adam", adam()),
+        optimizer_case("adam-decay", adam(lr=0.01, weight_decay=5e-4)),
+        optimizer_case("adam-amsgrad", adam(lr=0.01, amsgrad=True)),
+        optimizer_case("adam-amsgrad-decay", adam(lr=0.01, weight_decay=5e-4, amsgrad=True)),
+        # A short memory, so that the maximum and the running mean part by far within twelve steps.
+        optimizer_case("adam-amsgrad-short", adam(lr=0.01, beta2=0.8, amsgrad=True)),
+        optimizer_case("clip-sgd-momentum", sgd(momentum=0.9), max_norm=1.0),
+    ]
+
+
+def factors(epochs, schedule):
+    """The factors that a PyTorch scheduler gives, read from an optimiser whose initial rate is 1."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = schedule(optimizer)
+    values = []
+    for _ in range(epochs):
+        values.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return [float(f"{value:.9g}") for value in values]
+
+
+def multi_step_case(epochs):
+    shares = [0.6, 0.8, 0.9]
+    # In whole percents: 0.6 * epochs in floating point may fall just below a whole number.
+    milestones = [round(100 * share) * epochs // 100 for share in shares]
+    values = factors(epochs, lambda optimizer: MultiStepLR(optimizer, milestones, gamma=0.1))
+    return {
+        "name": f"multi-step-{epochs}", "kind": "multi-step", "epochs": epochs, "shares": shares,
+        "milestones": milestones, "gamma": 0.1, "factors": values,
+    }  # fmt: skip
+
+
+def cosine_case(epochs):
+    values = [0.5 * (1 + math.cos(math.pi * epoch / epochs)) for epoch in range(epochs)]
+    published = factors(epochs, lambda optimizer: CosineAnnealingLR(optimizer, T_max=epochs))
+    assert all(abs(a - b) < 1e-8 for a, b in zip(values, published))
+    return {"name": f"cosine-{epochs}", "kind": "cosine", "epochs": epochs, "factors": [float(f"{v:.9g}") for v in values]}
+
+
+def write(name, cases):
+    lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)
+    (HERE / name).write_text(f'{{"cases":[\n{lines}\n]}}\n')
+
+
+if __name__ == "__main__":
+    write("optimizers.json", optimizer_cases())
+    write("schedules.json", [multi_step_case(10), multi_step_case(7), multi_step_case(200), cosine_case(10)])

@@ -1,1 +1,17 @@
+//! Layer-wise distillation: a spiking student learns to look where its teacher looks.
+//!
+//! - [`attention`]: attention maps and their distance (Eq. 5-7 of the LaSNN paper),
+//! - [`loss`]: what pulls a student to its teacher, behind one trait,
+//! - [`objective`]: that loss and the cross-entropy together (Eq. 8), as the training loop wants it.
+//!
+//! Teacher and student are known only as [`lasnn_core::Tapped`].
 
+pub mod attention;
+pub mod config;
+pub mod loss;
+pub mod objective;
+
+pub use attention::{Distance, attention_distance, attention_map, match_sizes};
+pub use config::{AttentionConfig, DistillationConfig, DistillationError};
+pub use loss::{AttentionLoss, DistillationLoss, WeightedPart};
+pub use objective::Distillation;

@@ -1,0 +1,134 @@
+//! How a recipe says what is distilled.
+
+use lasnn_core::{Plan, Tap};
+use serde::{Deserialize, Serialize};
+
+use crate::attention::Distance;
+
+/// The `distillation` table of a recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum DistillationConfig {
+    /// Activation-based attention (Eq. 5-9).
+    Attention(AttentionConfig),
+}
+
+/// Activation-based attention distillation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AttentionConfig {
+    /// λ_AT of Eq. 8: the weight of the attention losses beside the cross-entropy. Of order 1
+    /// with the distance `norm`, of order 1000 with `mean-square`.
+    pub weight: f64,
+    /// How far apart two normalised maps are; the paper leaves it open.
+    pub distance: Distance,
+    /// The depths that are compared.
+    pub taps: Vec<Tap>,
+}
+
+impl Default for AttentionConfig {
+    fn default() -> Self {
+        Self { weight: 0.9, distance: Distance::Norm, taps: Tap::ALL.to_vec() }
+    }
+}
+
+impl Default for DistillationConfig {
+    fn default() -> Self {
+        Self::Attention(AttentionConfig::default())
+    }
+}
+
+/// A distillation that these networks cannot do.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum DistillationError {
+    /// A number is out of range.
+    #[error("distillation.{key} is {found}, expected {expected}")]
+    Value {
+        /// The key in the recipe.
+        key: &'static str,
+        /// The value found.
+        found: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A network lacks a tap that is to be compared.
+    #[error(
+        "distillation compares tap `{tap}`, but the {role} `{network}` has no layer with `tap = \"{tap}\"`"
+    )]
+    MissingTap {
+        /// The tap.
+        tap: Tap,
+        /// `teacher` or `student`.
+        role: &'static str,
+        /// The network's name.
+        network: String,
+    },
+}
+
+impl DistillationConfig {
+    /// Checks that the numbers make sense and that both networks have the taps to be compared.
+    ///
+    /// # Errors
+    ///
+    /// Names the key or the tap and the network.
+    pub fn check(&self, teacher: &Plan, student: &Plan) -> Result<(), DistillationError> {
+        let Self::Attention(config) = self;
+        if !(config.weight.is_finite() && config.weight >= 0.0) {
+            let found = config.weight.to_string();
+            let (key, expected) = ("weight", "a number of at least 0");
+            return Err(DistillationError::Value { key, found, expected });
+        }
+        if config.taps.is_empty() {
+            let (key, expected) = ("taps", "at least one of low, middle, high");
+            return Err(DistillationError::Value { key, found: "[]".into(), expected });
+        }
+        for &tap in &config.taps {
+            for (role, plan) in [("teacher", teacher), ("student", student)] {
+                if plan.tap(tap).is_none() {
+                    let network = plan.name.clone();
+                    return Err(DistillationError::MissingTap { tap, role, network });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lasnn_core::{Architecture, Layer, Shape};
+
+    use super::*;
+
+    fn plan(taps: &[Tap]) -> Plan {
+        let mut layers: Vec<Layer> = taps.iter().map(|&tap| Layer::conv(2).tapped(tap)).collect();
+        layers.push(Layer::Classifier { bias: false });
+        let image = Shape { channels: 1, height: 8, width: 8 };
+        Architecture { name: "net".into(), layers }.plan(image, 10).unwrap()
+    }
+
+    #[test]
+    fn a_missing_tap_is_named_with_its_network() {
+        let config = DistillationConfig::default();
+        assert_eq!(config.check(&plan(&Tap::ALL), &plan(&Tap::ALL)), Ok(()));
+        let error = config.check(&plan(&Tap::ALL), &plan(&[Tap::Low, Tap::High])).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("`middle`, but the student `net`"), "{message}");
+    }
+
+    #[test]
+    fn weights_and_taps_are_checked() {
+        let plan = plan(&Tap::ALL);
+        let check = |config| DistillationConfig::Attention(config).check(&plan, &plan);
+        let weight = AttentionConfig { weight: f64::NAN, ..Default::default() };
+        assert!(check(weight).unwrap_err().to_string().contains("weight is NaN"));
+        let taps = AttentionConfig { taps: vec![], ..Default::default() };
+        assert!(check(taps).unwrap_err().to_string().contains("taps is []"));
+    }
+
+    #[test]
+    fn a_recipe_can_leave_out_everything_but_the_kind() {
+        let config: DistillationConfig = serde_json::from_str(r#"{"kind": "attention"}"#).unwrap();
+        assert_eq!(config, DistillationConfig::default());
+    }
+}

@@ -1,0 +1,69 @@
+//! Cross-entropy and distillation together (Eq. 8).
+
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Int, Tensor, backend::AutodiffBackend};
+use lasnn_core::{Features, Loss, LossPart, Mode, Objective, Pass, Tapped};
+
+use crate::config::DistillationConfig;
+use crate::loss::{AttentionLoss, DistillationLoss};
+
+/// The objective of stage 3: L = L_CE + Σ weight · part.
+///
+/// The teacher lives on the backend without autodiff: its type carries no graph, so none can be
+/// built by mistake.
+#[derive(Clone, Debug)]
+pub struct Distillation<T> {
+    teacher: T,
+    loss: AttentionLoss,
+}
+
+impl<T> Distillation<T> {
+    /// A student's objective under `teacher`.
+    pub fn new(teacher: T, config: &DistillationConfig) -> Self {
+        let DistillationConfig::Attention(config) = config;
+        Self { teacher, loss: AttentionLoss::new(config.clone()) }
+    }
+}
+
+impl<B, M, T> Objective<B, M> for Distillation<T>
+where
+    B: AutodiffBackend,
+    M: Tapped<B>,
+    T: Tapped<B::InnerBackend>,
+{
+    fn loss(
+        &self,
+        model: &M,
+        images: Tensor<B, 4>,
+        targets: Tensor<B, 1, Int>,
+        pass: &Pass<'_>,
+    ) -> Loss<B> {
+        let watching = Pass { mode: Mode::Evaluate, ..*pass };
+        let teacher = constant(self.teacher.features(images.clone().inner(), &watching));
+        let student = model.features(images, pass);
+        let cross_entropy = cross_entropy(student.logits.clone(), targets);
+        let mut total = cross_entropy.clone();
+        let mut parts = vec![LossPart { name: "cross_entropy".into(), value: cross_entropy }];
+        for weighted in self.loss.parts(&student, &teacher) {
+            total = total + weighted.part.value.clone() * weighted.weight;
+            parts.push(weighted.part);
+        }
+        Loss { total, parts, logits: student.logits }
+    }
+}
+
+/// Lifts the teacher's features to the student's backend, as constants.
+fn constant<B: AutodiffBackend>(features: Features<B::InnerBackend>) -> Features<B> {
+    Features {
+        logits: Tensor::from_inner(features.logits),
+        taps: features.taps.into_iter().map(|(tap, map)| (tap, Tensor::from_inner(map))).collect(),
+    }
+}
+
+/// −Σ_i y_i · log p_i, averaged over the batch (Eq. 9).
+fn cross_entropy<B: AutodiffBackend>(
+    logits: Tensor<B, 2>,
+    targets: Tensor<B, 1, Int>,
+) -> Tensor<B, 1> {
+    log_softmax(logits, 1).gather(1, targets.unsqueeze_dim(1)).mean().neg()
+}

@@ -1,1 +1,33 @@
+//! From an ordinary network to a spiking one (stage 2 of LaSNN).
+//!
+//! - [`network`]: the spiking network, built from the same description as the ordinary one,
+//! - [`drive`]: how its neurons are driven: from rest with gradients, or streaming without,
+//! - [`convert`](mod@convert): weight transfer and threshold balancing, layer by layer,
+//! - [`threshold`]: the policies that set a threshold,
+//! - [`report`]: what the conversion did to each layer,
+//! - [`simulate`](mod@simulate): accuracy by time step, firing rates, operations,
+//! - [`counting`]: a drive that counts the spikes of each neuron,
+//! - [`energy`]: what a spike sets in motion and what that costs.
 
+pub mod config;
+pub mod convert;
+pub mod counting;
+pub mod drive;
+pub mod energy;
+pub mod error;
+pub mod layers;
+pub mod network;
+pub mod quantile;
+pub mod report;
+pub mod signal;
+pub mod simulate;
+pub mod threshold;
+
+pub use config::{ConversionConfig, SpikingConfig};
+pub use convert::{Activations, convert};
+pub use energy::ann_energy_pj;
+pub use error::ConversionError;
+pub use network::SpikingNetwork;
+pub use report::{ConversionReport, LayerReport};
+pub use simulate::{LayerRate, Simulation, simulate};
+pub use threshold::{Policy, ThresholdPolicy};

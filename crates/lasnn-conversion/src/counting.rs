@@ -1,0 +1,94 @@
+//! A streaming drive that counts spikes, and how long its chunks are.
+
+use burn::tensor::{Tensor, backend::Backend};
+use lasnn_core::{Batch, Pass, Plan, Seed};
+use lasnn_neurons::{SpikingBackend, SpikingNeurons};
+
+use crate::drive::{Drive, Streaming, sum_over_time};
+use crate::energy::fan_outs;
+use crate::network::SpikingNetwork;
+use crate::signal::Signal;
+
+/// How many numbers the largest layer of a chunk may have (64 MiB): the memory of a simulation is
+/// bounded by this, not by the number of time steps.
+const CHUNK: usize = 1 << 24;
+
+/// How many time steps are run at once for batches of `batch` images.
+pub(crate) fn chunk_steps(plan: &Plan, batch: usize) -> usize {
+    let widest = plan.layers.iter().map(|layer| layer.output.len()).max().unwrap_or(1);
+    (CHUNK / (batch * widest).max(1)).max(1)
+}
+
+/// The time steps `0..time_steps` in chunks: first step and length of each.
+pub(crate) fn chunks(time_steps: usize, chunk: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..time_steps).step_by(chunk).map(move |first| (first, chunk.min(time_steps - first)))
+}
+
+/// Streams, and adds up the spikes of each neuron for each image.
+#[derive(Clone, Debug, Default)]
+pub struct Counting<B: Backend> {
+    neurons: Streaming<B>,
+    /// Spikes so far by layer of neurons, `[batch, channels, height, width]`.
+    pub counts: Vec<Tensor<B, 4>>,
+}
+
+impl<B: SpikingBackend> Drive<B> for Counting<B> {
+    fn fire(
+        &mut self,
+        site: usize,
+        neurons: &SpikingNeurons<B>,
+        currents: Signal<B>,
+    ) -> Option<Tensor<B, 4>> {
+        let spikes = self.neurons.fire(site, neurons, currents)?;
+        let count = sum_over_time(spikes.clone(), self.steps());
+        match self.counts.get_mut(site) {
+            Some(so_far) => *so_far = so_far.clone() + count,
+            None => self.counts.push(count),
+        }
+        Some(spikes)
+    }
+
+    fn steps(&self) -> usize {
+        Drive::<B>::steps(&self.neurons)
+    }
+}
+
+/// What [`run`] shows of each chunk.
+pub(crate) struct Chunk<'a, B: Backend> {
+    /// The encoded input.
+    pub input: &'a Signal<B>,
+    /// What reached the readout, unfolded.
+    pub reached: Tensor<B, 4>,
+}
+
+/// Runs a batch from rest over `time_steps`, chunk by chunk; returns the spikes of every neuron.
+pub(crate) fn run<B: SpikingBackend>(
+    network: &SpikingNetwork<B>,
+    batch: &Batch,
+    time_steps: usize,
+    seed: Seed,
+    device: &B::Device,
+    mut each: impl FnMut(Chunk<'_, B>),
+) -> Vec<Tensor<B, 4>> {
+    let pass = Pass::evaluate(seed, &batch.samples);
+    let images = batch.images::<B>(device);
+    let mut drive = Counting::default();
+    for (first, steps) in chunks(time_steps, chunk_steps(network.plan(), batch.len())) {
+        drive.neurons.next_chunk(steps);
+        let input = network.encode(images.clone(), first, steps, &pass);
+        if let Some(reached) = network.flow(input.clone(), &pass, &mut drive) {
+            each(Chunk { input: &input, reached: reached.unfold(steps) });
+        }
+    }
+    drive.counts
+}
+
+/// The number of neurons of every layer of neurons.
+pub(crate) fn sizes(plan: &Plan) -> Vec<usize> {
+    fan_outs(plan).1.iter().map(|fan_out| fan_out.shape.len()).collect()
+}
+
+/// A tensor's numbers on the host.
+pub(crate) fn to_host<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}

@@ -1,0 +1,46 @@
+//! What can go wrong between an ordinary and a spiking network.
+
+use lasnn_core::{ArchitectureError, StateError};
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub enum ConversionError {
+    /// The network has a layer that cannot spike.
+    #[error(transparent)]
+    Architecture(#[from] ArchitectureError),
+    /// The ordinary network's tensors do not fit the spiking one.
+    #[error("the weights do not fit the spiking network: {0}")]
+    Weights(#[from] StateError),
+    /// A number in the recipe is out of range.
+    #[error("{key} is {found}, expected {expected}")]
+    Value {
+        /// The key in the recipe.
+        key: &'static str,
+        /// The value found.
+        found: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// There is nothing to balance the thresholds on.
+    #[error("threshold balancing got no images; it needs at least one batch")]
+    NoImages,
+    /// A layer's input is not finite.
+    #[error(
+        "layer `{layer}`: its weighted input sum reached {found} during threshold balancing, expected \
+         a finite number; the weights of this layer or of one before it are broken"
+    )]
+    NotFinite {
+        /// The layer.
+        layer: String,
+        /// What the policy made of the sums.
+        found: f32,
+    },
+    /// The ordinary network shows other activations than the spiking network has neurons.
+    #[error("the ordinary network's activations are {found:?}, expected {expected:?}")]
+    Activations {
+        /// The names that the ordinary network gave.
+        found: Vec<String>,
+        /// The names of the spiking layers.
+        expected: Vec<String>,
+    },
+}

@@ -1,0 +1,94 @@
+//! Percentiles of a stream in fixed memory.
+
+/// Positive numbers share a bin when the first 20 bits of their `f32` agree: 12 bits of mantissa
+/// after sign and exponent, so a bin is 1/4096 of its value wide at most.
+const DROPPED_BITS: u32 = 12;
+
+/// Counts numbers by size and tells any of their percentiles, within 1/4096 of its value.
+///
+/// The bits of a positive `f32`, read as an integer, are in the order of the numbers, so they are
+/// their own bin index: no range has to be known beforehand, and the memory (4 MiB) does not grow
+/// with the stream. Numbers of zero or less share one bin; thresholds are positive.
+#[derive(Clone, Debug)]
+pub struct StreamingQuantile {
+    bins: Vec<u64>,
+    not_positive: u64,
+    not_finite: Option<f32>,
+    count: u64,
+}
+
+impl Default for StreamingQuantile {
+    fn default() -> Self {
+        let bins = vec![0; (f32::INFINITY.to_bits() >> DROPPED_BITS) as usize];
+        Self { bins, not_positive: 0, not_finite: None, count: 0 }
+    }
+}
+
+impl StreamingQuantile {
+    /// Counts `values`.
+    pub fn extend(&mut self, values: &[f32]) {
+        self.count += values.len() as u64;
+        for &value in values {
+            if value <= 0.0 {
+                self.not_positive += 1;
+            } else if value.is_finite() {
+                self.bins[(value.to_bits() >> DROPPED_BITS) as usize] += 1;
+            } else {
+                self.not_finite = Some(value);
+            }
+        }
+    }
+
+    /// The least number that `percentile` per cent of the stream do not exceed, rounded up to the
+    /// edge of its bin; 0 if that number is not positive or the stream is empty. A number that is
+    /// not finite anywhere in the stream is returned instead.
+    pub fn percentile(&self, percentile: f64) -> f32 {
+        if let Some(value) = self.not_finite {
+            return value;
+        }
+        let rank = (percentile / 100.0 * self.count as f64).ceil() as u64;
+        let mut below = self.not_positive;
+        if rank <= below {
+            return 0.0;
+        }
+        for (bin, &count) in self.bins.iter().enumerate() {
+            below += count;
+            if below >= rank {
+                return f32::from_bits((bin as u32 + 1) << DROPPED_BITS);
+            }
+        }
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lasnn_core::{Seed, Stream};
+
+    use super::*;
+
+    #[test]
+    fn percentiles_are_those_of_the_sorted_stream() {
+        let values = Seed(5).draws(Stream::Test, [0; 3]).normals(50_000);
+        let mut stream = StreamingQuantile::default();
+        values.chunks(777).for_each(|chunk| stream.extend(chunk));
+        let mut sorted = values;
+        sorted.sort_by(f32::total_cmp);
+        for percentile in [60.0, 90.0, 99.7, 100.0] {
+            let rank = (percentile / 100.0 * sorted.len() as f64).ceil() as usize;
+            let exact = sorted[rank - 1];
+            let found = stream.percentile(percentile);
+            let close = found >= exact && found <= exact * (1.0 + 1.0 / 2048.0);
+            assert!(close, "{percentile} %: {found}, sorted {exact}");
+        }
+        assert_eq!(stream.percentile(10.0), 0.0, "a negative percentile is no threshold");
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_show() {
+        let mut stream = StreamingQuantile::default();
+        stream.extend(&[1.0, f32::NAN, 2.0]);
+        assert!(stream.percentile(50.0).is_nan());
+        assert_eq!(StreamingQuantile::default().percentile(50.0), 0.0);
+    }
+}

@@ -1,0 +1,200 @@
+//! What the conversion did to each layer, and where it went wrong.
+
+use lasnn_core::{Batch, Seed};
+use lasnn_neurons::SpikingBackend;
+use serde::Serialize;
+
+use crate::convert::Activations;
+use crate::counting::{run, sizes, to_host};
+use crate::error::ConversionError;
+use crate::network::SpikingNetwork;
+
+/// A layer's firing rates should rise and fall with the ordinary network's activations; below this
+/// correlation they say little about them.
+const LOW_CORRELATION: f64 = 0.5;
+
+/// Above this share of neurons that fire at every step, the layer cannot show its larger
+/// activations.
+const MANY_SATURATED: f64 = 0.1;
+
+/// Above this share of neurons that never fire, the layer has lost much of its width.
+const MANY_DEAD: f64 = 0.9;
+
+/// How each layer came through the conversion, measured on the images it was balanced on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ConversionReport {
+    /// The layers of neurons from the image on.
+    pub layers: Vec<LayerReport>,
+    /// What went wrong, with the name of the layer and what to do about it.
+    pub warnings: Vec<String>,
+}
+
+/// One layer of neurons after conversion.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerReport {
+    /// The layer's name, for instance `layers.0` or `layers.3.first`.
+    pub name: String,
+    /// The threshold, scaled.
+    pub threshold: f32,
+    /// Spikes per neuron and time step, 0 to 1.
+    pub firing_rate: f64,
+    /// Share of neurons that fired for none of the images.
+    pub dead: f64,
+    /// Share of neurons that fired at every step, averaged over the images.
+    pub saturated: f64,
+    /// Pearson correlation of firing rate and the ordinary network's activation over images and
+    /// neurons; absent where one of the two does not vary.
+    pub correlation: Option<f64>,
+}
+
+/// Runs the converted network beside the ordinary one on the batches it was balanced on.
+pub(crate) fn report<B: SpikingBackend>(
+    network: &SpikingNetwork<B>,
+    thresholds: &[f32],
+    reference: &dyn Fn(&Batch) -> Activations<B>,
+    batches: &[Batch],
+    time_steps: usize,
+    seed: Seed,
+    device: &B::Device,
+) -> Result<ConversionReport, ConversionError> {
+    let names: Vec<String> = network.neurons().into_iter().map(|(name, _)| name).collect();
+    let mut watched: Vec<Tally> = sizes(network.plan()).into_iter().map(Tally::new).collect();
+    for batch in batches.iter().filter(|batch| !batch.is_empty()) {
+        let counts = run(network, batch, time_steps, seed, device, |_| {});
+        let (found, activations): (Vec<String>, Vec<_>) = reference(batch).into_iter().unzip();
+        if found != names {
+            return Err(ConversionError::Activations { found, expected: names });
+        }
+        for ((tally, counts), activations) in watched.iter_mut().zip(counts).zip(activations) {
+            tally.add(&to_host(counts), &to_host(activations), time_steps);
+        }
+    }
+    let layer = |((name, &threshold), tally): ((&String, &f32), &Tally)| LayerReport {
+        name: name.clone(),
+        threshold,
+        firing_rate: tally.spikes / (tally.pairs * time_steps as f64),
+        dead: tally.fired.iter().filter(|&&fired| !fired).count() as f64 / tally.fired.len() as f64,
+        saturated: tally.saturated / tally.pairs,
+        correlation: tally.correlation(),
+    };
+    let layers: Vec<_> = names.iter().zip(thresholds).zip(&watched).map(layer).collect();
+    let warnings = layers.iter().filter_map(warning).collect();
+    Ok(ConversionReport { layers, warnings })
+}
+
+fn warning(layer: &LayerReport) -> Option<String> {
+    let LayerReport { name, threshold, firing_rate, dead, saturated, correlation } = layer;
+    let per_cent = |share: f64| format!("{:.1} %", 100.0 * share);
+    if *firing_rate == 0.0 {
+        return Some(format!(
+            "layer `{name}` is silent (threshold {threshold}): nothing reaches the layers behind it; \
+             lower `conversion.scale` or give it more time steps"
+        ));
+    }
+    if *saturated > MANY_SATURATED {
+        return Some(format!(
+            "layer `{name}`: {} of its neurons fire at every step and cannot show larger \
+             activations; raise `conversion.scale` or the percentile",
+            per_cent(*saturated)
+        ));
+    }
+    if *dead > MANY_DEAD {
+        return Some(format!(
+            "layer `{name}`: {} of its neurons never fire; lower `conversion.scale` or give it more \
+             time steps",
+            per_cent(*dead)
+        ));
+    }
+    match correlation {
+        Some(correlation) if *correlation < LOW_CORRELATION => Some(format!(
+            "layer `{name}`: firing rates follow the ordinary network's activations with a \
+             correlation of only {correlation:.2}; give it more time steps or change \
+             `conversion.scale`"
+        )),
+        None => {
+            Some(format!("layer `{name}`: every neuron has the same activation or firing rate"))
+        }
+        _ => None,
+    }
+}
+
+/// Sums over (image, neuron) pairs of one layer.
+struct Tally {
+    fired: Vec<bool>,
+    pairs: f64,
+    spikes: f64,
+    saturated: f64,
+    // Of x = spike count and y = activation.
+    y: f64,
+    xx: f64,
+    yy: f64,
+    xy: f64,
+}
+
+impl Tally {
+    fn new(neurons: usize) -> Self {
+        let fired = vec![false; neurons];
+        Self { fired, pairs: 0.0, spikes: 0.0, saturated: 0.0, y: 0.0, xx: 0.0, yy: 0.0, xy: 0.0 }
+    }
+
+    fn add(&mut self, counts: &[f32], activations: &[f32], time_steps: usize) {
+        let neurons = self.fired.len();
+        for (index, (&x, &y)) in counts.iter().zip(activations).enumerate() {
+            self.fired[index % neurons] |= x > 0.0;
+            self.saturated += f64::from(u8::from(x as usize >= time_steps));
+            let (x, y) = (f64::from(x), f64::from(y));
+            self.spikes += x;
+            self.y += y;
+            self.xx += x * x;
+            self.yy += y * y;
+            self.xy += x * y;
+        }
+        self.pairs += counts.len() as f64;
+    }
+
+    fn correlation(&self) -> Option<f64> {
+        let Self { pairs: n, spikes: x, y, .. } = self;
+        let spread = (n * self.xx - x * x) * (n * self.yy - y * y);
+        (spread > 0.0).then(|| (n * self.xy - x * y) / spread.sqrt())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tallies_are_those_of_the_formulas() {
+        let mut tally = Tally::new(2);
+        tally.add(&[1.0, 0.0, 4.0, 0.0], &[2.0, 1.0, 8.5, 0.0], 4);
+        assert_eq!(tally.fired, [true, false]);
+        assert_eq!(tally.saturated, 1.0);
+        // numpy.corrcoef([1, 0, 4, 0], [2, 1, 8.5, 0])[0, 1]
+        assert!((tally.correlation().unwrap() - 0.992_206_7).abs() < 1e-6);
+        assert_eq!(Tally::new(3).correlation(), None);
+    }
+
+    #[test]
+    fn warnings_name_the_layer_and_say_what_to_do() {
+        let healthy = LayerReport {
+            name: "layers.2".into(),
+            threshold: 1.0,
+            firing_rate: 0.1,
+            dead: 0.1,
+            saturated: 0.01,
+            correlation: Some(0.9),
+        };
+        assert_eq!(warning(&healthy), None);
+        let warns = |layer: LayerReport, about: &str| {
+            let message = warning(&layer).unwrap();
+            assert!(message.contains("`layers.2`") && message.contains(about), "{message}");
+        };
+        warns(LayerReport { firing_rate: 0.0, ..healthy.clone() }, "silent");
+        warns(
+            LayerReport { saturated: 0.5, ..healthy.clone() },
+            "50.0 % of its neurons fire at every",
+        );
+        warns(LayerReport { dead: 0.95, ..healthy.clone() }, "95.0 % of its neurons never fire");
+        warns(LayerReport { correlation: Some(0.2), ..healthy }, "correlation of only 0.20");
+    }
+}

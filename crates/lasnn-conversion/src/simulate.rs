@@ -1,0 +1,145 @@
+//! Streaming simulation: accuracy by time step, firing rates, operations and energy.
+
+use lasnn_core::{BatchSource, Seed};
+use lasnn_neurons::{Encoder, SpikingBackend};
+use serde::Serialize;
+
+use crate::counting::{Chunk, run, sizes, to_host};
+use crate::energy::{ADDITION_PJ, FanOut, MULTIPLY_ACCUMULATE_PJ, fan_outs};
+use crate::network::SpikingNetwork;
+
+/// What a network did on a set of images.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Simulation {
+    /// How many images.
+    pub images: usize,
+    /// Share of images whose class was right after the last step.
+    pub accuracy: f64,
+    /// The same after each step, `time_steps` numbers.
+    pub accuracy_by_step: Vec<f64>,
+    /// Spikes per neuron and time step, by layer of neurons from the image on.
+    pub firing_rate_by_layer: Vec<LayerRate>,
+    /// Spikes per neuron and time step over all neurons.
+    pub firing_rate: f64,
+    /// Spikes of all neurons per image over all time steps; input spikes are not among them.
+    pub spikes_per_image: f64,
+    /// Synaptic operations per image: additions of a weight to a membrane, those caused by input
+    /// spikes included.
+    pub synops_per_image: f64,
+    /// Arithmetic energy per image in picojoules: the synaptic operations and, under direct
+    /// encoding, the multiply-accumulates of the first layer, which is computed once.
+    pub energy_pj_per_image: f64,
+}
+
+/// The firing rate of one layer of neurons.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerRate {
+    /// The layer's name.
+    pub layer: String,
+    /// Spikes per neuron and time step, 0 to 1.
+    pub rate: f64,
+}
+
+/// Runs `network` over `time_steps` on the images of `source`, without gradients and without
+/// history: memory does not grow with the number of time steps. `progress` is told how many
+/// images are done after each batch.
+pub fn simulate<B: SpikingBackend>(
+    network: &SpikingNetwork<B>,
+    source: &dyn BatchSource,
+    time_steps: usize,
+    seed: Seed,
+    device: &B::Device,
+    progress: &mut dyn FnMut(usize),
+) -> Simulation {
+    let plan = network.plan();
+    let (input_fan_out, fan_outs) = fan_outs(plan);
+    let mut images = 0;
+    let mut correct = vec![0u64; time_steps];
+    let mut spikes = vec![0f64; fan_outs.len()];
+    let mut synops = 0f64;
+    for batch in source.epoch(0, 0) {
+        let mut scores = Scores::new(batch.len(), plan.classes);
+        let mut step = 0;
+        let counts = run(network, &batch, time_steps, seed, device, |chunk: Chunk<'_, B>| {
+            if !chunk.input.constant {
+                // Signed Poisson spikes of -1 are operations too.
+                synops += operations(&to_host(chunk.input.maps.clone().abs()), &input_fan_out);
+            }
+            for logits in to_host(network.read_out(chunk.reached)).chunks(scores.len()) {
+                correct[step] += scores.add(logits, &batch.labels);
+                step += 1;
+            }
+        });
+        for ((spikes, fan_out), counts) in spikes.iter_mut().zip(&fan_outs).zip(counts) {
+            let counts = to_host(counts);
+            *spikes += counts.iter().map(|&count| f64::from(count)).sum::<f64>();
+            synops += operations(&counts, fan_out);
+        }
+        images += batch.len();
+        progress(images);
+    }
+    let synapses: u64 = input_fan_out.synapses.iter().sum();
+    let input_products = match network.config().encoding.is_constant() {
+        true => (synapses * plan.input.channels as u64) as f64,
+        false => 0.0,
+    };
+    let per_image = 1.0 / (images as f64).max(1.0);
+    let steps = time_steps as f64;
+    let sizes = sizes(plan);
+    let rate = |spikes: f64, neurons: usize| spikes * per_image / (neurons as f64 * steps);
+    let accuracy_by_step: Vec<f64> = correct.iter().map(|&c| c as f64 * per_image).collect();
+    let total: f64 = spikes.iter().sum();
+    Simulation {
+        images,
+        accuracy: accuracy_by_step.last().copied().unwrap_or_default(),
+        accuracy_by_step,
+        firing_rate_by_layer: network
+            .neurons()
+            .into_iter()
+            .zip(spikes.iter().zip(&sizes))
+            .map(|((layer, _), (&spikes, &size))| LayerRate { layer, rate: rate(spikes, size) })
+            .collect(),
+        firing_rate: rate(total, sizes.iter().sum::<usize>().max(1)),
+        spikes_per_image: total * per_image,
+        synops_per_image: synops * per_image,
+        energy_pj_per_image: input_products * MULTIPLY_ACCUMULATE_PJ
+            + synops * per_image * ADDITION_PJ,
+    }
+}
+
+/// How many synaptic operations spikes `[images, channels, height · width]` cause.
+fn operations(counts: &[f32], fan_out: &FanOut) -> f64 {
+    let positions = fan_out.synapses.len();
+    let image = |map: &[f32]| -> f64 {
+        map.iter().zip(&fan_out.synapses).map(|(&n, &s)| f64::from(n) * s as f64).sum()
+    };
+    counts.chunks_exact(positions).map(image).sum()
+}
+
+/// The readout's membranes of a batch, which only grow (Eq. 3).
+struct Scores {
+    classes: usize,
+    sums: Vec<f32>,
+}
+
+impl Scores {
+    fn new(images: usize, classes: usize) -> Self {
+        Self { classes, sums: vec![0.0; images * classes] }
+    }
+
+    fn len(&self) -> usize {
+        self.sums.len()
+    }
+
+    /// Adds a step; returns how many images are right now. The first of equal scores counts.
+    fn add(&mut self, logits: &[f32], labels: &[u32]) -> u64 {
+        for (sum, logit) in self.sums.iter_mut().zip(logits) {
+            *sum += logit;
+        }
+        let right = |(scores, &label): (&[f32], &u32)| {
+            let best = (0..scores.len()).fold(0, |b, i| if scores[i] > scores[b] { i } else { b });
+            u64::from(best == label as usize)
+        };
+        self.sums.chunks_exact(self.classes).zip(labels).map(right).sum()
+    }
+}

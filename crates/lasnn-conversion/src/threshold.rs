@@ -1,0 +1,112 @@
+//! How a layer's threshold follows from its weighted input sums.
+
+use serde::{Deserialize, Serialize};
+
+use crate::quantile::StreamingQuantile;
+
+/// Watches the weighted input sums of one layer, chunk by chunk, and sets its threshold.
+///
+/// A policy must not keep the sums: balancing over 2500 time steps takes no more memory than over
+/// one.
+pub trait ThresholdPolicy {
+    /// Takes in weighted input sums of the layer, in any order and number.
+    fn observe(&mut self, currents: &[f32]);
+
+    /// The threshold, before the recipe's scale. Zero means that no input was positive.
+    fn threshold(&self) -> f32;
+}
+
+/// The policies that a recipe can name.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Policy {
+    /// The maximum over time, batch and neurons (Sengupta et al., 2019; the paper's choice).
+    Maximum,
+    /// A percentile over the same (Rathi and Roy, DIET-SNN: the 99.7th). The maximum is set by a
+    /// few outliers; with few time steps the others then hardly fire.
+    Percentile {
+        /// In per cent, above 0 and at most 100.
+        #[serde(default = "diet_percentile")]
+        percentile: f64,
+    },
+}
+
+fn diet_percentile() -> f64 {
+    99.7
+}
+
+impl Default for Policy {
+    /// The 99.7th percentile: the paper's maximum needs its hundred or more time steps.
+    fn default() -> Self {
+        Self::Percentile { percentile: diet_percentile() }
+    }
+}
+
+impl Policy {
+    /// A policy that has seen nothing yet.
+    pub fn start(self) -> Box<dyn ThresholdPolicy> {
+        match self {
+            Self::Maximum => Box::new(Maximum(0.0)),
+            Self::Percentile { percentile } => {
+                Box::new(Percentile { percentile, seen: StreamingQuantile::default() })
+            }
+        }
+    }
+}
+
+struct Maximum(f32);
+
+impl ThresholdPolicy for Maximum {
+    fn observe(&mut self, currents: &[f32]) {
+        for &current in currents {
+            // `f32::max` would pass over a NaN, which is to be found.
+            if current > self.0 || current.is_nan() {
+                self.0 = current;
+            }
+        }
+    }
+
+    fn threshold(&self) -> f32 {
+        self.0
+    }
+}
+
+struct Percentile {
+    percentile: f64,
+    seen: StreamingQuantile,
+}
+
+impl ThresholdPolicy for Percentile {
+    fn observe(&mut self, currents: &[f32]) {
+        self.seen.extend(currents);
+    }
+
+    fn threshold(&self) -> f32 {
+        self.seen.percentile(self.percentile)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn threshold(policy: Policy, chunks: &[&[f32]]) -> f32 {
+        let mut watcher = policy.start();
+        chunks.iter().for_each(|chunk| watcher.observe(chunk));
+        watcher.threshold()
+    }
+
+    #[test]
+    fn the_maximum_is_over_all_chunks() {
+        assert_eq!(threshold(Policy::Maximum, &[&[0.5, -3.0], &[2.5], &[1.0]]), 2.5);
+        assert_eq!(threshold(Policy::Maximum, &[&[-1.0]]), 0.0);
+        assert!(threshold(Policy::Maximum, &[&[f32::NAN]]).is_nan());
+    }
+
+    #[test]
+    fn a_percentile_leaves_outliers_out() {
+        let values: Vec<f32> = (1..=1000).map(|v| v as f32).chain([1e6]).collect();
+        let found = threshold(Policy::default(), &[&values]);
+        assert!((found - 998.0).abs() < 1.0, "{found}");
+    }
+}

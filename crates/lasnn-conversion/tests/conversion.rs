@@ -1,0 +1,222 @@
+//! Conversion end to end on small random networks.
+
+use burn::tensor::{Tensor, backend::BackendTypes};
+use burn_flex::Flex;
+use lasnn_conversion::{
+    ConversionConfig, ConversionError, Policy, SpikingConfig, SpikingNetwork, convert, simulate,
+};
+use lasnn_core::random::unit;
+use lasnn_core::{
+    Architecture, Batch, BatchSource, Layer, Pass, Plan, Seed, Shape, Stream, Tap, Tapped, state,
+};
+use lasnn_models::{Init, Network};
+use lasnn_neurons::{Encoding, PoissonRange, Reset, StepOrder};
+
+type B = Flex;
+
+const SEED: Seed = Seed(7);
+
+fn device() -> <B as BackendTypes>::Device {
+    Default::default()
+}
+
+/// Images that are served in one batch.
+struct Fixed(Batch);
+
+impl BatchSource for Fixed {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn batches(&self) -> usize {
+        1
+    }
+    fn epoch(&self, _: u32, first: usize) -> Box<dyn Iterator<Item = Batch> + '_> {
+        Box::new((first..1).map(|_| self.0.clone()))
+    }
+}
+
+fn images(count: u32) -> Batch {
+    let shape = Shape { channels: 2, height: 8, width: 8 };
+    let mut pixels = vec![0f32; count as usize * shape.len()];
+    SEED.draws(Stream::Test, [0; 3]).fill(&mut pixels, |bits| 2.0 * unit(bits) - 1.0);
+    Batch {
+        shape,
+        pixels,
+        labels: (0..count).map(|i| i % 5).collect(),
+        samples: (0..count).collect(),
+    }
+}
+
+fn residual_plan() -> Plan {
+    let block = |channels, stride| Layer::Residual {
+        channels,
+        stride,
+        batch_norm: false,
+        dropout: 0.2,
+        tap: None,
+    };
+    let layers = vec![
+        Layer::conv(6).tapped(Tap::Low),
+        Layer::Dropout { probability: 0.2 },
+        block(6, 1).tapped(Tap::Middle),
+        block(8, 2).tapped(Tap::High),
+        Layer::AveragePool { size: 2 },
+        Layer::Linear { features: 12, bias: false },
+        Layer::Classifier { bias: false },
+    ];
+    let input = Shape { channels: 2, height: 8, width: 8 };
+    Architecture { name: "residual".into(), layers }.plan(input, 5).unwrap()
+}
+
+struct Converted {
+    ann: Network<B>,
+    snn: SpikingNetwork<B>,
+    report: lasnn_conversion::ConversionReport,
+}
+
+fn converted(plan: &Plan, spiking: &SpikingConfig, config: &ConversionConfig) -> Converted {
+    let ann = Network::<B>::new(plan, Init::Kaiming, SEED, &device());
+    let network = SpikingNetwork::new(plan, spiking, 8, &device()).unwrap();
+    let reference = |batch: &Batch| {
+        ann.activations(batch.images(&device()), &Pass::evaluate(SEED, &batch.samples))
+    };
+    let weights = state::save::<B, _>(&ann);
+    let batches = [images(16)];
+    let (snn, report) =
+        convert(network, &weights, &reference, config, &batches, SEED, &device()).unwrap();
+    Converted { ann, snn, report }
+}
+
+/// With thresholds by the maximum and many steps, rates become activations: the theory of
+/// conversion, and so the test of every part of it, residual blocks included.
+#[test]
+fn with_many_steps_the_converted_network_decides_as_the_ordinary_one() {
+    let config =
+        ConversionConfig { time_steps: 600, policy: Policy::Maximum, ..Default::default() };
+    let Converted { ann, snn, report } =
+        converted(&residual_plan(), &SpikingConfig::default(), &config);
+    let names: Vec<&str> = report.layers.iter().map(|layer| layer.name.as_str()).collect();
+    let expected = [
+        "layers.0",
+        "layers.2.first",
+        "layers.2.second",
+        "layers.3.first",
+        "layers.3.second",
+        "layers.5",
+    ];
+    assert_eq!(names, expected);
+    for layer in &report.layers {
+        let correlation = layer.correlation.unwrap();
+        assert!(correlation > 0.95, "{}: {correlation}", layer.name);
+    }
+    assert!(report.warnings.is_empty(), "{:?}", report.warnings);
+
+    let mut batch = images(16);
+    let pass = Pass::evaluate(SEED, &batch.samples);
+    let logits = ann.features(batch.images(&device()), &pass).logits;
+    batch.labels = logits.argmax(1).into_data().iter::<u32>().collect();
+    let simulation = simulate(&snn, &Fixed(batch), 600, SEED, &device(), &mut |_| {});
+    assert!(simulation.accuracy >= 0.9, "{simulation:?}");
+}
+
+#[test]
+fn the_first_threshold_is_the_scaled_maximum_of_the_first_convolution() {
+    let config = ConversionConfig {
+        time_steps: 3,
+        policy: Policy::Maximum,
+        scale: 0.5,
+        ..Default::default()
+    };
+    let Converted { ann, snn, report } =
+        converted(&residual_plan(), &SpikingConfig::default(), &config);
+    // A rectifier passes its maximum on.
+    let batch = images(16);
+    let pass = Pass::evaluate(SEED, &batch.samples);
+    let (_, activation) = ann.activations(batch.images(&device()), &pass).remove(0);
+    let expected = 0.5 * activation.max().into_scalar();
+    assert_eq!(report.layers[0].threshold, expected);
+    assert_eq!(snn.neurons()[0].1.threshold_value(), expected);
+}
+
+#[test]
+fn a_streaming_simulation_and_a_pass_from_rest_agree() {
+    let spiking = SpikingConfig {
+        leak: 0.9,
+        reset: Reset::Zero,
+        step_order: StepOrder::FireThenIntegrate,
+        encoding: Encoding::Poisson { range: PoissonRange::Signed },
+        ..Default::default()
+    };
+    let config = ConversionConfig { time_steps: 20, ..Default::default() };
+    let Converted { snn, .. } = converted(&residual_plan(), &spiking, &config);
+    let mut batch = images(16);
+    let pass = Pass::evaluate(SEED, &batch.samples);
+    let features = snn.clone().with_time_steps(12).features(batch.images(&device()), &pass);
+    batch.labels = features.logits.argmax(1).into_data().iter::<u32>().collect();
+    let simulation = simulate(&snn, &Fixed(batch), 12, SEED, &device(), &mut |_| {});
+    assert_eq!(simulation.accuracy, 1.0);
+    assert_eq!(simulation.accuracy_by_step.len(), 12);
+
+    // The rate at a tap is the one the simulation counts for the layer.
+    let rate: f32 = features.taps[&Tap::Middle].clone().mean().into_scalar();
+    let counted = &simulation.firing_rate_by_layer[2];
+    assert_eq!(counted.layer, "layers.2.second");
+    assert!((f64::from(rate) - counted.rate).abs() < 1e-6, "{rate} {counted:?}");
+    assert_eq!(features.taps[&Tap::High].dims(), [16, 8, 4, 4]);
+}
+
+#[test]
+fn operations_and_energy_follow_from_the_spikes() {
+    let input = Shape { channels: 2, height: 8, width: 8 };
+    let layers = vec![Layer::conv(3), Layer::Classifier { bias: false }];
+    let plan = Architecture { name: "two".into(), layers }.plan(input, 5).unwrap();
+    let config = ConversionConfig { time_steps: 10, ..Default::default() };
+    let Converted { snn, .. } = converted(&plan, &SpikingConfig::default(), &config);
+    let simulation = simulate(&snn, &Fixed(images(16)), 10, SEED, &device(), &mut |_| {});
+    assert!(simulation.spikes_per_image > 0.0);
+    // Every hidden spike reaches five classes; the first convolution is computed once, its 3×3
+    // window cut at the edges of the 8×8 map.
+    assert!((simulation.synops_per_image - 5.0 * simulation.spikes_per_image).abs() < 1e-6);
+    let first = (2 * 3 * 22 * 22) as f64;
+    let energy = 4.6 * first + 0.9 * simulation.synops_per_image;
+    assert!((simulation.energy_pj_per_image - energy).abs() < 1e-3);
+    let neurons = 3.0 * 64.0 * 10.0;
+    assert!((simulation.firing_rate - simulation.spikes_per_image / neurons).abs() < 1e-12);
+}
+
+#[test]
+fn errors_name_what_is_wrong() {
+    let plan = residual_plan();
+    let network =
+        || SpikingNetwork::<B>::new(&plan, &SpikingConfig::default(), 8, &device()).unwrap();
+    let run = |weights, batches: &[Batch]| {
+        let reference = |_: &Batch| Vec::<(String, Tensor<B, 4>)>::new();
+        let config = ConversionConfig { time_steps: 2, ..Default::default() };
+        convert(network(), &weights, &reference, &config, batches, SEED, &device()).err().unwrap()
+    };
+    let good = state::save::<B, _>(&Network::<B>::new(&plan, Init::Kaiming, SEED, &device()));
+
+    assert_eq!(run(good.clone(), &[]), ConversionError::NoImages);
+    assert!(matches!(run(good.clone(), &[images(2)]), ConversionError::Activations { .. }));
+
+    let mut missing = good.clone();
+    missing.remove("layers.2.first.conv.weight");
+    let message = run(missing, &[images(2)]).to_string();
+    assert!(message.contains("`layers.2.first.conv.weight` is missing"), "{message}");
+
+    let mut broken = good;
+    let (name, shape) = ("layers.0.conv.weight", broken["layers.0.conv.weight"].shape.clone());
+    let values = vec![f32::NAN; shape.num_elements()];
+    broken.insert(name.into(), burn::tensor::TensorData::new(values, shape));
+    let message = run(broken, &[images(2)]).to_string();
+    assert!(message.contains("layer `layers.0`") && message.contains("NaN"), "{message}");
+
+    let bias = Architecture {
+        name: "biased".into(),
+        layers: vec![Layer::Linear { features: 3, bias: true }, Layer::Classifier { bias: false }],
+    };
+    let plan = bias.plan(plan.input, 5).unwrap();
+    let error =
+        SpikingNetwork::<B>::new(&plan, &SpikingConfig::default(), 8, &device()).unwrap_err();
+    assert!(error.to_string().contains("layer 0 (linear) cannot be made spiking: it has a bias"));
+}

@@ -1,1 +1,34 @@
+//! Ordinary (non-spiking) networks: the teachers, and the bias-free intermediates that are
+//! converted to spiking students.
+//!
+//! - [`zoo`]: the named architectures, as data,
+//! - [`network`]: a [`Plan`](lasnn_core::Plan) made into a Burn module,
+//! - [`init`]: how its weights start.
+//!
+//! ```
+//! # use burn::tensor::backend::Backend;
+//! # fn example<B: Backend>(device: &B::Device) -> Result<(), lasnn_core::ArchitectureError> {
+//! use lasnn_core::{Seed, Shape};
+//! use lasnn_models::{Init, Network, zoo};
+//!
+//! let image = Shape { channels: 3, height: 32, width: 32 };
+//! let vgg5 = zoo::named("vgg5").expect("vgg5 is in the zoo").plan(image, 10)?;
+//! let network = Network::<B>::new(&vgg5, Init::Kaiming, Seed(1), device);
+//! # Ok(())
+//! # }
+//! ```
 
+pub mod init;
+pub mod network;
+pub mod zoo;
+
+mod convolution;
+mod dense;
+mod layer;
+mod linear;
+mod norm;
+mod residual;
+mod trace;
+
+pub use init::Init;
+pub use network::Network;

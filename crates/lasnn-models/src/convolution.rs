@@ -1,0 +1,55 @@
+//! Convolution, batch norm, activation: the brick of every network here.
+
+use burn::module::Module;
+use burn::nn::BatchNorm;
+use burn::nn::conv::Conv2d;
+use burn::tensor::{Tensor, activation::relu, backend::Backend};
+use lasnn_core::Mode;
+
+use crate::init::Weights;
+use crate::norm::normalise;
+
+/// Convolution, then batch norm and activation where wanted.
+#[derive(Module, Debug)]
+pub struct Convolution<B: Backend> {
+    conv: Conv2d<B>,
+    norm: Option<BatchNorm<B>>,
+    activation: bool,
+}
+
+/// What a [`Convolution`] is made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConvolutionSpec {
+    pub inputs: usize,
+    pub outputs: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    pub bias: bool,
+    pub batch_norm: bool,
+    pub activation: bool,
+}
+
+impl<B: Backend> Convolution<B> {
+    pub(crate) fn new(weights: &mut Weights<'_, B>, spec: ConvolutionSpec) -> Self {
+        let ConvolutionSpec { inputs, outputs, kernel, stride, bias, batch_norm, activation } =
+            spec;
+        Self {
+            conv: weights.convolution([inputs, outputs], kernel, stride, bias),
+            norm: batch_norm.then(|| weights.norm(outputs)),
+            activation,
+        }
+    }
+
+    /// Whether the output is an activation.
+    pub(crate) fn has_activation(&self) -> bool {
+        self.activation
+    }
+
+    pub(crate) fn forward(&self, input: Tensor<B, 4>, mode: Mode) -> Tensor<B, 4> {
+        let mut output = self.conv.forward(input);
+        if let Some(norm) = &self.norm {
+            output = normalise(norm, output, mode);
+        }
+        if self.activation { relu(output) } else { output }
+    }
+}

@@ -1,0 +1,76 @@
+//! The dense block (Huang et al., "Densely connected convolutional networks", 2017).
+
+use burn::module::Module;
+use burn::nn::BatchNorm;
+use burn::nn::conv::Conv2d;
+use burn::tensor::{Tensor, activation::relu, backend::Backend};
+use lasnn_core::{Mode, plan::DENSE_BOTTLENECK};
+
+use crate::init::Weights;
+use crate::norm::normalise;
+use crate::trace::Trace;
+
+/// Units whose outputs are appended to their inputs, so that each sees all before it.
+#[derive(Module, Debug)]
+pub struct Dense<B: Backend> {
+    units: Vec<Unit<B>>,
+}
+
+/// A 1×1 convolution to `4 · growth` channels and a 3×3 convolution to `growth` channels.
+#[derive(Module, Debug)]
+pub struct Unit<B: Backend> {
+    first: NormThenConvolution<B>,
+    second: NormThenConvolution<B>,
+}
+
+/// Batch norm and activation *before* the convolution, the other way round than everywhere else.
+#[derive(Module, Debug)]
+pub struct NormThenConvolution<B: Backend> {
+    norm: BatchNorm<B>,
+    conv: Conv2d<B>,
+}
+
+impl<B: Backend> Dense<B> {
+    pub(crate) fn new(
+        weights: &mut Weights<'_, B>,
+        inputs: usize,
+        units: usize,
+        growth: usize,
+    ) -> Self {
+        let wide = DENSE_BOTTLENECK * growth;
+        let unit = |index| Unit {
+            first: NormThenConvolution::new(weights, [inputs + index * growth, wide], 1),
+            second: NormThenConvolution::new(weights, [wide, growth], 3),
+        };
+        Self { units: (0..units).map(unit).collect() }
+    }
+
+    pub(crate) fn forward(
+        &self,
+        index: usize,
+        input: Tensor<B, 4>,
+        mode: Mode,
+        trace: &mut Trace<B>,
+    ) -> Tensor<B, 4> {
+        let mut all = input;
+        for (number, unit) in self.units.iter().enumerate() {
+            let mut new = all.clone();
+            for (part, step) in [("first", &unit.first), ("second", &unit.second)] {
+                let activation = relu(normalise(&step.norm, new, mode));
+                trace.see(index, &format!("units.{number}.{part}"), &activation);
+                new = step.conv.forward(activation);
+            }
+            all = Tensor::cat(vec![all, new], 1);
+        }
+        all
+    }
+}
+
+impl<B: Backend> NormThenConvolution<B> {
+    fn new(weights: &mut Weights<'_, B>, channels: [usize; 2], kernel: usize) -> Self {
+        Self {
+            norm: weights.norm(channels[0]),
+            conv: weights.convolution(channels, kernel, 1, false),
+        }
+    }
+}

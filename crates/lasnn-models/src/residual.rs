@@ -1,0 +1,74 @@
+//! The basic residual block (He et al., "Deep residual learning for image recognition", 2016).
+
+use burn::module::Module;
+use burn::tensor::{Tensor, activation::relu, backend::Backend};
+use lasnn_core::{Pass, Shape};
+
+use crate::convolution::{Convolution, ConvolutionSpec};
+use crate::init::Weights;
+use crate::trace::Trace;
+
+/// `relu(second(dropout(first(x))) + shortcut(x))`, the shortcut being the identity where the
+/// shape stays the same.
+#[derive(Module, Debug)]
+pub struct Residual<B: Backend> {
+    first: Convolution<B>,
+    second: Convolution<B>,
+    shortcut: Option<Convolution<B>>,
+    dropout: f64,
+}
+
+impl<B: Backend> Residual<B> {
+    pub(crate) fn new(
+        weights: &mut Weights<'_, B>,
+        input: Shape,
+        output: Shape,
+        stride: usize,
+        batch_norm: bool,
+        dropout: f64,
+    ) -> Self {
+        let outputs = output.channels;
+        let first = ConvolutionSpec {
+            inputs: input.channels,
+            outputs,
+            kernel: 3,
+            stride,
+            bias: false,
+            batch_norm,
+            activation: true,
+        };
+        let second = ConvolutionSpec { inputs: outputs, stride: 1, activation: false, ..first };
+        let shortcut = ConvolutionSpec { kernel: 1, activation: false, ..first };
+        Self {
+            first: Convolution::new(weights, first),
+            second: Convolution::new(weights, second),
+            shortcut: (input != output).then(|| Convolution::new(weights, shortcut)),
+            dropout,
+        }
+    }
+
+    /// `index` is the block's place in the plan; the dropout between the convolutions is keyed by
+    /// it. A dropout layer's key is its own place, so the two never share a mask.
+    pub(crate) fn forward(
+        &self,
+        index: usize,
+        input: Tensor<B, 4>,
+        pass: &Pass<'_>,
+        trace: &mut Trace<B>,
+    ) -> Tensor<B, 4> {
+        let mut inner = self.first.forward(input.clone(), pass.mode);
+        trace.see(index, "first", &inner);
+        let mask = pass.dropout(index as u32, self.dropout, inner.dims(), &inner.device());
+        if let Some(mask) = mask {
+            inner = inner * mask;
+        }
+        let inner = self.second.forward(inner, pass.mode);
+        let outer = match &self.shortcut {
+            Some(shortcut) => shortcut.forward(input, pass.mode),
+            None => input,
+        };
+        let output = relu(inner + outer);
+        trace.see(index, "second", &output);
+        output
+    }
+}

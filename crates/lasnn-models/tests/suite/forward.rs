@@ -1,0 +1,223 @@
+//! One small network, forward and backward, against PyTorch in f64.
+
+use std::collections::BTreeMap;
+
+use burn::backend::Autodiff;
+use burn::module::{AutodiffModule, Module, ModuleVisitor, Param};
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{Int, Tensor, TensorData};
+use burn_flex::Flex;
+use lasnn_core::state::{self, Path, StateDict};
+use lasnn_core::{Architecture, Layer, Pass, Seed, Shape, Tapped};
+use lasnn_models::{Init, Network};
+use serde::Deserialize;
+
+type B = Autodiff<Flex>;
+
+#[derive(Deserialize)]
+struct Golden {
+    input: Array,
+    labels: Vec<i64>,
+    weights: BTreeMap<String, Array>,
+    running: BTreeMap<String, Array>,
+    train: Train,
+    eval: Eval,
+}
+
+#[derive(Deserialize)]
+struct Train {
+    logits: Array,
+    loss: f32,
+    gradients: BTreeMap<String, Array>,
+    running: BTreeMap<String, Array>,
+}
+
+#[derive(Deserialize)]
+struct Eval {
+    logits: Array,
+    loss: f32,
+}
+
+#[derive(Clone, Deserialize)]
+struct Array {
+    shape: Vec<usize>,
+    data: Vec<f32>,
+}
+
+impl Array {
+    fn tensor_data(&self) -> TensorData {
+        TensorData::new(self.data.clone(), self.shape.clone())
+    }
+
+    fn transposed(&self) -> Self {
+        let [rows, columns] = self.shape[..] else { panic!("not a matrix: {:?}", self.shape) };
+        let at = |i: usize| self.data[(i % rows) * columns + i / rows];
+        Self { shape: vec![columns, rows], data: (0..rows * columns).map(at).collect() }
+    }
+}
+
+/// PyTorch's tensors under the names and in the layouts of [`Network`].
+fn translated(arrays: &BTreeMap<String, Array>) -> BTreeMap<String, Array> {
+    let translate = |(name, array): (&String, &Array)| {
+        let (module, tensor) = name.split_once('.').unwrap();
+        let module = match module {
+            "conv" => "layers.0.conv",
+            "bn" => "layers.0.norm",
+            "conv1" => "layers.1.first.conv",
+            "bn1" => "layers.1.first.norm",
+            "conv2" => "layers.1.second.conv",
+            "bn2" => "layers.1.second.norm",
+            "shortcut_conv" => "layers.1.shortcut.conv",
+            "shortcut_bn" => "layers.1.shortcut.norm",
+            "linear" => "layers.3.linear",
+            other => panic!("unknown module {other}"),
+        };
+        let tensor = match tensor {
+            "weight" if module.ends_with("norm") => "gamma",
+            "bias" if module.ends_with("norm") => "beta",
+            other => other,
+        };
+        let matrix = module.ends_with("linear") && tensor == "weight";
+        let array = if matrix { array.transposed() } else { array.clone() };
+        (format!("{module}.{tensor}"), array)
+    };
+    arrays.iter().map(translate).collect()
+}
+
+fn golden() -> Golden {
+    serde_json::from_str(include_str!("../golden/forward.json")).unwrap()
+}
+
+fn network(golden: &Golden) -> Network<B> {
+    let architecture = Architecture {
+        name: "golden".into(),
+        layers: vec![
+            Layer::Conv {
+                channels: 3,
+                kernel: 3,
+                stride: 1,
+                bias: true,
+                batch_norm: true,
+                activation: true,
+                tap: None,
+            },
+            Layer::Residual { channels: 4, stride: 2, batch_norm: true, dropout: 0.0, tap: None },
+            Layer::GlobalAveragePool,
+            Layer::Classifier { bias: true },
+        ],
+    };
+    let plan = architecture.plan(Shape { channels: 2, height: 6, width: 6 }, 3).unwrap();
+    let network = Network::new(&plan, Init::Kaiming, Seed(0), &Default::default());
+    let tensors: StateDict = translated(&golden.weights)
+        .into_iter()
+        .chain(translated(&golden.running))
+        .map(|(name, array)| (name, array.tensor_data()))
+        .collect();
+    state::load(network, tensors).unwrap()
+}
+
+fn images(golden: &Golden) -> Tensor<B, 4> {
+    Tensor::from_data(golden.input.tensor_data(), &Default::default())
+}
+
+fn cross_entropy(golden: &Golden, logits: Tensor<B, 2>) -> Tensor<B, 1> {
+    let device = Default::default();
+    let targets = Tensor::<B, 1, Int>::from_data(golden.labels.as_slice(), &device);
+    CrossEntropyLossConfig::new().init(&device).forward(logits, targets)
+}
+
+#[track_caller]
+fn close(what: &str, found: &TensorData, expected: &Array) {
+    assert_eq!(found.shape.to_vec(), expected.shape, "{what}");
+    for (index, (found, expected)) in found.iter::<f32>().zip(&expected.data).enumerate() {
+        let allowed = 1e-5 + 1e-4 * expected.abs();
+        assert!((found - expected).abs() < allowed, "{what}[{index}]: {found}, not {expected}");
+    }
+}
+
+/// Reads the gradient of every parameter by its name.
+struct Gradients<'a> {
+    path: Path,
+    of: &'a <B as AutodiffBackend>::Gradients,
+    found: StateDict,
+}
+
+impl ModuleVisitor<B> for Gradients<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        if let Some(gradient) = param.val().grad(self.of) {
+            self.found.insert(self.path.name(), gradient.into_data());
+        }
+    }
+
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+}
+
+#[test]
+fn training_pass_has_pytorchs_logits_loss_gradients_and_statistics() {
+    let golden = golden();
+    let network = network(&golden);
+    let logits = network.features(images(&golden), &Pass::train(Seed(0), 0, &[0, 1, 2, 3])).logits;
+    close("logits", &logits.to_data(), &golden.train.logits);
+    let loss = cross_entropy(&golden, logits);
+    let value = loss.clone().into_scalar();
+    assert!((value - golden.train.loss).abs() < 1e-5, "{value}");
+
+    let of = loss.backward();
+    let mut gradients = Gradients { path: Path::default(), of: &of, found: StateDict::new() };
+    network.visit(&mut gradients);
+    let expected = translated(&golden.train.gradients);
+    assert!(gradients.found.keys().eq(expected.keys()), "{:?}", gradients.found.keys());
+    for (name, expected) in &expected {
+        close(name, &gradients.found[name], expected);
+    }
+
+    let found = state::save(&network.valid());
+    let before = translated(&golden.running);
+    for (name, mut expected) in translated(&golden.train.running) {
+        if name.ends_with("running_var") {
+            // PyTorch's update has divisor n - 1, Burn's n.
+            let n = if name.starts_with("layers.0") { 4.0 * 36.0 } else { 4.0 * 9.0 };
+            for (value, before) in expected.data.iter_mut().zip(&before[&name].data) {
+                let kept = 0.9 * before;
+                *value = kept + (*value - kept) * (n - 1.0) / n;
+            }
+        }
+        close(&name, &found[&name], &expected);
+    }
+}
+
+#[test]
+fn evaluating_pass_has_pytorchs_logits_and_changes_nothing() {
+    let golden = golden();
+    let network = network(&golden);
+    let pass = Pass::evaluate(Seed(0), &[0, 1, 2, 3]);
+    // Twice on the autodiff backend: had the first pass moved the statistics, the second, which
+    // takes in pending updates, would differ.
+    for _ in 0..2 {
+        let logits = network.features(images(&golden), &pass).logits;
+        close("logits", &logits.to_data(), &golden.eval.logits);
+        let loss = cross_entropy(&golden, logits).into_scalar();
+        assert!((loss - golden.eval.loss).abs() < 1e-5, "{loss}");
+    }
+    let logits = network.valid().features(images(&golden).inner(), &pass).logits;
+    close("logits of valid()", &logits.to_data(), &golden.eval.logits);
+}
+
+#[test]
+fn measuring_after_training_takes_in_the_pending_statistics() {
+    let golden = golden();
+    let network = network(&golden);
+    network.features(images(&golden), &Pass::train(Seed(0), 0, &[0, 1, 2, 3]));
+    let pass = Pass::evaluate(Seed(0), &[0, 1, 2, 3]);
+    let here = network.features(images(&golden), &pass).logits.to_data();
+    let valid = network.valid().features(images(&golden).inner(), &pass).logits.to_data();
+    assert_eq!(here, valid);
+    assert_ne!(here.to_vec::<f32>().unwrap(), golden.eval.logits.data);
+}

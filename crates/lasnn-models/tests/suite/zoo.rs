@@ -1,0 +1,148 @@
+//! The named architectures against sizes that PyTorch worked out from the published definitions.
+
+use std::collections::BTreeSet;
+
+use lasnn_core::{ArchitectureError, Layer, Plan, Shape, Tap};
+use lasnn_models::zoo;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Golden {
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    input: [usize; 3],
+    classes: usize,
+    parameters: usize,
+    macs: usize,
+    layers: Vec<GoldenLayer>,
+    linears: Vec<[usize; 2]>,
+}
+
+#[derive(Deserialize)]
+struct GoldenLayer {
+    kind: String,
+    shape: [usize; 3],
+}
+
+fn image(channels: usize, size: usize) -> Shape {
+    Shape { channels, height: size, width: size }
+}
+
+pub fn plan(name: &str, input: Shape) -> Plan {
+    zoo::named(name).unwrap().plan(input, 10).unwrap()
+}
+
+/// The layers as the golden file counts them: norms, dropout and the transition's convolution
+/// belong to their neighbours.
+fn counted(plan: &Plan) -> Vec<(&'static str, [usize; 3])> {
+    let mut in_transition = false;
+    let mut counted = Vec::new();
+    for planned in &plan.layers {
+        let kind = match &planned.layer {
+            Layer::Conv { kernel: 1, .. } => {
+                in_transition = true;
+                continue;
+            }
+            Layer::Conv { .. } => "conv",
+            Layer::Residual { .. } => "block",
+            Layer::Dense { .. } => "dense-block",
+            Layer::AveragePool { .. } if in_transition => "transition",
+            Layer::AveragePool { .. } | Layer::MaxPool { .. } => "pool",
+            Layer::GlobalAveragePool => "global-pool",
+            _ => continue,
+        };
+        in_transition = false;
+        let Shape { channels, height, width } = planned.output;
+        counted.push((kind, [channels, height, width]));
+    }
+    counted
+}
+
+#[test]
+fn sizes_are_those_of_the_published_networks() {
+    let golden: Golden = serde_json::from_str(include_str!("../golden/networks.json")).unwrap();
+    let covered: BTreeSet<&str> = golden.cases.iter().map(|case| case.name.as_str()).collect();
+    assert_eq!(covered, BTreeSet::from(zoo::NAMES));
+    for case in &golden.cases {
+        let what = format!("{} on {:?}", case.name, case.input);
+        let [channels, height, width] = case.input;
+        let input = Shape { channels, height, width };
+        let plan = zoo::named(&case.name).unwrap().plan(input, case.classes).unwrap();
+        assert_eq!(plan.name, case.name);
+        assert_eq!(plan.parameters(), case.parameters, "{what}");
+        assert_eq!(plan.macs(), case.macs, "{what}");
+        let expected: Vec<_> = case.layers.iter().map(|l| (l.kind.as_str(), l.shape)).collect();
+        assert_eq!(counted(&plan), expected, "{what}");
+        let linears: Vec<_> = plan
+            .layers
+            .iter()
+            .filter(|l| matches!(l.layer, Layer::Linear { .. } | Layer::Classifier { .. }))
+            .map(|l| [l.input.len(), l.output.len()])
+            .collect();
+        assert_eq!(linears, case.linears, "{what}");
+    }
+}
+
+#[test]
+fn images_from_8_to_64_pixels_fit_or_are_refused_by_name() {
+    for name in zoo::NAMES {
+        let smallest = match name {
+            "teacher-vgg16" => 32,
+            "vgg9" | "vgg16" => 16,
+            _ => 8,
+        };
+        for size in 8..=64 {
+            let planned = zoo::named(name).unwrap().plan(image(1 + 2 * (size % 2), size), 200);
+            match planned {
+                Ok(plan) => {
+                    assert!(size >= smallest, "{name} at {size}");
+                    assert_eq!(plan.layers.last().unwrap().output.channels, 200);
+                }
+                Err(ArchitectureError::TooSmall { network, .. }) => {
+                    assert!(size < smallest && network == name, "{name} at {size}");
+                }
+                Err(other) => panic!("{name} at {size}: {other}"),
+            }
+        }
+    }
+    assert_eq!(zoo::named("vgg6"), None);
+}
+
+#[test]
+fn students_can_be_made_spiking_and_teachers_cannot() {
+    for name in zoo::NAMES {
+        let spiking = zoo::named(name).unwrap().check_spiking();
+        assert_eq!(spiking.is_err(), name.starts_with("teacher-"), "{name}: {spiking:?}");
+    }
+}
+
+#[test]
+fn taps_are_at_full_half_and_quarter_resolution() {
+    for name in zoo::NAMES {
+        let plan = plan(name, image(3, 32));
+        let sizes = Tap::ALL.map(|tap| plan.tap(tap).unwrap().height);
+        let expected = if name == "vgg5" { [32, 16, 16] } else { [32, 16, 8] };
+        assert_eq!(sizes, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_pooling_takes_the_place_of_the_dropout_before_it() {
+    let kinds = |name| {
+        let layers = zoo::named(name).unwrap().layers;
+        layers.iter().map(Layer::kind).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        kinds("vgg9"),
+        "conv average-pool conv dropout conv average-pool conv dropout conv average-pool \
+         conv average-pool conv dropout linear dropout classifier"
+    );
+    assert_eq!(
+        kinds("vgg5"),
+        "conv average-pool conv dropout conv average-pool linear dropout linear dropout classifier"
+    );
+}

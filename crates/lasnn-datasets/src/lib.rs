@@ -1,1 +1,48 @@
+//! Image data sets: from the `[data]` table of a recipe to batches for a network.
+//!
+//! - [`config`]: what a recipe says about its data,
+//! - [`dataset`]: images in memory, and [`load`], which gets them from their source and checks them,
+//! - [`sources`]: one module per data set,
+//! - [`mod@split`]: which images are trained on, and which are held out for validation,
+//! - [`normalise`]: from `u8` pixels to what a network sees,
+//! - [`augment`]: crops, flips and cut-outs,
+//! - [`loader`]: batches in a fixed order, made by threads ahead of their use,
+//! - [`mod@describe`]: counts, class balance and channel statistics.
+//!
+//! ```
+//! use lasnn_core::{BatchSource, Seed};
+//! use lasnn_datasets::{DatasetConfig, Loader, Normaliser, Source, load, split};
+//!
+//! let config = DatasetConfig { validation: 200, ..DatasetConfig::new(Source::Digits) };
+//! let dataset = load(&config, None)?;
+//! let split = split(&dataset.train, &config, Seed(1))?;
+//! let normaliser = Normaliser::fit(config.normalisation, &dataset.train, &split.train);
+//! let loader = Loader::train(
+//!     dataset.train.clone(), split.train, 64, &normaliser, config.augment, Seed(1),
+//! );
+//! let first = loader.epoch(0, 0).next();
+//! assert_eq!(first.map(|batch| batch.len()), Some(64));
+//! # Ok::<(), lasnn_datasets::DatasetError>(())
+//! ```
 
+pub mod augment;
+pub mod config;
+pub mod dataset;
+pub mod describe;
+pub mod error;
+pub mod loader;
+pub mod normalise;
+mod prefetch;
+pub mod sources;
+pub mod split;
+
+pub use augment::AugmentConfig;
+pub use config::{DatasetConfig, Source};
+pub use dataset::{Dataset, Images, load};
+pub use describe::{Description, SplitDescription, describe};
+pub use error::DatasetError;
+pub use loader::Loader;
+pub use normalise::{Moments, Normalisation, Normaliser};
+pub use prefetch::Prefetch;
+pub use sources::synthetic::SyntheticConfig;
+pub use split::{Split, split};

@@ -1,1 +1,44 @@
+//! One training loop for every stage: optimisers, schedules, checkpoints, resume.
+//!
+//! - [`config`]: the `[train]` table of a recipe,
+//! - [`sgd`], [`adam`]: PyTorch's update rules as pure functions,
+//! - [`schedule`]: the learning rate by epoch,
+//! - [`gradients`]: gradients by name, their sum over micro-batches and their clipping,
+//! - [`optimizer`]: an update rule walked over the parameters of a network,
+//! - [`objective`]: the cross-entropy of class scores and labels,
+//! - [`evaluate`](mod@evaluate): accuracy and loss on a split,
+//! - [`mod@fit`]: the loop,
+//! - [`record`]: what the loop measures, and who is told,
+//! - [`checkpoint`]: tensors and metadata in one file, written whole or not at all,
+//! - [`error`]: what can go wrong.
+//!
+//! The loop sees a network as [`lasnn_core::Tapped`] and what it minimises as
+//! [`lasnn_core::Objective`]; it knows no concrete model and no data set.
 
+pub mod adam;
+pub mod checkpoint;
+pub mod config;
+mod diagnosis;
+pub mod error;
+pub mod evaluate;
+pub mod fit;
+pub mod gradients;
+pub mod objective;
+pub mod optimizer;
+mod progress;
+pub mod record;
+pub mod schedule;
+pub mod sgd;
+
+pub use adam::Adam;
+pub use checkpoint::Checkpoint;
+pub use config::{OptimizerConfig, TrainConfig};
+pub use error::{CheckpointError, ConfigError, TrainError};
+pub use evaluate::{Evaluation, evaluate};
+pub use fit::{BEST, FitContext, Fitted, LAST, fit};
+pub use gradients::Gradients;
+pub use objective::{CrossEntropy, cross_entropy};
+pub use optimizer::Optimizer;
+pub use record::{EpochRecord, Observer, Started, StepInfo};
+pub use schedule::Schedule;
+pub use sgd::Sgd;

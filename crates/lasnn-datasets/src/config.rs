@@ -1,0 +1,228 @@
+//! The `[data]` table of a recipe.
+
+use lasnn_core::Shape;
+use serde::{Deserialize, Serialize};
+
+use crate::augment::AugmentConfig;
+use crate::error::DatasetError;
+use crate::normalise::Normalisation;
+use crate::sources::synthetic::SyntheticConfig;
+
+/// What a recipe says about its data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetConfig {
+    /// Which images.
+    pub source: Source,
+    /// How pixels become numbers for the network.
+    #[serde(default)]
+    pub normalisation: Normalisation,
+    /// How many training images are held out for validation; with 0 there is none, and no epoch
+    /// can be selected.
+    #[serde(default)]
+    pub validation: usize,
+    /// Train on so many of the images left after the validation split; all of them by default.
+    /// The seed chooses which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_limit: Option<usize>,
+    /// Test on the first so many images; on all of them by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_limit: Option<usize>,
+    /// How training images are varied.
+    #[serde(default)]
+    pub augment: AugmentConfig,
+    /// The images to make when the source is `synthetic`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub synthetic: Option<SyntheticConfig>,
+}
+
+/// Where the images come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The embedded handwritten digits, 1x8x8, 10 classes.
+    Digits,
+    /// CIFAR-10 in its binary version from a local directory, 3x32x32, 10 classes.
+    Cifar10,
+    /// Made-up images of any shape and any number of classes, for tests and benches.
+    Synthetic,
+}
+
+impl Source {
+    /// The name as recipes and summaries write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Digits => "digits",
+            Self::Cifar10 => "cifar10",
+            Self::Synthetic => "synthetic",
+        }
+    }
+}
+
+impl DatasetConfig {
+    /// All images of `source`, none held out, nothing varied.
+    pub fn new(source: Source) -> Self {
+        Self {
+            source,
+            normalisation: Normalisation::default(),
+            validation: 0,
+            train_limit: None,
+            test_limit: None,
+            augment: AugmentConfig::default(),
+            synthetic: None,
+        }
+    }
+
+    /// The same configuration with the defaults of its source filled in, as a resolved recipe
+    /// holds it.
+    ///
+    /// # Errors
+    ///
+    /// See [`validate`](Self::validate).
+    pub fn resolved(mut self) -> Result<Self, DatasetError> {
+        self.validate()?;
+        if self.source == Source::Synthetic {
+            self.synthetic.get_or_insert_default();
+        }
+        Ok(self)
+    }
+
+    /// Checks everything that can be checked without the images; [`crate::load`] does the rest.
+    ///
+    /// # Errors
+    ///
+    /// Names the first key whose value cannot be.
+    pub fn validate(&self) -> Result<(), DatasetError> {
+        for (key, limit) in [("train_limit", self.train_limit), ("test_limit", self.test_limit)] {
+            if limit == Some(0) {
+                return Err(DatasetError::config(key, 0, "at least 1, or no such key for all"));
+            }
+        }
+        match &self.synthetic {
+            Some(_) if self.source != Source::Synthetic => Err(DatasetError::config(
+                "synthetic",
+                format!("given for the source `{}`", self.source.name()),
+                "it only with the source `synthetic`",
+            )),
+            Some(synthetic) => synthetic.validate(),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks what depends on the images: how many there are and of which shape.
+    pub(crate) fn validate_for(
+        &self,
+        shape: Shape,
+        train: usize,
+        test: usize,
+    ) -> Result<(), DatasetError> {
+        self.validate_counts(train)?;
+        if let Some(limit) = self.test_limit.filter(|&limit| limit > test) {
+            let expected = format!("at most the {test} test images");
+            return Err(DatasetError::config("test_limit", limit, expected));
+        }
+        self.augment.validate(shape)
+    }
+
+    /// Checks the validation split and the limit against the number of training images.
+    pub(crate) fn validate_counts(&self, train: usize) -> Result<(), DatasetError> {
+        let Self { validation, .. } = *self;
+        if validation >= train {
+            let expected = format!("less than the {train} training images");
+            return Err(DatasetError::config("validation", validation, expected));
+        }
+        let left = train - validation;
+        match self.train_limit {
+            Some(limit) if limit > left => {
+                let expected = format!("at most the {left} images left after the validation split");
+                Err(DatasetError::config("train_limit", limit, expected))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn parse(text: &str) -> DatasetConfig {
+        toml::from_str(text).unwrap()
+    }
+
+    #[track_caller]
+    fn refuses(text: &str, message: &str) {
+        let error = crate::load(&parse(text), None).unwrap_err().to_string();
+        assert_eq!(error, message);
+    }
+
+    #[test]
+    fn only_the_source_must_be_named() {
+        assert_eq!(parse("source = 'digits'"), DatasetConfig::new(Source::Digits));
+    }
+
+    #[test]
+    fn a_resolved_table_survives_writing_and_reading() {
+        let config = parse(
+            "source = 'synthetic'\nnormalisation = 'standard'\nvalidation = 10\ntrain_limit = 20\n\
+             augment = { crop_padding = 2, flip = true }\nsynthetic = { classes = 3 }",
+        );
+        let resolved = config.resolved().unwrap();
+        assert_eq!(parse(&toml::to_string(&resolved).unwrap()), resolved);
+        let defaults = parse("source = 'synthetic'").resolved().unwrap();
+        assert_eq!(defaults.synthetic, Some(SyntheticConfig::default()));
+    }
+
+    #[test]
+    fn unknown_keys_and_sources_are_errors() {
+        for (text, word) in [
+            ("source = 'digits'\nvalidaton = 3", "validaton"),
+            ("source = 'digits'\naugment = { flipp = true }", "flipp"),
+            ("source = 'synthetic'\nsynthetic = { clases = 3 }", "clases"),
+            ("source = 'mnist'", "mnist"),
+        ] {
+            let error = toml::from_str::<DatasetConfig>(text).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_named_with_what_was_expected() {
+        refuses(
+            "source = 'digits'\nvalidation = 1437",
+            "`data.validation` is 1437, expected less than the 1437 training images",
+        );
+        refuses(
+            "source = 'digits'\nvalidation = 437\ntrain_limit = 1001",
+            "`data.train_limit` is 1001, expected at most the 1000 images left after the \
+             validation split",
+        );
+        refuses(
+            "source = 'digits'\ntrain_limit = 0",
+            "`data.train_limit` is 0, expected at least 1, or no such key for all",
+        );
+        refuses(
+            "source = 'digits'\ntest_limit = 361",
+            "`data.test_limit` is 361, expected at most the 360 test images",
+        );
+        refuses(
+            "source = 'digits'\naugment = { crop_padding = 8 }",
+            "`data.augment.crop_padding` is 8, expected less than 8, the smaller side of a 1x8x8 \
+             image",
+        );
+        refuses(
+            "source = 'digits'\naugment = { cutout = 9 }",
+            "`data.augment.cutout` is 9, expected less than 8, the smaller side of a 1x8x8 image",
+        );
+        refuses(
+            "source = 'digits'\nsynthetic = {}",
+            "`data.synthetic` is given for the source `digits`, expected it only with the source \
+             `synthetic`",
+        );
+        refuses(
+            "source = 'cifar10'",
+            "data set `cifar10` is read from a directory, and no data directory is given",
+        );
+    }
+}

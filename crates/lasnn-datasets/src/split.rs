@@ -1,0 +1,128 @@
+//! Which images are trained on, and which are held out for validation.
+
+use lasnn_core::{Seed, Stream};
+
+use crate::config::DatasetConfig;
+use crate::dataset::Images;
+use crate::error::DatasetError;
+
+/// Indices into the training images, each list ascending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// The images trained on.
+    pub train: Vec<u32>,
+    /// The images held out, by which epochs are selected.
+    pub validation: Vec<u32>,
+}
+
+/// Holds `config.validation` images out and keeps `config.train_limit` of the others.
+///
+/// Both are stratified: each class has its share of them, to within one image where classes are
+/// of equal size, and to within half an image per other class at worst. A smaller limit keeps a
+/// part of what a larger one keeps, and never touches the validation images.
+///
+/// # Errors
+///
+/// Names the key if there are not enough images.
+pub fn split(images: &Images, config: &DatasetConfig, seed: Seed) -> Result<Split, DatasetError> {
+    config.validate_counts(images.len())?;
+    let mut order = stratified(&images.labels, seed);
+    let mut train = order.split_off(config.validation);
+    train.truncate(config.train_limit.unwrap_or(usize::MAX));
+    train.sort_unstable();
+    order.sort_unstable();
+    Ok(Split { train, validation: order })
+}
+
+/// A random order of the images in which every stretch has each class in proportion.
+///
+/// Image number `r` of the `n` of its class, in an order drawn for all images, stands at
+/// `(2 r + 1) / 2 n`; equals stay in the drawn order.
+fn stratified(labels: &[u32], seed: Seed) -> Vec<u32> {
+    let classes = labels.iter().max().map_or(0, |&label| label as usize + 1);
+    let mut sizes = vec![0_u64; classes];
+    labels.iter().for_each(|&label| sizes[label as usize] += 1);
+    let mut seen = vec![0_u64; classes];
+    let drawn = seed.draws(Stream::Split, [0; 3]).permutation(labels.len());
+    let mut placed: Vec<(u64, u64, u32)> = drawn
+        .into_iter()
+        .map(|index| {
+            let label = labels[index as usize] as usize;
+            seen[label] += 1;
+            (2 * seen[label] - 1, sizes[label], index)
+        })
+        .collect();
+    // Fractions are compared exactly, by cross-multiplication; the sort is stable.
+    placed.sort_by(|(a, n, _), (b, m, _)| (a * m).cmp(&(b * n)));
+    placed.into_iter().map(|(_, _, index)| index).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use lasnn_core::Shape;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::Source;
+
+    fn images(labels: Vec<u32>) -> Images {
+        let shape = Shape { channels: 1, height: 1, width: 1 };
+        Images { pixels: vec![0; labels.len()], labels, shape }
+    }
+
+    fn config(validation: usize, train_limit: Option<usize>) -> DatasetConfig {
+        DatasetConfig { validation, train_limit, ..DatasetConfig::new(Source::Digits) }
+    }
+
+    proptest! {
+        #[test]
+        fn every_image_is_on_one_side_and_classes_are_in_proportion(
+            labels in prop::collection::vec(0_u32..4, 1..200),
+            share in 0.0..1.0,
+            seed: u32,
+        ) {
+            let images = images(labels);
+            let validation = (share * images.len() as f64) as usize;
+            let split = split(&images, &config(validation, None), Seed(seed)).unwrap();
+            prop_assert_eq!(split.validation.len(), validation);
+            let mut all = [&split.train[..], &split.validation].concat();
+            all.sort_unstable();
+            prop_assert!(all.into_iter().eq(0..images.len() as u32));
+            for class in 0..4 {
+                let of = |index: &&u32| images.labels[**index as usize] == class;
+                let held = split.validation.iter().filter(of).count() as f64;
+                let size = images.labels.iter().filter(|&&label| label == class).count() as f64;
+                // Half an image of rounding for each of the three other classes.
+                prop_assert!((held - size * validation as f64 / images.len() as f64).abs() <= 1.5 + 1e-9);
+            }
+        }
+    }
+
+    #[test]
+    fn the_seed_decides_and_a_limit_only_takes_away() {
+        let images = images((0..1000).map(|index| index % 10).collect());
+        let with = |limit, seed| split(&images, &config(100, limit), Seed(seed)).unwrap();
+        assert_eq!(with(None, 1), with(None, 1));
+        assert_ne!(with(None, 1), with(None, 2));
+        assert_ne!(with(None, 1).validation, (0..100).collect::<Vec<u32>>());
+
+        let (all, more, some) = (with(None, 1), with(Some(300), 1), with(Some(200), 1));
+        assert_eq!((more.train.len(), some.train.len()), (300, 200));
+        assert_eq!(some.validation, all.validation);
+        assert!(some.train.iter().all(|index| more.train.binary_search(index).is_ok()));
+        assert!(some.train.is_sorted() && some.validation.is_sorted());
+        for class in 0..10 {
+            let count = |indices: &[u32]| indices.iter().filter(|&&i| i % 10 == class).count();
+            assert_eq!((count(&some.train), count(&some.validation)), (20, 10));
+        }
+    }
+
+    #[test]
+    fn more_than_there_is_cannot_be_held_out() {
+        let error = split(&images(vec![0; 5]), &config(5, None), Seed(1)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`data.validation` is 5, expected less than the 5 training images"
+        );
+    }
+}

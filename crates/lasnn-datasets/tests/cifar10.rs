@@ -1,0 +1,66 @@
+//! All of the real CIFAR-10, where `LASNN_DATA_DIR` names a directory that has it.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use lasnn_core::{BatchSource, Seed};
+use lasnn_datasets::{
+    AugmentConfig, DatasetConfig, Loader, Normalisation, Normaliser, Source, describe, load, split,
+};
+
+fn data_dir() -> Option<PathBuf> {
+    let directory = std::env::var_os("LASNN_DATA_DIR").map(PathBuf::from);
+    if directory.is_none() {
+        // Written past the test harness, which would swallow what a passing test prints.
+        writeln!(std::io::stderr(), "skipped: LASNN_DATA_DIR is not set").ok();
+    }
+    directory
+}
+
+#[test]
+fn the_real_cifar10_is_whole() {
+    let Some(directory) = data_dir() else { return };
+    let config = DatasetConfig {
+        normalisation: Normalisation::Standard,
+        validation: 5000,
+        augment: AugmentConfig { crop_padding: 4, flip: true, cutout: 8 },
+        ..DatasetConfig::new(Source::Cifar10)
+    };
+    let dataset = load(&config, Some(&directory)).unwrap();
+    assert_eq!((dataset.train.len(), dataset.test.len()), (50_000, 10_000));
+    assert_eq!(
+        dataset.class_names,
+        ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    );
+
+    let split = split(&dataset.train, &config, Seed(1)).unwrap();
+    let described = describe(&dataset, &split);
+    assert_eq!(described.train.class_counts, [4500; 10]);
+    assert_eq!(described.validation.class_counts, [500; 10]);
+    assert_eq!(described.test.class_counts, [1000; 10]);
+
+    // The statistics of the training set that everybody uses, here of nine tenths of it.
+    let normaliser = Normaliser::fit(config.normalisation, &dataset.train, &split.train);
+    let moments = normaliser.moments();
+    for (found, known) in moments.mean.iter().zip([0.4914, 0.4822, 0.4465]) {
+        assert!((found - known).abs() < 2e-3, "{moments:?}");
+    }
+    for (found, known) in moments.deviation.iter().zip([0.2470, 0.2435, 0.2616]) {
+        assert!((found - known).abs() < 2e-3, "{moments:?}");
+    }
+
+    let train =
+        Loader::train(dataset.train, split.train, 128, &normaliser, config.augment, Seed(1));
+    let served: usize = train.epoch(0, 0).map(|batch| batch.len()).sum();
+    assert_eq!(served, 45_000);
+    let all = (0..10_000).collect();
+    let test = Loader::evaluate(dataset.test, all, 500, &normaliser);
+    let (mut sum, mut squares) = (0.0, 0.0);
+    for batch in test.epoch(0, 0) {
+        sum += batch.pixels.iter().map(|&value| f64::from(value)).sum::<f64>();
+        squares += batch.pixels.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>();
+    }
+    let count = 10_000.0 * 3072.0;
+    assert!((sum / count).abs() < 0.05, "{}", sum / count);
+    assert!((squares / count - 1.0).abs() < 0.05, "{}", squares / count);
+}

@@ -1,0 +1,124 @@
+//! Adam and AMSGrad, as PyTorch's `Adam`.
+//!
+//! With parameter θ, gradient g, weight decay λ, learning rate η and step t, counted from 1:
+//!
+//! ```text
+//! g ← g + λ θ
+//! m ← β₁ m + (1 - β₁) g
+//! v ← β₂ v + (1 - β₂) g²
+//! u ← max(u, v)  with AMSGrad,  v  without
+//! θ ← θ - η / (1 - β₁ᵗ) · m / (√u / √(1 - β₂ᵗ) + ε)
+//! ```
+//!
+//! AMSGrad takes the maximum before the bias correction, and ε is added after the square root and
+//! the correction; other implementations differ in both.
+
+use burn::tensor::{Tensor, backend::Backend};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{check, not_negative, positive};
+use crate::error::ConfigError;
+use crate::sgd::with_weight_decay;
+
+/// The constants of Adam.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adam {
+    /// The rate η that the schedule starts from.
+    pub learning_rate: f64,
+    /// The decay β₁ of the mean gradient, 0 to below 1.
+    #[serde(default = "default_beta1")]
+    pub beta1: f64,
+    /// The decay β₂ of the mean squared gradient, 0 to below 1.
+    #[serde(default = "default_beta2")]
+    pub beta2: f64,
+    /// What keeps the division finite, ε.
+    #[serde(default = "default_epsilon")]
+    pub epsilon: f64,
+    /// The coupled weight decay λ: a penalty on the squared norm of the parameters.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// Whether the squared gradient's largest mean so far is used (AMSGrad).
+    #[serde(default)]
+    pub amsgrad: bool,
+}
+
+fn default_beta1() -> f64 {
+    0.9
+}
+
+fn default_beta2() -> f64 {
+    0.999
+}
+
+fn default_epsilon() -> f64 {
+    1e-8
+}
+
+/// What Adam remembers of one parameter.
+#[derive(Clone, Debug)]
+pub struct Moments<B: Backend> {
+    /// The mean gradient m.
+    pub mean: Tensor<B, 1>,
+    /// The mean squared gradient v.
+    pub square: Tensor<B, 1>,
+    /// The largest v so far, u; AMSGrad only.
+    pub max_square: Option<Tensor<B, 1>>,
+}
+
+impl Adam {
+    /// The defaults with a learning rate.
+    pub fn new(learning_rate: f64) -> Self {
+        Self {
+            learning_rate,
+            beta1: default_beta1(),
+            beta2: default_beta2(),
+            epsilon: default_epsilon(),
+            weight_decay: 0.0,
+            amsgrad: false,
+        }
+    }
+
+    /// Checks the constants.
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        let Self { learning_rate, beta1, beta2, epsilon, weight_decay, amsgrad: _ } = *self;
+        check(positive(learning_rate), "optimizer.learning_rate", learning_rate, "above 0")?;
+        check((0.0..1.0).contains(&beta1), "optimizer.beta1", beta1, "0 to below 1")?;
+        check((0.0..1.0).contains(&beta2), "optimizer.beta2", beta2, "0 to below 1")?;
+        check(positive(epsilon), "optimizer.epsilon", epsilon, "above 0")?;
+        check(not_negative(weight_decay), "optimizer.weight_decay", weight_decay, "at least 0")
+    }
+
+    /// Step number `step`, counted from 1: the new parameter and the new moments.
+    ///
+    /// All tensors are flat and of one length; `moments` is none at the first step.
+    pub fn step<B: Backend>(
+        &self,
+        learning_rate: f64,
+        step: u64,
+        parameter: Tensor<B, 1>,
+        gradient: Tensor<B, 1>,
+        moments: Option<Moments<B>>,
+    ) -> (Tensor<B, 1>, Moments<B>) {
+        let gradient = with_weight_decay(self.weight_decay, &parameter, gradient);
+        let share = gradient.clone() * (1.0 - self.beta1);
+        let square_share = gradient.square() * (1.0 - self.beta2);
+        let (mean, square, max_before) = match moments {
+            Some(Moments { mean, square, max_square }) => {
+                (mean * self.beta1 + share, square * self.beta2 + square_share, max_square)
+            }
+            None => (share, square_share, None),
+        };
+        let max_square = self.amsgrad.then(|| match max_before {
+            Some(before) => before.max_pair(square.clone()),
+            None => square.clone(),
+        });
+
+        let mean_correction = 1.0 - self.beta1.powf(step as f64);
+        let square_correction = 1.0 - self.beta2.powf(step as f64);
+        let scale = max_square.as_ref().unwrap_or(&square).clone().sqrt();
+        let scale = scale / square_correction.sqrt() + self.epsilon;
+        let parameter = parameter - mean.clone() / scale * (learning_rate / mean_correction);
+        (parameter, Moments { mean, square, max_square })
+    }
+}

@@ -1,0 +1,276 @@
+//! Tensors and metadata in one safetensors file, written whole or not at all.
+//!
+//! Tensors are of 32-bit floats. The header's metadata has one entry, `lasnn`: JSON with the
+//! content's SHA-256 and the metadata proper. A file without that entry is a plain safetensors
+//! file, as other programs write them, and loads with empty metadata.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use burn::tensor::TensorData;
+use lasnn_core::StateDict;
+use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorView};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::error::CheckpointError;
+
+/// The entry of the header's metadata that is ours.
+const ENTRY: &str = "lasnn";
+
+/// The longest header that the safetensors format allows, bytes.
+const HEADER_LIMIT: u64 = 100_000_000;
+
+/// How the names of files begin that are not yet whole.
+const UNFINISHED: &str = ".checkpoint-";
+
+/// Tensors by name and what is to be known about them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checkpoint {
+    /// The tensors.
+    pub state: StateDict,
+    /// JSON of any form; `null` for a file that another program wrote.
+    pub metadata: Value,
+}
+
+/// What the entry of the header holds.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    sha256: String,
+    metadata: Value,
+}
+
+impl Checkpoint {
+    /// Writes the file so that, whatever happens, `path` holds the old content or the new one.
+    ///
+    /// The content goes to a file beside it, is forced to the disk, and then takes its name. The
+    /// same content gives the same bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system refuses, or a tensor is not of floats.
+    pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
+        let bytes = self.to_bytes(path)?;
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        replace(path, directory, &bytes).map_err(|source| CheckpointError::Io {
+            path: path.to_owned(),
+            action: "write the checkpoint",
+            source,
+        })
+    }
+
+    /// Reads a file and checks that it is what was written.
+    ///
+    /// # Errors
+    ///
+    /// If the file is missing, damaged, not a safetensors file, or has tensors of another type.
+    pub fn load(path: &Path) -> Result<Self, CheckpointError> {
+        let bytes = fs::read(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => CheckpointError::Missing { path: path.to_owned() },
+            _ => {
+                CheckpointError::Io { path: path.to_owned(), action: "read the checkpoint", source }
+            }
+        })?;
+        Self::from_bytes(path, &bytes)
+    }
+
+    /// The metadata as a type.
+    ///
+    /// # Errors
+    ///
+    /// If it is of another form; `path` is for the message.
+    pub fn metadata<T: DeserializeOwned>(&self, path: &Path) -> Result<T, CheckpointError> {
+        T::deserialize(&self.metadata).map_err(|error| CheckpointError::Metadata {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Takes out the tensors whose names begin with `prefix` and a dot, without those.
+    pub fn take_section(&mut self, prefix: &str) -> StateDict {
+        let prefix = format!("{prefix}.");
+        let (section, rest): (StateDict, StateDict) = std::mem::take(&mut self.state)
+            .into_iter()
+            .partition(|(name, _)| name.starts_with(&prefix));
+        self.state = rest;
+        section.into_iter().map(|(name, data)| (name[prefix.len()..].to_owned(), data)).collect()
+    }
+
+    /// Adds tensors under names that begin with `prefix` and a dot.
+    pub fn put_section(&mut self, prefix: &str, section: StateDict) {
+        self.state
+            .extend(section.into_iter().map(|(name, data)| (format!("{prefix}.{name}"), data)));
+    }
+
+    fn to_bytes(&self, path: &Path) -> Result<Vec<u8>, CheckpointError> {
+        let mut tensors = Vec::with_capacity(self.state.len());
+        for (name, data) in &self.state {
+            let wrong_type = || CheckpointError::WrongType {
+                path: path.to_owned(),
+                name: name.clone(),
+                found: format!("{:?}", data.dtype),
+            };
+            if !data.dtype.is_float() {
+                return Err(wrong_type());
+            }
+            let floats = data.clone().convert::<f32>().into_vec::<f32>();
+            let floats = floats.map_err(|_| wrong_type())?;
+            let bytes: Vec<u8> = floats.iter().flat_map(|value| value.to_le_bytes()).collect();
+            tensors.push((name.as_str(), data.shape.to_vec(), bytes));
+        }
+        let hashed = tensors.iter().map(|(name, shape, bytes)| (*name, &shape[..], &bytes[..]));
+        let entry = Entry { sha256: hash(hashed, &self.metadata), metadata: self.metadata.clone() };
+        let broken = |reason: String| CheckpointError::Metadata { path: path.to_owned(), reason };
+        let entry = serde_json::to_string(&entry).map_err(|error| broken(error.to_string()))?;
+        let views = tensors.iter().map(|(name, shape, bytes)| {
+            Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?))
+        });
+        views
+            .collect::<Result<Vec<_>, SafeTensorError>>()
+            .and_then(|views| {
+                safetensors::serialize(views, Some(HashMap::from([(ENTRY.into(), entry)])))
+            })
+            .map_err(|error| broken(error.to_string()))
+    }
+
+    fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, CheckpointError> {
+        let (safetensors, entry) = parse(path, bytes)?;
+        let mut tensors: Vec<(String, TensorView<'_>)> = safetensors.tensors();
+        tensors.sort_by(|(left, _), (right, _)| left.cmp(right));
+        if let Some((name, view)) = tensors.iter().find(|(_, view)| view.dtype() != Dtype::F32) {
+            return Err(CheckpointError::WrongType {
+                path: path.to_owned(),
+                name: name.clone(),
+                found: view.dtype().to_string(),
+            });
+        }
+
+        let metadata = match entry {
+            None => Value::Null,
+            Some(Entry { sha256: expected, metadata }) => {
+                let views = tensors.iter();
+                let hashed = views.map(|(name, view)| (name.as_str(), view.shape(), view.data()));
+                let found = hash(hashed, &metadata);
+                if found != expected {
+                    let path = path.to_owned();
+                    return Err(CheckpointError::WrongHash { path, found, expected });
+                }
+                metadata
+            }
+        };
+        let state = tensors.into_iter().map(|(name, view)| {
+            let chunks = view.data().chunks_exact(4);
+            let floats: Vec<f32> =
+                chunks.map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+            (name, TensorData::new(floats, view.shape().to_vec()))
+        });
+        Ok(Self { state: state.collect(), metadata })
+    }
+}
+
+/// Parses the file, telling the ways apart in which it may be damaged.
+fn parse<'a>(
+    path: &Path,
+    bytes: &'a [u8],
+) -> Result<(SafeTensors<'a>, Option<Entry>), CheckpointError> {
+    let wrong_length = |expected: String| CheckpointError::WrongLength {
+        path: path.to_owned(),
+        found: bytes.len() as u64,
+        expected,
+    };
+    let not_safetensors = |reason| CheckpointError::NotSafetensors { path: path.into(), reason };
+    let Some((first, rest)) = bytes.split_first_chunk::<8>() else {
+        return Err(wrong_length("at least 8".into()));
+    };
+    let length = u64::from_le_bytes(*first);
+    if length > HEADER_LIMIT {
+        return Err(CheckpointError::HeaderTooLarge {
+            path: path.to_owned(),
+            found: length,
+            limit: HEADER_LIMIT,
+        });
+    }
+    let Some((header, data)) = rest.split_at_checked(length as usize) else {
+        return Err(wrong_length(format!("at least {} for the header", length + 8)));
+    };
+    // The header is parsed here first because `deserialize` adds up the lengths that the file
+    // claims without regard to overflow.
+    let header: Metadata =
+        serde_json::from_slice(header).map_err(|error| not_safetensors(error.to_string()))?;
+    if header.data_len() != data.len() {
+        let expected = header.data_len() as u128 + 8 + u128::from(length);
+        return Err(wrong_length(format!("{expected} by its header")));
+    }
+    let safetensors =
+        SafeTensors::deserialize(bytes).map_err(|error| not_safetensors(error.to_string()))?;
+    let entry = header.metadata().as_ref().and_then(|entries| entries.get(ENTRY));
+    let entry = entry.map(|text| serde_json::from_str(text)).transpose();
+    let entry = entry.map_err(|error| CheckpointError::Metadata {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
+    Ok((safetensors, entry))
+}
+
+/// The SHA-256 of names, shapes, values and metadata.
+fn hash<'a>(
+    tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>,
+    metadata: &Value,
+) -> String {
+    let mut hash = Sha256::new();
+    for (name, shape, bytes) in tensors {
+        // Lengths go first, so that no two contents give the same stream of bytes.
+        hash.update((name.len() as u64).to_le_bytes());
+        hash.update(name);
+        hash.update((shape.len() as u64).to_le_bytes());
+        for &size in shape {
+            hash.update((size as u64).to_le_bytes());
+        }
+        hash.update(bytes);
+    }
+    hash.update(metadata.to_string());
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Gives `path` new content in one indivisible step.
+fn replace(path: &Path, directory: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(UNFINISHED);
+    // Temporary files are private by default; a checkpoint is an ordinary file under the umask.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    // The new name is an entry of the directory, which has to reach the disk as well.
+    #[cfg(unix)]
+    File::open(directory)?.sync_all()?;
+    Ok(())
+}
+
+/// Removes what writes that were killed have left in `directory`.
+pub(crate) fn remove_unfinished(directory: &Path) -> Result<(), CheckpointError> {
+    let sweep = || -> io::Result<()> {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    sweep().map_err(|source| CheckpointError::Io {
+        path: directory.to_owned(),
+        action: "remove unfinished checkpoints",
+        source,
+    })
+}

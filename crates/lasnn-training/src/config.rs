@@ -1,0 +1,189 @@
+//! The training part of a recipe.
+
+use std::fmt::Display;
+
+use serde::{Deserialize, Serialize};
+
+use crate::adam::Adam;
+use crate::error::ConfigError;
+use crate::schedule::Schedule;
+use crate::sgd::Sgd;
+
+/// How a network is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// How often every training image is seen.
+    pub epochs: u32,
+    /// Images per step of the optimiser. The source of the batches is built with it.
+    pub batch: usize,
+    /// Images per forward and backward pass, to bound memory; the whole batch by default.
+    ///
+    /// Gradients add up over the micro-batches of a batch, each weighted by its share, which
+    /// changes nothing but rounding, save that a batch norm sees its micro-batch only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
+    /// Largest norm of all gradients together; larger ones are scaled down to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+    /// Writes a checkpoint every so many steps of an epoch, beside the one at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_steps: Option<u32>,
+    /// The update rule.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate over the epochs.
+    #[serde(default)]
+    pub schedule: Schedule,
+}
+
+/// The update rule and its constants.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum OptimizerConfig {
+    /// Stochastic gradient descent.
+    Sgd(Sgd),
+    /// Adam or AMSGrad.
+    Adam(Adam),
+}
+
+impl OptimizerConfig {
+    /// The learning rate that the schedule starts from.
+    pub fn learning_rate(&self) -> f64 {
+        match self {
+            Self::Sgd(sgd) => sgd.learning_rate,
+            Self::Adam(adam) => adam.learning_rate,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// The learning rate of an epoch, counted from 0.
+    pub fn learning_rate(&self, epoch: u32) -> f64 {
+        self.optimizer.learning_rate() * self.schedule.factor(epoch, self.epochs)
+    }
+
+    /// Checks what the types cannot say.
+    ///
+    /// # Errors
+    ///
+    /// Names the first key whose value makes no sense.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        check(self.epochs >= 1, "epochs", self.epochs, "at least 1")?;
+        check(self.batch >= 1, "batch", self.batch, "at least 1")?;
+        if let Some(images) = self.micro_batch {
+            let expected = format!("1 to `batch`, which is {}", self.batch);
+            check((1..=self.batch).contains(&images), "micro_batch", images, &expected)?;
+        }
+        if let Some(norm) = self.clip_norm {
+            check(positive(norm), "clip_norm", norm, "a number above 0")?;
+        }
+        if let Some(steps) = self.checkpoint_steps {
+            check(steps >= 1, "checkpoint_steps", steps, "at least 1")?;
+        }
+        match &self.optimizer {
+            OptimizerConfig::Sgd(sgd) => sgd.validate()?,
+            OptimizerConfig::Adam(adam) => adam.validate()?,
+        }
+        self.schedule.validate()
+    }
+}
+
+/// An error about `key` unless `right`.
+pub(crate) fn check(
+    right: bool,
+    key: &str,
+    value: impl Display,
+    expected: &str,
+) -> Result<(), ConfigError> {
+    if right {
+        return Ok(());
+    }
+    Err(ConfigError { key: key.into(), value: value.to_string(), expected: expected.into() })
+}
+
+/// Whether `value` is finite and above 0.
+pub(crate) fn positive(value: f64) -> bool {
+    value.is_finite() && value > 0.0
+}
+
+/// Whether `value` is finite and not below 0.
+pub(crate) fn not_negative(value: f64) -> bool {
+    value.is_finite() && value >= 0.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(extra: &str) -> Result<TrainConfig, String> {
+        let text = format!(
+            r#"{{"epochs": 10, "batch": 8, "optimizer": {{"kind": "sgd", "learning_rate": 0.1}}{extra}}}"#
+        );
+        let config: TrainConfig = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+        config.validate().map_err(|e| e.to_string())?;
+        Ok(config)
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let config = parse("").unwrap();
+        assert_eq!(config.optimizer, OptimizerConfig::Sgd(Sgd::new(0.1)));
+        assert_eq!(
+            config.schedule,
+            Schedule::Steps { milestones: vec![0.6, 0.8, 0.9], factor: 0.1 }
+        );
+        let adam: OptimizerConfig =
+            serde_json::from_str(r#"{"kind": "adam", "learning_rate": 0.001}"#).unwrap();
+        assert_eq!(adam, OptimizerConfig::Adam(Adam::new(0.001)));
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<TrainConfig>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn the_rate_follows_the_schedule() {
+        let config = parse("").unwrap();
+        assert_eq!(config.learning_rate(5), 0.1);
+        assert!((config.learning_rate(6) - 0.01).abs() < 1e-12);
+    }
+
+    #[track_caller]
+    fn refuses(extra: &str, expected: &str) {
+        let error = parse(extra).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn unknown_keys_are_errors() {
+        refuses(r#", "epoch": 3"#, "epoch");
+        refuses(r#", "schedule": {"kind": "cosine", "factor": 0.1}"#, "factor");
+        refuses(r#", "schedule": {"kind": "cosinus"}"#, "cosinus");
+        let error = serde_json::from_str::<OptimizerConfig>(
+            r#"{"kind": "sgd", "learning_rate": 1, "beta1": 0}"#,
+        );
+        assert!(error.unwrap_err().to_string().contains("beta1"));
+    }
+
+    #[test]
+    fn values_without_sense_are_errors() {
+        refuses(r#", "micro_batch": 9"#, "`micro_batch` is 9, expected 1 to `batch`, which is 8");
+        refuses(r#", "clip_norm": 0.0"#, "`clip_norm` is 0, expected a number above 0");
+        refuses(r#", "checkpoint_steps": 0"#, "`checkpoint_steps` is 0, expected at least 1");
+        refuses(
+            r#", "schedule": {"kind": "steps", "milestones": [0.8, 0.6]}"#,
+            "`schedule.milestones` is [0.8, 0.6], expected shares of the epochs from 0 to 1",
+        );
+        let mut config = parse("").unwrap();
+        config.optimizer = OptimizerConfig::Sgd(Sgd { momentum: 1.0, ..Sgd::new(0.1) });
+        assert_eq!(
+            config.validate().unwrap_err().to_string(),
+            "`optimizer.momentum` is 1, expected 0 to below 1"
+        );
+        config.optimizer =
+            OptimizerConfig::Sgd(Sgd { momentum: 0.0, nesterov: true, ..Sgd::new(0.1) });
+        assert!(config.validate().unwrap_err().to_string().contains("optimizer.nesterov"));
+        config.optimizer = OptimizerConfig::Adam(Adam { beta2: -0.1, ..Adam::new(0.1) });
+        assert!(config.validate().unwrap_err().to_string().contains("optimizer.beta2"));
+        config.optimizer = OptimizerConfig::Adam(Adam::new(f64::NAN));
+        assert!(config.validate().unwrap_err().to_string().contains("learning_rate` is NaN"));
+    }
+}

@@ -1,0 +1,49 @@
+//! Accuracy and loss of a network on a split.
+
+use burn::tensor::{Tensor, backend::Backend};
+use lasnn_core::{BatchSource, Pass, Seed, Tapped};
+use serde::{Deserialize, Serialize};
+
+use crate::objective::{correct, cross_entropy};
+
+/// How well a network does on a split.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// How many images were shown.
+    pub images: u64,
+    /// How many of them got their largest score at their class.
+    pub correct: u64,
+    /// Share of correct images, 0 to 1; 0 if there is no image.
+    pub accuracy: f64,
+    /// Mean cross-entropy per image; 0 if there is no image.
+    pub loss: f64,
+}
+
+/// Measures `model` on every image of `source`.
+///
+/// Encoders that draw spikes draw the same ones at each evaluation under the same `seed`.
+pub fn evaluate<B: Backend, M: Tapped<B>>(
+    model: &M,
+    source: &dyn BatchSource,
+    seed: Seed,
+    device: &B::Device,
+) -> Evaluation {
+    let (mut images, mut hits, mut loss) = (0, 0, 0.0);
+    for batch in source.epoch(0, 0) {
+        let targets = batch.targets::<B>(device);
+        let pass = Pass::evaluate(seed, &batch.samples);
+        let logits = model.features(batch.images(device), &pass).logits;
+        let sums = [correct(logits.clone(), targets.clone()), cross_entropy(logits, targets)];
+        let sums = read(sums.to_vec());
+        images += batch.len() as u64;
+        hits += sums[0] as u64;
+        loss += sums[1] * batch.len() as f64;
+    }
+    let count = images.max(1) as f64;
+    Evaluation { images, correct: hits, accuracy: hits as f64 / count, loss: loss / count }
+}
+
+/// The values of tensors `[1]`, waiting for the device only once.
+pub(crate) fn read<B: Backend>(tensors: Vec<Tensor<B, 1>>) -> Vec<f64> {
+    Tensor::cat(tensors, 0).into_data().iter::<f64>().collect()
+}

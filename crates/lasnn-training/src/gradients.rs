@@ -1,0 +1,103 @@
+//! Gradients by the names of their parameters.
+
+use std::collections::BTreeMap;
+
+use burn::module::{AutodiffModule, ModuleVisitor, Param};
+use burn::tensor::{
+    Tensor,
+    backend::{AutodiffBackend, Backend},
+};
+use lasnn_core::state::Path;
+
+/// The gradients of one step, flat, by parameter name. Parameters that the loss does not depend
+/// on, and those that are not trained (thresholds, running statistics), have none.
+#[derive(Clone, Debug, Default)]
+pub struct Gradients<B: Backend> {
+    by_name: BTreeMap<String, Tensor<B, 1>>,
+}
+
+impl<B: Backend> Gradients<B> {
+    /// Takes the gradients of `model`'s parameters out of what a backward pass left.
+    pub fn collect<A, M>(model: &M, gradients: A::Gradients) -> Self
+    where
+        A: AutodiffBackend<InnerBackend = B>,
+        M: AutodiffModule<A>,
+    {
+        let mut visitor =
+            Collect::<A> { path: Path::default(), gradients, by_name: BTreeMap::new() };
+        model.visit(&mut visitor);
+        Self { by_name: visitor.by_name }
+    }
+
+    /// The gradient of one parameter.
+    pub fn get(&self, name: &str) -> Option<&Tensor<B, 1>> {
+        self.by_name.get(name)
+    }
+
+    /// Takes the gradient of one parameter out.
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Tensor<B, 1>> {
+        self.by_name.remove(name)
+    }
+
+    /// All gradients times a number.
+    pub fn scale(self, factor: f64) -> Self {
+        let scaled = self.by_name.into_iter().map(|(name, gradient)| (name, gradient * factor));
+        Self { by_name: scaled.collect() }
+    }
+
+    /// The sum of two sets of gradients; one that is missing counts as zero.
+    pub fn plus(mut self, other: Self) -> Self {
+        for (name, gradient) in other.by_name {
+            let sum = match self.by_name.remove(&name) {
+                Some(before) => before + gradient,
+                None => gradient,
+            };
+            self.by_name.insert(name, sum);
+        }
+        self
+    }
+
+    /// The Euclidean norm of all gradients together. Waits for the device.
+    pub fn norm(&self) -> f64 {
+        if self.by_name.is_empty() {
+            return 0.0;
+        }
+        let squares = self.by_name.values().map(|gradient| gradient.clone().square().sum());
+        // One tensor, so that the device is waited for once and not once per parameter.
+        let squares = Tensor::cat(squares.collect(), 0).into_data();
+        squares.iter::<f64>().sum::<f64>().sqrt()
+    }
+
+    /// Scales the gradients, whose [`norm`](Self::norm) is `norm`, down to `max_norm` if it is
+    /// larger. As in PyTorch's `clip_grad_norm_`, the factor is `max_norm / (norm + 1e-6)`.
+    pub fn clip(self, norm: f64, max_norm: f64) -> Self {
+        let factor = max_norm / (norm + 1e-6);
+        match factor < 1.0 {
+            true => self.scale(factor),
+            false => self,
+        }
+    }
+}
+
+struct Collect<A: AutodiffBackend> {
+    path: Path,
+    gradients: A::Gradients,
+    by_name: BTreeMap<String, Tensor<A::InnerBackend, 1>>,
+}
+
+impl<A: AutodiffBackend> ModuleVisitor<A> for Collect<A> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<A, D>>) {
+        if let Some(gradient) = param.val().grad_remove(&mut self.gradients) {
+            let length = gradient.shape().num_elements();
+            self.by_name.insert(self.path.name(), gradient.reshape([length]));
+        }
+    }
+
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+}

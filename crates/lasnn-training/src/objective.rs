@@ -1,0 +1,71 @@
+//! Cross-entropy, the objective of networks that learn from labels alone.
+
+use burn::tensor::{Int, Tensor, activation::log_softmax, backend::Backend};
+use lasnn_core::{Loss, LossPart, Objective, Pass, Tapped};
+
+/// Cross-entropy between class scores and labels, averaged over the batch.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CrossEntropy;
+
+impl<B: Backend, M: Tapped<B>> Objective<B, M> for CrossEntropy {
+    fn loss(
+        &self,
+        model: &M,
+        images: Tensor<B, 4>,
+        targets: Tensor<B, 1, Int>,
+        pass: &Pass<'_>,
+    ) -> Loss<B> {
+        let logits = model.features(images, pass).logits;
+        let total = cross_entropy(logits.clone(), targets);
+        let part = LossPart { name: "cross_entropy".into(), value: total.clone() };
+        Loss { total, parts: vec![part], logits }
+    }
+}
+
+/// The mean of `-log softmax(logits)[target]`, `[1]`.
+///
+/// `logits` is `[batch, classes]`, `targets` `[batch]` with values in `0..classes`. The largest
+/// score is subtracted before the exponential, so that no score is too large.
+pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+    log_softmax(logits, 1).gather(1, targets.unsqueeze_dim(1)).mean().neg()
+}
+
+/// How many rows of `logits` have their largest score at the target, `[1]`.
+pub(crate) fn correct<B: Backend>(
+    logits: Tensor<B, 2>,
+    targets: Tensor<B, 1, Int>,
+) -> Tensor<B, 1> {
+    let [batch, _] = logits.dims();
+    logits.argmax(1).reshape([batch]).equal(targets).float().sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use burn_flex::Flex;
+
+    use super::*;
+
+    /// Worked out by hand: `ln(1 + e^-1)` for scores 1 apart, and the second row counts by its
+    /// distance alone, however large its scores.
+    #[test]
+    fn values_are_right_for_large_scores_too() {
+        let device = Default::default();
+        let logits = Tensor::<Flex, 2>::from_floats([[0.0, 1.0], [2000.0, 1000.0]], &device);
+        let check = |targets: [i32; 2], expected: f32| {
+            let targets = Tensor::<Flex, 1, Int>::from_ints(targets, &device);
+            let found = cross_entropy(logits.clone(), targets).into_scalar();
+            assert!((found - expected).abs() < 1e-4, "{found} instead of {expected}");
+        };
+        let near = (-1f32).exp().ln_1p();
+        check([1, 0], near / 2.0);
+        check([0, 1], (1.0 + near + 1000.0) / 2.0);
+    }
+
+    #[test]
+    fn correct_rows_are_counted() {
+        let device = Default::default();
+        let logits = Tensor::<Flex, 2>::from_floats([[0.0, 1.0], [2.0, 1.0], [0.0, 3.0]], &device);
+        let targets = Tensor::<Flex, 1, Int>::from_ints([1, 1, 1], &device);
+        assert_eq!(correct(logits, targets).into_scalar(), 2.0);
+    }
+}

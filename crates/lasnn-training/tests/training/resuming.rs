@@ -1,0 +1,251 @@
+//! A run that was interrupted or killed ends with the bits of one that was not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::module::AutodiffModule;
+use lasnn_core::state;
+use lasnn_training::{
+    Adam, BEST, Checkpoint, CheckpointError, EpochRecord, Fitted, LAST, Observer, OptimizerConfig,
+    StepInfo, TrainConfig, TrainError,
+};
+
+use crate::tiny::{Tiny, Train, bits, config, sgd, train, train_all};
+
+/// Four epochs of four steps, with everything that has state: batch norm, dropout, momentum.
+fn model() -> Tiny<Train> {
+    Tiny::new(true, 0.3)
+}
+
+fn configs() -> [TrainConfig; 2] {
+    let adam = OptimizerConfig::Adam(Adam { amsgrad: true, ..Adam::new(0.02) });
+    [sgd(0.2), adam].map(|optimizer| TrainConfig { epochs: 4, ..config(optimizer) })
+}
+
+/// All that a run leaves, without the times.
+#[derive(Debug, PartialEq)]
+struct End {
+    best_epoch: u32,
+    history: Vec<EpochRecord>,
+    best: Vec<(String, Vec<u8>)>,
+    /// Network and optimiser.
+    last: Vec<(String, Vec<u8>)>,
+}
+
+fn end(fitted: Fitted<Tiny<Train>>, dir: &Path) -> End {
+    let untimed = |r: EpochRecord| EpochRecord { seconds: 0.0, images_per_second: 0.0, ..r };
+    let best = bits(&state::save(&fitted.model.valid()));
+    assert_eq!(best, bits(&Checkpoint::load(&dir.join(BEST)).unwrap().state));
+    End {
+        best_epoch: fitted.best_epoch,
+        history: fitted.history.into_iter().map(untimed).collect(),
+        best,
+        last: bits(&Checkpoint::load(&dir.join(LAST)).unwrap().state),
+    }
+}
+
+fn uninterrupted(config: &TrainConfig) -> End {
+    let dir = tempfile::tempdir().unwrap();
+    end(train_all(model(), config, dir.path()), dir.path())
+}
+
+fn resumed(config: &TrainConfig, dir: &Path) -> End {
+    let fitted = train(model(), config, dir, true, &AtomicBool::new(false), &mut ());
+    end(fitted.unwrap(), dir)
+}
+
+/// Sets the flag after so many steps.
+struct StopAfter<'a> {
+    steps: usize,
+    stop: &'a AtomicBool,
+}
+
+impl Observer for StopAfter<'_> {
+    fn step(&mut self, _: StepInfo) {
+        self.steps -= 1;
+        self.stop.store(self.steps == 0, Ordering::Relaxed);
+    }
+}
+
+/// Runs until so many steps are done; where the run then stands.
+fn interrupt(config: &TrainConfig, dir: &Path, resume: bool, steps: usize) -> (u32, usize) {
+    let stop = AtomicBool::new(false);
+    let mut observer = StopAfter { steps, stop: &stop };
+    match train(model(), config, dir, resume, &stop, &mut observer) {
+        Err(TrainError::Interrupted { path, epoch, step }) => {
+            assert_eq!(path, dir.join(LAST));
+            (epoch, step)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_stopped_run_goes_on_where_it_stopped() {
+    for config in configs() {
+        let expected = uninterrupted(&config);
+        for steps in [1, 3, 4, 5, 10, 16] {
+            let dir = tempfile::tempdir().unwrap();
+            let at = interrupt(&config, dir.path(), false, steps);
+            assert_eq!(at, ((steps as u32 - 1) / 4, (steps - 1) % 4 + 1));
+            assert_eq!(resumed(&config, dir.path()), expected, "stopped after {steps} steps");
+        }
+    }
+}
+
+#[test]
+fn a_run_may_be_stopped_again_and_again() {
+    for config in configs() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(interrupt(&config, dir.path(), true, 2), (0, 2));
+        assert_eq!(interrupt(&config, dir.path(), true, 1), (0, 3));
+        assert_eq!(interrupt(&config, dir.path(), true, 7), (2, 2));
+        assert_eq!(resumed(&config, dir.path()), uninterrupted(&config));
+    }
+}
+
+/// Copies the directory whenever the loop says something: what a kill at that moment leaves.
+struct Snapshots<'a> {
+    dir: &'a Path,
+    to: &'a Path,
+    /// Each copy with whether it was taken at the end of an epoch.
+    copies: Vec<(PathBuf, bool)>,
+}
+
+impl Snapshots<'_> {
+    fn take(&mut self, end_of_epoch: bool) {
+        let copy = self.to.join(self.copies.len().to_string());
+        fs::create_dir(&copy).unwrap();
+        for entry in fs::read_dir(self.dir).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+        }
+        self.copies.push((copy, end_of_epoch));
+    }
+}
+
+impl Observer for Snapshots<'_> {
+    fn step(&mut self, _: StepInfo) {
+        self.take(false);
+    }
+
+    fn epoch(&mut self, _: &[EpochRecord]) {
+        self.take(true);
+    }
+}
+
+fn snapshots(config: &TrainConfig, dir: &Path, to: &Path) -> Vec<(PathBuf, bool)> {
+    let mut observer = Snapshots { dir, to, copies: Vec::new() };
+    train(model(), config, dir, false, &AtomicBool::new(false), &mut observer).unwrap();
+    observer.copies
+}
+
+#[test]
+fn a_killed_run_ends_as_if_nothing_had_happened() {
+    for config in configs() {
+        let config = TrainConfig { checkpoint_steps: Some(3), ..config };
+        let expected = uninterrupted(&config);
+        let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for (copy, _) in snapshots(&config, dir.path(), to.path()) {
+            // What a kill in the middle of a write leaves beside the two files.
+            fs::write(copy.join(".checkpoint-abc"), "half a file").unwrap();
+            assert_eq!(resumed(&config, &copy), expected, "killed at {}", copy.display());
+            assert!(!copy.join(".checkpoint-abc").exists());
+        }
+    }
+}
+
+/// At the end of an epoch two files are written, and a kill may fall between: `last` is of this
+/// epoch and `best` of the one before, or not there yet.
+#[test]
+fn a_run_killed_between_its_two_writes_repairs_the_best_file() {
+    for config in configs() {
+        let expected = uninterrupted(&config);
+        let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let copies = snapshots(&config, dir.path(), to.path());
+        let ends =
+            copies.into_iter().filter_map(|(copy, end_of_epoch)| end_of_epoch.then_some(copy));
+        let best_before = to.path().join("best of the epoch before");
+        for copy in ends {
+            let best_after = fs::read(copy.join(BEST)).unwrap();
+            match fs::read(&best_before) {
+                Ok(bytes) => fs::write(copy.join(BEST), bytes).unwrap(),
+                Err(_) => fs::remove_file(copy.join(BEST)).unwrap(),
+            }
+            assert_eq!(resumed(&config, &copy), expected, "killed at {}", copy.display());
+            fs::write(&best_before, best_after).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_best_file_that_cannot_be_repaired_is_an_error() {
+    let [config, _] = configs();
+    let dir = tempfile::tempdir().unwrap();
+    interrupt(&config, dir.path(), false, 6);
+    fs::remove_file(dir.path().join(BEST)).unwrap();
+    let error =
+        train(model(), &config, dir.path(), true, &AtomicBool::new(false), &mut ()).unwrap_err();
+    assert!(
+        matches!(&error, TrainError::Checkpoint(CheckpointError::Missing { path }) if path.ends_with(BEST)),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_finished_run_is_not_trained_again() {
+    let [config, _] = configs();
+    let dir = tempfile::tempdir().unwrap();
+    let expected = end(train_all(model(), &config, dir.path()), dir.path());
+    let before = fs::metadata(dir.path().join(LAST)).unwrap().modified().unwrap();
+    assert_eq!(resumed(&config, dir.path()), expected);
+    assert_eq!(fs::metadata(dir.path().join(LAST)).unwrap().modified().unwrap(), before);
+}
+
+#[test]
+fn a_run_that_does_not_resume_starts_anew() {
+    let [config, _] = configs();
+    let dir = tempfile::tempdir().unwrap();
+    interrupt(&config, dir.path(), false, 6);
+    assert_eq!(interrupt(&config, dir.path(), false, 1), (0, 1));
+    assert!(!dir.path().join(BEST).exists());
+
+    // A best network alone is nothing to go on from.
+    interrupt(&config, dir.path(), false, 6);
+    fs::remove_file(dir.path().join(LAST)).unwrap();
+    assert_eq!(interrupt(&config, dir.path(), true, 1), (0, 1));
+    assert!(!dir.path().join(BEST).exists());
+}
+
+#[test]
+fn the_checkpoint_of_another_run_is_refused() {
+    let [config, other] = configs();
+    let dir = tempfile::tempdir().unwrap();
+    interrupt(&config, dir.path(), false, 2);
+    let refuses = |model: Tiny<Train>, config: &TrainConfig, expected: &str| {
+        let error = train(model, config, dir.path(), true, &AtomicBool::new(false), &mut ());
+        let message = error.unwrap_err().to_string();
+        assert!(message.contains(expected) && message.contains(LAST), "{message}");
+    };
+    refuses(model(), &other, "training configuration");
+    refuses(model(), &TrainConfig { epochs: 5, ..config.clone() }, "training configuration");
+    refuses(Tiny::new(false, 0.3), &config, "tensor `norm.beta` is not part of the network");
+    // How often it is written is no part of what is trained.
+    let config = TrainConfig { checkpoint_steps: Some(1), ..config };
+    resumed(&config, dir.path());
+}
+
+/// A network that has been run before is given the checkpoint's running statistics all the same.
+#[test]
+fn statistics_that_wait_in_the_network_do_not_override_the_checkpoint() {
+    let [config, _] = configs();
+    let expected = uninterrupted(&config);
+    let dir = tempfile::tempdir().unwrap();
+    interrupt(&config, dir.path(), false, 5);
+    let used = model();
+    let images = burn::tensor::Tensor::ones([2, 1, 4, 4], &Default::default());
+    used.norm.as_ref().unwrap().forward(used.conv.forward(images));
+    let fitted = train(used, &config, dir.path(), true, &AtomicBool::new(false), &mut ()).unwrap();
+    assert_eq!(end(fitted, dir.path()), expected);
+}

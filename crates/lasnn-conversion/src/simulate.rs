@@ -41,15 +41,13 @@ pub struct LayerRate {
 }
 
 /// Runs `network` over `time_steps` on the images of `source`, without gradients and without
-/// history: memory does not grow with the number of time steps. `progress` is told how many
-/// images are done after each batch.
+/// history: memory does not grow with the number of time steps.
 pub fn simulate<B: SpikingBackend>(
     network: &SpikingNetwork<B>,
     source: &dyn BatchSource,
     time_steps: usize,
     seed: Seed,
     device: &B::Device,
-    progress: &mut dyn FnMut(usize),
 ) -> Simulation {
     let plan = network.plan();
     let (input_fan_out, fan_outs) = fan_outs(plan);
@@ -76,7 +74,6 @@ pub fn simulate<B: SpikingBackend>(
             synops += operations(&counts, fan_out);
         }
         images += batch.len();
-        progress(images);
     }
     let synapses: u64 = input_fan_out.synapses.iter().sum();
     let input_products = match network.config().encoding.is_constant() {

@@ -115,7 +115,7 @@ fn with_many_steps_the_converted_network_decides_as_the_ordinary_one() {
     let pass = Pass::evaluate(SEED, &batch.samples);
     let logits = ann.features(batch.images(&device()), &pass).logits;
     batch.labels = logits.argmax(1).into_data().iter::<u32>().collect();
-    let simulation = simulate(&snn, &Fixed(batch), 600, SEED, &device(), &mut |_| {});
+    let simulation = simulate(&snn, &Fixed(batch), 600, SEED, &device());
     assert!(simulation.accuracy >= 0.9, "{simulation:?}");
 }
 
@@ -153,7 +153,7 @@ fn a_streaming_simulation_and_a_pass_from_rest_agree() {
     let pass = Pass::evaluate(SEED, &batch.samples);
     let features = snn.clone().with_time_steps(12).features(batch.images(&device()), &pass);
     batch.labels = features.logits.argmax(1).into_data().iter::<u32>().collect();
-    let simulation = simulate(&snn, &Fixed(batch), 12, SEED, &device(), &mut |_| {});
+    let simulation = simulate(&snn, &Fixed(batch), 12, SEED, &device());
     assert_eq!(simulation.accuracy, 1.0);
     assert_eq!(simulation.accuracy_by_step.len(), 12);
 
@@ -172,7 +172,7 @@ fn operations_and_energy_follow_from_the_spikes() {
     let plan = Architecture { name: "two".into(), layers }.plan(input, 5).unwrap();
     let config = ConversionConfig { time_steps: 10, ..Default::default() };
     let Converted { snn, .. } = converted(&plan, &SpikingConfig::default(), &config);
-    let simulation = simulate(&snn, &Fixed(images(16)), 10, SEED, &device(), &mut |_| {});
+    let simulation = simulate(&snn, &Fixed(images(16)), 10, SEED, &device());
     assert!(simulation.spikes_per_image > 0.0);
     // Every hidden spike reaches five classes; the first convolution is computed once, its 3×3
     // window cut at the edges of the 8×8 map.

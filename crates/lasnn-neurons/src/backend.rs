@@ -1,0 +1,93 @@
+//! The few operations that a backend makes fast.
+
+use burn::tensor::{Tensor, TensorPrimitive, backend::Backend, ops::FloatTensor};
+
+use crate::neuron::Dynamics;
+use crate::reference;
+
+/// A backend that can run spiking neurons over many time steps at once.
+///
+/// Every method has a default body made of stock tensor operations, the
+/// [`reference`](mod@reference), which is right on any backend and slow: it stores every
+/// intermediate tensor of every step. The kernels that replace it are compared with it by
+/// [`crate::parity`] and by this crate's tests.
+///
+/// The methods work on primitives because that is what backends are made of;
+/// [`crate::SpikingNeurons`] is the way in for everybody else. Threshold and leak are tensors `[1]`
+/// of the same float type as the currents, so that a GPU reads them without stopping for the host.
+/// The equations are those of [`crate::neuron`].
+///
+/// On an autodiff backend, `scan` is differentiable with respect to the currents; threshold and
+/// leak get no gradient, and neither `advance` nor `scan_backward` can be differentiated.
+pub trait SpikingBackend: Backend {
+    /// The spikes `[steps, neurons]` that the currents `[steps, neurons]` cause from rest.
+    fn scan(
+        currents: FloatTensor<Self>,
+        threshold: FloatTensor<Self>,
+        leak: FloatTensor<Self>,
+        dynamics: Dynamics,
+    ) -> FloatTensor<Self> {
+        let spikes = reference::scan::<Self>(
+            from_primitive(currents),
+            from_primitive(threshold),
+            from_primitive(leak),
+            dynamics,
+        );
+        into_primitive(spikes)
+    }
+
+    /// The gradient `[steps, neurons]` with respect to the currents of [`SpikingBackend::scan`],
+    /// given the gradient `[steps, neurons]` with respect to its spikes.
+    ///
+    /// The membrane potential is computed again from the currents: that costs less than keeping it
+    /// in memory for every layer from the forward to the backward pass.
+    fn scan_backward(
+        currents: FloatTensor<Self>,
+        threshold: FloatTensor<Self>,
+        leak: FloatTensor<Self>,
+        output_grad: FloatTensor<Self>,
+        dynamics: Dynamics,
+    ) -> FloatTensor<Self> {
+        let currents_grad = reference::scan_backward::<Self>(
+            from_primitive(currents),
+            from_primitive(threshold),
+            from_primitive(leak),
+            from_primitive(output_grad),
+            dynamics,
+        );
+        into_primitive(currents_grad)
+    }
+
+    /// The spikes `[steps, neurons]` that the currents `[steps, neurons]` cause from the membrane
+    /// potential `[neurons]`, and the membrane potential after the last step.
+    ///
+    /// Advancing in pieces gives the same bits as advancing at once.
+    fn advance(
+        currents: FloatTensor<Self>,
+        membrane: FloatTensor<Self>,
+        threshold: FloatTensor<Self>,
+        leak: FloatTensor<Self>,
+        dynamics: Dynamics,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (spikes, membrane) = reference::advance::<Self>(
+            from_primitive(currents),
+            from_primitive(membrane),
+            from_primitive(threshold),
+            from_primitive(leak),
+            dynamics,
+        );
+        (into_primitive(spikes), into_primitive(membrane))
+    }
+}
+
+/// A primitive as a tensor.
+pub(crate) fn from_primitive<B: Backend, const D: usize>(
+    primitive: FloatTensor<B>,
+) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(primitive))
+}
+
+/// A tensor as its primitive.
+pub(crate) fn into_primitive<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
+    tensor.into_primitive().tensor()
+}

@@ -1,0 +1,37 @@
+//! Dropout over time.
+
+use burn::tensor::{Tensor, backend::Backend};
+use lasnn_core::Pass;
+
+/// Dropout of a tensor that has time folded into its batch, one mask held over all time steps.
+///
+/// A mask drawn anew at each step would average out over the steps and drop nothing. The mask is
+/// that of [`Pass::dropout`] for `[batch, ...]`, so it does not depend on the number of steps.
+///
+/// # Shapes
+///
+/// - `folded`: `[time_steps * batch, ...]`
+/// - result: the same
+///
+/// # Panics
+///
+/// Panics if the first dimension is not `time_steps` times the number of samples in `pass`.
+pub fn held_dropout<B: Backend, const D: usize>(
+    folded: Tensor<B, D>,
+    layer: u32,
+    probability: f64,
+    time_steps: usize,
+    pass: &Pass<'_>,
+) -> Tensor<B, D> {
+    let shape = folded.dims();
+    let batch = pass.samples.len();
+    assert_eq!(shape[0], time_steps * batch, "rows are time steps times samples");
+    let mut mask_shape = shape;
+    mask_shape[0] = batch;
+    let Some(mask) = pass.dropout::<B, D>(layer, probability, mask_shape, &folded.device()) else {
+        return folded;
+    };
+    let values = mask.shape().num_elements();
+    let mask = mask.reshape([1, values]);
+    (folded.reshape([time_steps, values]) * mask).reshape(shape)
+}

@@ -1,0 +1,119 @@
+//! How an image becomes input over time.
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use lasnn_core::random::unit;
+use lasnn_core::{Mode, Pass, Stream};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Turns images into the input of every time step.
+pub trait Encoder {
+    /// Whether every step gets the same input. A network then computes its first convolution once
+    /// and repeats the current.
+    fn is_constant(&self) -> bool;
+
+    /// The input of the steps from `first_step` on (counted from 0).
+    ///
+    /// Splitting the steps or the batch over several calls gives the same input.
+    ///
+    /// # Shapes
+    ///
+    /// - `images`: `[batch, channels, height, width]`
+    /// - result: `[steps * batch, channels, height, width]`
+    ///
+    /// # Panics
+    ///
+    /// An encoder that draws panics if `pass` has not one sample for each image.
+    fn encode<B: Backend>(
+        &self,
+        images: Tensor<B, 4>,
+        first_step: u32,
+        steps: usize,
+        pass: &Pass<'_>,
+    ) -> Tensor<B, 4>;
+}
+
+/// The encoders that a recipe can name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Encoding {
+    /// The pixel is the current of every step; the neurons of the first layer make the spikes.
+    #[default]
+    Direct,
+    /// At every step, a pixel `x` spikes with probability `|x|`, at most 1.
+    ///
+    /// The draws depend on seed, epoch, sample and step. Evaluation draws for itself, the same
+    /// spikes every time.
+    Poisson {
+        /// What a negative pixel does.
+        #[serde(default)]
+        range: PoissonRange,
+    },
+}
+
+/// What values the pixels have that Poisson encoding gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PoissonRange {
+    /// -1 to 1: a negative pixel sends spikes of -1.
+    #[default]
+    Signed,
+    /// 0 to 1: a negative pixel never spikes.
+    Unit,
+}
+
+impl Encoder for Encoding {
+    fn is_constant(&self) -> bool {
+        matches!(self, Self::Direct)
+    }
+
+    fn encode<B: Backend>(
+        &self,
+        images: Tensor<B, 4>,
+        first_step: u32,
+        steps: usize,
+        pass: &Pass<'_>,
+    ) -> Tensor<B, 4> {
+        match *self {
+            Self::Direct => images.repeat_dim(0, steps),
+            Self::Poisson { range } => poisson(images, range, first_step, steps, pass),
+        }
+    }
+}
+
+/// The epoch that keys the draws of an evaluation; training never gets so far.
+const EVALUATION: u32 = u32::MAX;
+
+/// Draws on the host, so that every backend gets the same spikes.
+fn poisson<B: Backend>(
+    images: Tensor<B, 4>,
+    range: PoissonRange,
+    first_step: u32,
+    steps: usize,
+    pass: &Pass<'_>,
+) -> Tensor<B, 4> {
+    let device = images.device();
+    let [batch, channels, height, width] = images.dims();
+    assert_eq!(batch, pass.samples.len(), "one sample per image of the batch");
+    let epoch = match pass.mode {
+        Mode::Train => pass.epoch,
+        Mode::Evaluate => EVALUATION,
+    };
+    let pixels: Vec<f32> = images.into_data().iter::<f32>().collect();
+    let size = (channels * height * width).max(1);
+    let mut spikes = vec![0f32; steps * pixels.len()];
+    spikes.par_chunks_exact_mut(size).enumerate().for_each(|(row, spikes)| {
+        let (step, image) = (row / batch, row % batch);
+        let key = [epoch, pass.samples[image], first_step + step as u32];
+        let draws = pass.seed.draws(Stream::Encoder, key);
+        draws.fill(spikes, unit);
+        for (spike, &pixel) in spikes.iter_mut().zip(&pixels[image * size..]) {
+            let pixel = match range {
+                PoissonRange::Signed => pixel,
+                PoissonRange::Unit => pixel.max(0.0),
+            };
+            *spike = if *spike < pixel.abs() { pixel.signum() } else { 0.0 };
+        }
+    });
+    Tensor::from_data(TensorData::new(spikes, [steps * batch, channels, height, width]), &device)
+}

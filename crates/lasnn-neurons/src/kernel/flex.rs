@@ -1,0 +1,94 @@
+//! Burn's Flex backend. Half types, which it computes in software anyway, take the reference.
+
+use std::borrow::Cow;
+
+use burn::tensor::{DType, TensorData, TensorMetadata, ops::FloatTensor};
+use burn_flex::{Flex, FlexTensor};
+
+use super::host::{self, HostTensor};
+use crate::backend::{SpikingBackend, from_primitive, into_primitive};
+use crate::neuron::Dynamics;
+use crate::reference;
+
+impl SpikingBackend for Flex {
+    fn scan(
+        currents: FloatTensor<Self>,
+        threshold: FloatTensor<Self>,
+        leak: FloatTensor<Self>,
+        dynamics: Dynamics,
+    ) -> FloatTensor<Self> {
+        match currents.dtype() {
+            DType::F32 => host::scan::<f32, _>(currents, threshold, leak, dynamics),
+            DType::F64 => host::scan::<f64, _>(currents, threshold, leak, dynamics),
+            _ => into_primitive(reference::scan::<Self>(
+                from_primitive(currents),
+                from_primitive(threshold),
+                from_primitive(leak),
+                dynamics,
+            )),
+        }
+    }
+
+    fn scan_backward(
+        currents: FloatTensor<Self>,
+        threshold: FloatTensor<Self>,
+        leak: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        dynamics: Dynamics,
+    ) -> FloatTensor<Self> {
+        match currents.dtype() {
+            DType::F32 => host::scan_backward::<f32, _>(currents, threshold, leak, grad, dynamics),
+            DType::F64 => host::scan_backward::<f64, _>(currents, threshold, leak, grad, dynamics),
+            _ => into_primitive(reference::scan_backward::<Self>(
+                from_primitive(currents),
+                from_primitive(threshold),
+                from_primitive(leak),
+                from_primitive(grad),
+                dynamics,
+            )),
+        }
+    }
+
+    fn advance(
+        currents: FloatTensor<Self>,
+        membrane: FloatTensor<Self>,
+        threshold: FloatTensor<Self>,
+        leak: FloatTensor<Self>,
+        dynamics: Dynamics,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        match currents.dtype() {
+            DType::F32 => host::advance::<f32, _>(currents, membrane, threshold, leak, dynamics),
+            DType::F64 => host::advance::<f64, _>(currents, membrane, threshold, leak, dynamics),
+            _ => {
+                let (spikes, membrane) = reference::advance::<Self>(
+                    from_primitive(currents),
+                    from_primitive(membrane),
+                    from_primitive(threshold),
+                    from_primitive(leak),
+                    dynamics,
+                );
+                (into_primitive(spikes), into_primitive(membrane))
+            }
+        }
+    }
+}
+
+macro_rules! host_tensor {
+    ($float:ty) => {
+        impl HostTensor<$float> for FlexTensor {
+            fn read(&self) -> Cow<'_, [$float]> {
+                match self.as_slice::<$float>() {
+                    Some(elements) => Cow::Borrowed(elements),
+                    None => Cow::Owned(self.to_contiguous().storage::<$float>().to_vec()),
+                }
+            }
+
+            fn write(elements: Vec<$float>, like: &Self) -> Self {
+                Self::from_data(TensorData::new(elements, like.shape()))
+            }
+        }
+    };
+}
+
+host_tensor!(f32);
+host_tensor!(f64);

@@ -1,0 +1,63 @@
+//! The CPU kernels on tensors: reads slices, calls the kernel, wraps its result.
+
+use std::borrow::Cow;
+
+use burn::tensor::TensorMetadata;
+
+use super::cpu::{self, Neurons};
+use crate::neuron::Dynamics;
+use crate::surrogate::Real;
+
+/// A tensor in host memory that holds numbers of type `F`.
+pub(super) trait HostTensor<F: Clone>: TensorMetadata {
+    /// The elements row by row, copied only where they do not lie so in memory.
+    fn read(&self) -> Cow<'_, [F]>;
+
+    /// A tensor of the elements, row by row, in the shape of `like`.
+    fn write(elements: Vec<F>, like: &Self) -> Self;
+}
+
+/// [`SpikingBackend::scan`](crate::SpikingBackend::scan).
+pub(super) fn scan<F: Real, T: HostTensor<F>>(
+    currents: T,
+    threshold: T,
+    leak: T,
+    dynamics: Dynamics,
+) -> T {
+    let mut membrane = vec![F::ZERO; currents.shape()[1]];
+    let neurons = neurons(&threshold, &leak, dynamics);
+    let spikes = cpu::advance(neurons, &currents.read(), &mut membrane);
+    T::write(spikes, &currents)
+}
+
+/// [`SpikingBackend::scan_backward`](crate::SpikingBackend::scan_backward).
+pub(super) fn scan_backward<F: Real, T: HostTensor<F>>(
+    currents: T,
+    threshold: T,
+    leak: T,
+    output_grad: T,
+    dynamics: Dynamics,
+) -> T {
+    let width = currents.shape()[1];
+    let neurons = neurons(&threshold, &leak, dynamics);
+    let grad = cpu::scan_backward(neurons, &currents.read(), &output_grad.read(), width);
+    T::write(grad, &currents)
+}
+
+/// [`SpikingBackend::advance`](crate::SpikingBackend::advance).
+pub(super) fn advance<F: Real, T: HostTensor<F>>(
+    currents: T,
+    membrane: T,
+    threshold: T,
+    leak: T,
+    dynamics: Dynamics,
+) -> (T, T) {
+    let mut potentials = membrane.read().into_owned();
+    let neurons = neurons(&threshold, &leak, dynamics);
+    let spikes = cpu::advance(neurons, &currents.read(), &mut potentials);
+    (T::write(spikes, &currents), T::write(potentials, &membrane))
+}
+
+fn neurons<F: Real, T: HostTensor<F>>(threshold: &T, leak: &T, dynamics: Dynamics) -> Neurons<F> {
+    Neurons { threshold: threshold.read()[0], leak: leak.read()[0], dynamics }
+}

@@ -1,0 +1,87 @@
+//! Burn's NdArray backend.
+
+use std::borrow::Cow;
+
+use burn::tensor::{TensorData, TensorMetadata, ops::FloatTensor};
+use burn_ndarray::{
+    FloatNdArrayElement, IntNdArrayElement, NdArray, NdArrayTensor, QuantElement, SharedArray,
+};
+
+use super::host::{self, HostTensor};
+use crate::backend::SpikingBackend;
+use crate::neuron::Dynamics;
+
+impl<E, I, Q> SpikingBackend for NdArray<E, I, Q>
+where
+    E: FloatNdArrayElement,
+    I: IntNdArrayElement,
+    Q: QuantElement,
+    NdArrayTensor: From<SharedArray<E>>,
+    NdArrayTensor: From<SharedArray<I>>,
+{
+    fn scan(
+        currents: FloatTensor<Self>,
+        threshold: FloatTensor<Self>,
+        leak: FloatTensor<Self>,
+        dynamics: Dynamics,
+    ) -> FloatTensor<Self> {
+        match currents {
+            NdArrayTensor::F64(_) => host::scan::<f64, _>(currents, threshold, leak, dynamics),
+            _ => host::scan::<f32, _>(currents, threshold, leak, dynamics),
+        }
+    }
+
+    fn scan_backward(
+        currents: FloatTensor<Self>,
+        threshold: FloatTensor<Self>,
+        leak: FloatTensor<Self>,
+        output_grad: FloatTensor<Self>,
+        dynamics: Dynamics,
+    ) -> FloatTensor<Self> {
+        match currents {
+            NdArrayTensor::F64(_) => {
+                host::scan_backward::<f64, _>(currents, threshold, leak, output_grad, dynamics)
+            }
+            _ => host::scan_backward::<f32, _>(currents, threshold, leak, output_grad, dynamics),
+        }
+    }
+
+    fn advance(
+        currents: FloatTensor<Self>,
+        membrane: FloatTensor<Self>,
+        threshold: FloatTensor<Self>,
+        leak: FloatTensor<Self>,
+        dynamics: Dynamics,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        match currents {
+            NdArrayTensor::F64(_) => {
+                host::advance::<f64, _>(currents, membrane, threshold, leak, dynamics)
+            }
+            _ => host::advance::<f32, _>(currents, membrane, threshold, leak, dynamics),
+        }
+    }
+}
+
+macro_rules! host_tensor {
+    ($float:ty, $variant:ident) => {
+        impl HostTensor<$float> for NdArrayTensor {
+            fn read(&self) -> Cow<'_, [$float]> {
+                let Self::$variant(storage) = self else {
+                    panic!("a float tensor of type {:?} among others", self.dtype())
+                };
+                let view = storage.view();
+                match view.to_slice() {
+                    Some(elements) => Cow::Borrowed(elements),
+                    None => Cow::Owned(view.iter().copied().collect()),
+                }
+            }
+
+            fn write(elements: Vec<$float>, like: &Self) -> Self {
+                Self::from_data(TensorData::new(elements, like.shape()))
+            }
+        }
+    };
+}
+
+host_tensor!(f32, F32);
+host_tensor!(f64, F64);

@@ -1,0 +1,166 @@
+//! The neuron (Eq. 1 and 2 of the LaSNN paper).
+//!
+//! With the current `I^t`, the threshold `v` and the leak `λ`, from rest `u^0 = 0`, `o^0 = 0`:
+//!
+//! ```text
+//! u^t = λ u^{t-1} + I^t - v o^{t-1}        reset `subtract`
+//! u^t = λ u^{t-1} (1 - o^{t-1}) + I^t      reset `zero`
+//! o^t = 1 if u^t > v, else 0
+//! s^t = o^t                                step order `integrate-then-fire`
+//! s^t = o^{t-1}                            step order `fire-then-integrate`
+//! ```
+//!
+//! `s` is what the neuron sends. The reset acts one step after the spike and is not leaked, as in
+//! the equation. Because `o` follows from `u`, the membrane potential is the whole state.
+//!
+//! Backwards through time, with the loss's gradient `g^t` with respect to `s^t`, the surrogate `σ'`
+//! and `z = u / v - 1`, no gradient passing the reset:
+//!
+//! ```text
+//! δ^t = g^t     σ'(z^t) / v + λ δ^{t+1}    `integrate-then-fire`
+//! δ^t = g^{t+1} σ'(z^t) / v + λ δ^{t+1}    `fire-then-integrate`, with g^{T+1} = 0
+//! dL/dI^t = δ^t
+//! ```
+//!
+//! where the reset `zero` multiplies `λ δ^{t+1}` by `1 - o^t`, and `δ^{T+1} = 0`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::surrogate::Surrogate;
+
+/// What a spike does to the membrane potential.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reset {
+    /// It takes the threshold away ("soft reset"); what was above the threshold stays.
+    #[default]
+    Subtract,
+    /// It sets the potential to zero.
+    Zero,
+}
+
+impl Reset {
+    /// All resets.
+    pub const ALL: [Self; 2] = [Self::Subtract, Self::Zero];
+}
+
+/// Whether a step fires from the membrane potential after or before its own current.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepOrder {
+    /// A current can cause a spike in its own step (DIET-SNN).
+    #[default]
+    IntegrateThenFire,
+    /// A current causes a spike in the next step at the earliest (hybrid training), so that every
+    /// layer delays the signal by one step.
+    FireThenIntegrate,
+}
+
+impl StepOrder {
+    /// All step orders.
+    pub const ALL: [Self; 2] = [Self::IntegrateThenFire, Self::FireThenIntegrate];
+}
+
+/// What of a neuron is fixed while it runs; threshold and leak are numbers on the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dynamics {
+    /// What a spike does to the membrane potential.
+    pub reset: Reset,
+    /// When a step fires.
+    pub step_order: StepOrder,
+    /// The derivative of a spike.
+    pub surrogate: Surrogate,
+}
+
+/// The neurons of a network, as a recipe describes them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NeuronConfig {
+    /// The share `λ` of the membrane potential that is left after a step, above 0, at most 1.
+    /// With 1, the neuron is an IF neuron, below a LIF neuron.
+    pub leak: f64,
+    /// What a spike does to the membrane potential.
+    pub reset: Reset,
+    /// When a step fires.
+    pub step_order: StepOrder,
+    /// The derivative of a spike.
+    pub surrogate: Surrogate,
+}
+
+impl Default for NeuronConfig {
+    fn default() -> Self {
+        let Dynamics { reset, step_order, surrogate } = Dynamics::default();
+        Self { leak: 1.0, reset, step_order, surrogate }
+    }
+}
+
+impl NeuronConfig {
+    /// The part that is fixed while a neuron runs.
+    pub fn dynamics(&self) -> Dynamics {
+        let Self { reset, step_order, surrogate, .. } = *self;
+        Dynamics { reset, step_order, surrogate }
+    }
+
+    /// Whether every number is in its range.
+    ///
+    /// # Errors
+    ///
+    /// Names the first number that is not, its value and what was expected.
+    pub fn check(&self) -> Result<(), NeuronError> {
+        if !(self.leak > 0.0 && self.leak <= 1.0) {
+            return Err(NeuronError {
+                key: "leak",
+                found: self.leak,
+                expected: "above 0 and at most 1",
+            });
+        }
+        let (key, found) = self.surrogate.parameter();
+        if !(found > 0.0 && found.is_finite()) {
+            return Err(NeuronError { key, found, expected: "above 0 and finite" });
+        }
+        Ok(())
+    }
+}
+
+/// A number of a [`NeuronConfig`] that no neuron can have.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[error("`{key}` is {found}, expected {expected}")]
+pub struct NeuronError {
+    /// The key in the recipe.
+    pub key: &'static str,
+    /// The number found.
+    pub found: f64,
+    /// What was expected.
+    pub expected: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_table_is_the_default_and_a_full_one_is_read() {
+        assert_eq!(serde_json::from_str::<NeuronConfig>("{}").unwrap(), NeuronConfig::default());
+        let text = r#"{"leak": 0.9, "reset": "zero", "step_order": "fire-then-integrate",
+                       "surrogate": {"kind": "fast-sigmoid"}}"#;
+        let expected = NeuronConfig {
+            leak: 0.9,
+            reset: Reset::Zero,
+            step_order: StepOrder::FireThenIntegrate,
+            surrogate: Surrogate::FastSigmoid { slope: 10.0 },
+        };
+        assert_eq!(serde_json::from_str::<NeuronConfig>(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn unknown_keys_and_impossible_numbers_are_errors() {
+        let error = serde_json::from_str::<NeuronConfig>(r#"{"leek": 1.0}"#).unwrap_err();
+        assert!(error.to_string().contains("leek"), "{error}");
+        let error = NeuronConfig { leak: 1.5, ..Default::default() }.check().unwrap_err();
+        assert_eq!(error.to_string(), "`leak` is 1.5, expected above 0 and at most 1");
+        let surrogate = Surrogate::Atan { alpha: f64::NAN };
+        let error = NeuronConfig { surrogate, ..Default::default() }.check().unwrap_err();
+        assert_eq!(error.key, "surrogate.alpha");
+    }
+}

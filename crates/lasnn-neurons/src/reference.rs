@@ -1,0 +1,140 @@
+//! The neuron out of stock tensor operations: slow, plain, and what the kernels are measured by.
+//!
+//! [`scan`], [`scan_backward`] and [`advance`] are the default bodies of
+//! [`SpikingBackend`](crate::SpikingBackend). [`differentiable_scan`] leaves the backward pass to
+//! Burn's autodiff and so checks the hand-written one.
+//!
+//! Currents are `[steps, neurons]`, a membrane potential is `[neurons]`, threshold and leak `[1]`.
+//! The order of the operations is part of the contract: the CPU kernels round in the same order
+//! and give the same bits.
+
+use burn::tensor::{Tensor, backend::Backend};
+
+use crate::neuron::{Dynamics, Reset, StepOrder};
+
+/// The spikes that the currents cause from rest.
+pub fn scan<B: Backend>(
+    currents: Tensor<B, 2>,
+    threshold: Tensor<B, 1>,
+    leak: Tensor<B, 1>,
+    dynamics: Dynamics,
+) -> Tensor<B, 2> {
+    let membrane = rest(&currents);
+    advance(currents, membrane, threshold, leak, dynamics).0
+}
+
+/// The spikes that the currents cause from a membrane potential, and the potential they leave.
+pub fn advance<B: Backend>(
+    currents: Tensor<B, 2>,
+    membrane: Tensor<B, 1>,
+    threshold: Tensor<B, 1>,
+    leak: Tensor<B, 1>,
+    dynamics: Dynamics,
+) -> (Tensor<B, 2>, Tensor<B, 1>) {
+    let (threshold, leak) = (threshold.unsqueeze(), leak.unsqueeze());
+    let mut u = membrane.unsqueeze();
+    let mut spikes = Vec::with_capacity(currents.dims()[0]);
+    for current in currents.split(1, 0) {
+        let before = fire(&u, &threshold);
+        u = integrate(u, before.clone(), current, &threshold, &leak, dynamics.reset);
+        spikes.push(match dynamics.step_order {
+            StepOrder::IntegrateThenFire => fire(&u, &threshold),
+            StepOrder::FireThenIntegrate => before,
+        });
+    }
+    (Tensor::cat(spikes, 0), u.squeeze_dim(0))
+}
+
+/// The gradient with respect to the currents of [`scan`].
+pub fn scan_backward<B: Backend>(
+    currents: Tensor<B, 2>,
+    threshold: Tensor<B, 1>,
+    leak: Tensor<B, 1>,
+    output_grad: Tensor<B, 2>,
+    dynamics: Dynamics,
+) -> Tensor<B, 2> {
+    let (threshold, leak) = (threshold.unsqueeze::<2>(), leak.unsqueeze::<2>());
+    let mut u = rest(&currents).unsqueeze();
+    let mut membranes = Vec::with_capacity(currents.dims()[0]);
+    for current in currents.split(1, 0) {
+        let spikes = fire(&u, &threshold);
+        u = integrate(u, spikes, current, &threshold, &leak, dynamics.reset);
+        membranes.push(u.clone());
+    }
+
+    let mut output_grads = output_grad.split(1, 0);
+    if dynamics.step_order == StepOrder::FireThenIntegrate {
+        // What a step leaves in the membrane is sent in the next one, and after the last never.
+        output_grads.remove(0);
+        output_grads.push(u.zeros_like());
+    }
+
+    let mut delta = u.zeros_like();
+    let mut currents_grads = Vec::with_capacity(membranes.len());
+    for (u, output_grad) in membranes.into_iter().zip(output_grads).rev() {
+        let mut carried = leak.clone() * delta;
+        if dynamics.reset == Reset::Zero {
+            carried = carried * (-fire(&u, &threshold) + 1.0);
+        }
+        let slope = dynamics.surrogate.derivative_tensor(u / threshold.clone() - 1.0);
+        delta = output_grad * slope / threshold.clone() + carried;
+        currents_grads.push(delta.clone());
+    }
+    currents_grads.reverse();
+    Tensor::cat(currents_grads, 0)
+}
+
+/// [`scan`] for an autodiff backend, its backward pass left to Burn.
+///
+/// Each spike is `o + σ'(z) (z - z)` with `o`, `σ'(z)` and the second `z` detached: its value is
+/// `o`, its derivative with respect to `z` is `σ'(z)`.
+pub fn differentiable_scan<B: Backend>(
+    currents: Tensor<B, 2>,
+    threshold: Tensor<B, 1>,
+    leak: Tensor<B, 1>,
+    dynamics: Dynamics,
+) -> Tensor<B, 2> {
+    let (threshold, leak) = (threshold.unsqueeze::<2>(), leak.unsqueeze::<2>());
+    let mut u = rest(&currents).unsqueeze();
+    let mut sent = u.zeros_like();
+    let mut spikes = Vec::with_capacity(currents.dims()[0]);
+    for current in currents.split(1, 0) {
+        let before = sent;
+        u = integrate(u, before.clone().detach(), current, &threshold, &leak, dynamics.reset);
+        let z = u.clone() / threshold.clone() - 1.0;
+        let slope = dynamics.surrogate.derivative_tensor(z.clone().detach());
+        sent = fire(&u, &threshold).detach() + slope * (z.clone() - z.detach());
+        spikes.push(match dynamics.step_order {
+            StepOrder::IntegrateThenFire => sent.clone(),
+            StepOrder::FireThenIntegrate => before,
+        });
+    }
+    Tensor::cat(spikes, 0)
+}
+
+/// The membrane potential of neurons that have received nothing yet.
+fn rest<B: Backend>(currents: &Tensor<B, 2>) -> Tensor<B, 1> {
+    let options = (&currents.device(), currents.dtype());
+    Tensor::zeros([currents.dims()[1]], options)
+}
+
+/// One where the membrane potential is above the threshold, else zero.
+fn fire<B: Backend>(u: &Tensor<B, 2>, threshold: &Tensor<B, 2>) -> Tensor<B, 2> {
+    let fires = u.clone().greater(threshold.clone().expand(u.shape()));
+    u.zeros_like().mask_fill(fires, 1.0)
+}
+
+/// The membrane potential after a step: `spikes` are those of the step before.
+fn integrate<B: Backend>(
+    u: Tensor<B, 2>,
+    spikes: Tensor<B, 2>,
+    current: Tensor<B, 2>,
+    threshold: &Tensor<B, 2>,
+    leak: &Tensor<B, 2>,
+    reset: Reset,
+) -> Tensor<B, 2> {
+    match reset {
+        Reset::Subtract => leak.clone() * u + current - threshold.clone() * spikes,
+        Reset::Zero => leak.clone() * u * (-spikes + 1.0) + current,
+    }
+}

@@ -1,0 +1,150 @@
+//! The layer: streaming, state, gradients, dropout over time and readout.
+
+use burn::backend::Autodiff;
+use burn::module::{AutodiffModule, Module};
+use burn::tensor::Tensor;
+use lasnn_core::{Pass, Seed, state};
+use lasnn_neurons::{
+    Dynamics, NeuronConfig, Readout, SpikingBackend, SpikingNeurons, Surrogate, held_dropout,
+};
+use proptest::prelude::*;
+
+use crate::support::{all_dynamics, normals, on_every_backend, tensor, values};
+
+on_every_backend!(
+    advancing_in_pieces_equals_one_scan,
+    state_is_saved_and_loaded,
+    threshold_and_leak_never_take_a_gradient,
+    dropout_holds_its_mask,
+    readouts_sum_or_average,
+);
+
+fn config(dynamics: Dynamics) -> NeuronConfig {
+    let Dynamics { reset, step_order, surrogate } = dynamics;
+    NeuronConfig { leak: 0.9, reset, step_order, surrogate }
+}
+
+/// Runs `steps` of a batch of 2 in pieces and at once; both must have the same bits.
+fn check_pieces<B: SpikingBackend>(dynamics: Dynamics, pieces: &[usize], key: u32) {
+    let steps: usize = pieces.iter().sum();
+    let shape = [steps * 2, 3, 5, 5];
+    let neurons = SpikingNeurons::<B>::new(&config(dynamics), 0.7, &Default::default());
+    let currents = normals(key, shape.iter().product()).iter().map(|n| 0.2 + 0.5 * n).collect();
+    let currents = tensor::<B, 4>(currents, shape);
+
+    let mut membrane = None;
+    let mut parts = Vec::new();
+    let mut row = 0;
+    for &piece in pieces {
+        let part = currents.clone().narrow(0, row * 2, piece * 2);
+        let (spikes, after) = neurons.advance(part, membrane, piece);
+        assert_eq!(after.dims(), [2, 3, 5, 5]);
+        parts.push(spikes);
+        membrane = Some(after);
+        row += piece;
+    }
+    let pieces = values(Tensor::cat(parts, 0));
+    let (_, membrane_at_once) = neurons.advance(currents.clone(), None, steps);
+    assert!(pieces == values(neurons.forward(currents, steps)), "{dynamics:?}");
+    assert!(pieces.contains(&1.0));
+    assert!(values(membrane.unwrap()) == values(membrane_at_once), "{dynamics:?}");
+}
+
+fn advancing_in_pieces_equals_one_scan<B: SpikingBackend>() {
+    for (key, dynamics) in all_dynamics().into_iter().enumerate() {
+        check_pieces::<B>(dynamics, &[1, 4, 2], key as u32);
+    }
+}
+
+#[cfg(feature = "flex")]
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn any_pieces_equal_one_scan(
+        pieces in prop::collection::vec(1usize..6, 2..6),
+        dynamics in prop::sample::select(all_dynamics()),
+        key in any::<u32>(),
+    ) {
+        check_pieces::<burn_flex::Flex>(dynamics, &pieces, key);
+    }
+}
+
+fn state_is_saved_and_loaded<B: SpikingBackend>() {
+    let device = Default::default();
+    let neurons = SpikingNeurons::<B>::new(&config(Dynamics::default()), 0.7, &device);
+    let saved = state::save(&neurons.with_threshold(1.25));
+    assert_eq!(saved.keys().collect::<Vec<_>>(), ["leak", "threshold"]);
+
+    let fresh = SpikingNeurons::<B>::new(&NeuronConfig::default(), 1.0, &device);
+    let loaded = state::load(fresh, saved).unwrap();
+    assert_eq!(loaded.threshold_value(), 1.25);
+    assert_eq!(values(loaded.leak.val()), [f64::from(0.9f32)]);
+}
+
+fn threshold_and_leak_never_take_a_gradient<B: SpikingBackend>() {
+    let device = Default::default();
+    let neurons = SpikingNeurons::<Autodiff<B>>::new(&NeuronConfig::default(), 0.7, &device);
+    let loaded = state::load(neurons.clone(), state::save(&neurons.valid())).unwrap();
+    let back = SpikingNeurons::<Autodiff<B>>::from_inner(loaded.valid());
+    let moved = neurons.clone().with_threshold(0.7).to_device(&device);
+    for neurons in [neurons, loaded, back, moved] {
+        assert!(!neurons.threshold.is_require_grad() && !neurons.leak.is_require_grad());
+        let currents = tensor::<Autodiff<B>, 2>(vec![0.5, 1.0, 0.5, 0.0], [4, 1]).require_grad();
+        let spikes = neurons.forward(currents.clone(), 4);
+        let grads = spikes.sum().backward();
+        assert!(values(currents.grad(&grads).unwrap()).iter().any(|&grad| grad != 0.0));
+        assert!(neurons.threshold.val().grad(&grads).is_none());
+        assert!(neurons.leak.val().grad(&grads).is_none());
+    }
+}
+
+#[cfg(feature = "flex")]
+#[test]
+#[should_panic(expected = "7 rows are not 2 time steps of a batch")]
+fn a_batch_that_is_no_multiple_of_the_steps_is_refused() {
+    type B = burn_flex::Flex;
+    let neurons = SpikingNeurons::<B>::new(&NeuronConfig::default(), 1.0, &Default::default());
+    neurons.forward(tensor::<B, 2>(vec![0.0; 7], [7, 1]), 2);
+}
+
+fn dropout_holds_its_mask<B: SpikingBackend>() {
+    let (steps, per_sample) = (5, 200);
+    let samples = [3, 8];
+    let ones = |steps: usize| tensor::<B, 3>(vec![1.0; steps * 400], [steps * 2, 10, 20]);
+    let train = Pass::train(Seed(1), 4, &samples);
+    let dropped = values(held_dropout(ones(steps), 0, 0.2, steps, &train));
+
+    let (first, later) = dropped.split_at(2 * per_sample);
+    assert!(later.chunks_exact(2 * per_sample).all(|step| step == first), "one mask for all steps");
+    assert_eq!(values(held_dropout(ones(1), 0, 0.2, 1, &train)), first, "whatever their number");
+    assert_ne!(first[..per_sample], first[per_sample..], "every sample has its own");
+    let kept = first.iter().filter(|&&value| value == f64::from(1.25f32)).count();
+    assert_eq!(kept + first.iter().filter(|&&value| value == 0.0).count(), 2 * per_sample);
+    assert!((280..360).contains(&kept), "{kept} of 400 kept, expected about 320");
+
+    let evaluate = Pass::evaluate(Seed(1), &samples);
+    let kept = values(held_dropout(ones(steps), 0, 0.2, steps, &evaluate));
+    assert!(kept.iter().all(|&value| value == 1.0));
+}
+
+fn readouts_sum_or_average<B: SpikingBackend>() {
+    // Two steps of a batch of two with two classes.
+    let currents = tensor::<B, 2>(vec![1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0], [4, 2]);
+    assert_eq!(values(Readout::Sum.read(currents.clone(), 2)), [11.0, 22.0, 33.0, 44.0]);
+    assert_eq!(values(Readout::Mean.read(currents.clone(), 2)), [5.5, 11.0, 16.5, 22.0]);
+    assert_eq!(
+        values(Readout::Mean.scores(currents, 10))[..2],
+        [f64::from(0.1f32), f64::from(0.2f32)]
+    );
+}
+
+#[test]
+fn surrogates_in_a_recipe_have_defaults() {
+    for surrogate in Surrogate::ALL {
+        let text = format!(r#"{{"kind": "{}"}}"#, surrogate.kind());
+        assert_eq!(serde_json::from_str::<Surrogate>(&text).unwrap(), surrogate);
+    }
+    let error = serde_json::from_str::<Surrogate>(r#"{"kind": "linear", "gamma": 1}"#).unwrap_err();
+    assert!(error.to_string().contains("gamma"), "{error}");
+}

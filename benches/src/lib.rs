@@ -1,1 +1,1 @@
-
+//! The benchmarks are in `benches/`; this package has no code of its own.

@@ -1,1 +1,69 @@
-fn main() {}
+//! `cargo xtask <command>`: what one does with this repository beside writing code.
+//!
+//! The task runner starts `cargo` and the `lasnn` binary and links neither Burn nor any lasnn
+//! crate, so that it is there within seconds on a fresh machine.
+
+mod bench;
+mod gpu_check;
+mod lint;
+mod run;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::{StepFailed, Workspace};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Tasks of the lasnn workspace")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build `lasnn` in release mode and run a recipe
+    Run(run::RunArguments),
+    /// Run the tests of the whole workspace
+    Test(test::TestArguments),
+    /// Check formatting, lints, documentation and the GPU features
+    Lint,
+    /// Run the benchmarks
+    Bench(bench::BenchArguments),
+    /// Pack what a machine with an NVIDIA GPU needs to check the CUDA backend
+    GpuCheck(gpu_check::GpuCheckArguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let workspace = Workspace::locate();
+    let outcome = match arguments.command {
+        Command::Run(arguments) => run::run(&workspace, &arguments),
+        Command::Test(arguments) => test::test(&workspace, &arguments),
+        Command::Lint => lint::lint(&workspace),
+        Command::Bench(arguments) => bench::bench(&workspace, &arguments),
+        Command::GpuCheck(arguments) => gpu_check::gpu_check(&workspace, &arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            // What a started program said with its exit code goes on to the caller: `lasnn` tells
+            // a failed run (1) from a wrong command or recipe (2).
+            error.downcast_ref::<StepFailed>().map_or(ExitCode::FAILURE, StepFailed::exit_code)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -1,1 +1,51 @@
-fn main() {}
+//! The program `lasnn`: from a recipe to a distilled spiking network and its report.
+//!
+//! The only crate that knows all others. Exit codes: 0 done, 1 the run failed, 2 the command or
+//! the recipe is wrong.
+
+// Showing a user something is this program's part.
+#![allow(clippy::print_stdout)]
+
+mod args;
+mod cache;
+mod clock;
+mod commands;
+mod data;
+mod device;
+mod failure;
+mod log;
+mod metrics;
+mod pipeline;
+mod progress;
+mod recipe;
+mod report;
+mod run_dir;
+mod signals;
+mod stored;
+mod summary;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let args = args::Args::parse();
+    match begin(&args).and_then(|()| commands::execute(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::debug!("{error:#}");
+            eprintln!("{}", failure::describe(&error));
+            failure::exit_code(&error)
+        }
+    }
+}
+
+/// Sets up what the whole process shares.
+fn begin(args: &args::Args) -> anyhow::Result<()> {
+    log::start(args.global.verbose, args.global.quiet)?;
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(args.global.threads())
+        .build_global()
+        .context("cannot start the threads that compute")
+}

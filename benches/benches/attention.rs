@@ -1,0 +1,58 @@
+//! Activation-based attention distillation at one tap: the maps of student and teacher, their distance,
+//! and the gradient with respect to the student's activations, in images per second.
+
+use burn::backend::Autodiff;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use burn_flex::Flex;
+use criterion::{BenchmarkId, Criterion, Throughput};
+use lasnn_core::{Seed, Stream};
+use lasnn_distillation::{Distance, attention_distance, attention_map};
+use std::hint::black_box;
+
+/// A student's firing rates, and a teacher's map of another size, which has to be pooled.
+const STUDENT: [usize; 4] = [32, 64, 16, 16];
+const TEACHER: [usize; 4] = [32, 32, 32, 32];
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    attention::<Flex>(&mut criterion, "CPU, Flex");
+    criterion.final_summary();
+}
+
+fn attention<B: Backend>(criterion: &mut Criterion, device_name: &str) {
+    let device = B::Device::default();
+    let mut group = criterion.benchmark_group(format!("attention ({device_name})"));
+    group.throughput(Throughput::Elements(STUDENT[0] as u64));
+
+    let features = features::<B>(STUDENT, 0, &device);
+    group.bench_function("map", |bencher| {
+        bencher.iter(|| finish::<B>(attention_map(features.clone()), &device));
+    });
+
+    let student = Tensor::<Autodiff<B>, 4>::from_inner(features);
+    let teacher = Tensor::from_inner(self::features::<B>(TEACHER, 1, &device));
+    for (name, distance) in [("norm", Distance::Norm), ("mean-square", Distance::MeanSquare)] {
+        group.bench_function(BenchmarkId::new("loss and gradient", name), |bencher| {
+            bencher.iter(|| {
+                let student = student.clone().require_grad();
+                let loss = attention_distance(student.clone(), teacher.clone(), distance);
+                finish::<B>(student.grad(&loss.backward()), &device);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Activations as a rectifier leaves them: half of them zero.
+fn features<B: Backend>(shape: [usize; 4], key: u32, device: &B::Device) -> Tensor<B, 4> {
+    let draws = Seed(1).draws(Stream::Test, [key, 0, 0]);
+    let values = draws.normals(shape.iter().product());
+    Tensor::from_data(TensorData::new(values, shape), device).clamp_min(0.0)
+}
+
+/// Waits until the device has done its work; the clock is read after that.
+fn finish<B: Backend>(result: impl Sized, device: &B::Device) {
+    B::sync(device).unwrap_or_else(|error| panic!("the device failed: {error:?}"));
+    drop(black_box(result));
+}

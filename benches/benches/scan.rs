@@ -1,0 +1,99 @@
+//! The multi-step scan of spiking neurons: our kernel and its backward pass against the reference of
+//! stock tensor operations, in neuron updates (neurons times steps) per second.
+
+use std::hint::black_box;
+
+use burn::backend::Autodiff;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use burn_flex::Flex;
+use criterion::{BenchmarkId, Criterion, Throughput};
+use lasnn_core::{Seed, Stream};
+use lasnn_neurons::{NeuronConfig, SpikingBackend, SpikingNeurons, reference};
+
+/// 64 channels of 16x16 for 4 images: one layer's neurons in a small batch.
+const NEURONS: usize = 4 * 64 * 16 * 16;
+
+/// Few steps, as with direct encoding, and many, as in the paper.
+const STEPS: [usize; 2] = [8, 100];
+
+/// Currents of standard normal distribution reach it often enough that every branch is taken.
+const THRESHOLD: f32 = 1.0;
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    forward::<Flex>(&mut criterion, "CPU, Flex");
+    backward::<Flex>(&mut criterion, "CPU, Flex");
+    criterion.final_summary();
+}
+
+fn forward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str) {
+    let device = B::Device::default();
+    let neurons = SpikingNeurons::<B>::new(&NeuronConfig::default(), THRESHOLD, &device);
+    let mut group = criterion.benchmark_group(format!("scan forward ({device_name})"));
+    for steps in STEPS {
+        let currents = currents::<B>(steps, &device);
+        group.throughput(Throughput::Elements((steps * NEURONS) as u64));
+        group.bench_function(BenchmarkId::new("kernel", steps), |bencher| {
+            bencher.iter(|| {
+                let spikes = neurons.forward(currents.clone(), steps);
+                finish::<B>(black_box(spikes), &device);
+            });
+        });
+        group.bench_function(BenchmarkId::new("reference", steps), |bencher| {
+            bencher.iter(|| {
+                let (threshold, leak) = (neurons.threshold.val(), neurons.leak.val());
+                let spikes = reference::scan(currents.clone(), threshold, leak, neurons.dynamics);
+                finish::<B>(black_box(spikes), &device);
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Forward and backward together, since one is never run without the other.
+fn backward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str) {
+    let device = B::Device::default();
+    let neurons = SpikingNeurons::<Autodiff<B>>::new(&NeuronConfig::default(), THRESHOLD, &device);
+    let mut group = criterion.benchmark_group(format!("scan forward and backward ({device_name})"));
+    // A hundred steps of the reference take more memory and time than a benchmark should.
+    let steps = STEPS[0];
+    let currents = currents::<Autodiff<B>>(steps, &device);
+    group.throughput(Throughput::Elements((steps * NEURONS) as u64));
+    group.bench_function(BenchmarkId::new("kernel", steps), |bencher| {
+        bencher.iter(|| {
+            let currents = currents.clone().require_grad();
+            let spikes = neurons.forward(currents.clone(), steps);
+            finish::<B>(gradient(&currents, spikes), &device);
+        });
+    });
+    group.bench_function(BenchmarkId::new("reference", steps), |bencher| {
+        bencher.iter(|| {
+            let currents = currents.clone().require_grad();
+            let (threshold, leak) = (neurons.threshold.val(), neurons.leak.val());
+            let spikes =
+                reference::differentiable_scan(currents.clone(), threshold, leak, neurons.dynamics);
+            finish::<B>(gradient(&currents, spikes), &device);
+        });
+    });
+    group.finish();
+}
+
+/// The gradient of the number of spikes with respect to the currents.
+fn gradient<B: Backend>(
+    currents: &Tensor<Autodiff<B>, 2>,
+    spikes: Tensor<Autodiff<B>, 2>,
+) -> Option<Tensor<B, 2>> {
+    currents.grad(&spikes.sum().backward())
+}
+
+fn currents<B: Backend>(steps: usize, device: &B::Device) -> Tensor<B, 2> {
+    let values = Seed(1).draws(Stream::Test, [0; 3]).normals(steps * NEURONS);
+    Tensor::from_data(TensorData::new(values, [steps, NEURONS]), device)
+}
+
+/// Waits until the device has done its work; the clock is read after that.
+fn finish<B: Backend>(result: impl Sized, device: &B::Device) {
+    B::sync(device).unwrap_or_else(|error| panic!("the device failed: {error:?}"));
+    drop(black_box(result));
+}

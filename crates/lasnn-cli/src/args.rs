@@ -1,0 +1,279 @@
+//! The command line as typed.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use lasnn_core::Shape;
+
+use crate::device::BackendName;
+
+/// Layer-wise attention distillation: from an ordinary network to a spiking one.
+///
+/// Exit codes: 0 done, 1 the run failed, 2 the command or the recipe is wrong.
+#[derive(Debug, Parser)]
+#[command(name = "lasnn", version, after_help = "Example: lasnn run configs/quickstart.toml")]
+pub struct Args {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Everywhere")]
+pub struct Global {
+    /// Seed of everything random, instead of the recipe's.
+    #[arg(long, global = true, value_name = "N")]
+    pub seed: Option<u32>,
+    /// What computes; it must be compiled in (cargo feature of the same name).
+    #[arg(long, global = true, value_enum, default_value_t = BackendName::Flex)]
+    pub backend: BackendName,
+    /// Threads of the CPU backends and of the data loader [default: all cores].
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Where data sets lie [default: the variable LASNN_DATA_DIR, else `data`].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where runs and reusable checkpoints are written.
+    #[arg(long, global = true, value_name = "DIR", default_value = "runs")]
+    pub runs_dir: PathBuf,
+    /// Log more on the terminal; twice and thrice for still more.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// No progress, no table.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// The result as JSON on the standard output, and nothing else there.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl Global {
+    /// Where data sets lie.
+    pub fn data_dir(&self) -> PathBuf {
+        let named = self.data_dir.clone();
+        named
+            .or_else(|| {
+                std::env::var_os("LASNN_DATA_DIR").filter(|v| !v.is_empty()).map(Into::into)
+            })
+            .unwrap_or_else(|| "data".into())
+    }
+
+    /// How many threads compute.
+    pub fn threads(&self) -> usize {
+        let cores = std::thread::available_parallelism();
+        self.threads.or(cores.ok()).map_or(1, NonZeroUsize::get)
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run all three stages of a recipe and report.
+    #[command(after_help = "Example: lasnn run configs/quickstart.toml --seed 7")]
+    Run(Run),
+    /// Train an ordinary network of a recipe alone.
+    #[command(after_help = "Example: lasnn train teacher configs/quickstart.toml")]
+    Train {
+        /// Which network.
+        #[arg(value_enum)]
+        network: Ordinary,
+        /// Recipe and how to run it.
+        #[command(flatten)]
+        run: Run,
+    },
+    /// Turn the intermediate network into a spiking one; train it first where no checkpoint exists.
+    #[command(after_help = "Example: lasnn convert configs/quickstart.toml")]
+    Convert {
+        /// Recipe and how to run it.
+        #[command(flatten)]
+        run: Run,
+        /// A checkpoint to take as the intermediate network, instead of training it.
+        #[arg(long, value_name = "FILE")]
+        intermediate: Option<PathBuf>,
+    },
+    /// Distil the teacher into the converted network; make both first where no checkpoint exists.
+    #[command(
+        after_help = "Example: lasnn distill configs/quickstart.toml --teacher vgg16.safetensors"
+    )]
+    Distill {
+        /// Recipe and how to run it.
+        #[command(flatten)]
+        run: Run,
+        /// A checkpoint to take as the teacher, instead of training it.
+        #[arg(long, value_name = "FILE")]
+        teacher: Option<PathBuf>,
+        /// A checkpoint to take as the intermediate network, instead of training it.
+        #[arg(long, value_name = "FILE")]
+        intermediate: Option<PathBuf>,
+    },
+    /// Measure a trained network on the test images.
+    #[command(
+        after_help = "Example: lasnn eval configs/quickstart.toml --stage student --time-steps 4"
+    )]
+    Eval {
+        /// The recipe that made the network.
+        recipe: PathBuf,
+        /// The checkpoint [default: that of the newest run of the recipe].
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+        /// Which network [default: what the checkpoint says it is, else the student].
+        #[arg(long, value_enum)]
+        stage: Option<StageName>,
+        /// Steps to simulate a spiking network [default: the recipe's].
+        #[arg(long, value_name = "N")]
+        time_steps: Option<NonZeroUsize>,
+    },
+    /// Show a checkpoint, a network of the zoo or the networks of a recipe.
+    #[command(after_help = "Example: lasnn inspect vgg9 --image 3x64x64 --classes 200")]
+    Inspect {
+        /// A checkpoint file (.safetensors), a recipe (.toml) or the name of a network.
+        target: String,
+        /// For the name of a network: the shape of the images, channels x height x width.
+        #[arg(long, value_parser = shape, default_value = "3x32x32", value_name = "CxHxW")]
+        image: Shape,
+        /// For the name of a network: how many classes.
+        #[arg(long, default_value_t = 10, value_name = "N")]
+        classes: usize,
+    },
+    /// Look at the data of a recipe.
+    #[command(after_help = "Example: lasnn data verify configs/quickstart.toml")]
+    Data {
+        /// What to do.
+        #[arg(value_enum)]
+        action: DataAction,
+        /// The recipe.
+        recipe: PathBuf,
+    },
+    /// Compare the backend's spiking kernels with the reference of stock tensor operations.
+    #[command(after_help = "Example: lasnn check-backend --backend vulkan")]
+    CheckBackend,
+    /// Print a script that completes lasnn's commands in a shell.
+    #[command(
+        after_help = "Example: lasnn completions bash > ~/.local/share/bash-completion/completions/lasnn"
+    )]
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// A recipe and how to run it.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Run {
+    /// The recipe, a TOML file; docs/recipes.md lists its keys.
+    pub recipe: PathBuf,
+    /// Go on with the newest unfinished run of this command (or with the run in DIR); a new run
+    /// begins if there is none.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    pub resume: Option<Option<PathBuf>>,
+    /// Train every stage, even if an earlier run has trained the same.
+    #[arg(long)]
+    pub no_cache: bool,
+}
+
+/// An ordinary network of a recipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Ordinary {
+    /// The network that the student learns from.
+    Teacher,
+    /// The network that the student is converted from.
+    Intermediate,
+}
+
+/// A network that a run leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StageName {
+    /// The network that the student learns from.
+    Teacher,
+    /// The network that the student is converted from.
+    Intermediate,
+    /// The spiking network before training.
+    Converted,
+    /// The distilled spiking network.
+    Student,
+    /// The spiking network trained without distillation.
+    Control,
+}
+
+impl StageName {
+    /// The name of its files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Teacher => "teacher",
+            Self::Intermediate => "intermediate",
+            Self::Converted => "converted",
+            Self::Student => "student",
+            Self::Control => "control",
+        }
+    }
+
+    /// The name by which the summary and the metrics call it.
+    pub fn in_summary(self) -> &'static str {
+        match self {
+            Self::Converted => "conversion",
+            Self::Control => "student_without_distillation",
+            other => other.name(),
+        }
+    }
+}
+
+/// What to do with the data of a recipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DataAction {
+    /// Read all of it and check its structure.
+    Verify,
+    /// Say what it holds.
+    Info,
+}
+
+/// Reads `3x32x32`.
+fn shape(text: &str) -> Result<Shape, String> {
+    let numbers: Option<Vec<usize>> = text.split('x').map(|part| part.parse().ok()).collect();
+    match numbers.as_deref() {
+        Some(&[channels, height, width]) => Ok(Shape { channels, height, width }),
+        _ => Err("expected channels x height x width, for instance 3x32x32".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_command_shows_an_example() {
+        Args::command().debug_assert();
+        for command in Args::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let name = command.get_name();
+            assert!(help.contains(&format!("Example: lasnn {name}")), "{name}: {help}");
+        }
+    }
+
+    #[test]
+    fn resume_stands_alone_or_names_a_run() {
+        let resume = |args: &[&str]| match Args::try_parse_from(args).unwrap().command {
+            Command::Run(run) => run.resume,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(resume(&["lasnn", "run", "a.toml"]), None);
+        assert_eq!(resume(&["lasnn", "run", "--resume", "a.toml"]), Some(None));
+        let named = resume(&["lasnn", "run", "a.toml", "--resume=runs/a/1"]);
+        assert_eq!(named, Some(Some("runs/a/1".into())));
+    }
+
+    #[test]
+    fn shapes_are_read() {
+        assert_eq!(shape("1x8x9"), Ok(Shape { channels: 1, height: 8, width: 9 }));
+        assert!(shape("8x8").is_err());
+        assert!(shape("3x-1x8").is_err());
+    }
+}

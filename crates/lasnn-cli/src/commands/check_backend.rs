@@ -1,0 +1,93 @@
+//! `check-backend`: do the kernels do what the reference does, on this device?
+
+use anyhow::bail;
+use lasnn_neurons::parity::{Comparison, compare};
+use lasnn_neurons::{ParityCase, ParityError};
+use serde::Serialize;
+
+use super::show;
+use crate::args::Global;
+use crate::device::TrainingBackend;
+use crate::report::table;
+
+/// One comparison.
+#[derive(Serialize)]
+struct Row {
+    case: String,
+    right: bool,
+    /// What was wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    spikes: Option<usize>,
+    differing_spikes: Option<usize>,
+    gradient_error: Option<f64>,
+    membrane_error: Option<f64>,
+}
+
+/// All comparisons.
+#[derive(Serialize)]
+struct Rows {
+    backend: &'static str,
+    right: bool,
+    cases: Vec<Row>,
+}
+
+/// Makes every comparison and shows them.
+///
+/// # Errors
+///
+/// Fails if one is wrong, after all are shown.
+pub fn check<A: TrainingBackend>(global: &Global, device: &A::Device) -> anyhow::Result<()> {
+    let cases: Vec<Row> = ParityCase::all()
+        .into_iter()
+        .map(|case| row(case, compare::<A::InnerBackend>(case, device)))
+        .collect();
+    let wrong = cases.iter().filter(|row| !row.right).count();
+    let rows = Rows { backend: global.backend.name(), right: wrong == 0, cases };
+    show(global, &rows, || text(&rows))?;
+    if wrong > 0 {
+        bail!("{wrong} of {} comparisons on `{}` are wrong", rows.cases.len(), rows.backend);
+    }
+    Ok(())
+}
+
+fn row(case: ParityCase, result: Result<Comparison, ParityError>) -> Row {
+    let error = result.as_ref().err().map(ToString::to_string);
+    let comparison = match result {
+        Ok(found)
+        | Err(
+            ParityError::Spikes(found)
+            | ParityError::Gradient(found)
+            | ParityError::Membrane(found),
+        ) => Some(found),
+        Err(ParityError::Device { .. }) => None,
+    };
+    Row {
+        case: case.to_string(),
+        right: error.is_none(),
+        error,
+        spikes: comparison.map(|found| found.spikes),
+        differing_spikes: comparison.map(|found| found.differing_spikes),
+        gradient_error: comparison.map(|found| found.gradient_error),
+        membrane_error: comparison.map(|found| found.membrane_error),
+    }
+}
+
+fn text(rows: &Rows) -> String {
+    let mut table =
+        table(&["case", "spikes", "differing", "gradient error", "membrane error", "verdict"]);
+    let number = |value: Option<usize>| value.map_or("-".into(), |value| value.to_string());
+    let error = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.1e}"));
+    for row in &rows.cases {
+        table.add_row([
+            row.case.clone(),
+            number(row.spikes),
+            number(row.differing_spikes),
+            error(row.gradient_error),
+            error(row.membrane_error),
+            if row.right { "right".into() } else { "WRONG".into() },
+        ]);
+    }
+    let right = rows.cases.iter().filter(|row| row.right).count();
+    format!("{table}\n{right} of {} comparisons on `{}` are right", rows.cases.len(), rows.backend)
+}

@@ -1,0 +1,219 @@
+//! `inspect`: the layers of a network, or what a checkpoint holds.
+
+use std::path::Path;
+
+use lasnn_core::{Architecture, Plan, Shape, StateDict};
+use lasnn_models::zoo;
+use lasnn_training::Checkpoint;
+use serde::Serialize;
+
+use super::show;
+use crate::args::Global;
+use crate::data::Data;
+use crate::failure::wrong;
+use crate::recipe;
+use crate::report::{percent, table};
+use crate::stored::About;
+
+/// A network.
+#[derive(Serialize)]
+struct NetworkView {
+    network: String,
+    image: Shape,
+    classes: usize,
+    parameters: usize,
+    macs: usize,
+    layers: Vec<LayerView>,
+}
+
+/// One layer of a network.
+#[derive(Serialize)]
+struct LayerView {
+    index: usize,
+    kind: &'static str,
+    tap: Option<String>,
+    input: Shape,
+    output: Shape,
+    parameters: usize,
+    macs: usize,
+    /// One per layer of neurons, in a checkpoint of a spiking network.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    thresholds: Vec<f32>,
+}
+
+/// A checkpoint.
+#[derive(Serialize)]
+struct CheckpointView {
+    about: Option<About>,
+    network: Option<NetworkView>,
+    tensors: Vec<TensorView>,
+}
+
+/// One tensor of a checkpoint.
+#[derive(Serialize)]
+struct TensorView {
+    name: String,
+    shape: Vec<usize>,
+}
+
+/// Shows what `target` names.
+///
+/// # Errors
+///
+/// Fails if it is neither a checkpoint nor a recipe nor the name of a network.
+pub fn inspect(target: &str, image: Shape, classes: usize, global: &Global) -> anyhow::Result<()> {
+    let path = Path::new(target);
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("safetensors") => checkpoint(path, global),
+        Some("toml") => recipe(path, global),
+        _ => {
+            let network = zoo::named(target).ok_or_else(|| unknown(target))?;
+            let plan = network.plan(image, classes).map_err(wrong)?;
+            let network = NetworkView::new(&plan, None);
+            show(global, &network, || network.text())
+        }
+    }
+}
+
+fn unknown(target: &str) -> anyhow::Error {
+    wrong(format_args!(
+        "`{target}` is no checkpoint (.safetensors), no recipe (.toml) and no network; the networks \
+         are {}",
+        zoo::NAMES.join(", ")
+    ))
+}
+
+fn recipe(path: &Path, global: &Global) -> anyhow::Result<()> {
+    let recipe = recipe::read(path, global.seed)?;
+    let data = Data::load(&recipe, path, &global.data_dir(), global.threads())?;
+    let images = &data.dataset;
+    let plans = recipe::validate(&recipe, path, images.shape, images.classes)?;
+    let teacher = NetworkView::new(&plans.teacher, None);
+    let student = NetworkView::new(&plans.student, None);
+    let json = serde_json::json!({"teacher": teacher, "intermediate": student});
+    show(global, &json, || {
+        format!("teacher\n{}\n\nintermediate and student\n{}", teacher.text(), student.text())
+    })
+}
+
+fn checkpoint(path: &Path, global: &Global) -> anyhow::Result<()> {
+    let Checkpoint { state, metadata } = Checkpoint::load(path).map_err(wrong)?;
+    let about: Option<About> = serde_json::from_value(metadata).ok();
+    let network = match &about {
+        Some(About { network, image, classes, .. }) => {
+            Some(NetworkView::new(&plan(network, *image, *classes)?, Some(&state)))
+        }
+        None => None,
+    };
+    let tensors =
+        state.into_iter().map(|(name, data)| TensorView { name, shape: data.shape.to_vec() });
+    let view = CheckpointView { about, network, tensors: tensors.collect() };
+    show(global, &view, || view.text())
+}
+
+fn plan(network: &Architecture, image: Shape, classes: usize) -> anyhow::Result<Plan> {
+    network.plan(image, classes).map_err(wrong)
+}
+
+impl NetworkView {
+    fn new(plan: &Plan, state: Option<&StateDict>) -> Self {
+        let layer = |(index, planned): (usize, &lasnn_core::PlannedLayer)| LayerView {
+            index,
+            kind: planned.layer.kind(),
+            tap: planned.layer.tap().map(|tap| tap.to_string()),
+            input: planned.input,
+            output: planned.output,
+            parameters: planned.parameters,
+            macs: planned.macs,
+            thresholds: state.map(|state| thresholds(state, index)).unwrap_or_default(),
+        };
+        Self {
+            network: plan.name.clone(),
+            image: plan.input,
+            classes: plan.classes,
+            parameters: plan.parameters(),
+            macs: plan.macs(),
+            layers: plan.layers.iter().enumerate().map(layer).collect(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut table =
+            table(&["layer", "kind", "tap", "input", "output", "parameters", "MACs", "threshold"]);
+        for layer in &self.layers {
+            let thresholds: Vec<_> = layer.thresholds.iter().map(|v| format!("{v:.4}")).collect();
+            table.add_row([
+                format!("layers.{}", layer.index),
+                layer.kind.to_owned(),
+                layer.tap.clone().unwrap_or_default(),
+                layer.input.to_string(),
+                layer.output.to_string(),
+                layer.parameters.to_string(),
+                layer.macs.to_string(),
+                thresholds.join(", "),
+            ]);
+        }
+        let Self { network, image, classes, parameters, macs, .. } = self;
+        format!(
+            "{network} on images of {image} in {classes} classes: {parameters} parameters, {macs} \
+             multiply-accumulates per image\n{table}"
+        )
+    }
+}
+
+impl CheckpointView {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        if let Some(About { stage, summary, .. }) = &self.about {
+            text.push_str(&format!(
+                "{}: {} of the test images after {} epochs\n",
+                stage.name(),
+                percent(summary.test_accuracy),
+                summary.epochs
+            ));
+        }
+        if let Some(network) = &self.network {
+            text.push_str(&network.text());
+            text.push('\n');
+        }
+        let mut tensors = table(&["tensor", "shape"]);
+        for tensor in &self.tensors {
+            tensors.add_row([tensor.name.clone(), format!("{:?}", tensor.shape)]);
+        }
+        text.push_str(&tensors.to_string());
+        text
+    }
+}
+
+/// The thresholds of the neurons in a layer, in the order of the signal, which is also that of
+/// their names.
+fn thresholds(state: &StateDict, layer: usize) -> Vec<f32> {
+    let prefix = format!("layers.{layer}.");
+    let of_layer =
+        state.iter().filter(|(name, _)| name.starts_with(&prefix) && name.ends_with(".threshold"));
+    of_layer.flat_map(|(_, data)| data.iter::<f32>().collect::<Vec<_>>()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::TensorData;
+
+    use super::*;
+
+    #[test]
+    fn thresholds_belong_to_their_layer_in_the_order_of_the_signal() {
+        let value = |v: f32| TensorData::from([v]);
+        let state: StateDict = [
+            ("layers.1.neurons.threshold", 1.0),
+            ("layers.12.neurons.threshold", 2.0),
+            ("layers.3.second.neurons.threshold", 4.0),
+            ("layers.3.first.neurons.threshold", 3.0),
+            ("layers.1.neurons.leak", 9.0),
+        ]
+        .map(|(name, v)| (name.to_owned(), value(v)))
+        .into();
+        assert_eq!(thresholds(&state, 1), [1.0]);
+        assert_eq!(thresholds(&state, 3), [3.0, 4.0]);
+        assert!(thresholds(&state, 0).is_empty());
+    }
+}

@@ -1,0 +1,101 @@
+//! The commands.
+
+mod check_backend;
+mod data;
+mod eval;
+mod inspect;
+mod run;
+
+use std::io::Write;
+
+use anyhow::Context;
+use clap::CommandFactory;
+use serde::Serialize;
+
+use crate::args::{Args, Command, Global};
+use crate::device::{self, TrainingBackend};
+use crate::pipeline::Goal;
+use crate::signals;
+
+/// A command that computes, and what it needs to know.
+pub enum Job {
+    /// Stages of a recipe.
+    Stages(Box<run::Request>),
+    /// Measure a network.
+    Evaluate(Box<eval::Request>),
+    /// Compare kernels with their reference.
+    CheckBackend(Global),
+}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+///
+/// Fails as the command does.
+pub fn execute(args: Args) -> anyhow::Result<()> {
+    let global = args.global;
+    let stages = |goal, run, teacher, intermediate| {
+        let backend = global.backend;
+        let global = global.clone();
+        let request = run::Request { goal, run, teacher, intermediate, global };
+        device::dispatch(backend, Job::Stages(Box::new(request)))
+    };
+    match args.command {
+        Command::Run(run) => stages(Goal::Run, run, None, None),
+        Command::Train { network, run } => stages(Goal::Train(network), run, None, None),
+        Command::Convert { run, intermediate } => stages(Goal::Convert, run, None, intermediate),
+        Command::Distill { run, teacher, intermediate } => {
+            stages(Goal::Distill, run, teacher, intermediate)
+        }
+        Command::Eval { recipe, checkpoint, stage, time_steps } => {
+            let backend = global.backend;
+            let request = eval::Request { recipe, checkpoint, stage, time_steps, global };
+            device::dispatch(backend, Job::Evaluate(Box::new(request)))
+        }
+        Command::CheckBackend => device::dispatch(global.backend, Job::CheckBackend(global)),
+        Command::Inspect { target, image, classes } => {
+            inspect::inspect(&target, image, classes, &global)
+        }
+        Command::Data { action, recipe } => data::data(action, &recipe, &global),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "lasnn", &mut script);
+            std::io::stdout().write_all(&script).context("cannot write the completions")
+        }
+    }
+}
+
+/// Does a job on a backend: the one function that is compiled for each of them.
+///
+/// # Errors
+///
+/// Fails as the job does.
+pub fn compute<A: TrainingBackend>(job: Job, device: &A::Device) -> anyhow::Result<()> {
+    signals::listen()?;
+    device::probe::<A>(device)?;
+    match job {
+        Job::Stages(request) => run::run::<A>(&request, device),
+        Job::Evaluate(request) => eval::evaluate::<A>(&request, device),
+        Job::CheckBackend(global) => check_backend::check::<A>(&global, device),
+    }
+}
+
+/// Shows a result: as JSON if asked for, else as `text`, and not at all if asked to be quiet.
+fn show(
+    global: &Global,
+    json: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
+    let shown = match (global.json, global.quiet) {
+        (true, _) => serde_json::to_string_pretty(json)?,
+        (false, true) => return Ok(()),
+        (false, false) => text(),
+    };
+    // A reader who has seen enough closes the pipe, which is no failure of ours.
+    match writeln!(std::io::stdout(), "{shown}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write the result")
+        }
+        _ => Ok(()),
+    }
+}

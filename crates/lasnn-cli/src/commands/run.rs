@@ -1,0 +1,203 @@
+//! `run`, `train`, `convert` and `distill`: stages of a recipe in a folder of their own.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use lasnn_training::TrainError;
+use serde::Serialize;
+use serde_json::json;
+
+use super::show;
+use crate::args::{Global, Run};
+use crate::cache;
+use crate::data::Data;
+use crate::device::TrainingBackend;
+use crate::failure::Stopped;
+use crate::metrics::Metrics;
+use crate::pipeline::{self, Given, Goal, Session};
+use crate::progress::Progress;
+use crate::recipe::{self, Plans, Recipe};
+use crate::run_dir::RunDir;
+use crate::signals::Interrupted;
+use crate::stored::Conversion;
+use crate::summary::{Git, Stages, Summary, Versions};
+use crate::{log, report};
+
+/// What to run.
+pub struct Request {
+    /// How far.
+    pub goal: Goal,
+    /// The recipe and how to run it.
+    pub run: Run,
+    /// A checkpoint in place of the teacher.
+    pub teacher: Option<PathBuf>,
+    /// A checkpoint in place of the intermediate network.
+    pub intermediate: Option<PathBuf>,
+    /// What every command takes.
+    pub global: Global,
+}
+
+/// The result as JSON: the summary, and the table of a conversion where that was asked for.
+#[derive(Serialize)]
+struct Json<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversion: Option<&'a Conversion>,
+}
+
+/// Runs the stages and reports.
+///
+/// # Errors
+///
+/// Fails if the recipe is wrong, the data are not there, a stage fails or a signal comes.
+pub fn run<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    let Request { goal, run: Run { recipe: file, .. }, global, .. } = request;
+    let recipe = recipe::read(file, global.seed)?;
+    let data = Data::load(&recipe, file, &global.data_dir(), global.threads())?;
+    let images = &data.dataset;
+    let plans = recipe::validate(&recipe, file, images.shape, images.classes)?;
+    let teacher = request.teacher.as_deref().map(Given::new).transpose()?;
+    let intermediate = request.intermediate.as_deref().map(Given::new).transpose()?;
+
+    let hash = cache::hash(&json!({
+        "command": goal.command(),
+        "recipe": recipe,
+        "backend": global.backend.name(),
+        "dataset": images.sha256,
+        "teacher": teacher.as_ref().map(|given| &given.sha256),
+        "intermediate": intermediate.as_ref().map(|given| &given.sha256),
+    }))?;
+    let progress = Progress::new(global.quiet);
+    let folder = folder(request, &recipe, &hash, &progress)?;
+    log::open(&folder.log())?;
+    folder.write("recipe.toml", &toml::to_string_pretty(&recipe)?)?;
+    tracing::info!(
+        command = goal.command(),
+        recipe = recipe.name,
+        seed = recipe.seed.0,
+        backend = global.backend.name(),
+        threads = global.threads(),
+        "begins"
+    );
+
+    let mut session = Session {
+        recipe: &recipe,
+        plans: &plans,
+        data: &data,
+        backend: global.backend.name(),
+        runs: &global.runs_dir,
+        run: &folder,
+        reuse: !request.run.no_cache,
+        teacher,
+        intermediate,
+        progress: &progress,
+        stages: Stages::default(),
+        metrics: Metrics::default(),
+        conversion: None,
+    };
+    pipeline::run::<A>(&mut session, *goal, device).map_err(tell_how_to_resume)?;
+    session.metrics.write(&folder)?;
+
+    let Session { stages, conversion, .. } = session;
+    let conversion = conversion.filter(|_| *goal == Goal::Convert);
+    let summary = Summary {
+        recipe: recipe.name.clone(),
+        seed: recipe.seed.0,
+        backend: global.backend.name(),
+        threads: global.threads(),
+        versions: Versions::HERE,
+        git: Git::of(file.parent().unwrap_or(Path::new("."))),
+        dataset: data.summary(),
+        stages,
+    };
+    folder.finish(&serde_json::to_string_pretty(&summary)?)?;
+    tracing::info!(seconds = begun.elapsed().as_secs_f64(), "ended");
+    let json = Json { summary: &summary, conversion: conversion.as_ref() };
+    show(global, &json, || text(&summary, conversion.as_ref(), &plans, &folder, begun))
+}
+
+/// The folder of the run: a new one, or that of the run to go on with.
+fn folder(
+    request: &Request,
+    recipe: &Recipe,
+    hash: &str,
+    progress: &Progress,
+) -> anyhow::Result<RunDir> {
+    let (runs, name) = (&request.global.runs_dir, &recipe.name);
+    let folder = match &request.run.resume {
+        None => RunDir::create(runs, name, hash)?,
+        Some(Some(path)) => RunDir::open(path, hash)?,
+        Some(None) => match RunDir::newest_unfinished(runs, name, hash)? {
+            Some(folder) => folder,
+            None => {
+                progress.say("no unfinished run to resume; a new one begins");
+                RunDir::create(runs, name, hash)?
+            }
+        },
+    };
+    let verb = if folder.resumed { "goes on in" } else { "runs in" };
+    progress.say(format!("{name} {verb} {}", folder.path().display()));
+    Ok(folder)
+}
+
+/// An interruption becomes a message that says how to go on; every other error stays.
+fn tell_how_to_resume(error: anyhow::Error) -> anyhow::Error {
+    let training = matches!(error.downcast_ref(), Some(TrainError::Interrupted { .. }));
+    if !training && error.downcast_ref::<Interrupted>().is_none() {
+        return error;
+    }
+    let mut words: Vec<String> = std::env::args().map(quoted).collect();
+    if !words.iter().any(|word| word.starts_with("--resume")) {
+        words.push("--resume".into());
+    }
+    Stopped { resume: words.join(" ") }.into()
+}
+
+/// A word as a shell takes it.
+fn quoted(word: String) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:@%+".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word,
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+fn text(
+    summary: &Summary,
+    conversion: Option<&Conversion>,
+    plans: &Plans,
+    folder: &RunDir,
+    begun: Instant,
+) -> String {
+    let mut text = String::new();
+    if let Some(conversion) = conversion {
+        text.push_str(&report::conversion(conversion));
+        text.push('\n');
+    }
+    text.push_str(&report::stages(&summary.stages, plans));
+    let seconds = begun.elapsed().as_secs_f64();
+    text.push_str(&format!("\n{seconds:.1} s; results in {}", folder.path().display()));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_split_them() {
+        assert_eq!(quoted("--data-dir=/a/b".into()), "--data-dir=/a/b");
+        assert_eq!(quoted("my runs".into()), "'my runs'");
+        assert_eq!(quoted("it's".into()), r"'it'\''s'");
+    }
+
+    #[test]
+    fn only_interruptions_become_advice() {
+        let advice = tell_how_to_resume(Interrupted.into());
+        assert!(advice.to_string().ends_with("--resume`"), "{advice}");
+        let other = tell_how_to_resume(anyhow::anyhow!("disk full"));
+        assert_eq!(other.to_string(), "disk full");
+    }
+}

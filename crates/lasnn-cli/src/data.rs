@@ -1,0 +1,101 @@
+//! The images of a recipe, split and ready to be served.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lasnn_core::{Batch, BatchSource, Seed};
+use lasnn_datasets::{
+    AugmentConfig, Dataset, DatasetError, Images, Loader, Normaliser, Prefetch, Split,
+};
+
+use crate::failure::wrong;
+use crate::recipe::Recipe;
+use crate::summary::DatasetSummary;
+
+/// The images of a recipe.
+#[derive(Debug)]
+pub struct Data {
+    /// All of them.
+    pub dataset: Dataset,
+    /// Which are trained on and which choose the epoch.
+    pub split: Split,
+    normaliser: Normaliser,
+    augment: AugmentConfig,
+    seed: Seed,
+    prefetch: Prefetch,
+}
+
+impl Data {
+    /// Reads, checks and splits the images of a recipe.
+    ///
+    /// # Errors
+    ///
+    /// Fails if they are missing or malformed, or if the recipe asks for more than there are.
+    pub fn load(
+        recipe: &Recipe,
+        file: &Path,
+        data_dir: &Path,
+        threads: usize,
+    ) -> anyhow::Result<Self> {
+        let in_recipe = |error: DatasetError| match error {
+            DatasetError::Config { .. } => wrong(format_args!("{}: {error}", file.display())),
+            other => other.into(),
+        };
+        let dataset = lasnn_datasets::load(&recipe.data, Some(data_dir)).map_err(in_recipe)?;
+        let split =
+            lasnn_datasets::split(&dataset.train, &recipe.data, recipe.seed).map_err(in_recipe)?;
+        let normaliser = Normaliser::fit(recipe.data.normalisation, &dataset.train, &split.train);
+        let usual = Prefetch::default();
+        let prefetch = Prefetch { threads: usual.threads.min(threads), ..usual };
+        let (augment, seed) = (recipe.data.augment, recipe.seed);
+        Ok(Self { dataset, split, normaliser, augment, seed, prefetch })
+    }
+
+    /// The images to train on, `batch` at a time, in the order of the seed.
+    pub fn train(&self, batch: usize) -> Loader {
+        self.training(batch, self.augment)
+    }
+
+    /// The images that choose the epoch.
+    pub fn validation(&self, batch: usize) -> Loader {
+        self.measured(&self.dataset.train, self.split.validation.clone(), batch)
+    }
+
+    /// The images of the final number.
+    pub fn test(&self, batch: usize) -> Loader {
+        let all = (0..self.dataset.test.len() as u32).collect();
+        self.measured(&self.dataset.test, all, batch)
+    }
+
+    /// Batches to balance thresholds on: images trained on, drawn by the seed, as they are.
+    pub fn balancing(&self, batches: usize, batch: usize) -> Vec<Batch> {
+        // Not augmented: a crop's empty border drives no neuron and would lower a percentile.
+        self.training(batch, AugmentConfig::default()).epoch(0, 0).take(batches).collect()
+    }
+
+    /// How many of which images there are.
+    pub fn summary(&self) -> DatasetSummary {
+        DatasetSummary {
+            name: self.dataset.name.clone(),
+            train: self.split.train.len(),
+            validation: self.split.validation.len(),
+            test: self.dataset.test.len(),
+            sha256: self.dataset.sha256.clone(),
+        }
+    }
+
+    fn training(&self, batch: usize, augment: AugmentConfig) -> Loader {
+        let images = self.dataset.train.clone();
+        let indices = self.split.train.clone();
+        let rest = indices.len() % batch;
+        let loader = Loader::train(images, indices, batch, &self.normaliser, augment, self.seed)
+            .with_prefetch(self.prefetch);
+        // A single image has no variance for a batch norm.
+        if rest == 1 { loader.without_partial_batch() } else { loader }
+    }
+
+    fn measured(&self, images: &Arc<Images>, indices: Vec<u32>, batch: usize) -> Loader {
+        Loader::evaluate(images.clone(), indices, batch, &self.normaliser)
+            .with_prefetch(self.prefetch)
+    }
+}

@@ -1,0 +1,91 @@
+//! `metrics.jsonl`: one line per epoch and stage.
+
+use lasnn_training::EpochRecord;
+use serde::Serialize;
+
+use crate::args::StageName;
+use crate::run_dir::RunDir;
+
+/// What every epoch of a run came to.
+///
+/// The file is written anew from the whole history each time: appended to, it would hold an epoch
+/// twice that was trained again after a kill.
+#[derive(Debug, Default)]
+pub struct Metrics(Vec<(StageName, Vec<EpochRecord>)>);
+
+/// One line.
+#[derive(Serialize)]
+struct Line<'a> {
+    stage: &'static str,
+    #[serde(flatten)]
+    record: &'a EpochRecord,
+}
+
+impl Metrics {
+    /// Takes the history of a stage, in place of what was known of it.
+    pub fn set(&mut self, stage: StageName, history: &[EpochRecord]) {
+        match self.0.iter_mut().find(|(known, _)| *known == stage) {
+            Some((_, known)) => *known = history.to_vec(),
+            None => self.0.push((stage, history.to_vec())),
+        }
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it cannot be written.
+    pub fn write(&self, run: &RunDir) -> anyhow::Result<()> {
+        run.write("metrics.jsonl", &self.text()?)
+    }
+
+    fn text(&self) -> Result<String, serde_json::Error> {
+        let mut text = String::new();
+        for (stage, history) in &self.0 {
+            for record in history {
+                let line = Line { stage: stage.in_summary(), record };
+                text.push_str(&serde_json::to_string(&line)?);
+                text.push('\n');
+            }
+        }
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(epoch: u32) -> EpochRecord {
+        EpochRecord {
+            epoch,
+            learning_rate: 0.1,
+            train_loss: 0.5,
+            train_accuracy: 0.75,
+            loss_parts: [("cross_entropy".to_owned(), 0.5)].into(),
+            validation_loss: 0.25,
+            validation_accuracy: 1.0,
+            seconds: 2.0,
+            images_per_second: 100.0,
+        }
+    }
+
+    #[test]
+    fn an_epoch_told_again_is_written_once() {
+        let mut metrics = Metrics::default();
+        metrics.set(StageName::Teacher, &[record(0)]);
+        metrics.set(StageName::Teacher, &[record(0), record(1)]);
+        metrics.set(StageName::Control, &[record(0)]);
+        let text = metrics.text().unwrap();
+        let lines: Vec<serde_json::Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let keys: Vec<_> =
+            lines.iter().map(|line| (line["stage"].as_str(), line["epoch"].as_u64())).collect();
+        let control = Some("student_without_distillation");
+        assert_eq!(
+            keys,
+            [(Some("teacher"), Some(0)), (Some("teacher"), Some(1)), (control, Some(0))]
+        );
+        assert_eq!(lines[0]["loss_parts"]["cross_entropy"], 0.5);
+    }
+}

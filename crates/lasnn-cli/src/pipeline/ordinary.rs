@@ -1,0 +1,164 @@
+//! Stage 1, and the first half of stage 2: an ordinary network is trained.
+
+use std::time::Instant;
+
+use lasnn_core::{StateDict, state};
+use lasnn_models::{Init, Network};
+use lasnn_training::{Checkpoint, CrossEntropy, FitContext, LAST, fit};
+use serde_json::json;
+
+use super::measure::accuracy;
+use super::session::{Given, Obtained, Session};
+use super::watch::Watch;
+use crate::args::StageName;
+use crate::device::TrainingBackend;
+use crate::failure::wrong;
+use crate::recipe::Ordinary;
+use crate::signals::STOP;
+use crate::stored::{About, Stored};
+use crate::summary::StageSummary;
+
+/// The teacher or the intermediate network.
+///
+/// # Errors
+///
+/// Fails if the training does, or if a given checkpoint is not such a network.
+pub fn obtain<A: TrainingBackend>(
+    session: &mut Session<'_>,
+    stage: StageName,
+    device: &A::Device,
+) -> anyhow::Result<Obtained> {
+    let (ordinary, given) = match stage {
+        StageName::Teacher => (&session.recipe.teacher, session.teacher.clone()),
+        _ => (&session.recipe.intermediate, session.intermediate.clone()),
+    };
+    match given {
+        Some(given) => {
+            let key = session.key(stage, json!({"file": given.sha256}))?;
+            session.obtain(stage, key, |session, _| adopt::<A>(session, stage, &given, device))
+        }
+        None => {
+            let key = session.key(stage, ordinary)?;
+            session.obtain(stage, key, |session, key| {
+                train::<A>(session, stage, ordinary, key, device)
+            })
+        }
+    }
+}
+
+/// Trains the network and measures its best epoch.
+fn train<A: TrainingBackend>(
+    session: &mut Session<'_>,
+    stage: StageName,
+    ordinary: &Ordinary,
+    key: &str,
+    device: &A::Device,
+) -> anyhow::Result<Stored> {
+    let seed = session.recipe.seed;
+    let plan = session.plan(stage).clone();
+    let network = Network::<A>::new(&plan, ordinary.init, seed, device);
+    let images = session.data.train(ordinary.train.batch);
+    let validation = session.data.validation(session.recipe.evaluation.batch);
+    let folder = session.run.training(stage);
+    let recipe = session.provenance()?;
+    let mut watch = Watch::new(stage, session.progress, &mut session.metrics, session.run);
+    let context = FitContext {
+        dir: &folder,
+        stage: stage.name(),
+        seed,
+        resume: true,
+        fingerprint: key,
+        recipe,
+        stop: &STOP,
+        observer: &mut watch,
+    };
+    let fitted =
+        fit(network, &CrossEntropy, &images, &validation, &ordinary.train, context, device)?;
+    watch.end()?;
+
+    let begun = Instant::now();
+    let best = state::save(&burn::module::AutodiffModule::valid(&fitted.model));
+    let test_accuracy = test::<A>(session, stage, best.clone(), device)?;
+    let last = fitted.history.len() as u32 - 1;
+    let last_test_accuracy = match fitted.best_epoch == last {
+        true => test_accuracy,
+        false => {
+            let state = Checkpoint::load(&folder.join(LAST))?.take_section("model");
+            test::<A>(session, stage, state, device)?
+        }
+    };
+    let training: f64 = fitted.history.iter().map(|record| record.seconds).sum();
+    let summary = StageSummary {
+        network: plan.name.clone(),
+        parameters: plan.parameters(),
+        test_accuracy,
+        validation_accuracy: fitted.best().validation_accuracy,
+        epochs: fitted.history.len(),
+        best_epoch: Some(fitted.best_epoch as usize),
+        last_test_accuracy: Some(last_test_accuracy),
+        seconds: training + begun.elapsed().as_secs_f64(),
+        reused: false,
+        spiking: None,
+    };
+    let about = About { history: fitted.history, ..session.about(stage, summary) };
+    Ok(Stored { state: best, about })
+}
+
+/// Takes a checkpoint that somebody else made, and measures it.
+fn adopt<A: TrainingBackend>(
+    session: &mut Session<'_>,
+    stage: StageName,
+    given: &Given,
+    device: &A::Device,
+) -> anyhow::Result<Stored> {
+    let begun = Instant::now();
+    let checkpoint = Checkpoint::load(&given.path).map_err(wrong)?;
+    let network = network::<A>(session, stage, checkpoint.state.clone(), device)
+        .map_err(|error| wrong(format_args!("{}: {error}", given.path.display())))?;
+    let (seed, batch) = (session.recipe.seed, session.recipe.evaluation.batch);
+    let images = session.data.validation(batch);
+    let label = format!("{} validation", stage.name());
+    let validation_accuracy = accuracy(&network, &images, seed, &label, session.progress, device)?;
+    let test_accuracy = test::<A>(session, stage, checkpoint.state.clone(), device)?;
+    let plan = session.plan(stage);
+    let made_by_us = serde_json::from_value::<About>(checkpoint.metadata).ok();
+    let summary = StageSummary {
+        network: plan.name.clone(),
+        parameters: plan.parameters(),
+        test_accuracy,
+        validation_accuracy,
+        epochs: made_by_us.map_or(0, |about| about.summary.epochs),
+        best_epoch: None,
+        last_test_accuracy: None,
+        seconds: begun.elapsed().as_secs_f64(),
+        reused: true,
+        spiking: None,
+    };
+    Ok(Stored { state: checkpoint.state, about: session.about(stage, summary) })
+}
+
+/// The network of a stage with trained tensors, without gradients.
+pub fn network<A: TrainingBackend>(
+    session: &Session<'_>,
+    stage: StageName,
+    tensors: StateDict,
+    device: &A::Device,
+) -> Result<Network<A::InnerBackend>, lasnn_core::StateError> {
+    let plan = session.plan(stage);
+    // The weights it starts with are replaced at once.
+    let network = Network::new(plan, Init::default(), session.recipe.seed, device);
+    state::load(network, tensors)
+}
+
+fn test<A: TrainingBackend>(
+    session: &Session<'_>,
+    stage: StageName,
+    tensors: StateDict,
+    device: &A::Device,
+) -> anyhow::Result<f64> {
+    let network = network::<A>(session, stage, tensors, device)?;
+    let images = session.data.test(session.recipe.evaluation.batch);
+    let label = format!("{} test", stage.name());
+    let seed = session.recipe.seed;
+    accuracy(&network, &images, seed, &label, session.progress, device)
+}

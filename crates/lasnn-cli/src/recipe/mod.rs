@@ -1,0 +1,91 @@
+//! Recipes: from the text a person wrote to an experiment that can be run.
+//!
+//! In two steps: [`raw`] is what was typed, [`resolved`] has every default filled in and every
+//! name looked up. Work code sees only the second.
+
+mod error;
+mod raw;
+mod resolved;
+mod validate;
+
+use std::path::Path;
+
+use lasnn_core::{Architecture, Seed};
+use lasnn_models::zoo;
+
+pub use error::RecipeError;
+pub use resolved::{Ordinary, Recipe, Student};
+pub use validate::{Plans, validate};
+
+use raw::{RawNetwork, RawOrdinary, RawRecipe};
+
+/// Reads a recipe and fills in its defaults; `seed` takes the place of the recipe's.
+///
+/// # Errors
+///
+/// Names the file and the line, or the key, the value found and what was expected.
+pub fn read(file: &Path, seed: Option<u32>) -> Result<Recipe, RecipeError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|source| RecipeError::Read { file: file.into(), source })?;
+    parse(&text, file, seed)
+}
+
+/// Reads a recipe's text; errors call it `file`.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn parse(text: &str, file: &Path, seed: Option<u32>) -> Result<Recipe, RecipeError> {
+    let raw: RawRecipe =
+        toml::from_str(text).map_err(|error| RecipeError::in_text(file.into(), text, &error))?;
+    let folder = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if raw.name.is_empty() || raw.name.starts_with('.') || !raw.name.chars().all(folder) {
+        return Err(RecipeError::Value {
+            file: file.into(),
+            key: "name",
+            found: format!("{:?}", raw.name),
+            expected: "letters, digits, `-`, `_` and `.`, since it names a folder".into(),
+        });
+    }
+    let data = raw.data.resolved().map_err(|source| RecipeError::Table {
+        file: file.into(),
+        table: "data",
+        source: source.into(),
+    })?;
+    Ok(Recipe {
+        name: raw.name,
+        seed: Seed(seed.unwrap_or(raw.seed)),
+        data,
+        teacher: ordinary(raw.teacher, "teacher.network", file)?,
+        intermediate: ordinary(raw.intermediate, "intermediate.network", file)?,
+        spiking: raw.spiking,
+        conversion: raw.conversion,
+        student: Student {
+            time_steps: raw.student.time_steps,
+            without_distillation: raw.student.without_distillation,
+            train: raw.student.train,
+            distillation: raw.student.distillation,
+        },
+        evaluation: raw.evaluation,
+    })
+}
+
+fn ordinary(raw: RawOrdinary, key: &'static str, file: &Path) -> Result<Ordinary, RecipeError> {
+    let network = match raw.network {
+        RawNetwork::Inline(network) => network,
+        RawNetwork::Named(name) => named(&name, key, file)?,
+    };
+    Ok(Ordinary { network, init: raw.init, train: raw.train })
+}
+
+fn named(name: &str, key: &'static str, file: &Path) -> Result<Architecture, RecipeError> {
+    zoo::named(name).ok_or_else(|| RecipeError::Value {
+        file: file.into(),
+        key,
+        found: format!("{name:?}"),
+        expected: format!("a table with `name` and `layers`, or one of {}", zoo::NAMES.join(", ")),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! A recipe as typed: tables and keys may be missing.
+
+use std::fmt;
+
+use lasnn_conversion::{ConversionConfig, SpikingConfig};
+use lasnn_core::Architecture;
+use lasnn_datasets::DatasetConfig;
+use lasnn_distillation::DistillationConfig;
+use lasnn_models::Init;
+use lasnn_training::TrainConfig;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+
+use super::resolved::Evaluation;
+
+/// A recipe as typed.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRecipe {
+    pub name: String,
+    #[serde(default)]
+    pub seed: u32,
+    pub data: DatasetConfig,
+    pub teacher: RawOrdinary,
+    pub intermediate: RawOrdinary,
+    #[serde(default)]
+    pub spiking: SpikingConfig,
+    #[serde(default)]
+    pub conversion: ConversionConfig,
+    pub student: RawStudent,
+    #[serde(default)]
+    pub evaluation: Evaluation,
+}
+
+/// `[teacher]` or `[intermediate]` as typed.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawOrdinary {
+    pub network: RawNetwork,
+    #[serde(default)]
+    pub init: Init,
+    pub train: TrainConfig,
+}
+
+/// `[student]` as typed.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawStudent {
+    pub time_steps: usize,
+    #[serde(default)]
+    pub without_distillation: bool,
+    pub train: TrainConfig,
+    #[serde(default)]
+    pub distillation: DistillationConfig,
+}
+
+/// A network of the zoo by its name, or one written out.
+#[derive(Debug)]
+pub enum RawNetwork {
+    Named(String),
+    Inline(Architecture),
+}
+
+/// By hand, because serde's untagged enums forget what was wrong with the variant that was meant.
+impl<'de> Deserialize<'de> for RawNetwork {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NetworkVisitor)
+    }
+}
+
+struct NetworkVisitor;
+
+impl<'de> Visitor<'de> for NetworkVisitor {
+    type Value = RawNetwork;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a network or a table with `name` and `layers`")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<RawNetwork, E> {
+        Ok(RawNetwork::Named(name.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawNetwork, A::Error> {
+        Architecture::deserialize(MapAccessDeserializer::new(map)).map(RawNetwork::Inline)
+    }
+}

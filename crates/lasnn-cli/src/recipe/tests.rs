@@ -1,0 +1,165 @@
+use std::path::Path;
+
+use lasnn_core::Shape;
+
+use super::*;
+
+const DIGITS: Shape = Shape { channels: 1, height: 8, width: 8 };
+
+/// A whole recipe; `spare` goes into the table `[student]`.
+fn text(spare: &str) -> String {
+    let train = "epochs = 2\nbatch = 10\noptimizer = { kind = \"sgd\", learning_rate = 0.1 }\n";
+    let network = |name: &str, norm: bool| {
+        let conv = |tap: &str| {
+            format!("{{ kind = \"conv\", channels = 4, batch_norm = {norm}, tap = \"{tap}\" }},\n")
+        };
+        format!(
+            "name = \"{name}\"\nlayers = [\n{}{}{}{{ kind = \"classifier\" }},\n]\n",
+            conv("low"),
+            conv("middle"),
+            conv("high")
+        )
+    };
+    format!(
+        "name = \"test\"\n[data]\nsource = \"digits\"\nvalidation = 100\n\
+         [teacher.network]\n{}[teacher.train]\n{train}\
+         [intermediate.network]\n{}[intermediate.train]\n{train}\
+         [student]\ntime_steps = 4\n{spare}\n[student.train]\n{train}",
+        network("big", true),
+        network("small", false)
+    )
+}
+
+fn file() -> &'static Path {
+    Path::new("r.toml")
+}
+
+/// What is said about a recipe in which `from` is written as `to`.
+#[track_caller]
+fn complaint(from: &str, to: &str) -> String {
+    let good = text("");
+    let bad = good.replacen(from, to, 1);
+    assert_ne!(good, bad, "`{from}` is not in the recipe");
+    let result = parse(&bad, file(), None)
+        .and_then(|recipe| validate(&recipe, file(), DIGITS, 10).map(|_| ()));
+    result.expect_err("the recipe is wrong").to_string()
+}
+
+#[track_caller]
+fn refuses(from: &str, to: &str, parts: &[&str]) {
+    let message = complaint(from, to);
+    for part in parts {
+        assert!(message.contains(part), "no `{part}` in: {message}");
+    }
+}
+
+#[test]
+fn defaults_are_filled_in_and_the_seed_can_be_replaced() {
+    let recipe = parse(&text(""), file(), None).unwrap();
+    assert_eq!(recipe.seed, Seed(0));
+    assert_eq!(recipe.evaluation.batch, 250);
+    assert!(!recipe.student.without_distillation);
+    assert_eq!(parse(&text(""), file(), Some(9)).unwrap().seed, Seed(9));
+    let plans = validate(&recipe, file(), DIGITS, 10).unwrap();
+    assert_eq!((plans.teacher.name.as_str(), plans.student.classes), ("big", 10));
+}
+
+#[test]
+fn a_resolved_recipe_is_a_recipe_and_resolves_to_itself() {
+    let recipe = parse(&text("without_distillation = true"), file(), Some(3)).unwrap();
+    let written = toml::to_string_pretty(&recipe).unwrap();
+    assert_eq!(parse(&written, file(), None).unwrap(), recipe);
+}
+
+#[test]
+fn a_network_can_be_named() {
+    let inline = parse(&text(""), file(), None).unwrap().intermediate.network;
+    assert_eq!(inline.name, "small");
+    let start = text("").find("[intermediate.network]").unwrap();
+    let end = text("").find("[intermediate.train]").unwrap();
+    let mut named = text("");
+    named.replace_range(start..end, "[intermediate]\nnetwork = \"vgg5\"\n");
+    let recipe = parse(&named, file(), None).unwrap();
+    assert_eq!(recipe.intermediate.network, zoo::named("vgg5").unwrap());
+    let unknown = parse(&named.replace("vgg5", "vgg6"), file(), None).unwrap_err().to_string();
+    assert!(unknown.contains("r.toml: intermediate.network is \"vgg6\", expected"), "{unknown}");
+    assert!(unknown.contains("vgg5"), "the known names are told: {unknown}");
+}
+
+#[test]
+fn text_that_is_no_toml_is_told_by_line_and_column() {
+    refuses("validation = 100", "validation = ", &["r.toml:4:14", "data.validation"]);
+}
+
+#[test]
+fn unknown_keys_are_named_with_what_was_expected() {
+    refuses("time_steps", "time_stepps", &["r.toml:", "`student.time_stepps`", "`time_steps`"]);
+    refuses("[student]", "[studnet]\n[student]", &["studnet", "expected one of"]);
+    refuses("channels = 4", "chanels = 4", &["teacher.network", "chanels", "channels"]);
+}
+
+#[test]
+fn values_of_the_wrong_type_are_named_with_their_key() {
+    refuses("epochs = 2", "epochs = \"two\"", &["`teacher.train.epochs`", "\"two\"", "u32"]);
+    refuses("epochs = 2", "epochs = -2", &["`teacher.train.epochs`", "-2"]);
+    refuses("[teacher.network]", "[teacher]\nnetwork = 3\n[teacher.x]", &["the name of a network"]);
+}
+
+#[test]
+fn values_out_of_range_are_named_before_anything_is_trained() {
+    refuses("name = \"test\"", "name = \"../x\"", &["r.toml: name is \"../x\", expected letters"]);
+    refuses("validation = 100", "validation = 0", &["data.validation is 0, expected at least 1"]);
+    refuses("epochs = 2", "epochs = 0", &["[teacher.train]", "epochs", "at least 1"]);
+    refuses("time_steps = 4", "time_steps = 0", &["student.time_steps is 0, expected at least 1"]);
+    refuses(
+        "[student]\n",
+        "[conversion]\nscale = -1.0\n[student]\n",
+        &["[conversion]", "conversion.scale is -1"],
+    );
+    refuses("[student]\n", "[spiking]\nleak = 2.0\n[student]\n", &["[spiking]", "leak", "2"]);
+    refuses(
+        "[student]\n",
+        "[spiking]\nsurrogate = { kind = \"atan\", alpha = 0.0 }\n[student]\n",
+        &["[spiking]", "surrogate.alpha", "0"],
+    );
+    refuses("[student]\n", "[evaluation]\nbatch = 0\n[student]\n", &["evaluation.batch is 0"]);
+    refuses(
+        "[student]\n",
+        "[evaluation]\ntime_steps = [8, 0]\n[student]\n",
+        &["evaluation.time_steps is 0"],
+    );
+}
+
+#[test]
+fn networks_that_do_not_fit_are_refused() {
+    refuses("channels = 4", "channels = 0", &["[teacher.network]", "channels is 0"]);
+    refuses(
+        "batch_norm = false",
+        "batch_norm = true",
+        &["[intermediate.network]", "layer 0", "cannot be made spiking", "batch norm"],
+    );
+    refuses(
+        "{ kind = \"classifier\" }",
+        "{ kind = \"average-pool\", size = 9 }, { kind = \"classifier\" }",
+        &["[teacher.network]", "at least 9x9"],
+    );
+}
+
+#[test]
+fn a_tap_that_distillation_needs_must_be_on_both_networks() {
+    refuses(", tap = \"middle\"", "", &["[student.distillation]", "`middle`", "teacher `big`"]);
+    let text = text("[student.distillation]\nkind = \"attention\"\ntaps = [\"low\"]");
+    let recipe = parse(&text.replace(", tap = \"middle\"", ""), file(), None).unwrap();
+    assert!(validate(&recipe, file(), DIGITS, 10).is_ok(), "the tap is not asked for");
+}
+
+#[test]
+fn poisson_input_needs_pixels_that_are_probabilities() {
+    let poisson = "[spiking]\nencoding = { kind = \"poisson\" }\n[student]\n";
+    let text = text("").replacen("[student]\n", poisson, 1);
+    let check = |text: &str| validate(&parse(text, file(), None).unwrap(), file(), DIGITS, 10);
+    assert!(check(&text).is_ok());
+    let standard = text.replacen("[data]\n", "[data]\nnormalisation = \"standard\"\n", 1);
+    let message = check(&standard).unwrap_err().to_string();
+    assert!(message.contains("data.normalisation is \"standard\""), "{message}");
+}

@@ -1,0 +1,100 @@
+//! Whether a recipe can be run on its images, found out before anything is trained.
+
+use std::path::Path;
+
+use lasnn_core::{Plan, Shape};
+use lasnn_datasets::Normalisation;
+use lasnn_neurons::Encoding;
+
+use super::error::RecipeError;
+use super::resolved::{Ordinary, Recipe};
+
+/// The networks of a recipe, fitted to its images.
+#[derive(Clone, Debug)]
+pub struct Plans {
+    /// What the student learns from.
+    pub teacher: Plan,
+    /// The intermediate network and the student.
+    pub student: Plan,
+}
+
+/// Fits the networks of a recipe to images of `shape` in `classes` classes and checks every number.
+///
+/// # Errors
+///
+/// Names the file, the table or key, the value found and what was expected.
+pub fn validate(
+    recipe: &Recipe,
+    file: &Path,
+    shape: Shape,
+    classes: usize,
+) -> Result<Plans, RecipeError> {
+    let check = Check { file };
+    check.value("data.validation", recipe.data.validation, 1, "since it chooses the epoch")?;
+    let plan = |table, ordinary: &Ordinary| {
+        let plan = check.table(table, ordinary.network.plan(shape, classes))?;
+        Ok::<_, RecipeError>(plan)
+    };
+    let teacher = plan("teacher.network", &recipe.teacher)?;
+    check.table("teacher.train", recipe.teacher.train.validate())?;
+    let student = plan("intermediate.network", &recipe.intermediate)?;
+    check.table("intermediate.network", recipe.intermediate.network.check_spiking())?;
+    check.table("intermediate.train", recipe.intermediate.train.validate())?;
+    check.table("spiking", recipe.spiking.neurons().check())?;
+    check.encoding(recipe)?;
+    check.table("conversion", recipe.conversion.check())?;
+    check.value("student.time_steps", recipe.student.time_steps, 1, "")?;
+    check.table("student.train", recipe.student.train.validate())?;
+    check.table("student.distillation", recipe.student.distillation.check(&teacher, &student))?;
+    check.value("evaluation.batch", recipe.evaluation.batch, 1, "")?;
+    for &steps in &recipe.evaluation.time_steps {
+        check.value("evaluation.time_steps", steps, 1, "each")?;
+    }
+    Ok(Plans { teacher, student })
+}
+
+/// Turns what is wrong into an error of the recipe.
+struct Check<'a> {
+    file: &'a Path,
+}
+
+impl Check<'_> {
+    fn table<T, E>(&self, table: &'static str, result: Result<T, E>) -> Result<T, RecipeError>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let file = self.file.to_owned();
+        result.map_err(|source| RecipeError::Table { file, table, source: source.into() })
+    }
+
+    fn value(
+        &self,
+        key: &'static str,
+        found: usize,
+        least: usize,
+        why: &str,
+    ) -> Result<(), RecipeError> {
+        if found >= least {
+            return Ok(());
+        }
+        let file = self.file.to_owned();
+        let expected = format!("at least {least} {why}").trim_end().to_owned();
+        Err(RecipeError::Value { file, key, found: found.to_string(), expected })
+    }
+
+    /// Poisson input reads a pixel as a probability.
+    fn encoding(&self, recipe: &Recipe) -> Result<(), RecipeError> {
+        match (recipe.spiking.encoding, recipe.data.normalisation) {
+            (Encoding::Poisson { .. }, Normalisation::Standard) => Err(RecipeError::Value {
+                file: self.file.to_owned(),
+                key: "data.normalisation",
+                found: "\"standard\"".into(),
+                expected:
+                    "\"signed\" or \"unit\", since Poisson encoding reads pixels of at most 1 \
+                           as probabilities"
+                        .into(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Tables for people.
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+use lasnn_conversion::ann_energy_pj;
+use lasnn_core::Plan;
+
+use crate::args::StageName;
+use crate::recipe::Plans;
+use crate::stored::Conversion;
+use crate::summary::Stages;
+
+/// A table whose columns after the first stand to the right.
+pub fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header(header.to_vec());
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// The result of a run: one row per network.
+///
+/// The energy of an ordinary network stands in the same column as that of a spiking one; beside a
+/// spiking network stands that of the ordinary network of the same layers.
+pub fn stages(stages: &Stages, plans: &Plans) -> String {
+    let mut table = table(&[
+        "network",
+        "test accuracy",
+        "steps",
+        "firing rate",
+        "synops / image",
+        "energy / image",
+        "as an ANN",
+        "seconds",
+    ]);
+    for (stage, summary) in stages.all() {
+        let (name, accuracy) = (title(stage).to_owned(), percent(summary.test_accuracy));
+        let seconds = match summary.reused {
+            true => "reused".to_owned(),
+            false => format!("{:.1}", summary.seconds),
+        };
+        let plan = if stage == StageName::Teacher { &plans.teacher } else { &plans.student };
+        let Some(spiking) = &summary.spiking else {
+            let dash = || "-".to_owned();
+            let energy = picojoules(ann_energy_pj(plan));
+            table.add_row([
+                name,
+                accuracy,
+                dash(),
+                dash(),
+                dash(),
+                energy.clone(),
+                energy,
+                seconds,
+            ]);
+            continue;
+        };
+        let rate = |spikes, steps| percent(overall_rate(spikes, steps, plan));
+        table.add_row([
+            name,
+            accuracy,
+            spiking.time_steps.to_string(),
+            rate(spiking.spikes_per_image, spiking.time_steps),
+            count(spiking.synops_per_image),
+            picojoules(spiking.energy_pj_per_image),
+            picojoules(spiking.ann_energy_pj_per_image),
+            seconds,
+        ]);
+        for other in &spiking.at_time_steps {
+            table.add_row([
+                format!("  over {} steps", other.time_steps),
+                percent(other.test_accuracy),
+                other.time_steps.to_string(),
+                rate(other.spikes_per_image, other.time_steps),
+                count(other.synops_per_image),
+                picojoules(other.energy_pj_per_image),
+                picojoules(spiking.ann_energy_pj_per_image),
+                String::new(),
+            ]);
+        }
+    }
+    table.to_string()
+}
+
+/// What a conversion did to each layer. Its warnings are in the log.
+pub fn conversion(report: &Conversion) -> String {
+    let mut table =
+        table(&["layer", "threshold", "firing rate", "dead", "saturated", "correlation"]);
+    for layer in &report.layers {
+        table.add_row([
+            layer.layer.clone(),
+            format!("{:.4}", layer.threshold),
+            percent(layer.firing_rate),
+            percent(layer.dead),
+            percent(layer.saturated),
+            layer.correlation.map_or("-".into(), |value| format!("{value:.4}")),
+        ]);
+    }
+    table.to_string()
+}
+
+/// Spikes per neuron and step, over all neurons of a network.
+pub fn overall_rate(spikes_per_image: f64, time_steps: usize, plan: &Plan) -> f64 {
+    let (_, layers) = lasnn_conversion::energy::fan_outs(plan);
+    let neurons: usize = layers.iter().map(|layer| layer.shape.len()).sum();
+    match neurons * time_steps {
+        0 => 0.0,
+        chances => spikes_per_image / chances as f64,
+    }
+}
+
+fn title(stage: StageName) -> &'static str {
+    match stage {
+        StageName::Teacher => "teacher",
+        StageName::Intermediate => "intermediate ANN",
+        StageName::Converted => "converted SNN, not trained",
+        StageName::Control => "SNN without distillation",
+        StageName::Student => "distilled SNN",
+    }
+}
+
+/// `0.9712` as `97.12 %`.
+pub fn percent(share: f64) -> String {
+    format!("{:.2} %", share * 100.0)
+}
+
+/// A number of things, to three digits.
+pub fn count(number: f64) -> String {
+    scaled(number, &[(1e9, " G"), (1e6, " M"), (1e3, " k")], "")
+}
+
+/// An energy, to three digits.
+pub fn picojoules(energy: f64) -> String {
+    scaled(energy, &[(1e9, " mJ"), (1e6, " uJ"), (1e3, " nJ")], " pJ")
+}
+
+fn scaled(number: f64, units: &[(f64, &str)], small: &str) -> String {
+    let unit = units.iter().find(|(size, _)| number.abs() >= *size);
+    let (size, name) = unit.copied().unwrap_or((1.0, small));
+    let value = number / size;
+    let digits = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$}{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_three_digits_and_a_unit() {
+        assert_eq!(count(1_234_567.0), "1.23 M");
+        assert_eq!(count(45_600.0), "45.6 k");
+        assert_eq!(count(12.0), "12.0");
+        assert_eq!(picojoules(0.0), "0.00 pJ");
+        assert_eq!(picojoules(789_000.0), "789 nJ");
+        assert_eq!(percent(0.9712), "97.12 %");
+    }
+
+    #[test]
+    fn the_overall_rate_weighs_layers_by_their_neurons() {
+        use lasnn_core::{Architecture, Layer, Shape};
+        let layers = vec![
+            Layer::conv(2),
+            Layer::Linear { features: 28, bias: false },
+            Layer::Classifier { bias: false },
+        ];
+        let image = Shape { channels: 1, height: 6, width: 6 };
+        let plan = Architecture { name: "n".into(), layers }.plan(image, 10).unwrap();
+        // 72 and 28 neurons over 4 steps.
+        assert!((overall_rate(40.0, 4, &plan) - 0.1).abs() < 1e-12);
+    }
+}

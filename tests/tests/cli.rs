@@ -1,0 +1,319 @@
+//! The binary from end to end: what a user types, and what comes of it.
+
+// All of this is a test, the helpers too.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use lasnn_tests::Workplace;
+use lasnn_tests::recipe::{TINY, tiny_with};
+use lasnn_tests::workplace::{Outcome, numbers, tensors};
+use serde_json::Value;
+
+#[test]
+fn a_recipe_runs_all_stages_and_leaves_its_files() {
+    let place = Workplace::new();
+    place.write("tiny.toml", TINY);
+    let outcome = place.succeed(&["run", "tiny.toml"]);
+    let table = outcome.stdout;
+    for row in ["teacher", "intermediate", "converted", "distilled"] {
+        assert!(table.to_lowercase().contains(row), "no row `{row}` in the table:\n{table}");
+    }
+
+    let run = place.only_run("tiny");
+    for file in ["recipe.toml", "metrics.jsonl", "log.txt", "summary.json"] {
+        assert!(run.join(file).is_file(), "no {file}");
+    }
+    for stage in ["teacher", "intermediate", "converted", "student"] {
+        let file = run.join("checkpoints").join(format!("{stage}.safetensors"));
+        assert!(file.is_file(), "no {}", file.display());
+    }
+    let metrics = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines: Vec<Value> =
+        metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    // Three epochs of each of the three trainings.
+    assert!(lines.len() >= 9, "{metrics}");
+    assert!(metrics.contains("attention_low") && metrics.contains("cross_entropy"), "{metrics}");
+}
+
+#[test]
+fn the_same_recipe_gives_the_same_numbers_and_another_seed_does_not() {
+    let run = |arguments: &[&str]| {
+        let place = Workplace::new();
+        place.write("tiny.toml", TINY);
+        place.succeed(&[&["run", "tiny.toml", "--quiet"], arguments].concat());
+        let checkpoint = place.only_run("tiny").join("checkpoints/student.safetensors");
+        (numbers(place.summary("tiny")), tensors(&checkpoint))
+    };
+    let (first, second, other) = (run(&[]), run(&[]), run(&["--seed", "4"]));
+    assert_eq!(first.0, second.0);
+    assert!(first.1 == second.1, "the checkpoints differ");
+    assert_eq!(other.0["seed"], 4);
+    assert!(first.1 != other.1, "another seed gives the same weights");
+}
+
+/// The resolved recipe in a run's folder is a recipe too, and stands for the same experiment.
+#[test]
+fn the_resolved_recipe_runs_again() {
+    let place = Workplace::new();
+    place.write("tiny.toml", TINY);
+    place.succeed(&["run", "tiny.toml", "--quiet"]);
+    let first = numbers(place.summary("tiny"));
+    let resolved = place.only_run("tiny").join("recipe.toml");
+    let second = place.json(&["run", &resolved.to_string_lossy(), "--no-cache"]);
+    assert_eq!(place.runs("tiny").len(), 2);
+    assert_eq!(second["stages"]["teacher"]["reused"], false);
+    assert_eq!(numbers(second), first);
+}
+
+#[test]
+fn a_change_of_stage_3_trains_stage_3_only() {
+    let place = Workplace::new();
+    place.write("tiny.toml", TINY);
+    let first = place.json(&["run", "tiny.toml"]);
+    for stage in ["teacher", "intermediate", "student"] {
+        assert_eq!(first["stages"][stage]["reused"], false, "{stage}");
+    }
+
+    place.write(
+        "tiny.toml",
+        &tiny_with(
+            "kind = \"adam\", learning_rate = 1e-3",
+            "kind = \"adam\", learning_rate = 5e-2",
+        ),
+    );
+    let second = place.json(&["run", "tiny.toml"]);
+    for (stage, reused) in [("teacher", true), ("intermediate", true), ("student", false)] {
+        assert_eq!(second["stages"][stage]["reused"], reused, "{stage}");
+    }
+    for stage in ["teacher", "intermediate", "conversion"] {
+        let stage_of = |summary: &Value| numbers(summary.clone())["stages"][stage].clone();
+        assert_eq!(stage_of(&first), stage_of(&second), "{stage}");
+    }
+    let spikes = |summary: &Value| summary["stages"]["student"]["spikes_per_image"].clone();
+    assert_ne!(spikes(&first), spikes(&second));
+}
+
+#[test]
+fn a_change_of_the_data_trains_everything() {
+    let place = Workplace::new();
+    place.write("tiny.toml", TINY);
+    place.succeed(&["train", "teacher", "tiny.toml", "--quiet"]);
+    place.write("tiny.toml", &tiny_with("test = 40", "test = 40, seed = 1"));
+    let second = place.json(&["train", "teacher", "tiny.toml"]);
+    assert_eq!(second["stages"]["teacher"]["reused"], false);
+}
+
+#[test]
+fn each_stage_runs_alone_and_feeds_the_next() {
+    let place = Workplace::new();
+    place.write("tiny.toml", TINY);
+    place.succeed(&["train", "teacher", "tiny.toml", "--quiet"]);
+    place.succeed(&["train", "intermediate", "tiny.toml", "--quiet"]);
+    let table = place.succeed(&["convert", "tiny.toml"]).stdout.to_lowercase();
+    for column in ["threshold", "rate", "dead", "saturated", "correlation"] {
+        assert!(table.contains(column), "no column `{column}` in the table:\n{table}");
+    }
+    let alone = place.json(&["distill", "tiny.toml"]);
+    for (stage, reused) in
+        [("teacher", true), ("intermediate", true), ("conversion", true), ("student", false)]
+    {
+        assert_eq!(alone["stages"][stage]["reused"], reused, "{stage}");
+    }
+
+    let together = place.json(&["run", "tiny.toml", "--no-cache"]);
+    let student = |summary: Value| numbers(summary)["stages"]["student"].clone();
+    assert_eq!(student(alone), student(together));
+}
+
+#[test]
+fn a_network_is_measured_again_as_it_was() {
+    let place = Workplace::new();
+    place.write("tiny.toml", TINY);
+    place.succeed(&["run", "tiny.toml", "--quiet"]);
+    let summary = place.summary("tiny");
+    let eval = |stage: &str| place.json(&["eval", "tiny.toml", "--stage", stage]);
+    for (stage, key) in
+        [("teacher", "teacher"), ("converted", "conversion"), ("student", "student")]
+    {
+        let measured = &eval(stage)["test_accuracy"];
+        assert_eq!(*measured, summary["stages"][key]["test_accuracy"], "{stage}");
+    }
+}
+
+#[test]
+fn json_is_all_that_is_on_the_standard_output() {
+    let place = Workplace::new();
+    place.write("tiny.toml", TINY);
+    let printed = place.json(&["run", "tiny.toml"]);
+    assert_eq!(printed, place.summary("tiny"));
+    place.json(&["inspect", "tiny.toml"]);
+    place.json(&["inspect", "vgg9"]);
+    place.json(&["data", "info", "tiny.toml"]);
+    place.json(&["check-backend"]);
+}
+
+#[test]
+fn networks_and_checkpoints_are_shown() {
+    let place = Workplace::new();
+    place.write("tiny.toml", TINY);
+    place.succeed(&["train", "teacher", "tiny.toml", "--quiet"]);
+    let file = place.only_run("tiny").join("checkpoints/teacher.safetensors");
+    let shown = place.succeed(&["inspect", &file.to_string_lossy()]).stdout;
+    assert!(shown.contains("tiny-teacher"), "{shown}");
+    let shown = place.succeed(&["inspect", "vgg5"]).stdout;
+    // Weights of VGG5 on 3x32x32 images in 10 classes, worked out by hand:
+    // 9·3·64 + 9·64·128 + 9·128·128 + 8·8·128·4096 + 4096·4096 + 4096·10.
+    let parameters: u64 =
+        9 * 3 * 64 + 9 * 64 * 128 + 9 * 128 * 128 + 8192 * 4096 + 4096 * 4096 + 4096 * 10;
+    let digits: String = shown.chars().filter(char::is_ascii_digit).collect();
+    assert!(digits.contains(&parameters.to_string()), "{parameters} not in:\n{shown}");
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_file() {
+    let place = Workplace::new();
+    place.write("wrong.toml", &tiny_with("time_steps = 6", "time_stepz = 6"));
+    let outcome = place.run(&["run", "wrong.toml"]);
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    assert!(says(&outcome, &["wrong.toml", "time_stepz"]), "{outcome:#?}");
+    assert!(place.runs("tiny").is_empty(), "a wrong recipe leaves no run");
+}
+
+#[test]
+fn an_impossible_value_is_named_with_its_key() {
+    let place = Workplace::new();
+    for (from, to, words) in [
+        ("validation = 16", "validation = 112", &["wrong.toml", "data.validation", "112"][..]),
+        ("[spiking]\n", "[spiking]\nleak = 1.5\n", &["wrong.toml", "leak", "1.5"]),
+        (
+            "tap = \"middle\" },\n    { kind = \"dropout\"",
+            "},\n    { kind = \"dropout\"",
+            &["wrong.toml", "middle", "tiny-student"],
+        ),
+        (
+            "{ kind = \"linear\", features = 12 }",
+            "{ kind = \"max-pool\" }",
+            &["wrong.toml", "tiny-student", "max-pool"],
+        ),
+    ] {
+        place.write("wrong.toml", &tiny_with(from, to));
+        let outcome = place.run(&["run", "wrong.toml"]);
+        assert_eq!(outcome.code, Some(2), "{to}: {outcome:#?}");
+        assert!(says(&outcome, words), "{words:?}: {outcome:#?}");
+    }
+}
+
+#[test]
+fn wrong_commands_end_with_2() {
+    let place = Workplace::new();
+    for arguments in [&["run"][..], &["run", "absent.toml"], &["walk"], &["inspect", "vgg1000"]] {
+        let outcome = place.run(arguments);
+        assert_eq!(outcome.code, Some(2), "{arguments:?}: {outcome:#?}");
+    }
+}
+
+#[test]
+fn a_backend_that_is_not_compiled_in_names_its_feature() {
+    let place = Workplace::new();
+    place.write("tiny.toml", TINY);
+    let outcome = place.run(&["run", "tiny.toml", "--backend", "cuda"]);
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    assert!(says(&outcome, &["`cuda`", "--features cuda"]), "{outcome:#?}");
+}
+
+#[test]
+fn missing_data_fail_the_run_and_name_the_folder() {
+    let place = Workplace::new();
+    let recipe = tiny_with(
+        "source = \"synthetic\"\nsynthetic = { channels = 1, height = 8, width = 8, classes = 4, train = 112, test = 40 }",
+        "source = \"cifar10\"",
+    );
+    place.write("cifar.toml", &recipe);
+    let outcome = place.run(&["run", "cifar.toml", "--data-dir", "nothing-here"]);
+    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+    assert!(says(&outcome, &["nothing-here"]), "{outcome:#?}");
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run() {
+    let place = Workplace::new();
+    place.write("tiny.toml", &tiny_with("learning_rate = 0.05", "learning_rate = 1e30"));
+    let outcome = place.run(&["run", "tiny.toml"]);
+    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+    assert!(says(&outcome, &["step", "not finite", "learning_rate"]), "{outcome:#?}");
+}
+
+#[test]
+fn the_cpu_backends_agree_with_the_reference() {
+    let place = Workplace::new();
+    for backend in ["flex", "ndarray"] {
+        place.succeed(&["check-backend", "--backend", backend]);
+    }
+}
+
+#[test]
+fn completions_are_printed_for_every_shell() {
+    let place = Workplace::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = place.succeed(&["completions", shell]).stdout;
+        assert!(script.contains("lasnn") && script.contains("distill"), "{shell}: {script}");
+    }
+}
+
+#[test]
+fn every_command_shows_an_example() {
+    let place = Workplace::new();
+    for command in ["run", "train", "convert", "distill", "eval", "inspect", "data", "completions"]
+    {
+        let help = place.succeed(&[command, "--help"]).stdout;
+        assert!(help.contains(&format!("lasnn {command}")), "{help}");
+    }
+}
+
+#[test]
+fn the_recipes_of_the_repository_fit_their_images() {
+    let place = Workplace::new();
+    let configs = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs");
+    let mut checked = 0;
+    for recipe in recipes(configs.as_ref()) {
+        let text = std::fs::read_to_string(&recipe).unwrap();
+        if text.contains("\"cifar10\"") && std::env::var_os("LASNN_DATA_DIR").is_none() {
+            eprintln!("skipped: {}: LASNN_DATA_DIR is not set", recipe.display());
+            continue;
+        }
+        place.succeed(&["inspect", &recipe.to_string_lossy()]);
+        checked += 1;
+    }
+    assert!(checked > 0, "no recipe in {configs}");
+}
+
+fn recipes(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, files): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+    let below = folders.iter().flat_map(|folder| recipes(folder));
+    files
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|e| e == "toml"))
+        .chain(below)
+        .collect()
+}
+
+/// CIFAR-10 is no part of the repository: the test runs where `LASNN_DATA_DIR` names a copy.
+#[test]
+fn real_cifar10_is_verified() {
+    let Some(data) = std::env::var_os("LASNN_DATA_DIR") else {
+        eprintln!("skipped: LASNN_DATA_DIR is not set");
+        return;
+    };
+    let place = Workplace::new();
+    let recipe = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/cifar10/vgg5-cpu.toml");
+    let data = data.to_string_lossy();
+    let info = place.json(&["data", "info", recipe, "--data-dir", &data]);
+    assert_eq!(info["name"], "cifar10", "{info}");
+    place.succeed(&["data", "verify", recipe, "--data-dir", &data]);
+}
+
+fn says(outcome: &Outcome, words: &[&str]) -> bool {
+    words.iter().all(|word| outcome.stderr.contains(word))
+}

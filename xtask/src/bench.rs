@@ -1,0 +1,19 @@
+//! `cargo xtask bench`: the criterion benchmarks.
+
+use crate::workspace::{Workspace, finish};
+
+#[derive(clap::Args)]
+pub struct BenchArguments {
+    /// What to pass on to criterion, for instance `-- scan`
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+pub fn bench(workspace: &Workspace, arguments: &BenchArguments) -> anyhow::Result<()> {
+    let mut command = workspace.cargo("bench");
+    command.args(["--package", "lasnn-benches", "--locked"]);
+    if !arguments.arguments.is_empty() {
+        command.arg("--").args(&arguments.arguments);
+    }
+    finish(command)
+}

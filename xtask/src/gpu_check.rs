@@ -1,0 +1,201 @@
+//! `cargo xtask gpu-check`: a folder to carry to a machine with an NVIDIA GPU.
+//!
+//! The machine needs the driver and the NVRTC library, but neither a toolchain nor a network. The
+//! folder holds the binary, a recipe and a script. There is no data file: the recipe trains on the
+//! digits, which are part of the binary.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, bail};
+
+use crate::workspace::{Workspace, run_for_output};
+
+/// The most that the folder may hold, in bytes; what many a job system takes as an upload.
+const LIMIT: u64 = 64 * 1024 * 1024;
+
+const SCRIPT: &str = include_str!("gpu_check.sh");
+
+#[derive(clap::Args)]
+pub struct GpuCheckArguments {
+    /// Where the folder is written
+    #[arg(long, default_value = "target/gpu-check", value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// The folder would not be taken where it has to go.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooLarge {
+    found: u64,
+    limit: u64,
+    largest: PathBuf,
+}
+
+impl std::fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "the folder holds {} bytes, expected at most {}; its largest file is {}",
+            self.found,
+            self.limit,
+            self.largest.display()
+        )
+    }
+}
+
+impl std::error::Error for TooLarge {}
+
+pub fn gpu_check(workspace: &Workspace, arguments: &GpuCheckArguments) -> anyhow::Result<()> {
+    let binary = build(workspace)?;
+    let recipe = workspace.root.join("configs/gpu-check.toml");
+    let files = pack(&arguments.out, &binary, &recipe)?;
+    let size = check_size(&files, LIMIT)?;
+    let mib = size as f64 / (1024.0 * 1024.0);
+    eprintln!(
+        "wrote {} ({mib:.1} MiB); on the machine with the GPU run `sh check.sh` in it",
+        arguments.out.display()
+    );
+    Ok(())
+}
+
+/// Builds `lasnn` with CUDA and gives the path of the binary. The release profile strips it.
+fn build(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    let mut command = workspace.cargo("build");
+    command.args(["--release", "--locked", "--package", "lasnn-cli", "--features", "cuda"]);
+    command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    let messages = run_for_output(command)?;
+    match executable(&messages) {
+        Some(path) => Ok(path),
+        None => bail!("cargo built no binary `lasnn`"),
+    }
+}
+
+/// The path of the binary `lasnn` in cargo's JSON messages.
+fn executable(messages: &str) -> Option<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "lasnn")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+}
+
+/// Puts the three files into `folder` and gives their paths. Whatever else the folder holds, such
+/// as the runs of an earlier check, stays.
+fn pack(folder: &Path, binary: &Path, recipe: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let place = || format!("cannot write to {}", folder.display());
+    fs::create_dir_all(folder).with_context(place)?;
+    let copies = [(binary, folder.join("lasnn")), (recipe, folder.join("recipe.toml"))];
+    for (from, to) in &copies {
+        fs::copy(from, to)
+            .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    }
+    let script = folder.join("check.sh");
+    fs::write(&script, SCRIPT).with_context(place)?;
+    Ok(copies.into_iter().map(|(_, to)| to).chain([script]).collect())
+}
+
+/// The size of all files together, in bytes.
+///
+/// # Errors
+///
+/// [`TooLarge`] above `limit`.
+fn check_size(files: &[PathBuf], limit: u64) -> anyhow::Result<u64> {
+    let mut sizes = Vec::with_capacity(files.len());
+    for file in files {
+        let size = fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?;
+        sizes.push((size.len(), file));
+    }
+    let found = sizes.iter().map(|(size, _)| size).sum();
+    match sizes.iter().max() {
+        Some((_, largest)) if found > limit => {
+            Err(TooLarge { found, limit, largest: largest.to_path_buf() }.into())
+        }
+        _ => Ok(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packed(binary: &[u8]) -> (tempfile::TempDir, Vec<PathBuf>) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("built"), binary).unwrap();
+        fs::write(folder.path().join("small.toml"), "seed = 1\n").unwrap();
+        let out = folder.path().join("out");
+        let files =
+            pack(&out, &folder.path().join("built"), &folder.path().join("small.toml")).unwrap();
+        (folder, files)
+    }
+
+    #[test]
+    fn the_folder_holds_binary_recipe_and_script() {
+        let (folder, files) = packed(b"machine code");
+        let mut found: Vec<_> = fs::read_dir(folder.path().join("out"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        found.sort();
+        let mut files = files;
+        files.sort();
+        assert_eq!(found, files);
+        let read = |name| fs::read_to_string(folder.path().join("out").join(name)).unwrap();
+        assert_eq!(read("lasnn"), "machine code");
+        assert_eq!(read("recipe.toml"), "seed = 1\n");
+        assert!(read("check.sh").starts_with("#!/bin/sh"));
+    }
+
+    #[test]
+    fn the_size_is_that_of_all_files() {
+        let (_folder, files) = packed(&[0; 1000]);
+        assert_eq!(check_size(&files, LIMIT).unwrap(), 1009 + SCRIPT.len() as u64);
+    }
+
+    #[test]
+    fn a_folder_at_the_limit_passes_and_one_byte_more_fails() {
+        let (_folder, files) = packed(&[0; 5000]);
+        let size = 5009 + SCRIPT.len() as u64;
+        assert!(check_size(&files, size).is_ok());
+        let error = check_size(&files, size - 1).unwrap_err();
+        let expected = TooLarge { found: size, limit: size - 1, largest: files[0].clone() };
+        assert_eq!(error.downcast_ref::<TooLarge>(), Some(&expected));
+        assert!(error.to_string().contains(&size.to_string()), "{error}");
+    }
+
+    #[test]
+    fn the_binary_is_found_in_cargos_messages() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","target":{"name":"burn"},"executable":null}"#,
+            "\nwarning: not JSON\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"lasnn"},"executable":"/t/lasnn"}"#,
+            "\n",
+            r#"{"reason":"build-finished","success":true}"#,
+        );
+        assert_eq!(executable(messages), Some("/t/lasnn".into()));
+        assert_eq!(executable(""), None);
+    }
+
+    /// The verdict is what a person or a job system reads, so the script itself is run, with
+    /// stand-ins for the binary.
+    #[cfg(unix)]
+    #[test]
+    fn the_script_fails_where_the_binary_fails() {
+        use std::os::unix::fs::PermissionsExt;
+        let check = |stand_in: &str| {
+            let (folder, files) = packed(stand_in.as_bytes());
+            fs::set_permissions(&files[0], fs::Permissions::from_mode(0o755)).unwrap();
+            let script = folder.path().join("out/check.sh");
+            let output = std::process::Command::new("sh").arg(script).output().unwrap();
+            let text = String::from_utf8(output.stdout).unwrap();
+            let verdict = text.lines().last().unwrap_or_default().to_owned();
+            (output.status.success(), verdict)
+        };
+        let (passed, verdict) = check("#!/bin/sh\nexit 0\n");
+        assert!(passed && verdict.starts_with("PASS"), "{verdict}");
+        let (passed, verdict) = check("#!/bin/sh\n[ \"$1\" != check-backend ]\n");
+        assert!(!passed && verdict.starts_with("FAIL: kernel parity"), "{verdict}");
+        let (passed, verdict) = check("#!/bin/sh\n[ \"$1\" != run ]\n");
+        assert!(!passed && verdict.starts_with("FAIL: training"), "{verdict}");
+    }
+}

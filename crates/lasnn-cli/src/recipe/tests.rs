@@ -163,3 +163,28 @@ fn poisson_input_needs_pixels_that_are_probabilities() {
     let message = check(&standard).unwrap_err().to_string();
     assert!(message.contains("data.normalisation is \"standard\""), "{message}");
 }
+
+/// The recipes that come with the program must not rot.
+#[test]
+fn every_recipe_under_configs_can_be_run() {
+    use lasnn_datasets::Source;
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")];
+    let mut recipes = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let recipe = read(&path, None).unwrap_or_else(|error| panic!("{error}"));
+            let image = match recipe.data.source {
+                Source::Cifar10 => Shape { channels: 3, height: 32, width: 32 },
+                _ => DIGITS,
+            };
+            validate(&recipe, &path, image, 10).unwrap_or_else(|error| panic!("{error}"));
+            recipes += 1;
+        }
+    }
+    assert!(recipes >= 2, "quickstart and gpu-check at least");
+}

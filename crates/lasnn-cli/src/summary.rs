@@ -267,7 +267,7 @@ mod tests {
             time_steps: 2,
             accuracy_by_step: vec![0.1, 0.7],
             firing_rate_by_layer: vec![LayerRate { layer: "layers.0".into(), rate: 1.0 / 3.0 }],
-            spikes_per_image: 1419.949_999_999_999_8,
+            spikes_per_image: 1_419.949_999_999_999_8,
             synops_per_image: 5e5,
             energy_pj_per_image: 4.5e5,
             ann_energy_pj_per_image: 2.2e6,

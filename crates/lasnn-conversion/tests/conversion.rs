@@ -1,5 +1,8 @@
 //! Conversion end to end on small random networks.
 
+// All of this is a test, the helpers too.
+#![allow(clippy::unwrap_used)]
+
 use burn::tensor::{Tensor, backend::BackendTypes};
 use burn_flex::Flex;
 use lasnn_conversion::{

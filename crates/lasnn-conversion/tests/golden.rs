@@ -1,6 +1,9 @@
 //! Whole spiking networks against PyTorch autograd: spikes through the logits, and the gradients of
 //! every weight. The values are those of `lasnn-neurons/tests/golden/make_golden.py`.
 
+// All of this is a test, the helpers too.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 
 use burn::backend::Autodiff;

@@ -1,6 +1,9 @@
 //! Attention losses and gradients against PyTorch (`golden/make_golden.py`), and the objective
 //! that is made of them.
 
+// All of this is a test, the helpers too.
+#![allow(clippy::unwrap_used)]
+
 use burn::backend::Autodiff;
 use burn::tensor::{Int, Tensor, TensorData, Tolerance};
 use burn_flex::Flex;

@@ -29,8 +29,8 @@ use crate::trace::Trace;
 ///
 /// # Batch norm
 ///
-/// The running statistics are the one state that a forward pass changes, in training on an
-/// autodiff backend only. Burn keeps them outside the module's value, which has consequences:
+/// The running statistics are the one state that a forward pass changes, and only in
+/// [`Mode::Train`](lasnn_core::Mode::Train). Burn keeps them outside the module's value, which has consequences:
 ///
 /// - A clone shares them with its original. To keep a network as it is now, save its tensors.
 /// - The last update is pending until [`valid`](burn::module::AutodiffModule::valid) or the next

@@ -12,15 +12,18 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("lasnn-core", &[]),
     ("lasnn-datasets", &["lasnn-core"]),
-    ("lasnn-neurons", &["lasnn-core"]),
-    ("lasnn-models", &["lasnn-core"]),
-    ("lasnn-conversion", &["lasnn-core", "lasnn-neurons"]),
+    ("lasnn-kernels", &[]),
+    ("lasnn-backend", &["lasnn-kernels"]),
+    ("lasnn-neurons", &["lasnn-core", "lasnn-kernels", "lasnn-backend"]),
+    ("lasnn-models", &["lasnn-core", "lasnn-backend"]),
+    ("lasnn-conversion", &["lasnn-core", "lasnn-backend", "lasnn-neurons"]),
     ("lasnn-distillation", &["lasnn-core"]),
-    ("lasnn-training", &["lasnn-core"]),
+    ("lasnn-training", &["lasnn-core", "lasnn-backend"]),
     (
         "lasnn-cli",
         &[
             "lasnn-core",
+            "lasnn-backend",
             "lasnn-datasets",
             "lasnn-neurons",
             "lasnn-models",
@@ -50,7 +53,7 @@ const BACKEND_FEATURES: &[&str] =
     &["flex", "ndarray", "cuda", "vulkan", "wgpu", "metal", "rocm", "tch"];
 
 /// The only packages that may name a backend: the kernels and the device choice.
-const KNOW_BACKENDS: &[&str] = &["lasnn-neurons", "lasnn-cli"];
+const KNOW_BACKENDS: &[&str] = &["lasnn-neurons", "lasnn-backend", "lasnn-cli"];
 
 #[test]
 fn crates_know_only_what_they_may() {

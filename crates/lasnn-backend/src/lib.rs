@@ -1,0 +1,1 @@
+//! The dense operations that lasnn makes faster than Burn's own.

@@ -1,0 +1,10 @@
+//! CPU kernels on slices: what makes a spiking network fast where few of its neurons fire.
+//!
+//! - [`spiking`]: a whole spiking network, forward and backward, computed only where neurons fire,
+//! - [`dense`]: convolutions and optimiser steps of ordinary networks.
+//!
+//! Nothing here knows a tensor library; `lasnn-neurons` and `lasnn-backend` hang the kernels into
+//! Burn.
+
+pub mod dense;
+pub mod spiking;

@@ -1,0 +1,1 @@
+//! A spiking network, computed only where neurons fire.

@@ -1,1 +1,20 @@
 //! A spiking network, computed only where neurons fire.
+
+mod backward;
+mod circuit;
+mod convolution;
+mod events;
+mod forward;
+mod geometry;
+mod input_grad;
+mod linear;
+mod neuron;
+mod simd;
+mod site_grad;
+mod spikes;
+mod weight_grad;
+
+pub use backward::{Gradients, OutcomeGrad};
+pub use circuit::{Call, Circuit, Connection, Drive, Origin, Shape, Site, Source, Unsupported, View};
+pub use forward::{Membranes, Outcome, Tape};
+pub use neuron::{Neurons, Reset, StepOrder, Surrogate};

@@ -1,0 +1,398 @@
+//! A pass back from the readout to the weights.
+//!
+//! Sites are taken from the last to the first. Behind matrices all images are taken at once, so
+//! that every matrix comes from memory once; on maps as many at a time as a bounded amount of
+//! memory allows, since gradients of membranes are the largest thing that training holds.
+
+use std::ops::Range;
+
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+use super::circuit::{Call, Connection, Origin, Source};
+use super::convolution::feeds;
+use super::forward::Tape;
+use super::geometry::{Geometry, Padded};
+use super::site_grad::{ByStep, Pending, SiteGrad, SitePass, linear_site};
+use super::spikes::Spikes;
+use super::{input_grad, weight_grad};
+
+/// Bytes of gradients on maps that a pass back holds at once, where one image is not more.
+const HELD: usize = 64 << 20;
+
+/// The gradient of a loss with respect to what a pass left.
+#[derive(Clone, Copy, Debug)]
+pub struct OutcomeGrad<'a> {
+    /// With respect to what the readout has integrated, `[batch, classes]`.
+    pub readout: &'a [f32],
+    /// With respect to how often the neurons of each site fired, `[batch, channels, height,
+    /// width]`, where the loss depends on it.
+    pub counts: &'a [Option<&'a [f32]>],
+}
+
+/// Gradients of what went into a pass.
+#[derive(Clone, Debug)]
+pub struct Gradients {
+    /// By weight, in its layout.
+    pub weights: Vec<Vec<f32>>,
+    /// With respect to the constant currents of the first site, `[batch, channels, height, width]`.
+    pub currents: Option<Vec<f32>>,
+}
+
+impl Call<'_> {
+    /// The gradients of a recorded pass. Spikes take the derivative of their surrogate; what a reset
+    /// takes away is held constant.
+    pub fn backward(&self, tape: &Tape, grad: OutcomeGrad<'_>) -> Gradients {
+        let mut pass = Back {
+            call: self,
+            tape,
+            pending: self.start(grad),
+            weights: vec![Vec::new(); self.weights.len()],
+            currents: None,
+        };
+        pass.readout(grad.readout);
+        let sites = &self.circuit.sites;
+        let linear = |site: &usize| match sites[*site].sources[..] {
+            [Source { connection: Connection::Linear { .. }, .. }] => true,
+            _ => false,
+        };
+        let behind_maps = sites.len() - (0..sites.len()).rev().take_while(linear).count();
+        for site in (behind_maps..sites.len()).rev() {
+            pass.linear(site);
+        }
+        pass.maps(behind_maps);
+        Gradients { weights: pass.weights, currents: pass.currents }
+    }
+
+    /// The gradients that the loss has for counts of spikes.
+    fn start(&self, grad: OutcomeGrad<'_>) -> Vec<Pending> {
+        let of = |(site, counts): (usize, &Option<&[f32]>)| {
+            let grid = self.grid(site);
+            let positions = grid.shape.positions();
+            let by_position = |maps| transposed(maps, positions, grid.lanes(), self.batch);
+            Pending { constant: counts.map(by_position), by_step: Vec::new() }
+        };
+        grad.counts.iter().enumerate().map(of).collect()
+    }
+}
+
+/// `[image][channel][position]` as `[image][position][lane]`, zeros in lanes without a channel.
+fn transposed(maps: &[f32], positions: usize, lanes: usize, images: usize) -> Vec<f32> {
+    let size = maps.len() / images;
+    let mut result = vec![0.0; images * positions * lanes];
+    let frames = result.par_chunks_mut(positions * lanes).zip(maps.par_chunks(size));
+    frames.for_each(|(result, maps)| {
+        for (channel, map) in maps.chunks_exact(positions).enumerate() {
+            for (row, &number) in result.chunks_exact_mut(lanes).zip(map) {
+                row[channel] = number;
+            }
+        }
+    });
+    result
+}
+
+/// A pass back on its way.
+struct Back<'a> {
+    call: &'a Call<'a>,
+    tape: &'a Tape,
+    /// By site.
+    pending: Vec<Pending>,
+    weights: Vec<Vec<f32>>,
+    currents: Option<Vec<f32>>,
+}
+
+impl Back<'_> {
+    /// The readout: the same gradient at every step.
+    fn readout(&mut self, grad: &[f32]) {
+        let call = self.call;
+        let source = call.circuit.readout;
+        let Connection::Linear { weight } = source.connection else {
+            unreachable!("checked with the circuit")
+        };
+        let classes = call.circuit.classes;
+        let matrix = call.matrix(&source, weight, classes, self.tape);
+        let mut gradient = vec![0.0; matrix.weights.len()];
+        for index in 0..matrix.events.len() {
+            let grad = &grad[index / self.tape.steps * classes..][..classes];
+            for &row in matrix.events.at(index) {
+                let row = &mut gradient[row as usize * classes..][..classes];
+                for (sum, &grad) in row.iter_mut().zip(grad) {
+                    *sum += matrix.scale * grad;
+                }
+            }
+        }
+        self.weights[weight] = gradient;
+        let inputs = multiply(grad, matrix.weights, call.batch, classes);
+        self.receive_constant(&source, &inputs);
+    }
+
+    /// Adds a gradient `[image][channel][position of the view]` that is the same at every step.
+    fn receive_constant(&mut self, source: &Source, gradient: &[f32]) {
+        let Origin::Site(site) = source.origin else { return };
+        let part = self.by_step(source, gradient.to_vec(), 0..self.call.batch, true);
+        let grid = self.call.grid(site);
+        let size = self.call.batch * grid.shape.positions() * grid.lanes();
+        let constant = self.pending[site].constant.get_or_insert_with(|| vec![0.0; size]);
+        let row = grid.shape.width * grid.lanes();
+        constant.par_chunks_mut(row).enumerate().for_each(|(index, to)| {
+            let (image, row) = (index / grid.shape.height, index % grid.shape.height);
+            part.add_row(grid, image, row, to);
+        });
+    }
+
+    /// A gradient behind the view of a source; `by_channel` says that it comes as
+    /// `[frame][channel][position]`.
+    fn by_step(
+        &self,
+        source: &Source,
+        gradient: Vec<f32>,
+        images: Range<usize>,
+        by_channel: bool,
+    ) -> ByStep {
+        let call = self.call;
+        let seen = call.circuit.seen(source);
+        let (positions, lanes) = (seen.positions(), lanes(call, source.origin));
+        let frames = gradient.len() / if by_channel { seen.neurons() } else { positions * lanes };
+        let gradient = match by_channel && (positions > 1 || lanes != seen.channels) {
+            true => transposed(&gradient, positions, lanes, frames),
+            false => gradient,
+        };
+        let mask = call.mask(source).map(|(mask, _)| {
+            let mask = &mask[images.start * seen.neurons()..images.end * seen.neurons()];
+            let bits: Vec<f32> = mask.iter().map(|&m| if m == 0.0 { 0.0 } else { 1.0 }).collect();
+            transposed(&bits, positions, lanes, images.len())
+        });
+        ByStep { view: source.view, scale: call.scale(source), mask, gradient }
+    }
+
+    /// A site behind a matrix, all images at once.
+    fn linear(&mut self, site: usize) {
+        let call = self.call;
+        let [source] = call.circuit.sites[site].sources[..] else { return };
+        let Connection::Linear { weight } = source.connection else { return };
+        let grid = call.grid(site);
+        let outputs = grid.shape.channels;
+        let matrix = call.matrix(&source, weight, outputs, self.tape);
+        let pending = std::mem::take(&mut self.pending[site]);
+        let (images, steps) = (call.batch, self.tape.steps);
+        let delta = linear_site(&matrix, call.neurons[site], &pending, grid, (images, steps));
+        drop(pending);
+        let inputs = matrix.weights.len() / outputs;
+        self.weights[weight] = weight_grad::matrix(
+            (inputs, outputs),
+            &matrix.events.by_row(inputs),
+            &delta,
+            grid.tile,
+            matrix.scale,
+        );
+        let Origin::Site(origin) = source.origin else { return };
+        let rows = row_major(&delta, images * steps, outputs, grid.tile);
+        drop(delta);
+        let gradient = multiply(&rows, matrix.weights, images * steps, outputs);
+        let part = self.by_step(&source, gradient, 0..images, true);
+        self.pending[origin].by_step.push(part);
+    }
+
+    /// All sites on maps, some images at a time.
+    fn maps(&mut self, sites: usize) {
+        let call = self.call;
+        let per_image = |site: usize| {
+            let grid = call.grid(site);
+            2 * self.tape.steps * grid.lanes() * grid.shape.positions() * size_of::<f32>()
+        };
+        let largest = (0..sites).map(per_image).max().unwrap_or(1).max(1);
+        let group = (HELD / largest).clamp(1, call.batch.max(1));
+        let behind: Vec<Pending> = self.pending.drain(..sites).collect();
+        let mut packed: Vec<Vec<f32>> = vec![Vec::new(); self.weights.len()];
+        for first in (0..call.batch).step_by(group) {
+            let images = first..call.batch.min(first + group);
+            let mut pending: Vec<Pending> =
+                behind.iter().map(|all| all.images(&images, call.batch)).collect();
+            for site in (0..sites).rev() {
+                let gradient = std::mem::take(&mut pending[site]);
+                self.site(site, &gradient, &images, &mut pending, &mut packed);
+            }
+        }
+        for site in 0..sites {
+            let grid = call.grid(site);
+            for source in &call.circuit.sites[site].sources {
+                if let Connection::Conv { kernel, weight, .. } = source.connection {
+                    let inputs = call.circuit.seen(source).channels;
+                    let shape = (grid.shape.channels, inputs, kernel * kernel);
+                    self.weights[weight] = weight_grad::unpack(&packed[weight], shape, grid.tile);
+                }
+            }
+        }
+    }
+
+    /// One site on a map, for some images.
+    fn site(
+        &mut self,
+        site: usize,
+        gradient: &Pending,
+        images: &Range<usize>,
+        pending: &mut [Pending],
+        packed: &mut [Vec<f32>],
+    ) {
+        let call = self.call;
+        let grid = call.grid(site);
+        let sources = &call.circuit.sites[site].sources;
+        let masks: Vec<_> = call.masks.iter().map(|mask| call.mask_of(*mask, images)).collect();
+        let part = Call { masks: &masks, batch: images.len(), ..*call };
+        let spikes: Vec<Spikes> = sources
+            .iter()
+            .map(|source| self.tape.spikes(source.origin).images(images.clone()))
+            .collect();
+        let from: Vec<&Spikes> = spikes.iter().collect();
+        let feeds = feeds(&part, sources, grid, &from);
+        let constant = match sources.is_empty() {
+            true => self.tape.constant.as_ref().map(|all| of_tiles(all, call.batch, images, grid.tiles())),
+            false => None,
+        };
+        let pass = SitePass {
+            grid,
+            neurons: call.neurons[site],
+            steps: self.tape.steps,
+            feeds: &feeds,
+            constant: constant.as_deref(),
+        };
+        let reach = |source: &Source| match source.connection {
+            Connection::Conv { kernel, .. } => kernel / 2,
+            _ => 0,
+        };
+        let border = sources.iter().map(reach).max().unwrap_or(0);
+        let padded = Padded { shape: grid.shape, border };
+        let delta = SiteGrad::of(&pass, gradient, padded, images.len(), sources.is_empty());
+        if sources.is_empty() {
+            let all = self.currents.get_or_insert_with(Vec::new);
+            all.extend(by_channel(&delta));
+        }
+        for (source, feed) in sources.iter().zip(&feeds) {
+            let seen = call.circuit.seen(source);
+            let origin_lanes = lanes(call, source.origin);
+            let to_origin = match source.connection {
+                Connection::Conv { kernel, stride, weight } => {
+                    let taps = kernel * kernel;
+                    let geometry = Geometry::new(seen, padded, kernel, stride);
+                    let packed = &mut packed[weight];
+                    packed.resize(grid.lanes() * seen.channels * taps, 0.0);
+                    let shape = (seen.channels, taps);
+                    let scale = call.scale(source);
+                    weight_grad::convolution(packed, &feed.events, &delta, &geometry, shape, scale);
+                    if source.origin == Origin::Input {
+                        continue;
+                    }
+                    let shape = (seen.channels, taps, origin_lanes);
+                    input_grad::convolution(call.weights[weight], shape, &delta, &geometry)
+                }
+                _ => identity(&delta, origin_lanes),
+            };
+            if let Origin::Site(origin) = source.origin {
+                let part = self.by_step(source, to_origin, images.clone(), false);
+                pending[origin].by_step.push(part);
+            }
+        }
+    }
+}
+
+/// Lanes of an origin.
+fn lanes(call: &Call<'_>, origin: Origin) -> usize {
+    match origin {
+        Origin::Site(site) => call.grid(site).lanes(),
+        Origin::Input => call.circuit.input.channels,
+    }
+}
+
+/// The gradient of an identity: that of the membrane, `[image][step][position][lane]`.
+fn identity(delta: &SiteGrad, lanes: usize) -> Vec<f32> {
+    let (grid, padded) = (delta.grid, delta.padded);
+    let (positions, width) = (grid.shape.positions(), grid.shape.width);
+    let mut gradient = vec![0.0; delta.images * delta.steps * positions * lanes];
+    gradient.par_chunks_mut(positions * lanes).enumerate().for_each(|(frame, gradient)| {
+        for tile in 0..grid.tiles() {
+            let from = delta.step(tile, frame / delta.steps, frame % delta.steps);
+            let columns = tile * grid.tile..lanes.min((tile + 1) * grid.tile);
+            for (position, to) in gradient.chunks_exact_mut(lanes).enumerate() {
+                let at = (padded.row(position / width) + position % width) * grid.tile;
+                let from = from.get(at..at + columns.len()).unwrap_or_default();
+                if let Some(to) = to.get_mut(columns.clone()) {
+                    to.copy_from_slice(from);
+                }
+            }
+        }
+    });
+    gradient
+}
+
+/// The first step as `[image, channels, height, width]`.
+fn by_channel(delta: &SiteGrad) -> Vec<f32> {
+    let grid = delta.grid;
+    let (channels, positions) = (grid.shape.channels, grid.shape.positions());
+    let mut maps = vec![0.0; delta.images * channels * positions];
+    maps.par_chunks_mut(positions).enumerate().for_each(|(index, map)| {
+        let (image, channel) = (index / channels, index % channels);
+        let from = delta.step(channel / grid.tile, image, 0);
+        for (position, to) in map.iter_mut().enumerate() {
+            let (y, x) = (position / grid.shape.width, position % grid.shape.width);
+            *to = from[(delta.padded.row(y) + x) * grid.tile + channel % grid.tile];
+        }
+    });
+    maps
+}
+
+/// Some images of `[tile][image][…]`.
+pub(super) fn of_tiles<T: Copy>(
+    all: &[T],
+    batch: usize,
+    images: &Range<usize>,
+    tiles: usize,
+) -> Vec<T> {
+    let size = all.len() / (batch * tiles);
+    let tile = |tile: &[T]| tile[images.start * size..images.end * size].to_vec();
+    all.chunks_exact(batch * size).flat_map(tile).collect()
+}
+
+/// `[tile][row][lane]` as `[row][column]`.
+fn row_major(tiles: &[f32], rows: usize, columns: usize, tile: usize) -> Vec<f32> {
+    let mut result = vec![0.0; rows * columns];
+    result.par_chunks_mut(columns).enumerate().for_each(|(row, result)| {
+        for (index, to) in result.chunks_mut(tile).enumerate() {
+            to.copy_from_slice(&tiles[(index * rows + row) * tile..][..to.len()]);
+        }
+    });
+    result
+}
+
+/// `left · rightᵀ`: `[rows, inner]` times `[columns, inner]` gives `[rows, columns]`.
+fn multiply(left: &[f32], right: &[f32], rows: usize, inner: usize) -> Vec<f32> {
+    let columns = right.len() / inner;
+    let mut product = vec![0.0; rows * columns];
+    assert_eq!(left.len(), rows * inner, "the left matrix is rows times inner");
+    // SAFETY: the strides stay inside the three slices, whose lengths are the products of their
+    // dimensions: the left one is checked, the right one is a multiple of `inner` by the
+    // division, the product was made so.
+    unsafe {
+        gemm::gemm(
+            rows,
+            columns,
+            inner,
+            product.as_mut_ptr(),
+            1,
+            columns as isize,
+            false,
+            left.as_ptr(),
+            1,
+            inner as isize,
+            right.as_ptr(),
+            inner as isize,
+            1,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::Rayon(0),
+        );
+    }
+    product
+}

@@ -1,0 +1,216 @@
+//! Sites on maps: convolutions and shortcuts of spikes, summed into the same membranes.
+//!
+//! For each output position the events of its window become one list, and the weights that they
+//! name are added up in registers. The currents of one row of a map are all that is ever stored.
+
+use std::borrow::Cow;
+
+use pulp::Simd;
+use rayon::prelude::*;
+
+use super::circuit::{Call, Connection, Shape, Source};
+use super::events::{Events, Gathered};
+use super::simd::{LANES, add_rows};
+use super::spikes::{Grid, Spikes};
+
+/// Weights of a tile that stay in a core's second-level cache beside the membranes.
+const TILE_BYTES: usize = 640 << 10;
+
+/// How the map of a site with these sources is cut into tiles.
+pub(super) fn grid(call: &Call<'_>, shape: Shape, sources: &[Source]) -> Grid {
+    let inputs = sources.iter().map(|source| match source.connection {
+        Connection::Conv { kernel, .. } => kernel * kernel * call.circuit.seen(source).channels,
+        _ => 1,
+    });
+    let inputs = inputs.max().unwrap_or(1);
+    let fits = |&tile: &usize| {
+        let wasted = shape.channels.next_multiple_of(tile) - shape.channels;
+        wasted * 4 <= shape.channels && inputs * tile * size_of::<f32>() <= TILE_BYTES
+    };
+    let tile = [128, 64, 32].into_iter().find(fits).unwrap_or(LANES);
+    Grid { shape, tile }
+}
+
+/// Convolution weights `[outputs, inputs, taps]` as `[tile][tap][input][output of the tile]`.
+pub(super) fn pack(weights: &[f32], inputs: usize, taps: usize, grid: Grid) -> Vec<f32> {
+    let Grid { tile, shape } = grid;
+    let mut packed = vec![0.0; grid.lanes() * inputs * taps];
+    packed.par_chunks_mut(inputs * taps * tile).enumerate().for_each(|(index, packed)| {
+        let first = index * tile;
+        let rows: Vec<&[f32]> = weights
+            .chunks_exact(inputs * taps)
+            .skip(first)
+            .take(tile.min(shape.channels - first))
+            .collect();
+        for input in 0..inputs {
+            for tap in 0..taps {
+                let to = &mut packed[(tap * inputs + input) * tile..][..tile];
+                for (to, row) in to.iter_mut().zip(&rows) {
+                    *to = row[input * taps + tap];
+                }
+            }
+        }
+    });
+    packed
+}
+
+/// A source of a site, its weights packed and its spikes listed.
+pub(super) struct Feed<'a> {
+    source: Source,
+    /// The shape of what the weights see.
+    seen: Shape,
+    packed: Cow<'a, [f32]>,
+    /// By image.
+    pub events: Vec<Events>,
+    scale: f32,
+}
+
+/// The feeds of a site whose sources have fired `spikes`.
+pub(super) fn feeds<'a>(
+    call: &Call<'a>,
+    sources: &[Source],
+    grid: Grid,
+    spikes: &[&Spikes],
+) -> Vec<Feed<'a>> {
+    let feed = |(source, spikes): (&Source, &&Spikes)| {
+        let seen = call.circuit.seen(source);
+        let packed = match source.connection {
+            Connection::Conv { kernel, weight, .. } => {
+                pack(call.weights[weight], seen.channels, kernel * kernel, grid).into()
+            }
+            _ => Cow::Borrowed(&[][..]),
+        };
+        let mask = call.mask(source);
+        let events = events(spikes, source, seen, mask.map(|(mask, _)| mask));
+        let scale = source.view.scale() * mask.map_or(1.0, |(_, scale)| scale);
+        Feed { source: *source, seen, packed, events, scale }
+    };
+    sources.iter().zip(spikes).map(feed).collect()
+}
+
+/// The events of all images behind the view of a source.
+pub(super) fn events(
+    spikes: &Spikes,
+    source: &Source,
+    seen: Shape,
+    mask: Option<&[f32]>,
+) -> Vec<Events> {
+    let size = seen.neurons();
+    let of = |image: usize| {
+        let mask = mask.map(|mask| &mask[image * size..][..size]);
+        Events::of(spikes, &source.view, image, mask)
+    };
+    (0..spikes.batch).into_par_iter().map(of).collect()
+}
+
+/// The sources of one tile of one image.
+pub(super) struct Unit<'a> {
+    grid: Grid,
+    tile: usize,
+    image: usize,
+    feeds: &'a [Feed<'a>],
+    /// Constant currents `[position][lane]` from outside.
+    constant: Option<&'a [f32]>,
+    list: Gathered,
+}
+
+impl<'a> Unit<'a> {
+    /// The `index`-th of the tiles and images, images faster.
+    pub fn new(
+        grid: Grid,
+        index: usize,
+        batch: usize,
+        feeds: &'a [Feed<'a>],
+        constant: Option<&'a [f32]>,
+    ) -> Self {
+        let longest = feeds.iter().map(|feed| feed.longest_list()).max().unwrap_or(0);
+        let size = grid.shape.positions() * grid.tile;
+        Self {
+            grid,
+            tile: index / batch,
+            image: index % batch,
+            feeds,
+            constant: constant.map(|constant| &constant[index * size..][..size]),
+            list: Gathered::with_capacity(longest),
+        }
+    }
+
+    /// The currents `[column][lane]` of one row of the map, in `currents` unless they come from
+    /// outside.
+    #[inline(always)]
+    pub fn currents<'b, S: Simd>(
+        &'b mut self,
+        simd: S,
+        step: usize,
+        row: usize,
+        currents: &'b mut [f32],
+    ) -> &'b [f32] {
+        if let Some(constant) = self.constant {
+            return &constant[row * currents.len()..][..currents.len()];
+        }
+        currents.fill(0.0);
+        let tile = self.grid.tile;
+        for feed in self.feeds {
+            let events = &feed.events[self.image];
+            for (column, currents) in currents.chunks_exact_mut(tile).enumerate() {
+                match feed.source.connection {
+                    Connection::Conv { kernel, stride, .. } => {
+                        feed.gather(events, (step, row, column), (kernel, stride), &mut self.list);
+                        let rows = kernel * kernel * feed.seen.channels;
+                        let weights = &feed.packed[self.tile * rows * tile..][..rows * tile];
+                        add_rows(simd, currents, weights, tile, 0, self.list.list(), feed.scale);
+                    }
+                    Connection::Identity | Connection::Linear { .. } => {
+                        let first = self.tile * tile;
+                        for &channel in events.at(step, row * feed.seen.width + column) {
+                            let lane = (channel as usize).wrapping_sub(first);
+                            if lane < tile {
+                                currents[lane] += feed.scale;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        currents
+    }
+}
+
+impl Feed<'_> {
+    /// The longest list that [`Feed::gather`] can make: everybody in the window fires.
+    fn longest_list(&self) -> usize {
+        let [rows, columns] = self.source.view.pool;
+        match self.source.connection {
+            Connection::Conv { kernel, .. } => {
+                kernel * kernel * self.seen.channels * rows * columns
+            }
+            _ => 0,
+        }
+    }
+
+    /// Lists the weights that the window of an output position adds up.
+    #[inline(always)]
+    fn gather(
+        &self,
+        events: &Events,
+        (step, row, column): (usize, usize, usize),
+        (kernel, stride): (usize, usize),
+        list: &mut Gathered,
+    ) {
+        list.clear();
+        let Shape { channels, height, width } = self.seen;
+        for ky in 0..kernel {
+            let y = (row * stride + ky).wrapping_sub(kernel / 2);
+            if y >= height {
+                continue;
+            }
+            for kx in 0..kernel {
+                let x = (column * stride + kx).wrapping_sub(kernel / 2);
+                if x < width {
+                    let offset = ((ky * kernel + kx) * channels) as u32;
+                    events.append(list, step, y * width + x, offset);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Who fired, as lists: what the kernels walk instead of multiplying by zeros.
+//!
+//! A pooled spike is the same event at the position of its window: where two neurons of a window
+//! fire, the list names their channel twice. So an event never carries a value, and every kernel
+//! only adds.
+
+use std::ops::Range;
+
+use super::circuit::{Shape, View};
+use super::simd::LANES;
+use super::spikes::Spikes;
+
+/// The channels that fired at each step and position of one image, in order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Events {
+    /// The channels; [`SLACK`] more than there are events, so that copies may read too far.
+    channels: Vec<u32>,
+    /// Where the channels of a step and position begin, and where the last ones end.
+    starts: Vec<u32>,
+    positions: usize,
+}
+
+/// How far beyond its end a list may be read.
+pub(super) const SLACK: usize = 16;
+
+impl Events {
+    /// The events of one image behind a view; `mask` has the view's `[channels, height, width]`
+    /// numbers.
+    pub fn of(spikes: &Spikes, view: &View, image: usize, mask: Option<&[f32]>) -> Self {
+        let shape = view.shape(spikes.grid.shape);
+        let places = spikes.steps * shape.positions();
+        let mut events = Self {
+            channels: Vec::with_capacity(places * shape.channels / 8),
+            starts: Vec::with_capacity(places + 1),
+            positions: shape.positions(),
+        };
+        let allowed = mask.map(|mask| Allowed::of(mask, shape));
+        for step in 0..spikes.steps {
+            for position in 0..shape.positions() {
+                events.starts.push(events.channels.len() as u32);
+                events.push(spikes, view, shape, (image, step, position), allowed.as_ref());
+            }
+        }
+        events.starts.push(events.channels.len() as u32);
+        events.channels.resize(events.channels.len() + SLACK, 0);
+        events
+    }
+
+    /// Adds the events of one window. Words are taken across the window before the next word, so
+    /// that channels come in the order of their words.
+    #[inline(always)]
+    fn push(
+        &mut self,
+        spikes: &Spikes,
+        view: &View,
+        shape: Shape,
+        (image, step, position): (usize, usize, usize),
+        allowed: Option<&Allowed>,
+    ) {
+        let [rows, columns] = view.pool;
+        let source = spikes.grid.shape;
+        let (y, x) = (position / shape.width * rows, position % shape.width * columns);
+        let words = spikes.grid.words();
+        for tile in 0..spikes.grid.tiles() {
+            let first = spikes.at(tile, image, step, y * source.width + x);
+            for word in 0..words {
+                let channel = (tile * spikes.grid.tile + word * LANES) as u32;
+                let allowed = allowed.map_or(u16::MAX, |allowed| {
+                    allowed.words[position * allowed.stride + channel as usize / LANES]
+                });
+                for row in 0..rows {
+                    for column in 0..columns {
+                        let at = first + (row * source.width + column) * words + word;
+                        let mut bits = spikes.words[at] & allowed;
+                        while bits != 0 {
+                            self.channels.push(channel + bits.trailing_zeros());
+                            bits &= bits - 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The channels that fired at a position.
+    #[inline(always)]
+    pub fn at(&self, step: usize, position: usize) -> &[u32] {
+        let place = step * self.positions + position;
+        &self.channels[self.starts[place] as usize..self.starts[place + 1] as usize]
+    }
+
+    /// Appends the channels that fired at a position to `list`, each plus `offset`.
+    ///
+    /// Copies in blocks of [`SLACK`], which need no loop for the usual handful of events; what a block
+    /// copies too much is written over by the next.
+    #[inline(always)]
+    pub fn append(&self, list: &mut Gathered, step: usize, position: usize, offset: u32) {
+        let place = step * self.positions + position;
+        let (start, end) = (self.starts[place] as usize, self.starts[place + 1] as usize);
+        let mut at = start;
+        while at < end {
+            let from = &self.channels[at..at + SLACK];
+            let to = &mut list.events[list.len + at - start..][..SLACK];
+            for (to, &from) in to.iter_mut().zip(from) {
+                *to = from + offset;
+            }
+            at += SLACK;
+        }
+        list.len += end - start;
+    }
+
+    /// How many events there are.
+    pub fn len(&self) -> usize {
+        self.channels.len() - SLACK
+    }
+
+    /// The same events by channel: for each of `channels` the places `step · positions + position`
+    /// at which it fired, in order.
+    pub fn by_channel(&self, channels: usize) -> ByChannel {
+        let mut starts = vec![0u32; channels + 1];
+        for &channel in &self.channels[..self.len()] {
+            starts[channel as usize + 1] += 1;
+        }
+        for channel in 0..channels {
+            starts[channel + 1] += starts[channel];
+        }
+        let mut next = starts.clone();
+        let mut places = vec![0; self.len()];
+        for place in 0..self.starts.len() - 1 {
+            for &channel in &self.channels[self.starts[place] as usize..self.starts[place + 1] as usize] {
+                let at = &mut next[channel as usize];
+                places[*at as usize] = place as u32;
+                *at += 1;
+            }
+        }
+        ByChannel { places, starts }
+    }
+}
+
+/// A list of events that is filled again and again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Gathered {
+    events: Vec<u32>,
+    len: usize,
+}
+
+impl Gathered {
+    /// An empty list for at most `capacity` events.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { events: vec![0; capacity + SLACK], len: 0 }
+    }
+
+    /// Forgets all events.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// The events.
+    #[inline(always)]
+    pub fn list(&self) -> &[u32] {
+        &self.events[..self.len]
+    }
+}
+
+/// Where each channel fired.
+#[derive(Clone, Debug)]
+pub(super) struct ByChannel {
+    places: Vec<u32>,
+    starts: Vec<u32>,
+}
+
+impl ByChannel {
+    /// The places of one channel in a range of them.
+    #[inline(always)]
+    pub fn between(&self, channel: usize, range: Range<usize>) -> &[u32] {
+        let places = self.places(channel);
+        let before = |limit: usize| places.partition_point(|&place| (place as usize) < limit);
+        &places[before(range.start)..before(range.end)]
+    }
+
+    /// The places of one channel.
+    #[inline(always)]
+    pub fn places(&self, channel: usize) -> &[u32] {
+        &self.places[self.starts[channel] as usize..self.starts[channel + 1] as usize]
+    }
+}
+
+/// A mask as bits, `[position][word]`.
+struct Allowed {
+    words: Vec<u16>,
+    stride: usize,
+}
+
+impl Allowed {
+    fn of(mask: &[f32], shape: Shape) -> Self {
+        let positions = shape.positions();
+        // Two words more than channels need: the last tile of a grid may reach beyond them.
+        let stride = shape.channels.next_multiple_of(128) / LANES;
+        let mut words = vec![0; positions * stride];
+        for (channel, map) in mask.chunks_exact(positions).enumerate() {
+            for (position, &number) in map.iter().enumerate() {
+                words[position * stride + channel / LANES] |=
+                    u16::from(number != 0.0) << (channel % LANES);
+            }
+        }
+        Self { words, stride }
+    }
+}

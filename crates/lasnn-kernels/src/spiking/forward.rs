@@ -1,0 +1,320 @@
+//! A pass from the input to the readout.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::circuit::{Call, Connection, Drive, Origin, Shape, Source};
+use super::convolution::{Unit, events, feeds, grid};
+use super::linear::{self, Matrix, RowEvents};
+use super::neuron::Neurons;
+use super::spikes::{Grid, Spikes};
+
+/// Rows of images and steps that a pass without history runs at once: enough for a wide matrix to
+/// be read once for many, few enough that memory does not grow with the number of steps.
+const CHUNK_ROWS: usize = 256;
+
+/// The membrane potentials of a circuit between two passes.
+#[derive(Clone, Debug)]
+pub struct Membranes {
+    /// By site, `[tile][image][position][lane]`.
+    sites: Vec<Vec<f32>>,
+}
+
+/// What a pass leaves.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What the readout has integrated, `[batch, classes]`.
+    pub readout: Vec<f32>,
+    /// The currents into the readout at each step, `[steps, batch, classes]`.
+    pub by_step: Vec<f32>,
+    /// How often each neuron of each site fired, `[batch, channels, height, width]`; empty where
+    /// not asked for.
+    pub counts: Vec<Vec<f32>>,
+}
+
+/// The spikes of a pass, for the pass back.
+#[derive(Clone, Debug)]
+pub struct Tape {
+    pub(super) input: Option<Spikes>,
+    /// Constant currents of the first site, `[tile][image][position][lane]`.
+    pub(super) constant: Option<Vec<f32>>,
+    pub(super) sites: Vec<Spikes>,
+    pub(super) steps: usize,
+}
+
+impl Tape {
+    /// Bytes that the tape holds.
+    pub fn bytes(&self) -> usize {
+        let spikes = self.input.iter().chain(&self.sites).map(|spikes| spikes.words.len() * 2);
+        spikes.sum::<usize>() + self.constant.as_ref().map_or(0, |currents| currents.len() * 4)
+    }
+
+    pub(super) fn spikes(&self, origin: Origin) -> &Spikes {
+        match (origin, &self.input) {
+            (Origin::Site(site), _) => &self.sites[site],
+            (Origin::Input, Some(input)) => input,
+            (Origin::Input, None) => unreachable!("sites see the input only where it is spikes"),
+        }
+    }
+}
+
+impl Call<'_> {
+    /// The membrane potentials of neurons at rest.
+    pub fn rest(&self) -> Membranes {
+        let of = |(site, _): (usize, _)| {
+            let grid = self.grid(site);
+            vec![0.0; grid.lanes() * grid.shape.positions() * self.batch]
+        };
+        Membranes { sites: self.circuit.sites.iter().enumerate().map(of).collect() }
+    }
+
+    /// Runs `steps` time steps on from `membranes`, in pieces, and keeps no history. `counted` says
+    /// for which sites spikes are counted.
+    pub fn advance(
+        &self,
+        drive: Drive<'_>,
+        steps: usize,
+        membranes: &mut Membranes,
+        counted: &[bool],
+    ) -> Outcome {
+        let mut outcome = self.nothing(counted);
+        let piece = (CHUNK_ROWS / self.batch.max(1)).max(1);
+        for first in (0..steps).step_by(piece) {
+            let range = first..steps.min(first + piece);
+            let drive = match drive {
+                Drive::Spikes(spikes) => {
+                    let step = self.circuit.input.neurons() * self.batch;
+                    Drive::Spikes(&spikes[range.start * step..range.end * step])
+                }
+                constant => constant,
+            };
+            self.run(drive, range.len(), membranes, &mut outcome);
+        }
+        outcome
+    }
+
+    /// Runs `steps` time steps from rest and records them for [`Call::backward`].
+    pub fn record(&self, drive: Drive<'_>, steps: usize, counted: &[bool]) -> (Outcome, Tape) {
+        let mut outcome = self.nothing(counted);
+        let tape = self.run(drive, steps, &mut self.rest(), &mut outcome);
+        (outcome, tape)
+    }
+
+    fn nothing(&self, counted: &[bool]) -> Outcome {
+        let counts = self.circuit.sites.iter().zip(counted).map(|(site, &counted)| {
+            vec![0.0; if counted { site.shape.neurons() * self.batch } else { 0 }]
+        });
+        Outcome {
+            readout: vec![0.0; self.batch * self.circuit.classes],
+            by_step: Vec::new(),
+            counts: counts.collect(),
+        }
+    }
+
+    /// How the map of a site is cut.
+    pub(super) fn grid(&self, site: usize) -> Grid {
+        let site = &self.circuit.sites[site];
+        match site.sources.first().map(|source| source.connection) {
+            Some(Connection::Linear { .. }) => Grid { shape: site.shape, tile: linear::TILE },
+            _ => grid(self, site.shape, &site.sources),
+        }
+    }
+
+    /// One piece of a pass.
+    fn run(
+        &self,
+        drive: Drive<'_>,
+        steps: usize,
+        membranes: &mut Membranes,
+        outcome: &mut Outcome,
+    ) -> Tape {
+        let (input, constant) = match drive {
+            Drive::Spikes(spikes) => {
+                (Some(Spikes::of(spikes, self.circuit.input, self.batch, steps)), None)
+            }
+            Drive::Currents(currents) => (None, Some(tiled(currents, self.grid(0), self.batch))),
+        };
+        let mut tape = Tape { input, constant, sites: Vec::new(), steps };
+        for (index, membranes) in membranes.sites.iter_mut().enumerate() {
+            let spikes = self.run_site(index, &tape, membranes);
+            if let Some(counts) = outcome.counts.get_mut(index).filter(|counts| !counts.is_empty()) {
+                spikes.count(counts);
+            }
+            tape.sites.push(spikes);
+        }
+        self.read_out(&tape, outcome);
+        tape
+    }
+
+    /// The spikes of one site.
+    fn run_site(&self, index: usize, tape: &Tape, membranes: &mut [f32]) -> Spikes {
+        let grid = self.grid(index);
+        let mut spikes = Spikes::silent(grid, self.batch, tape.steps);
+        let sources = &self.circuit.sites[index].sources;
+        let neurons = self.neurons[index];
+        if let [source @ Source { connection: Connection::Linear { weight }, .. }] = sources[..] {
+            let matrix = self.matrix(&source, weight, grid.shape.channels, tape);
+            let steps = tape.steps;
+            let images = linear::PANEL * self.batch;
+            let panels = spikes.words.par_chunks_mut(images * steps * grid.words());
+            let membranes = membranes.par_chunks_mut(images * grid.tile);
+            panels.zip(membranes).enumerate().for_each(|(panel, (words, u))| {
+                let matrix = &matrix;
+                Arch::new().dispatch(RunMatrix { matrix, panel, neurons, steps, words, u });
+            });
+            return spikes;
+        }
+        let from: Vec<&Spikes> = sources.iter().map(|source| tape.spikes(source.origin)).collect();
+        let feeds = feeds(self, sources, grid, &from);
+        let constant = tape.constant.as_deref().filter(|_| sources.is_empty());
+        let size = spikes.image_words();
+        let units = spikes.words.par_chunks_mut(size);
+        let membranes = membranes.par_chunks_mut(grid.shape.positions() * grid.tile);
+        units.zip(membranes).enumerate().for_each(|(index, (words, u))| {
+            let unit = Unit::new(grid, index, self.batch, &feeds, constant);
+            Arch::new().dispatch(RunUnit { unit, grid, neurons, words, u });
+        });
+        spikes
+    }
+
+    /// What a spike counts for behind the view of a source.
+    pub(super) fn scale(&self, source: &Source) -> f32 {
+        source.view.scale() * self.mask(source).map_or(1.0, |(_, scale)| scale)
+    }
+
+    /// The matrix of a linear source.
+    pub(super) fn matrix<'a>(
+        &'a self,
+        source: &Source,
+        weight: usize,
+        outputs: usize,
+        tape: &Tape,
+    ) -> Matrix<'a> {
+        let mask = self.mask(source).map(|(mask, _)| mask);
+        let seen = self.circuit.seen(source);
+        let events = events(tape.spikes(source.origin), source, seen, mask);
+        let events = RowEvents::of(&events, seen.channels, seen.positions(), tape.steps);
+        let blocks = events.blocks(seen.neurons());
+        let scale = self.scale(source);
+        Matrix { weights: self.weights[weight], outputs, events, blocks, scale }
+    }
+
+    /// Adds up what reaches the readout.
+    fn read_out(&self, tape: &Tape, outcome: &mut Outcome) {
+        let source = &self.circuit.readout;
+        let Connection::Linear { weight } = source.connection else {
+            unreachable!("checked with the circuit")
+        };
+        let classes = self.circuit.classes;
+        let matrix = self.matrix(source, weight, classes, tape);
+        let width = linear::TILE * linear::PANEL;
+        let first = outcome.by_step.len();
+        outcome.by_step.resize(first + tape.steps * self.batch * classes, 0.0);
+        let steps = tape.steps;
+        for panel in 0..classes.div_ceil(width) {
+            let currents = Arch::new().dispatch(Currents { matrix: &matrix, panel });
+            let rows = self.batch * steps;
+            for (index, currents) in currents.chunks_exact(linear::TILE).enumerate() {
+                let (tile, row) = (panel * linear::PANEL + index / rows, index % rows);
+                let columns = tile * linear::TILE..classes.min((tile + 1) * linear::TILE);
+                let at = first + (row % steps * self.batch + row / steps) * classes;
+                outcome.by_step[at..][columns.clone()].copy_from_slice(&currents[..columns.len()]);
+            }
+        }
+        for currents in outcome.by_step[first..].chunks_exact(self.batch * classes) {
+            for (sum, current) in outcome.readout.iter_mut().zip(currents) {
+                *sum += current;
+            }
+        }
+    }
+}
+
+/// Maps `[batch, channels, height, width]` as `[tile][image][position][lane]`.
+pub(super) fn tiled(maps: &[f32], grid: Grid, batch: usize) -> Vec<f32> {
+    let Shape { channels, .. } = grid.shape;
+    let positions = grid.shape.positions();
+    let mut tiled = vec![0.0; grid.lanes() * positions * batch];
+    tiled.par_chunks_mut(positions * grid.tile).enumerate().for_each(|(unit, tiled)| {
+        let (tile, image) = (unit / batch, unit % batch);
+        for lane in 0..grid.tile.min(channels - tile * grid.tile) {
+            let channel = tile * grid.tile + lane;
+            let map = &maps[(image * channels + channel) * positions..][..positions];
+            for (position, &number) in map.iter().enumerate() {
+                tiled[position * grid.tile + lane] = number;
+            }
+        }
+    });
+    tiled
+}
+
+/// All steps of one tile of one image.
+struct RunUnit<'a> {
+    unit: Unit<'a>,
+    grid: Grid,
+    neurons: Neurons,
+    words: &'a mut [u16],
+    u: &'a mut [f32],
+}
+
+impl WithSimd for RunUnit<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { mut unit, grid, neurons, words, u } = self;
+        let (width, tile) = (grid.shape.width, grid.tile);
+        let mut currents = vec![0.0; width * tile];
+        let by_step = words.chunks_exact_mut(grid.shape.positions() * grid.words());
+        for (step, words) in by_step.enumerate() {
+            let rows = words.chunks_exact_mut(width * grid.words());
+            let rows = rows.zip(u.chunks_exact_mut(width * tile));
+            for (row, (words, u)) in rows.enumerate() {
+                neurons.step(simd, u, unit.currents(simd, step, row, &mut currents), words);
+            }
+        }
+    }
+}
+
+/// All images and steps of one panel of a linear site.
+struct RunMatrix<'a> {
+    matrix: &'a Matrix<'a>,
+    panel: usize,
+    neurons: Neurons,
+    steps: usize,
+    words: &'a mut [u16],
+    u: &'a mut [f32],
+}
+
+impl WithSimd for RunMatrix<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { matrix, panel, neurons, steps, words, u } = self;
+        let currents = matrix.currents(simd, panel);
+        let images = currents.chunks_exact(steps * linear::TILE).zip(u.chunks_exact_mut(linear::TILE));
+        let words_of_image = steps * (linear::TILE / super::simd::LANES);
+        for ((currents, u), words) in images.zip(words.chunks_exact_mut(words_of_image)) {
+            let by_step = currents.chunks_exact(linear::TILE);
+            let words = words.chunks_exact_mut(linear::TILE / super::simd::LANES);
+            for (currents, words) in by_step.zip(words) {
+                neurons.step(simd, u, currents, words);
+            }
+        }
+    }
+}
+
+/// The currents of one panel of a matrix.
+pub(super) struct Currents<'a> {
+    pub matrix: &'a Matrix<'a>,
+    pub panel: usize,
+}
+
+impl WithSimd for Currents<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+        self.matrix.currents(simd, self.panel)
+    }
+}

@@ -1,0 +1,87 @@
+//! Which outputs of a convolution an input position reaches.
+//!
+//! Gradients of a site lie in maps with a border of zeros, so that every input position reaches
+//! all of its taps and none has to ask whether it stands at an edge. With a stride, positions fall
+//! into classes that reach different taps.
+
+use super::circuit::Shape;
+
+/// The outputs that one convolution's inputs reach, in a padded map of them.
+#[derive(Clone, Debug)]
+pub(super) struct Geometry {
+    /// For each input position the place in the padded map that its taps count from.
+    pub bases: Vec<u32>,
+    /// For each input position its class.
+    classes: Vec<u8>,
+    /// For each class the taps it reaches: index of the tap, and how far behind the base its
+    /// output lies.
+    taps: Vec<Vec<(usize, usize)>>,
+}
+
+/// A map with a border of zeros.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Padded {
+    pub shape: Shape,
+    pub border: usize,
+}
+
+impl Padded {
+    /// Positions, the border's included.
+    pub fn positions(&self) -> usize {
+        (self.shape.height + 2 * self.border) * self.width()
+    }
+
+    /// Columns, the border's included.
+    pub fn width(&self) -> usize {
+        self.shape.width + 2 * self.border
+    }
+
+    /// The place of the first column of a row.
+    pub fn row(&self, row: usize) -> usize {
+        (row + self.border) * self.width() + self.border
+    }
+}
+
+impl Geometry {
+    /// The geometry of a convolution from maps like `seen` into `outputs`, whose border is at least
+    /// half the kernel.
+    pub fn new(seen: Shape, outputs: Padded, kernel: usize, stride: usize) -> Self {
+        let reach = kernel / 2;
+        // Output rows reached from input row y: (y + reach - tap) / stride where that is whole.
+        let phase = |at: usize| (at + reach) % stride;
+        let farthest = |phase: usize| (kernel - 1).saturating_sub(phase) / stride;
+        let base = |at: usize| (at + reach) / stride + outputs.border - farthest(phase(at));
+        let (mut bases, mut classes) = (Vec::new(), Vec::new());
+        for y in 0..seen.height {
+            for x in 0..seen.width {
+                bases.push((base(y) * outputs.width() + base(x)) as u32);
+                classes.push((phase(y) * stride + phase(x)) as u8);
+            }
+        }
+        let along = |phase: usize| {
+            let taps = (0..kernel).filter(move |tap| tap % stride == phase);
+            taps.map(move |tap| (tap, farthest(phase) - (tap - phase) / stride))
+        };
+        let taps = |class: usize| {
+            let columns = |(ky, down): (usize, usize)| {
+                along(class % stride)
+                    .map(move |(kx, right)| (ky * kernel + kx, down * outputs.width() + right))
+            };
+            along(class / stride).flat_map(columns).collect()
+        };
+        Self { bases, classes, taps: (0..stride * stride).map(taps).collect() }
+    }
+
+    /// Every class that reaches something: its taps, and the positions in it.
+    pub fn classes(&self) -> impl Iterator<Item = (&[(usize, usize)], Vec<usize>)> {
+        let positions = move |class: usize| {
+            let of_class = |&position: &usize| self.classes[position] as usize == class;
+            (0..self.bases.len()).filter(of_class).collect()
+        };
+        self.taps
+            .iter()
+            .enumerate()
+            .filter(|(_, taps)| !taps.is_empty())
+            .map(move |(class, taps)| (&taps[..], positions(class)))
+    }
+}

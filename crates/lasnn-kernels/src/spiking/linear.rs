@@ -1,0 +1,189 @@
+//! Sites behind a matrix.
+//!
+//! A wide matrix does not fit into any cache. It is taken in blocks that do, and every block serves
+//! all images and steps before the next one, so that the weights come from memory once.
+
+use std::ops::Range;
+
+use pulp::Simd;
+use rayon::prelude::*;
+
+use super::events::Events;
+use super::simd::{LANES, add_rows, prefetch};
+
+/// Neurons in a tile of a linear site.
+pub(super) const TILE: usize = 64;
+
+/// Tiles in a panel, the columns that one thread takes at once: wide enough that a row of the
+/// matrix is read in long pieces, narrow enough that the currents of a panel stay in cache.
+pub(super) const PANEL: usize = 8;
+
+/// Rows of a block.
+const BLOCK: usize = 128;
+
+/// How many rows ahead a matrix is asked for.
+const AHEAD: usize = 8;
+
+/// The rows of a matrix that the spikes of each image and step name, in order.
+#[derive(Clone, Debug)]
+pub(super) struct RowEvents {
+    rows: Vec<u32>,
+    /// By image and step, steps faster.
+    starts: Vec<usize>,
+}
+
+impl RowEvents {
+    /// The rows for events of maps of `positions`; a matrix has its inputs in the order channels,
+    /// positions.
+    pub fn of(images: &[Events], channels: usize, positions: usize, steps: usize) -> Self {
+        let mut events = Self { rows: Vec::new(), starts: vec![0] };
+        let by_image: Vec<Vec<Vec<u32>>> = images
+            .par_iter()
+            .map(|image| match positions {
+                1 => (0..steps).map(|step| image.at(step, 0).to_vec()).collect(),
+                _ => by_step(image, channels, positions, steps),
+            })
+            .collect();
+        for rows in by_image.into_iter().flatten() {
+            events.rows.extend_from_slice(&rows);
+            events.starts.push(events.rows.len());
+        }
+        events
+    }
+
+    /// Images times steps.
+    pub fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The rows of one image and step.
+    pub fn at(&self, index: usize) -> &[u32] {
+        &self.rows[self.starts[index]..self.starts[index + 1]]
+    }
+
+    /// The same events by block of rows.
+    pub fn blocks(&self, rows: usize) -> Vec<BlockEvents> {
+        let mut done = vec![0; self.len()];
+        let block = |start: usize| {
+            let end = rows.min(start + BLOCK);
+            let mut block = BlockEvents { rows: start..end, events: Vec::new(), ends: Vec::new() };
+            for (index, done) in done.iter_mut().enumerate() {
+                let left = &self.at(index)[*done..];
+                let here = left.partition_point(|&event| (event as usize) < end);
+                block.events.extend(left[..here].iter().map(|&event| event - start as u32));
+                block.ends.push(block.events.len());
+                *done += here;
+            }
+            block
+        };
+        (0..rows).step_by(BLOCK).map(block).collect()
+    }
+
+    /// The same events by row: where each of `rows` was named, as image times steps plus step.
+    pub fn by_row(&self, rows: usize) -> (Vec<u32>, Vec<usize>) {
+        let mut starts = vec![0; rows + 1];
+        for &row in &self.rows {
+            starts[row as usize + 1] += 1;
+        }
+        for row in 0..rows {
+            starts[row + 1] += starts[row];
+        }
+        let mut next = starts.clone();
+        let mut indices = vec![0; self.rows.len()];
+        for index in 0..self.len() {
+            for &row in self.at(index) {
+                indices[next[row as usize]] = index as u32;
+                next[row as usize] += 1;
+            }
+        }
+        (indices, starts)
+    }
+}
+
+/// The rows of one image in the order channels, positions, by step.
+fn by_step(image: &Events, channels: usize, positions: usize, steps: usize) -> Vec<Vec<u32>> {
+    let by_channel = image.by_channel(channels);
+    let mut rows = vec![Vec::new(); steps];
+    for channel in 0..channels {
+        for &place in by_channel.places(channel) {
+            let (step, position) = (place as usize / positions, place as usize % positions);
+            rows[step].push((channel * positions + position) as u32);
+        }
+    }
+    rows
+}
+
+/// The events that name rows of one block, those of each image and step together.
+#[derive(Clone, Debug)]
+pub(super) struct BlockEvents {
+    rows: Range<usize>,
+    /// Rows, counted from the block's first.
+    events: Vec<u32>,
+    /// Where the events of each image and step end.
+    ends: Vec<usize>,
+}
+
+/// A matrix `[inputs, outputs]` with what it sees.
+pub(super) struct Matrix<'a> {
+    pub weights: &'a [f32],
+    pub outputs: usize,
+    pub events: RowEvents,
+    pub blocks: Vec<BlockEvents>,
+    pub scale: f32,
+}
+
+impl Matrix<'_> {
+    /// All currents `[tile][image][step][lane]` of one panel.
+    #[inline(always)]
+    pub fn currents<S: Simd>(&self, simd: S, panel: usize) -> Vec<f32> {
+        let first = panel * PANEL * TILE;
+        let columns = first..self.outputs.min(first + PANEL * TILE);
+        // Classes of a readout may be far fewer than a tile has columns.
+        let width = columns.len().next_multiple_of(LANES).min(TILE);
+        let tiles = columns.len().div_ceil(TILE);
+        let rows = self.events.len();
+        let mut currents = vec![0.0; tiles * rows * TILE];
+        let mut packed = vec![0.0; (tiles + 1) * BLOCK * TILE];
+        for block in &self.blocks {
+            pack(self.weights, self.outputs, block.rows.clone(), columns.clone(), &mut packed);
+            let packed = packed.chunks_exact(BLOCK * TILE);
+            for (currents, packed) in currents.chunks_exact_mut(rows * TILE).zip(packed) {
+                let mut start = 0;
+                for (currents, &end) in currents.chunks_exact_mut(TILE).zip(&block.ends) {
+                    let events = &block.events[start..end];
+                    add_rows(simd, &mut currents[..width], packed, TILE, 0, events, self.scale);
+                    start = end;
+                }
+            }
+        }
+        currents
+    }
+}
+
+/// Copies some rows and columns of a matrix with `width` columns as `[tile][row][column]`.
+#[inline(always)]
+fn pack(
+    matrix: &[f32],
+    width: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    packed: &mut [f32],
+) {
+    for (index, row) in rows.enumerate() {
+        let from = &matrix[row * width..][columns.clone()];
+        // Rows lie far apart, so the machine does not foresee where the next piece begins.
+        for column in columns.clone().step_by(LANES) {
+            prefetch(matrix, (row + AHEAD) * width + column);
+        }
+        let (tiles, rest) = from.as_chunks::<TILE>();
+        let mut at = index * TILE;
+        for tile in tiles {
+            // A copy of known size, which needs no call.
+            if let Some(to) = packed[at..].first_chunk_mut::<TILE>() {
+                *to = *tile;
+            }
+            at += BLOCK * TILE;
+        }
+        packed[at..at + rest.len()].copy_from_slice(rest);
+    }
+}

@@ -1,0 +1,156 @@
+//! The neuron of a site: what happens to membrane potentials in one time step, and back.
+//!
+//! The equations are those of `lasnn-neurons`' `neuron` module, in its order of operations, so a
+//! step here has the same bits as one there.
+
+use pulp::Simd;
+
+use super::simd::{LANES, fired};
+
+/// What a neuron does to its membrane potential when it fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// The threshold is subtracted.
+    Subtract,
+    /// It becomes 0.
+    Zero,
+}
+
+/// What comes first in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepOrder {
+    /// The current of a step counts for the spike of that step.
+    IntegrateThenFire,
+    /// A spike follows from the membrane potential that the step before left.
+    FireThenIntegrate,
+}
+
+/// The derivative of a spike with respect to `z = u / v - 1`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Surrogate {
+    /// `damping · max(0, 1 - |z|)`.
+    Linear {
+        /// The height of the triangle.
+        damping: f64,
+    },
+    /// `(alpha / 2) / (1 + (π/2 · alpha · z)²)`.
+    Atan {
+        /// Steepness.
+        alpha: f64,
+    },
+    /// `1 / (1 + slope · |z|)²`.
+    FastSigmoid {
+        /// Steepness.
+        slope: f64,
+    },
+    /// `1 / width` where `|z| < width / 2`, else 0.
+    Rectangular {
+        /// The width of the rectangle.
+        width: f64,
+    },
+}
+
+/// The neurons of one site.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Neurons {
+    /// The membrane potential above which a neuron fires; above 0.
+    pub threshold: f32,
+    /// What is left of a membrane potential after one step; above 0 and at most 1.
+    pub leak: f32,
+    /// What a spike does to the membrane potential.
+    pub reset: Reset,
+    /// What comes first in a step.
+    pub step_order: StepOrder,
+    /// What the backward pass takes for the derivative of a spike.
+    pub surrogate: Surrogate,
+}
+
+impl Neurons {
+    /// Advances the membrane potentials `u` by one step of `currents` and writes who fired, a bit
+    /// each; both have [`LANES`] numbers for each of `spikes`.
+    #[inline(always)]
+    pub(super) fn step<S: Simd>(
+        &self,
+        simd: S,
+        u: &mut [f32],
+        currents: &[f32],
+        spikes: &mut [u16],
+    ) {
+        let rows = u.as_chunks_mut::<LANES>().0.iter_mut().zip(currents.as_chunks::<LANES>().0);
+        for ((u, currents), spikes) in rows.zip(spikes) {
+            match self.step_order {
+                StepOrder::IntegrateThenFire => {
+                    self.integrate(simd, u, currents);
+                    *spikes = fired(simd, u, self.threshold);
+                }
+                StepOrder::FireThenIntegrate => {
+                    *spikes = fired(simd, u, self.threshold);
+                    self.integrate(simd, u, currents);
+                }
+            }
+        }
+    }
+
+    /// Resets what fired in the step before, then leaks and adds the currents.
+    #[inline(always)]
+    pub(super) fn integrate<S: Simd>(&self, simd: S, u: &mut [f32], currents: &[f32]) {
+        let [zero, threshold, leak] = [0.0, self.threshold, self.leak].map(|x| simd.splat_f32s(x));
+        let u = S::as_mut_simd_f32s(u).0;
+        for (u, &current) in u.iter_mut().zip(S::as_simd_f32s(currents).0) {
+            let has_fired = simd.greater_than_f32s(*u, threshold);
+            let left = simd.mul_f32s(leak, *u);
+            *u = match self.reset {
+                Reset::Subtract => {
+                    let lost = simd.select_f32s(has_fired, threshold, zero);
+                    simd.sub_f32s(simd.add_f32s(left, current), lost)
+                }
+                Reset::Zero => {
+                    let left = simd.select_f32s(has_fired, zero, left);
+                    simd.add_f32s(left, current)
+                }
+            };
+        }
+    }
+
+    /// Takes the gradients `delta` of the membrane potentials `u` one step back in time, given
+    /// the gradients `grad` of the spikes.
+    #[inline(always)]
+    pub(super) fn step_back(&self, delta: &mut [f32], u: &[f32], grad: &[f32]) {
+        match self.surrogate {
+            Surrogate::Linear { damping } => self.back(delta, u, grad, |z| {
+                let height = 1.0 - z.abs();
+                damping as f32 * if height > 0.0 { height } else { 0.0 }
+            }),
+            Surrogate::Atan { alpha } => self.back(delta, u, grad, |z| {
+                let x = z * (std::f64::consts::FRAC_PI_2 * alpha) as f32;
+                (alpha / 2.0) as f32 / (x * x + 1.0)
+            }),
+            Surrogate::FastSigmoid { slope } => self.back(delta, u, grad, |z| {
+                let x = z.abs() * slope as f32 + 1.0;
+                1.0 / (x * x)
+            }),
+            Surrogate::Rectangular { width } => self.back(delta, u, grad, |z| {
+                if z.abs() < (width / 2.0) as f32 { (1.0 / width) as f32 } else { 0.0 }
+            }),
+        }
+    }
+
+    #[inline(always)]
+    fn back(&self, delta: &mut [f32], u: &[f32], grad: &[f32], slope: impl Fn(f32) -> f32) {
+        let Self { threshold, leak, .. } = *self;
+        let from_spike = |u: f32, grad: f32| grad * slope(u / threshold - 1.0) / threshold;
+        match self.reset {
+            Reset::Subtract => {
+                for ((delta, &u), &grad) in delta.iter_mut().zip(u).zip(grad) {
+                    *delta = from_spike(u, grad) + leak * *delta;
+                }
+            }
+            Reset::Zero => {
+                for ((delta, &u), &grad) in delta.iter_mut().zip(u).zip(grad) {
+                    let kept = if u > threshold { 0.0 } else { 1.0 };
+                    *delta = from_spike(u, grad) + leak * *delta * kept;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Gradients of a site's membranes: back-propagation through time.
+//!
+//! Membrane potentials are computed again from the spikes that caused them, one row of a map at
+//! a time, so that neither they nor the currents are ever stored.
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::circuit::View;
+use super::convolution::{Feed, Unit};
+use super::geometry::Padded;
+use super::linear::{self, Matrix};
+use super::neuron::{Neurons, StepOrder};
+use super::spikes::Grid;
+
+/// The gradient with respect to the spikes of a site, as far as it is known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pending {
+    /// The part that is the same at every step, `[image][position][lane]`.
+    pub constant: Option<Vec<f32>>,
+    /// The parts that came through views.
+    pub by_step: Vec<ByStep>,
+}
+
+/// A gradient behind a view.
+#[derive(Clone, Debug)]
+pub(super) struct ByStep {
+    pub view: View,
+    /// What a spike counts for where it is not silenced.
+    pub scale: f32,
+    /// 0 or 1 for `[image][position of the view][lane]`, where the view has a mask.
+    pub mask: Option<Vec<f32>>,
+    /// `[image][step][position of the view][lane]`.
+    pub gradient: Vec<f32>,
+}
+
+impl Pending {
+    /// Writes the gradient `[column][lane of the tile]` of one row of a map.
+    #[inline(always)]
+    pub fn row(
+        &self,
+        grid: Grid,
+        (tile, image, step, steps): (usize, usize, usize, usize),
+        row: usize,
+        gradient: &mut [f32],
+    ) {
+        let (lanes, width) = (grid.lanes(), grid.shape.width);
+        match &self.constant {
+            Some(constant) => {
+                let first = (image * grid.shape.positions() + row * width) * lanes;
+                let places = constant[first..].chunks_exact(lanes);
+                for (to, from) in gradient.chunks_exact_mut(grid.tile).zip(places) {
+                    to.copy_from_slice(&from[tile * grid.tile..][..grid.tile]);
+                }
+            }
+            None => gradient.fill(0.0),
+        }
+        for part in &self.by_step {
+            part.add(grid, (tile, image, image * steps + step), row, gradient);
+        }
+    }
+
+    /// The part for some images.
+    pub fn images(&self, images: &Range<usize>, batch: usize) -> Self {
+        let some = |all: &[f32]| {
+            let size = all.len() / batch;
+            all[images.start * size..images.end * size].to_vec()
+        };
+        let part = |part: &ByStep| ByStep {
+            mask: part.mask.as_deref().map(some),
+            gradient: some(&part.gradient),
+            ..*part
+        };
+        Self {
+            constant: self.constant.as_deref().map(some),
+            by_step: self.by_step.iter().map(part).collect(),
+        }
+    }
+}
+
+impl ByStep {
+    /// Adds the gradient of one tile of a row of a map, `[column][lane of the tile]`.
+    #[inline(always)]
+    fn add(
+        &self,
+        grid: Grid,
+        (tile, image, frame): (usize, usize, usize),
+        row: usize,
+        gradient: &mut [f32],
+    ) {
+        let seen = self.view.shape(grid.shape);
+        let [rows, columns] = self.view.pool;
+        if row / rows >= seen.height {
+            return;
+        }
+        let lanes = grid.lanes();
+        for (column, to) in gradient.chunks_exact_mut(grid.tile).enumerate() {
+            if column / columns >= seen.width {
+                continue;
+            }
+            let position = row / rows * seen.width + column / columns;
+            let at = |frame: usize| (frame * seen.positions() + position) * lanes;
+            let from = &self.gradient[at(frame)..][..lanes][tile * grid.tile..][..grid.tile];
+            match &self.mask {
+                Some(mask) => {
+                    let mask = &mask[at(image)..][..lanes][tile * grid.tile..][..grid.tile];
+                    for ((to, &from), &mask) in to.iter_mut().zip(from).zip(mask) {
+                        *to += self.scale * mask * from;
+                    }
+                }
+                None => {
+                    for (to, &from) in to.iter_mut().zip(from) {
+                        *to += self.scale * from;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds a gradient without steps to a row `[column][lane]` of all tiles.
+    pub fn add_row(&self, grid: Grid, image: usize, row: usize, gradient: &mut [f32]) {
+        let whole = Grid { tile: grid.lanes(), ..grid };
+        self.add(whole, (0, image, image), row, gradient);
+    }
+}
+
+/// The gradients of the membranes of a site on maps, `[tile][image][step][padded position][lane]`.
+#[derive(Clone, Debug)]
+pub(super) struct SiteGrad {
+    pub grid: Grid,
+    pub padded: Padded,
+    pub images: usize,
+    pub steps: usize,
+    pub gradient: Vec<f32>,
+}
+
+impl SiteGrad {
+    /// All steps of one image.
+    pub fn image(&self, tile: usize, image: usize) -> &[f32] {
+        let size = self.steps * self.padded.positions() * self.grid.tile;
+        &self.gradient[(tile * self.images + image) * size..][..size]
+    }
+
+    /// One step of one image.
+    pub fn step(&self, tile: usize, image: usize, step: usize) -> &[f32] {
+        let size = self.padded.positions() * self.grid.tile;
+        &self.image(tile, image)[step * size..][..size]
+    }
+
+    /// The gradient of a site, or its sum over the steps if `summed`.
+    pub fn of(
+        site: &SitePass<'_>,
+        pending: &Pending,
+        padded: Padded,
+        images: usize,
+        summed: bool,
+    ) -> Self {
+        let grid = site.grid;
+        let steps = if summed { 1 } else { site.steps };
+        let size = steps * padded.positions() * grid.tile;
+        let mut gradient = vec![0.0; grid.tiles() * images * size];
+        gradient.par_chunks_mut(size).enumerate().for_each(|(index, gradient)| {
+            Arch::new().dispatch(BackUnit { site, pending, padded, images, index, gradient, summed });
+        });
+        Self { grid, padded, images, steps, gradient }
+    }
+}
+
+/// A site with what drove it.
+pub(super) struct SitePass<'a> {
+    pub grid: Grid,
+    pub neurons: Neurons,
+    pub steps: usize,
+    pub feeds: &'a [Feed<'a>],
+    pub constant: Option<&'a [f32]>,
+}
+
+struct BackUnit<'a> {
+    site: &'a SitePass<'a>,
+    pending: &'a Pending,
+    padded: Padded,
+    images: usize,
+    index: usize,
+    /// `[step][padded position][lane]`, or one step if summed.
+    gradient: &'a mut [f32],
+    summed: bool,
+}
+
+impl WithSimd for BackUnit<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { site, pending, padded, images, index, gradient, summed } = self;
+        let SitePass { grid, neurons, steps, feeds, constant } = *site;
+        let mut unit = Unit::new(grid, index, images, feeds, constant);
+        let (tile, image) = (index / images, index % images);
+        let width = grid.shape.width * grid.tile;
+        let mut currents = vec![0.0; width];
+        let mut potentials = vec![0.0; steps * width];
+        let mut spike_grad = vec![0.0; width];
+        for row in 0..grid.shape.height {
+            for step in 0..steps {
+                let (before, u) = potentials.split_at_mut(step * width);
+                let u = &mut u[..width];
+                match step {
+                    0 => u.fill(0.0),
+                    _ => u.copy_from_slice(&before[(step - 1) * width..]),
+                }
+                neurons.integrate(simd, u, unit.currents(simd, step, row, &mut currents));
+            }
+            let mut delta = vec![0.0; width];
+            for (step, u) in potentials.chunks_exact(width).enumerate().rev() {
+                match fires_at(neurons, step, steps) {
+                    Some(fires) => {
+                        pending.row(grid, (tile, image, fires, steps), row, &mut spike_grad)
+                    }
+                    None => spike_grad.fill(0.0),
+                }
+                neurons.step_back(&mut delta, u, &spike_grad);
+                let first = if summed { 0 } else { step * padded.positions() } + padded.row(row);
+                let to = &mut gradient[first * grid.tile..][..width];
+                match summed {
+                    true => to.iter_mut().zip(&delta).for_each(|(to, delta)| *to += delta),
+                    false => to.copy_from_slice(&delta),
+                }
+            }
+        }
+    }
+}
+
+/// At which step the membrane potential that a step leaves decides about a spike.
+#[inline(always)]
+fn fires_at(neurons: Neurons, step: usize, steps: usize) -> Option<usize> {
+    match neurons.step_order {
+        StepOrder::IntegrateThenFire => Some(step),
+        StepOrder::FireThenIntegrate => Some(step + 1).filter(|&next| next < steps),
+    }
+}
+
+/// The gradients `[tile][image][step][lane]` of the membranes of a linear site.
+pub(super) fn linear_site(
+    matrix: &Matrix<'_>,
+    neurons: Neurons,
+    pending: &Pending,
+    grid: Grid,
+    (images, steps): (usize, usize),
+) -> Vec<f32> {
+    let size = images * steps * linear::TILE;
+    let mut gradient = vec![0.0; grid.tiles() * size];
+    gradient.par_chunks_mut(linear::PANEL * size).enumerate().for_each(|(panel, gradient)| {
+        Arch::new().dispatch(BackMatrix { matrix, neurons, pending, grid, steps, panel, gradient });
+    });
+    gradient
+}
+
+struct BackMatrix<'a> {
+    matrix: &'a Matrix<'a>,
+    neurons: Neurons,
+    pending: &'a Pending,
+    grid: Grid,
+    steps: usize,
+    panel: usize,
+    gradient: &'a mut [f32],
+}
+
+impl WithSimd for BackMatrix<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { matrix, neurons, pending, grid, steps, panel, gradient } = self;
+        let width = linear::TILE;
+        // The currents give way to the membrane potentials, and those to the gradients.
+        gradient.copy_from_slice(&matrix.currents(simd, panel));
+        let images = matrix.events.len() / steps;
+        let mut spike_grad = vec![0.0; width];
+        for (index, gradient) in gradient.chunks_exact_mut(steps * width).enumerate() {
+            let (tile, image) = (panel * linear::PANEL + index / images, index % images);
+            let mut u = vec![0.0; width];
+            for row in gradient.chunks_exact_mut(width) {
+                neurons.integrate(simd, &mut u, row);
+                row.copy_from_slice(&u);
+            }
+            let mut delta = vec![0.0; width];
+            for (step, row) in gradient.chunks_exact_mut(width).enumerate().rev() {
+                match fires_at(neurons, step, steps) {
+                    Some(fires) => pending.row(grid, (tile, image, fires, steps), 0, &mut spike_grad),
+                    None => spike_grad.fill(0.0),
+                }
+                neurons.step_back(&mut delta, row, &spike_grad);
+                row.copy_from_slice(&delta);
+            }
+        }
+    }
+}

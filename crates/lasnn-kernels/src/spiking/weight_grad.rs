@@ -1,0 +1,200 @@
+//! Gradients of weights, from events only: a weight learns where its input has fired.
+//!
+//! For each input channel and tap the gradients of the outputs that its events reach are added up
+//! in registers, so a weight's gradient is read and written once for many events.
+
+use std::ops::Range;
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::events::{ByChannel, Events};
+use super::geometry::Geometry;
+use super::simd::add_rows;
+use super::site_grad::SiteGrad;
+
+/// Gradients of outputs that stay in a core's second-level cache while all channels pass.
+const CACHED: usize = 384 << 10;
+
+/// Channels that one thread takes at once.
+const CHANNELS: usize = 8;
+
+/// Adds the gradient of a convolution's weights to `gradient`
+/// `[tile][input][tap][output of the tile]`, for the images of `delta`.
+pub(super) fn convolution(
+    gradient: &mut [f32],
+    events: &[Events],
+    delta: &SiteGrad,
+    geometry: &Geometry,
+    (inputs, taps): (usize, usize),
+    scale: f32,
+) {
+    let by_channel: Vec<ByChannel> =
+        events.par_iter().map(|events| events.by_channel(inputs)).collect();
+    let tile = delta.grid.tile;
+    let chunk = CHANNELS * taps * tile;
+    let (classes, class_of) = classes(geometry);
+    for (tile_index, gradient) in gradient.chunks_exact_mut(inputs * taps * tile).enumerate() {
+        gradient.par_chunks_mut(chunk).enumerate().for_each(|(index, gradient)| {
+            let first = index * CHANNELS;
+            Arch::new().dispatch(Channels {
+                gradient,
+                channels: first..inputs.min(first + CHANNELS),
+                by_channel: &by_channel,
+                delta,
+                tile: tile_index,
+                classes: &classes,
+                class_of: &class_of,
+                bases: &geometry.bases,
+                taps,
+                scale,
+            });
+        });
+    }
+}
+
+/// The taps of every class, and for every position the index of its class.
+fn classes(geometry: &Geometry) -> (Vec<&[(usize, usize)]>, Vec<Option<usize>>) {
+    let mut class_of = vec![None; geometry.bases.len()];
+    let mut all = Vec::new();
+    for (taps, positions) in geometry.classes() {
+        for position in positions {
+            class_of[position] = Some(all.len());
+        }
+        all.push(taps);
+    }
+    (all, class_of)
+}
+
+struct Channels<'a> {
+    gradient: &'a mut [f32],
+    channels: Range<usize>,
+    by_channel: &'a [ByChannel],
+    delta: &'a SiteGrad,
+    tile: usize,
+    classes: &'a [&'a [(usize, usize)]],
+    class_of: &'a [Option<usize>],
+    bases: &'a [u32],
+    taps: usize,
+    scale: f32,
+}
+
+impl WithSimd for Channels<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let tile = self.delta.grid.tile;
+        let padded = self.delta.padded.positions();
+        let positions = self.bases.len();
+        let steps = self.delta.steps;
+        let at_once = (CACHED / (padded * tile * size_of::<f32>())).clamp(1, steps);
+        let mut lists = vec![Vec::new(); self.classes.len()];
+        for (image, by_channel) in self.by_channel.iter().enumerate() {
+            let delta = self.delta.image(self.tile, image);
+            for first in (0..steps).step_by(at_once) {
+                let range = first * positions..steps.min(first + at_once) * positions;
+                let delta = &delta[first * padded * tile..];
+                let gradient = self.gradient.chunks_exact_mut(self.taps * tile);
+                for (channel, gradient) in self.channels.clone().zip(gradient) {
+                    lists.iter_mut().for_each(Vec::clear);
+                    for &place in by_channel.between(channel, range.clone()) {
+                        let place = place as usize - range.start;
+                        let (step, position) = (place / positions, place % positions);
+                        if let Some(class) = self.class_of[position] {
+                            lists[class].push((step * padded) as u32 + self.bases[position]);
+                        }
+                    }
+                    for (&taps, list) in self.classes.iter().zip(&lists) {
+                        for &(tap, offset) in taps {
+                            let sum = &mut gradient[tap * tile..][..tile];
+                            add_rows(simd, sum, delta, tile, offset, list, self.scale);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The gradient `[outputs, inputs, taps]` of what [`convolution`] has added up.
+pub(super) fn unpack(
+    packed: &[f32],
+    (outputs, inputs, taps): (usize, usize, usize),
+    tile: usize,
+) -> Vec<f32> {
+    let mut gradient = vec![0.0; outputs * inputs * taps];
+    let rows = inputs * taps;
+    gradient.par_chunks_mut(rows).enumerate().for_each(|(output, gradient)| {
+        let packed = &packed[output / tile * rows * tile..][..rows * tile];
+        for (gradient, packed) in gradient.iter_mut().zip(packed.chunks_exact(tile)) {
+            *gradient = packed[output % tile];
+        }
+    });
+    gradient
+}
+
+/// Rows of a matrix that one thread takes at once.
+const ROWS: usize = 64;
+
+/// The gradient of a matrix `[inputs, outputs]` whose rows were named by `by_row`, given the
+/// gradients `[tile][image][step][lane]` of its outputs.
+pub(super) fn matrix(
+    (inputs, outputs): (usize, usize),
+    (indices, starts): &(Vec<u32>, Vec<usize>),
+    delta: &[f32],
+    tile: usize,
+    scale: f32,
+) -> Vec<f32> {
+    let mut gradient = vec![0.0; inputs * outputs];
+    let size = delta.len() / outputs.div_ceil(tile);
+    gradient.par_chunks_mut(ROWS * outputs).enumerate().for_each(|(chunk, gradient)| {
+        let first = chunk * ROWS;
+        Arch::new().dispatch(Rows {
+            gradient,
+            outputs,
+            indices,
+            starts: &starts[first..],
+            delta,
+            size,
+            tile,
+            scale,
+        });
+    });
+    gradient
+}
+
+struct Rows<'a> {
+    gradient: &'a mut [f32],
+    outputs: usize,
+    indices: &'a [u32],
+    starts: &'a [usize],
+    delta: &'a [f32],
+    /// Numbers in a tile of `delta`.
+    size: usize,
+    tile: usize,
+    scale: f32,
+}
+
+impl WithSimd for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for (tile, delta) in self.delta.chunks_exact(self.size).enumerate() {
+            let columns = tile * self.tile..self.outputs.min((tile + 1) * self.tile);
+            let mut edge = vec![0.0; self.tile];
+            for (row, gradient) in self.gradient.chunks_exact_mut(self.outputs).enumerate() {
+                let events = &self.indices[self.starts[row]..self.starts[row + 1]];
+                let gradient = &mut gradient[columns.clone()];
+                if gradient.len() == self.tile {
+                    add_rows(simd, gradient, delta, self.tile, 0, events, self.scale);
+                } else {
+                    edge.fill(0.0);
+                    add_rows(simd, &mut edge, delta, self.tile, 0, events, self.scale);
+                    gradient.copy_from_slice(&edge[..gradient.len()]);
+                }
+            }
+        }
+    }
+}

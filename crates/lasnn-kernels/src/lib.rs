@@ -1,10 +1,12 @@
 //! CPU kernels on slices: what makes a spiking network fast where few of its neurons fire.
 //!
 //! - [`spiking`]: a whole spiking network, forward and backward, computed only where neurons fire,
-//! - [`dense`]: convolutions and optimiser steps of ordinary networks.
+//! - [`dense`]: convolutions and optimiser steps of ordinary networks,
+//! - [`memory`]: blocks that go from one training step to the next.
 //!
 //! Nothing here knows a tensor library; `lasnn-neurons` and `lasnn-backend` hang the kernels into
 //! Burn.
 
 pub mod dense;
+pub mod memory;
 pub mod spiking;

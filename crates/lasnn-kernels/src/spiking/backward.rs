@@ -6,16 +6,18 @@
 
 use std::ops::Range;
 
-use gemm::Parallelism;
 use rayon::prelude::*;
+
+use crate::dense::matrix::{self, Matrix};
 
 use super::circuit::{Call, Connection, Origin, Source};
 use super::convolution::feeds;
 use super::forward::Tape;
 use super::geometry::{Geometry, Padded};
+use super::neuron::Reset;
 use super::site_grad::{ByStep, Pending, SiteGrad, SitePass, linear_site};
 use super::spikes::Spikes;
-use super::{input_grad, weight_grad};
+use super::{input_grad, sparse_input_grad, weight_grad};
 
 /// Bytes of gradients on maps that a pass back holds at once, where one image is not more.
 const HELD: usize = 64 << 20;
@@ -52,9 +54,9 @@ impl Call<'_> {
         };
         pass.readout(grad.readout);
         let sites = &self.circuit.sites;
-        let linear = |site: &usize| match sites[*site].sources[..] {
-            [Source { connection: Connection::Linear { .. }, .. }] => true,
-            _ => false,
+        let linear = |site: &usize| {
+            let sources = &sites[*site].sources[..];
+            matches!(sources, [Source { connection: Connection::Linear { .. }, .. }])
         };
         let behind_maps = sites.len() - (0..sites.len()).rev().take_while(linear).count();
         for site in (behind_maps..sites.len()).rev() {
@@ -186,10 +188,10 @@ impl Back<'_> {
             matrix.scale,
         );
         let Origin::Site(origin) = source.origin else { return };
-        let rows = row_major(&delta, images * steps, outputs, grid.tile);
-        drop(delta);
-        let gradient = multiply(&rows, matrix.weights, images * steps, outputs);
-        let part = self.by_step(&source, gradient, 0..images, true);
+        let seen = call.circuit.seen(&source);
+        let to = (seen.positions(), lanes(call, source.origin));
+        let gradient = input_grad::matrix(matrix.weights, outputs, (&delta, grid.tile), to);
+        let part = self.by_step(&source, gradient, 0..images, false);
         self.pending[origin].by_step.push(part);
     }
 
@@ -246,7 +248,11 @@ impl Back<'_> {
         let from: Vec<&Spikes> = spikes.iter().collect();
         let feeds = feeds(&part, sources, grid, &from);
         let constant = match sources.is_empty() {
-            true => self.tape.constant.as_ref().map(|all| of_tiles(all, call.batch, images, grid.tiles())),
+            true => self
+                .tape
+                .constant
+                .as_ref()
+                .map(|all| of_tiles(all, call.batch, images, grid.tiles())),
             false => None,
         };
         let pass = SitePass {
@@ -283,7 +289,15 @@ impl Back<'_> {
                         continue;
                     }
                     let shape = (seen.channels, taps, origin_lanes);
-                    input_grad::convolution(call.weights[weight], shape, &delta, &geometry)
+                    let neurons = call.neurons[site];
+                    let weights = call.weights[weight];
+                    let sparse = (neurons.reset == Reset::Subtract).then(|| {
+                        let maps = (&geometry, seen.width);
+                        sparse_input_grad::convolution(weights, shape, &delta, maps, neurons.leak)
+                    });
+                    sparse.flatten().unwrap_or_else(|| {
+                        input_grad::convolution(weights, shape, &delta, &geometry)
+                    })
                 }
                 _ => identity(&delta, origin_lanes),
             };
@@ -352,47 +366,11 @@ pub(super) fn of_tiles<T: Copy>(
     all.chunks_exact(batch * size).flat_map(tile).collect()
 }
 
-/// `[tile][row][lane]` as `[row][column]`.
-fn row_major(tiles: &[f32], rows: usize, columns: usize, tile: usize) -> Vec<f32> {
-    let mut result = vec![0.0; rows * columns];
-    result.par_chunks_mut(columns).enumerate().for_each(|(row, result)| {
-        for (index, to) in result.chunks_mut(tile).enumerate() {
-            to.copy_from_slice(&tiles[(index * rows + row) * tile..][..to.len()]);
-        }
-    });
-    result
-}
-
 /// `left · rightᵀ`: `[rows, inner]` times `[columns, inner]` gives `[rows, columns]`.
 fn multiply(left: &[f32], right: &[f32], rows: usize, inner: usize) -> Vec<f32> {
     let columns = right.len() / inner;
     let mut product = vec![0.0; rows * columns];
-    assert_eq!(left.len(), rows * inner, "the left matrix is rows times inner");
-    // SAFETY: the strides stay inside the three slices, whose lengths are the products of their
-    // dimensions: the left one is checked, the right one is a multiple of `inner` by the
-    // division, the product was made so.
-    unsafe {
-        gemm::gemm(
-            rows,
-            columns,
-            inner,
-            product.as_mut_ptr(),
-            1,
-            columns as isize,
-            false,
-            left.as_ptr(),
-            1,
-            inner as isize,
-            right.as_ptr(),
-            inner as isize,
-            1,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::Rayon(0),
-        );
-    }
+    let (left, right) = (Matrix::rows(left, [rows, inner]), Matrix::rows(right, [columns, inner]));
+    matrix::multiply(left, right.transposed(), &mut product);
     product
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::neuron::Neurons;
+use super::prepared::Prepared;
 
 /// Channels, height and width of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -202,6 +203,8 @@ pub struct Call<'a> {
     pub masks: &'a [Option<&'a [f32]>],
     /// Images.
     pub batch: usize,
+    /// The same weights, packed before.
+    pub prepared: Option<&'a Prepared>,
 }
 
 /// What drives the first site.

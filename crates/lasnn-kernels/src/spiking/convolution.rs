@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::circuit::{Call, Connection, Shape, Source};
 use super::events::{Events, Gathered};
-use super::simd::{LANES, add_rows};
+use super::simd::{LANES, Rows, add_rows};
 use super::spikes::{Grid, Spikes};
 
 /// Weights of a tile that stay in a core's second-level cache beside the membranes.
@@ -22,13 +22,16 @@ pub(super) fn grid(call: &Call<'_>, shape: Shape, sources: &[Source]) -> Grid {
         Connection::Conv { kernel, .. } => kernel * kernel * call.circuit.seen(source).channels,
         _ => 1,
     });
-    let inputs = inputs.max().unwrap_or(1);
+    Grid { shape, tile: tile(shape.channels, inputs.max().unwrap_or(1)) }
+}
+
+/// The widest tile of `channels` whose weights for `inputs` fit, and that wastes little.
+pub(super) fn tile(channels: usize, inputs: usize) -> usize {
     let fits = |&tile: &usize| {
-        let wasted = shape.channels.next_multiple_of(tile) - shape.channels;
-        wasted * 4 <= shape.channels && inputs * tile * size_of::<f32>() <= TILE_BYTES
+        let wasted = channels.next_multiple_of(tile) - channels;
+        wasted * 4 <= channels && inputs * tile * size_of::<f32>() <= TILE_BYTES
     };
-    let tile = [128, 64, 32].into_iter().find(fits).unwrap_or(LANES);
-    Grid { shape, tile }
+    [128, 64, 32].into_iter().find(fits).unwrap_or(LANES)
 }
 
 /// Convolution weights `[outputs, inputs, taps]` as `[tile][tap][input][output of the tile]`.
@@ -75,9 +78,10 @@ pub(super) fn feeds<'a>(
     let feed = |(source, spikes): (&Source, &&Spikes)| {
         let seen = call.circuit.seen(source);
         let packed = match source.connection {
-            Connection::Conv { kernel, weight, .. } => {
-                pack(call.weights[weight], seen.channels, kernel * kernel, grid).into()
-            }
+            Connection::Conv { kernel, weight, .. } => match call.prepared {
+                Some(prepared) => prepared.weight(weight).into(),
+                None => pack(call.weights[weight], seen.channels, kernel * kernel, grid).into(),
+            },
             _ => Cow::Borrowed(&[][..]),
         };
         let mask = call.mask(source);
@@ -158,7 +162,8 @@ impl<'a> Unit<'a> {
                         feed.gather(events, (step, row, column), (kernel, stride), &mut self.list);
                         let rows = kernel * kernel * feed.seen.channels;
                         let weights = &feed.packed[self.tile * rows * tile..][..rows * tile];
-                        add_rows(simd, currents, weights, tile, 0, self.list.list(), feed.scale);
+                        let rows = Rows { matrix: weights, width: tile, first: 0 };
+                        add_rows(simd, currents, rows, self.list.list(), feed.scale);
                     }
                     Connection::Identity | Connection::Linear { .. } => {
                         let first = self.tile * tile;

@@ -127,7 +127,9 @@ impl Events {
         let mut next = starts.clone();
         let mut places = vec![0; self.len()];
         for place in 0..self.starts.len() - 1 {
-            for &channel in &self.channels[self.starts[place] as usize..self.starts[place + 1] as usize] {
+            for &channel in
+                &self.channels[self.starts[place] as usize..self.starts[place + 1] as usize]
+            {
                 let at = &mut next[channel as usize];
                 places[*at as usize] = place as u32;
                 *at += 1;

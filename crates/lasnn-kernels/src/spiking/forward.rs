@@ -137,7 +137,8 @@ impl Call<'_> {
         let mut tape = Tape { input, constant, sites: Vec::new(), steps };
         for (index, membranes) in membranes.sites.iter_mut().enumerate() {
             let spikes = self.run_site(index, &tape, membranes);
-            if let Some(counts) = outcome.counts.get_mut(index).filter(|counts| !counts.is_empty()) {
+            if let Some(counts) = outcome.counts.get_mut(index).filter(|counts| !counts.is_empty())
+            {
                 spikes.count(counts);
             }
             tape.sites.push(spikes);
@@ -196,7 +197,8 @@ impl Call<'_> {
         let events = RowEvents::of(&events, seen.channels, seen.positions(), tape.steps);
         let blocks = events.blocks(seen.neurons());
         let scale = self.scale(source);
-        Matrix { weights: self.weights[weight], outputs, events, blocks, scale }
+        let packed = self.prepared.map(|prepared| prepared.weight(weight));
+        Matrix { weights: self.weights[weight], packed, outputs, events, blocks, scale }
     }
 
     /// Adds up what reaches the readout.
@@ -292,7 +294,8 @@ impl WithSimd for RunMatrix<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { matrix, panel, neurons, steps, words, u } = self;
         let currents = matrix.currents(simd, panel);
-        let images = currents.chunks_exact(steps * linear::TILE).zip(u.chunks_exact_mut(linear::TILE));
+        let images =
+            currents.chunks_exact(steps * linear::TILE).zip(u.chunks_exact_mut(linear::TILE));
         let words_of_image = steps * (linear::TILE / super::simd::LANES);
         for ((currents, u), words) in images.zip(words.chunks_exact_mut(words_of_image)) {
             let by_step = currents.chunks_exact(linear::TILE);

@@ -13,9 +13,24 @@ pub(super) struct Geometry {
     pub bases: Vec<u32>,
     /// For each input position its class.
     classes: Vec<u8>,
-    /// For each class the taps it reaches: index of the tap, and how far behind the base its
-    /// output lies.
-    taps: Vec<Vec<(usize, usize)>>,
+    /// For each class the taps it reaches.
+    taps: Vec<Vec<Tap>>,
+}
+
+/// A tap that an input position reaches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tap {
+    /// Row times the kernel's width plus column.
+    pub index: usize,
+    /// How far behind the position's base its output lies.
+    pub offset: usize,
+}
+
+/// Input positions that reach the same taps.
+#[derive(Clone, Debug)]
+pub(super) struct Class<'a> {
+    pub taps: &'a [Tap],
+    pub positions: Vec<usize>,
 }
 
 /// A map with a border of zeros.
@@ -64,24 +79,23 @@ impl Geometry {
         };
         let taps = |class: usize| {
             let columns = |(ky, down): (usize, usize)| {
-                along(class % stride)
-                    .map(move |(kx, right)| (ky * kernel + kx, down * outputs.width() + right))
+                along(class % stride).map(move |(kx, right)| Tap {
+                    index: ky * kernel + kx,
+                    offset: down * outputs.width() + right,
+                })
             };
             along(class / stride).flat_map(columns).collect()
         };
         Self { bases, classes, taps: (0..stride * stride).map(taps).collect() }
     }
 
-    /// Every class that reaches something: its taps, and the positions in it.
-    pub fn classes(&self) -> impl Iterator<Item = (&[(usize, usize)], Vec<usize>)> {
-        let positions = move |class: usize| {
+    /// Every class that reaches something.
+    pub fn classes(&self) -> Vec<Class<'_>> {
+        let positions = |class: usize| {
             let of_class = |&position: &usize| self.classes[position] as usize == class;
             (0..self.bases.len()).filter(of_class).collect()
         };
-        self.taps
-            .iter()
-            .enumerate()
-            .filter(|(_, taps)| !taps.is_empty())
-            .map(move |(class, taps)| (&taps[..], positions(class)))
+        let reaching = self.taps.iter().enumerate().filter(|(_, taps)| !taps.is_empty());
+        reaching.map(|(class, taps)| Class { taps, positions: positions(class) }).collect()
     }
 }

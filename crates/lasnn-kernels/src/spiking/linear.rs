@@ -9,7 +9,7 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use super::events::Events;
-use super::simd::{LANES, add_rows, prefetch};
+use super::simd::{LANES, Rows, add_rows, prefetch};
 
 /// Neurons in a tile of a linear site.
 pub(super) const TILE: usize = 64;
@@ -126,6 +126,8 @@ pub(super) struct BlockEvents {
 /// A matrix `[inputs, outputs]` with what it sees.
 pub(super) struct Matrix<'a> {
     pub weights: &'a [f32],
+    /// The same, as [`pack_all`] makes it.
+    pub packed: Option<&'a [f32]>,
     pub outputs: usize,
     pub events: RowEvents,
     pub blocks: Vec<BlockEvents>,
@@ -143,15 +145,43 @@ impl Matrix<'_> {
         let tiles = columns.len().div_ceil(TILE);
         let rows = self.events.len();
         let mut currents = vec![0.0; tiles * rows * TILE];
-        let mut packed = vec![0.0; (tiles + 1) * BLOCK * TILE];
-        for block in &self.blocks {
-            pack(self.weights, self.outputs, block.rows.clone(), columns.clone(), &mut packed);
-            let packed = packed.chunks_exact(BLOCK * TILE);
-            for (currents, packed) in currents.chunks_exact_mut(rows * TILE).zip(packed) {
+        let size = tiles * BLOCK * TILE;
+        let mut buffer = vec![0.0; if self.packed.is_some() { 0 } else { size }];
+        // All panels before this one have all their tiles.
+        let start = panel * PANEL * BLOCK * TILE * self.blocks.len();
+        for (index, block) in self.blocks.iter().enumerate() {
+            let from = start + index * size;
+            let all = self.packed.unwrap_or_default();
+            let packed = match self.packed {
+                Some(packed) => &packed[from..][..size],
+                None => {
+                    pack(
+                        self.weights,
+                        self.outputs,
+                        block.rows.clone(),
+                        columns.clone(),
+                        &mut buffer,
+                    );
+                    &buffer[..]
+                }
+            };
+            let tiles = packed.chunks_exact(BLOCK * TILE).enumerate();
+            // A tile of weights that were packed before comes from memory, in any order: the next one
+            // is asked for while this one is added up.
+            let each =
+                if self.packed.is_some() { (BLOCK * TILE / LANES).div_ceil(rows) } else { 0 };
+            for (currents, (tile, packed_tile)) in currents.chunks_exact_mut(rows * TILE).zip(tiles)
+            {
                 let mut start = 0;
+                let mut ahead = (tile + 1) * BLOCK * TILE;
                 for (currents, &end) in currents.chunks_exact_mut(TILE).zip(&block.ends) {
+                    for _ in 0..each {
+                        prefetch(all, ahead + from);
+                        ahead += LANES;
+                    }
                     let events = &block.events[start..end];
-                    add_rows(simd, &mut currents[..width], packed, TILE, 0, events, self.scale);
+                    let rows = Rows { matrix: packed_tile, width: TILE, first: 0 };
+                    add_rows(simd, &mut currents[..width], rows, events, self.scale);
                     start = end;
                 }
             }
@@ -184,6 +214,25 @@ fn pack(
             }
             at += BLOCK * TILE;
         }
-        packed[at..at + rest.len()].copy_from_slice(rest);
+        if !rest.is_empty() {
+            packed[at..at + rest.len()].copy_from_slice(rest);
+        }
     }
+}
+
+/// A whole matrix as [`Matrix::currents`] reads it: `[panel][block][tile][row][column]`, zeros where
+/// the last block or tile has no more rows or columns.
+pub(super) fn pack_all(matrix: &[f32], outputs: usize) -> Vec<f32> {
+    let blocks = (matrix.len() / outputs).div_ceil(BLOCK);
+    let mut packed = vec![0.0; blocks * BLOCK * outputs.next_multiple_of(TILE)];
+    let panels = packed.par_chunks_mut(blocks * BLOCK * PANEL * TILE);
+    panels.enumerate().for_each(|(panel, packed)| {
+        let columns = panel * PANEL * TILE..outputs.min((panel + 1) * PANEL * TILE);
+        let size = columns.len().div_ceil(TILE) * BLOCK * TILE;
+        for (block, packed) in packed.chunks_exact_mut(size).enumerate() {
+            let rows = block * BLOCK..(matrix.len() / outputs).min((block + 1) * BLOCK);
+            pack(matrix, outputs, rows, columns.clone(), packed);
+        }
+    });
+    packed
 }

@@ -9,12 +9,17 @@ mod geometry;
 mod input_grad;
 mod linear;
 mod neuron;
+mod prepared;
 mod simd;
 mod site_grad;
+mod sparse_input_grad;
 mod spikes;
 mod weight_grad;
 
 pub use backward::{Gradients, OutcomeGrad};
-pub use circuit::{Call, Circuit, Connection, Drive, Origin, Shape, Site, Source, Unsupported, View};
+pub use circuit::{
+    Call, Circuit, Connection, Drive, Origin, Shape, Site, Source, Unsupported, View,
+};
 pub use forward::{Membranes, Outcome, Tape};
 pub use neuron::{Neurons, Reset, StepOrder, Surrogate};
+pub use prepared::Prepared;

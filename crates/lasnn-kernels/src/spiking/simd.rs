@@ -10,45 +10,78 @@ use pulp::{Simd, bytemuck};
 /// Neurons in one word of spikes, and numbers in the widest register.
 pub(super) const LANES: usize = 16;
 
-/// The first `sum.len()` numbers of the rows of `matrix` named by `events`, each `offset` rows later,
-/// added up into `sum`, times `scale`. Rows have `width` numbers; `width` and `sum.len()` are
-/// multiples of [`LANES`].
+/// A matrix of which the rows that events name are added up: rows of `width` numbers, a multiple of
+/// [`LANES`], of which events count from `first`.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub matrix: &'a [f32],
+    pub width: usize,
+    pub first: usize,
+}
+
+/// Adds the first `sum.len()` numbers, a multiple of [`LANES`], of the rows that events name to `sum`,
+/// times `scale`.
 #[inline(always)]
 pub(super) fn add_rows<S: Simd>(
     simd: S,
     sum: &mut [f32],
-    matrix: &[f32],
-    width: usize,
-    offset: usize,
+    rows: Rows<'_>,
     events: &[u32],
     scale: f32,
 ) {
-    let matrix = S::as_simd_f32s(matrix).0;
+    with_columns::<S>(simd, sum, rows, events, scale, true);
+}
+
+/// [`add_rows`] into a sum that is 0, without reading it: fresh memory is then written only.
+#[inline(always)]
+pub(super) fn set_rows<S: Simd>(
+    simd: S,
+    sum: &mut [f32],
+    rows: Rows<'_>,
+    events: &[u32],
+    scale: f32,
+) {
+    with_columns::<S>(simd, sum, rows, events, scale, false);
+}
+
+#[inline(always)]
+fn with_columns<S: Simd>(
+    simd: S,
+    sum: &mut [f32],
+    rows: Rows<'_>,
+    events: &[u32],
+    scale: f32,
+    add: bool,
+) {
+    let matrix = S::as_simd_f32s(rows.matrix).0;
     let sum = S::as_mut_simd_f32s(sum).0;
-    let width = width / S::F32_LANES;
+    let width = rows.width / S::F32_LANES;
     let mut at = 0;
     while at < sum.len() {
-        let left = sum.len() - at;
-        let (sum, args) = (&mut sum[at..], (matrix, width, at + offset * width, events, scale));
+        let (left, first) = (sum.len() - at, at + rows.first * width);
+        let to = &mut sum[at..];
         at += match left {
-            8.. => add_columns::<S, 8>(simd, sum, args),
-            4.. => add_columns::<S, 4>(simd, sum, args),
-            2.. => add_columns::<S, 2>(simd, sum, args),
-            _ => add_columns::<S, 1>(simd, sum, args),
+            8.. => columns::<S, 8>(simd, to, (matrix, width, first), events, scale, add),
+            4.. => columns::<S, 4>(simd, to, (matrix, width, first), events, scale, add),
+            2.. => columns::<S, 2>(simd, to, (matrix, width, first), events, scale, add),
+            _ => columns::<S, 1>(simd, to, (matrix, width, first), events, scale, add),
         };
     }
 }
 
-/// [`add_rows`] for `N` registers of each row.
+/// The sums of `N` registers of each row.
 #[inline(always)]
-fn add_columns<S: Simd, const N: usize>(
+fn columns<S: Simd, const N: usize>(
     simd: S,
     sum: &mut [S::f32s],
-    (matrix, width, start, events, scale): (&[S::f32s], usize, usize, &[u32], f32),
+    (matrix, width, first): (&[S::f32s], usize, usize),
+    events: &[u32],
+    scale: f32,
+    add: bool,
 ) -> usize {
     let mut sums = [simd.splat_f32s(0.0); N];
     for &event in events {
-        let start = event as usize * width + start;
+        let start = event as usize * width + first;
         let row = &matrix[start..start + N];
         for lane in 0..N {
             sums[lane] = simd.add_f32s(sums[lane], row[lane]);
@@ -56,7 +89,8 @@ fn add_columns<S: Simd, const N: usize>(
     }
     let scale = simd.splat_f32s(scale);
     for lane in 0..N {
-        sum[lane] = simd.add_f32s(sum[lane], simd.mul_f32s(sums[lane], scale));
+        let scaled = simd.mul_f32s(sums[lane], scale);
+        sum[lane] = if add { simd.add_f32s(sum[lane], scaled) } else { scaled };
     }
     N
 }

@@ -162,7 +162,15 @@ impl SiteGrad {
         let size = steps * padded.positions() * grid.tile;
         let mut gradient = vec![0.0; grid.tiles() * images * size];
         gradient.par_chunks_mut(size).enumerate().for_each(|(index, gradient)| {
-            Arch::new().dispatch(BackUnit { site, pending, padded, images, index, gradient, summed });
+            Arch::new().dispatch(BackUnit {
+                site,
+                pending,
+                padded,
+                images,
+                index,
+                gradient,
+                summed,
+            });
         });
         Self { grid, padded, images, steps, gradient }
     }
@@ -287,7 +295,9 @@ impl WithSimd for BackMatrix<'_> {
             let mut delta = vec![0.0; width];
             for (step, row) in gradient.chunks_exact_mut(width).enumerate().rev() {
                 match fires_at(neurons, step, steps) {
-                    Some(fires) => pending.row(grid, (tile, image, fires, steps), 0, &mut spike_grad),
+                    Some(fires) => {
+                        pending.row(grid, (tile, image, fires, steps), 0, &mut spike_grad)
+                    }
                     None => spike_grad.fill(0.0),
                 }
                 neurons.step_back(&mut delta, row, &spike_grad);

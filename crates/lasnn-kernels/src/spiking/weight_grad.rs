@@ -8,9 +8,11 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::memory;
+
 use super::events::{ByChannel, Events};
-use super::geometry::Geometry;
-use super::simd::add_rows;
+use super::geometry::{Class, Geometry, Tap};
+use super::simd::{Rows, add_rows, set_rows};
 use super::site_grad::SiteGrad;
 
 /// Gradients of outputs that stay in a core's second-level cache while all channels pass.
@@ -33,7 +35,8 @@ pub(super) fn convolution(
         events.par_iter().map(|events| events.by_channel(inputs)).collect();
     let tile = delta.grid.tile;
     let chunk = CHANNELS * taps * tile;
-    let (classes, class_of) = classes(geometry);
+    let classes = geometry.classes();
+    let class_of = class_of(&classes, geometry.bases.len());
     for (tile_index, gradient) in gradient.chunks_exact_mut(inputs * taps * tile).enumerate() {
         gradient.par_chunks_mut(chunk).enumerate().for_each(|(index, gradient)| {
             let first = index * CHANNELS;
@@ -53,17 +56,15 @@ pub(super) fn convolution(
     }
 }
 
-/// The taps of every class, and for every position the index of its class.
-fn classes(geometry: &Geometry) -> (Vec<&[(usize, usize)]>, Vec<Option<usize>>) {
-    let mut class_of = vec![None; geometry.bases.len()];
-    let mut all = Vec::new();
-    for (taps, positions) in geometry.classes() {
-        for position in positions {
-            class_of[position] = Some(all.len());
+/// For every position the index of its class, if it reaches anything.
+fn class_of(classes: &[Class<'_>], positions: usize) -> Vec<Option<usize>> {
+    let mut class_of = vec![None; positions];
+    for (index, class) in classes.iter().enumerate() {
+        for &position in &class.positions {
+            class_of[position] = Some(index);
         }
-        all.push(taps);
     }
-    (all, class_of)
+    class_of
 }
 
 struct Channels<'a> {
@@ -72,7 +73,7 @@ struct Channels<'a> {
     by_channel: &'a [ByChannel],
     delta: &'a SiteGrad,
     tile: usize,
-    classes: &'a [&'a [(usize, usize)]],
+    classes: &'a [Class<'a>],
     class_of: &'a [Option<usize>],
     bases: &'a [u32],
     taps: usize,
@@ -105,10 +106,11 @@ impl WithSimd for Channels<'_> {
                             lists[class].push((step * padded) as u32 + self.bases[position]);
                         }
                     }
-                    for (&taps, list) in self.classes.iter().zip(&lists) {
-                        for &(tap, offset) in taps {
+                    for (class, list) in self.classes.iter().zip(&lists) {
+                        for &Tap { index: tap, offset } in class.taps {
                             let sum = &mut gradient[tap * tile..][..tile];
-                            add_rows(simd, sum, delta, tile, offset, list, self.scale);
+                            let rows = Rows { matrix: delta, width: tile, first: offset };
+                            add_rows(simd, sum, rows, list, self.scale);
                         }
                     }
                 }
@@ -146,11 +148,12 @@ pub(super) fn matrix(
     tile: usize,
     scale: f32,
 ) -> Vec<f32> {
-    let mut gradient = vec![0.0; inputs * outputs];
+    // All of it is written.
+    let mut gradient = memory::take(inputs * outputs);
     let size = delta.len() / outputs.div_ceil(tile);
     gradient.par_chunks_mut(ROWS * outputs).enumerate().for_each(|(chunk, gradient)| {
         let first = chunk * ROWS;
-        Arch::new().dispatch(Rows {
+        Arch::new().dispatch(MatrixRows {
             gradient,
             outputs,
             indices,
@@ -164,7 +167,7 @@ pub(super) fn matrix(
     gradient
 }
 
-struct Rows<'a> {
+struct MatrixRows<'a> {
     gradient: &'a mut [f32],
     outputs: usize,
     indices: &'a [u32],
@@ -176,7 +179,7 @@ struct Rows<'a> {
     scale: f32,
 }
 
-impl WithSimd for Rows<'_> {
+impl WithSimd for MatrixRows<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -187,11 +190,11 @@ impl WithSimd for Rows<'_> {
             for (row, gradient) in self.gradient.chunks_exact_mut(self.outputs).enumerate() {
                 let events = &self.indices[self.starts[row]..self.starts[row + 1]];
                 let gradient = &mut gradient[columns.clone()];
+                let rows = Rows { matrix: delta, width: self.tile, first: 0 };
                 if gradient.len() == self.tile {
-                    add_rows(simd, gradient, delta, self.tile, 0, events, self.scale);
+                    set_rows(simd, gradient, rows, events, self.scale);
                 } else {
-                    edge.fill(0.0);
-                    add_rows(simd, &mut edge, delta, self.tile, 0, events, self.scale);
+                    set_rows(simd, &mut edge, rows, events, self.scale);
                     gradient.copy_from_slice(&edge[..gradient.len()]);
                 }
             }

@@ -84,11 +84,7 @@ pub fn forward(call: &Call<'_>, drive: Drive<'_>, steps: usize) -> Run {
 }
 
 /// Gradients of the weights, and of currents from outside.
-pub fn backward(
-    call: &Call<'_>,
-    run: &Run,
-    grad: OutcomeGrad<'_>,
-) -> (Vec<Vec<f64>>, Vec<f64>) {
+pub fn backward(call: &Call<'_>, run: &Run, grad: OutcomeGrad<'_>) -> (Vec<Vec<f64>>, Vec<f64>) {
     let circuit = call.circuit;
     let steps = run.spikes.len();
     let mut weights: Vec<Vec<f64>> = call.weights.iter().map(|w| vec![0.0; w.len()]).collect();
@@ -106,26 +102,24 @@ pub fn backward(
                 *of_spike += f64::from(count);
             }
         }
-        let mut back = |source: &Source,
-                        shape: Shape,
-                        delta: &[f64],
-                        of_spikes: &mut Vec<Vec<f64>>| {
-            let values = seen(call, source, run.origin(step, source.origin));
-            let mut of_seen = vec![0.0; values.len()];
-            each_synapse(call, source, shape, |from, to, weight| {
-                if let Some((layer, value, at)) = weight {
-                    weights[layer][at] += delta[to] * f64::from(values[from]);
-                    of_seen[from] += delta[to] * f64::from(value);
-                } else {
-                    of_seen[from] += delta[to];
-                }
-            });
-            if let Origin::Site(origin) = source.origin {
-                each_place(call, source, |from, to, factor| {
-                    of_spikes[origin][from] += f64::from(factor) * of_seen[to];
+        let mut back =
+            |source: &Source, shape: Shape, delta: &[f64], of_spikes: &mut Vec<Vec<f64>>| {
+                let values = seen(call, source, run.origin(step, source.origin));
+                let mut of_seen = vec![0.0; values.len()];
+                each_synapse(call, source, shape, |from, to, weight| {
+                    if let Some((layer, value, at)) = weight {
+                        weights[layer][at] += delta[to] * f64::from(values[from]);
+                        of_seen[from] += delta[to] * f64::from(value);
+                    } else {
+                        of_seen[from] += delta[to];
+                    }
                 });
-            }
-        };
+                if let Origin::Site(origin) = source.origin {
+                    each_place(call, source, |from, to, factor| {
+                        of_spikes[origin][from] += f64::from(factor) * of_seen[to];
+                    });
+                }
+            };
         back(&circuit.readout, classes, &readout_delta, &mut of_spikes);
         for (index, site) in circuit.sites.iter().enumerate().rev() {
             let neurons = call.neurons[index];
@@ -142,8 +136,7 @@ pub fn backward(
                 };
                 let slope = derivative(neurons, u / threshold - 1.0) / threshold;
                 let before = delta[index][neuron];
-                delta[index][neuron] =
-                    grad * slope + f64::from(neurons.leak) * kept * before;
+                delta[index][neuron] = grad * slope + f64::from(neurons.leak) * kept * before;
             }
             for source in &site.sources {
                 back(source, site.shape, &delta[index], &mut of_spikes);
@@ -176,7 +169,11 @@ fn derivative(neurons: Neurons, z: f64) -> f64 {
         }
         Surrogate::FastSigmoid { slope } => (1.0 + slope * z.abs()).powi(-2),
         Surrogate::Rectangular { width } => {
-            if z.abs() < width / 2.0 { 1.0 / width } else { 0.0 }
+            if z.abs() < width / 2.0 {
+                1.0 / width
+            } else {
+                0.0
+            }
         }
     }
 }

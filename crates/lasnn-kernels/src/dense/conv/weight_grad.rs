@@ -1,0 +1,174 @@
+//! The gradient of a convolution with respect to its weights.
+//!
+//! Here the sum runs over positions, so the vectors run over input channels: input and output
+//! gradient are turned around, and each position multiplies the channels that a tap finds there
+//! with the gradients of a block of outputs.
+
+use rayon::prelude::*;
+
+use super::forward::layout;
+use super::gather::{Gather, LANES, OUTPUTS};
+use super::padded::turn;
+use super::shape::ConvShape;
+use crate::memory::Scratch;
+
+/// Columns and blocks of outputs of a job. Jobs share no sum, so threads change no bit.
+const COLUMNS: usize = 9;
+const BLOCKS: usize = 4;
+
+/// With fewer inputs than this, a vector of them would be mostly empty.
+const FEW_INPUTS: usize = 8;
+
+/// Writes the gradient `[outputs, inputs, kernel, kernel]` with respect to the weights of
+/// [`forward`](super::forward), given that with respect to its output.
+///
+/// # Panics
+///
+/// Panics if a slice has not the elements that `shape` says.
+pub fn weight_grad(shape: ConvShape, input: &[f32], output_grad: &[f32], weight_grad: &mut [f32]) {
+    shape.check(input.len(), weight_grad.len(), output_grad.len());
+    let turned = match shape.inputs < FEW_INPUTS {
+        true => Turned::patches(&shape, input),
+        false => Turned::channels(&shape, input),
+    };
+    let grads = turn_grads(&shape, output_grad);
+    let size = [shape.output_height(), shape.output_width()];
+    let blocks = shape.outputs.div_ceil(OUTPUTS);
+    let positions = size[0] * size[1];
+    let blocks_per_job = (blocks / 2).clamp(1, BLOCKS);
+    let jobs: Vec<(usize, usize)> = (0..turned.starts.len())
+        .step_by(COLUMNS)
+        .flat_map(|column| (0..blocks).step_by(blocks_per_job).map(move |block| (column, block)))
+        .collect();
+    let sums: Vec<_> = jobs
+        .par_iter()
+        .map(|&(column, block)| {
+            let starts = &turned.starts[column..turned.starts.len().min(column + COLUMNS)];
+            let of_image = blocks * positions;
+            let blocks = block..blocks.min(block + blocks_per_job);
+            let mut sums = vec![[[0.0; LANES]; OUTPUTS]; blocks.len() * starts.len()];
+            let images = turned.images.as_chunks().0.chunks_exact(turned.image);
+            for (source, grads) in images.zip(grads.as_chunks().0.chunks_exact(of_image)) {
+                let grads = &grads[blocks.start * positions..blocks.end * positions];
+                Gather { source, starts, pitch: turned.pitch, grads, size, sums: &mut sums }.run();
+            }
+            sums
+        })
+        .collect();
+    let depth = shape.inputs * shape.taps();
+    for (&(first_column, first_block), sums) in jobs.iter().zip(&sums) {
+        let columns = COLUMNS.min(turned.starts.len() - first_column);
+        for (at, sums) in sums.iter().enumerate() {
+            let (block, column) = (first_block + at / columns, first_column + at % columns);
+            for (output, sums) in (block * OUTPUTS..shape.outputs).zip(sums) {
+                for (lane, &sum) in sums.iter().enumerate() {
+                    let weight = turned.weight(column, lane);
+                    if weight < depth {
+                        weight_grad[output * depth + weight] = sum;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The input with [`LANES`] numbers at each place, each number belonging to another weight.
+struct Turned {
+    images: Scratch,
+    /// Places of one image.
+    image: usize,
+    pitch: usize,
+    /// Where each column of [`LANES`] weights begins to read.
+    starts: Vec<usize>,
+    /// Taps between the weights of neighbouring lanes.
+    taps: usize,
+}
+
+impl Turned {
+    /// A lane for each channel; every tap reads it somewhere else.
+    fn channels(shape: &ConvShape, input: &[f32]) -> Self {
+        let (padded, offsets) = layout(shape);
+        let runs = padded.runs();
+        let plane = shape.height * shape.width;
+        let blocks = shape.inputs.div_ceil(LANES);
+        let image = blocks * padded.len();
+        let mut images = Scratch::new(shape.batch * image * LANES);
+        let pairs = images.par_chunks_mut(image * LANES).zip(input.par_chunks(shape.image()));
+        pairs.for_each(|(target, image)| {
+            let target: &mut [[f32; LANES]] = target.as_chunks_mut().0;
+            let blocks = target.chunks_mut(padded.len()).zip(image.chunks(LANES * plane));
+            blocks.for_each(|(target, planes)| padded.fill_turned(&runs, target, planes));
+        });
+        let starts = (0..blocks).flat_map(|block| {
+            let first = block * padded.len();
+            offsets.iter().map(move |offset| first + offset)
+        });
+        let starts = starts.collect();
+        Self { images, image, pitch: padded.pitch, starts, taps: shape.taps() }
+    }
+
+    /// A lane for each weight of an output.
+    fn patches(shape: &ConvShape, input: &[f32]) -> Self {
+        let (padded, offsets) = layout(shape);
+        let runs = padded.runs();
+        let [rows, columns] = [shape.output_height(), shape.output_width()];
+        let blocks = (shape.inputs * shape.taps()).div_ceil(LANES);
+        let image = blocks * rows * columns;
+        let mut images = Scratch::new(shape.batch * image * LANES);
+        let pairs = images.par_chunks_mut(image * LANES).zip(input.par_chunks(shape.image()));
+        let scratch = || padded.buffer(shape.inputs);
+        pairs.for_each_init(scratch, |buffer, (target, image)| {
+            // Empty lanes.
+            target.fill(0.0);
+            let target: &mut [[f32; LANES]] = target.as_chunks_mut().0;
+            let planes = image.chunks_exact(shape.height * shape.width);
+            for (channel, plane) in buffer.chunks_mut(padded.len()).zip(planes) {
+                padded.fill(&runs, channel, plane);
+            }
+            for weight in 0..shape.inputs * shape.taps() {
+                let (channel, tap) = (weight / shape.taps(), weight % shape.taps());
+                let source = &buffer[channel * padded.len() + offsets[tap]..];
+                let target = &mut target[weight / LANES * rows * columns..][..rows * columns];
+                let rows = target.chunks_exact_mut(columns).zip(source.chunks(padded.pitch));
+                for (target, source) in rows {
+                    for (target, &value) in target.iter_mut().zip(source) {
+                        target[weight % LANES] = value;
+                    }
+                }
+            }
+        });
+        let starts = (0..blocks).map(|block| block * rows * columns).collect();
+        Self { images, image, pitch: columns, starts, taps: 1 }
+    }
+
+    /// Which weight of an output a lane of a column is; beyond the last one for empty lanes.
+    fn weight(&self, column: usize, lane: usize) -> usize {
+        (column / self.taps * LANES + lane) * self.taps + column % self.taps
+    }
+}
+
+/// The output's gradient as `[batch, outputs / OUTPUTS, positions, OUTPUTS]`, the last block
+/// filled up with zeros.
+fn turn_grads(shape: &ConvShape, output_grad: &[f32]) -> Scratch {
+    let positions = shape.output_height() * shape.output_width();
+    let blocks = shape.outputs.div_ceil(OUTPUTS);
+    let mut turned = Scratch::new(shape.batch * blocks * positions * OUTPUTS);
+    let images = turned.par_chunks_mut(blocks * positions * OUTPUTS).enumerate();
+    images.for_each(|(number, turned)| {
+        let image = &output_grad[number * shape.output_image()..][..shape.output_image()];
+        let blocks = turned.chunks_exact_mut(positions * OUTPUTS);
+        for (target, planes) in blocks.zip(image.chunks(OUTPUTS * positions)) {
+            if planes.len() == OUTPUTS * positions {
+                turn(planes, positions, 0, target, OUTPUTS);
+                continue;
+            }
+            target.fill(0.0);
+            for (lane, plane) in planes.chunks_exact(positions).enumerate() {
+                for (target, &grad) in target.chunks_exact_mut(OUTPUTS).zip(plane) {
+                    target[lane] = grad;
+                }
+            }
+        }
+    });
+    turned
+}

@@ -1,0 +1,50 @@
+//! Vectors in and out of slices, and loops that the compiler vectorises for the machine at hand.
+
+use pulp::Simd;
+
+/// The first vector of `slice`, which has at least one.
+#[inline(always)]
+pub(super) fn load<S: Simd>(slice: &[f32]) -> S::f32s {
+    S::as_simd_f32s(&slice[..S::F32_LANES]).0[0]
+}
+
+/// Writes the first vector of `slice`, which has room for at least one.
+#[inline(always)]
+pub(super) fn store<S: Simd>(slice: &mut [f32], vector: S::f32s) {
+    S::as_mut_simd_f32s(&mut slice[..S::F32_LANES]).0[0] = vector;
+}
+
+/// A function whose body is compiled once for each set of instructions, and run with the best that the
+/// machine has.
+///
+/// `Arch::dispatch` takes closures as well, but what it then calls is a shim around the closure that
+/// may be left out of line, and so be compiled for the oldest machine there is.
+macro_rules! vectorised {
+    (
+        $(#[$attribute:meta])*
+        $visibility:vis fn $name:ident<'a>($($argument:ident: $type:ty),* $(,)?) -> $output:ty
+        $body:block
+    ) => {
+        $(#[$attribute])*
+        $visibility fn $name<'a>($($argument: $type),*) -> $output {
+            struct Job<'a> {
+                $($argument: $type,)*
+                lifetime: std::marker::PhantomData<&'a ()>,
+            }
+
+            impl<'a> pulp::WithSimd for Job<'a> {
+                type Output = $output;
+
+                #[inline(always)]
+                fn with_simd<S: pulp::Simd>(self, _: S) -> $output {
+                    let Self { $($argument,)* lifetime: _ } = self;
+                    $body
+                }
+            }
+
+            pulp::Arch::new().dispatch(Job { $($argument,)* lifetime: std::marker::PhantomData })
+        }
+    };
+}
+
+pub(super) use vectorised;

@@ -1,0 +1,114 @@
+//! Memory that goes from one training step to the next.
+//!
+//! A training step frees what the next one asks for again. The system takes large blocks back and
+//! gives them out empty, page by page: for the weight gradient of a large linear layer that takes as
+//! long as computing it. Here blocks that are given back are kept for the next one of the same length.
+
+use std::collections::HashMap;
+use std::mem;
+use std::ops::{Deref, DerefMut};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+/// Shorter blocks are cheap to get anew.
+pub const SMALLEST: usize = 1 << 14;
+
+/// A block that nobody wanted while so many others were taken goes back to the system.
+const PATIENCE: u64 = 4000;
+
+static SHELF: LazyLock<Mutex<Shelf>> = LazyLock::new(Mutex::default);
+
+#[derive(Default)]
+struct Shelf {
+    /// Blocks by their length, each with the clock at which it came.
+    blocks: HashMap<usize, Vec<(u64, Vec<f32>)>>,
+    /// How many blocks were taken so far.
+    clock: u64,
+}
+
+/// So many numbers, whatever they are: the caller writes them all.
+pub fn take(length: usize) -> Vec<f32> {
+    if length < SMALLEST {
+        return vec![0.0; length];
+    }
+    let mut shelf = SHELF.lock().unwrap_or_else(PoisonError::into_inner);
+    shelf.clock += 1;
+    let found = shelf.blocks.get_mut(&length).and_then(Vec::pop);
+    drop(shelf);
+    found.map_or_else(|| vec![0.0; length], |(_, block)| block)
+}
+
+/// Gives a block back, to be taken again.
+pub fn give(block: Vec<f32>) {
+    if block.len() < SMALLEST {
+        return;
+    }
+    let mut shelf = SHELF.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = shelf.clock;
+    let mut old = Vec::new();
+    shelf.blocks.retain(|_, blocks| {
+        // The last one is the newest, so the first one is the one that has waited longest.
+        if blocks.first().is_some_and(|(came, _)| now - came > PATIENCE) {
+            old.push(blocks.remove(0));
+        }
+        !blocks.is_empty()
+    });
+    shelf.blocks.entry(block.len()).or_default().push((now, block));
+    // What is old goes back to the system after the lock.
+    drop(shelf);
+    drop(old);
+}
+
+/// A block for as long as a kernel runs.
+#[derive(Debug)]
+pub(crate) struct Scratch(Vec<f32>);
+
+impl Scratch {
+    /// So many numbers, whatever they are.
+    pub fn new(length: usize) -> Self {
+        Self(take(length))
+    }
+
+    /// So many zeros.
+    pub fn zeros(length: usize) -> Self {
+        let mut scratch = Self::new(length);
+        scratch.fill(0.0);
+        scratch
+    }
+}
+
+impl Deref for Scratch {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        give(mem::take(&mut self.0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_comes_back() {
+        // A length that no other test asks for.
+        let length = SMALLEST + 4711;
+        let mut first = take(length);
+        first.fill(7.0);
+        give(first);
+        assert!(take(length).iter().all(|&value| value == 7.0));
+        // It was the only one.
+        assert!(take(length).iter().all(|&value| value == 0.0));
+    }
+}

@@ -1,1 +1,21 @@
 //! The dense operations that lasnn makes faster than Burn's own.
+//!
+//! - [`backend`]: the trait [`DenseBackend`], a few operations with default bodies,
+//! - [`reference`](mod@reference): these bodies, made of stock tensor operations,
+//! - [`ops`]: the operations on tensors, the way in for networks.
+//!
+//! Burn's Flex and NdArray take the kernels of `lasnn-kernels`; GPU backends keep the default bodies,
+//! since their own kernels are fast. On an autodiff backend the backward passes are written by hand,
+//! so that they, too, are single operations of the backend below.
+
+pub mod backend;
+pub mod ops;
+pub mod reference;
+
+mod formulas;
+mod kernel;
+
+pub use backend::{Convolution, DenseBackend, Normalised};
+#[cfg(feature = "flex")]
+pub use kernel::recycle::bytes as recycled;
+pub use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};

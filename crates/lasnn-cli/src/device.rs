@@ -7,16 +7,22 @@ use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn::tensor::backend::AutodiffBackend;
 use clap::ValueEnum;
+use lasnn_backend::DenseBackend;
 use lasnn_neurons::SpikingBackend;
 
 use crate::commands::{Job, compute};
 use crate::failure::wrong;
 
 /// A backend with gradients around one without; everything that computes is written for this.
-pub trait TrainingBackend: SpikingBackend + AutodiffBackend<InnerBackend: SpikingBackend> {}
+pub trait TrainingBackend:
+    DenseBackend + SpikingBackend + AutodiffBackend<InnerBackend: DenseBackend + SpikingBackend>
+{
+}
 
-impl<A> TrainingBackend for A where A: SpikingBackend + AutodiffBackend<InnerBackend: SpikingBackend>
-{}
+impl<A> TrainingBackend for A where
+    A: DenseBackend + SpikingBackend + AutodiffBackend<InnerBackend: DenseBackend + SpikingBackend>
+{
+}
 
 /// The backends that a build can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

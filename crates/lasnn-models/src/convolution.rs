@@ -3,7 +3,8 @@
 use burn::module::Module;
 use burn::nn::BatchNorm;
 use burn::nn::conv::Conv2d;
-use burn::tensor::{Tensor, activation::relu, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
+use lasnn_backend::{DenseBackend, ops};
 use lasnn_core::Mode;
 
 use crate::init::Weights;
@@ -44,12 +45,30 @@ impl<B: Backend> Convolution<B> {
     pub(crate) fn has_activation(&self) -> bool {
         self.activation
     }
+}
 
+impl<B: DenseBackend> Convolution<B> {
     pub(crate) fn forward(&self, input: Tensor<B, 4>, mode: Mode) -> Tensor<B, 4> {
-        let mut output = self.conv.forward(input);
-        if let Some(norm) = &self.norm {
-            output = normalise(norm, output, mode);
+        match &self.norm {
+            Some(norm) => {
+                normalise(norm, convolve(&self.conv, input, false), mode, self.activation)
+            }
+            None => convolve(&self.conv, input, self.activation),
         }
-        if self.activation { relu(output) } else { output }
     }
+}
+
+/// Burn's layer by way of [`DenseBackend`]; negative values as zero if `rectify`.
+pub(crate) fn convolve<B: DenseBackend>(
+    conv: &Conv2d<B>,
+    input: Tensor<B, 4>,
+    rectify: bool,
+) -> Tensor<B, 4> {
+    let shape = lasnn_backend::Convolution {
+        stride: conv.stride[0],
+        // As `Weights::convolution` has made it.
+        padding: conv.kernel_size[0] / 2,
+    };
+    let bias = conv.bias.as_ref().map(|bias| bias.val());
+    ops::convolve(input, conv.weight.val(), bias, shape, rectify)
 }

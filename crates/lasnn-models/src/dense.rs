@@ -3,9 +3,11 @@
 use burn::module::Module;
 use burn::nn::BatchNorm;
 use burn::nn::conv::Conv2d;
-use burn::tensor::{Tensor, activation::relu, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
+use lasnn_backend::DenseBackend;
 use lasnn_core::{Mode, plan::DENSE_BOTTLENECK};
 
+use crate::convolution::convolve;
 use crate::init::Weights;
 use crate::norm::normalise;
 use crate::trace::Trace;
@@ -44,7 +46,9 @@ impl<B: Backend> Dense<B> {
         };
         Self { units: (0..units).map(unit).collect() }
     }
+}
 
+impl<B: DenseBackend> Dense<B> {
     pub(crate) fn forward(
         &self,
         index: usize,
@@ -56,9 +60,9 @@ impl<B: Backend> Dense<B> {
         for (number, unit) in self.units.iter().enumerate() {
             let mut new = all.clone();
             for (part, step) in [("first", &unit.first), ("second", &unit.second)] {
-                let activation = relu(normalise(&step.norm, new, mode));
+                let activation = normalise(&step.norm, new, mode, true);
                 trace.see(index, &format!("units.{number}.{part}"), &activation);
-                new = step.conv.forward(activation);
+                new = convolve(&step.conv, activation, false);
             }
             all = Tensor::cat(vec![all, new], 1);
         }

@@ -1,8 +1,8 @@
 //! One layer of a network, of whichever kind.
 
 use burn::module::Module;
-use burn::tensor::module::{avg_pool2d, max_pool2d};
 use burn::tensor::{Tensor, backend::Backend};
+use lasnn_backend::{DenseBackend, ops};
 use lasnn_core::{Layer, Pass, PlannedLayer};
 
 use crate::convolution::{Convolution, ConvolutionSpec};
@@ -87,7 +87,9 @@ impl<B: Backend> NetworkLayer<B> {
             }
         }
     }
+}
 
+impl<B: DenseBackend> NetworkLayer<B> {
     /// `index` is the layer's place in the plan.
     ///
     /// # Shapes
@@ -116,21 +118,26 @@ impl<B: Backend> NetworkLayer<B> {
     }
 }
 
+/// The mean of each channel, `[batch, channels, 1, 1]`.
+fn global_average<B: DenseBackend>(input: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [_, _, height, width] = input.dims();
+    match height == width {
+        true => ops::average_pool(input, width),
+        false => input.mean_dim(3).mean_dim(2),
+    }
+}
+
 impl Fixed {
-    fn forward<B: Backend>(
+    fn forward<B: DenseBackend>(
         &self,
         index: usize,
         input: Tensor<B, 4>,
         pass: &Pass<'_>,
     ) -> Tensor<B, 4> {
         match self.operation {
-            Operation::AveragePool { size } => {
-                avg_pool2d(input, [size; 2], [size; 2], [0; 2], false, false)
-            }
-            Operation::MaxPool { size } => {
-                max_pool2d(input, [size; 2], [size; 2], [0; 2], [1; 2], false)
-            }
-            Operation::GlobalAveragePool => input.mean_dim(3).mean_dim(2),
+            Operation::AveragePool { size } => ops::average_pool(input, size),
+            Operation::MaxPool { size } => ops::maximum_pool(input, size),
+            Operation::GlobalAveragePool => global_average(input),
             Operation::Dropout { probability } => {
                 match pass.dropout(index as u32, probability, input.dims(), &input.device()) {
                     Some(mask) => input * mask,

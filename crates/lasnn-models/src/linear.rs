@@ -2,7 +2,8 @@
 
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::{Tensor, activation::relu, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
+use lasnn_backend::{DenseBackend, ops};
 
 use crate::init::{Place, Weights};
 
@@ -27,7 +28,9 @@ impl<B: Backend> FullyConnected<B> {
     pub(crate) fn has_activation(&self) -> bool {
         self.activation
     }
+}
 
+impl<B: DenseBackend> FullyConnected<B> {
     /// Flattens each image in the order channels, rows, columns.
     ///
     /// # Shapes
@@ -35,9 +38,10 @@ impl<B: Backend> FullyConnected<B> {
     /// `[batch, channels, height, width]` to `[batch, features, 1, 1]`: the signal keeps its rank
     /// through the whole network, so that every layer can follow every other.
     pub(crate) fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
-        let output: Tensor<B, 2> = self.linear.forward(input.flatten(1, 3));
+        let bias = self.linear.bias.as_ref().map(|bias| bias.val());
+        let output =
+            ops::linear(input.flatten(1, 3), self.linear.weight.val(), bias, self.activation);
         let [batch, features] = output.dims();
-        let output = output.reshape([batch, features, 1, 1]);
-        if self.activation { relu(output) } else { output }
+        output.reshape([batch, features, 1, 1])
     }
 }

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
+use lasnn_backend::DenseBackend;
 use lasnn_core::{Features, Pass, Plan, Seed, Tap, Tapped, Taps};
 
 use crate::init::{Init, Weights};
@@ -54,7 +55,9 @@ impl<B: Backend> Network<B> {
             image: [plan.input.channels, plan.input.height, plan.input.width],
         }
     }
+}
 
+impl<B: DenseBackend> Network<B> {
     /// The output of every activation, in the order of the signal, before dropout and pooling.
     ///
     /// Each comes as `[batch, channels, height, width]`, that of a linear layer as
@@ -91,7 +94,7 @@ impl<B: Backend> Network<B> {
     }
 }
 
-impl<B: Backend> Tapped<B> for Network<B> {
+impl<B: DenseBackend> Tapped<B> for Network<B> {
     /// Runs the network.
     ///
     /// In [`Mode::Evaluate`](lasnn_core::Mode::Evaluate) dropout does nothing and batch norm

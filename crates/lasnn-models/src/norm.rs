@@ -2,19 +2,19 @@
 
 use burn::module::{Module, RunningState};
 use burn::nn::BatchNorm;
-use burn::tensor::{Tensor, activation::relu, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
+use lasnn_backend::{DenseBackend, ops};
 use lasnn_core::Mode;
 
 use crate::init::Weights;
 
-/// Normalises each channel: `y = γ · (x − µ) / sqrt(σ² + ε) + β`.
+/// Normalises each channel: `y = γ · (x - µ) / sqrt(σ² + ε) + β`; negative values become zero if
+/// `rectify`.
 ///
 /// In [`Mode::Train`] µ and σ² are those of the batch, and the running statistics move towards
 /// them; in [`Mode::Evaluate`] they are the running statistics. Burn's own `forward` decides by
 /// the backend instead of the mode, so it would let a measurement on an autodiff backend change
-/// the network; and it transposes the feature map for its statistics. Here a feature map is a matrix
-/// `[batch · channels, positions]`, in which statistics are sums of rows and a number per channel is
-/// a number per row: CPU backends have fast paths for both.
+/// the network; and it transposes the feature map for its statistics.
 ///
 /// The running variance follows the batch variance with divisor n, where PyTorch divides by
 /// n − 1; with n = batch · height · width the difference is far below the noise of a batch.
@@ -22,36 +22,27 @@ use crate::init::Weights;
 /// # Shapes
 ///
 /// `[batch, channels, height, width]`, in and out.
-pub(crate) fn normalise<B: Backend>(
+pub(crate) fn normalise<B: DenseBackend>(
     norm: &BatchNorm<B>,
     input: Tensor<B, 4>,
     mode: Mode,
+    rectify: bool,
 ) -> Tensor<B, 4> {
-    let shape = input.dims();
-    let [batch, channels, height, width] = shape;
-    let per_row = |per_channel: Tensor<B, 1>| -> Tensor<B, 2> {
-        let rows = per_channel.reshape([1, channels]).expand([batch, channels]);
-        rows.reshape([batch * channels, 1])
-    };
-    let per_channel = |rows: Tensor<B, 2>| -> Tensor<B, 1> {
-        rows.mean_dim(1).reshape([batch, channels]).mean_dim(0).reshape([channels])
-    };
-    let rows = input.reshape([batch * channels, height * width]);
-    let (centred, variance) = match mode {
+    let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
+    match mode {
         Mode::Train => {
-            let mean = per_channel(rows.clone());
-            let centred = rows - per_row(mean.clone());
-            let variance = per_channel(centred.clone() * centred.clone());
+            let (output, [mean, variance]) =
+                ops::normalise(input, gamma, beta, norm.epsilon, rectify);
             follow(&norm.running_mean, mean, norm.momentum);
-            follow(&norm.running_var, variance.clone(), norm.momentum);
-            (centred, variance)
+            follow(&norm.running_var, variance, norm.momentum);
+            output
         }
         Mode::Evaluate => {
-            (rows - per_row(norm.running_mean.value_sync()), norm.running_var.value_sync())
+            let scale = gamma / (norm.running_var.value_sync() + norm.epsilon).sqrt();
+            let shift = beta - norm.running_mean.value_sync() * scale.clone();
+            ops::scale_and_shift(input, scale, shift, rectify)
         }
-    };
-    let scale = norm.gamma.val() / (variance + norm.epsilon).sqrt();
-    (centred * per_row(scale) + per_row(norm.beta.val())).reshape(shape)
+    }
 }
 
 /// Moves a running statistic towards that of the batch.
@@ -70,8 +61,10 @@ impl<B: Backend> Norm<B> {
     pub(crate) fn new(weights: &Weights<'_, B>, channels: usize) -> Self {
         Self { norm: weights.norm(channels) }
     }
+}
 
+impl<B: DenseBackend> Norm<B> {
     pub(crate) fn forward(&self, input: Tensor<B, 4>, mode: Mode) -> Tensor<B, 4> {
-        relu(normalise(&self.norm, input, mode))
+        normalise(&self.norm, input, mode, true)
     }
 }

@@ -1,7 +1,8 @@
 //! The basic residual block (He et al., "Deep residual learning for image recognition", 2016).
 
 use burn::module::Module;
-use burn::tensor::{Tensor, activation::relu, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
+use lasnn_backend::{DenseBackend, ops};
 use lasnn_core::{Pass, Shape};
 
 use crate::convolution::{Convolution, ConvolutionSpec};
@@ -46,7 +47,9 @@ impl<B: Backend> Residual<B> {
             dropout,
         }
     }
+}
 
+impl<B: DenseBackend> Residual<B> {
     /// `index` is the block's place in the plan; the dropout between the convolutions is keyed by
     /// it. A dropout layer's key is its own place, so the two never share a mask.
     pub(crate) fn forward(
@@ -67,7 +70,7 @@ impl<B: Backend> Residual<B> {
             Some(shortcut) => shortcut.forward(input, pass.mode),
             None => input,
         };
-        let output = relu(inner + outer);
+        let output = ops::rectified_sum(inner, outer);
         trace.see(index, "second", &output);
         output
     }

@@ -14,11 +14,11 @@
 //! the correction; other implementations differ in both.
 
 use burn::tensor::{Tensor, backend::Backend};
+use lasnn_backend::{AdamStep, DenseBackend, ops};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{check, not_negative, positive};
 use crate::error::ConfigError;
-use crate::sgd::with_weight_decay;
 
 /// The constants of Adam.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,7 +92,7 @@ impl Adam {
     /// Step number `step`, counted from 1: the new parameter and the new moments.
     ///
     /// All tensors are flat and of one length; `moments` is none at the first step.
-    pub fn step<B: Backend>(
+    pub fn step<B: DenseBackend>(
         &self,
         learning_rate: f64,
         step: u64,
@@ -100,25 +100,22 @@ impl Adam {
         gradient: Tensor<B, 1>,
         moments: Option<Moments<B>>,
     ) -> (Tensor<B, 1>, Moments<B>) {
-        let gradient = with_weight_decay(self.weight_decay, &parameter, gradient);
-        let share = gradient.clone() * (1.0 - self.beta1);
-        let square_share = gradient.square() * (1.0 - self.beta2);
-        let (mean, square, max_before) = match moments {
-            Some(Moments { mean, square, max_square }) => {
-                (mean * self.beta1 + share, square * self.beta2 + square_share, max_square)
-            }
-            None => (share, square_share, None),
-        };
-        let max_square = self.amsgrad.then(|| match max_before {
-            Some(before) => before.max_pair(square.clone()),
-            None => square.clone(),
+        let zeros = || gradient.zeros_like();
+        let Moments { mean, square, max_square } = moments.unwrap_or_else(|| Moments {
+            mean: zeros(),
+            square: zeros(),
+            max_square: self.amsgrad.then(zeros),
         });
-
-        let mean_correction = 1.0 - self.beta1.powf(step as f64);
-        let square_correction = 1.0 - self.beta2.powf(step as f64);
-        let scale = max_square.as_ref().unwrap_or(&square).clone().sqrt();
-        let scale = scale / square_correction.sqrt() + self.epsilon;
-        let parameter = parameter - mean.clone() / scale * (learning_rate / mean_correction);
+        let step = AdamStep {
+            rate: learning_rate,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            epsilon: self.epsilon,
+            weight_decay: self.weight_decay,
+            step,
+        };
+        let (parameter, [mean, square], max_square) =
+            ops::adam(step, parameter, gradient, [mean, square], max_square);
         (parameter, Moments { mean, square, max_square })
     }
 }

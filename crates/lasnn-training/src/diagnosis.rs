@@ -5,6 +5,7 @@ use burn::tensor::{
     Tensor,
     backend::{AutodiffBackend, Backend},
 };
+use lasnn_backend::DenseBackend;
 use lasnn_core::state::Path;
 use lasnn_core::{Batch, Pass, Tapped};
 
@@ -21,7 +22,7 @@ pub(crate) fn first_not_finite<B, M>(
     device: &B::Device,
 ) -> String
 where
-    B: AutodiffBackend,
+    B: AutodiffBackend<InnerBackend: DenseBackend>,
     M: AutodiffModule<B>,
     M::InnerModule: Tapped<B::InnerBackend>,
 {
@@ -52,7 +53,7 @@ pub(crate) fn parameter<B, M>(
     gradients: Option<&Gradients<B::InnerBackend>>,
 ) -> Option<String>
 where
-    B: AutodiffBackend,
+    B: AutodiffBackend<InnerBackend: DenseBackend>,
     M: AutodiffModule<B>,
 {
     let mut visitor = First { path: Path::default(), gradients, found: None };

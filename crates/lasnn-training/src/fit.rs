@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
+use lasnn_backend::DenseBackend;
 use lasnn_core::{Batch, BatchSource, Objective, Pass, Seed, Tapped};
 use serde_json::Value;
 
@@ -79,7 +80,7 @@ pub fn fit<B, M, O>(
     device: &B::Device,
 ) -> Result<Fitted<M>, TrainError>
 where
-    B: AutodiffBackend,
+    B: AutodiffBackend<InnerBackend: DenseBackend>,
     M: AutodiffModule<B>,
     M::InnerModule: Tapped<B::InnerBackend>,
     O: Objective<B, M> + ?Sized,
@@ -201,7 +202,7 @@ fn differentiate<B, M, O>(
     device: &B::Device,
 ) -> (Sums, Gradients<B::InnerBackend>)
 where
-    B: AutodiffBackend,
+    B: AutodiffBackend<InnerBackend: DenseBackend>,
     M: AutodiffModule<B>,
     O: Objective<B, M> + ?Sized,
 {

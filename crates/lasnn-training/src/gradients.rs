@@ -7,6 +7,7 @@ use burn::tensor::{
     Tensor,
     backend::{AutodiffBackend, Backend},
 };
+use lasnn_backend::{DenseBackend, ops};
 use lasnn_core::state::Path;
 
 /// The gradients of one step, flat, by parameter name. Parameters that the loss does not depend
@@ -56,13 +57,15 @@ impl<B: Backend> Gradients<B> {
         }
         self
     }
+}
 
+impl<B: DenseBackend> Gradients<B> {
     /// The Euclidean norm of all gradients together. Waits for the device.
     pub fn norm(&self) -> f64 {
         if self.by_name.is_empty() {
             return 0.0;
         }
-        let squares = self.by_name.values().map(|gradient| gradient.clone().square().sum());
+        let squares = self.by_name.values().cloned().map(ops::sum_of_squares);
         // One tensor, so that the device is waited for once and not once per parameter.
         let squares = Tensor::cat(squares.collect(), 0).into_data();
         squares.iter::<f64>().sum::<f64>().sqrt()

@@ -10,6 +10,7 @@ use burn::tensor::{
     Tensor, TensorData,
     backend::{AutodiffBackend, Backend},
 };
+use lasnn_backend::DenseBackend;
 use lasnn_core::state::Path;
 use lasnn_core::{StateDict, StateError};
 
@@ -38,7 +39,7 @@ struct Slot<B: Backend> {
     shape: Vec<usize>,
 }
 
-impl<B: Backend> Optimizer<B> {
+impl<B: DenseBackend> Optimizer<B> {
     /// An optimiser that has made no step.
     pub fn new(rule: OptimizerConfig) -> Self {
         Self { rule, steps: 0, slots: BTreeMap::new() }
@@ -163,7 +164,10 @@ struct Step<'a, B: Backend> {
     learning_rate: f64,
 }
 
-impl<A: AutodiffBackend> ModuleMapper<A> for Step<'_, A::InnerBackend> {
+impl<A> ModuleMapper<A> for Step<'_, A::InnerBackend>
+where
+    A: AutodiffBackend<InnerBackend: DenseBackend>,
+{
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<A, D>>) -> Param<Tensor<A, D>> {
         let name = self.path.name();
         let Some(gradient) = self.gradients.remove(&name) else { return param };

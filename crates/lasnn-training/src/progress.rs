@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
+use lasnn_backend::DenseBackend;
 use lasnn_core::{Seed, StateDict, StateError, state};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -218,7 +219,7 @@ impl Store {
         progress: &Progress,
     ) -> Result<(), TrainError>
     where
-        B: AutodiffBackend,
+        B: AutodiffBackend<InnerBackend: DenseBackend>,
         M: AutodiffModule<B>,
     {
         let mut checkpoint =
@@ -231,7 +232,7 @@ impl Store {
     /// Writes the network of the epoch that has just ended.
     pub fn save_best<B, M>(&self, model: &M, progress: &Progress) -> Result<(), TrainError>
     where
-        B: AutodiffBackend,
+        B: AutodiffBackend<InnerBackend: DenseBackend>,
         M: AutodiffModule<B>,
     {
         let Some(record) = progress.history.last() else { return Ok(()) };
@@ -260,7 +261,7 @@ impl Store {
         device: &B::Device,
     ) -> Result<(M, Optimizer<B::InnerBackend>, Progress), TrainError>
     where
-        B: AutodiffBackend,
+        B: AutodiffBackend<InnerBackend: DenseBackend>,
         M: AutodiffModule<B>,
     {
         let rule = run.config.optimizer.clone();
@@ -294,7 +295,7 @@ impl Store {
     /// Makes `best` agree with the history of `last`.
     fn repair_best<B, M>(&self, model: &M, progress: &Progress) -> Result<(), TrainError>
     where
-        B: AutodiffBackend,
+        B: AutodiffBackend<InnerBackend: DenseBackend>,
         M: AutodiffModule<B>,
     {
         let Some(expected) = progress.best_epoch else { return Ok(()) };
@@ -321,7 +322,7 @@ impl Store {
 /// Gives `model` the tensors of `state`.
 pub(crate) fn give<B, M>(model: M, state: StateDict) -> Result<M, StateError>
 where
-    B: AutodiffBackend,
+    B: AutodiffBackend<InnerBackend: DenseBackend>,
     M: AutodiffModule<B>,
 {
     // A batch norm holds back its newest running statistics until somebody asks for them, and

@@ -8,7 +8,8 @@
 //! θ ← θ - η (g + μ b)  with Nesterov's momentum,  θ - η b  without
 //! ```
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::Tensor;
+use lasnn_backend::{DenseBackend, SgdStep, ops};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{check, not_negative, positive};
@@ -67,37 +68,23 @@ impl Sgd {
     /// One step: the new parameter and the new momentum buffer (none without momentum).
     ///
     /// All tensors are flat and of one length; `buffer` is none at the first step.
-    pub fn step<B: Backend>(
+    pub fn step<B: DenseBackend>(
         &self,
         learning_rate: f64,
         parameter: Tensor<B, 1>,
         gradient: Tensor<B, 1>,
         buffer: Option<Tensor<B, 1>>,
     ) -> (Tensor<B, 1>, Option<Tensor<B, 1>>) {
-        let gradient = with_weight_decay(self.weight_decay, &parameter, gradient);
-        if self.momentum == 0.0 {
-            return (parameter - gradient * learning_rate, None);
-        }
-        let buffer = match buffer {
-            Some(buffer) => buffer * self.momentum + gradient.clone(),
-            None => gradient.clone(),
+        let buffer = match self.momentum {
+            0.0 => None,
+            _ => Some(buffer.unwrap_or_else(|| gradient.zeros_like())),
         };
-        let direction = match self.nesterov {
-            true => gradient + buffer.clone() * self.momentum,
-            false => buffer.clone(),
+        let step = SgdStep {
+            rate: learning_rate,
+            weight_decay: self.weight_decay,
+            momentum: self.momentum,
+            nesterov: self.nesterov,
         };
-        (parameter - direction * learning_rate, Some(buffer))
-    }
-}
-
-/// The gradient of the loss plus `weight_decay / 2` times the parameter's squared norm.
-pub(crate) fn with_weight_decay<B: Backend>(
-    weight_decay: f64,
-    parameter: &Tensor<B, 1>,
-    gradient: Tensor<B, 1>,
-) -> Tensor<B, 1> {
-    match weight_decay {
-        0.0 => gradient,
-        _ => gradient + parameter.clone() * weight_decay,
+        ops::sgd(step, parameter, gradient, buffer)
     }
 }

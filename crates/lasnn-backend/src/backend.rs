@@ -1,0 +1,237 @@
+//! The few operations that a backend makes fast.
+
+use burn::tensor::{Tensor, TensorPrimitive, backend::Backend, ops::ConvOptions, ops::FloatTensor};
+use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
+
+use crate::reference;
+
+/// How a convolution with square kernels moves over its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Convolution {
+    /// Input positions from one output position to the next.
+    pub stride: usize,
+    /// Zeros around the input; fewer than the kernel has rows.
+    pub padding: usize,
+}
+
+impl Convolution {
+    /// The same as Burn says it.
+    pub(crate) fn options(self) -> ConvOptions<2> {
+        ConvOptions::new([self.stride; 2], [self.padding; 2], [1; 2], 1)
+    }
+}
+
+/// What a batch norm gives.
+#[derive(Clone, Debug)]
+pub struct Normalised<T> {
+    /// The normalised map, of the input's shape.
+    pub output: T,
+    /// The mean of each channel, `[channels]`.
+    pub mean: T,
+    /// The mean squared distance from it, `[channels]`.
+    pub variance: T,
+}
+
+/// A backend that can train ordinary networks fast.
+///
+/// Every method has a default body made of stock tensor operations, the
+/// [`reference`](mod@crate::reference), which is right on any backend. The kernels that replace it are compared with
+/// it by this crate's tests.
+///
+/// The methods work on primitives because that is what backends are made of; [`crate::ops`] is the
+/// way in for everybody else. Maps are `[batch, channels, height, width]`, weights of convolutions
+/// `[outputs, inputs, kernel, kernel]`, those of linear layers `[inputs, outputs]`. Where `rectify`
+/// is set, negative outputs become zero; the gradients that are asked for take the gradient *before*
+/// the rectifier, which [`gate`](Self::gate) gives.
+///
+/// On an autodiff backend the forward methods are differentiable; of what [`normalise`](Self::normalise)
+/// gives, the output is.
+pub trait DenseBackend: Backend {
+    /// The convolution of `input` with `weights`, plus the bias `[outputs]`.
+    fn convolve(
+        input: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        convolution: Convolution,
+        rectify: bool,
+    ) -> FloatTensor<Self> {
+        reference::convolve::<Self>(input, weights, bias, convolution, rectify)
+    }
+
+    /// The gradient with respect to the input of [`convolve`](Self::convolve), of which the shape
+    /// alone is looked at.
+    fn convolve_input_grad(
+        input: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        output_grad: FloatTensor<Self>,
+        convolution: Convolution,
+    ) -> FloatTensor<Self> {
+        reference::convolve_input_grad::<Self>(input, weights, output_grad, convolution)
+    }
+
+    /// The gradient with respect to the weights of [`convolve`](Self::convolve), of which the shape
+    /// alone is looked at.
+    fn convolve_weight_grad(
+        input: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        output_grad: FloatTensor<Self>,
+        convolution: Convolution,
+    ) -> FloatTensor<Self> {
+        reference::convolve_weight_grad::<Self>(input, weights, output_grad, convolution)
+    }
+
+    /// The sum `[channels]` over everything but the channels of a map: the gradient with respect to
+    /// the bias of [`convolve`](Self::convolve).
+    fn channel_sums(map: FloatTensor<Self>) -> FloatTensor<Self> {
+        reference::channel_sums::<Self>(map)
+    }
+
+    /// `input · weights + bias` of `input` `[batch, inputs]`, with the bias `[outputs]`.
+    fn fully_connect(
+        input: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        rectify: bool,
+    ) -> FloatTensor<Self> {
+        reference::fully_connect::<Self>(input, weights, bias, rectify)
+    }
+
+    /// The gradient with respect to the input of [`linear`](Self::fully_connect).
+    fn fully_connect_input_grad(
+        weights: FloatTensor<Self>,
+        output_grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        reference::fully_connect_input_grad::<Self>(weights, output_grad)
+    }
+
+    /// The gradient with respect to the weights of [`linear`](Self::fully_connect).
+    fn fully_connect_weight_grad(
+        input: FloatTensor<Self>,
+        output_grad: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        reference::fully_connect_weight_grad::<Self>(input, output_grad)
+    }
+
+    /// Batch norm of each channel: `γ · (x - µ) / sqrt(σ² + ε) + β`, µ and σ² being those of the
+    /// batch.
+    fn normalise(
+        input: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+        rectify: bool,
+    ) -> Normalised<FloatTensor<Self>> {
+        reference::normalise::<Self>(input, gamma, beta, epsilon, rectify)
+    }
+
+    /// The gradients with respect to input, γ and β of [`normalise`](Self::normalise), given the
+    /// `statistics` mean and variance. Where the output was rectified, it is given as well, and
+    /// `output_grad` is the gradient behind the rectifier.
+    fn normalise_backward(
+        input: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        statistics: [FloatTensor<Self>; 2],
+        output: Option<FloatTensor<Self>>,
+        output_grad: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> [FloatTensor<Self>; 3] {
+        reference::normalise_backward::<Self>(
+            input,
+            gamma,
+            statistics,
+            output,
+            output_grad,
+            epsilon,
+        )
+    }
+
+    /// `scale · x + shift`, with a scale and a shift `[channels]`.
+    fn scale_and_shift(
+        input: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        rectify: bool,
+    ) -> FloatTensor<Self> {
+        reference::scale_and_shift::<Self>(input, scale, shift, rectify)
+    }
+
+    /// `max(a + b, 0)` of maps of one shape.
+    fn rectified_sum(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        reference::rectified_sum::<Self>(a, b)
+    }
+
+    /// The gradient before a rectifier, given its output and the gradient behind it.
+    fn gate(output: FloatTensor<Self>, output_grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        reference::gate::<Self>(output, output_grad)
+    }
+
+    /// The mean of each window of `size` × `size`, the windows lying side by side.
+    fn average_pool(input: FloatTensor<Self>, size: usize) -> FloatTensor<Self> {
+        reference::average_pool::<Self>(input, size)
+    }
+
+    /// The gradient with respect to the input of [`average_pool`](Self::average_pool), of which the
+    /// shape alone is looked at.
+    fn average_pool_backward(
+        input: FloatTensor<Self>,
+        output_grad: FloatTensor<Self>,
+        size: usize,
+    ) -> FloatTensor<Self> {
+        reference::average_pool_backward::<Self>(input, output_grad, size)
+    }
+
+    /// The largest number of each window of `size` × `size`, the windows lying side by side.
+    fn maximum_pool(input: FloatTensor<Self>, size: usize) -> FloatTensor<Self> {
+        reference::maximum_pool::<Self>(input, size)
+    }
+
+    /// The gradient with respect to the input of [`maximum_pool`](Self::maximum_pool).
+    fn maximum_pool_backward(
+        input: FloatTensor<Self>,
+        output_grad: FloatTensor<Self>,
+        size: usize,
+    ) -> FloatTensor<Self> {
+        reference::maximum_pool_backward::<Self>(input, output_grad, size)
+    }
+
+    /// One step of Adam: the new parameter, mean gradient, mean squared gradient, and its largest
+    /// value so far where it is kept (AMSGrad). All tensors have one shape; at the first step the
+    /// moments are zero.
+    fn adam(
+        step: AdamStep,
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        moments: [FloatTensor<Self>; 2],
+        max_square: Option<FloatTensor<Self>>,
+    ) -> (FloatTensor<Self>, [FloatTensor<Self>; 2], Option<FloatTensor<Self>>) {
+        reference::adam::<Self>(step, parameter, gradient, moments, max_square)
+    }
+
+    /// One step of gradient descent: the new parameter and the new buffer of the momentum. All tensors
+    /// have one shape; at the first step the buffer is zero.
+    fn sgd(
+        step: SgdStep,
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        buffer: Option<FloatTensor<Self>>,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
+        reference::sgd::<Self>(step, parameter, gradient, buffer)
+    }
+
+    /// The sum of the squares, `[1]`.
+    fn sum_of_squares(values: FloatTensor<Self>) -> FloatTensor<Self> {
+        reference::sum_of_squares::<Self>(values)
+    }
+}
+
+/// A primitive as a tensor.
+pub(crate) fn from_primitive<B: Backend, const D: usize>(
+    primitive: FloatTensor<B>,
+) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(primitive))
+}
+
+/// A tensor as its primitive.
+pub(crate) fn into_primitive<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
+    tensor.into_primitive().tensor()
+}

@@ -1,0 +1,273 @@
+//! The hand-written backward passes, for any backend under Burn's autodiff.
+//!
+//! A gradient that nobody asks for is not computed: images have none, and the first convolution's
+//! would cost as much as its forward pass.
+
+use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::ops::FloatTensor;
+
+use crate::backend::{Convolution, DenseBackend, Normalised, from_primitive, into_primitive};
+
+/// What the backward pass of a convolution or a linear layer needs.
+#[derive(Clone, Debug)]
+struct Weighted<T> {
+    input: T,
+    weights: T,
+    /// Where it was rectified.
+    output: Option<T>,
+    /// None for a linear layer.
+    convolution: Option<Convolution>,
+}
+
+/// The step of the graph that a convolution or a linear layer leaves. Its parents are input, weights
+/// and, if `N` is 3, the bias.
+#[derive(Debug)]
+struct WeightedStep;
+
+impl<B: DenseBackend, const N: usize> Backward<B, N> for WeightedStep {
+    type State = Weighted<FloatTensor<B>>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, N>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let Weighted { input, weights, output, convolution } = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let grad = match output {
+            Some(output) => B::gate(output, grad),
+            None => grad,
+        };
+        let mut parents = ops.parents.into_iter();
+        let mut next = || parents.next().flatten();
+        let (input_node, weights_node, bias_node) = (next(), next(), next());
+        if let Some(node) = bias_node {
+            let bias_grad = match convolution {
+                Some(_) => B::channel_sums(grad.clone()),
+                None => row_sum::<B>(grad.clone()),
+            };
+            grads.register::<B>(node.id, bias_grad);
+        }
+        if let Some(node) = weights_node {
+            let (input, grad) = (input.clone(), grad.clone());
+            let weights_grad = match convolution {
+                Some(conv) => B::convolve_weight_grad(input, weights.clone(), grad, conv),
+                None => B::fully_connect_weight_grad(input, grad),
+            };
+            grads.register::<B>(node.id, weights_grad);
+        }
+        if let Some(node) = input_node {
+            let input_grad = match convolution {
+                Some(conv) => B::convolve_input_grad(input, weights, grad, conv),
+                None => B::fully_connect_input_grad(weights, grad),
+            };
+            grads.register::<B>(node.id, input_grad);
+        }
+    }
+}
+
+/// The sum of the rows, the gradient of a linear layer's bias.
+fn row_sum<B: DenseBackend>(grad: FloatTensor<B>) -> FloatTensor<B> {
+    let grad = from_primitive::<B, 2>(grad);
+    let [_, outputs] = grad.dims();
+    into_primitive(grad.sum_dim(0).reshape([outputs]))
+}
+
+/// Computes a convolution or a linear layer, and leaves its step if it is tracked.
+fn weighted<B: DenseBackend, C: CheckpointStrategy>(
+    input: FloatTensor<Autodiff<B, C>>,
+    weights: FloatTensor<Autodiff<B, C>>,
+    bias: Option<FloatTensor<Autodiff<B, C>>>,
+    convolution: Option<Convolution>,
+    rectify: bool,
+) -> FloatTensor<Autodiff<B, C>> {
+    let bias_primitive = bias.as_ref().map(|bias| bias.primitive.clone());
+    let (values, kernel) = (input.primitive.clone(), weights.primitive.clone());
+    let output = match convolution {
+        Some(conv) => B::convolve(values.clone(), kernel.clone(), bias_primitive, conv, rectify),
+        None => B::fully_connect(values.clone(), kernel.clone(), bias_primitive, rectify),
+    };
+    let gate = rectify.then(|| output.clone());
+    let state = Weighted { input: values, weights: kernel, output: gate, convolution };
+    match bias {
+        Some(bias) => step::<B, C, 3>([input, weights, bias], state, output),
+        None => step::<B, C, 2>([input, weights], state, output),
+    }
+}
+
+fn step<B: DenseBackend, C: CheckpointStrategy, const N: usize>(
+    parents: [FloatTensor<Autodiff<B, C>>; N],
+    state: Weighted<FloatTensor<B>>,
+    output: FloatTensor<B>,
+) -> FloatTensor<Autodiff<B, C>> {
+    let nodes = parents.map(|parent| parent.node);
+    match Backward::<B, N>::prepare::<C>(WeightedStep, nodes).compute_bound().stateful() {
+        OpsKind::Tracked(graph) => graph.finish(state, output),
+        OpsKind::UnTracked(graph) => graph.finish(output),
+    }
+}
+
+/// The step of a batch norm. Its parents are input, γ and β.
+#[derive(Debug)]
+struct NormaliseStep;
+
+#[derive(Clone, Debug)]
+struct NormaliseState<T> {
+    input: T,
+    gamma: T,
+    statistics: [T; 2],
+    /// Where it was rectified.
+    output: Option<T>,
+    epsilon: f64,
+}
+
+impl<B: DenseBackend> Backward<B, 3> for NormaliseStep {
+    type State = NormaliseState<FloatTensor<B>>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let NormaliseState { input, gamma, statistics, output, epsilon } = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let found = B::normalise_backward(input, gamma, statistics, output, grad, epsilon);
+        for (node, grad) in ops.parents.into_iter().zip(found) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, grad);
+            }
+        }
+    }
+}
+
+/// The step of a rectified sum, which hands the same gradient to both parents.
+#[derive(Debug)]
+struct RectifiedSumStep;
+
+impl<B: DenseBackend> Backward<B, 2> for RectifiedSumStep {
+    type State = FloatTensor<B>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 2>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let grad = B::gate(ops.state, grads.consume::<B>(&ops.node));
+        for node in ops.parents.into_iter().flatten() {
+            grads.register::<B>(node.id, grad.clone());
+        }
+    }
+}
+
+/// The step of a pooling.
+#[derive(Debug)]
+struct PoolStep;
+
+#[derive(Clone, Debug)]
+struct PoolState<T> {
+    input: T,
+    size: usize,
+    maximum: bool,
+}
+
+impl<B: DenseBackend> Backward<B, 1> for PoolStep {
+    type State = PoolState<FloatTensor<B>>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let PoolState { input, size, maximum } = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |grad| match maximum {
+            true => B::maximum_pool_backward(input, grad, size),
+            false => B::average_pool_backward(input, grad, size),
+        });
+    }
+}
+
+fn pool<B: DenseBackend, C: CheckpointStrategy>(
+    input: FloatTensor<Autodiff<B, C>>,
+    size: usize,
+    maximum: bool,
+) -> FloatTensor<Autodiff<B, C>> {
+    let node = input.node.clone();
+    let input = input.primitive;
+    let output = match maximum {
+        true => B::maximum_pool(input.clone(), size),
+        false => B::average_pool(input.clone(), size),
+    };
+    match PoolStep.prepare::<C>([node]).compute_bound().stateful() {
+        OpsKind::Tracked(graph) => graph.finish(PoolState { input, size, maximum }, output),
+        OpsKind::UnTracked(graph) => graph.finish(output),
+    }
+}
+
+impl<B: DenseBackend, C: CheckpointStrategy> DenseBackend for Autodiff<B, C> {
+    fn convolve(
+        input: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        convolution: Convolution,
+        rectify: bool,
+    ) -> FloatTensor<Self> {
+        weighted::<B, C>(input, weights, bias, Some(convolution), rectify)
+    }
+
+    fn fully_connect(
+        input: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+        rectify: bool,
+    ) -> FloatTensor<Self> {
+        weighted::<B, C>(input, weights, bias, None, rectify)
+    }
+
+    fn normalise(
+        input: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        epsilon: f64,
+        rectify: bool,
+    ) -> Normalised<FloatTensor<Self>> {
+        let nodes = [input.node, gamma.node, beta.node];
+        let (input, gamma) = (input.primitive, gamma.primitive);
+        let Normalised { output, mean, variance } =
+            B::normalise(input.clone(), gamma.clone(), beta.primitive, epsilon, rectify);
+        let statistics = [mean.clone(), variance.clone()];
+        let output = match NormaliseStep.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(graph) => {
+                let gate = rectify.then(|| output.clone());
+                let state = NormaliseState { input, gamma, statistics, output: gate, epsilon };
+                graph.finish(state, output)
+            }
+            OpsKind::UnTracked(graph) => graph.finish(output),
+        };
+        let (mean, variance) = (Self::from_inner(mean), Self::from_inner(variance));
+        Normalised { output, mean, variance }
+    }
+
+    fn rectified_sum(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        let output = B::rectified_sum(a.primitive, b.primitive);
+        match RectifiedSumStep.prepare::<C>([a.node, b.node]).compute_bound().stateful() {
+            OpsKind::Tracked(graph) => graph.finish(output.clone(), output),
+            OpsKind::UnTracked(graph) => graph.finish(output),
+        }
+    }
+
+    fn average_pool(input: FloatTensor<Self>, size: usize) -> FloatTensor<Self> {
+        pool::<B, C>(input, size, false)
+    }
+
+    fn maximum_pool(input: FloatTensor<Self>, size: usize) -> FloatTensor<Self> {
+        pool::<B, C>(input, size, true)
+    }
+}

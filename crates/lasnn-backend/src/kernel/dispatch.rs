@@ -1,0 +1,232 @@
+//! Which CPU tensors go to the kernels: those of `f32`. Others, which only tests have, take the
+//! reference.
+
+/// The methods of [`DenseBackend`](crate::DenseBackend) for a backend whose tensors are
+/// [`HostTensor`](super::host::HostTensor)s.
+macro_rules! dense_on_host {
+    () => {
+        fn convolve(
+            input: FloatTensor<Self>,
+            weights: FloatTensor<Self>,
+            bias: Option<FloatTensor<Self>>,
+            convolution: Convolution,
+            rectify: bool,
+        ) -> FloatTensor<Self> {
+            match input.dtype() {
+                DType::F32 => host::convolve(&input, &weights, bias.as_ref(), convolution, rectify),
+                _ => reference::convolve::<Self>(input, weights, bias, convolution, rectify),
+            }
+        }
+
+        fn convolve_input_grad(
+            input: FloatTensor<Self>,
+            weights: FloatTensor<Self>,
+            output_grad: FloatTensor<Self>,
+            convolution: Convolution,
+        ) -> FloatTensor<Self> {
+            match input.dtype() {
+                DType::F32 => {
+                    host::convolve_input_grad(&input, &weights, &output_grad, convolution)
+                }
+                _ => {
+                    reference::convolve_input_grad::<Self>(input, weights, output_grad, convolution)
+                }
+            }
+        }
+
+        fn convolve_weight_grad(
+            input: FloatTensor<Self>,
+            weights: FloatTensor<Self>,
+            output_grad: FloatTensor<Self>,
+            convolution: Convolution,
+        ) -> FloatTensor<Self> {
+            match input.dtype() {
+                DType::F32 => {
+                    host::convolve_weight_grad(&input, &weights, &output_grad, convolution)
+                }
+                _ => reference::convolve_weight_grad::<Self>(
+                    input,
+                    weights,
+                    output_grad,
+                    convolution,
+                ),
+            }
+        }
+
+        fn channel_sums(map: FloatTensor<Self>) -> FloatTensor<Self> {
+            match map.dtype() {
+                DType::F32 => host::channel_sums(&map),
+                _ => reference::channel_sums::<Self>(map),
+            }
+        }
+
+        fn fully_connect(
+            input: FloatTensor<Self>,
+            weights: FloatTensor<Self>,
+            bias: Option<FloatTensor<Self>>,
+            rectify: bool,
+        ) -> FloatTensor<Self> {
+            match input.dtype() {
+                DType::F32 => host::fully_connect(&input, &weights, bias.as_ref(), rectify),
+                _ => reference::fully_connect::<Self>(input, weights, bias, rectify),
+            }
+        }
+
+        fn fully_connect_input_grad(
+            weights: FloatTensor<Self>,
+            output_grad: FloatTensor<Self>,
+        ) -> FloatTensor<Self> {
+            match output_grad.dtype() {
+                DType::F32 => host::fully_connect_input_grad(&weights, &output_grad),
+                _ => reference::fully_connect_input_grad::<Self>(weights, output_grad),
+            }
+        }
+
+        fn fully_connect_weight_grad(
+            input: FloatTensor<Self>,
+            output_grad: FloatTensor<Self>,
+        ) -> FloatTensor<Self> {
+            match input.dtype() {
+                DType::F32 => host::fully_connect_weight_grad(&input, &output_grad),
+                _ => reference::fully_connect_weight_grad::<Self>(input, output_grad),
+            }
+        }
+
+        fn normalise(
+            input: FloatTensor<Self>,
+            gamma: FloatTensor<Self>,
+            beta: FloatTensor<Self>,
+            epsilon: f64,
+            rectify: bool,
+        ) -> Normalised<FloatTensor<Self>> {
+            match input.dtype() {
+                DType::F32 => host::normalise(&input, &gamma, &beta, epsilon, rectify),
+                _ => reference::normalise::<Self>(input, gamma, beta, epsilon, rectify),
+            }
+        }
+
+        fn normalise_backward(
+            input: FloatTensor<Self>,
+            gamma: FloatTensor<Self>,
+            statistics: [FloatTensor<Self>; 2],
+            output: Option<FloatTensor<Self>>,
+            output_grad: FloatTensor<Self>,
+            epsilon: f64,
+        ) -> [FloatTensor<Self>; 3] {
+            match input.dtype() {
+                DType::F32 => host::normalise_backward(
+                    &input,
+                    &gamma,
+                    [&statistics[0], &statistics[1]],
+                    output.as_ref(),
+                    &output_grad,
+                    epsilon,
+                ),
+                _ => reference::normalise_backward::<Self>(
+                    input,
+                    gamma,
+                    statistics,
+                    output,
+                    output_grad,
+                    epsilon,
+                ),
+            }
+        }
+
+        fn scale_and_shift(
+            input: FloatTensor<Self>,
+            scale: FloatTensor<Self>,
+            shift: FloatTensor<Self>,
+            rectify: bool,
+        ) -> FloatTensor<Self> {
+            match input.dtype() {
+                DType::F32 => host::scale_and_shift(&input, &scale, &shift, rectify),
+                _ => reference::scale_and_shift::<Self>(input, scale, shift, rectify),
+            }
+        }
+
+        fn rectified_sum(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+            match a.dtype() {
+                DType::F32 => host::rectified_sum(&a, &b),
+                _ => reference::rectified_sum::<Self>(a, b),
+            }
+        }
+
+        fn gate(output: FloatTensor<Self>, output_grad: FloatTensor<Self>) -> FloatTensor<Self> {
+            match output.dtype() {
+                DType::F32 => host::gate(&output, &output_grad),
+                _ => reference::gate::<Self>(output, output_grad),
+            }
+        }
+
+        fn average_pool(input: FloatTensor<Self>, size: usize) -> FloatTensor<Self> {
+            match input.dtype() {
+                DType::F32 => host::average_pool(&input, size),
+                _ => reference::average_pool::<Self>(input, size),
+            }
+        }
+
+        fn average_pool_backward(
+            input: FloatTensor<Self>,
+            output_grad: FloatTensor<Self>,
+            size: usize,
+        ) -> FloatTensor<Self> {
+            match input.dtype() {
+                DType::F32 => host::average_pool_backward(&input, &output_grad, size),
+                _ => reference::average_pool_backward::<Self>(input, output_grad, size),
+            }
+        }
+
+        fn maximum_pool(input: FloatTensor<Self>, size: usize) -> FloatTensor<Self> {
+            match input.dtype() {
+                DType::F32 => host::maximum_pool(&input, size),
+                _ => reference::maximum_pool::<Self>(input, size),
+            }
+        }
+
+        fn maximum_pool_backward(
+            input: FloatTensor<Self>,
+            output_grad: FloatTensor<Self>,
+            size: usize,
+        ) -> FloatTensor<Self> {
+            match input.dtype() {
+                DType::F32 => host::maximum_pool_backward(&input, &output_grad, size),
+                _ => reference::maximum_pool_backward::<Self>(input, output_grad, size),
+            }
+        }
+
+        fn adam(
+            step: AdamStep,
+            parameter: FloatTensor<Self>,
+            gradient: FloatTensor<Self>,
+            moments: [FloatTensor<Self>; 2],
+            max_square: Option<FloatTensor<Self>>,
+        ) -> (FloatTensor<Self>, [FloatTensor<Self>; 2], Option<FloatTensor<Self>>) {
+            match parameter.dtype() {
+                DType::F32 => host::adam(&step, parameter, &gradient, moments, max_square),
+                _ => reference::adam::<Self>(step, parameter, gradient, moments, max_square),
+            }
+        }
+
+        fn sgd(
+            step: SgdStep,
+            parameter: FloatTensor<Self>,
+            gradient: FloatTensor<Self>,
+            buffer: Option<FloatTensor<Self>>,
+        ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>) {
+            match parameter.dtype() {
+                DType::F32 => host::sgd(&step, parameter, &gradient, buffer),
+                _ => reference::sgd::<Self>(step, parameter, gradient, buffer),
+            }
+        }
+
+        fn sum_of_squares(values: FloatTensor<Self>) -> FloatTensor<Self> {
+            match values.dtype() {
+                DType::F32 => host::sum_of_squares(&values),
+                _ => reference::sum_of_squares::<Self>(values),
+            }
+        }
+    };
+}
+
+pub(super) use dense_on_host;

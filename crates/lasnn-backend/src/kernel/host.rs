@@ -1,0 +1,270 @@
+//! The CPU kernels on tensors: reads slices, calls the kernel, wraps what it wrote.
+
+use std::borrow::Cow;
+
+use burn::tensor::{Shape, TensorMetadata};
+use lasnn_kernels::dense::conv::{self, ConvShape};
+use lasnn_kernels::dense::linear::{self, LinearShape};
+use lasnn_kernels::dense::norm::{self, MapShape, Statistics};
+use lasnn_kernels::dense::optimizer::{self, AdamStep, SgdStep};
+use lasnn_kernels::dense::pool::{self, PoolShape};
+use lasnn_kernels::dense::rectify;
+
+use crate::backend::{Convolution, Normalised};
+
+/// A tensor of `f32` in host memory.
+pub(super) trait HostTensor: TensorMetadata + Sized {
+    /// The elements row by row, copied only where they do not lie so in memory.
+    fn read(&self) -> Cow<'_, [f32]>;
+
+    /// Room for so many elements; whatever is in it is to be overwritten.
+    fn room(length: usize) -> Vec<f32>;
+
+    /// A tensor of the elements, row by row.
+    fn write(elements: Vec<f32>, shape: Shape) -> Self;
+
+    /// The same tensor, its elements row by row in memory.
+    fn contiguous(self) -> Self;
+
+    /// The elements of a [`contiguous`](Self::contiguous) tensor, for this tensor alone: copied if
+    /// another one shares them.
+    fn elements_mut(&mut self) -> &mut [f32];
+}
+
+/// A tensor of `shape` that `fill` writes.
+fn written<T: HostTensor>(shape: impl Into<Shape>, fill: impl FnOnce(&mut [f32])) -> T {
+    let shape = shape.into();
+    let mut room = T::room(shape.num_elements());
+    fill(&mut room);
+    T::write(room, shape)
+}
+
+fn conv_shape<T: HostTensor>(input: &T, weights: &T, convolution: Convolution) -> ConvShape {
+    let (input, weights) = (input.shape(), weights.shape());
+    ConvShape {
+        batch: input[0],
+        inputs: input[1],
+        outputs: weights[0],
+        height: input[2],
+        width: input[3],
+        kernel: weights[2],
+        stride: convolution.stride,
+        padding: convolution.padding,
+    }
+}
+
+pub(super) fn convolve<T: HostTensor>(
+    input: &T,
+    weights: &T,
+    bias: Option<&T>,
+    convolution: Convolution,
+    rectify: bool,
+) -> T {
+    let shape = conv_shape(input, weights, convolution);
+    let output = [shape.batch, shape.outputs, shape.output_height(), shape.output_width()];
+    let bias = bias.map(T::read);
+    written(output, |output| {
+        conv::forward(shape, &input.read(), &weights.read(), bias.as_deref(), rectify, output);
+    })
+}
+
+pub(super) fn convolve_input_grad<T: HostTensor>(
+    input: &T,
+    weights: &T,
+    output_grad: &T,
+    convolution: Convolution,
+) -> T {
+    let shape = conv_shape(input, weights, convolution);
+    written(input.shape(), |grad| {
+        conv::input_grad(shape, &output_grad.read(), &weights.read(), grad);
+    })
+}
+
+pub(super) fn convolve_weight_grad<T: HostTensor>(
+    input: &T,
+    weights: &T,
+    output_grad: &T,
+    convolution: Convolution,
+) -> T {
+    let shape = conv_shape(input, weights, convolution);
+    written(weights.shape(), |grad| {
+        conv::weight_grad(shape, &input.read(), &output_grad.read(), grad);
+    })
+}
+
+pub(super) fn channel_sums<T: HostTensor>(map: &T) -> T {
+    let MapShape { channels, positions, .. } = map_shape(map);
+    T::write(rectify::channel_sums(&map.read(), channels, positions), [channels].into())
+}
+
+pub(super) fn fully_connect<T: HostTensor>(
+    input: &T,
+    weights: &T,
+    bias: Option<&T>,
+    rectify: bool,
+) -> T {
+    let [batch, inputs, outputs] = [input.shape()[0], input.shape()[1], weights.shape()[1]];
+    let shape = LinearShape { batch, inputs, outputs };
+    let bias = bias.map(T::read);
+    written([batch, outputs], |output| {
+        linear::forward(shape, &input.read(), &weights.read(), bias.as_deref(), rectify, output);
+    })
+}
+
+pub(super) fn fully_connect_input_grad<T: HostTensor>(weights: &T, output_grad: &T) -> T {
+    let [batch, inputs] = [output_grad.shape()[0], weights.shape()[0]];
+    let shape = LinearShape { batch, inputs, outputs: weights.shape()[1] };
+    written([batch, inputs], |grad| {
+        linear::input_grad(shape, &output_grad.read(), &weights.read(), grad);
+    })
+}
+
+pub(super) fn fully_connect_weight_grad<T: HostTensor>(input: &T, output_grad: &T) -> T {
+    let [batch, inputs, outputs] = [input.shape()[0], input.shape()[1], output_grad.shape()[1]];
+    let shape = LinearShape { batch, inputs, outputs };
+    written([inputs, outputs], |grad| {
+        linear::weight_grad(shape, &input.read(), &output_grad.read(), grad);
+    })
+}
+
+fn map_shape<T: HostTensor>(map: &T) -> MapShape {
+    let shape = map.shape();
+    MapShape { batch: shape[0], channels: shape[1], positions: shape[2] * shape[3] }
+}
+
+pub(super) fn normalise<T: HostTensor>(
+    input: &T,
+    gamma: &T,
+    beta: &T,
+    epsilon: f64,
+    rectify: bool,
+) -> Normalised<T> {
+    let shape = map_shape(input);
+    let mut statistics = Vec::new();
+    let output = written(input.shape(), |output| {
+        let (gamma, beta) = (gamma.read(), beta.read());
+        let input = input.read();
+        statistics = norm::forward(shape, &input, [&gamma, &beta], epsilon as f32, rectify, output);
+    });
+    let per_channel = |number: fn(&Statistics) -> f32| {
+        T::write(statistics.iter().map(number).collect(), [shape.channels].into())
+    };
+    Normalised { output, mean: per_channel(|s| s.mean), variance: per_channel(|s| s.variance) }
+}
+
+pub(super) fn normalise_backward<T: HostTensor>(
+    input: &T,
+    gamma: &T,
+    [mean, variance]: [&T; 2],
+    output: Option<&T>,
+    output_grad: &T,
+    epsilon: f64,
+) -> [T; 3] {
+    let shape = map_shape(input);
+    let (mean, variance) = (mean.read(), variance.read());
+    let statistics = mean.iter().zip(&variance[..]);
+    let statistics = statistics.map(|(&mean, &variance)| Statistics { mean, variance });
+    let statistics: Vec<_> = statistics.collect();
+    let mut channels = Vec::new();
+    let input_grad = written(input.shape(), |grad| {
+        let layer = norm::Layer {
+            shape,
+            input: &input.read(),
+            gamma: &gamma.read(),
+            statistics: &statistics,
+            epsilon: epsilon as f32,
+        };
+        let output = output.map(T::read);
+        channels = norm::backward(&layer, output.as_deref(), &output_grad.read(), grad);
+    });
+    let gamma = channels.iter().map(|channel| channel.gamma).collect();
+    let beta = channels.iter().map(|channel| channel.beta).collect();
+    let size = || Shape::from([shape.channels]);
+    [input_grad, T::write(gamma, size()), T::write(beta, size())]
+}
+
+pub(super) fn scale_and_shift<T: HostTensor>(input: &T, scale: &T, shift: &T, rectify: bool) -> T {
+    written(input.shape(), |output| {
+        let parameters = [&*scale.read(), &*shift.read()];
+        norm::scale_and_shift(map_shape(input), &input.read(), parameters, rectify, output);
+    })
+}
+
+pub(super) fn rectified_sum<T: HostTensor>(a: &T, b: &T) -> T {
+    written(a.shape(), |output| rectify::rectified_sum(&a.read(), &b.read(), output))
+}
+
+pub(super) fn gate<T: HostTensor>(output: &T, output_grad: &T) -> T {
+    written(output.shape(), |grad| rectify::gated(&output_grad.read(), &output.read(), grad))
+}
+
+fn pool_shape<T: HostTensor>(input: &T, size: usize) -> PoolShape {
+    let shape = input.shape();
+    PoolShape { planes: shape[0] * shape[1], height: shape[2], width: shape[3], size }
+}
+
+fn pooled<T: HostTensor>(input: &T, size: usize) -> [usize; 4] {
+    let [rows, columns] = pool_shape(input, size).output();
+    [input.shape()[0], input.shape()[1], rows, columns]
+}
+
+pub(super) fn average_pool<T: HostTensor>(input: &T, size: usize) -> T {
+    let shape = pool_shape(input, size);
+    written(pooled(input, size), |output| pool::average(shape, &input.read(), output))
+}
+
+pub(super) fn average_pool_backward<T: HostTensor>(input: &T, output_grad: &T, size: usize) -> T {
+    let shape = pool_shape(input, size);
+    written(input.shape(), |grad| pool::average_backward(shape, &output_grad.read(), grad))
+}
+
+pub(super) fn maximum_pool<T: HostTensor>(input: &T, size: usize) -> T {
+    let shape = pool_shape(input, size);
+    written(pooled(input, size), |output| pool::maximum(shape, &input.read(), output))
+}
+
+pub(super) fn maximum_pool_backward<T: HostTensor>(input: &T, output_grad: &T, size: usize) -> T {
+    let shape = pool_shape(input, size);
+    written(input.shape(), |grad| {
+        pool::maximum_backward(shape, &input.read(), &output_grad.read(), grad);
+    })
+}
+
+pub(super) fn adam<T: HostTensor>(
+    step: &AdamStep,
+    parameter: T,
+    gradient: &T,
+    moments: [T; 2],
+    max_square: Option<T>,
+) -> (T, [T; 2], Option<T>) {
+    let mut parameter = parameter.contiguous();
+    let [mut mean, mut square] = moments.map(T::contiguous);
+    let mut max_square = max_square.map(T::contiguous);
+    optimizer::adam(
+        step,
+        parameter.elements_mut(),
+        &gradient.read(),
+        mean.elements_mut(),
+        square.elements_mut(),
+        max_square.as_mut().map(T::elements_mut),
+    );
+    (parameter, [mean, square], max_square)
+}
+
+pub(super) fn sgd<T: HostTensor>(
+    step: &SgdStep,
+    parameter: T,
+    gradient: &T,
+    buffer: Option<T>,
+) -> (T, Option<T>) {
+    let mut parameter = parameter.contiguous();
+    let mut buffer = buffer.map(T::contiguous);
+    let gradient = gradient.read();
+    let memory = buffer.as_mut().map(T::elements_mut);
+    optimizer::sgd(step, parameter.elements_mut(), &gradient, memory);
+    (parameter, buffer)
+}
+
+pub(super) fn sum_of_squares<T: HostTensor>(values: &T) -> T {
+    T::write(vec![optimizer::sum_of_squares(&values.read())], [1].into())
+}

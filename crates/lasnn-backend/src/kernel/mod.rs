@@ -1,0 +1,15 @@
+//! The fast operations, one file for each backend.
+
+mod autodiff;
+#[cfg(feature = "cubecl")]
+mod cube;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+mod dispatch;
+#[cfg(feature = "flex")]
+mod flex;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
+mod host;
+#[cfg(feature = "ndarray")]
+mod ndarray;
+#[cfg(feature = "flex")]
+pub mod recycle;

@@ -1,0 +1,67 @@
+//! Burn's NdArray backend.
+
+use std::borrow::Cow;
+
+use burn::tensor::{DType, Shape, TensorData, TensorMetadata, ops::FloatTensor};
+use burn_ndarray::{
+    FloatNdArrayElement, IntNdArrayElement, NdArray, NdArrayTensor, QuantElement, SharedArray,
+};
+use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
+
+use super::dispatch::dense_on_host;
+use super::host::{self, HostTensor};
+use crate::backend::{Convolution, DenseBackend, Normalised};
+use crate::reference;
+
+impl<E, I, Q> DenseBackend for NdArray<E, I, Q>
+where
+    E: FloatNdArrayElement,
+    I: IntNdArrayElement,
+    Q: QuantElement,
+    NdArrayTensor: From<SharedArray<E>>,
+    NdArrayTensor: From<SharedArray<I>>,
+{
+    dense_on_host!();
+}
+
+impl HostTensor for NdArrayTensor {
+    fn read(&self) -> Cow<'_, [f32]> {
+        let Self::F32(storage) = self else {
+            panic!("a float tensor of type {:?} among others", self.dtype())
+        };
+        let view = storage.view();
+        match view.to_slice() {
+            Some(elements) => Cow::Borrowed(elements),
+            None => Cow::Owned(view.iter().copied().collect()),
+        }
+    }
+
+    fn room(length: usize) -> Vec<f32> {
+        vec![0.0; length]
+    }
+
+    fn write(elements: Vec<f32>, shape: Shape) -> Self {
+        Self::from_data(TensorData::new(elements, shape))
+    }
+
+    fn contiguous(self) -> Self {
+        let shape = self.shape();
+        let copy = match self.read() {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(elements) => Some(elements),
+        };
+        match copy {
+            Some(elements) => Self::write(elements, shape),
+            None => self,
+        }
+    }
+
+    fn elements_mut(&mut self) -> &mut [f32] {
+        let dtype = self.dtype();
+        let Self::F32(storage) = self else {
+            panic!("a float tensor of type {dtype:?} among others")
+        };
+        let found = storage.ensure_owned().as_slice_mut();
+        found.expect("`contiguous` has made it so")
+    }
+}

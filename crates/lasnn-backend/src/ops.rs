@@ -1,0 +1,114 @@
+//! The operations on tensors.
+
+use burn::tensor::Tensor;
+
+use crate::backend::{Convolution, DenseBackend, Normalised, from_primitive, into_primitive};
+use crate::{AdamStep, SgdStep};
+
+/// The convolution of `input` `[batch, inputs, height, width]` with `weights`
+/// `[outputs, inputs, kernel, kernel]`, plus the bias `[outputs]`; negative values as zero if
+/// `rectify`.
+pub fn convolve<B: DenseBackend>(
+    input: Tensor<B, 4>,
+    weights: Tensor<B, 4>,
+    bias: Option<Tensor<B, 1>>,
+    convolution: Convolution,
+    rectify: bool,
+) -> Tensor<B, 4> {
+    let bias = bias.map(into_primitive);
+    let (input, weights) = (into_primitive(input), into_primitive(weights));
+    from_primitive(B::convolve(input, weights, bias, convolution, rectify))
+}
+
+/// `input · weights + bias` of `input` `[batch, inputs]`, `weights` `[inputs, outputs]` and the bias
+/// `[outputs]`; negative values as zero if `rectify`.
+pub fn linear<B: DenseBackend>(
+    input: Tensor<B, 2>,
+    weights: Tensor<B, 2>,
+    bias: Option<Tensor<B, 1>>,
+    rectify: bool,
+) -> Tensor<B, 2> {
+    let bias = bias.map(into_primitive);
+    from_primitive(B::fully_connect(into_primitive(input), into_primitive(weights), bias, rectify))
+}
+
+/// Batch norm of a map `[batch, channels, height, width]` with the statistics of the batch: the
+/// output, the mean `[channels]` and the variance `[channels]`.
+///
+/// On an autodiff backend, mean and variance are constants.
+pub fn normalise<B: DenseBackend>(
+    input: Tensor<B, 4>,
+    gamma: Tensor<B, 1>,
+    beta: Tensor<B, 1>,
+    epsilon: f64,
+    rectify: bool,
+) -> (Tensor<B, 4>, [Tensor<B, 1>; 2]) {
+    let (gamma, beta) = (into_primitive(gamma), into_primitive(beta));
+    let Normalised { output, mean, variance } =
+        B::normalise(into_primitive(input), gamma, beta, epsilon, rectify);
+    (from_primitive(output), [from_primitive(mean), from_primitive(variance)])
+}
+
+/// `scale · x + shift` of a map, with a scale and a shift `[channels]`; negative values as zero if
+/// `rectify`.
+pub fn scale_and_shift<B: DenseBackend>(
+    input: Tensor<B, 4>,
+    scale: Tensor<B, 1>,
+    shift: Tensor<B, 1>,
+    rectify: bool,
+) -> Tensor<B, 4> {
+    let (scale, shift) = (into_primitive(scale), into_primitive(shift));
+    from_primitive(B::scale_and_shift(into_primitive(input), scale, shift, rectify))
+}
+
+/// `max(a + b, 0)` of maps of one shape.
+pub fn rectified_sum<B: DenseBackend>(a: Tensor<B, 4>, b: Tensor<B, 4>) -> Tensor<B, 4> {
+    from_primitive(B::rectified_sum(into_primitive(a), into_primitive(b)))
+}
+
+/// The mean of each window of `size` × `size`, the windows lying side by side.
+pub fn average_pool<B: DenseBackend>(input: Tensor<B, 4>, size: usize) -> Tensor<B, 4> {
+    from_primitive(B::average_pool(into_primitive(input), size))
+}
+
+/// The largest number of each window of `size` × `size`, the windows lying side by side.
+pub fn maximum_pool<B: DenseBackend>(input: Tensor<B, 4>, size: usize) -> Tensor<B, 4> {
+    from_primitive(B::maximum_pool(into_primitive(input), size))
+}
+
+/// What a step of Adam leaves: the parameter, the moments, the largest second moment.
+pub type AdamStepped<B> = (Tensor<B, 1>, [Tensor<B, 1>; 2], Option<Tensor<B, 1>>);
+
+/// One step of Adam on flat tensors; moments are zero at the first step.
+pub fn adam<B: DenseBackend>(
+    step: AdamStep,
+    parameter: Tensor<B, 1>,
+    gradient: Tensor<B, 1>,
+    moments: [Tensor<B, 1>; 2],
+    max_square: Option<Tensor<B, 1>>,
+) -> AdamStepped<B> {
+    let moments = moments.map(into_primitive);
+    let max_square = max_square.map(into_primitive);
+    let (parameter, moments, max_square) =
+        B::adam(step, into_primitive(parameter), into_primitive(gradient), moments, max_square);
+    (from_primitive(parameter), moments.map(from_primitive), max_square.map(from_primitive))
+}
+
+/// One step of stochastic gradient descent on flat tensors; the buffer is zero at the first step and
+/// missing without momentum.
+pub fn sgd<B: DenseBackend>(
+    step: SgdStep,
+    parameter: Tensor<B, 1>,
+    gradient: Tensor<B, 1>,
+    buffer: Option<Tensor<B, 1>>,
+) -> (Tensor<B, 1>, Option<Tensor<B, 1>>) {
+    let buffer = buffer.map(into_primitive);
+    let (parameter, buffer) =
+        B::sgd(step, into_primitive(parameter), into_primitive(gradient), buffer);
+    (from_primitive(parameter), buffer.map(from_primitive))
+}
+
+/// The sum of the squares of a flat tensor, `[1]`.
+pub fn sum_of_squares<B: DenseBackend>(values: Tensor<B, 1>) -> Tensor<B, 1> {
+    from_primitive(B::sum_of_squares(into_primitive(values)))
+}

@@ -1,0 +1,204 @@
+//! The operations out of stock tensor operations: what the kernels are measured by.
+//!
+//! These are the default bodies of [`DenseBackend`](crate::DenseBackend). They are functions of their
+//! own so that a backend whose kernels know `f32` only can take them for everything else.
+
+use burn::tensor::{backend::Backend, ops::FloatTensor};
+use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
+
+use crate::backend::{Convolution, Normalised, from_primitive, into_primitive};
+use crate::formulas;
+
+/// The body of [`DenseBackend::convolve`](crate::DenseBackend::convolve).
+pub fn convolve<B: Backend>(
+    input: FloatTensor<B>,
+    weights: FloatTensor<B>,
+    bias: Option<FloatTensor<B>>,
+    convolution: Convolution,
+    rectify: bool,
+) -> FloatTensor<B> {
+    let output = B::conv2d(input, weights, bias, convolution.options());
+    if rectify { B::relu(output) } else { output }
+}
+
+/// The body of [`DenseBackend::convolve_input_grad`](crate::DenseBackend::convolve_input_grad).
+pub fn convolve_input_grad<B: Backend>(
+    input: FloatTensor<B>,
+    weights: FloatTensor<B>,
+    output_grad: FloatTensor<B>,
+    convolution: Convolution,
+) -> FloatTensor<B> {
+    B::conv2d_x_backward(input, weights, output_grad, convolution.options())
+}
+
+/// The body of [`DenseBackend::convolve_weight_grad`](crate::DenseBackend::convolve_weight_grad).
+pub fn convolve_weight_grad<B: Backend>(
+    input: FloatTensor<B>,
+    weights: FloatTensor<B>,
+    output_grad: FloatTensor<B>,
+    convolution: Convolution,
+) -> FloatTensor<B> {
+    B::conv2d_weight_backward(input, weights, output_grad, convolution.options())
+}
+
+/// The body of [`DenseBackend::channel_sums`](crate::DenseBackend::channel_sums).
+pub fn channel_sums<B: Backend>(map: FloatTensor<B>) -> FloatTensor<B> {
+    into_primitive(formulas::channel_sums::<B>(from_primitive(map)))
+}
+
+/// The body of [`DenseBackend::fully_connect`](crate::DenseBackend::fully_connect).
+pub fn fully_connect<B: Backend>(
+    input: FloatTensor<B>,
+    weights: FloatTensor<B>,
+    bias: Option<FloatTensor<B>>,
+    rectify: bool,
+) -> FloatTensor<B> {
+    let bias = bias.map(from_primitive::<B, 1>);
+    let (input, weights) = (from_primitive(input), from_primitive(weights));
+    into_primitive(formulas::linear::<B>(input, weights, bias, rectify))
+}
+
+/// The body of [`DenseBackend::fully_connect_input_grad`](crate::DenseBackend::fully_connect_input_grad).
+pub fn fully_connect_input_grad<B: Backend>(
+    weights: FloatTensor<B>,
+    output_grad: FloatTensor<B>,
+) -> FloatTensor<B> {
+    let weights = from_primitive::<B, 2>(weights).transpose();
+    into_primitive(from_primitive::<B, 2>(output_grad).matmul(weights))
+}
+
+/// The body of [`DenseBackend::fully_connect_weight_grad`](crate::DenseBackend::fully_connect_weight_grad).
+pub fn fully_connect_weight_grad<B: Backend>(
+    input: FloatTensor<B>,
+    output_grad: FloatTensor<B>,
+) -> FloatTensor<B> {
+    let input = from_primitive::<B, 2>(input).transpose();
+    into_primitive(input.matmul(from_primitive::<B, 2>(output_grad)))
+}
+
+/// The body of [`DenseBackend::normalise`](crate::DenseBackend::normalise).
+pub fn normalise<B: Backend>(
+    input: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    beta: FloatTensor<B>,
+    epsilon: f64,
+    rectify: bool,
+) -> Normalised<FloatTensor<B>> {
+    let (gamma, beta) = (from_primitive(gamma), from_primitive(beta));
+    let (output, mean, variance) =
+        formulas::normalise::<B>(from_primitive(input), gamma, beta, epsilon, rectify);
+    Normalised {
+        output: into_primitive(output),
+        mean: into_primitive(mean),
+        variance: into_primitive(variance),
+    }
+}
+
+/// The body of [`DenseBackend::normalise_backward`](crate::DenseBackend::normalise_backward).
+pub fn normalise_backward<B: Backend>(
+    input: FloatTensor<B>,
+    gamma: FloatTensor<B>,
+    statistics: [FloatTensor<B>; 2],
+    output: Option<FloatTensor<B>>,
+    output_grad: FloatTensor<B>,
+    epsilon: f64,
+) -> [FloatTensor<B>; 3] {
+    let output_grad = match output {
+        Some(output) => B::relu_backward(output, output_grad),
+        None => output_grad,
+    };
+    let [mean, variance] = statistics.map(from_primitive::<B, 1>);
+    let (input, gamma) = (from_primitive(input), from_primitive(gamma));
+    let grad = from_primitive(output_grad);
+    let (input, gamma, beta) =
+        formulas::normalise_backward::<B>(input, gamma, mean, variance, grad, epsilon);
+    [into_primitive(input), into_primitive(gamma), into_primitive(beta)]
+}
+
+/// The body of [`DenseBackend::scale_and_shift`](crate::DenseBackend::scale_and_shift).
+pub fn scale_and_shift<B: Backend>(
+    input: FloatTensor<B>,
+    scale: FloatTensor<B>,
+    shift: FloatTensor<B>,
+    rectify: bool,
+) -> FloatTensor<B> {
+    let (scale, shift) = (from_primitive(scale), from_primitive(shift));
+    let output = formulas::scale_and_shift::<B>(from_primitive(input), scale, shift);
+    let output = into_primitive(output);
+    if rectify { B::relu(output) } else { output }
+}
+
+/// The body of [`DenseBackend::rectified_sum`](crate::DenseBackend::rectified_sum).
+pub fn rectified_sum<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
+    B::relu(B::float_add(a, b))
+}
+
+/// The body of [`DenseBackend::gate`](crate::DenseBackend::gate).
+pub fn gate<B: Backend>(output: FloatTensor<B>, output_grad: FloatTensor<B>) -> FloatTensor<B> {
+    B::relu_backward(output, output_grad)
+}
+
+/// The body of [`DenseBackend::average_pool`](crate::DenseBackend::average_pool).
+pub fn average_pool<B: Backend>(input: FloatTensor<B>, size: usize) -> FloatTensor<B> {
+    B::avg_pool2d(input, [size; 2], [size; 2], [0; 2], false, false)
+}
+
+/// The body of [`DenseBackend::average_pool_backward`](crate::DenseBackend::average_pool_backward).
+pub fn average_pool_backward<B: Backend>(
+    input: FloatTensor<B>,
+    output_grad: FloatTensor<B>,
+    size: usize,
+) -> FloatTensor<B> {
+    B::avg_pool2d_backward(input, output_grad, [size; 2], [size; 2], [0; 2], false, false)
+}
+
+/// The body of [`DenseBackend::maximum_pool`](crate::DenseBackend::maximum_pool).
+pub fn maximum_pool<B: Backend>(input: FloatTensor<B>, size: usize) -> FloatTensor<B> {
+    B::max_pool2d(input, [size; 2], [size; 2], [0; 2], [1; 2], false)
+}
+
+/// The body of [`DenseBackend::maximum_pool_backward`](crate::DenseBackend::maximum_pool_backward).
+pub fn maximum_pool_backward<B: Backend>(
+    input: FloatTensor<B>,
+    output_grad: FloatTensor<B>,
+    size: usize,
+) -> FloatTensor<B> {
+    let (size, no, one) = ([size; 2], [0; 2], [1; 2]);
+    let found = B::max_pool2d_with_indices(input.clone(), size, size, no, one, false).indices;
+    B::max_pool2d_with_indices_backward(input, size, size, no, one, false, output_grad, found)
+        .x_grad
+}
+
+/// The body of [`DenseBackend::adam`](crate::DenseBackend::adam).
+pub fn adam<B: Backend>(
+    step: AdamStep,
+    parameter: FloatTensor<B>,
+    gradient: FloatTensor<B>,
+    moments: [FloatTensor<B>; 2],
+    max_square: Option<FloatTensor<B>>,
+) -> (FloatTensor<B>, [FloatTensor<B>; 2], Option<FloatTensor<B>>) {
+    let moments = moments.map(from_primitive::<B, 1>);
+    let max_square = max_square.map(from_primitive::<B, 1>);
+    let (parameter, gradient) = (from_primitive(parameter), from_primitive(gradient));
+    let (parameter, moments, max_square) =
+        formulas::adam::<B>(&step, parameter, gradient, moments, max_square);
+    (into_primitive(parameter), moments.map(into_primitive), max_square.map(into_primitive))
+}
+
+/// The body of [`DenseBackend::sgd`](crate::DenseBackend::sgd).
+pub fn sgd<B: Backend>(
+    step: SgdStep,
+    parameter: FloatTensor<B>,
+    gradient: FloatTensor<B>,
+    buffer: Option<FloatTensor<B>>,
+) -> (FloatTensor<B>, Option<FloatTensor<B>>) {
+    let buffer = buffer.map(from_primitive::<B, 1>);
+    let (parameter, gradient) = (from_primitive(parameter), from_primitive(gradient));
+    let (parameter, buffer) = formulas::sgd::<B>(&step, parameter, gradient, buffer);
+    (into_primitive(parameter), buffer.map(into_primitive))
+}
+
+/// The body of [`DenseBackend::sum_of_squares`](crate::DenseBackend::sum_of_squares).
+pub fn sum_of_squares<B: Backend>(values: FloatTensor<B>) -> FloatTensor<B> {
+    into_primitive(from_primitive::<B, 1>(values).square().sum())
+}

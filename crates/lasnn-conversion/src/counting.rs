@@ -6,8 +6,8 @@ use lasnn_neurons::{SpikingBackend, SpikingNeurons};
 
 use crate::drive::{Drive, Streaming, sum_over_time};
 use crate::energy::fan_outs;
-use crate::network::SpikingNetwork;
 use crate::signal::Signal;
+use crate::simulator::Simulator;
 
 /// How many numbers the largest layer of a chunk may have (64 MiB): the memory of a simulation is
 /// bounded by this, not by the number of time steps.
@@ -57,30 +57,51 @@ impl<B: SpikingBackend> Drive<B> for Counting<B> {
 pub(crate) struct Chunk<'a, B: Backend> {
     /// The encoded input.
     pub input: &'a Signal<B>,
-    /// What reached the readout, unfolded.
-    pub reached: Tensor<B, 4>,
+    /// What it adds to the class scores, `[steps, batch, classes]`.
+    pub logits: Vec<f32>,
 }
 
-/// Runs a batch from rest over `time_steps`, chunk by chunk; returns the spikes of every neuron.
+/// Runs a batch from rest over `time_steps`, chunk by chunk; returns the spikes of every neuron by
+/// layer of neurons, `[batch, channels, height, width]`.
 pub(crate) fn run<B: SpikingBackend>(
-    network: &SpikingNetwork<B>,
+    simulator: &Simulator<B>,
     batch: &Batch,
     time_steps: usize,
     seed: Seed,
     device: &B::Device,
     mut each: impl FnMut(Chunk<'_, B>),
-) -> Vec<Tensor<B, 4>> {
+) -> Vec<Vec<f32>> {
+    let network = simulator.network();
     let pass = Pass::evaluate(seed, &batch.samples);
     let images = batch.images::<B>(device);
     let mut drive = Counting::default();
+    let mut membranes = None;
+    let mut counts: Vec<Vec<f32>> = Vec::new();
     for (first, steps) in chunks(time_steps, chunk_steps(network.plan(), batch.len())) {
-        drive.neurons.next_chunk(steps);
         let input = network.encode(images.clone(), first, steps, &pass);
+        let whole = network.wiring().and_then(|wiring| {
+            let steps = first..first + steps;
+            wiring.advance(network, &images, &pass, steps, simulator.prepared(), &mut membranes)
+        });
+        if let Some(outcome) = whole {
+            counts.resize(outcome.counts.len(), Vec::new());
+            for (so_far, counts) in counts.iter_mut().zip(&outcome.counts) {
+                so_far.resize(counts.len(), 0.0);
+                so_far.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+            }
+            each(Chunk { input: &input, logits: outcome.by_step });
+            continue;
+        }
+        drive.neurons.next_chunk(steps);
         if let Some(reached) = network.flow(input.clone(), &pass, &mut drive) {
-            each(Chunk { input: &input, reached: reached.unfold(steps) });
+            let logits = to_host(network.read_out(reached.unfold(steps)));
+            each(Chunk { input: &input, logits });
         }
     }
-    drive.counts
+    match drive.counts.is_empty() {
+        true => counts,
+        false => drive.counts.into_iter().map(to_host).collect(),
+    }
 }
 
 /// The number of neurons of every layer of neurons.

@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Tensor, backend::Backend, module::avg_pool2d};
+use lasnn_backend::{Convolution, DenseBackend, ops};
 use lasnn_core::{Layer, Pass, PlannedLayer, Shape};
 use lasnn_neurons::{NeuronConfig, SpikingNeurons, held_dropout};
 
@@ -191,10 +192,17 @@ fn linear<B: Backend>(incoming: usize, outgoing: usize, device: &B::Device) -> L
         .init(device)
 }
 
+/// A convolution of a signal.
+pub(crate) fn convolve<B: DenseBackend>(conv: &Conv2d<B>, maps: Tensor<B, 4>) -> Tensor<B, 4> {
+    let padding = conv.kernel_size[0] / 2;
+    let convolution = Convolution { stride: conv.stride[0], padding };
+    ops::convolve(maps, conv.weight.val(), None, convolution, false)
+}
+
 /// A signal flattened to vectors and multiplied by a matrix, as maps of 1×1.
-pub(crate) fn connect<B: Backend>(linear: &Linear<B>, maps: Tensor<B, 4>) -> Tensor<B, 4> {
+pub(crate) fn connect<B: DenseBackend>(linear: &Linear<B>, maps: Tensor<B, 4>) -> Tensor<B, 4> {
     let vectors: Tensor<B, 2> = maps.flatten(1, 3);
-    linear.forward(vectors).unsqueeze_dims(&[2, 3])
+    ops::linear(vectors, linear.weight.val(), None, false).unsqueeze_dims(&[2, 3])
 }
 
 impl AveragePool {
@@ -229,7 +237,7 @@ pub(crate) struct Walk<'a, D> {
 }
 
 impl<D> Walk<'_, D> {
-    fn fire<B: Backend>(
+    fn fire<B: DenseBackend>(
         &mut self,
         neurons: &SpikingNeurons<B>,
         currents: Signal<B>,
@@ -243,7 +251,7 @@ impl<D> Walk<'_, D> {
     }
 
     /// Convolution into neurons.
-    pub fn conv<B: Backend>(
+    pub fn conv<B: DenseBackend>(
         &mut self,
         layer: &SpikingConv<B>,
         signal: Signal<B>,
@@ -251,11 +259,11 @@ impl<D> Walk<'_, D> {
     where
         D: Drive<B>,
     {
-        self.fire(&layer.neurons, signal.map(|maps| layer.conv.forward(maps)))
+        self.fire(&layer.neurons, signal.map(|maps| convolve(&layer.conv, maps)))
     }
 
     /// Fully connected into neurons.
-    pub fn linear<B: Backend>(
+    pub fn linear<B: DenseBackend>(
         &mut self,
         layer: &SpikingLinear<B>,
         signal: Signal<B>,
@@ -267,7 +275,7 @@ impl<D> Walk<'_, D> {
     }
 
     /// Residual block.
-    pub fn residual<B: Backend>(
+    pub fn residual<B: DenseBackend>(
         &mut self,
         block: &SpikingResidual<B>,
         signal: Signal<B>,
@@ -278,11 +286,11 @@ impl<D> Walk<'_, D> {
     {
         let steps = self.drive.steps();
         let shortcut = match &block.shortcut {
-            Some(shortcut) => signal.clone().map(|maps| shortcut.conv.forward(maps)),
+            Some(shortcut) => signal.clone().map(|maps| convolve(&shortcut.conv, maps)),
             None => signal.clone(),
         };
         let inner = block.dropout.forward(self.conv(&block.first, signal)?, pass);
-        let currents = inner.map(|maps| block.second.conv.forward(maps)).add(shortcut, steps);
+        let currents = inner.map(|maps| convolve(&block.second.conv, maps)).add(shortcut, steps);
         self.fire(&block.second.neurons, currents)
     }
 }

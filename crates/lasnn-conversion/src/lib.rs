@@ -1,11 +1,13 @@
 //! From an ordinary network to a spiking one (stage 2 of LaSNN).
 //!
-//! - [`network`]: the spiking network, built from the same description as the ordinary one,
+//! - [`network`]: the spiking network, built from the same description as the ordinary one; the kernels
+//!   of CPU backends run it as one operation, other backends layer by layer,
 //! - [`drive`]: how its neurons are driven: from rest with gradients, or streaming without,
 //! - [`convert`](mod@convert): weight transfer and threshold balancing, layer by layer,
 //! - [`threshold`]: the policies that set a threshold,
 //! - [`report`]: what the conversion did to each layer,
 //! - [`simulate`](mod@simulate): accuracy by time step, firing rates, operations,
+//! - [`simulator`]: a network that is run again and again with the same weights,
 //! - [`counting`]: a drive that counts the spikes of each neuron,
 //! - [`energy`]: what a spike sets in motion and what that costs.
 
@@ -21,7 +23,9 @@ pub mod quantile;
 pub mod report;
 pub mod signal;
 pub mod simulate;
+pub mod simulator;
 pub mod threshold;
+mod wiring;
 
 pub use config::{ConversionConfig, SpikingConfig};
 pub use convert::{Activations, convert};
@@ -30,4 +34,5 @@ pub use error::ConversionError;
 pub use network::SpikingNetwork;
 pub use report::{ConversionReport, LayerReport};
 pub use simulate::{LayerRate, Simulation, simulate};
+pub use simulator::Simulator;
 pub use threshold::{Policy, ThresholdPolicy};

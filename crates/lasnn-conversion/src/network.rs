@@ -1,8 +1,11 @@
 //! The spiking network.
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{ArchitectureError, Features, Pass, Plan, PlannedLayer, Tapped};
+use lasnn_kernels::spiking::Prepared;
 use lasnn_neurons::{Encoder, NeuronConfig, SpikingBackend, SpikingNeurons};
 
 use crate::config::SpikingConfig;
@@ -10,6 +13,7 @@ use crate::drive::{Drive, FromRest, sum_over_time};
 use crate::error::ConversionError;
 use crate::layers::{SpikingLayer, Walk, connect};
 use crate::signal::Signal;
+use crate::wiring::Wiring;
 
 /// A spiking network built from the same description as the ordinary one it is converted from.
 ///
@@ -29,6 +33,8 @@ struct Frame {
     plan: Plan,
     config: SpikingConfig,
     time_steps: usize,
+    /// How the kernels run it as a whole, if they do.
+    wiring: Option<Arc<Wiring>>,
 }
 
 impl<B: Backend> SpikingNetwork<B> {
@@ -56,7 +62,8 @@ impl<B: Backend> SpikingNetwork<B> {
             })
         };
         let layers = plan.layers.iter().enumerate().map(build).collect::<Result<_, _>>()?;
-        let frame = Frame { plan: plan.clone(), config: config.clone(), time_steps };
+        let wiring = Wiring::new(plan, config.encoding).map(Arc::new);
+        let frame = Frame { plan: plan.clone(), config: config.clone(), time_steps, wiring };
         Ok(Self { layers, frame })
     }
 
@@ -130,6 +137,20 @@ impl<B: Backend> SpikingNetwork<B> {
         self
     }
 
+    /// How the kernels run it as a whole, if they do.
+    pub(crate) fn wiring(&self) -> Option<&Wiring> {
+        self.frame.wiring.as_deref()
+    }
+
+    /// The same network run layer by layer on every backend: what the kernels that run it as a
+    /// whole are compared with.
+    pub fn layer_by_layer(mut self) -> Self {
+        self.frame.wiring = None;
+        self
+    }
+}
+
+impl<B: SpikingBackend> SpikingNetwork<B> {
     /// Class scores `[rows, classes]` of what reaches the readout at each step, one row per step
     /// and image.
     pub(crate) fn read_out(&self, maps: Tensor<B, 4>) -> Tensor<B, 2> {
@@ -139,9 +160,7 @@ impl<B: Backend> SpikingNetwork<B> {
             _ => maps.flatten(1, 3),
         }
     }
-}
 
-impl<B: SpikingBackend> SpikingNetwork<B> {
     /// The encoded input of `steps` time steps from `first_step` on.
     pub(crate) fn encode(
         &self,
@@ -183,12 +202,21 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
     }
 }
 
-impl<B: SpikingBackend> Tapped<B> for SpikingNetwork<B> {
-    /// Runs all time steps from rest.
+impl<B: SpikingBackend> SpikingNetwork<B> {
+    /// Runs all time steps from rest; `prepared` are its weights, packed.
     ///
     /// The readout neither leaks nor fires (Eq. 3), so the sum over time is taken before its
     /// weights: one matrix product instead of one per step.
-    fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B> {
+    pub(crate) fn run(
+        &self,
+        images: Tensor<B, 4>,
+        pass: &Pass<'_>,
+        prepared: Option<&Arc<Prepared>>,
+    ) -> Features<B> {
+        let whole = self.wiring().and_then(|w| w.features(self, &images, pass, prepared));
+        if let Some(features) = whole {
+            return features;
+        }
         let steps = self.frame.time_steps;
         let mut drive = FromRest::new(steps);
         let input = self.encode(images, 0, steps, pass);
@@ -199,5 +227,12 @@ impl<B: SpikingBackend> Tapped<B> for SpikingNetwork<B> {
         let membrane = self.read_out(sum_over_time(reached, steps));
         let logits = self.frame.config.readout.scores(membrane, steps);
         Features { logits, taps: drive.taps }
+    }
+}
+
+impl<B: SpikingBackend> Tapped<B> for SpikingNetwork<B> {
+    /// Runs all time steps from rest, as one operation where the backend can, else layer by layer.
+    fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B> {
+        self.run(images, pass, None)
     }
 }

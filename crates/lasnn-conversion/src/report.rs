@@ -8,6 +8,7 @@ use crate::convert::Activations;
 use crate::counting::{run, sizes, to_host};
 use crate::error::ConversionError;
 use crate::network::SpikingNetwork;
+use crate::simulator::Simulator;
 
 /// A layer's firing rates should rise and fall with the ordinary network's activations; below this
 /// correlation they say little about them.
@@ -57,16 +58,17 @@ pub(crate) fn report<B: SpikingBackend>(
     seed: Seed,
     device: &B::Device,
 ) -> Result<ConversionReport, ConversionError> {
+    let simulator = Simulator::new(network.clone());
     let names: Vec<String> = network.neurons().into_iter().map(|(name, _)| name).collect();
     let mut watched: Vec<Tally> = sizes(network.plan()).into_iter().map(Tally::new).collect();
     for batch in batches.iter().filter(|batch| !batch.is_empty()) {
-        let counts = run(network, batch, time_steps, seed, device, |_| {});
+        let counts = run(&simulator, batch, time_steps, seed, device, |_| {});
         let (found, activations): (Vec<String>, Vec<_>) = reference(batch).into_iter().unzip();
         if found != names {
             return Err(ConversionError::Activations { found, expected: names });
         }
         for ((tally, counts), activations) in watched.iter_mut().zip(counts).zip(activations) {
-            tally.add(&to_host(counts), &to_host(activations), time_steps);
+            tally.add(&counts, &to_host(activations), time_steps);
         }
     }
     let layer = |((name, &threshold), tally): ((&String, &f32), &Tally)| LayerReport {

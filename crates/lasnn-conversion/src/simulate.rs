@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::counting::{Chunk, run, sizes, to_host};
 use crate::energy::{ADDITION_PJ, FanOut, MULTIPLY_ACCUMULATE_PJ, fan_outs};
 use crate::network::SpikingNetwork;
+use crate::simulator::Simulator;
 
 /// What a network did on a set of images.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -50,6 +51,7 @@ pub fn simulate<B: SpikingBackend>(
     device: &B::Device,
 ) -> Simulation {
     let plan = network.plan();
+    let simulator = Simulator::new(network.clone());
     let (input_fan_out, fan_outs) = fan_outs(plan);
     let mut images = 0;
     let mut correct = vec![0u64; time_steps];
@@ -58,18 +60,17 @@ pub fn simulate<B: SpikingBackend>(
     for batch in source.epoch(0, 0) {
         let mut scores = Scores::new(batch.len(), plan.classes);
         let mut step = 0;
-        let counts = run(network, &batch, time_steps, seed, device, |chunk: Chunk<'_, B>| {
+        let counts = run(&simulator, &batch, time_steps, seed, device, |chunk: Chunk<'_, B>| {
             if !chunk.input.constant {
                 // Signed Poisson spikes of -1 are operations too.
                 synops += operations(&to_host(chunk.input.maps.clone().abs()), &input_fan_out);
             }
-            for logits in to_host(network.read_out(chunk.reached)).chunks(scores.len()) {
+            for logits in chunk.logits.chunks(scores.len()) {
                 correct[step] += scores.add(logits, &batch.labels);
                 step += 1;
             }
         });
         for ((spikes, fan_out), counts) in spikes.iter_mut().zip(&fan_outs).zip(counts) {
-            let counts = to_host(counts);
             *spikes += counts.iter().map(|&count| f64::from(count)).sum::<f64>();
             synops += operations(&counts, fan_out);
         }

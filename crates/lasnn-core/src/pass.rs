@@ -60,19 +60,29 @@ impl<'a> Pass<'a> {
         shape: [usize; D],
         device: &B::Device,
     ) -> Option<Tensor<B, D>> {
+        assert_eq!(shape[0], self.samples.len(), "one sample per row of the batch");
+        let mask = self.dropout_mask(layer, probability, shape[1..].iter().product())?;
+        Some(Tensor::from_data(TensorData::new(mask, shape), device))
+    }
+
+    /// The numbers of [`Pass::dropout`], `per_sample` for each sample, in host memory.
+    pub fn dropout_mask(
+        &self,
+        layer: u32,
+        probability: f64,
+        per_sample: usize,
+    ) -> Option<Vec<f32>> {
         if self.mode == Mode::Evaluate || probability <= 0.0 {
             return None;
         }
-        assert_eq!(shape[0], self.samples.len(), "one sample per row of the batch");
-        let per_sample: usize = shape[1..].iter().product();
         let keep = (1.0 / (1.0 - probability)) as f32;
         // A draw of 32 bits is below this with the given probability.
         let threshold = (probability * 2f64.powi(32)) as u32;
-        let mut mask = vec![0f32; shape[0] * per_sample];
+        let mut mask = vec![0f32; self.samples.len() * per_sample];
         for (row, &sample) in mask.chunks_exact_mut(per_sample.max(1)).zip(self.samples) {
             let draws = self.seed.draws(Stream::Dropout, [layer, self.epoch, sample]);
             draws.fill(row, |bits| if bits < threshold { 0.0 } else { keep });
         }
-        Some(Tensor::from_data(TensorData::new(mask, shape), device))
+        Some(mask)
     }
 }

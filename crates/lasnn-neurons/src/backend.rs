@@ -1,7 +1,12 @@
 //! The few operations that a backend makes fast.
 
-use burn::tensor::{Tensor, TensorPrimitive, backend::Backend, ops::FloatTensor};
+use burn::tensor::{
+    Shape, Tensor, TensorData, TensorPrimitive, backend::Backend, ops::FloatTensor,
+};
 
+use lasnn_backend::DenseBackend;
+
+use crate::network::{self, NetworkPass};
 use crate::neuron::Dynamics;
 use crate::reference;
 
@@ -19,7 +24,7 @@ use crate::reference;
 ///
 /// On an autodiff backend, `scan` is differentiable with respect to the currents; threshold and
 /// leak get no gradient, and neither `advance` nor `scan_backward` can be differentiated.
-pub trait SpikingBackend: Backend {
+pub trait SpikingBackend: DenseBackend {
     /// The spikes `[steps, neurons]` that the currents `[steps, neurons]` cause from rest.
     fn scan(
         currents: FloatTensor<Self>,
@@ -77,6 +82,27 @@ pub trait SpikingBackend: Backend {
             dynamics,
         );
         (into_primitive(spikes), into_primitive(membrane))
+    }
+
+    /// Runs `run` on the numbers of the tensors, row by row, where they are `f32` in host memory;
+    /// `None`, without a call, anywhere else. No tensors at all ask whether it is worth trying.
+    fn on_host<R>(tensors: &[FloatTensor<Self>], run: impl FnOnce(&[&[f32]]) -> R) -> Option<R> {
+        let _ = (tensors, run);
+        None
+    }
+
+    /// A tensor of `f32` numbers that were computed in host memory.
+    fn from_host(numbers: Vec<f32>, shape: Shape, device: &Self::Device) -> FloatTensor<Self> {
+        Self::float_from_data(TensorData::new(numbers, shape), device)
+    }
+
+    /// A whole spiking network from rest, computed only where neurons fire; `None` on a backend
+    /// without such a kernel, where it has to be composed of the operations above.
+    ///
+    /// The result, of one dimension, is what [`NetworkPass::outputs`] says; it is differentiable with
+    /// respect to the weights and to currents from outside.
+    fn network(pass: NetworkPass<Self>) -> Option<FloatTensor<Self>> {
+        network::forward::<Self>(&pass)
     }
 }
 

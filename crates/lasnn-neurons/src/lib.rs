@@ -5,6 +5,7 @@
 //! - [`layer`]: a layer of spiking neurons as a module,
 //! - [`backend`]: the few operations that a backend makes fast,
 //! - [`reference`](mod@reference): the same operations out of stock tensor operations,
+//! - [`network`]: a whole spiking network as one operation,
 //! - [`parity`]: the comparison of the two on any device,
 //! - [`encoder`]: how an image becomes input over time,
 //! - [`dropout`]: one mask held over all time steps,
@@ -19,6 +20,7 @@ pub mod dropout;
 pub mod encoder;
 mod kernel;
 pub mod layer;
+pub mod network;
 pub mod neuron;
 pub mod parity;
 pub mod readout;
@@ -29,6 +31,7 @@ pub use backend::SpikingBackend;
 pub use dropout::held_dropout;
 pub use encoder::{Encoder, Encoding, PoissonRange};
 pub use layer::SpikingNeurons;
+pub use network::{NetworkInput, NetworkPass};
 pub use neuron::{Dynamics, NeuronConfig, NeuronError, Reset, StepOrder};
 pub use parity::{ParityCase, ParityError, check_parity};
 pub use readout::Readout;

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use burn::tensor::{DType, TensorData, TensorMetadata, ops::FloatTensor};
-use burn_flex::{Flex, FlexTensor};
+use burn::tensor::{DType, Shape, TensorData, TensorMetadata, ops::FloatTensor};
+use burn_flex::{Flex, FlexTensor, Layout};
 
 use super::host::{self, HostTensor};
 use crate::backend::{SpikingBackend, from_primitive, into_primitive};
@@ -70,6 +70,14 @@ impl SpikingBackend for Flex {
                 (into_primitive(spikes), into_primitive(membrane))
             }
         }
+    }
+
+    fn on_host<R>(tensors: &[FloatTensor<Self>], run: impl FnOnce(&[&[f32]]) -> R) -> Option<R> {
+        host::on_host(tensors, run)
+    }
+
+    fn from_host(numbers: Vec<f32>, shape: Shape, _: &Self::Device) -> FloatTensor<Self> {
+        FlexTensor::new(lasnn_backend::recycled(numbers), Layout::contiguous(shape), DType::F32)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use burn::tensor::TensorMetadata;
+use burn::tensor::{DType, TensorMetadata};
 
 use super::cpu::{self, Neurons};
 use crate::neuron::Dynamics;
@@ -56,6 +56,19 @@ pub(super) fn advance<F: Real, T: HostTensor<F>>(
     let neurons = neurons(&threshold, &leak, dynamics);
     let spikes = cpu::advance(neurons, &currents.read(), &mut potentials);
     (T::write(spikes, &currents), T::write(potentials, &membrane))
+}
+
+/// [`SpikingBackend::on_host`](crate::SpikingBackend::on_host).
+pub(super) fn on_host<T: HostTensor<f32>, R>(
+    tensors: &[T],
+    run: impl FnOnce(&[&[f32]]) -> R,
+) -> Option<R> {
+    if tensors.iter().any(|tensor| tensor.dtype() != DType::F32) {
+        return None;
+    }
+    let read: Vec<Cow<'_, [f32]>> = tensors.iter().map(T::read).collect();
+    let slices: Vec<&[f32]> = read.iter().map(|numbers| &numbers[..]).collect();
+    Some(run(&slices))
 }
 
 fn neurons<F: Real, T: HostTensor<F>>(threshold: &T, leak: &T, dynamics: Dynamics) -> Neurons<F> {

@@ -60,6 +60,10 @@ where
             _ => host::advance::<f32, _>(currents, membrane, threshold, leak, dynamics),
         }
     }
+
+    fn on_host<R>(tensors: &[FloatTensor<Self>], run: impl FnOnce(&[&[f32]]) -> R) -> Option<R> {
+        host::on_host(tensors, run)
+    }
 }
 
 macro_rules! host_tensor {

@@ -1,0 +1,190 @@
+//! A network as one operation against the same network layer by layer: logits, maps at the taps and
+//! gradients, on both CPU backends.
+
+#![allow(clippy::unwrap_used)]
+
+use burn::backend::Autodiff;
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Distribution, Tensor, TensorData};
+use burn_flex::Flex;
+use lasnn_conversion::{SpikingConfig, SpikingNetwork};
+use lasnn_core::{Architecture, Layer, Pass, Plan, Seed, Shape, Tap, Tapped};
+use lasnn_neurons::{Encoding, PoissonRange, Reset, StepOrder};
+
+type Ad = Autodiff<Flex>;
+
+/// Weights that are multiples of 1/64, so that both ways sum the same currents and no spike can
+/// depend on the order of a sum.
+struct Draw(u64);
+
+impl<B: burn::tensor::backend::Backend> ModuleMapper<B> for Draw {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        if D == 1 {
+            return param;
+        }
+        self.0 += 1;
+        let mut state = self.0;
+        let shape = param.shape();
+        let fan_in = match D {
+            4 => shape.num_elements() / shape[0],
+            _ => shape[0],
+        };
+        let mut next = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1u64 << 24) as f32 * 2.0 - 1.0
+        };
+        let scale = 5.0 / (fan_in as f32).sqrt() * 64.0;
+        let numbers: Vec<f32> =
+            (0..shape.num_elements()).map(|_| (next() * scale).round() / 64.0).collect();
+        let device = param.device();
+        param.map(|_| Tensor::from_data(TensorData::new(numbers, shape), &device).require_grad())
+    }
+}
+
+fn plan(layers: Vec<Layer>) -> Plan {
+    let input = Shape { channels: 3, height: 8, width: 8 };
+    Architecture { name: "test".into(), layers }.plan(input, 5).unwrap()
+}
+
+fn plain() -> Plan {
+    plan(vec![
+        Layer::conv(8).tapped(Tap::Low),
+        Layer::Dropout { probability: 0.5 },
+        Layer::conv(20).tapped(Tap::Middle),
+        Layer::AveragePool { size: 2 },
+        Layer::conv(16).tapped(Tap::High),
+        Layer::AveragePool { size: 2 },
+        Layer::Dropout { probability: 0.5 },
+        Layer::Linear { features: 70, bias: false },
+        Layer::Dropout { probability: 0.5 },
+        Layer::Classifier { bias: false },
+    ])
+}
+
+fn residual() -> Plan {
+    let block = |channels, stride| Layer::Residual {
+        channels,
+        stride,
+        batch_norm: false,
+        dropout: 0.5,
+        tap: None,
+    };
+    plan(vec![
+        Layer::conv(8).tapped(Tap::Low),
+        block(8, 1).tapped(Tap::Middle),
+        block(16, 2).tapped(Tap::High),
+        Layer::GlobalAveragePool,
+        Layer::Classifier { bias: false },
+    ])
+}
+
+#[track_caller]
+fn check(plan: &Plan, config: &SpikingConfig, training: bool) {
+    let device = Default::default();
+    let network = SpikingNetwork::<Ad>::new(plan, config, 6, &device).unwrap();
+    let network = network.map(&mut Draw(3));
+    let images: Tensor<Ad, 4> =
+        Tensor::random([3, 3, 8, 8], Distribution::Uniform(-1.0, 1.0), &device);
+    let images = (images * 8.0).round() / 8.0;
+    let samples = [4, 9, 2];
+    let pass = match training {
+        true => Pass::train(Seed(5), 1, &samples),
+        false => Pass::evaluate(Seed(5), &samples),
+    };
+    let run = |network: &SpikingNetwork<Ad>| {
+        let features = network.features(images.clone(), &pass);
+        let taps: Vec<Tensor<Ad, 4>> = features.taps.values().cloned().collect();
+        let mut loss = features.logits.clone().powi_scalar(2).mean();
+        for tap in &taps {
+            loss = loss + tap.clone().powi_scalar(2).sum();
+        }
+        let gradients = loss.backward();
+        let mut found = Gradients { gradients, found: vec![] };
+        network.visit(&mut found);
+        let taps: Vec<TensorData> = taps.into_iter().map(|tap| tap.into_data()).collect();
+        (features.logits.into_data(), taps, found.found)
+    };
+    let (logits, taps, gradients) = run(&network);
+    let (by_layer_logits, by_layer_taps, by_layer_gradients) =
+        run(&network.clone().layer_by_layer());
+    assert!(taps.iter().any(|tap| tap.iter::<f32>().any(|rate| rate > 0.0)), "nobody fires");
+    for (whole, by_layer) in taps.iter().zip(&by_layer_taps) {
+        whole.assert_approx_eq::<f32>(by_layer, burn::tensor::Tolerance::absolute(1e-6));
+    }
+    close(&logits, &by_layer_logits);
+    assert_eq!(gradients.len(), by_layer_gradients.len());
+    assert!(gradients.len() > 3, "weights have gradients");
+    for (whole, by_layer) in gradients.iter().zip(&by_layer_gradients) {
+        close(whole, by_layer);
+    }
+}
+
+#[track_caller]
+fn close(found: &TensorData, expected: &TensorData) {
+    let scale = expected.iter::<f32>().fold(1e-3f32, |max, x| max.max(x.abs()));
+    for (found, expected) in found.iter::<f32>().zip(expected.iter::<f32>()) {
+        assert!((found - expected).abs() < 3e-5 * scale, "{found} instead of {expected}");
+    }
+}
+
+struct Gradients {
+    gradients: <Ad as burn::tensor::backend::AutodiffBackend>::Gradients,
+    found: Vec<TensorData>,
+}
+
+impl burn::module::ModuleVisitor<Ad> for Gradients {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Ad, D>>) {
+        if let Some(gradient) = param.val().grad(&self.gradients) {
+            self.found.push(gradient.into_data());
+        }
+    }
+}
+
+fn encodings() -> [Encoding; 3] {
+    [
+        Encoding::Direct,
+        Encoding::Poisson { range: PoissonRange::Signed },
+        Encoding::Poisson { range: PoissonRange::Unit },
+    ]
+}
+
+#[test]
+fn plain_networks_agree() {
+    for encoding in encodings() {
+        for training in [false, true] {
+            check(&plain(), &SpikingConfig { encoding, ..Default::default() }, training);
+        }
+    }
+}
+
+#[test]
+fn residual_networks_agree() {
+    for encoding in encodings() {
+        let config = SpikingConfig { encoding, leak: 0.875, ..Default::default() };
+        check(&residual(), &config, true);
+    }
+}
+
+#[test]
+fn all_dynamics_agree() {
+    for reset in [Reset::Subtract, Reset::Zero] {
+        for step_order in [StepOrder::IntegrateThenFire, StepOrder::FireThenIntegrate] {
+            check(&plain(), &SpikingConfig { reset, step_order, ..Default::default() }, true);
+        }
+    }
+}
+
+#[test]
+fn what_the_kernels_do_not_cover_runs_layer_by_layer() {
+    // Dropout before a pooling.
+    let plan = plan(vec![
+        Layer::conv(8).tapped(Tap::Low),
+        Layer::Dropout { probability: 0.5 },
+        Layer::AveragePool { size: 2 },
+        Layer::conv(8).tapped(Tap::Middle),
+        Layer::conv(8).tapped(Tap::High),
+        Layer::Linear { features: 9, bias: false },
+        Layer::Classifier { bias: false },
+    ]);
+    check(&plan, &SpikingConfig::default(), true);
+}

@@ -16,7 +16,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("lasnn-backend", &["lasnn-kernels"]),
     ("lasnn-neurons", &["lasnn-core", "lasnn-kernels", "lasnn-backend"]),
     ("lasnn-models", &["lasnn-core", "lasnn-backend"]),
-    ("lasnn-conversion", &["lasnn-core", "lasnn-backend", "lasnn-neurons"]),
+    ("lasnn-conversion", &["lasnn-core", "lasnn-backend", "lasnn-kernels", "lasnn-neurons"]),
     ("lasnn-distillation", &["lasnn-core"]),
     ("lasnn-training", &["lasnn-core", "lasnn-backend"]),
     (
@@ -34,7 +34,19 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ),
     ("xtask", &[]),
     ("lasnn-tests", &[]),
-    ("lasnn-benches", &[]),
+    (
+        "lasnn-benches",
+        &[
+            "lasnn-backend",
+            "lasnn-conversion",
+            "lasnn-core",
+            "lasnn-datasets",
+            "lasnn-kernels",
+            "lasnn-models",
+            "lasnn-neurons",
+            "lasnn-training",
+        ],
+    ),
 ];
 
 /// What computes. Everything else is generic over Burn's `Backend` trait.
@@ -52,8 +64,8 @@ const BACKENDS: &[&str] = &[
 const BACKEND_FEATURES: &[&str] =
     &["flex", "ndarray", "cuda", "vulkan", "wgpu", "metal", "rocm", "tch"];
 
-/// The only packages that may name a backend: the kernels and the device choice.
-const KNOW_BACKENDS: &[&str] = &["lasnn-neurons", "lasnn-backend", "lasnn-cli"];
+/// The only packages that may name a backend: the kernels, the device choice, and what is measured.
+const KNOW_BACKENDS: &[&str] = &["lasnn-neurons", "lasnn-backend", "lasnn-cli", "lasnn-benches"];
 
 #[test]
 fn crates_know_only_what_they_may() {

@@ -10,7 +10,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, bail};
 
-use crate::workspace::{Workspace, run_for_output};
+use crate::workspace::{Workspace, executables, run_for_output};
 
 /// The most that the folder may hold, in bytes; what many a job system takes as an upload.
 const LIMIT: u64 = 64 * 1024 * 1024;
@@ -65,19 +65,10 @@ fn build(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     command.args(["--release", "--locked", "--package", "lasnn-cli", "--features", "cuda"]);
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let messages = run_for_output(command)?;
-    match executable(&messages) {
+    match executables(&messages, |target| target == "lasnn").pop() {
         Some(path) => Ok(path),
         None => bail!("cargo built no binary `lasnn`"),
     }
-}
-
-/// The path of the binary `lasnn` in cargo's JSON messages.
-fn executable(messages: &str) -> Option<PathBuf> {
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "lasnn")
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
 }
 
 /// Puts the three files into `folder` and gives their paths. Whatever else the folder holds, such
@@ -172,8 +163,11 @@ mod tests {
             "\n",
             r#"{"reason":"build-finished","success":true}"#,
         );
-        assert_eq!(executable(messages), Some("/t/lasnn".into()));
-        assert_eq!(executable(""), None);
+        assert_eq!(
+            executables(messages, |target| target == "lasnn").pop(),
+            Some("/t/lasnn".into())
+        );
+        assert_eq!(executables("", |target| target == "lasnn").pop(), None);
     }
 
     /// The verdict is what a person or a job system reads, so the script itself is run, with

@@ -1,17 +1,24 @@
 //! `cargo xtask test`: all tests.
 
 use std::env;
+use std::process::{Command, Stdio};
 
-use crate::workspace::{Workspace, finish};
+use crate::workspace::{Workspace, executables, finish, run_for_output};
 
 #[derive(clap::Args)]
 pub struct TestArguments {
     /// Test the GPU kernels instead, on a Vulkan driver; Mesa's software driver will do
     #[arg(long)]
     vulkan: bool,
+    /// Test the CPU kernels instead, under Valgrind, which sees what `unsafe` code reads and writes
+    #[arg(long, conflicts_with = "vulkan")]
+    memory: bool,
 }
 
 pub fn test(workspace: &Workspace, arguments: &TestArguments) -> anyhow::Result<()> {
+    if arguments.memory {
+        return memory(workspace);
+    }
     let mut command = workspace.cargo("test");
     command.arg("--locked");
     if arguments.vulkan {
@@ -25,4 +32,26 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> anyhow::Result<
         }
     }
     finish(command)
+}
+
+/// Where all `unsafe` code is: the library tests of these packages, and these test files.
+const UNSAFE: &[&str] = &["lasnn_kernels", "lasnn_backend", "spiking", "parity"];
+
+/// Random cases of a property test: Valgrind is some fifty times slower.
+const CASES: &str = "4";
+
+/// Runs the tests of the kernels under Valgrind.
+fn memory(workspace: &Workspace) -> anyhow::Result<()> {
+    let mut build = workspace.cargo("test");
+    // The whole workspace's features, or Burn would be built twice.
+    build.args(["--locked", "--workspace", "--lib", "--test", "spiking", "--test", "parity"]);
+    build.args(["--no-run", "--message-format=json-render-diagnostics"]).stderr(Stdio::inherit());
+    let messages = run_for_output(build)?;
+    for program in executables(&messages, |target| UNSAFE.contains(&target)) {
+        let mut valgrind = Command::new("valgrind");
+        valgrind.args(["--quiet", "--error-exitcode=9", "--leak-check=no"]).arg(program);
+        valgrind.env("PROPTEST_CASES", CASES).env("RAYON_NUM_THREADS", "2");
+        finish(valgrind)?;
+    }
+    Ok(())
 }

@@ -81,6 +81,16 @@ pub fn run_for_output(mut command: Command) -> anyhow::Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{program}` wrote no UTF-8"))
 }
 
+/// The programs in cargo's JSON messages whose target has a wanted name.
+pub fn executables(messages: &str, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"].as_str().is_some_and(&wanted))
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .collect()
+}
+
 /// Lets a command take this program's place, so that signals and the exit code are its own: an
 /// interrupted run must be able to save its checkpoint after its caller would have been gone.
 ///

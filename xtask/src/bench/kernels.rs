@@ -3,15 +3,15 @@
 use crate::workspace::{Workspace, finish};
 
 #[derive(clap::Args)]
-pub struct BenchArguments {
+pub struct KernelArguments {
     /// What to pass on to criterion, for instance `-- scan`
     #[arg(last = true)]
     arguments: Vec<String>,
 }
 
-pub fn bench(workspace: &Workspace, arguments: &BenchArguments) -> anyhow::Result<()> {
+pub fn kernels(workspace: &Workspace, arguments: &KernelArguments) -> anyhow::Result<()> {
     let mut command = workspace.cargo("bench");
-    command.args(["--package", "lasnn-benches", "--locked"]);
+    command.args(["--package", "lasnn-benches", "--locked", "--benches"]);
     if !arguments.arguments.is_empty() {
         command.arg("--").args(&arguments.arguments);
     }

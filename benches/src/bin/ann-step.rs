@@ -1,0 +1,108 @@
+//! One training step of an ordinary network, as the training loop makes it; its peer is
+//! `benches/peers/ann.py`.
+//!
+//! ```text
+//! ann-step --network vgg5 --steps 10
+//! ```
+//!
+//! Forward pass, cross-entropy, backward pass, the gradient norm that the loop watches, one step of
+//! Adam (intermediates) or of gradient descent with Nesterov's momentum (teachers), and reading the
+//! loss back. Prints one JSON object with the milliseconds of a step.
+
+// This binary's output is what it is for.
+#![allow(clippy::print_stdout)]
+
+use std::time::Instant;
+
+use anyhow::Context;
+use burn::backend::Autodiff;
+use burn_flex::Flex;
+use clap::Parser;
+use lasnn_core::{Batch, Objective, Pass, Seed, Shape};
+use lasnn_models::{Init, Network, zoo};
+use lasnn_training::{Adam, CrossEntropy, Gradients, Optimizer, OptimizerConfig, Sgd};
+use serde_json::json;
+
+type Train = Autodiff<Flex>;
+
+#[derive(Parser)]
+struct Args {
+    /// A name of the zoo.
+    #[arg(long)]
+    network: String,
+    /// Images of a step.
+    #[arg(long, default_value_t = 64)]
+    batch: usize,
+    /// Steps that count.
+    #[arg(long, default_value_t = 10)]
+    steps: usize,
+    /// Steps before them.
+    #[arg(long, default_value_t = 3)]
+    warmup: usize,
+    /// Threads.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global()?;
+    let image = Shape { channels: 3, height: 32, width: 32 };
+    let architecture = zoo::named(&args.network)
+        .with_context(|| format!("no network `{}`; there are {:?}", args.network, zoo::NAMES))?;
+    let plan = architecture.plan(image, 10)?;
+    let device = Default::default();
+    let mut model = Network::<Train>::new(&plan, Init::Kaiming, Seed(1), &device);
+    let teacher = args.network.starts_with("teacher");
+    let mut optimizer = Optimizer::<Flex>::new(match teacher {
+        true => OptimizerConfig::Sgd(Sgd { nesterov: true, ..Sgd::new(1e-3) }),
+        false => OptimizerConfig::Adam(Adam::new(1e-4)),
+    });
+    let batch = batch(image, args.batch);
+
+    let mut times = Vec::new();
+    for step in 0..args.warmup + args.steps {
+        let start = Instant::now();
+        let pass = Pass::train(Seed(1), step as u32, &batch.samples);
+        let loss = CrossEntropy.loss(
+            &model,
+            batch.images(&device),
+            batch.targets::<Train>(&device),
+            &pass,
+        );
+        let gradients = Gradients::collect::<Train, _>(&model, loss.total.backward());
+        let norm = gradients.norm();
+        model = optimizer.step(model, gradients, 1e-4);
+        let loss: f32 = loss.total.into_scalar();
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+        anyhow::ensure!(
+            (f64::from(loss) + norm).is_finite(),
+            "the loss is {loss}, the norm {norm}"
+        );
+    }
+    let mut times = times.split_off(args.warmup);
+    times.sort_by(f64::total_cmp);
+    println!(
+        "{}",
+        json!({
+            "program": "lasnn flex",
+            "network": args.network,
+            "batch": args.batch,
+            "threads": args.threads,
+            "min_ms": times.first(),
+            "median_ms": times.get(times.len() / 2),
+        })
+    );
+    Ok(())
+}
+
+/// Images of noise, with the labels one after the other.
+fn batch(shape: Shape, images: usize) -> Batch {
+    let draws = Seed(2).draws(lasnn_core::Stream::Test, [0; 3]);
+    Batch {
+        shape,
+        pixels: draws.normals(images * shape.len()),
+        labels: (0..images as u32).map(|image| image % 10).collect(),
+        samples: (0..images as u32).collect(),
+    }
+}

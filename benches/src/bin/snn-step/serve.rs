@@ -1,0 +1,98 @@
+//! `snn-step serve`: one timed step per line of standard input.
+//!
+//! So a comparison can take turns with a peer, step by step, and pay for no start but the first.
+//!
+//! | line | what happens | answer |
+//! |---|---|---|
+//! | `step` | one timed step | `{"ms": 12.3}` |
+//! | `check` | one pass without gradients | `{"spikes": [...], "logits": [[...], ...]}` |
+//! | `reset` | the peak of memory starts anew | `{}` |
+//! | `peak` | | `{"mib": 456.7}`, the most memory since then |
+
+use std::fs;
+use std::io::{BufRead, Write, stdin, stdout};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use crate::case::Case;
+use crate::step::{Inference, Step, Training, firing_rates};
+
+#[derive(clap::Args)]
+pub struct ServeArguments {
+    /// The file that `make` wrote
+    #[arg(long)]
+    case: PathBuf,
+    /// What a step is
+    #[arg(long, value_enum)]
+    mode: Mode,
+    /// How many threads compute
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Mode {
+    /// Class scores without gradients
+    Infer,
+    /// Forward, cross-entropy, backward, Adam
+    Train,
+}
+
+/// Answers line by line until the input ends.
+pub fn serve(arguments: &ServeArguments) -> anyhow::Result<()> {
+    rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build_global()?;
+    let mut step = step(arguments)?;
+    for line in stdin().lock().lines() {
+        let answer = match line?.trim() {
+            "step" => {
+                let start = Instant::now();
+                step.run();
+                json!({ "ms": 1e3 * start.elapsed().as_secs_f64() })
+            }
+            "check" => check(arguments)?,
+            "reset" => reset_peak()?,
+            "peak" => json!({ "mib": peak_mib()? }),
+            other => bail!("unknown command `{other}`"),
+        };
+        let mut stdout = stdout().lock();
+        writeln!(stdout, "{answer}")?;
+        stdout.flush()?;
+    }
+    Ok(())
+}
+
+/// The case itself is dropped: what a step holds is all that its memory should show.
+fn step(arguments: &ServeArguments) -> anyhow::Result<Box<dyn Step>> {
+    let case = Case::load(&arguments.case)?;
+    Ok(match arguments.mode {
+        Mode::Infer => Box::new(Inference::new(&case)?),
+        Mode::Train => Box::new(Training::new(&case)?),
+    })
+}
+
+/// The spikes of every layer, counted streaming, and the scores of the step that is timed.
+fn check(arguments: &ServeArguments) -> anyhow::Result<Value> {
+    let case = Case::load(&arguments.case)?;
+    let rates = firing_rates(&case.network(&Default::default())?, &case);
+    let logits: Vec<f32> = Inference::new(&case)?.logits().into_data().iter().collect();
+    let logits: Vec<&[f32]> = logits.chunks_exact(case.about.classes).collect();
+    Ok(json!({ "spikes": rates.spikes, "logits": logits }))
+}
+
+/// Lets the kernel's peak of resident memory start anew.
+fn reset_peak() -> anyhow::Result<Value> {
+    fs::write("/proc/self/clear_refs", "5").context("cannot reset the peak of memory")?;
+    Ok(json!({}))
+}
+
+/// The most memory that was resident, in MiB.
+fn peak_mib() -> anyhow::Result<f64> {
+    let status = fs::read_to_string("/proc/self/status").context("cannot read the memory")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
+    Ok(kib.context("/proc/self/status has no VmHWM")? / 1024.0)
+}

@@ -1,0 +1,137 @@
+//! One step of inference or of training, as `lasnn` does it.
+
+use burn::backend::Autodiff;
+use burn::tensor::Tensor;
+use burn_flex::Flex;
+use lasnn_conversion::energy::{FanOut, fan_outs};
+use lasnn_conversion::{Simulator, SpikingNetwork, simulate};
+use lasnn_core::{Batch, BatchSource, Objective, Pass, Seed, Tapped};
+use lasnn_training::{Adam, CrossEntropy, Gradients, Optimizer, OptimizerConfig};
+
+use crate::case::{About, Case};
+
+type Train = Autodiff<Flex>;
+
+/// The optimiser does all its work, and the weights, with them the firing rates, stay those of the
+/// case. The peers take the same.
+const LEARNING_RATE: f64 = 1e-8;
+
+/// A case that is run again and again.
+pub trait Step {
+    /// Runs one step.
+    fn run(&mut self);
+}
+
+/// Class scores without gradients, as a measurement makes them: the weights are packed before.
+pub struct Inference {
+    network: Simulator<Flex>,
+    batch: Batch,
+    seed: Seed,
+}
+
+impl Inference {
+    /// Builds the network of a case.
+    ///
+    /// # Errors
+    ///
+    /// If its tensors do not fit its layers.
+    pub fn new(case: &Case) -> anyhow::Result<Self> {
+        let network = Simulator::new(case.network(&Default::default())?);
+        Ok(Self { network, batch: case.batch.clone(), seed: case.about.seed })
+    }
+
+    /// Class scores `[batch, classes]`.
+    pub fn logits(&self) -> Tensor<Flex, 2> {
+        let pass = Pass::evaluate(self.seed, &self.batch.samples);
+        self.network.features(self.batch.images(&Default::default()), &pass).logits
+    }
+}
+
+impl Step for Inference {
+    fn run(&mut self) {
+        // Flex computes at once; there is nothing to wait for.
+        std::hint::black_box(self.logits().into_data());
+    }
+}
+
+/// Forward, cross-entropy, backward, Adam.
+///
+/// The training loop also adds up the norm of the gradients, which the peers' step has not either.
+pub struct Training {
+    network: Option<SpikingNetwork<Train>>,
+    optimizer: Optimizer<Flex>,
+    batch: Batch,
+    seed: Seed,
+}
+
+impl Training {
+    /// Builds the network of a case.
+    ///
+    /// # Errors
+    ///
+    /// If its tensors do not fit its layers.
+    pub fn new(case: &Case) -> anyhow::Result<Self> {
+        let network = case.network(&Default::default())?;
+        let optimizer = Optimizer::new(OptimizerConfig::Adam(Adam::new(LEARNING_RATE)));
+        Ok(Self {
+            network: Some(network),
+            optimizer,
+            batch: case.batch.clone(),
+            seed: case.about.seed,
+        })
+    }
+}
+
+impl Step for Training {
+    fn run(&mut self) {
+        let Some(network) = self.network.take() else { return };
+        let device = Default::default();
+        // Evaluation's keys, so that the input spikes are those that the peers get.
+        let pass = Pass::evaluate(self.seed, &self.batch.samples);
+        let images = self.batch.images::<Train>(&device);
+        let loss = CrossEntropy.loss(&network, images, self.batch.targets(&device), &pass);
+        let gradients = Gradients::collect::<Train, _>(&network, loss.total.backward());
+        std::hint::black_box(loss.total.into_scalar());
+        self.network = Some(self.optimizer.step(network, gradients, LEARNING_RATE));
+    }
+}
+
+/// How often the neurons of a case fire.
+pub struct Rates {
+    /// Spikes per neuron and time step.
+    pub mean: f64,
+    /// The same by layer of neurons.
+    pub by_layer: Vec<f64>,
+    /// All spikes of each layer of neurons.
+    pub spikes: Vec<f64>,
+}
+
+/// Counts the spikes of a case, streaming.
+pub fn firing_rates(network: &SpikingNetwork<Flex>, case: &Case) -> Rates {
+    let About { time_steps, seed, .. } = case.about;
+    let source = Fixed(case.batch.clone());
+    let found = simulate(network, &source, time_steps, seed, &Default::default());
+    let by_layer: Vec<f64> = found.firing_rate_by_layer.iter().map(|layer| layer.rate).collect();
+    let (_, neurons) = fan_outs(network.plan());
+    let chances = (case.batch.len() * time_steps) as f64;
+    let spikes = |(rate, neurons): (&f64, &FanOut)| rate * neurons.shape.len() as f64 * chances;
+    let spikes = by_layer.iter().zip(&neurons).map(spikes).map(f64::round).collect();
+    Rates { mean: found.firing_rate, by_layer, spikes }
+}
+
+/// A batch as a source of its own.
+struct Fixed(Batch);
+
+impl BatchSource for Fixed {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn batches(&self) -> usize {
+        1
+    }
+
+    fn epoch(&self, _: u32, first: usize) -> Box<dyn Iterator<Item = Batch> + '_> {
+        Box::new((first..1).map(|_| self.0.clone()))
+    }
+}

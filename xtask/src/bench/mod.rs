@@ -1,0 +1,33 @@
+//! `cargo xtask bench`: how fast we are, by ourselves and beside others.
+
+mod kernels;
+mod peers;
+
+use clap::Subcommand;
+
+use crate::workspace::Workspace;
+
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct BenchArguments {
+    #[command(subcommand)]
+    which: Option<Which>,
+    #[command(flatten)]
+    kernels: kernels::KernelArguments,
+}
+
+#[derive(Subcommand)]
+enum Which {
+    /// Run the criterion benchmarks of single parts, as without a name
+    Kernels(kernels::KernelArguments),
+    /// Compare our spiking networks with SpikingJelly and snnTorch, in turns on the same input
+    Peers(peers::PeersArguments),
+}
+
+pub fn bench(workspace: &Workspace, arguments: &BenchArguments) -> anyhow::Result<()> {
+    match &arguments.which {
+        None => kernels::kernels(workspace, &arguments.kernels),
+        Some(Which::Kernels(arguments)) => kernels::kernels(workspace, arguments),
+        Some(Which::Peers(arguments)) => peers::peers(workspace, arguments),
+    }
+}

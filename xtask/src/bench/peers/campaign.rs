@@ -1,0 +1,255 @@
+//! From lines of the matrix to rows.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::agreement::{Agreement, LIMIT};
+use super::duel::{Outcome, duel, fastest_step};
+use super::matrix::{Against, Encoding, Mode, Weights, Work};
+use super::row::{OURS, Row};
+use super::setup::{Peer, Programs};
+use super::worker::Worker;
+use crate::workspace::run_for_output;
+
+/// A pass for the check, and the start of an interpreter before it.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A setting in which a step takes longer, its compilation included, is not tried further.
+const SETTING_PATIENCE: Duration = Duration::from_secs(240);
+
+/// Steps of each setting.
+const TRIED_STEPS: usize = 3;
+
+/// Settings to see whether everything works.
+const QUICK_SETTINGS: [&str; 2] = ["fp32", "bf16-nhwc"];
+
+/// Everything that stays the same from line to line.
+pub struct Campaign<'a> {
+    pub programs: &'a Programs,
+    pub peers: &'a [Peer],
+    pub rounds: usize,
+    pub threads: usize,
+    pub quick: bool,
+    /// The checkpoint of the trained student and the folder of its images.
+    pub student: Option<(&'a Path, &'a Path)>,
+    pub commit: &'a str,
+    /// The settings found so far; they do not depend on the firing rate, since the peers compute densely.
+    pub fastest: Vec<(Work, Peer, Tried)>,
+    /// Where compilation was given up, by mode and number of steps: it unrolls the steps, so it would take as
+    /// long in every other setting and batch.
+    pub given_up: Vec<(Peer, Mode, usize)>,
+}
+
+/// The settings of a peer that were tried.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    fastest: String,
+    all: BTreeMap<String, Option<f64>>,
+}
+
+/// A case that was made.
+struct Made {
+    path: PathBuf,
+    net: String,
+    encoding: Encoding,
+    firing_rate: Option<f64>,
+}
+
+/// What ours was compared with.
+struct Other {
+    name: &'static str,
+    setting: String,
+    settings_ms: BTreeMap<String, Option<f64>>,
+    agreement: Option<Agreement>,
+}
+
+impl Campaign<'_> {
+    /// The rows of one line.
+    ///
+    /// # Errors
+    ///
+    /// If a program fails, or the two sides do not compute the same.
+    pub fn compare(&mut self, work: &Work) -> anyhow::Result<Vec<Row>> {
+        let case = self.make(work, "case")?;
+        let rows = match work.against {
+            Against::Peers => {
+                self.peers.iter().map(|&peer| self.with_peer(work, &case, peer)).collect()
+            }
+            Against::OneThread => {
+                let one = self.programs.our_worker(&case.path, work.mode, 1)?;
+                self.with_ourselves(work, &case, one, "1 thread".into()).map(|row| vec![row])
+            }
+            Against::TwiceTheSteps => {
+                let doubled = Work { time_steps: 2 * work.time_steps, ..work.clone() };
+                // Calibrated anew: as busy in every step, just longer.
+                let longer = self.make(&doubled, "doubled")?;
+                let setting = format!("T = {}", doubled.time_steps);
+                let other = self.programs.our_worker(&longer.path, work.mode, self.threads)?;
+                self.with_ourselves(work, &case, other, setting).map(|row| vec![row])
+            }
+        };
+        // Hundreds of MiB each.
+        for name in ["case", "doubled"] {
+            let path = self.path(name);
+            if path.exists() {
+                fs::remove_file(&path)
+                    .with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+        rows
+    }
+
+    fn with_peer(&mut self, work: &Work, case: &Made, peer: Peer) -> anyhow::Result<Row> {
+        let tried = self.tried(work, case, peer)?;
+        let mut ours = self.programs.our_worker(&case.path, work.mode, self.threads)?;
+        let setting = &tried.fastest;
+        let mut theirs =
+            self.programs.peer_worker(peer, setting, &case.path, work.mode, self.threads)?;
+        let agreement =
+            Agreement::of(&ours.ask("check", PATIENCE)?, &theirs.ask("check", PATIENCE)?)?;
+        anyhow::ensure!(
+            agreement.spikes <= LIMIT,
+            "{work}: the spikes of a layer differ from {}'s by {:.2} %, expected at most {:.2} %",
+            peer.name(),
+            100.0 * agreement.spikes,
+            100.0 * LIMIT
+        );
+        let outcome = duel(&mut ours, &mut theirs, self.rounds)?;
+        let other = Other {
+            name: peer.name(),
+            setting: tried.fastest,
+            settings_ms: tried.all,
+            agreement: Some(agreement),
+        };
+        Ok(self.row(work, case, &outcome, other))
+    }
+
+    fn with_ourselves(
+        &self,
+        work: &Work,
+        case: &Made,
+        mut other: Worker,
+        setting: String,
+    ) -> anyhow::Result<Row> {
+        let mut ours = self.programs.our_worker(&case.path, work.mode, self.threads)?;
+        let outcome = duel(&mut ours, &mut other, self.rounds)?;
+        let other = Other { name: OURS, setting, settings_ms: BTreeMap::new(), agreement: None };
+        Ok(self.row(work, case, &outcome, other))
+    }
+
+    /// Tries every setting, each in a process of its own, unless that was done before.
+    fn tried(&mut self, work: &Work, case: &Made, peer: Peer) -> anyhow::Result<Tried> {
+        let key = without_rate(work);
+        let known = self.fastest.iter().find(|(known, of, _)| *known == key && *of == peer);
+        if let Some((_, _, tried)) = known {
+            return Ok(tried.clone());
+        }
+        let mut settings = self.programs.settings(peer)?;
+        if self.quick {
+            settings.retain(|setting| QUICK_SETTINGS.contains(&setting.as_str()));
+        }
+        let mut all = BTreeMap::new();
+        let place = (peer, work.mode, work.time_steps);
+        for setting in settings {
+            let compiled = setting.ends_with("compiled");
+            if compiled && self.given_up.contains(&place) {
+                all.insert(setting, None);
+                continue;
+            }
+            let mut worker =
+                self.programs.peer_worker(peer, &setting, &case.path, work.mode, self.threads)?;
+            let time = fastest_step(&mut worker, TRIED_STEPS, SETTING_PATIENCE);
+            match &time {
+                Ok(time) => eprintln!("    {} {setting}: {time:.0} ms", peer.name()),
+                Err(error) => {
+                    eprintln!("    {error:#}");
+                    self.given_up.extend(compiled.then_some(place));
+                }
+            }
+            all.insert(setting, time.ok());
+        }
+        let timed = all.iter().filter_map(|(setting, time)| Some((setting, (*time)?)));
+        let fastest = timed.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(setting, _)| setting.clone());
+        let fastest = fastest.with_context(|| {
+            let log = self.programs.scratch.join("peer.log");
+            format!("{} runs in no setting; see {}", peer.name(), log.display())
+        })?;
+        let tried = Tried { fastest, all };
+        self.fastest.push((key, peer, tried.clone()));
+        Ok(tried)
+    }
+
+    /// Lets ours write a case.
+    fn make(&self, work: &Work, name: &str) -> anyhow::Result<Made> {
+        let mut command = self.programs.ours();
+        let path = self.path(name);
+        command.args(["make", "--time-steps", &work.time_steps.to_string()]);
+        command.args(["--batch", &work.batch.to_string()]).arg("--out").arg(&path);
+        match &work.weights {
+            Weights::Random { net, percent } => {
+                command.args(["--net", net, "--rate", &(percent / 100.0).to_string()]);
+                command.args(["--encoding", work.encoding.name()]);
+            }
+            Weights::Trained => {
+                let (checkpoint, images) =
+                    self.student.context("a trained student needs --checkpoint")?;
+                command.arg("--checkpoint").arg(checkpoint).arg("--data-dir").arg(images);
+            }
+        }
+        let about: Value = serde_json::from_str(&run_for_output(command)?)
+            .context("snn-step did not say what it made")?;
+        Ok(Made {
+            path,
+            net: about["net"].as_str().unwrap_or_default().to_owned(),
+            encoding: Encoding::deserialize(&about["encoding"])
+                .context("snn-step did not name the encoding")?,
+            firing_rate: about["firing_rate"].as_f64(),
+        })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.programs.scratch.join(format!("{name}.safetensors"))
+    }
+
+    fn row(&self, work: &Work, case: &Made, outcome: &Outcome, other: Other) -> Row {
+        Row {
+            net: case.net.clone(),
+            trained: work.weights == Weights::Trained,
+            mode: work.mode,
+            encoding: Some(case.encoding),
+            time_steps: work.time_steps,
+            batch: work.batch,
+            threads: self.threads,
+            firing_rate: case.firing_rate,
+            ours_ms: outcome.ours_ms,
+            peer: other.name.to_owned(),
+            setting: other.setting,
+            settings_ms: other.settings_ms,
+            peer_ms: outcome.other_ms,
+            ratio_median: outcome.ratios.median,
+            ratio_min: outcome.ratios.min,
+            ratio_max: outcome.ratios.max,
+            ours_peak_mib: Some(outcome.ours_peak_mib),
+            peer_peak_mib: Some(outcome.other_peak_mib),
+            rounds: self.rounds,
+            spike_difference: other.agreement.map(|agreement| agreement.spikes),
+            same_classes: other.agreement.map(|agreement| agreement.classes),
+            commit: self.commit.to_owned(),
+        }
+    }
+}
+
+/// The line with one rate for all.
+fn without_rate(work: &Work) -> Work {
+    let weights = match work.weights {
+        Weights::Random { net, .. } => Weights::Random { net, percent: 0.0 },
+        Weights::Trained => Weights::Trained,
+    };
+    Work { weights, ..work.clone() }
+}

@@ -1,0 +1,124 @@
+//! The training step of ordinary networks beside PyTorch's.
+//!
+//! `ann-step` and `benches/peers/ann.py` take the same options and each print a line of JSON with the
+//! median of their steps. They know no turns within a process, so whole processes take turns.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use anyhow::Context;
+use serde_json::Value;
+
+use super::matrix::Mode;
+use super::row::{PYTORCH, Row};
+use super::setup::{Programs, build};
+use super::statistics::{median, ratios};
+use crate::workspace::{Workspace, run_for_output};
+
+/// An intermediate with Adam, and a teacher with batch norm and SGD.
+const NETS: [&str; 2] = ["vgg5", "teacher-resnet20"];
+
+const BATCH: usize = 64;
+
+/// Steps of one process.
+const STEPS: usize = 5;
+
+/// The rows of all networks.
+///
+/// # Errors
+///
+/// If a program fails.
+pub fn compare(
+    workspace: &Workspace,
+    programs: &Programs,
+    rounds: usize,
+    threads: usize,
+    commit: &str,
+) -> anyhow::Result<Vec<Row>> {
+    let binary = build(workspace, "ann-step")?;
+    let with_options = |mut command: Command, net: &str| {
+        command.args(["--network", net, "--batch", &BATCH.to_string()]);
+        command.args(["--steps", &STEPS.to_string(), "--threads", &threads.to_string()]);
+        command
+    };
+    let ours = |net: &str| last_line(with_options(Command::new(&binary), net));
+    let theirs = |net: &str, mode: &[&str]| {
+        let mut command = with_options(programs.script("ann.py"), net);
+        command.args(mode);
+        run_for_output(command)
+    };
+    let mut rows = Vec::new();
+    for net in NETS {
+        let modes = by_mode(&theirs(net, &["--all"])?)?;
+        let fastest = modes.iter().min_by(|a, b| a.1.total_cmp(b.1)).map(|(mode, _)| mode.clone());
+        let setting = fastest.context("ann.py tried no mode")?;
+        let (mut our_times, mut their_times) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            our_times.push(ours(net)?);
+            let text = theirs(net, &["--mode", &setting])?;
+            their_times.push(by_mode(&text)?.remove(&setting).context("ann.py ran another mode")?);
+        }
+        let found = ratios(&our_times, &their_times);
+        rows.push(Row {
+            net: net.to_owned(),
+            trained: false,
+            mode: Mode::Train,
+            encoding: None,
+            time_steps: 1,
+            batch: BATCH,
+            threads,
+            firing_rate: None,
+            ours_ms: median(&our_times),
+            peer: PYTORCH.to_owned(),
+            setting,
+            settings_ms: modes.into_iter().map(|(mode, time)| (mode, Some(time))).collect(),
+            peer_ms: median(&their_times),
+            ratio_median: found.median,
+            ratio_min: found.min,
+            ratio_max: found.max,
+            ours_peak_mib: None,
+            peer_peak_mib: None,
+            rounds,
+            spike_difference: None,
+            same_classes: None,
+            commit: commit.to_owned(),
+        });
+    }
+    Ok(rows)
+}
+
+/// The median of the last line that ours printed.
+fn last_line(command: Command) -> anyhow::Result<f64> {
+    let text = run_for_output(command)?;
+    let line = text.lines().last().context("ann-step printed nothing")?;
+    let line: Value =
+        serde_json::from_str(line).with_context(|| format!("ann-step printed `{line}`"))?;
+    line["median_ms"].as_f64().with_context(|| format!("`{line}` has no median_ms"))
+}
+
+/// The median of each mode.
+fn by_mode(lines: &str) -> anyhow::Result<BTreeMap<String, f64>> {
+    let mode = |line: &str| -> anyhow::Result<(String, f64)> {
+        let line: Value =
+            serde_json::from_str(line).with_context(|| format!("ann.py printed `{line}`"))?;
+        let (mode, time) = (line["mode"].as_str(), line["median_ms"].as_f64());
+        let (mode, time) = mode.zip(time).with_context(|| format!("`{line}` is no result"))?;
+        Ok((mode.to_owned(), time))
+    };
+    lines.lines().map(mode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mode_has_its_median() {
+        let text = "{\"mode\": \"fp32\", \"median_ms\": 20.5, \"batch\": 64}\n\
+                    {\"mode\": \"bfloat16-nhwc\", \"median_ms\": 10.0}\n";
+        let modes = by_mode(text).unwrap();
+        assert_eq!(modes["fp32"], 20.5);
+        assert_eq!(modes["bfloat16-nhwc"], 10.0);
+        assert!(by_mode("{\"mode\": \"fp32\"}").is_err());
+    }
+}

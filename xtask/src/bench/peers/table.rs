@@ -1,0 +1,194 @@
+//! The rows as a person reads them.
+
+use std::fmt::Write;
+
+use super::machine::Machine;
+use super::matrix::Encoding;
+use super::row::{OURS, Row};
+use super::target::targets;
+
+/// What `README.md` says: how it was measured, what was wanted, what was found.
+pub fn readme(rows: &[Row], machine: &Machine, command: &str) -> String {
+    let mut text = format!(
+        "# Our spiking networks beside SpikingJelly and snnTorch\n\n\
+         Written by `{command}`; `peers.json` has the same rows.\n\n\
+         - Machine: {}, {} cores, {} GiB\n\
+         - Date: {}\n\
+         - Commit: {}\n\n",
+        machine.processor, machine.cores, machine.memory_gib, machine.date, machine.commit
+    );
+    text.push_str(HOW);
+    text.push_str("\n## Targets\n\n");
+    text.push_str(&target_table(rows));
+    text.push_str("\n## Times and memory\n\n");
+    text.push_str(&time_table(rows));
+    text.push_str("\n## Settings of the peers\n\n");
+    text.push_str(
+        "Milliseconds of the fastest of a few steps, each setting in a process of its own; the fastest one was then \
+         measured in turns. `bf16` is autocast, `nhwc` channels last, `steps` one time step after the other instead of \
+         layer by layer, `compiled` is `torch.compile` (with frozen weights in inference). A setting without a time failed, or its \
+         compilation took more than four minutes, as that of training over 100 unrolled steps does.\n\n",
+    );
+    text.push_str(&setting_table(rows));
+    text
+}
+
+const HOW: &str = "\
+Both sides read the same weights, thresholds and images from one file and take turns, step by step, on the same threads. A \
+ratio is the peer's time over ours within one round; given are the median round and, in brackets, the worst and the best. Memory is the peak of \
+resident memory of the whole process during the rounds, so it contains the interpreter and the libraries of a peer, its compiler \
+where it has compiled. \
+Firing rates are spikes per neuron and time step. Neurons are integrate-and-fire with reset by subtraction, without dropout. \
+A training step is forward, cross-entropy, backward and Adam. Before the rounds both sides compute the same input in fp32: \
+the table gives the largest difference of a layer's spikes, and the share of images of the same class. A difference above 0.5 % ends the \
+comparison. Under Poisson encoding the peers get their input spikes ready-made; ours draws them within the step. \
+Ordinary networks are compared with PyTorch in the same way, but process by process, and without a look at memory.
+";
+
+fn target_table(rows: &[Row]) -> String {
+    let mut table = "| what | network | against | wanted | aim | found | |\n\
+                     |---|---|---|---|---|---|---|\n"
+        .to_owned();
+    for row in rows {
+        for target in targets(row) {
+            let sign = if target.less { "at most " } else { "" };
+            let line = writeln!(
+                table,
+                "| {} | {} | {} | {sign}{}x | {sign}{}x | {:.2}x | {} |",
+                target.what,
+                network(row),
+                against(row),
+                target.reach,
+                target.aim,
+                target.found,
+                target.verdict()
+            );
+            infallible(line);
+        }
+    }
+    table
+}
+
+fn time_table(rows: &[Row]) -> String {
+    let mut table = "| network | mode | T | batch | rate | against | setting | ours, ms | theirs, ms | ratio | \
+                     ours, MiB | theirs, MiB | spikes differ | same class |\n\
+                     |---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
+        .to_owned();
+    let mib = |mib: Option<f64>| mib.map_or_else(String::new, |mib| format!("{mib:.0}"));
+    let share = |share: Option<f64>| share.map_or_else(String::new, percent);
+    for row in rows {
+        let line = writeln!(
+            table,
+            "| {} | {} | {} | {} | {} | {} | {} | {:.1} | {:.1} | {:.2} ({:.2} to {:.2}) | {} | {} | {} | {} |",
+            network(row),
+            row.mode.name(),
+            row.time_steps,
+            row.batch,
+            row.firing_rate.map_or_else(String::new, |rate| format!("{:.1} %", 100.0 * rate)),
+            row.peer,
+            row.setting,
+            row.ours_ms,
+            row.peer_ms,
+            row.ratio_median,
+            row.ratio_min,
+            row.ratio_max,
+            mib(row.ours_peak_mib),
+            mib(row.peer_peak_mib),
+            share(row.spike_difference),
+            share(row.same_classes),
+        );
+        infallible(line);
+    }
+    table
+}
+
+/// One line for each choice of a setting, which serves all firing rates.
+fn setting_table(rows: &[Row]) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for row in rows.iter().filter(|row| row.peer != OURS) {
+        let mut tried: Vec<_> = row.settings_ms.iter().collect();
+        tried.sort_by(|a, b| a.1.unwrap_or(f64::MAX).total_cmp(&b.1.unwrap_or(f64::MAX)));
+        let tried: Vec<String> = tried
+            .into_iter()
+            .map(|(setting, ms)| match ms {
+                Some(ms) => format!("{setting} {ms:.0}"),
+                None => format!("{setting} none"),
+            })
+            .collect();
+        let line = format!(
+            "| {} | {} | {} | {} | {} | {} |\n",
+            network(row),
+            row.mode.name(),
+            row.time_steps,
+            row.batch,
+            row.peer,
+            tried.join(", ")
+        );
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    format!(
+        "| network | mode | T | batch | peer | tried, ms |\n|---|---|---|---|---|---|\n{}",
+        lines.concat()
+    )
+}
+
+fn network(row: &Row) -> String {
+    let encoding = row.encoding.map_or("ordinary", Encoding::name);
+    let trained = if row.trained { ", trained" } else { "" };
+    format!("{}, {encoding}{trained}", row.net)
+}
+
+fn against(row: &Row) -> String {
+    match row.peer.as_str() {
+        OURS => format!("itself, {}", row.setting),
+        peer => format!("{peer}, T = {}, batch {}", row.time_steps, row.batch),
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+/// Writing into a string cannot fail.
+fn infallible(result: std::fmt::Result) {
+    debug_assert!(result.is_ok());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::peers::row::tests::row;
+
+    fn machine() -> Machine {
+        Machine {
+            processor: "Abacus 9".into(),
+            cores: 2,
+            memory_gib: 16,
+            date: "2031-02-03".into(),
+            commit: "0123456".into(),
+        }
+    }
+
+    #[test]
+    fn the_document_names_machine_command_and_verdict() {
+        let text = readme(&[row()], &machine(), "cargo xtask bench peers");
+        for part in [
+            "Abacus 9, 2 cores, 16 GiB",
+            "2031-02-03",
+            "`cargo xtask bench peers`",
+            "| inference at 5 % | vgg5, direct | snntorch, T = 8, batch 16 | 5x | 10x | 6.00x | reached |",
+            "| 10.0 | 60.0 | 6.00 (5.50 to 7.00) | 250 | 1000 | 0.00 % | 100.00 % |",
+            "| snntorch | bf16-nhwc 61, fp32 none |",
+        ] {
+            assert!(text.contains(part), "no `{part}` in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_choice_of_settings_is_shown_once() {
+        let rows = [row(), Row { firing_rate: Some(0.2), ..row() }];
+        assert_eq!(setting_table(&rows).matches("fp32 none").count(), 1);
+    }
+}

@@ -40,6 +40,9 @@ const UNSAFE: &[&str] = &["lasnn_kernels", "lasnn_backend", "spiking", "parity"]
 /// Random cases of a property test: Valgrind is some fifty times slower.
 const CASES: &str = "4";
 
+/// Tests that are large by nature; the same code runs in the others on small cases.
+const LARGE: &[&str] = &["more_images", "threads_change", "wide_layers", "a_hundred_steps"];
+
 /// Runs the tests of the kernels under Valgrind.
 fn memory(workspace: &Workspace) -> anyhow::Result<()> {
     let mut build = workspace.cargo("test");
@@ -50,6 +53,7 @@ fn memory(workspace: &Workspace) -> anyhow::Result<()> {
     for program in executables(&messages, |target| UNSAFE.contains(&target)) {
         let mut valgrind = Command::new("valgrind");
         valgrind.args(["--quiet", "--error-exitcode=9", "--leak-check=no"]).arg(program);
+        valgrind.args(LARGE.iter().flat_map(|name| ["--skip", name]));
         valgrind.env("PROPTEST_CASES", CASES).env("RAYON_NUM_THREADS", "2");
         finish(valgrind)?;
     }

@@ -435,6 +435,18 @@ impl Case {
 }
 
 #[test]
+fn a_tape_holds_a_bit_per_neuron_and_step() {
+    let case = Recipe { steps: 100, ..recipe(vec![layer(64), layer(128)], vec![]) }.case();
+    case.with_call(|call, drive| {
+        let (_, tape) = call.record(drive, case.steps, &[false; 3]);
+        // The first site's 3 channels take a word of 16, and its currents are kept once.
+        let bits = (16 + 64 + 128) * 64 * case.batch * case.steps;
+        let currents = 16 * 64 * case.batch * size_of::<f32>();
+        assert_eq!(tape.bytes(), bits / 8 + currents);
+    });
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let case = recipe(vec![layer(4)], vec![]).case();
     let mut circuit = case.circuit.clone();

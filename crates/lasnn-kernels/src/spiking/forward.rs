@@ -3,6 +3,8 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::memory::Scratch;
+
 use super::circuit::{Call, Connection, Drive, Origin, Shape, Source};
 use super::convolution::{Unit, events, feeds, grid};
 use super::linear::{self, Matrix, RowEvents};
@@ -14,10 +16,10 @@ use super::spikes::{Grid, Spikes};
 const CHUNK_ROWS: usize = 256;
 
 /// The membrane potentials of a circuit between two passes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Membranes {
     /// By site, `[tile][image][position][lane]`.
-    sites: Vec<Vec<f32>>,
+    sites: Vec<Scratch>,
 }
 
 /// What a pass leaves.
@@ -33,11 +35,11 @@ pub struct Outcome {
 }
 
 /// The spikes of a pass, for the pass back.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Tape {
     pub(super) input: Option<Spikes>,
     /// Constant currents of the first site, `[tile][image][position][lane]`.
-    pub(super) constant: Option<Vec<f32>>,
+    pub(super) constant: Option<Scratch>,
     pub(super) sites: Vec<Spikes>,
     pub(super) steps: usize,
 }
@@ -63,7 +65,7 @@ impl Call<'_> {
     pub fn rest(&self) -> Membranes {
         let of = |(site, _): (usize, _)| {
             let grid = self.grid(site);
-            vec![0.0; grid.lanes() * grid.shape.positions() * self.batch]
+            Scratch::zeros(grid.lanes() * grid.shape.positions() * self.batch)
         };
         Membranes { sites: self.circuit.sites.iter().enumerate().map(of).collect() }
     }
@@ -232,10 +234,10 @@ impl Call<'_> {
 }
 
 /// Maps `[batch, channels, height, width]` as `[tile][image][position][lane]`.
-pub(super) fn tiled(maps: &[f32], grid: Grid, batch: usize) -> Vec<f32> {
+pub(super) fn tiled(maps: &[f32], grid: Grid, batch: usize) -> Scratch {
     let Shape { channels, .. } = grid.shape;
     let positions = grid.shape.positions();
-    let mut tiled = vec![0.0; grid.lanes() * positions * batch];
+    let mut tiled = Scratch::zeros(grid.lanes() * positions * batch);
     tiled.par_chunks_mut(positions * grid.tile).enumerate().for_each(|(unit, tiled)| {
         let (tile, image) = (unit / batch, unit % batch);
         for lane in 0..grid.tile.min(channels - tile * grid.tile) {
@@ -314,10 +316,10 @@ pub(super) struct Currents<'a> {
 }
 
 impl WithSimd for Currents<'_> {
-    type Output = Vec<f32>;
+    type Output = Scratch;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+    fn with_simd<S: Simd>(self, simd: S) -> Scratch {
         self.matrix.currents(simd, self.panel)
     }
 }

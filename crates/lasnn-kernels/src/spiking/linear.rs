@@ -8,6 +8,8 @@ use std::ops::Range;
 use pulp::Simd;
 use rayon::prelude::*;
 
+use crate::memory::Scratch;
+
 use super::events::Events;
 use super::simd::{LANES, Rows, add_rows, prefetch};
 
@@ -137,16 +139,16 @@ pub(super) struct Matrix<'a> {
 impl Matrix<'_> {
     /// All currents `[tile][image][step][lane]` of one panel.
     #[inline(always)]
-    pub fn currents<S: Simd>(&self, simd: S, panel: usize) -> Vec<f32> {
+    pub fn currents<S: Simd>(&self, simd: S, panel: usize) -> Scratch {
         let first = panel * PANEL * TILE;
         let columns = first..self.outputs.min(first + PANEL * TILE);
         // Classes of a readout may be far fewer than a tile has columns.
         let width = columns.len().next_multiple_of(LANES).min(TILE);
         let tiles = columns.len().div_ceil(TILE);
         let rows = self.events.len();
-        let mut currents = vec![0.0; tiles * rows * TILE];
+        let mut currents = Scratch::zeros(tiles * rows * TILE);
         let size = tiles * BLOCK * TILE;
-        let mut buffer = vec![0.0; if self.packed.is_some() { 0 } else { size }];
+        let mut buffer = Scratch::zeros(if self.packed.is_some() { 0 } else { size });
         // All panels before this one have all their tiles.
         let start = panel * PANEL * BLOCK * TILE * self.blocks.len();
         for (index, block) in self.blocks.iter().enumerate() {

@@ -8,6 +8,8 @@ use std::ops::Range;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::memory::Scratch;
+
 use super::circuit::View;
 use super::convolution::{Feed, Unit};
 use super::geometry::Padded;
@@ -127,13 +129,13 @@ impl ByStep {
 }
 
 /// The gradients of the membranes of a site on maps, `[tile][image][step][padded position][lane]`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct SiteGrad {
     pub grid: Grid,
     pub padded: Padded,
     pub images: usize,
     pub steps: usize,
-    pub gradient: Vec<f32>,
+    pub gradient: Scratch,
 }
 
 impl SiteGrad {
@@ -160,7 +162,7 @@ impl SiteGrad {
         let grid = site.grid;
         let steps = if summed { 1 } else { site.steps };
         let size = steps * padded.positions() * grid.tile;
-        let mut gradient = vec![0.0; grid.tiles() * images * size];
+        let mut gradient = Scratch::zeros(grid.tiles() * images * size);
         gradient.par_chunks_mut(size).enumerate().for_each(|(index, gradient)| {
             Arch::new().dispatch(BackUnit {
                 site,

@@ -81,9 +81,14 @@ fn layer(criterion: &mut Criterion, name: &str, input: Shape, channels: Option<u
                 black_box(call.advance(drive, STEPS, &mut call.rest(), &[false]))
             });
         });
-        let seconds = start.elapsed().as_secs_f64() / f64::from(runs.max(1));
-        let share = 100.0 * operations as f64 / seconds / limit;
-        eprintln!("{name}, forward at {per_cent}: about {share:.0} % of {limit:.2e} additions/s");
+        // A filter may have left it out.
+        if runs > 0 {
+            let seconds = start.elapsed().as_secs_f64() / f64::from(runs);
+            let share = 100.0 * operations as f64 / seconds / limit;
+            eprintln!(
+                "{name}, forward at {per_cent}: about {share:.0} % of {limit:.2e} additions/s"
+            );
+        }
         let (_, tape) = call.record(drive, STEPS, &[false]);
         let grad = OutcomeGrad { readout: &[0.1; BATCH], counts: &[None] };
         group.bench_function(BenchmarkId::new("backward to weights", &per_cent), |bencher| {

@@ -80,8 +80,8 @@ pub(crate) fn run<B: SpikingBackend>(
     for (first, steps) in chunks(time_steps, chunk_steps(network.plan(), batch.len())) {
         let input = network.encode(images.clone(), first, steps, &pass);
         let whole = network.wiring().and_then(|wiring| {
-            let steps = first..first + steps;
-            wiring.advance(network, &images, &pass, steps, simulator.prepared(), &mut membranes)
+            let prepared = simulator.prepared();
+            wiring.advance(network, input.clone(), &pass, steps, prepared, &mut membranes)
         });
         if let Some(outcome) = whole {
             counts.resize(outcome.counts.len(), Vec::new());

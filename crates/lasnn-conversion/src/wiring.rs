@@ -77,7 +77,9 @@ impl Wiring {
         let steps = network.time_steps();
         let of_taps = |site| self.taps.iter().any(|&(_, tapped)| tapped == site);
         let counted: Arc<[bool]> = (0..self.circuit.sites.len()).map(of_taps).collect();
-        let mut pass = self.pass(network, images, pass, 0..steps, counted)?;
+        B::on_host(&[], |_| ())?;
+        let input = network.encode(images.clone(), 0, steps, pass);
+        let mut pass = self.pass(network, input, pass, steps, counted)?;
         pass.prepared = prepared.cloned();
         let (batch, lengths) = (pass.batch, pass.outputs());
         let output: Tensor<B, 1> =
@@ -98,18 +100,18 @@ impl Wiring {
         Some(Features { logits: network.config().readout.scores(membrane, steps), taps })
     }
 
-    /// Runs some steps on from `membranes` and counts all spikes; `None` as above.
+    /// Runs some steps of encoded `input` on from `membranes` and counts all spikes; `None` as above.
     pub fn advance<B: SpikingBackend>(
         &self,
         network: &SpikingNetwork<B>,
-        images: &Tensor<B, 4>,
+        input: Signal<B>,
         pass: &Pass<'_>,
-        steps: std::ops::Range<usize>,
+        steps: usize,
         prepared: Option<&Arc<Prepared>>,
         membranes: &mut Option<Membranes>,
     ) -> Option<Outcome> {
         let counted = vec![true; self.circuit.sites.len()].into();
-        let mut pass = self.pass(network, images, pass, steps, counted)?;
+        let mut pass = self.pass(network, input, pass, steps, counted)?;
         pass.prepared = prepared.cloned();
         network::advance(&pass, membranes)
     }
@@ -142,15 +144,15 @@ impl Wiring {
     fn pass<B: SpikingBackend>(
         &self,
         network: &SpikingNetwork<B>,
-        images: &Tensor<B, 4>,
+        input: Signal<B>,
         pass: &Pass<'_>,
-        steps: std::ops::Range<usize>,
+        steps: usize,
         counted: Arc<[bool]>,
     ) -> Option<NetworkPass<B>> {
         // Reading thresholds would make a GPU wait for nothing.
         B::on_host(&[], |_| ())?;
-        let batch = images.dims()[0];
-        let input = network.encode(images.clone(), steps.start, steps.len(), pass);
+        let rows = input.maps.dims()[0];
+        let batch = if input.constant { rows } else { rows / steps };
         let weights = self.weights(network)?;
         let input = match self.stem {
             0 if self.signed => {
@@ -178,7 +180,7 @@ impl Wiring {
             input,
             masks: masks.collect(),
             batch,
-            steps: steps.len(),
+            steps,
             counted,
             prepared: None,
         })

@@ -196,7 +196,7 @@ struct Allowed {
 impl Allowed {
     fn of(mask: &[f32], shape: Shape) -> Self {
         let positions = shape.positions();
-        // Two words more than channels need: the last tile of a grid may reach beyond them.
+        // Rounded up to the widest tile: the last one of a grid may reach beyond the channels.
         let stride = shape.channels.next_multiple_of(128) / LANES;
         let mut words = vec![0; positions * stride];
         for (channel, map) in mask.chunks_exact(positions).enumerate() {

@@ -13,7 +13,7 @@ use burn_flex::Flex;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use lasnn_kernels::spiking::{
     Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Prepared, Reset, Shape, Site,
-    Source, StepOrder, Surrogate, View,
+    Source, StepOrder, Surrogate, View, WeightFormat,
 };
 
 const RATES: [f32; 4] = [0.02, 0.05, 0.1, 0.2];
@@ -50,7 +50,8 @@ fn layer(criterion: &mut Criterion, name: &str, input: Shape, channels: Option<u
     };
     let readout = vec![0.5; shape.neurons()];
     let weights = [&weights[..], &readout[..]];
-    let prepared = Prepared::new(&circuit, &weights);
+    let formats = [("forward", WeightFormat::F32), ("forward, int12", WeightFormat::Int12)];
+    let formats = formats.map(|(name, format)| (name, Prepared::new(&circuit, &weights, format)));
     let neurons = [Neurons {
         threshold: 5.0,
         leak: 1.0,
@@ -67,27 +68,30 @@ fn layer(criterion: &mut Criterion, name: &str, input: Shape, channels: Option<u
             weights: &weights,
             masks: &[],
             batch: BATCH,
-            prepared: Some(&prepared),
+            prepared: None,
         };
         let operations = synaptic_operations(&spikes, input, shape, connection);
         let per_cent = format!("{} %", rate * 100.0);
         let mut group = criterion.benchmark_group(format!("{name} (CPU)"));
         group.throughput(Throughput::Elements(operations));
-        let start = Instant::now();
-        let mut runs = 0u32;
-        group.bench_function(BenchmarkId::new("forward", &per_cent), |bencher| {
-            bencher.iter(|| {
-                runs += 1;
-                black_box(call.advance(drive, STEPS, &mut call.rest(), &[false]))
+        for (pass, prepared) in &formats {
+            let call = Call { prepared: Some(prepared), ..call };
+            let start = Instant::now();
+            let mut runs = 0u32;
+            group.bench_function(BenchmarkId::new(*pass, &per_cent), |bencher| {
+                bencher.iter(|| {
+                    runs += 1;
+                    black_box(call.advance(drive, STEPS, &mut call.rest(), &[false]))
+                });
             });
-        });
-        // A filter may have left it out.
-        if runs > 0 {
-            let seconds = start.elapsed().as_secs_f64() / f64::from(runs);
-            let share = 100.0 * operations as f64 / seconds / limit;
-            eprintln!(
-                "{name}, forward at {per_cent}: about {share:.0} % of {limit:.2e} additions/s"
-            );
+            // A filter may have left it out.
+            if runs > 0 {
+                let seconds = start.elapsed().as_secs_f64() / f64::from(runs);
+                let share = 100.0 * operations as f64 / seconds / limit;
+                eprintln!(
+                    "{name}, {pass} at {per_cent}: about {share:.0} % of {limit:.2e} additions/s"
+                );
+            }
         }
         let (_, tape) = call.record(drive, STEPS, &[false]);
         let grad = OutcomeGrad { readout: &[0.1; BATCH], counts: &[None] };

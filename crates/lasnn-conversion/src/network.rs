@@ -27,6 +27,15 @@ pub struct SpikingNetwork<B: Backend> {
     frame: Frame,
 }
 
+/// What a pass is run for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Show {
+    /// Class scores.
+    Scores,
+    /// Class scores and firing rates at the taps.
+    Everything,
+}
+
 /// What a spiking network is beside its tensors.
 #[derive(Clone, Debug)]
 struct Frame {
@@ -203,7 +212,8 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
 }
 
 impl<B: SpikingBackend> SpikingNetwork<B> {
-    /// Runs all time steps from rest; `prepared` are its weights, packed.
+    /// Runs all time steps from rest; `prepared` are its weights, packed. Taps that `show` does not
+    /// ask for may be missing.
     ///
     /// The readout neither leaks nor fires (Eq. 3), so the sum over time is taken before its
     /// weights: one matrix product instead of one per step.
@@ -212,8 +222,9 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
         images: Tensor<B, 4>,
         pass: &Pass<'_>,
         prepared: Option<&Arc<Prepared>>,
+        show: Show,
     ) -> Features<B> {
-        let whole = self.wiring().and_then(|w| w.features(self, &images, pass, prepared));
+        let whole = self.wiring().and_then(|w| w.features(self, &images, pass, prepared, show));
         if let Some(features) = whole {
             return features;
         }
@@ -233,6 +244,10 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
 impl<B: SpikingBackend> Tapped<B> for SpikingNetwork<B> {
     /// Runs all time steps from rest, as one operation where the backend can, else layer by layer.
     fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B> {
-        self.run(images, pass, None)
+        self.run(images, pass, None, Show::Everything)
+    }
+
+    fn logits(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Tensor<B, 2> {
+        self.run(images, pass, None, Show::Scores).logits
     }
 }

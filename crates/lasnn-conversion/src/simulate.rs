@@ -6,7 +6,6 @@ use serde::Serialize;
 
 use crate::counting::{Chunk, run, sizes, to_host};
 use crate::energy::{ADDITION_PJ, FanOut, MULTIPLY_ACCUMULATE_PJ, fan_outs};
-use crate::network::SpikingNetwork;
 use crate::simulator::Simulator;
 
 /// What a network did on a set of images.
@@ -41,17 +40,17 @@ pub struct LayerRate {
     pub rate: f64,
 }
 
-/// Runs `network` over `time_steps` on the images of `source`, without gradients and without
+/// Runs a network over `time_steps` on the images of `source`, without gradients and without
 /// history: memory does not grow with the number of time steps.
 pub fn simulate<B: SpikingBackend>(
-    network: &SpikingNetwork<B>,
+    simulator: &Simulator<B>,
     source: &dyn BatchSource,
     time_steps: usize,
     seed: Seed,
     device: &B::Device,
 ) -> Simulation {
+    let network = simulator.network();
     let plan = network.plan();
-    let simulator = Simulator::new(network.clone());
     let (input_fan_out, fan_outs) = fan_outs(plan);
     let mut images = 0;
     let mut correct = vec![0u64; time_steps];
@@ -60,7 +59,7 @@ pub fn simulate<B: SpikingBackend>(
     for batch in source.epoch(0, 0) {
         let mut scores = Scores::new(batch.len(), plan.classes);
         let mut step = 0;
-        let counts = run(&simulator, &batch, time_steps, seed, device, |chunk: Chunk<'_, B>| {
+        let counts = run(simulator, &batch, time_steps, seed, device, |chunk: Chunk<'_, B>| {
             if !chunk.input.constant {
                 // Signed Poisson spikes of -1 are operations too.
                 synops += operations(&to_host(chunk.input.maps.clone().abs()), &input_fan_out);

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
 use lasnn_core::{Features, Layer, Pass, Plan, PlannedLayer, Shape, Tap, Taps};
 use lasnn_kernels::spiking::{
-    Circuit, Connection, Membranes, Origin, Outcome, Prepared, Site, Source, View,
+    Circuit, Connection, Membranes, Origin, Outcome, Prepared, Site, Source, View, WeightFormat,
 };
 use lasnn_neurons::network::{self, neurons};
 use lasnn_neurons::{Encoding, NetworkInput, NetworkPass, PoissonRange, SpikingBackend};
 
 use crate::layers::{SpikingLayer, connect, convolve};
-use crate::network::SpikingNetwork;
+use crate::network::{Show, SpikingNetwork};
 use crate::signal::Signal;
 
 /// The circuit of a plan, and what the network has to add to it at each call.
@@ -73,9 +73,15 @@ impl Wiring {
         images: &Tensor<B, 4>,
         pass: &Pass<'_>,
         prepared: Option<&Arc<Prepared>>,
+        show: Show,
     ) -> Option<Features<B>> {
         let steps = network.time_steps();
-        let of_taps = |site| self.taps.iter().any(|&(_, tapped)| tapped == site);
+        let mut sites: Vec<(Tap, usize)> = match show {
+            Show::Scores => Vec::new(),
+            Show::Everything => self.taps.clone(),
+        };
+        sites.sort_by_key(|&(_, site)| site);
+        let of_taps = |site| sites.iter().any(|&(_, tapped)| tapped == site);
         let counted: Arc<[bool]> = (0..self.circuit.sites.len()).map(of_taps).collect();
         B::on_host(&[], |_| ())?;
         let input = network.encode(images.clone(), 0, steps, pass);
@@ -88,8 +94,6 @@ impl Wiring {
         let membrane = membrane.reshape([batch, self.circuit.classes]);
         let mut taps = Taps::new();
         let mut start = lengths[0];
-        let mut sites: Vec<(Tap, usize)> = self.taps.clone();
-        sites.sort_by_key(|&(_, site)| site);
         for (&(tap, site), &length) in sites.iter().zip(&lengths[1..]) {
             let shape = self.circuit.sites[site].shape;
             let counts = output.clone().narrow(0, start, length);
@@ -117,11 +121,15 @@ impl Wiring {
     }
 
     /// The weights of a network, packed; `None` as above.
-    pub fn prepare<B: SpikingBackend>(&self, network: &SpikingNetwork<B>) -> Option<Prepared> {
+    pub fn prepare<B: SpikingBackend>(
+        &self,
+        network: &SpikingNetwork<B>,
+        format: WeightFormat,
+    ) -> Option<Prepared> {
         B::on_host(&[], |_| ())?;
         let weights: Vec<_> =
             self.weights(network)?.into_iter().map(Weight::into_primitive).collect();
-        network::prepare::<B>(&self.circuit, &weights)
+        network::prepare::<B>(&self.circuit, &weights, format)
     }
 
     /// The weights of the circuit.

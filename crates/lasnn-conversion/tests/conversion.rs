@@ -6,7 +6,8 @@
 use burn::tensor::{Tensor, backend::BackendTypes};
 use burn_flex::Flex;
 use lasnn_conversion::{
-    ConversionConfig, ConversionError, Policy, SpikingConfig, SpikingNetwork, convert, simulate,
+    ConversionConfig, ConversionError, Policy, Simulator, SpikingConfig, SpikingNetwork, convert,
+    simulate,
 };
 use lasnn_core::random::unit;
 use lasnn_core::{
@@ -118,7 +119,7 @@ fn with_many_steps_the_converted_network_decides_as_the_ordinary_one() {
     let pass = Pass::evaluate(SEED, &batch.samples);
     let logits = ann.features(batch.images(&device()), &pass).logits;
     batch.labels = logits.argmax(1).into_data().iter::<u32>().collect();
-    let simulation = simulate(&snn, &Fixed(batch), 600, SEED, &device());
+    let simulation = simulate(&Simulator::new(snn.clone()), &Fixed(batch), 600, SEED, &device());
     assert!(simulation.accuracy >= 0.9, "{simulation:?}");
 }
 
@@ -158,7 +159,7 @@ fn a_streaming_simulation_and_a_pass_from_rest_agree() {
     let pass = Pass::evaluate(SEED, &batch.samples);
     let features = snn.clone().with_time_steps(12).features(batch.images(&device()), &pass);
     batch.labels = features.logits.argmax(1).into_data().iter::<u32>().collect();
-    let simulation = simulate(&snn, &Fixed(batch), 12, SEED, &device());
+    let simulation = simulate(&Simulator::new(snn.clone()), &Fixed(batch), 12, SEED, &device());
     assert_eq!(simulation.accuracy, 1.0);
     assert_eq!(simulation.accuracy_by_step.len(), 12);
 
@@ -177,7 +178,8 @@ fn operations_and_energy_follow_from_the_spikes() {
     let plan = Architecture { name: "two".into(), layers }.plan(input, 5).unwrap();
     let config = ConversionConfig { time_steps: 10, ..Default::default() };
     let Converted { snn, .. } = converted(&plan, &SpikingConfig::default(), &config);
-    let simulation = simulate(&snn, &Fixed(images(16)), 10, SEED, &device());
+    let simulation =
+        simulate(&Simulator::new(snn.clone()), &Fixed(images(16)), 10, SEED, &device());
     assert!(simulation.spikes_per_image > 0.0);
     // Every hidden spike reaches five classes; the first convolution is computed once, its 3×3
     // window cut at the edges of the 8×8 map.

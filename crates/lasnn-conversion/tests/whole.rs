@@ -7,7 +7,7 @@ use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Distribution, Tensor, TensorData};
 use burn_flex::Flex;
-use lasnn_conversion::{SpikingConfig, SpikingNetwork};
+use lasnn_conversion::{Simulator, SpikingConfig, SpikingNetwork, WeightFormat};
 use lasnn_core::{Architecture, Layer, Pass, Plan, Seed, Shape, Tap, Tapped};
 use lasnn_neurons::{Encoding, PoissonRange, Reset, StepOrder};
 
@@ -187,4 +187,37 @@ fn what_the_kernels_do_not_cover_runs_layer_by_layer() {
         Layer::Classifier { bias: false },
     ]);
     check(&plan, &SpikingConfig::default(), true);
+}
+
+/// Weights of many bits.
+struct Stretch;
+
+impl<B: burn::tensor::backend::Backend> ModuleMapper<B> for Stretch {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        param.map(|tensor| if D == 1 { tensor } else { tensor * 0.917_351 })
+    }
+}
+
+#[test]
+fn weights_of_12_bits_are_rounded_alike_whole_and_layer_by_layer() {
+    let device = Default::default();
+    for plan in [plain(), residual()] {
+        for encoding in [Encoding::Direct, Encoding::Poisson { range: PoissonRange::Signed }] {
+            let config = SpikingConfig { encoding, ..SpikingConfig::default() };
+            let network = SpikingNetwork::<Flex>::new(&plan, &config, 6, &device).unwrap();
+            let network = network.map(&mut Draw(3)).map(&mut Stretch);
+            let images: Tensor<Flex, 4> =
+                Tensor::random([3, 3, 8, 8], Distribution::Uniform(-1.0, 1.0), &device);
+            let images = (images * 8.0).round() / 8.0;
+            let pass = Pass::evaluate(Seed(5), &[4, 9, 2]);
+            let logits = |network: &SpikingNetwork<Flex>, format| {
+                let simulator = Simulator::with_format(network.clone(), format);
+                simulator.logits(images.clone(), &pass).into_data()
+            };
+            let whole = logits(&network, WeightFormat::Int12);
+            let by_layer = logits(&network.clone().layer_by_layer(), WeightFormat::Int12);
+            close(&whole, &by_layer);
+            assert_ne!(whole, logits(&network, WeightFormat::F32), "nothing was rounded");
+        }
+    }
 }

@@ -55,4 +55,9 @@ pub trait Tapped<B: Backend> {
     ///
     /// `pass` has one entry per image in `samples`.
     fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B>;
+
+    /// The class scores alone; a network that can spare itself the feature maps does.
+    fn logits(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Tensor<B, 2> {
+        self.features(images, pass).logits
+    }
 }

@@ -10,8 +10,10 @@
 use std::sync::Arc;
 
 use burn::tensor::{Shape, TensorMetadata, backend::Backend, ops::FloatTensor};
+use lasnn_kernels::memory;
 use lasnn_kernels::spiking::{
-    self as kernels, Call, Circuit, Drive, Membranes, Neurons, Outcome, OutcomeGrad, Prepared, Tape,
+    self as kernels, Call, Circuit, Drive, Membranes, Neurons, Outcome, OutcomeGrad, Prepared,
+    Tape, WeightFormat,
 };
 
 use crate::backend::SpikingBackend;
@@ -147,14 +149,19 @@ fn with_call<B: SpikingBackend, R>(
 pub fn prepare<B: SpikingBackend>(
     circuit: &Circuit,
     weights: &[FloatTensor<B>],
+    format: WeightFormat,
 ) -> Option<Prepared> {
-    B::on_host(weights, |weights| Prepared::new(circuit, weights))
+    B::on_host(weights, |weights| Prepared::new(circuit, weights, format))
 }
 
 /// The result of a pass as a tensor.
 fn pack<B: SpikingBackend>(outcome: Outcome, device: &B::Device) -> FloatTensor<B> {
     let mut numbers = outcome.readout;
-    numbers.extend(outcome.counts.into_iter().flatten());
+    numbers.reserve_exact(outcome.counts.iter().map(Vec::len).sum());
+    for counts in outcome.counts {
+        numbers.extend_from_slice(&counts);
+        memory::give(counts);
+    }
     vector::<B>(numbers, device)
 }
 

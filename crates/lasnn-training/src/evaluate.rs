@@ -32,7 +32,7 @@ pub fn evaluate<B: Backend, M: Tapped<B>>(
     for batch in source.epoch(0, 0) {
         let targets = batch.targets::<B>(device);
         let pass = Pass::evaluate(seed, &batch.samples);
-        let logits = model.features(batch.images(device), &pass).logits;
+        let logits = model.logits(batch.images(device), &pass);
         let sums = [correct(logits.clone(), targets.clone()), cross_entropy(logits, targets)];
         let sums = read(sums.to_vec());
         images += batch.len() as u64;

@@ -15,7 +15,7 @@ impl<B: Backend, M: Tapped<B>> Objective<B, M> for CrossEntropy {
         targets: Tensor<B, 1, Int>,
         pass: &Pass<'_>,
     ) -> Loss<B> {
-        let logits = model.features(images, pass).logits;
+        let logits = model.logits(images, pass);
         let total = cross_entropy(logits.clone(), targets);
         let part = LossPart { name: "cross_entropy".into(), value: total.clone() };
         Loss { total, parts: vec![part], logits }

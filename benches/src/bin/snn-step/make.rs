@@ -7,7 +7,7 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
-use lasnn_conversion::{SpikingConfig, SpikingNetwork};
+use lasnn_conversion::{Simulator, SpikingConfig, SpikingNetwork};
 use lasnn_core::{Architecture, Batch, BatchSource, Layer, Seed, Shape, Stream, state};
 use lasnn_datasets::{DatasetConfig, Loader, Normalisation, Normaliser, Source};
 use lasnn_models::zoo;
@@ -80,7 +80,7 @@ pub fn make(arguments: &MakeArguments) -> anyhow::Result<()> {
         None => random(arguments)?,
     };
     let Rates { mean, by_layer, .. } =
-        firing_rates(&case.network::<Flex>(&Default::default())?, &case);
+        firing_rates(&Simulator::new(case.network::<Flex>(&Default::default())?), &case);
     anyhow::ensure!(mean > 0.0, "no neuron of the case fires");
     case.about.firing_rate = mean;
     case.about.firing_rate_by_layer = by_layer.clone();

@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use lasnn_conversion::WeightFormat;
 use serde_json::{Value, json};
 
 use crate::case::Case;
@@ -29,6 +30,9 @@ pub struct ServeArguments {
     /// What a step is
     #[arg(long, value_enum)]
     mode: Mode,
+    /// How weights are stored for inference: f32 or int12
+    #[arg(long, value_parser = format, default_value = "f32")]
+    weights: WeightFormat,
     /// How many threads compute
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -40,6 +44,14 @@ enum Mode {
     Infer,
     /// Forward, cross-entropy, backward, Adam
     Train,
+}
+
+fn format(name: &str) -> Result<WeightFormat, String> {
+    match name {
+        "f32" => Ok(WeightFormat::F32),
+        "int12" => Ok(WeightFormat::Int12),
+        _ => Err("expected f32 or int12".into()),
+    }
 }
 
 /// Answers line by line until the input ends.
@@ -69,7 +81,7 @@ pub fn serve(arguments: &ServeArguments) -> anyhow::Result<()> {
 fn step(arguments: &ServeArguments) -> anyhow::Result<Box<dyn Step>> {
     let case = Case::load(&arguments.case)?;
     Ok(match arguments.mode {
-        Mode::Infer => Box::new(Inference::new(&case)?),
+        Mode::Infer => Box::new(Inference::new(&case, arguments.weights)?),
         Mode::Train => Box::new(Training::new(&case)?),
     })
 }
@@ -77,8 +89,9 @@ fn step(arguments: &ServeArguments) -> anyhow::Result<Box<dyn Step>> {
 /// The spikes of every layer, counted streaming, and the scores of the step that is timed.
 fn check(arguments: &ServeArguments) -> anyhow::Result<Value> {
     let case = Case::load(&arguments.case)?;
-    let rates = firing_rates(&case.network(&Default::default())?, &case);
-    let logits: Vec<f32> = Inference::new(&case)?.logits().into_data().iter().collect();
+    let inference = Inference::new(&case, arguments.weights)?;
+    let rates = firing_rates(&inference.network, &case);
+    let logits: Vec<f32> = inference.logits().into_data().iter().collect();
     let logits: Vec<&[f32]> = logits.chunks_exact(case.about.classes).collect();
     Ok(json!({ "spikes": rates.spikes, "logits": logits }))
 }

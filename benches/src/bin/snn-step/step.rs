@@ -4,7 +4,7 @@ use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 use lasnn_conversion::energy::{FanOut, fan_outs};
-use lasnn_conversion::{Simulator, SpikingNetwork, simulate};
+use lasnn_conversion::{Simulator, SpikingNetwork, WeightFormat, simulate};
 use lasnn_core::{Batch, BatchSource, Objective, Pass, Seed, Tapped};
 use lasnn_training::{Adam, CrossEntropy, Gradients, Optimizer, OptimizerConfig};
 
@@ -24,7 +24,8 @@ pub trait Step {
 
 /// Class scores without gradients, as a measurement makes them: the weights are packed before.
 pub struct Inference {
-    network: Simulator<Flex>,
+    /// The network.
+    pub network: Simulator<Flex>,
     batch: Batch,
     seed: Seed,
 }
@@ -35,15 +36,15 @@ impl Inference {
     /// # Errors
     ///
     /// If its tensors do not fit its layers.
-    pub fn new(case: &Case) -> anyhow::Result<Self> {
-        let network = Simulator::new(case.network(&Default::default())?);
+    pub fn new(case: &Case, weights: WeightFormat) -> anyhow::Result<Self> {
+        let network = Simulator::with_format(case.network(&Default::default())?, weights);
         Ok(Self { network, batch: case.batch.clone(), seed: case.about.seed })
     }
 
     /// Class scores `[batch, classes]`.
     pub fn logits(&self) -> Tensor<Flex, 2> {
         let pass = Pass::evaluate(self.seed, &self.batch.samples);
-        self.network.features(self.batch.images(&Default::default()), &pass).logits
+        self.network.logits(self.batch.images(&Default::default()), &pass)
     }
 }
 
@@ -107,10 +108,11 @@ pub struct Rates {
 }
 
 /// Counts the spikes of a case, streaming.
-pub fn firing_rates(network: &SpikingNetwork<Flex>, case: &Case) -> Rates {
+pub fn firing_rates(simulator: &Simulator<Flex>, case: &Case) -> Rates {
+    let network = simulator.network();
     let About { time_steps, seed, .. } = case.about;
     let source = Fixed(case.batch.clone());
-    let found = simulate(network, &source, time_steps, seed, &Default::default());
+    let found = simulate(simulator, &source, time_steps, seed, &Default::default());
     let by_layer: Vec<f64> = found.firing_rate_by_layer.iter().map(|layer| layer.rate).collect();
     let (_, neurons) = fan_outs(network.plan());
     let chances = (case.batch.len() * time_steps) as f64;

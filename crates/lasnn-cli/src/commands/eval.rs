@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use lasnn_conversion::SpikingNetwork;
+use lasnn_conversion::{Simulator, SpikingNetwork};
 use lasnn_core::{StateDict, state};
 use lasnn_models::{Init, Network};
 use lasnn_training::Checkpoint;
@@ -135,8 +135,9 @@ impl Measured<'_> {
         let network = SpikingNetwork::<A::InnerBackend>::new(plan, &recipe.spiking, steps, device)?;
         let network = state::load(network, tensors).map_err(|error| self.does_not_fit(error))?;
         let images = self.data.test(recipe.evaluation.batch);
+        let simulator = Simulator::with_format(network, recipe.evaluation.weights);
         let found =
-            measure::simulation(&network, &images, steps, recipe.seed, "test", progress, device)?;
+            measure::simulation(&simulator, &images, steps, recipe.seed, "test", progress, device)?;
         Ok(SpikingSummary::new(&found, steps, plan))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use lasnn_conversion::{SpikingNetwork, convert};
+use lasnn_conversion::{Simulator, SpikingNetwork, convert};
 use lasnn_core::{Batch, Pass, StateDict, state};
 use lasnn_neurons::SpikingBackend;
 use serde_json::json;
@@ -77,10 +77,11 @@ fn make<A: TrainingBackend>(
     let mut simulated: Vec<usize> = recipe.evaluation.time_steps.clone();
     simulated.sort_unstable();
     simulated.dedup();
+    let simulator = Simulator::with_format(network.clone(), recipe.evaluation.weights);
     for time_steps in simulated {
         let images = data.test(batch);
         let label = format!("{} test", STAGE.name());
-        let found = simulation(&network, &images, time_steps, seed, &label, progress, device)?;
+        let found = simulation(&simulator, &images, time_steps, seed, &label, progress, device)?;
         let accuracy = percent(found.accuracy);
         progress.say(format!("{}: {accuracy} over {time_steps} steps", STAGE.name()));
         spiking.at_time_steps.push(AtTimeSteps::new(&found, time_steps));
@@ -115,6 +116,7 @@ pub fn test<B: SpikingBackend>(
     let Session { recipe, plans, data, progress, .. } = *session;
     let images = data.test(recipe.evaluation.batch);
     let (label, steps) = (format!("{} test", stage.name()), network.time_steps());
-    let found = simulation(network, &images, steps, recipe.seed, &label, progress, device)?;
+    let network = Simulator::with_format(network.clone(), recipe.evaluation.weights);
+    let found = simulation(&network, &images, steps, recipe.seed, &label, progress, device)?;
     Ok(SpikingSummary::new(&found, steps, &plans.student))
 }

@@ -1,6 +1,6 @@
 //! Measuring networks on images that they did not learn from.
 
-use lasnn_conversion::{Simulation, SpikingNetwork, simulate};
+use lasnn_conversion::{Simulation, Simulator, simulate};
 use lasnn_core::{Batch, BatchSource, Seed, Tapped};
 use lasnn_neurons::SpikingBackend;
 use lasnn_training::evaluate;
@@ -33,7 +33,7 @@ pub fn accuracy<B: SpikingBackend>(
 ///
 /// Fails if a signal comes.
 pub fn simulation<B: SpikingBackend>(
-    network: &SpikingNetwork<B>,
+    network: &Simulator<B>,
     images: &dyn BatchSource,
     time_steps: usize,
     seed: Seed,

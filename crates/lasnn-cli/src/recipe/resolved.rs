@@ -1,6 +1,6 @@
 //! A recipe with every default filled in; all work is done from this one.
 
-use lasnn_conversion::{ConversionConfig, SpikingConfig};
+use lasnn_conversion::{ConversionConfig, SpikingConfig, WeightFormat};
 use lasnn_core::{Architecture, Seed};
 use lasnn_datasets::DatasetConfig;
 use lasnn_distillation::DistillationConfig;
@@ -63,10 +63,12 @@ pub struct Evaluation {
     pub batch: usize,
     /// The converted network is also measured with each of these numbers of steps.
     pub time_steps: Vec<usize>,
+    /// How the weights of spiking networks are stored in tests.
+    pub weights: WeightFormat,
 }
 
 impl Default for Evaluation {
     fn default() -> Self {
-        Self { batch: 250, time_steps: Vec::new() }
+        Self { batch: 250, time_steps: Vec::new(), weights: WeightFormat::F32 }
     }
 }

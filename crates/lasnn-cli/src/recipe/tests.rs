@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use lasnn_conversion::WeightFormat;
 use lasnn_core::Shape;
 
 use super::*;
@@ -58,6 +59,10 @@ fn defaults_are_filled_in_and_the_seed_can_be_replaced() {
     let recipe = parse(&text(""), file(), None).unwrap();
     assert_eq!(recipe.seed, Seed(0));
     assert_eq!(recipe.evaluation.batch, 250);
+    assert_eq!(recipe.evaluation.weights, WeightFormat::F32);
+    let rounded = text("").replacen("[student]", "[evaluation]\nweights = \"int12\"\n[student]", 1);
+    let rounded = parse(&rounded, file(), None).unwrap();
+    assert_eq!(rounded.evaluation.weights, WeightFormat::Int12);
     assert!(!recipe.student.without_distillation);
     assert_eq!(parse(&text(""), file(), Some(9)).unwrap().seed, Seed(9));
     let plans = validate(&recipe, file(), DIGITS, 10).unwrap();

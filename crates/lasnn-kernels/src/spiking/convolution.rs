@@ -10,8 +10,10 @@ use rayon::prelude::*;
 
 use super::circuit::{Call, Connection, Shape, Source};
 use super::events::{Events, Gathered};
-use super::simd::{LANES, Rows, add_rows};
+use super::fixed;
+use super::prepared::Prepared;
 use super::spikes::{Grid, Spikes};
+use super::weights::{WeightFormat, Weights};
 
 /// Weights of a tile that stay in a core's second-level cache beside the membranes.
 const TILE_BYTES: usize = 640 << 10;
@@ -22,16 +24,17 @@ pub(super) fn grid(call: &Call<'_>, shape: Shape, sources: &[Source]) -> Grid {
         Connection::Conv { kernel, .. } => kernel * kernel * call.circuit.seen(source).channels,
         _ => 1,
     });
-    Grid { shape, tile: tile(shape.channels, inputs.max().unwrap_or(1)) }
+    let format = call.prepared.map_or(WeightFormat::F32, Prepared::format);
+    Grid { shape, tile: tile(shape.channels, inputs.max().unwrap_or(1), format) }
 }
 
 /// The widest tile of `channels` whose weights for `inputs` fit, and that wastes little.
-pub(super) fn tile(channels: usize, inputs: usize) -> usize {
+pub(super) fn tile(channels: usize, inputs: usize, format: WeightFormat) -> usize {
     let fits = |&tile: &usize| {
         let wasted = channels.next_multiple_of(tile) - channels;
-        wasted * 4 <= channels && inputs * tile * size_of::<f32>() <= TILE_BYTES
+        wasted * 4 <= channels && inputs * tile * format.bytes() <= TILE_BYTES
     };
-    [128, 64, 32].into_iter().find(fits).unwrap_or(LANES)
+    [128, 64, 32].into_iter().find(fits).unwrap_or(format.columns())
 }
 
 /// Convolution weights `[outputs, inputs, taps]` as `[tile][tap][input][output of the tile]`.
@@ -57,12 +60,35 @@ pub(super) fn pack(weights: &[f32], inputs: usize, taps: usize, grid: Grid) -> V
     packed
 }
 
+/// The same in a format that passes share.
+pub(super) fn pack_all(
+    weights: &[f32],
+    inputs: usize,
+    taps: usize,
+    grid: Grid,
+    format: WeightFormat,
+) -> Weights {
+    let packed = pack(weights, inputs, taps, grid);
+    if format == WeightFormat::F32 {
+        return Weights::Full(packed);
+    }
+    let (mut words, mut steps) = (vec![0; packed.len() / 2], Vec::new());
+    let size = inputs * taps * grid.tile;
+    let tiles = packed.chunks_exact(size).zip(words.chunks_exact_mut(size / 2));
+    for (packed, words) in tiles {
+        let of_tile = fixed::steps(packed.chunks_exact(grid.tile), grid.tile);
+        fixed::pack(packed, &of_tile, words);
+        steps.extend(of_tile);
+    }
+    Weights::Fixed { words, steps }
+}
+
 /// A source of a site, its weights packed and its spikes listed.
 pub(super) struct Feed<'a> {
     source: Source,
     /// The shape of what the weights see.
     seen: Shape,
-    packed: Cow<'a, [f32]>,
+    packed: Cow<'a, Weights>,
     /// By image.
     pub events: Vec<Events>,
     scale: f32,
@@ -79,10 +105,13 @@ pub(super) fn feeds<'a>(
         let seen = call.circuit.seen(source);
         let packed = match source.connection {
             Connection::Conv { kernel, weight, .. } => match call.prepared {
-                Some(prepared) => prepared.weight(weight).into(),
-                None => pack(call.weights[weight], seen.channels, kernel * kernel, grid).into(),
+                Some(prepared) => Cow::Borrowed(prepared.weight(weight)),
+                None => {
+                    let packed = pack(call.weights[weight], seen.channels, kernel * kernel, grid);
+                    Cow::Owned(Weights::Full(packed))
+                }
             },
-            _ => Cow::Borrowed(&[][..]),
+            _ => Cow::Owned(Weights::Full(Vec::new())),
         };
         let mask = call.mask(source);
         let events = events(spikes, source, seen, mask.map(|(mask, _)| mask));
@@ -161,9 +190,9 @@ impl<'a> Unit<'a> {
                     Connection::Conv { kernel, stride, .. } => {
                         feed.gather(events, (step, row, column), (kernel, stride), &mut self.list);
                         let rows = kernel * kernel * feed.seen.channels;
-                        let weights = &feed.packed[self.tile * rows * tile..][..rows * tile];
-                        let rows = Rows { matrix: weights, width: tile, first: 0 };
-                        add_rows(simd, currents, rows, self.list.list(), feed.scale);
+                        let place = (self.tile * rows * tile, rows * tile);
+                        let rows = feed.packed.rows(place, self.tile * tile, tile);
+                        rows.add(simd, currents, self.list.list(), feed.scale);
                     }
                     Connection::Identity | Connection::Linear { .. } => {
                         let first = self.tile * tile;

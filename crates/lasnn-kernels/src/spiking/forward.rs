@@ -3,13 +3,14 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::memory::Scratch;
+use crate::memory::{self, Scratch};
 
 use super::circuit::{Call, Connection, Drive, Origin, Shape, Source};
 use super::convolution::{Unit, events, feeds, grid};
 use super::linear::{self, Matrix, RowEvents};
 use super::neuron::Neurons;
 use super::spikes::{Grid, Spikes};
+use super::weights::{WeightFormat, Weights};
 
 /// Rows of images and steps that a pass without history runs at once: enough for a wide matrix to
 /// be read once for many, few enough that memory does not grow with the number of steps.
@@ -104,7 +105,10 @@ impl Call<'_> {
 
     fn nothing(&self, counted: &[bool]) -> Outcome {
         let counts = self.circuit.sites.iter().zip(counted).map(|(site, &counted)| {
-            vec![0.0; if counted { site.shape.neurons() * self.batch } else { 0 }]
+            let mut counts =
+                memory::take(if counted { site.shape.neurons() * self.batch } else { 0 });
+            counts.fill(0.0);
+            counts
         });
         Outcome {
             readout: vec![0.0; self.batch * self.circuit.classes],
@@ -197,9 +201,10 @@ impl Call<'_> {
         let seen = self.circuit.seen(source);
         let events = events(tape.spikes(source.origin), source, seen, mask);
         let events = RowEvents::of(&events, seen.channels, seen.positions(), tape.steps);
-        let blocks = events.blocks(seen.neurons());
-        let scale = self.scale(source);
         let packed = self.prepared.map(|prepared| prepared.weight(weight));
+        let format = packed.map_or(WeightFormat::F32, Weights::format);
+        let blocks = events.blocks(seen.neurons(), linear::block(format));
+        let scale = self.scale(source);
         Matrix { weights: self.weights[weight], packed, outputs, events, blocks, scale }
     }
 

@@ -11,7 +11,9 @@ use rayon::prelude::*;
 use crate::memory::Scratch;
 
 use super::events::Events;
-use super::simd::{LANES, Rows, add_rows, prefetch};
+use super::fixed;
+use super::simd::{LANES, prefetch};
+use super::weights::{Rows, WeightFormat, Weights};
 
 /// Neurons in a tile of a linear site.
 pub(super) const TILE: usize = 64;
@@ -20,8 +22,13 @@ pub(super) const TILE: usize = 64;
 /// matrix is read in long pieces, narrow enough that the currents of a panel stay in cache.
 pub(super) const PANEL: usize = 8;
 
-/// Rows of a block.
-const BLOCK: usize = 128;
+/// Rows of a block, so that one of its tiles fits a core's first-level cache.
+pub(super) fn block(format: WeightFormat) -> usize {
+    match format {
+        WeightFormat::F32 => 128,
+        WeightFormat::Int12 => 256,
+    }
+}
 
 /// How many rows ahead a matrix is asked for.
 const AHEAD: usize = 8;
@@ -63,11 +70,11 @@ impl RowEvents {
         &self.rows[self.starts[index]..self.starts[index + 1]]
     }
 
-    /// The same events by block of rows.
-    pub fn blocks(&self, rows: usize) -> Vec<BlockEvents> {
+    /// The same events by block of so many of all `rows`.
+    pub fn blocks(&self, rows: usize, size: usize) -> Vec<BlockEvents> {
         let mut done = vec![0; self.len()];
         let block = |start: usize| {
-            let end = rows.min(start + BLOCK);
+            let end = rows.min(start + size);
             let mut block = BlockEvents { rows: start..end, events: Vec::new(), ends: Vec::new() };
             for (index, done) in done.iter_mut().enumerate() {
                 let left = &self.at(index)[*done..];
@@ -78,7 +85,7 @@ impl RowEvents {
             }
             block
         };
-        (0..rows).step_by(BLOCK).map(block).collect()
+        (0..rows).step_by(size).map(block).collect()
     }
 
     /// The same events by row: where each of `rows` was named, as image times steps plus step.
@@ -128,8 +135,8 @@ pub(super) struct BlockEvents {
 /// A matrix `[inputs, outputs]` with what it sees.
 pub(super) struct Matrix<'a> {
     pub weights: &'a [f32],
-    /// The same, as [`pack_all`] makes it.
-    pub packed: Option<&'a [f32]>,
+    /// The same, in the order that [`pack_all`] makes.
+    pub packed: Option<&'a Weights>,
     pub outputs: usize,
     pub events: RowEvents,
     pub blocks: Vec<BlockEvents>,
@@ -142,49 +149,45 @@ impl Matrix<'_> {
     pub fn currents<S: Simd>(&self, simd: S, panel: usize) -> Scratch {
         let first = panel * PANEL * TILE;
         let columns = first..self.outputs.min(first + PANEL * TILE);
+        let format = self.packed.map_or(WeightFormat::F32, Weights::format);
         // Classes of a readout may be far fewer than a tile has columns.
-        let width = columns.len().next_multiple_of(LANES).min(TILE);
+        let width = columns.len().next_multiple_of(format.columns()).min(TILE);
         let tiles = columns.len().div_ceil(TILE);
         let rows = self.events.len();
         let mut currents = Scratch::zeros(tiles * rows * TILE);
-        let size = tiles * BLOCK * TILE;
-        let mut buffer = Scratch::zeros(if self.packed.is_some() { 0 } else { size });
+        // Of a tile of a block.
+        let size = block(format) * TILE;
+        // Columns that only fill up the last tile stay zero.
+        let mut buffer = Scratch::zeros(if self.packed.is_some() { 0 } else { tiles * size });
         // All panels before this one have all their tiles.
-        let start = panel * PANEL * BLOCK * TILE * self.blocks.len();
+        let start = panel * PANEL * size * self.blocks.len();
+        // A tile of weights that were packed before comes from memory, in any order: the next one
+        // is asked for while this one is added up, so many cache lines for each row of currents.
+        let line = 64 / format.bytes();
+        let lines = (size / line).div_ceil(rows);
         for (index, block) in self.blocks.iter().enumerate() {
-            let from = start + index * size;
-            let all = self.packed.unwrap_or_default();
-            let packed = match self.packed {
-                Some(packed) => &packed[from..][..size],
-                None => {
-                    pack(
-                        self.weights,
-                        self.outputs,
-                        block.rows.clone(),
-                        columns.clone(),
-                        &mut buffer,
-                    );
-                    &buffer[..]
-                }
-            };
-            let tiles = packed.chunks_exact(BLOCK * TILE).enumerate();
-            // A tile of weights that were packed before comes from memory, in any order: the next one
-            // is asked for while this one is added up.
-            let each =
-                if self.packed.is_some() { (BLOCK * TILE / LANES).div_ceil(rows) } else { 0 };
-            for (currents, (tile, packed_tile)) in currents.chunks_exact_mut(rows * TILE).zip(tiles)
-            {
-                let mut start = 0;
-                let mut ahead = (tile + 1) * BLOCK * TILE;
+            if self.packed.is_none() {
+                let rows = block.rows.clone();
+                pack(self.weights, self.outputs, rows, columns.clone(), size / TILE, &mut buffer);
+            }
+            for (tile, currents) in currents.chunks_exact_mut(rows * TILE).enumerate() {
+                let place = start + (index * tiles + tile) * size;
+                let weights = match self.packed {
+                    Some(all) => all.rows((place, size), columns.start + tile * TILE, TILE),
+                    None => Rows::Full { matrix: &buffer[tile * size..][..size], width: TILE },
+                };
+                let mut first = 0;
+                let mut ahead = place + size;
                 for (currents, &end) in currents.chunks_exact_mut(TILE).zip(&block.ends) {
-                    for _ in 0..each {
-                        prefetch(all, ahead + from);
-                        ahead += LANES;
+                    if let Some(all) = self.packed {
+                        for _ in 0..lines {
+                            all.prefetch(ahead);
+                            ahead += line;
+                        }
                     }
-                    let events = &block.events[start..end];
-                    let rows = Rows { matrix: packed_tile, width: TILE, first: 0 };
-                    add_rows(simd, &mut currents[..width], rows, events, self.scale);
-                    start = end;
+                    let events = &block.events[first..end];
+                    weights.add(simd, &mut currents[..width], events, self.scale);
+                    first = end;
                 }
             }
         }
@@ -192,13 +195,15 @@ impl Matrix<'_> {
     }
 }
 
-/// Copies some rows and columns of a matrix with `width` columns as `[tile][row][column]`.
+/// Copies some rows and columns of a matrix with `width` columns as `[tile][row][column]`, with `block` rows in a
+/// tile.
 #[inline(always)]
 fn pack(
     matrix: &[f32],
     width: usize,
     rows: Range<usize>,
     columns: Range<usize>,
+    block: usize,
     packed: &mut [f32],
 ) {
     for (index, row) in rows.enumerate() {
@@ -214,7 +219,7 @@ fn pack(
             if let Some(to) = packed[at..].first_chunk_mut::<TILE>() {
                 *to = *tile;
             }
-            at += BLOCK * TILE;
+            at += block * TILE;
         }
         if !rest.is_empty() {
             packed[at..at + rest.len()].copy_from_slice(rest);
@@ -224,17 +229,37 @@ fn pack(
 
 /// A whole matrix as [`Matrix::currents`] reads it: `[panel][block][tile][row][column]`, zeros where
 /// the last block or tile has no more rows or columns.
-pub(super) fn pack_all(matrix: &[f32], outputs: usize) -> Vec<f32> {
-    let blocks = (matrix.len() / outputs).div_ceil(BLOCK);
-    let mut packed = vec![0.0; blocks * BLOCK * outputs.next_multiple_of(TILE)];
-    let panels = packed.par_chunks_mut(blocks * BLOCK * PANEL * TILE);
+pub(super) fn pack_all(matrix: &[f32], outputs: usize, format: WeightFormat) -> Weights {
+    let inputs = matrix.len() / outputs;
+    let block = block(format);
+    let blocks = inputs.div_ceil(block);
+    let mut packed = vec![0.0; blocks * block * outputs.next_multiple_of(TILE)];
+    let panels = packed.par_chunks_mut(blocks * block * PANEL * TILE);
     panels.enumerate().for_each(|(panel, packed)| {
         let columns = panel * PANEL * TILE..outputs.min((panel + 1) * PANEL * TILE);
-        let size = columns.len().div_ceil(TILE) * BLOCK * TILE;
-        for (block, packed) in packed.chunks_exact_mut(size).enumerate() {
-            let rows = block * BLOCK..(matrix.len() / outputs).min((block + 1) * BLOCK);
-            pack(matrix, outputs, rows, columns.clone(), packed);
+        let size = columns.len().div_ceil(TILE) * block * TILE;
+        for (index, packed) in packed.chunks_exact_mut(size).enumerate() {
+            let rows = index * block..inputs.min((index + 1) * block);
+            pack(matrix, outputs, rows, columns.clone(), block, packed);
         }
     });
-    packed
+    if format == WeightFormat::F32 {
+        return Weights::Full(packed);
+    }
+    let tiles = (0..outputs.div_ceil(TILE)).into_par_iter();
+    let steps = tiles.flat_map_iter(|tile| {
+        let columns = tile * TILE..outputs.min((tile + 1) * TILE);
+        fixed::steps(matrix.chunks_exact(outputs).map(|row| &row[columns.clone()]), TILE)
+    });
+    let steps: Vec<f32> = steps.collect();
+    let mut words = vec![0; packed.len() / 2];
+    let panel = blocks * block * PANEL * TILE;
+    let panels = words.par_chunks_mut(panel / 2).zip(packed.par_chunks(panel));
+    panels.zip(steps.par_chunks(PANEL * TILE)).for_each(|((words, packed), steps)| {
+        let tiles = words.chunks_exact_mut(block * TILE / 2).zip(packed.chunks_exact(block * TILE));
+        for ((words, packed), steps) in tiles.zip(steps.chunks_exact(TILE).cycle()) {
+            fixed::pack(packed, steps, words);
+        }
+    });
+    Weights::Fixed { words, steps }
 }

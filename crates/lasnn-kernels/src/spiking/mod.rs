@@ -4,6 +4,7 @@ mod backward;
 mod circuit;
 mod convolution;
 mod events;
+mod fixed;
 mod forward;
 mod geometry;
 mod input_grad;
@@ -15,6 +16,7 @@ mod site_grad;
 mod sparse_input_grad;
 mod spikes;
 mod weight_grad;
+mod weights;
 
 pub use backward::{Gradients, OutcomeGrad};
 pub use circuit::{
@@ -23,3 +25,4 @@ pub use circuit::{
 pub use forward::{Membranes, Outcome, Tape};
 pub use neuron::{Neurons, Reset, StepOrder, Surrogate};
 pub use prepared::Prepared;
+pub use weights::WeightFormat;

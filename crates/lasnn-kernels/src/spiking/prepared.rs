@@ -4,45 +4,62 @@
 //! inference a large one.
 
 use super::circuit::{Call, Circuit, Connection, Source};
-use super::convolution;
-use super::linear;
+use super::weights::{WeightFormat, Weights};
+use super::{convolution, linear};
 
 /// The packed weights of a circuit.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     /// By weight.
-    weights: Vec<Vec<f32>>,
+    weights: Vec<Weights>,
+    format: WeightFormat,
 }
 
 impl Prepared {
     /// Packs `weights`, as a [`Call`] gets them.
-    pub fn new(circuit: &Circuit, weights: &[&[f32]]) -> Self {
-        let call = Call { circuit, neurons: &[], weights, masks: &[], batch: 1, prepared: None };
-        let mut packed = vec![Vec::new(); weights.len()];
+    pub fn new(circuit: &Circuit, weights: &[&[f32]], format: WeightFormat) -> Self {
+        let mut prepared = Self { weights: vec![Weights::Full(Vec::new()); weights.len()], format };
+        let mut packed = prepared.weights.clone();
+        let call = Call {
+            circuit,
+            neurons: &[],
+            weights,
+            masks: &[],
+            batch: 1,
+            prepared: Some(&prepared),
+        };
         for (index, site) in circuit.sites.iter().enumerate() {
             for source in &site.sources {
                 match source.connection {
                     Connection::Conv { kernel, weight, .. } => {
                         let inputs = circuit.seen(source).channels;
-                        let grid = call.grid(index);
                         let taps = kernel * kernel;
-                        packed[weight] = convolution::pack(weights[weight], inputs, taps, grid);
+                        let grid = call.grid(index);
+                        packed[weight] =
+                            convolution::pack_all(weights[weight], inputs, taps, grid, format);
                     }
                     Connection::Linear { weight } => {
-                        packed[weight] = linear::pack_all(weights[weight], site.shape.channels);
+                        let outputs = site.shape.channels;
+                        packed[weight] = linear::pack_all(weights[weight], outputs, format);
                     }
                     Connection::Identity => {}
                 }
             }
         }
         if let Source { connection: Connection::Linear { weight }, .. } = circuit.readout {
-            packed[weight] = linear::pack_all(weights[weight], circuit.classes);
+            packed[weight] = linear::pack_all(weights[weight], circuit.classes, format);
         }
-        Self { weights: packed }
+        prepared.weights = packed;
+        prepared
+    }
+
+    /// How the weights are stored.
+    pub fn format(&self) -> WeightFormat {
+        self.format
     }
 
     /// One of the weights.
-    pub(super) fn weight(&self, weight: usize) -> &[f32] {
+    pub(super) fn weight(&self, weight: usize) -> &Weights {
         &self.weights[weight]
     }
 }

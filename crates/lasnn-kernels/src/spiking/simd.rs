@@ -123,7 +123,7 @@ fn lane_bits<S: Simd>(mask: &S::m32s) -> u16 {
 
 /// Asks for a number that is needed soon; does nothing where it is not there, or cannot be asked for.
 #[inline(always)]
-pub(super) fn prefetch(numbers: &[f32], at: usize) {
+pub(super) fn prefetch<T>(numbers: &[T], at: usize) {
     #[cfg(target_arch = "x86_64")]
     if let Some(number) = numbers.get(at) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};

@@ -12,6 +12,7 @@ use super::convolution;
 use super::events::SLACK;
 use super::geometry::{Geometry, Tap};
 use super::site_grad::SiteGrad;
+use super::weights::WeightFormat;
 
 /// The share of gradients that change in a step below which this is faster than the dense product:
 /// between 0.2, where it takes half the time, and 0.3, where it takes a fifth more
@@ -37,7 +38,7 @@ pub(super) fn convolution(
     let changes: Vec<Changes> =
         (0..frames).into_par_iter().map(|frame| Changes::of(delta, frame, leak)).collect();
     let outputs = delta.grid.lanes();
-    let tile = convolution::tile(lanes, taps * outputs);
+    let tile = convolution::tile(lanes, taps * outputs, WeightFormat::F32);
     let packed = pack(weights, (delta.grid.shape.channels, inputs, taps), outputs, (lanes, tile));
     let positions = geometry.bases.len();
     let mut taps_of = vec![&[][..]; positions];

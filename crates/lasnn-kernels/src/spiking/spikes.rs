@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::circuit::Shape;
 use super::simd::LANES;
 
@@ -52,16 +54,19 @@ impl Spikes {
     pub fn of(numbers: &[f32], shape: Shape, batch: usize, steps: usize) -> Self {
         let grid = Grid { shape, tile: shape.channels.next_multiple_of(LANES) };
         let mut spikes = Self::silent(grid, batch, steps);
-        let positions = shape.positions();
-        for (frame, numbers) in numbers.chunks_exact(shape.neurons()).enumerate() {
-            let (step, image) = (frame / batch, frame % batch);
-            for (channel, map) in numbers.chunks_exact(positions).enumerate() {
-                for (position, &number) in map.iter().enumerate() {
-                    let at = spikes.at(0, image, step, position) + channel / LANES;
-                    spikes.words[at] |= u16::from(number > 0.0) << (channel % LANES);
+        let (positions, words) = (shape.positions(), grid.words());
+        let size = spikes.image_words();
+        spikes.words.par_chunks_exact_mut(size).enumerate().for_each(|(image, bits)| {
+            for (step, bits) in bits.chunks_exact_mut(positions * words).enumerate() {
+                let frame = &numbers[(step * batch + image) * shape.neurons()..];
+                let maps = frame.chunks_exact(positions).take(shape.channels);
+                for (channel, map) in maps.enumerate() {
+                    for (bits, &number) in bits.chunks_exact_mut(words).zip(map) {
+                        bits[channel / LANES] |= u16::from(number > 0.0) << (channel % LANES);
+                    }
                 }
             }
-        }
+        });
         spikes
     }
 
@@ -89,22 +94,24 @@ impl Spikes {
     pub fn count(&self, counts: &mut [f32]) {
         let Shape { channels, .. } = self.grid.shape;
         let positions = self.grid.shape.positions();
-        for (image, counts) in counts.chunks_exact_mut(channels * positions).enumerate() {
-            for tile in 0..self.grid.tiles() {
-                let first = self.at(tile, image, 0, 0);
-                let words = &self.words[first..first + self.image_words()];
-                for (place, &word) in words.iter().enumerate() {
-                    let (place, lane) = (place / self.grid.words(), place % self.grid.words());
-                    let position = place % positions;
-                    let mut word = word;
-                    while word != 0 {
-                        let bit = word.trailing_zeros() as usize;
-                        let channel = tile * self.grid.tile + lane * LANES + bit;
-                        counts[channel * positions + position] += 1.0;
-                        word &= word - 1;
+        counts.par_chunks_exact_mut(channels * positions).enumerate().for_each(
+            |(image, counts)| {
+                for tile in 0..self.grid.tiles() {
+                    let first = self.at(tile, image, 0, 0);
+                    let words = &self.words[first..first + self.image_words()];
+                    for (place, &word) in words.iter().enumerate() {
+                        let (place, lane) = (place / self.grid.words(), place % self.grid.words());
+                        let position = place % positions;
+                        let mut word = word;
+                        while word != 0 {
+                            let bit = word.trailing_zeros() as usize;
+                            let channel = tile * self.grid.tile + lane * LANES + bit;
+                            counts[channel * positions + position] += 1.0;
+                            word &= word - 1;
+                        }
                     }
                 }
-            }
-        }
+            },
+        );
     }
 }

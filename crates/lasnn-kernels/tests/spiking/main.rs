@@ -9,7 +9,7 @@ mod naive;
 
 use lasnn_kernels::spiking::{
     Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Prepared, Reset, Shape, Site,
-    Source, StepOrder, Surrogate, View,
+    Source, StepOrder, Surrogate, View, WeightFormat,
 };
 use proptest::prelude::*;
 
@@ -219,9 +219,16 @@ impl Case {
             assert_eq!(streamed.counts, outcome.counts);
             assert_eq!(streamed.by_step, outcome.by_step);
 
-            let prepared = Prepared::new(call.circuit, call.weights);
-            let call = &Call { prepared: Some(&prepared), ..*call };
-            let again = call.advance(drive, self.steps, &mut call.rest(), &counted);
+            let prepared = Prepared::new(call.circuit, call.weights, WeightFormat::F32);
+            let ready = &Call { prepared: Some(&prepared), ..*call };
+            let again = ready.advance(drive, self.steps, &mut ready.rest(), &counted);
+            assert_eq!(again.counts, outcome.counts);
+            assert_eq!(again.by_step, outcome.by_step);
+
+            // Weights of few bits lose none of them, and sums of whole numbers are exact.
+            let prepared = Prepared::new(call.circuit, call.weights, WeightFormat::Int12);
+            let fixed = &Call { prepared: Some(&prepared), ..*call };
+            let again = fixed.advance(drive, self.steps, &mut fixed.rest(), &counted);
             assert_eq!(again.counts, outcome.counts);
             assert_eq!(again.by_step, outcome.by_step);
 
@@ -455,4 +462,60 @@ fn what_does_not_fit_is_refused() {
     let mut circuit = case.circuit;
     circuit.sites[1].sources[0].origin = Origin::Site(1);
     assert!(circuit.check().unwrap_err().reason.contains("come before"));
+}
+
+#[test]
+fn integers_of_12_bits_are_the_network_of_the_rounded_weights() {
+    let layers = vec![layer(48), LayerRecipe { stride: 2, shortcut: true, ..layer(48) }];
+    let mut case = recipe(layers, vec![70]).case();
+    let mut numbers = Numbers(77);
+    for weights in &mut case.weights {
+        let range = weights.iter().fold(0.0f32, |max, weight| max.max(weight.abs()));
+        *weights = numbers.any(weights.len()).into_iter().map(|weight| weight * range).collect();
+    }
+    let mut rounded = case.clone();
+    let circuit = &case.circuit;
+    let sources = circuit.sites.iter().flat_map(|site| {
+        site.sources.iter().map(|source| (source.connection, site.shape.channels))
+    });
+    for (connection, outputs) in sources.chain([(circuit.readout.connection, circuit.classes)]) {
+        match connection {
+            Connection::Conv { weight, .. } => {
+                let weights = &mut rounded.weights[weight];
+                WeightFormat::Int12.round_convolution(weights, outputs);
+            }
+            Connection::Linear { weight } => {
+                WeightFormat::Int12.round_matrix(&mut rounded.weights[weight], outputs);
+            }
+            Connection::Identity => {}
+        }
+    }
+    for (weights, rounded) in case.weights.iter().zip(&rounded.weights) {
+        assert_ne!(weights, rounded);
+        let largest = weights.iter().fold(0.0f32, |max, weight| max.max(weight.abs()));
+        for (weight, rounded) in weights.iter().zip(rounded) {
+            assert!((weight - rounded).abs() <= largest / 2047.0, "{weight} became {rounded}");
+        }
+    }
+    let counted = vec![true; case.circuit.sites.len()];
+    let expected = rounded
+        .with_call(|call, drive| call.advance(drive, case.steps, &mut call.rest(), &counted));
+    let found = case.with_call(|call, drive| {
+        let prepared = Prepared::new(call.circuit, call.weights, WeightFormat::Int12);
+        let call = Call { prepared: Some(&prepared), ..*call };
+        call.advance(drive, case.steps, &mut call.rest(), &counted)
+    });
+    assert_eq!(found.counts, expected.counts);
+    assert_eq!(found.by_step, expected.by_step);
+    assert!(found.counts.iter().flatten().any(|&count| count > 0.0));
+}
+
+#[test]
+fn a_weight_that_is_not_a_number_shows_in_12_bits_too() {
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut weights = [0.5, bad, 0.25, 1.0];
+        WeightFormat::Int12.round_matrix(&mut weights, 2);
+        assert!(weights[1].is_nan() && weights[3].is_nan());
+        assert_eq!([weights[0], weights[2]], [0.5, 0.25]);
+    }
 }

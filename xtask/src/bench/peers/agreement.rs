@@ -8,6 +8,9 @@ use serde_json::Value;
 /// follows from that one spike differs too. A wrong weight or threshold changes much more.
 pub const LIMIT: f64 = 0.005;
 
+/// The same where ours has rounded its weights.
+pub const ROUNDED_LIMIT: f64 = 0.02;
+
 /// What two passes over the same input have in common.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Agreement {

@@ -9,9 +9,9 @@ use anyhow::Context;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::agreement::{Agreement, LIMIT};
+use super::agreement::{Agreement, LIMIT, ROUNDED_LIMIT};
 use super::duel::{Outcome, duel, fastest_step};
-use super::matrix::{Against, Encoding, Mode, Weights, Work};
+use super::matrix::{Against, Encoding, Format, Mode, Weights, Work};
 use super::row::{OURS, Row};
 use super::setup::{Peer, Programs};
 use super::worker::Worker;
@@ -78,11 +78,14 @@ impl Campaign<'_> {
     pub fn compare(&mut self, work: &Work) -> anyhow::Result<Vec<Row>> {
         let case = self.make(work, "case")?;
         let rows = match work.against {
-            Against::Peers => {
-                self.peers.iter().map(|&peer| self.with_peer(work, &case, peer)).collect()
-            }
+            Against::Peers => self
+                .peers
+                .iter()
+                .flat_map(|&peer| Format::of(work.mode).iter().map(move |&format| (peer, format)))
+                .map(|(peer, format)| self.with_peer(work, &case, peer, format))
+                .collect(),
             Against::OneThread => {
-                let one = self.programs.our_worker(&case.path, work.mode, 1)?;
+                let one = self.programs.our_worker(&case.path, work.mode, Format::F32, 1)?;
                 self.with_ourselves(work, &case, one, "1 thread".into()).map(|row| vec![row])
             }
             Against::TwiceTheSteps => {
@@ -90,7 +93,8 @@ impl Campaign<'_> {
                 // Calibrated anew: as busy in every step, just longer.
                 let longer = self.make(&doubled, "doubled")?;
                 let setting = format!("T = {}", doubled.time_steps);
-                let other = self.programs.our_worker(&longer.path, work.mode, self.threads)?;
+                let (mode, format) = (work.mode, Format::F32);
+                let other = self.programs.our_worker(&longer.path, mode, format, self.threads)?;
                 self.with_ourselves(work, &case, other, setting).map(|row| vec![row])
             }
         };
@@ -105,20 +109,30 @@ impl Campaign<'_> {
         rows
     }
 
-    fn with_peer(&mut self, work: &Work, case: &Made, peer: Peer) -> anyhow::Result<Row> {
+    fn with_peer(
+        &mut self,
+        work: &Work,
+        case: &Made,
+        peer: Peer,
+        format: Format,
+    ) -> anyhow::Result<Row> {
         let tried = self.tried(work, case, peer)?;
-        let mut ours = self.programs.our_worker(&case.path, work.mode, self.threads)?;
+        let mut ours = self.programs.our_worker(&case.path, work.mode, format, self.threads)?;
         let setting = &tried.fastest;
         let mut theirs =
             self.programs.peer_worker(peer, setting, &case.path, work.mode, self.threads)?;
         let agreement =
             Agreement::of(&ours.ask("check", PATIENCE)?, &theirs.ask("check", PATIENCE)?)?;
+        let limit = match format {
+            Format::F32 => LIMIT,
+            Format::Int12 => ROUNDED_LIMIT,
+        };
         anyhow::ensure!(
-            agreement.spikes <= LIMIT,
+            agreement.spikes <= limit,
             "{work}: the spikes of a layer differ from {}'s by {:.2} %, expected at most {:.2} %",
             peer.name(),
             100.0 * agreement.spikes,
-            100.0 * LIMIT
+            100.0 * limit
         );
         let outcome = duel(&mut ours, &mut theirs, self.rounds)?;
         let other = Other {
@@ -127,7 +141,7 @@ impl Campaign<'_> {
             settings_ms: tried.all,
             agreement: Some(agreement),
         };
-        Ok(self.row(work, case, &outcome, other))
+        Ok(self.row(work, case, format, &outcome, other))
     }
 
     fn with_ourselves(
@@ -137,10 +151,11 @@ impl Campaign<'_> {
         mut other: Worker,
         setting: String,
     ) -> anyhow::Result<Row> {
-        let mut ours = self.programs.our_worker(&case.path, work.mode, self.threads)?;
+        let format = Format::F32;
+        let mut ours = self.programs.our_worker(&case.path, work.mode, format, self.threads)?;
         let outcome = duel(&mut ours, &mut other, self.rounds)?;
         let other = Other { name: OURS, setting, settings_ms: BTreeMap::new(), agreement: None };
-        Ok(self.row(work, case, &outcome, other))
+        Ok(self.row(work, case, format, &outcome, other))
     }
 
     /// Tries every setting, each in a process of its own, unless that was done before.
@@ -217,7 +232,14 @@ impl Campaign<'_> {
         self.programs.scratch.join(format!("{name}.safetensors"))
     }
 
-    fn row(&self, work: &Work, case: &Made, outcome: &Outcome, other: Other) -> Row {
+    fn row(
+        &self,
+        work: &Work,
+        case: &Made,
+        format: Format,
+        outcome: &Outcome,
+        other: Other,
+    ) -> Row {
         Row {
             net: case.net.clone(),
             trained: work.weights == Weights::Trained,
@@ -227,6 +249,7 @@ impl Campaign<'_> {
             batch: work.batch,
             threads: self.threads,
             firing_rate: case.firing_rate,
+            weights: format,
             ours_ms: outcome.ours_ms,
             peer: other.name.to_owned(),
             setting: other.setting,

@@ -24,6 +24,34 @@ impl Mode {
     }
 }
 
+/// How ours stores weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// As they are.
+    #[default]
+    F32,
+    /// Integers of 12 bits, for inference: the counterpart of a peer's bfloat16.
+    Int12,
+}
+
+impl Format {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Int12 => "int12",
+        }
+    }
+
+    /// The formats that a mode is measured in.
+    pub fn of(mode: Mode) -> &'static [Self] {
+        match mode {
+            Mode::Infer => &[Self::F32, Self::Int12],
+            Mode::Train => &[Self::F32],
+        }
+    }
+}
+
 /// How an image becomes input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

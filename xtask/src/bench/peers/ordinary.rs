@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::Context;
 use serde_json::Value;
 
-use super::matrix::Mode;
+use super::matrix::{Format, Mode};
 use super::row::{PYTORCH, Row};
 use super::setup::{Programs, build};
 use super::statistics::{median, ratios};
@@ -68,6 +68,7 @@ pub fn compare(
             batch: BATCH,
             threads,
             firing_rate: None,
+            weights: Format::F32,
             ours_ms: median(&our_times),
             peer: PYTORCH.to_owned(),
             setting,

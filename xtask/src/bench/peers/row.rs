@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::matrix::{Encoding, Mode};
+use super::matrix::{Encoding, Format, Mode};
 
 /// The name of ours where it is compared with itself.
 pub const OURS: &str = "lasnn";
@@ -32,6 +32,9 @@ pub struct Row {
     pub threads: usize,
     /// Spikes per neuron and time step; none for an ordinary network.
     pub firing_rate: Option<f64>,
+    /// How ours stores weights.
+    #[serde(default)]
+    pub weights: Format,
     /// Our median time of a step.
     pub ours_ms: f64,
     /// The other side.
@@ -74,6 +77,7 @@ impl Row {
         let setting = |row: &Self| (row.peer == OURS).then(|| row.setting.clone());
         key(self) == key(other)
             && self.threads == other.threads
+            && self.weights == other.weights
             && self.peer == other.peer
             && setting(self) == setting(other)
     }
@@ -94,6 +98,7 @@ pub mod tests {
             batch: 16,
             threads: 2,
             firing_rate: Some(0.05),
+            weights: Format::F32,
             ours_ms: 10.0,
             peer: "snntorch".into(),
             setting: "bf16-nhwc".into(),
@@ -118,6 +123,7 @@ pub mod tests {
         assert!(new.measures_what(&old));
         assert!(!Row { peer: "spikingjelly".into(), ..row() }.measures_what(&old));
         assert!(!Row { firing_rate: Some(0.1), ..row() }.measures_what(&old));
+        assert!(!Row { weights: Format::Int12, ..row() }.measures_what(&old));
         let ours = |setting: &str| Row { peer: OURS.into(), setting: setting.into(), ..row() };
         assert!(!ours("1 thread").measures_what(&ours("T = 16")));
     }

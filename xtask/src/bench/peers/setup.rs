@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::Context;
 use clap::ValueEnum;
 
-use super::matrix::Mode;
+use super::matrix::{Format, Mode};
 use super::worker::Worker;
 use crate::workspace::{Workspace, executables, finish, run_for_output};
 
@@ -83,9 +83,15 @@ impl Programs {
     /// # Errors
     ///
     /// If it cannot be started.
-    pub fn our_worker(&self, case: &Path, mode: Mode, threads: usize) -> anyhow::Result<Worker> {
+    pub fn our_worker(
+        &self,
+        case: &Path,
+        mode: Mode,
+        format: Format,
+        threads: usize,
+    ) -> anyhow::Result<Worker> {
         let mut command = self.ours();
-        command.arg("serve").arg("--case").arg(case);
+        command.arg("serve").arg("--case").arg(case).args(["--weights", format.name()]);
         command.args(["--mode", mode.name(), "--threads", &threads.to_string()]);
         Worker::start("snn-step", command)
     }

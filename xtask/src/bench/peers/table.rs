@@ -41,22 +41,23 @@ where it has compiled. \
 Firing rates are spikes per neuron and time step. Neurons are integrate-and-fire with reset by subtraction, without dropout. \
 A training step is forward, cross-entropy, backward and Adam. Before the rounds both sides compute the same input in fp32: \
 the table gives the largest difference of a layer's spikes, and the share of images of the same class. A difference above 0.5 % ends the \
-comparison. Under Poisson encoding the peers get their input spikes ready-made; ours draws them within the step. \
+comparison, above 2 % where ours stores rounded weights (`int12`, for inference; `docs/recipes.md` says what it is). Under Poisson encoding the peers get their input spikes ready-made; ours draws them within the step. \
 Ordinary networks are compared with PyTorch in the same way, but process by process, and without a look at memory.
 ";
 
 fn target_table(rows: &[Row]) -> String {
-    let mut table = "| what | network | against | wanted | aim | found | |\n\
-                     |---|---|---|---|---|---|---|\n"
+    let mut table = "| what | network | our weights | against | wanted | aim | found | |\n\
+                     |---|---|---|---|---|---|---|---|\n"
         .to_owned();
     for row in rows {
         for target in targets(row) {
             let sign = if target.less { "at most " } else { "" };
             let line = writeln!(
                 table,
-                "| {} | {} | {} | {sign}{}x | {sign}{}x | {:.2}x | {} |",
+                "| {} | {} | {} | {} | {sign}{}x | {sign}{}x | {:.2}x | {} |",
                 target.what,
                 network(row),
+                row.weights.name(),
                 against(row),
                 target.reach,
                 target.aim,
@@ -70,21 +71,22 @@ fn target_table(rows: &[Row]) -> String {
 }
 
 fn time_table(rows: &[Row]) -> String {
-    let mut table = "| network | mode | T | batch | rate | against | setting | ours, ms | theirs, ms | ratio | \
+    let mut table = "| network | mode | T | batch | rate | our weights | against | setting | ours, ms | theirs, ms | ratio | \
                      ours, MiB | theirs, MiB | spikes differ | same class |\n\
-                     |---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
+                     |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
         .to_owned();
     let mib = |mib: Option<f64>| mib.map_or_else(String::new, |mib| format!("{mib:.0}"));
     let share = |share: Option<f64>| share.map_or_else(String::new, percent);
     for row in rows {
         let line = writeln!(
             table,
-            "| {} | {} | {} | {} | {} | {} | {} | {:.1} | {:.1} | {:.2} ({:.2} to {:.2}) | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {:.1} | {:.1} | {:.2} ({:.2} to {:.2}) | {} | {} | {} | {} |",
             network(row),
             row.mode.name(),
             row.time_steps,
             row.batch,
             row.firing_rate.map_or_else(String::new, |rate| format!("{:.1} %", 100.0 * rate)),
+            row.weights.name(),
             row.peer,
             row.setting,
             row.ours_ms,
@@ -178,7 +180,7 @@ mod tests {
             "Abacus 9, 2 cores, 16 GiB",
             "2031-02-03",
             "`cargo xtask bench peers`",
-            "| inference at 5 % | vgg5, direct | snntorch, T = 8, batch 16 | 5x | 10x | 6.00x | reached |",
+            "| inference at 5 % | vgg5, direct | f32 | snntorch, T = 8, batch 16 | 5x | 10x | 6.00x | reached |",
             "| 10.0 | 60.0 | 6.00 (5.50 to 7.00) | 250 | 1000 | 0.00 % | 100.00 % |",
             "| snntorch | bf16-nhwc 61, fp32 none |",
         ] {

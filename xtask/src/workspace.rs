@@ -1,6 +1,7 @@
 //! Where the repository is, and how its programs are started.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 
@@ -79,6 +80,21 @@ pub fn run_for_output(mut command: Command) -> anyhow::Result<String> {
         return Err(StepFailed { program, status: output.status }.into());
     }
     String::from_utf8(output.stdout).with_context(|| format!("`{program}` wrote no UTF-8"))
+}
+
+/// Writes a file as a whole or not at all, and the folder that it is in.
+///
+/// # Errors
+///
+/// Where the file system refuses.
+pub fn replace_file(path: &Path, text: &str) -> anyhow::Result<()> {
+    let failed = || format!("cannot write {}", path.display());
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(failed)?;
+    }
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    fs::write(&part, text).and_then(|()| fs::rename(&part, path)).with_context(failed)
 }
 
 /// The programs in cargo's JSON messages whose target has a wanted name.

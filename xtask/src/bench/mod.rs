@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: how fast we are, by ourselves and beside others.
 
+mod compare;
 mod kernels;
+mod machine;
 mod peers;
 
 use clap::Subcommand;
@@ -20,6 +22,8 @@ pub struct BenchArguments {
 enum Which {
     /// Run the criterion benchmarks of single parts, as without a name
     Kernels(kernels::KernelArguments),
+    /// Run them, and fail where one became slower than the committed baseline of this kind of machine
+    Compare(compare::CompareArguments),
     /// Compare our spiking networks with SpikingJelly and snnTorch, in turns on the same input
     Peers(peers::PeersArguments),
 }
@@ -28,6 +32,7 @@ pub fn bench(workspace: &Workspace, arguments: &BenchArguments) -> anyhow::Resul
     match &arguments.which {
         None => kernels::kernels(workspace, &arguments.kernels),
         Some(Which::Kernels(arguments)) => kernels::kernels(workspace, arguments),
+        Some(Which::Compare(arguments)) => compare::compare(workspace, arguments),
         Some(Which::Peers(arguments)) => peers::peers(workspace, arguments),
     }
 }

@@ -54,10 +54,7 @@ impl Call<'_> {
         };
         pass.readout(grad.readout);
         let sites = &self.circuit.sites;
-        let linear = |site: &usize| {
-            let sources = &sites[*site].sources[..];
-            matches!(sources, [Source { connection: Connection::Linear { .. }, .. }])
-        };
+        let linear = |site: &usize| sites[*site].is_linear();
         let behind_maps = sites.len() - (0..sites.len()).rev().take_while(linear).count();
         for site in (behind_maps..sites.len()).rev() {
             pass.linear(site);
@@ -177,7 +174,9 @@ impl Back<'_> {
         let matrix = call.matrix(&source, weight, outputs, self.tape);
         let pending = std::mem::take(&mut self.pending[site]);
         let (images, steps) = (call.batch, self.tape.steps);
-        let delta = linear_site(&matrix, call.neurons[site], &pending, grid, (images, steps));
+        let kept = self.tape.currents[site].as_deref();
+        let neurons = call.neurons[site];
+        let delta = linear_site(&matrix, kept, neurons, &pending, grid, (images, steps));
         drop(pending);
         let inputs = matrix.weights.len() / outputs;
         self.weights[weight] = weight_grad::matrix(

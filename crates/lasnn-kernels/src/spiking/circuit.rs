@@ -107,6 +107,13 @@ pub struct Site {
     pub sources: Vec<Source>,
 }
 
+impl Site {
+    /// Whether its currents come through a matrix.
+    pub(super) fn is_linear(&self) -> bool {
+        matches!(self.sources[..], [Source { connection: Connection::Linear { .. }, .. }])
+    }
+}
+
 /// A spiking network: sites in the order of the signal, and a readout that only integrates.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Circuit {

@@ -42,6 +42,9 @@ pub struct Tape {
     /// Constant currents of the first site, `[tile][image][position][lane]`.
     pub(super) constant: Option<Scratch>,
     pub(super) sites: Vec<Spikes>,
+    /// By site, the currents `[tile][image][step][lane]` into neurons behind a matrix, where they are
+    /// kept: see [`Call::keeps_currents`].
+    pub(super) currents: Vec<Option<Scratch>>,
     pub(super) steps: usize,
 }
 
@@ -49,7 +52,8 @@ impl Tape {
     /// Bytes that the tape holds.
     pub fn bytes(&self) -> usize {
         let spikes = self.input.iter().chain(&self.sites).map(|spikes| spikes.words.len() * 2);
-        spikes.sum::<usize>() + self.constant.as_ref().map_or(0, |currents| currents.len() * 4)
+        let currents = self.constant.iter().chain(self.currents.iter().flatten());
+        spikes.sum::<usize>() + currents.map(|currents| currents.len() * 4).sum::<usize>()
     }
 
     pub(super) fn spikes(&self, origin: Origin) -> &Spikes {
@@ -91,7 +95,7 @@ impl Call<'_> {
                 }
                 constant => constant,
             };
-            self.run(drive, range.len(), membranes, &mut outcome);
+            self.run(drive, range.len(), membranes, &mut outcome, false);
         }
         outcome
     }
@@ -99,8 +103,20 @@ impl Call<'_> {
     /// Runs `steps` time steps from rest and records them for [`Call::backward`].
     pub fn record(&self, drive: Drive<'_>, steps: usize, counted: &[bool]) -> (Outcome, Tape) {
         let mut outcome = self.nothing(counted);
-        let tape = self.run(drive, steps, &mut self.rest(), &mut outcome);
+        let keep = self.keeps_currents();
+        let tape = self.run(drive, steps, &mut self.rest(), &mut outcome, keep);
         (outcome, tape)
+    }
+
+    /// Whether a tape keeps the currents of sites behind a matrix, which are dear to compute again: where
+    /// they and the spikes of the whole circuit together take at most a byte per neuron and step.
+    pub(super) fn keeps_currents(&self) -> bool {
+        let neurons = |linear: bool| -> usize {
+            let sites = self.circuit.sites.iter().filter(|site| site.is_linear() || !linear);
+            sites.map(|site| site.shape.neurons()).sum()
+        };
+        let (all, linear) = (neurons(false), neurons(true));
+        linear * size_of::<f32>() + all / 8 <= all
     }
 
     fn nothing(&self, counted: &[bool]) -> Outcome {
@@ -133,6 +149,7 @@ impl Call<'_> {
         steps: usize,
         membranes: &mut Membranes,
         outcome: &mut Outcome,
+        keep: bool,
     ) -> Tape {
         let (input, constant) = match drive {
             Drive::Spikes(spikes) => {
@@ -140,21 +157,28 @@ impl Call<'_> {
             }
             Drive::Currents(currents) => (None, Some(tiled(currents, self.grid(0), self.batch))),
         };
-        let mut tape = Tape { input, constant, sites: Vec::new(), steps };
+        let mut tape = Tape { input, constant, sites: Vec::new(), currents: Vec::new(), steps };
         for (index, membranes) in membranes.sites.iter_mut().enumerate() {
-            let spikes = self.run_site(index, &tape, membranes);
+            let (spikes, currents) = self.run_site(index, &tape, membranes, keep);
             if let Some(counts) = outcome.counts.get_mut(index).filter(|counts| !counts.is_empty())
             {
                 spikes.count(counts);
             }
             tape.sites.push(spikes);
+            tape.currents.push(currents);
         }
         self.read_out(&tape, outcome);
         tape
     }
 
-    /// The spikes of one site.
-    fn run_site(&self, index: usize, tape: &Tape, membranes: &mut [f32]) -> Spikes {
+    /// The spikes of one site and, if `keep` and behind a matrix, its currents.
+    fn run_site(
+        &self,
+        index: usize,
+        tape: &Tape,
+        membranes: &mut [f32],
+        keep: bool,
+    ) -> (Spikes, Option<Scratch>) {
         let grid = self.grid(index);
         let mut spikes = Spikes::silent(grid, self.batch, tape.steps);
         let sources = &self.circuit.sites[index].sources;
@@ -164,12 +188,31 @@ impl Call<'_> {
             let steps = tape.steps;
             let images = linear::PANEL * self.batch;
             let panels = spikes.words.par_chunks_mut(images * steps * grid.words());
-            let membranes = membranes.par_chunks_mut(images * grid.tile);
-            panels.zip(membranes).enumerate().for_each(|(panel, (words, u))| {
+            let panels = panels.zip(membranes.par_chunks_mut(images * grid.tile)).enumerate();
+            let run = |panel: usize, words: &mut [u16], u: &mut [f32], currents: &mut [f32]| {
                 let matrix = &matrix;
-                Arch::new().dispatch(RunMatrix { matrix, panel, neurons, steps, words, u });
+                Arch::new().dispatch(RunMatrix {
+                    matrix,
+                    panel,
+                    neurons,
+                    steps,
+                    words,
+                    u,
+                    currents,
+                });
+            };
+            if keep {
+                let mut kept = Scratch::zeros(grid.lanes() * self.batch * steps);
+                let currents = kept.par_chunks_mut(images * steps * grid.tile);
+                panels.zip(currents).for_each(|((panel, (words, u)), currents)| {
+                    run(panel, words, u, currents);
+                });
+                return (spikes, Some(kept));
+            }
+            panels.for_each(|(panel, (words, u))| {
+                run(panel, words, u, &mut Scratch::zeros(matrix.size(panel)));
             });
-            return spikes;
+            return (spikes, None);
         }
         let from: Vec<&Spikes> = sources.iter().map(|source| tape.spikes(source.origin)).collect();
         let feeds = feeds(self, sources, grid, &from);
@@ -181,7 +224,7 @@ impl Call<'_> {
             let unit = Unit::new(grid, index, self.batch, &feeds, constant);
             Arch::new().dispatch(RunUnit { unit, grid, neurons, words, u });
         });
-        spikes
+        (spikes, None)
     }
 
     /// What a spike counts for behind the view of a source.
@@ -292,6 +335,8 @@ struct RunMatrix<'a> {
     steps: usize,
     words: &'a mut [u16],
     u: &'a mut [f32],
+    /// Zeros to begin with.
+    currents: &'a mut [f32],
 }
 
 impl WithSimd for RunMatrix<'_> {
@@ -299,8 +344,8 @@ impl WithSimd for RunMatrix<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { matrix, panel, neurons, steps, words, u } = self;
-        let currents = matrix.currents(simd, panel);
+        let Self { matrix, panel, neurons, steps, words, u, currents } = self;
+        matrix.add_currents(simd, panel, currents);
         let images =
             currents.chunks_exact(steps * linear::TILE).zip(u.chunks_exact_mut(linear::TILE));
         let words_of_image = steps * (linear::TILE / super::simd::LANES);
@@ -325,6 +370,8 @@ impl WithSimd for Currents<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> Scratch {
-        self.matrix.currents(simd, self.panel)
+        let mut currents = Scratch::zeros(self.matrix.size(self.panel));
+        self.matrix.add_currents(simd, self.panel, &mut currents);
+        currents
     }
 }

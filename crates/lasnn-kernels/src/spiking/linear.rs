@@ -144,9 +144,15 @@ pub(super) struct Matrix<'a> {
 }
 
 impl Matrix<'_> {
-    /// All currents `[tile][image][step][lane]` of one panel.
+    /// How many numbers the currents of one panel are.
+    pub fn size(&self, panel: usize) -> usize {
+        let columns = self.outputs.saturating_sub(panel * PANEL * TILE).min(PANEL * TILE);
+        columns.div_ceil(TILE) * TILE * self.events.len()
+    }
+
+    /// Adds all currents `[tile][image][step][lane]` of one panel to `currents`, which are zero.
     #[inline(always)]
-    pub fn currents<S: Simd>(&self, simd: S, panel: usize) -> Scratch {
+    pub fn add_currents<S: Simd>(&self, simd: S, panel: usize, currents: &mut [f32]) {
         let first = panel * PANEL * TILE;
         let columns = first..self.outputs.min(first + PANEL * TILE);
         let format = self.packed.map_or(WeightFormat::F32, Weights::format);
@@ -154,7 +160,6 @@ impl Matrix<'_> {
         let width = columns.len().next_multiple_of(format.columns()).min(TILE);
         let tiles = columns.len().div_ceil(TILE);
         let rows = self.events.len();
-        let mut currents = Scratch::zeros(tiles * rows * TILE);
         // Of a tile of a block.
         let size = block(format) * TILE;
         // Columns that only fill up the last tile stay zero.
@@ -191,7 +196,6 @@ impl Matrix<'_> {
                 }
             }
         }
-        currents
     }
 }
 

@@ -250,28 +250,53 @@ fn fires_at(neurons: Neurons, step: usize, steps: usize) -> Option<usize> {
     }
 }
 
-/// The gradients `[tile][image][step][lane]` of the membranes of a linear site.
+/// The gradients `[tile][image][step][lane]` of the membranes of a linear site; its currents are
+/// computed again where they were not `kept`.
 pub(super) fn linear_site(
     matrix: &Matrix<'_>,
+    kept: Option<&[f32]>,
     neurons: Neurons,
     pending: &Pending,
     grid: Grid,
     (images, steps): (usize, usize),
-) -> Vec<f32> {
+) -> Scratch {
     let size = images * steps * linear::TILE;
-    let mut gradient = vec![0.0; grid.tiles() * size];
-    gradient.par_chunks_mut(linear::PANEL * size).enumerate().for_each(|(panel, gradient)| {
-        Arch::new().dispatch(BackMatrix { matrix, neurons, pending, grid, steps, panel, gradient });
+    let panel_size = linear::PANEL * size;
+    let mut gradient = Scratch::new(grid.tiles() * size);
+    gradient.par_chunks_mut(panel_size).enumerate().for_each(|(panel, gradient)| {
+        // The currents give way to the membrane potentials, and those to the gradients.
+        let matrix = match kept {
+            Some(kept) => {
+                gradient.copy_from_slice(&kept[panel * panel_size..][..gradient.len()]);
+                None
+            }
+            None => {
+                gradient.fill(0.0);
+                Some(matrix)
+            }
+        };
+        let images = (images, steps);
+        Arch::new().dispatch(BackMatrix {
+            matrix,
+            neurons,
+            pending,
+            grid,
+            images,
+            panel,
+            gradient,
+        });
     });
     gradient
 }
 
 struct BackMatrix<'a> {
-    matrix: &'a Matrix<'a>,
+    /// Where the currents are still to be added up.
+    matrix: Option<&'a Matrix<'a>>,
     neurons: Neurons,
     pending: &'a Pending,
     grid: Grid,
-    steps: usize,
+    /// Images and steps.
+    images: (usize, usize),
     panel: usize,
     gradient: &'a mut [f32],
 }
@@ -281,11 +306,12 @@ impl WithSimd for BackMatrix<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { matrix, neurons, pending, grid, steps, panel, gradient } = self;
+        let Self { matrix, neurons, pending, grid, images: (images, steps), panel, gradient } =
+            self;
         let width = linear::TILE;
-        // The currents give way to the membrane potentials, and those to the gradients.
-        gradient.copy_from_slice(&matrix.currents(simd, panel));
-        let images = matrix.events.len() / steps;
+        if let Some(matrix) = matrix {
+            matrix.add_currents(simd, panel, gradient);
+        }
         let mut spike_grad = vec![0.0; width];
         for (index, gradient) in gradient.chunks_exact_mut(steps * width).enumerate() {
             let (tile, image) = (panel * linear::PANEL + index / images, index % images);

@@ -454,6 +454,24 @@ fn a_tape_holds_a_bit_per_neuron_and_step() {
 }
 
 #[test]
+fn a_tape_keeps_currents_behind_matrices_within_a_byte_per_neuron_and_step() {
+    // 8 by 8 positions of 3 + 64 channels, and a matrix that is small or large beside them.
+    for (hidden, kept) in [(500, true), (2000, false)] {
+        let case = Recipe { steps: 100, ..recipe(vec![layer(64)], vec![hidden]) }.case();
+        case.check();
+        case.with_call(|call, drive| {
+            let (_, tape) = call.record(drive, case.steps, &[false; 3]);
+            let neurons = (3 + 64) * 64 + hidden;
+            let constant = 16 * 64 * case.batch * size_of::<f32>();
+            let bytes = tape.bytes() - constant;
+            assert!(bytes <= neurons * case.batch * case.steps, "{bytes} bytes");
+            let currents = hidden * size_of::<f32>() * case.batch * case.steps;
+            assert_eq!(bytes >= currents, kept, "{bytes} bytes");
+        });
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let case = recipe(vec![layer(4)], vec![]).case();
     let mut circuit = case.circuit.clone();

@@ -6,7 +6,6 @@
 mod agreement;
 mod campaign;
 mod duel;
-mod machine;
 mod matrix;
 mod ordinary;
 mod row;
@@ -22,11 +21,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use self::campaign::Campaign;
-use self::machine::Machine;
 use self::matrix::{Against, Encoding, Mode, Weights, Work};
 use self::row::Row;
 use self::setup::{Peer, Programs};
-use crate::workspace::Workspace;
+use super::machine::{self, Machine};
+use crate::workspace::{Workspace, replace_file};
 
 /// The rounds of a comparison.
 const ROUNDS: usize = 9;
@@ -206,8 +205,7 @@ fn write(out: &Path, rows: &[Row], machine: &Machine, command: &str) -> anyhow::
     let rows_json = serde_json::to_string_pretty(rows)? + "\n";
     let files = [("peers.json", rows_json), ("README.md", table::readme(rows, machine, command))];
     for (name, text) in files {
-        let path = out.join(name);
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        replace_file(&out.join(name), &text)?;
     }
     Ok(())
 }

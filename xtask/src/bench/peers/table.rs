@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use super::machine::Machine;
 use super::matrix::Encoding;
 use super::row::{OURS, Row};
 use super::target::targets;
+use crate::bench::machine::Machine;
 
 /// What `README.md` says: how it was measured, what was wanted, what was found.
 pub fn readme(rows: &[Row], machine: &Machine, command: &str) -> String {

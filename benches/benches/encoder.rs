@@ -1,0 +1,49 @@
+//! Poisson encoding: the input spikes of a batch over few and many steps, in numbers drawn per second, and
+//! beside it as much memory merely written.
+
+use std::hint::black_box;
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use burn_flex::Flex;
+use criterion::{BenchmarkId, Criterion, Throughput};
+use lasnn_core::{Pass, Seed, Stream};
+use lasnn_neurons::{Encoder, Encoding, PoissonRange};
+
+/// CIFAR-10's images.
+const IMAGES: [usize; 4] = [16, 3, 32, 32];
+
+/// Few steps, as with direct encoding, and many, as in the paper.
+const STEPS: [usize; 2] = [8, 100];
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    encoder::<Flex>(&mut criterion, "CPU, Flex");
+    criterion.final_summary();
+}
+
+fn encoder<B: Backend>(criterion: &mut Criterion, device_name: &str) {
+    let device = B::Device::default();
+    let size: usize = IMAGES.iter().product();
+    let values = Seed(1).draws(Stream::Test, [0; 3]).normals(size);
+    let images = Tensor::<B, 4>::from_data(TensorData::new(values, IMAGES), &device);
+    let images = images.clamp(-1.0, 1.0);
+    let samples: Vec<u32> = (0..IMAGES[0] as u32).collect();
+    let pass = Pass::evaluate(Seed(1), &samples);
+    let encoding = Encoding::Poisson { range: PoissonRange::Signed };
+    let mut group = criterion.benchmark_group(format!("encoder ({device_name})"));
+    for steps in STEPS {
+        group.throughput(Throughput::Elements((steps * size) as u64));
+        group.bench_function(BenchmarkId::new("poisson", steps), |bencher| {
+            bencher.iter(|| {
+                let spikes = encoding.encode(images.clone(), 0, steps, &pass);
+                B::sync(&device).unwrap_or_else(|error| panic!("the device failed: {error:?}"));
+                black_box(spikes)
+            });
+        });
+        group.bench_function(BenchmarkId::new("memory", steps), |bencher| {
+            bencher.iter(|| black_box(vec![1.0f32; steps * size]));
+        });
+    }
+    group.finish();
+}

@@ -196,7 +196,7 @@ impl<'a> Unit<'a> {
                     }
                     Connection::Identity | Connection::Linear { .. } => {
                         let first = self.tile * tile;
-                        for &channel in events.at(step, row * feed.seen.width + column) {
+                        for channel in events.at(step, row * feed.seen.width + column) {
                             let lane = (channel as usize).wrapping_sub(first);
                             if lane < tile {
                                 currents[lane] += feed.scale;
@@ -233,17 +233,15 @@ impl Feed<'_> {
     ) {
         list.clear();
         let Shape { channels, height, width } = self.seen;
+        // The window's columns, and how far its first one lies before the map's first.
+        let first = column * stride;
+        let columns = first.saturating_sub(kernel / 2)..width.min(first + kernel - kernel / 2);
+        let before = ((first * channels) as u32).wrapping_sub((kernel / 2 * channels) as u32);
         for ky in 0..kernel {
             let y = (row * stride + ky).wrapping_sub(kernel / 2);
-            if y >= height {
-                continue;
-            }
-            for kx in 0..kernel {
-                let x = (column * stride + kx).wrapping_sub(kernel / 2);
-                if x < width {
-                    let offset = ((ky * kernel + kx) * channels) as u32;
-                    events.append(list, step, y * width + x, offset);
-                }
+            if y < height {
+                let offset = ((ky * kernel * channels) as u32).wrapping_sub(before);
+                events.append(list, (step, y), columns.clone(), offset);
             }
         }
     }

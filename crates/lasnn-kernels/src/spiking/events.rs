@@ -10,14 +10,17 @@ use super::circuit::{Shape, View};
 use super::simd::LANES;
 use super::spikes::Spikes;
 
-/// The channels that fired at each step and position of one image, in order.
-#[derive(Clone, Debug, Default)]
+/// Who fired at each step and position of one image, in order.
+///
+/// An event is written as `column · channels + channel`, so that a row of a convolution's window is one
+/// stretch of the list, in which a single offset names all weights.
+#[derive(Clone, Debug)]
 pub(super) struct Events {
-    /// The channels; [`SLACK`] more than there are events, so that copies may read too far.
-    channels: Vec<u32>,
-    /// Where the channels of a step and position begin, and where the last ones end.
+    /// The events; [`SLACK`] more than there are, so that copies may read too far.
+    codes: Vec<u32>,
+    /// Where the events of a step and position begin, and where the last ones end.
     starts: Vec<u32>,
-    positions: usize,
+    shape: Shape,
 }
 
 /// How many words are looked at at once.
@@ -42,19 +45,19 @@ impl Events {
         let shape = view.shape(spikes.grid.shape);
         let places = spikes.steps * shape.positions();
         let mut events = Self {
-            channels: Vec::with_capacity(places * shape.channels / 8),
+            codes: Vec::with_capacity(places * shape.channels / 8),
             starts: Vec::with_capacity(places + 1),
-            positions: shape.positions(),
+            shape,
         };
         let allowed = mask.map(|mask| Allowed::of(mask, shape));
         for step in 0..spikes.steps {
             for position in 0..shape.positions() {
-                events.starts.push(events.channels.len() as u32);
-                events.push(spikes, view, shape, (image, step, position), allowed.as_ref());
+                events.starts.push(events.codes.len() as u32);
+                events.push(spikes, view, (image, step, position), allowed.as_ref());
             }
         }
-        events.starts.push(events.channels.len() as u32);
-        events.channels.resize(events.channels.len() + SLACK, 0);
+        events.starts.push(events.codes.len() as u32);
+        events.codes.resize(events.codes.len() + SLACK, 0);
         events
     }
 
@@ -65,13 +68,14 @@ impl Events {
         &mut self,
         spikes: &Spikes,
         view: &View,
-        shape: Shape,
         (image, step, position): (usize, usize, usize),
         allowed: Option<&Allowed>,
     ) {
         let [rows, columns] = view.pool;
-        let source = spikes.grid.shape;
-        let (y, x) = (position / shape.width * rows, position % shape.width * columns);
+        let (source, shape) = (spikes.grid.shape, self.shape);
+        let (row, column) = (position / shape.width, position % shape.width);
+        let code = (column * shape.channels) as u32;
+        let (y, x) = (row * rows, column * columns);
         let words = spikes.grid.words();
         for tile in 0..spikes.grid.tiles() {
             let first = spikes.at(tile, image, step, y * source.width + x);
@@ -86,47 +90,60 @@ impl Events {
                     for column in 0..columns {
                         let at = first + (row * source.width + column) * words;
                         let fired = bits(&spikes.words[at + range.start..at + range.end]);
-                        self.push_bits(fired & allowed, channel);
+                        self.push_bits(fired & allowed, code + channel);
                     }
                 }
             }
         }
     }
 
-    /// Adds a channel for each bit, counted from `first`.
+    /// Adds an event for each bit, counted from `first`.
     #[inline(always)]
     fn push_bits(&mut self, mut bits: u64, first: u32) {
         // One question for room instead of one for each event.
         let count = bits.count_ones() as usize;
-        let start = self.channels.len();
-        self.channels.resize(start + count, 0);
-        for channel in &mut self.channels[start..] {
-            *channel = first + bits.trailing_zeros();
+        let start = self.codes.len();
+        self.codes.resize(start + count, 0);
+        for code in &mut self.codes[start..] {
+            *code = first + bits.trailing_zeros();
             bits &= bits - 1;
         }
     }
 
     /// The channels that fired at a position.
     #[inline(always)]
-    pub fn at(&self, step: usize, position: usize) -> &[u32] {
-        let place = step * self.positions + position;
-        &self.channels[self.starts[place] as usize..self.starts[place + 1] as usize]
+    pub fn at(&self, step: usize, position: usize) -> impl Iterator<Item = u32> {
+        let place = step * self.shape.positions() + position;
+        let first = (position % self.shape.width * self.shape.channels) as u32;
+        self.stretch(place..place + 1).iter().map(move |code| code - first)
     }
 
-    /// Appends the channels that fired at a position to `list`, each plus `offset`.
+    #[inline(always)]
+    fn stretch(&self, places: Range<usize>) -> &[u32] {
+        &self.codes[self.starts[places.start] as usize..self.starts[places.end] as usize]
+    }
+
+    /// Appends the events of some columns of a row to `list`, each plus `offset`, which wraps around.
     ///
     /// Copies in blocks of [`SLACK`], which need no loop for the usual handful of events; what a block
     /// copies too much is written over by the next.
     #[inline(always)]
-    pub fn append(&self, list: &mut Gathered, step: usize, position: usize, offset: u32) {
-        let place = step * self.positions + position;
-        let (start, end) = (self.starts[place] as usize, self.starts[place + 1] as usize);
+    pub fn append(
+        &self,
+        list: &mut Gathered,
+        (step, row): (usize, usize),
+        columns: Range<usize>,
+        offset: u32,
+    ) {
+        let place = (step * self.shape.height + row) * self.shape.width;
+        let start = self.starts[place + columns.start] as usize;
+        let end = self.starts[place + columns.end] as usize;
         let mut at = start;
         while at < end {
-            let from = &self.channels[at..at + SLACK];
+            let from = &self.codes[at..at + SLACK];
             let to = &mut list.events[list.len + at - start..][..SLACK];
             for (to, &from) in to.iter_mut().zip(from) {
-                *to = from + offset;
+                *to = from.wrapping_add(offset);
             }
             at += SLACK;
         }
@@ -135,31 +152,38 @@ impl Events {
 
     /// How many events there are.
     pub fn len(&self) -> usize {
-        self.channels.len() - SLACK
+        self.codes.len() - SLACK
     }
 
-    /// The same events by channel: for each of `channels` the places `step · positions + position`
-    /// at which it fired, in order.
-    pub fn by_channel(&self, channels: usize) -> ByChannel {
+    /// The same events by channel: for each the places `step · positions + position` at which it
+    /// fired, in order.
+    pub fn by_channel(&self) -> ByChannel {
+        let (positions, width) = (self.shape.positions(), self.shape.width);
+        let channels = self.shape.channels;
+        let places = 0..self.starts.len() - 1;
+        let channel_of = |place: usize| {
+            let first = place % positions % width * channels;
+            move |code: &u32| *code as usize - first
+        };
         let mut starts = vec![0u32; channels + 1];
-        for &channel in &self.channels[..self.len()] {
-            starts[channel as usize + 1] += 1;
+        for place in places.clone() {
+            for channel in self.stretch(place..place + 1).iter().map(channel_of(place)) {
+                starts[channel + 1] += 1;
+            }
         }
         for channel in 0..channels {
             starts[channel + 1] += starts[channel];
         }
         let mut next = starts.clone();
-        let mut places = vec![0; self.len()];
-        for place in 0..self.starts.len() - 1 {
-            for &channel in
-                &self.channels[self.starts[place] as usize..self.starts[place + 1] as usize]
-            {
-                let at = &mut next[channel as usize];
-                places[*at as usize] = place as u32;
+        let mut found = vec![0; self.len()];
+        for place in places {
+            for channel in self.stretch(place..place + 1).iter().map(channel_of(place)) {
+                let at = &mut next[channel];
+                found[*at as usize] = place as u32;
                 *at += 1;
             }
         }
-        ByChannel { places, starts }
+        ByChannel { places: found, starts }
     }
 }
 

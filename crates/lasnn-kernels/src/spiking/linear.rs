@@ -49,7 +49,7 @@ impl RowEvents {
         let by_image: Vec<Vec<Vec<u32>>> = images
             .par_iter()
             .map(|image| match positions {
-                1 => (0..steps).map(|step| image.at(step, 0).to_vec()).collect(),
+                1 => (0..steps).map(|step| image.at(step, 0).collect()).collect(),
                 _ => by_step(image, channels, positions, steps),
             })
             .collect();
@@ -111,7 +111,7 @@ impl RowEvents {
 
 /// The rows of one image in the order channels, positions, by step.
 fn by_step(image: &Events, channels: usize, positions: usize, steps: usize) -> Vec<Vec<u32>> {
-    let by_channel = image.by_channel(channels);
+    let by_channel = image.by_channel();
     let mut rows = vec![Vec::new(); steps];
     for channel in 0..channels {
         for &place in by_channel.places(channel) {

@@ -31,8 +31,7 @@ pub(super) fn convolution(
     (inputs, taps): (usize, usize),
     scale: f32,
 ) {
-    let by_channel: Vec<ByChannel> =
-        events.par_iter().map(|events| events.by_channel(inputs)).collect();
+    let by_channel: Vec<ByChannel> = events.par_iter().map(|events| events.by_channel()).collect();
     let tile = delta.grid.tile;
     let chunk = CHANNELS * taps * tile;
     let classes = geometry.classes();

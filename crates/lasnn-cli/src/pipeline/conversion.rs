@@ -36,7 +36,8 @@ pub fn obtain<A: TrainingBackend>(
             "spiking": recipe.spiking,
             "conversion": recipe.conversion,
             "time_steps": recipe.student.time_steps,
-            "evaluation": recipe.evaluation.time_steps,
+            // How it is tested is in its summary.
+            "evaluation": [json!(recipe.evaluation.time_steps), json!(recipe.evaluation.weights)],
         }),
     )?;
     session.obtain(STAGE, key, |session, _| make::<A>(session, &intermediate.state, device))
@@ -73,11 +74,11 @@ fn make<A: TrainingBackend>(
     let validation = data.validation(batch);
     let label = format!("{} validation", STAGE.name());
     let validation_accuracy = accuracy(&network, &validation, seed, &label, progress, device)?;
-    let mut spiking = test(session, STAGE, &network, device)?;
+    let simulator = Simulator::with_format(network.clone(), recipe.evaluation.weights);
+    let mut spiking = test(session, STAGE, &simulator, device)?;
     let mut simulated: Vec<usize> = recipe.evaluation.time_steps.clone();
     simulated.sort_unstable();
     simulated.dedup();
-    let simulator = Simulator::with_format(network.clone(), recipe.evaluation.weights);
     for time_steps in simulated {
         let images = data.test(batch);
         let label = format!("{} test", STAGE.name());
@@ -110,13 +111,12 @@ fn make<A: TrainingBackend>(
 pub fn test<B: SpikingBackend>(
     session: &Session<'_>,
     stage: StageName,
-    network: &SpikingNetwork<B>,
+    simulator: &Simulator<B>,
     device: &B::Device,
 ) -> anyhow::Result<SpikingSummary> {
     let Session { recipe, plans, data, progress, .. } = *session;
     let images = data.test(recipe.evaluation.batch);
-    let (label, steps) = (format!("{} test", stage.name()), network.time_steps());
-    let network = Simulator::with_format(network.clone(), recipe.evaluation.weights);
-    let found = simulation(&network, &images, steps, recipe.seed, &label, progress, device)?;
+    let (label, steps) = (format!("{} test", stage.name()), simulator.network().time_steps());
+    let found = simulation(simulator, &images, steps, recipe.seed, &label, progress, device)?;
     Ok(SpikingSummary::new(&found, steps, &plans.student))
 }

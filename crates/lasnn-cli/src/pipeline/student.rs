@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use burn::module::AutodiffModule;
-use lasnn_conversion::SpikingNetwork;
+use lasnn_conversion::{Simulator, SpikingNetwork};
 use lasnn_core::{Objective, StateDict, state};
 use lasnn_distillation::Distillation;
 use lasnn_training::{Checkpoint, CrossEntropy, FitContext, LAST, fit};
@@ -124,5 +124,7 @@ fn test<A: TrainingBackend>(
     let steps = recipe.student.time_steps;
     let network =
         SpikingNetwork::<A::InnerBackend>::new(&plans.student, &recipe.spiking, steps, device)?;
-    conversion::test(session, stage, &state::load(network, tensors)?, device)
+    let network = state::load(network, tensors)?;
+    let simulator = Simulator::with_format(network, session.recipe.evaluation.weights);
+    conversion::test(session, stage, &simulator, device)
 }

@@ -12,8 +12,8 @@ use burn::tensor::{Tensor, TensorData, module::conv2d, ops::ConvOptions};
 use burn_flex::Flex;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use lasnn_kernels::spiking::{
-    Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Prepared, Reset, Shape, Site,
-    Source, StepOrder, Surrogate, View, WeightFormat,
+    Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Precision, Prepared, Reset,
+    Shape, Site, Source, StepOrder, Surrogate, View, WeightFormat,
 };
 
 const RATES: [f32; 4] = [0.02, 0.05, 0.1, 0.2];
@@ -69,6 +69,7 @@ fn layer(criterion: &mut Criterion, name: &str, input: Shape, channels: Option<u
             masks: &[],
             batch: BATCH,
             prepared: None,
+            precision: Precision::F32,
         };
         let operations = synaptic_operations(&spikes, input, shape, connection);
         let per_cent = format!("{} %", rate * 100.0);

@@ -191,6 +191,7 @@ impl Wiring {
             steps,
             counted,
             prepared: None,
+            precision: network.precision(),
         })
     }
 

@@ -7,7 +7,7 @@ use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Distribution, Tensor, TensorData};
 use burn_flex::Flex;
-use lasnn_conversion::{Simulator, SpikingConfig, SpikingNetwork, WeightFormat};
+use lasnn_conversion::{Precision, Simulator, SpikingConfig, SpikingNetwork, WeightFormat};
 use lasnn_core::{Architecture, Layer, Pass, Plan, Seed, Shape, Tap, Tapped};
 use lasnn_neurons::{Encoding, PoissonRange, Reset, StepOrder};
 
@@ -219,5 +219,32 @@ fn weights_of_12_bits_are_rounded_alike_whole_and_layer_by_layer() {
             close(&whole, &by_layer);
             assert_ne!(whole, logits(&network, WeightFormat::F32), "nothing was rounded");
         }
+    }
+}
+
+#[test]
+fn products_of_bfloat16_change_gradients_a_little_and_nothing_else() {
+    let device = Default::default();
+    let network = SpikingNetwork::<Ad>::new(&plain(), &SpikingConfig::default(), 6, &device);
+    let network = network.unwrap().map(&mut Draw(3));
+    let images: Tensor<Ad, 4> =
+        Tensor::random([3, 3, 8, 8], Distribution::Uniform(-1.0, 1.0), &device);
+    let run = |precision: Precision| {
+        let network = network.clone().with_precision(precision);
+        let samples = [4, 9, 2];
+        let features = network.features(images.clone(), &Pass::train(Seed(5), 1, &samples));
+        let gradients = features.logits.clone().powi_scalar(2).mean().backward();
+        let mut found = Gradients { gradients, found: vec![] };
+        network.visit(&mut found);
+        let found = found.found.iter().map(|data| data.iter::<f32>().collect::<Vec<_>>());
+        (features.logits.into_data(), found.collect::<Vec<_>>())
+    };
+    let ((scores, full), (half_scores, half)) = (run(Precision::F32), run(Precision::Bf16));
+    assert_eq!(scores, half_scores);
+    assert_ne!(full, half, "nothing was rounded");
+    for (full, half) in full.iter().zip(&half) {
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        let cosine = dot(full, half) / (dot(full, full) * dot(half, half)).sqrt().max(1e-12);
+        assert!(cosine > 0.999 || dot(full, full) == 0.0, "cosine of gradients {cosine}");
     }
 }

@@ -68,6 +68,13 @@ impl Scratch {
         Self(take(length))
     }
 
+    /// A copy.
+    pub fn copy(of: &[f32]) -> Self {
+        let mut scratch = Self::new(of.len());
+        scratch.copy_from_slice(of);
+        scratch
+    }
+
     /// So many zeros.
     pub fn zeros(length: usize) -> Self {
         let mut scratch = Self::new(length);

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use burn::tensor::{Shape, TensorMetadata, backend::Backend, ops::FloatTensor};
 use lasnn_kernels::memory;
 use lasnn_kernels::spiking::{
-    self as kernels, Call, Circuit, Drive, Membranes, Neurons, Outcome, OutcomeGrad, Prepared,
-    Tape, WeightFormat,
+    self as kernels, Call, Circuit, Drive, Membranes, Neurons, Outcome, OutcomeGrad, Precision,
+    Prepared, Tape, WeightFormat,
 };
 
 use crate::backend::SpikingBackend;
@@ -50,6 +50,8 @@ pub struct NetworkPass<B: Backend> {
     pub counted: Arc<[bool]>,
     /// The weights once more, as [`prepare`] makes them.
     pub prepared: Option<Arc<Prepared>>,
+    /// What the dense products of the pass back multiply.
+    pub precision: Precision,
 }
 
 /// The neurons of a site, from what a layer of neurons knows.
@@ -115,6 +117,7 @@ impl<B: Backend> NetworkPass<B> {
             steps: self.steps,
             counted: self.counted,
             prepared: self.prepared,
+            precision: self.precision,
         }
     }
 }
@@ -135,6 +138,7 @@ fn with_call<B: SpikingBackend, R>(
             masks: &masks,
             batch: pass.batch,
             prepared: pass.prepared.as_deref(),
+            precision: pass.precision,
         };
         let drive = match pass.input {
             NetworkInput::Currents(_) => Drive::Currents(numbers[0]),

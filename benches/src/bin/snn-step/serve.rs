@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use lasnn_conversion::WeightFormat;
+use lasnn_conversion::{Precision, WeightFormat};
 use serde_json::{Value, json};
 
 use crate::case::Case;
@@ -30,9 +30,9 @@ pub struct ServeArguments {
     /// What a step is
     #[arg(long, value_enum)]
     mode: Mode,
-    /// How weights are stored for inference: f32 or int12
-    #[arg(long, value_parser = format, default_value = "f32")]
-    weights: WeightFormat,
+    /// What a step computes with
+    #[arg(long, value_enum, default_value_t = Format::F32)]
+    format: Format,
     /// How many threads compute
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -46,11 +46,28 @@ enum Mode {
     Train,
 }
 
-fn format(name: &str) -> Result<WeightFormat, String> {
-    match name {
-        "f32" => Ok(WeightFormat::F32),
-        "int12" => Ok(WeightFormat::Int12),
-        _ => Err("expected f32 or int12".into()),
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    F32,
+    /// Inference with weights of 12 bits
+    Int12,
+    /// Training with products of the pass back in bfloat16
+    Bf16,
+}
+
+impl Format {
+    fn weights(self) -> WeightFormat {
+        match self {
+            Self::F32 | Self::Bf16 => WeightFormat::F32,
+            Self::Int12 => WeightFormat::Int12,
+        }
+    }
+
+    fn precision(self) -> Precision {
+        match self {
+            Self::F32 | Self::Int12 => Precision::F32,
+            Self::Bf16 => Precision::Bf16,
+        }
     }
 }
 
@@ -81,15 +98,15 @@ pub fn serve(arguments: &ServeArguments) -> anyhow::Result<()> {
 fn step(arguments: &ServeArguments) -> anyhow::Result<Box<dyn Step>> {
     let case = Case::load(&arguments.case)?;
     Ok(match arguments.mode {
-        Mode::Infer => Box::new(Inference::new(&case, arguments.weights)?),
-        Mode::Train => Box::new(Training::new(&case)?),
+        Mode::Infer => Box::new(Inference::new(&case, arguments.format.weights())?),
+        Mode::Train => Box::new(Training::new(&case, arguments.format.precision())?),
     })
 }
 
 /// The spikes of every layer, counted streaming, and the scores of the step that is timed.
 fn check(arguments: &ServeArguments) -> anyhow::Result<Value> {
     let case = Case::load(&arguments.case)?;
-    let inference = Inference::new(&case, arguments.weights)?;
+    let inference = Inference::new(&case, arguments.format.weights())?;
     let rates = firing_rates(&inference.network, &case);
     let logits: Vec<f32> = inference.logits().into_data().iter().collect();
     let logits: Vec<&[f32]> = logits.chunks_exact(case.about.classes).collect();

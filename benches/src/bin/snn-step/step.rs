@@ -4,7 +4,7 @@ use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 use lasnn_conversion::energy::{FanOut, fan_outs};
-use lasnn_conversion::{Simulator, SpikingNetwork, WeightFormat, simulate};
+use lasnn_conversion::{Precision, Simulator, SpikingNetwork, WeightFormat, simulate};
 use lasnn_core::{Batch, BatchSource, Objective, Pass, Seed, Tapped};
 use lasnn_training::{Adam, CrossEntropy, Gradients, Optimizer, OptimizerConfig};
 
@@ -71,8 +71,8 @@ impl Training {
     /// # Errors
     ///
     /// If its tensors do not fit its layers.
-    pub fn new(case: &Case) -> anyhow::Result<Self> {
-        let network = case.network(&Default::default())?;
+    pub fn new(case: &Case, precision: Precision) -> anyhow::Result<Self> {
+        let network = case.network(&Default::default())?.with_precision(precision);
         let optimizer = Optimizer::new(OptimizerConfig::Adam(Adam::new(LEARNING_RATE)));
         Ok(Self {
             network: Some(network),

@@ -9,15 +9,17 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::dense::matrix::{self, Matrix};
+use crate::memory::Scratch;
 
 use super::circuit::{Call, Connection, Origin, Source};
 use super::convolution::feeds;
 use super::forward::Tape;
 use super::geometry::{Geometry, Padded};
+use super::input_grad::{self, OutputGrad};
 use super::neuron::Reset;
 use super::site_grad::{ByStep, Pending, SiteGrad, SitePass, linear_site};
 use super::spikes::Spikes;
-use super::{input_grad, sparse_input_grad, weight_grad};
+use super::{sparse_input_grad, weight_grad};
 
 /// Bytes of gradients on maps that a pass back holds at once, where one image is not more.
 const HELD: usize = 64 << 20;
@@ -76,9 +78,9 @@ impl Call<'_> {
 }
 
 /// `[image][channel][position]` as `[image][position][lane]`, zeros in lanes without a channel.
-fn transposed(maps: &[f32], positions: usize, lanes: usize, images: usize) -> Vec<f32> {
+fn transposed(maps: &[f32], positions: usize, lanes: usize, images: usize) -> Scratch {
     let size = maps.len() / images;
-    let mut result = vec![0.0; images * positions * lanes];
+    let mut result = Scratch::zeros(images * positions * lanes);
     let frames = result.par_chunks_mut(positions * lanes).zip(maps.par_chunks(size));
     frames.for_each(|(result, maps)| {
         for (channel, map) in maps.chunks_exact(positions).enumerate() {
@@ -122,16 +124,16 @@ impl Back<'_> {
         }
         self.weights[weight] = gradient;
         let inputs = multiply(grad, matrix.weights, call.batch, classes);
-        self.receive_constant(&source, &inputs);
+        self.receive_constant(&source, inputs);
     }
 
     /// Adds a gradient `[image][channel][position of the view]` that is the same at every step.
-    fn receive_constant(&mut self, source: &Source, gradient: &[f32]) {
+    fn receive_constant(&mut self, source: &Source, gradient: Scratch) {
         let Origin::Site(site) = source.origin else { return };
-        let part = self.by_step(source, gradient.to_vec(), 0..self.call.batch, true);
+        let part = self.by_step(source, gradient, 0..self.call.batch, true);
         let grid = self.call.grid(site);
         let size = self.call.batch * grid.shape.positions() * grid.lanes();
-        let constant = self.pending[site].constant.get_or_insert_with(|| vec![0.0; size]);
+        let constant = self.pending[site].constant.get_or_insert_with(|| Scratch::zeros(size));
         let row = grid.shape.width * grid.lanes();
         constant.par_chunks_mut(row).enumerate().for_each(|(index, to)| {
             let (image, row) = (index / grid.shape.height, index % grid.shape.height);
@@ -144,7 +146,7 @@ impl Back<'_> {
     fn by_step(
         &self,
         source: &Source,
-        gradient: Vec<f32>,
+        gradient: Scratch,
         images: Range<usize>,
         by_channel: bool,
     ) -> ByStep {
@@ -189,7 +191,8 @@ impl Back<'_> {
         let Origin::Site(origin) = source.origin else { return };
         let seen = call.circuit.seen(&source);
         let to = (seen.positions(), lanes(call, source.origin));
-        let gradient = input_grad::matrix(matrix.weights, outputs, (&delta, grid.tile), to);
+        let grad = OutputGrad { delta: &delta, tile: grid.tile, outputs };
+        let gradient = input_grad::matrix(matrix.weights, grad, to, call.precision);
         let part = self.by_step(&source, gradient, 0..images, false);
         self.pending[origin].by_step.push(part);
     }
@@ -287,15 +290,18 @@ impl Back<'_> {
                     if source.origin == Origin::Input {
                         continue;
                     }
-                    let shape = (seen.channels, taps, origin_lanes);
+                    let shape =
+                        input_grad::Shape { inputs: seen.channels, taps, lanes: origin_lanes };
                     let neurons = call.neurons[site];
                     let weights = call.weights[weight];
                     let sparse = (neurons.reset == Reset::Subtract).then(|| {
                         let maps = (&geometry, seen.width);
-                        sparse_input_grad::convolution(weights, shape, &delta, maps, neurons.leak)
+                        let how = (neurons.leak, call.precision);
+                        sparse_input_grad::convolution(weights, shape, &delta, maps, how)
                     });
                     sparse.flatten().unwrap_or_else(|| {
-                        input_grad::convolution(weights, shape, &delta, &geometry)
+                        let precision = call.precision;
+                        input_grad::convolution(weights, shape, &delta, &geometry, precision)
                     })
                 }
                 _ => identity(&delta, origin_lanes),
@@ -317,10 +323,10 @@ fn lanes(call: &Call<'_>, origin: Origin) -> usize {
 }
 
 /// The gradient of an identity: that of the membrane, `[image][step][position][lane]`.
-fn identity(delta: &SiteGrad, lanes: usize) -> Vec<f32> {
+fn identity(delta: &SiteGrad, lanes: usize) -> Scratch {
     let (grid, padded) = (delta.grid, delta.padded);
     let (positions, width) = (grid.shape.positions(), grid.shape.width);
-    let mut gradient = vec![0.0; delta.images * delta.steps * positions * lanes];
+    let mut gradient = Scratch::zeros(delta.images * delta.steps * positions * lanes);
     gradient.par_chunks_mut(positions * lanes).enumerate().for_each(|(frame, gradient)| {
         for tile in 0..grid.tiles() {
             let from = delta.step(tile, frame / delta.steps, frame % delta.steps);
@@ -366,9 +372,9 @@ pub(super) fn of_tiles<T: Copy>(
 }
 
 /// `left · rightᵀ`: `[rows, inner]` times `[columns, inner]` gives `[rows, columns]`.
-fn multiply(left: &[f32], right: &[f32], rows: usize, inner: usize) -> Vec<f32> {
+fn multiply(left: &[f32], right: &[f32], rows: usize, inner: usize) -> Scratch {
     let columns = right.len() / inner;
-    let mut product = vec![0.0; rows * columns];
+    let mut product = Scratch::new(rows * columns);
     let (left, right) = (Matrix::rows(left, [rows, inner]), Matrix::rows(right, [columns, inner]));
     matrix::multiply(left, right.transposed(), &mut product);
     product

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::neuron::Neurons;
 use super::prepared::Prepared;
+use super::product::Precision;
 
 /// Channels, height and width of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -212,6 +213,8 @@ pub struct Call<'a> {
     pub batch: usize,
     /// The same weights, packed before.
     pub prepared: Option<&'a Prepared>,
+    /// What the dense products of the pass back multiply.
+    pub precision: Precision,
 }
 
 /// What drives the first site.

@@ -3,114 +3,91 @@
 //! A direct product in registers: a few rows of gradients by two registers of channels, and for
 //! each weight one multiply-add per row. No matrix of patches is made.
 
-use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::memory::Scratch;
 
 use super::geometry::{Class, Geometry, Tap};
+use super::product::{BLOCK, Format, Precision, Product, Single, Sums, TOGETHER, Task};
 use super::simd::LANES;
 use super::site_grad::SiteGrad;
 
-/// Channels of a block.
-const BLOCK: usize = 2 * LANES;
-
-/// Rows whose sums are in registers together.
-const TOGETHER: usize = 8;
-
-/// Sums of two registers for each row.
-type Sums<S> = [[<S as Simd>::f32s; 2]; TOGETHER];
-
-/// Adds `values · weights` to the sums of two registers: `values` are rows of as many numbers as
-/// there are weight rows, `weights` rows of a [`BLOCK`], of which the two registers from `part` on
-/// are taken.
-#[inline(always)]
-fn multiply<S: Simd>(
-    simd: S,
-    mut sums: Sums<S>,
-    values: [&[f32]; TOGETHER],
-    weights: &[f32],
-    part: usize,
-) -> Sums<S> {
-    let lanes = BLOCK / S::F32_LANES;
-    let weights = S::as_simd_f32s(weights).0;
-    for (sixteen, weights) in weights.chunks_exact(LANES * lanes).enumerate() {
-        let values: [&[f32; LANES]; TOGETHER] =
-            std::array::from_fn(|row| &values[row].as_chunks().0[sixteen]);
-        for (at, weights) in weights.chunks_exact(lanes).enumerate() {
-            let values = values.map(|row| row[at]);
-            sums = add_products(simd, sums, values, [weights[part], weights[part + 1]]);
-        }
-    }
-    sums
+/// The shape of a convolution's weights `[outputs, inputs, taps]`, and of what they give.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub inputs: usize,
+    pub taps: usize,
+    /// Lanes of the gradient: as many as inputs, or more.
+    pub lanes: usize,
 }
 
-/// One multiply-add per sum. Takes and returns the sums by value, so that they stay in registers.
-#[inline(always)]
-fn add_products<S: Simd>(
-    simd: S,
-    sums: Sums<S>,
-    values: [f32; TOGETHER],
-    weights: [S::f32s; 2],
-) -> Sums<S> {
-    let [[a0, a1], [b0, b1], [c0, c1], [d0, d1], [e0, e1], [f0, f1], [g0, g1], [h0, h1]] = sums;
-    let [a, b, c, d, e, f, g, h] = values;
-    let row = |value: f32, low, high| {
-        let value = simd.splat_f32s(value);
-        [simd.mul_add_f32s(value, weights[0], low), simd.mul_add_f32s(value, weights[1], high)]
-    };
-    [
-        row(a, a0, a1),
-        row(b, b0, b1),
-        row(c, c0, c1),
-        row(d, d0, d1),
-        row(e, e0, e1),
-        row(f, f0, f1),
-        row(g, g0, g1),
-        row(h, h0, h1),
-    ]
-}
-
-/// The gradient `[image][step][position][lane]` with respect to spikes `lanes` wide, given `delta`
-/// and weights `[outputs, inputs, taps]`.
+/// The gradient `[image][step][position][lane]` with respect to spikes, given `delta` and weights.
 pub(super) fn convolution(
     weights: &[f32],
-    (inputs, taps, lanes): (usize, usize, usize),
+    shape: Shape,
     delta: &SiteGrad,
     geometry: &Geometry,
-) -> Vec<f32> {
-    let packed = pack(weights, (delta.grid.shape.channels, inputs, taps), delta.grid.lanes());
-    let positions = geometry.bases.len();
-    let classes = geometry.classes();
-    let mut gradient = vec![0.0; delta.images * delta.steps * positions * lanes];
-    gradient.par_chunks_mut(positions * lanes).enumerate().for_each(|(frame, gradient)| {
-        Arch::new().dispatch(Frame {
-            gradient,
-            packed: &packed,
-            lanes,
-            taps,
-            delta,
-            image: frame / delta.steps,
-            step: frame % delta.steps,
-            classes: &classes,
-            bases: &geometry.bases,
+    precision: Precision,
+) -> Scratch {
+    let run = Convolution { weights, shape, delta, geometry };
+    match precision {
+        Precision::F32 => run.with(Single { rounded: false }),
+        Precision::Bf16 => {
+            #[cfg(target_arch = "x86_64")]
+            if let Some(pairs) = super::product::Pairs::detect() {
+                return run.with(pairs);
+            }
+            run.with(Single { rounded: true })
+        }
+    }
+}
+
+struct Convolution<'a> {
+    weights: &'a [f32],
+    shape: Shape,
+    delta: &'a SiteGrad,
+    geometry: &'a Geometry,
+}
+
+impl Convolution<'_> {
+    fn with<F: Format>(&self, format: F) -> Scratch {
+        let Self { weights, shape, delta, geometry } = *self;
+        let packed = format.block(pack(weights, shape, delta));
+        let row = geometry.bases.len() * shape.lanes;
+        let classes = geometry.classes();
+        // Positions that reach nothing are not written.
+        let mut gradient = Scratch::zeros(delta.images * delta.steps * row);
+        gradient.par_chunks_mut(row).enumerate().for_each(|(frame, gradient)| {
+            let (image, step) = (frame / delta.steps, frame % delta.steps);
+            let tiles = (0..delta.grid.tiles()).map(|tile| {
+                let numbers = delta.step(tile, image, step);
+                let mut stored = vec![F::Number::default(); numbers.len() / F::HELD];
+                format.store(numbers, &mut stored);
+                stored
+            });
+            format.dispatch(Frame {
+                gradient,
+                packed: &packed,
+                shape,
+                width: delta.grid.tile / F::HELD,
+                tiles: &tiles.collect::<Vec<_>>(),
+                classes: &classes,
+                bases: &geometry.bases,
+            });
         });
-    });
-    gradient
+        gradient
+    }
 }
 
 /// Weights as `[block of inputs][tap][output lane][input of the block]`.
-fn pack(
-    weights: &[f32],
-    (outputs, inputs, taps): (usize, usize, usize),
-    output_lanes: usize,
-) -> Vec<f32> {
-    let blocks = inputs.div_ceil(BLOCK);
-    let mut packed = vec![0.0; blocks * taps * output_lanes * BLOCK];
+fn pack(weights: &[f32], shape: Shape, delta: &SiteGrad) -> Vec<f32> {
+    let Shape { inputs, taps, .. } = shape;
+    let output_lanes = delta.grid.lanes();
+    let mut packed = vec![0.0; inputs.div_ceil(BLOCK) * taps * output_lanes * BLOCK];
     packed.par_chunks_mut(taps * output_lanes * BLOCK).enumerate().for_each(|(block, packed)| {
         let first = block * BLOCK;
         let count = BLOCK.min(inputs - first);
-        for (output, weights) in weights.chunks_exact(inputs * taps).take(outputs).enumerate() {
+        for (output, weights) in weights.chunks_exact(inputs * taps).enumerate() {
             let weights = weights[first * taps..].chunks_exact(taps).take(count);
             for (lane, weights) in weights.enumerate() {
                 for (tap, &weight) in weights.iter().enumerate() {
@@ -122,78 +99,79 @@ fn pack(
     packed
 }
 
-struct Frame<'a> {
+/// One step of one image.
+struct Frame<'a, N> {
     /// `[position][lane]`.
     gradient: &'a mut [f32],
-    packed: &'a [f32],
-    lanes: usize,
-    taps: usize,
-    delta: &'a SiteGrad,
-    image: usize,
-    step: usize,
+    packed: &'a [N],
+    shape: Shape,
+    /// Numbers of a padded position in a tile.
+    width: usize,
+    /// Gradients of the outputs by tile.
+    tiles: &'a [Vec<N>],
     classes: &'a [Class<'a>],
     bases: &'a [u32],
 }
 
-impl WithSimd for Frame<'_> {
-    type Output = ();
-
+impl<N: Copy> Task<N> for Frame<'_, N> {
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        let outputs = self.delta.grid.lanes();
-        let blocks = self.packed.chunks_exact(self.taps * outputs * BLOCK);
-        for (block, packed) in blocks.enumerate() {
+    fn run<P: Product<N>>(mut self, product: P) {
+        let size = self.shape.taps * self.tiles.len() * self.width * BLOCK;
+        for (block, packed) in self.packed.chunks_exact(size).enumerate() {
             for Class { taps, positions } in self.classes {
                 for positions in positions.chunks(TOGETHER) {
-                    // Two registers of 16 lanes, four of 8, and so on: always `BLOCK` channels.
-                    for part in (0..BLOCK / S::F32_LANES).step_by(2) {
-                        let sums = self.sums(simd, part, packed, taps, positions);
-                        self.write::<S>(block * BLOCK + part * S::F32_LANES, positions, &sums);
-                    }
+                    self.positions(product, block * BLOCK, packed, taps, positions);
                 }
             }
         }
     }
 }
 
-impl Frame<'_> {
-    /// The sums of up to [`TOGETHER`] positions; those that are missing repeat the last one.
+impl<N: Copy> Frame<'_, N> {
+    /// Up to [`TOGETHER`] positions of a block; those that are missing repeat the last one.
     #[inline(always)]
-    fn sums<S: Simd>(
-        &self,
-        simd: S,
-        part: usize,
-        packed: &[f32],
+    fn positions<P: Product<N>>(
+        &mut self,
+        product: P,
+        first: usize,
+        packed: &[N],
         taps: &[Tap],
         positions: &[usize],
-    ) -> Sums<S> {
-        let delta = self.delta;
-        let (tile, outputs) = (delta.grid.tile, delta.grid.lanes());
-        let last = positions.len() - 1;
+    ) {
+        let (width, last) = (self.width, positions.len() - 1);
         let bases: [usize; TOGETHER] =
             std::array::from_fn(|row| self.bases[positions[row.min(last)]] as usize);
-        let mut sums = [[simd.splat_f32s(0.0); 2]; TOGETHER];
-        for index in 0..delta.grid.tiles() {
-            let step = delta.step(index, self.image, self.step);
-            for &Tap { index: tap, offset } in taps {
-                let values = bases.map(|base| &step[(base + offset) * tile..][..tile]);
-                let weights = &packed[(tap * outputs + index * tile) * BLOCK..][..tile * BLOCK];
-                sums = multiply(simd, sums, values, weights, part);
+        // Two registers of 16 lanes, four of 8, and so on: always `BLOCK` channels.
+        for part in (0..BLOCK / P::LANES).step_by(2) {
+            let mut sums = product.zero();
+            for (index, tile) in self.tiles.iter().enumerate() {
+                for &Tap { index: tap, offset } in taps {
+                    let values = bases.map(|base| &tile[(base + offset) * width..][..width]);
+                    let row = (tap * self.tiles.len() + index) * width;
+                    let weights = &packed[row * BLOCK..][..width * BLOCK];
+                    sums = product.multiply(sums, values, weights, part);
+                }
             }
+            self.write(product, first + part * P::LANES, positions, &sums);
         }
-        sums
     }
 
     /// Writes the sums of some positions, from a lane on.
     #[inline(always)]
-    fn write<S: Simd>(&mut self, first: usize, positions: &[usize], sums: &Sums<S>) {
+    fn write<P: Product<N>>(
+        &mut self,
+        product: P,
+        first: usize,
+        positions: &[usize],
+        sums: &Sums<P::Register>,
+    ) {
         for (&position, sums) in positions.iter().zip(sums) {
-            let row = &mut self.gradient[position * self.lanes..][..self.lanes];
+            let row = &mut self.gradient[position * self.shape.lanes..][..self.shape.lanes];
             for (half, sum) in sums.iter().enumerate() {
                 // Blocks may reach beyond the lanes of the spikes.
-                let lane = first + half * S::F32_LANES;
-                if lane < row.len() {
-                    S::as_mut_simd_f32s(&mut row[lane..]).0[0] = *sum;
+                if let Some(to) = row.get_mut(first + half * P::LANES..).filter(|to| !to.is_empty())
+                {
+                    product.write(*sum, to);
                 }
             }
         }
@@ -203,18 +181,45 @@ impl Frame<'_> {
 /// Inputs whose weights stay in a core's second-level cache while all images and steps pass.
 const INPUTS: usize = 32;
 
+/// The gradients of a matrix' outputs.
+#[derive(Clone, Copy)]
+pub(super) struct OutputGrad<'a> {
+    /// `[tile][image and step][lane]`.
+    pub delta: &'a [f32],
+    pub tile: usize,
+    pub outputs: usize,
+}
+
 /// The gradient `[image and step][position][lane]` with respect to spikes on maps of `positions`,
-/// given weights `[inputs, outputs]`, the inputs in the order channels, positions, and the gradients
-/// `delta` `[tile][image and step][lane]` of the outputs.
+/// given weights `[inputs, outputs]`, the inputs in the order channels, positions.
 pub(super) fn matrix(
     weights: &[f32],
-    outputs: usize,
-    (delta, tile): (&[f32], usize),
+    grad: OutputGrad<'_>,
+    to: (usize, usize),
+    precision: Precision,
+) -> Scratch {
+    match precision {
+        Precision::F32 => matrix_with(Single { rounded: false }, weights, grad, to),
+        Precision::Bf16 => {
+            #[cfg(target_arch = "x86_64")]
+            if let Some(pairs) = super::product::Pairs::detect() {
+                return matrix_with(pairs, weights, grad, to);
+            }
+            matrix_with(Single { rounded: true }, weights, grad, to)
+        }
+    }
+}
+
+fn matrix_with<F: Format>(
+    format: F,
+    weights: &[f32],
+    grad: OutputGrad<'_>,
     (positions, lanes): (usize, usize),
-) -> Vec<f32> {
+) -> Scratch {
+    let OutputGrad { delta, tile, outputs } = grad;
     let output_lanes = outputs.next_multiple_of(tile);
     let rows = delta.len() / output_lanes;
-    let packed = pack_rows(delta, (rows, tile), output_lanes);
+    let packed = format.block(pack_rows(delta, (rows, tile), output_lanes));
     let inputs = weights.len() / outputs;
     // By input first: each thread writes its own inputs.
     let row_lanes = rows.next_multiple_of(BLOCK);
@@ -222,9 +227,22 @@ pub(super) fn matrix(
     let chunks =
         by_input.par_chunks_mut(INPUTS * row_lanes).zip(weights.par_chunks(INPUTS * outputs));
     chunks.for_each(|(by_input, weights)| {
-        Arch::new().dispatch(Inputs { by_input, weights, outputs, output_lanes, packed: &packed });
+        // Rows are filled up with zeros.
+        let width = output_lanes / F::HELD;
+        let mut values = vec![F::Number::default(); weights.len() / outputs * width];
+        let whole = outputs / LANES * LANES;
+        for (row, values) in weights.chunks_exact(outputs).zip(values.chunks_exact_mut(width)) {
+            let mut rest = [0.0; LANES];
+            rest[..outputs - whole].copy_from_slice(&row[whole..]);
+            format.store(&row[..whole], &mut values[..whole / F::HELD]);
+            if whole < outputs {
+                let values = &mut values[whole / F::HELD..][..LANES / F::HELD];
+                format.store(&rest, values);
+            }
+        }
+        format.dispatch(Inputs { by_input, row_lanes, values: &values, width, packed: &packed });
     });
-    let mut gradient = vec![0.0; rows * positions * lanes];
+    let mut gradient = Scratch::zeros(rows * positions * lanes);
     gradient.par_chunks_mut(positions * lanes).enumerate().for_each(|(row, gradient)| {
         for (input, sums) in by_input.chunks_exact(row_lanes).enumerate() {
             gradient[input % positions * lanes + input / positions] = sums[row];
@@ -247,49 +265,35 @@ fn pack_rows(delta: &[f32], (rows, tile): (usize, usize), output_lanes: usize) -
     packed
 }
 
-struct Inputs<'a> {
+/// Some inputs of a matrix, all rows.
+struct Inputs<'a, N> {
     /// `[input][row]`.
     by_input: &'a mut [f32],
-    weights: &'a [f32],
-    outputs: usize,
-    output_lanes: usize,
-    packed: &'a [f32],
+    row_lanes: usize,
+    /// Weights `[input][output]`.
+    values: &'a [N],
+    width: usize,
+    packed: &'a [N],
 }
 
-impl WithSimd for Inputs<'_> {
-    type Output = ();
-
+impl<N: Copy> Task<N> for Inputs<'_, N> {
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { by_input, weights, outputs, output_lanes, packed } = self;
-        let count = weights.len() / outputs;
-        let row_lanes = by_input.len() / count;
-        // Whole registers of outputs; the few that are left come through a copy.
-        let whole = outputs / LANES * LANES;
-        let rest = outputs - whole;
-        for (block, packed) in packed.chunks_exact(output_lanes * BLOCK).enumerate() {
+    fn run<P: Product<N>>(self, product: P) {
+        let Self { by_input, row_lanes, values, width, packed } = self;
+        let count = values.len() / width;
+        for (block, packed) in packed.chunks_exact(width * BLOCK).enumerate() {
             for first in (0..count).step_by(TOGETHER) {
-                let input = |row: usize| (first + row).min(count - 1);
-                let row = |row: usize| &weights[input(row) * outputs..][..outputs];
-                let mut edges = [[0.0; LANES]; TOGETHER];
-                for (index, edge) in edges.iter_mut().enumerate() {
-                    edge[..rest].copy_from_slice(&row(index)[whole..]);
-                }
-                for part in (0..BLOCK / S::F32_LANES).step_by(2) {
-                    let zero = [[simd.splat_f32s(0.0); 2]; TOGETHER];
-                    let values = std::array::from_fn(|index| &row(index)[..whole]);
-                    let mut sums = multiply(simd, zero, values, &packed[..whole * BLOCK], part);
-                    if rest > 0 {
-                        let values = std::array::from_fn(|index| &edges[index][..]);
-                        let packed = &packed[whole * BLOCK..][..LANES * BLOCK];
-                        sums = multiply(simd, sums, values, packed, part);
-                    }
+                // Those that are missing repeat the last one.
+                let rows: [&[N]; TOGETHER] = std::array::from_fn(|row| {
+                    &values[(first + row).min(count - 1) * width..][..width]
+                });
+                for part in (0..BLOCK / P::LANES).step_by(2) {
+                    let sums = product.multiply(product.zero(), rows, packed, part);
                     for (index, sums) in sums.iter().enumerate().take(count - first) {
-                        let lane = block * BLOCK + part * S::F32_LANES;
+                        let lane = block * BLOCK + part * P::LANES;
                         let to = &mut by_input[(first + index) * row_lanes + lane..];
-                        let to = S::as_mut_simd_f32s(&mut to[..2 * S::F32_LANES]).0;
-                        to[0] = sums[0];
-                        to[1] = sums[1];
+                        product.write(sums[0], to);
+                        product.write(sums[1], &mut to[P::LANES..]);
                     }
                 }
             }

@@ -4,6 +4,7 @@
 //! inference a large one.
 
 use super::circuit::{Call, Circuit, Connection, Source};
+use super::product::Precision;
 use super::weights::{WeightFormat, Weights};
 use super::{convolution, linear};
 
@@ -27,6 +28,7 @@ impl Prepared {
             masks: &[],
             batch: 1,
             prepared: Some(&prepared),
+            precision: Precision::F32,
         };
         for (index, site) in circuit.sites.iter().enumerate() {
             for source in &site.sources {

@@ -18,24 +18,24 @@ use super::neuron::{Neurons, StepOrder};
 use super::spikes::Grid;
 
 /// The gradient with respect to the spikes of a site, as far as it is known.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Pending {
     /// The part that is the same at every step, `[image][position][lane]`.
-    pub constant: Option<Vec<f32>>,
+    pub constant: Option<Scratch>,
     /// The parts that came through views.
     pub by_step: Vec<ByStep>,
 }
 
 /// A gradient behind a view.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct ByStep {
     pub view: View,
     /// What a spike counts for where it is not silenced.
     pub scale: f32,
     /// 0 or 1 for `[image][position of the view][lane]`, where the view has a mask.
-    pub mask: Option<Vec<f32>>,
+    pub mask: Option<Scratch>,
     /// `[image][step][position of the view][lane]`.
-    pub gradient: Vec<f32>,
+    pub gradient: Scratch,
 }
 
 impl Pending {
@@ -68,7 +68,7 @@ impl Pending {
     pub fn images(&self, images: &Range<usize>, batch: usize) -> Self {
         let some = |all: &[f32]| {
             let size = all.len() / batch;
-            all[images.start * size..images.end * size].to_vec()
+            Scratch::copy(&all[images.start * size..images.end * size])
         };
         let part = |part: &ByStep| ByStep {
             mask: part.mask.as_deref().map(some),

@@ -8,16 +8,25 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::memory::Scratch;
+
 use super::convolution;
 use super::events::SLACK;
 use super::geometry::{Geometry, Tap};
+use super::input_grad::Shape;
+use super::product::Precision;
 use super::site_grad::SiteGrad;
 use super::weights::WeightFormat;
 
-/// The share of gradients that change in a step below which this is faster than the dense product:
-/// between 0.2, where it takes half the time, and 0.3, where it takes a fifth more
+/// The share of gradients that change in a step below which this is faster than the dense product
 /// (`docs/performance.md`).
-const WORTH_IT: f64 = 0.25;
+fn worth_it(precision: Precision) -> f64 {
+    match precision {
+        // Between 0.2, where it takes half the time, and 0.3, where it takes a fifth more.
+        Precision::F32 => 0.25,
+        Precision::Bf16 => 0.125,
+    }
+}
 
 /// How many frames are looked at to estimate that share.
 const SAMPLES: usize = 16;
@@ -26,13 +35,13 @@ const SAMPLES: usize = 16;
 /// too much changes at each step for it to be faster.
 pub(super) fn convolution(
     weights: &[f32],
-    (inputs, taps, lanes): (usize, usize, usize),
+    Shape { inputs, taps, lanes }: Shape,
     delta: &SiteGrad,
     (geometry, width): (&Geometry, usize),
-    leak: f32,
-) -> Option<Vec<f32>> {
+    (leak, precision): (f32, Precision),
+) -> Option<Scratch> {
     let frames = delta.images * delta.steps;
-    if share(delta, frames, leak) > WORTH_IT {
+    if share(delta, leak) > worth_it(precision) {
         return None;
     }
     let changes: Vec<Changes> =
@@ -47,7 +56,7 @@ pub(super) fn convolution(
             taps_of[position] = class.taps;
         }
     }
-    let mut gradient = vec![0.0; delta.images * delta.steps * positions * lanes];
+    let mut gradient = Scratch::zeros(delta.images * delta.steps * positions * lanes);
     let row = width * lanes;
     let mut rows: Vec<Vec<&mut [f32]>> = Vec::new();
     for image in gradient.chunks_exact_mut(delta.steps * positions * lanes) {
@@ -77,11 +86,22 @@ pub(super) fn convolution(
 }
 
 /// The share of gradients that change in a step, estimated from a few of the frames.
-fn share(delta: &SiteGrad, frames: usize, leak: f32) -> f64 {
-    let sample: Vec<usize> = (0..frames).step_by(frames.div_ceil(SAMPLES)).collect();
+fn share(delta: &SiteGrad, leak: f32) -> f64 {
+    let sample = sample(delta.images, delta.steps);
     let count = |&frame: &usize| Changes::of(delta, frame, leak).values.len() - SLACK;
     let changed: usize = sample.par_iter().map(count).sum();
     changed as f64 / (sample.len() * delta.grid.shape.neurons()) as f64
+}
+
+/// Frames spread over all images and, apart from that, over all steps: membrane potentials are far from the
+/// threshold in the first ones.
+fn sample(images: usize, steps: usize) -> Vec<usize> {
+    if images * steps <= SAMPLES {
+        return (0..images * steps).collect();
+    }
+    // Multiples of the golden ratio fall into every part of a circle equally often.
+    let step = |index: usize| (index * 618 % 1000) * steps / 1000;
+    (0..SAMPLES).map(|index| index * images / SAMPLES * steps + step(index)).collect()
 }
 
 /// Weights `[outputs, inputs, taps]` as `[tile][tap][output lane][input of the tile]`.
@@ -264,4 +284,25 @@ fn columns<S: Simd, const N: usize>(
     }
     sum[..N].copy_from_slice(&sums);
     N
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_sees_early_and_late_steps_of_many_images() {
+        for (images, steps) in [(16, 8), (16, 100), (3, 100), (64, 4), (1, 1), (2, 3)] {
+            let sample = sample(images, steps);
+            assert_eq!(sample.len(), SAMPLES.min(images * steps));
+            let quarters = |step: &usize| step * 4 / steps;
+            for quarter in 0..4.min(steps) {
+                let quarter = if steps < 4 { quarter * 4 / steps } else { quarter };
+                let seen = sample.iter().filter(|&frame| quarters(&(frame % steps)) == quarter);
+                assert!(seen.count() >= sample.len() / 8, "{images} images, {steps} steps");
+            }
+            let seen: std::collections::HashSet<_> = sample.iter().map(|f| f / steps).collect();
+            assert_eq!(seen.len(), SAMPLES.min(images), "{images} images, {steps} steps");
+        }
+    }
 }

@@ -8,8 +8,8 @@
 mod naive;
 
 use lasnn_kernels::spiking::{
-    Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Prepared, Reset, Shape, Site,
-    Source, StepOrder, Surrogate, View, WeightFormat,
+    Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Precision, Prepared, Reset,
+    Shape, Site, Source, StepOrder, Surrogate, View, WeightFormat,
 };
 use proptest::prelude::*;
 
@@ -187,6 +187,7 @@ impl Case {
             masks: &masks,
             batch: self.batch,
             prepared: None,
+            precision: Precision::F32,
         };
         let direct = self.circuit.sites.first().is_some_and(|site| site.sources.is_empty());
         let drive = if direct { Drive::Currents(&self.input) } else { Drive::Spikes(&self.input) };
@@ -241,6 +242,15 @@ impl Case {
                 let found: Vec<f64> = found.iter().map(|&x| f64::from(x)).collect();
                 close(&format!("gradient of weight {index}"), &found, expected);
             }
+            // What bfloat16 rounds away: much only where large parts of a gradient cancel out.
+            let half = Call { precision: Precision::Bf16, ..*call }.backward(&tape, grad);
+            let norm = |of: &[f32]| of.iter().map(|x| x * x).sum::<f32>().sqrt();
+            let largest = found.weights.iter().map(|weight| norm(weight)).fold(0.0, f32::max);
+            for (index, (half, full)) in half.weights.iter().zip(&found.weights).enumerate() {
+                let error: Vec<f32> = half.iter().zip(full).map(|(a, b)| a - b).collect();
+                let allowed = 0.1 * norm(full) + 0.002 * largest;
+                assert!(norm(&error) <= allowed, "weight {index}: {} of {allowed}", norm(&error));
+            }
             if let Some(found) = found.currents {
                 let found: Vec<f64> = found.iter().map(|&x| f64::from(x)).collect();
                 close("gradient of currents", &found, &outside);
@@ -255,7 +265,8 @@ fn close(what: &str, found: &[f64], expected: &[f64]) {
     let scale = expected.iter().fold(1e-3f64, |max, x| max.max(x.abs()));
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
         let error = (found - expected).abs() / scale;
-        assert!(error < 2e-5, "{what}[{index}]: {found} instead of {expected}");
+        // Sums in f32 of parts that cancel out, against sums in f64.
+        assert!(error < 1e-4, "{what}[{index}]: {found} instead of {expected}");
     }
 }
 

@@ -124,7 +124,7 @@ impl Campaign<'_> {
         let agreement =
             Agreement::of(&ours.ask("check", PATIENCE)?, &theirs.ask("check", PATIENCE)?)?;
         let limit = match format {
-            Format::F32 => LIMIT,
+            Format::F32 | Format::Bf16 => LIMIT,
             Format::Int12 => ROUNDED_LIMIT,
         };
         anyhow::ensure!(
@@ -249,7 +249,7 @@ impl Campaign<'_> {
             batch: work.batch,
             threads: self.threads,
             firing_rate: case.firing_rate,
-            weights: format,
+            format,
             ours_ms: outcome.ours_ms,
             peer: other.name.to_owned(),
             setting: other.setting,

@@ -24,7 +24,7 @@ impl Mode {
     }
 }
 
-/// How ours stores weights.
+/// What ours computes with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
@@ -33,6 +33,8 @@ pub enum Format {
     F32,
     /// Integers of 12 bits, for inference: the counterpart of a peer's bfloat16.
     Int12,
+    /// Products of the pass back in bfloat16, for training.
+    Bf16,
 }
 
 impl Format {
@@ -40,6 +42,7 @@ impl Format {
         match self {
             Self::F32 => "f32",
             Self::Int12 => "int12",
+            Self::Bf16 => "bf16",
         }
     }
 
@@ -47,7 +50,7 @@ impl Format {
     pub fn of(mode: Mode) -> &'static [Self] {
         match mode {
             Mode::Infer => &[Self::F32, Self::Int12],
-            Mode::Train => &[Self::F32],
+            Mode::Train => &[Self::F32, Self::Bf16],
         }
     }
 }

@@ -68,7 +68,7 @@ pub fn compare(
             batch: BATCH,
             threads,
             firing_rate: None,
-            weights: Format::F32,
+            format: Format::F32,
             ours_ms: median(&our_times),
             peer: PYTORCH.to_owned(),
             setting,

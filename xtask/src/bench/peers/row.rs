@@ -32,9 +32,9 @@ pub struct Row {
     pub threads: usize,
     /// Spikes per neuron and time step; none for an ordinary network.
     pub firing_rate: Option<f64>,
-    /// How ours stores weights.
+    /// What ours computes with.
     #[serde(default)]
-    pub weights: Format,
+    pub format: Format,
     /// Our median time of a step.
     pub ours_ms: f64,
     /// The other side.
@@ -77,7 +77,7 @@ impl Row {
         let setting = |row: &Self| (row.peer == OURS).then(|| row.setting.clone());
         key(self) == key(other)
             && self.threads == other.threads
-            && self.weights == other.weights
+            && self.format == other.format
             && self.peer == other.peer
             && setting(self) == setting(other)
     }
@@ -98,7 +98,7 @@ pub mod tests {
             batch: 16,
             threads: 2,
             firing_rate: Some(0.05),
-            weights: Format::F32,
+            format: Format::F32,
             ours_ms: 10.0,
             peer: "snntorch".into(),
             setting: "bf16-nhwc".into(),
@@ -123,7 +123,7 @@ pub mod tests {
         assert!(new.measures_what(&old));
         assert!(!Row { peer: "spikingjelly".into(), ..row() }.measures_what(&old));
         assert!(!Row { firing_rate: Some(0.1), ..row() }.measures_what(&old));
-        assert!(!Row { weights: Format::Int12, ..row() }.measures_what(&old));
+        assert!(!Row { format: Format::Int12, ..row() }.measures_what(&old));
         let ours = |setting: &str| Row { peer: OURS.into(), setting: setting.into(), ..row() };
         assert!(!ours("1 thread").measures_what(&ours("T = 16")));
     }

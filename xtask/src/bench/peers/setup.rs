@@ -91,7 +91,7 @@ impl Programs {
         threads: usize,
     ) -> anyhow::Result<Worker> {
         let mut command = self.ours();
-        command.arg("serve").arg("--case").arg(case).args(["--weights", format.name()]);
+        command.arg("serve").arg("--case").arg(case).args(["--format", format.name()]);
         command.args(["--mode", mode.name(), "--threads", &threads.to_string()]);
         Worker::start("snn-step", command)
     }

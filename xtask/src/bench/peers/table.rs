@@ -41,12 +41,12 @@ where it has compiled. \
 Firing rates are spikes per neuron and time step. Neurons are integrate-and-fire with reset by subtraction, without dropout. \
 A training step is forward, cross-entropy, backward and Adam. Before the rounds both sides compute the same input in fp32: \
 the table gives the largest difference of a layer's spikes, and the share of images of the same class. A difference above 0.5 % ends the \
-comparison, above 2 % where ours stores rounded weights (`int12`, for inference; `docs/recipes.md` says what it is). Under Poisson encoding the peers get their input spikes ready-made; ours draws them within the step. \
+comparison, above 2 % where ours stores rounded weights (`int12`, for inference; `bf16` are products of the pass back, in training; `docs/recipes.md` says what they are). Under Poisson encoding the peers get their input spikes ready-made; ours draws them within the step. \
 Ordinary networks are compared with PyTorch in the same way, but process by process, and without a look at memory.
 ";
 
 fn target_table(rows: &[Row]) -> String {
-    let mut table = "| what | network | our weights | against | wanted | aim | found | |\n\
+    let mut table = "| what | network | our numbers | against | wanted | aim | found | |\n\
                      |---|---|---|---|---|---|---|---|\n"
         .to_owned();
     for row in rows {
@@ -57,7 +57,7 @@ fn target_table(rows: &[Row]) -> String {
                 "| {} | {} | {} | {} | {sign}{}x | {sign}{}x | {:.2}x | {} |",
                 target.what,
                 network(row),
-                row.weights.name(),
+                row.format.name(),
                 against(row),
                 target.reach,
                 target.aim,
@@ -71,7 +71,7 @@ fn target_table(rows: &[Row]) -> String {
 }
 
 fn time_table(rows: &[Row]) -> String {
-    let mut table = "| network | mode | T | batch | rate | our weights | against | setting | ours, ms | theirs, ms | ratio | \
+    let mut table = "| network | mode | T | batch | rate | our numbers | against | setting | ours, ms | theirs, ms | ratio | \
                      ours, MiB | theirs, MiB | spikes differ | same class |\n\
                      |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
         .to_owned();
@@ -86,7 +86,7 @@ fn time_table(rows: &[Row]) -> String {
             row.time_steps,
             row.batch,
             row.firing_rate.map_or_else(String::new, |rate| format!("{:.1} %", 100.0 * rate)),
-            row.weights.name(),
+            row.format.name(),
             row.peer,
             row.setting,
             row.ours_ms,

@@ -11,9 +11,10 @@ use std::time::Instant;
 use burn::tensor::{Tensor, TensorData, module::conv2d, ops::ConvOptions};
 use burn_flex::Flex;
 use criterion::{BenchmarkId, Criterion, Throughput};
+use lasnn_kernels::Precision;
 use lasnn_kernels::spiking::{
-    Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Precision, Prepared, Reset,
-    Shape, Site, Source, StepOrder, Surrogate, View, WeightFormat,
+    Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Prepared, Reset, Shape, Site,
+    Source, StepOrder, Surrogate, View, WeightFormat,
 };
 
 const RATES: [f32; 4] = [0.02, 0.05, 0.1, 0.2];

@@ -17,8 +17,8 @@ use std::time::Instant;
 use anyhow::Context;
 use burn::backend::Autodiff;
 use burn_flex::Flex;
-use clap::Parser;
-use lasnn_core::{Batch, Objective, Pass, Seed, Shape};
+use clap::{Parser, ValueEnum};
+use lasnn_core::{Batch, Objective, Pass, Precision, Seed, Shape};
 use lasnn_models::{Init, Network, zoo};
 use lasnn_training::{Adam, CrossEntropy, Gradients, Optimizer, OptimizerConfig, Sgd};
 use serde_json::json;
@@ -30,6 +30,9 @@ struct Args {
     /// A name of the zoo.
     #[arg(long)]
     network: String,
+    /// What products multiply.
+    #[arg(long, value_enum, default_value_t = Format::F32)]
+    format: Format,
     /// Images of a step.
     #[arg(long, default_value_t = 64)]
     batch: usize,
@@ -42,6 +45,12 @@ struct Args {
     /// Threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    F32,
+    Bf16,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -59,11 +68,15 @@ fn main() -> anyhow::Result<()> {
         false => OptimizerConfig::Adam(Adam::new(1e-4)),
     });
     let batch = batch(image, args.batch);
+    let precision = match args.format {
+        Format::F32 => Precision::F32,
+        Format::Bf16 => Precision::Bf16,
+    };
 
     let mut times = Vec::new();
     for step in 0..args.warmup + args.steps {
         let start = Instant::now();
-        let pass = Pass::train(Seed(1), step as u32, &batch.samples);
+        let pass = Pass::train(Seed(1), step as u32, &batch.samples).with_precision(precision);
         let loss = CrossEntropy.loss(
             &model,
             batch.images(&device),

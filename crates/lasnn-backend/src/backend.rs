@@ -1,17 +1,20 @@
 //! The few operations that a backend makes fast.
 
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend, ops::ConvOptions, ops::FloatTensor};
+use lasnn_kernels::Precision;
 use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
 
 use crate::reference;
 
-/// How a convolution with square kernels moves over its input.
+/// How a convolution with square kernels is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Convolution {
     /// Input positions from one output position to the next.
     pub stride: usize,
     /// Zeros around the input; fewer than the kernel has rows.
     pub padding: usize,
+    /// What is multiplied. The reference multiplies what the tensors hold.
+    pub precision: Precision,
 }
 
 impl Convolution {
@@ -86,11 +89,13 @@ pub trait DenseBackend: Backend {
         reference::channel_sums::<Self>(map)
     }
 
-    /// `input · weights + bias` of `input` `[batch, inputs]`, with the bias `[outputs]`.
+    /// `input · weights + bias` of `input` `[batch, inputs]`, with the bias `[outputs]`. The reference
+    /// multiplies what the tensors hold, whatever the precision.
     fn fully_connect(
         input: FloatTensor<Self>,
         weights: FloatTensor<Self>,
         bias: Option<FloatTensor<Self>>,
+        _precision: Precision,
         rectify: bool,
     ) -> FloatTensor<Self> {
         reference::fully_connect::<Self>(input, weights, bias, rectify)
@@ -100,6 +105,7 @@ pub trait DenseBackend: Backend {
     fn fully_connect_input_grad(
         weights: FloatTensor<Self>,
         output_grad: FloatTensor<Self>,
+        _precision: Precision,
     ) -> FloatTensor<Self> {
         reference::fully_connect_input_grad::<Self>(weights, output_grad)
     }
@@ -108,6 +114,7 @@ pub trait DenseBackend: Backend {
     fn fully_connect_weight_grad(
         input: FloatTensor<Self>,
         output_grad: FloatTensor<Self>,
+        _precision: Precision,
     ) -> FloatTensor<Self> {
         reference::fully_connect_weight_grad::<Self>(input, output_grad)
     }

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use crate::backend::{Convolution, DenseBackend, Normalised, from_primitive, into_primitive};
-use crate::{AdamStep, SgdStep};
+use crate::{AdamStep, Precision, SgdStep};
 
 /// The convolution of `input` `[batch, inputs, height, width]` with `weights`
 /// `[outputs, inputs, kernel, kernel]`, plus the bias `[outputs]`; negative values as zero if
@@ -26,10 +26,12 @@ pub fn linear<B: DenseBackend>(
     input: Tensor<B, 2>,
     weights: Tensor<B, 2>,
     bias: Option<Tensor<B, 1>>,
+    precision: Precision,
     rectify: bool,
 ) -> Tensor<B, 2> {
     let bias = bias.map(into_primitive);
-    from_primitive(B::fully_connect(into_primitive(input), into_primitive(weights), bias, rectify))
+    let (input, weights) = (into_primitive(input), into_primitive(weights));
+    from_primitive(B::fully_connect(input, weights, bias, precision, rectify))
 }
 
 /// Batch norm of a map `[batch, channels, height, width]` with the statistics of the batch: the

@@ -9,7 +9,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
-use lasnn_backend::{AdamStep, Convolution, DenseBackend, SgdStep, ops, reference};
+use lasnn_backend::{AdamStep, Convolution, DenseBackend, Precision, SgdStep, ops, reference};
 
 type Tensors<B> = Vec<Tensor<B, 4>>;
 
@@ -25,6 +25,11 @@ fn numbers<B: Backend, const D: usize>(shape: [usize; D], salt: u32) -> Tensor<B
         TensorData::new((0..count).map(number).collect(), shape),
         &B::Device::default(),
     )
+}
+
+/// Rounded to seven bits, which both precisions hold.
+fn short<B: Backend, const D: usize>(numbers: Tensor<B, D>) -> Tensor<B, D> {
+    (numbers * 64.0).round() / 64.0
 }
 
 fn primitive<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> B::FloatTensorPrimitive {
@@ -60,7 +65,7 @@ fn check<B: DenseBackend>(
         let leaves: Tensors<Autodiff<B>> =
             inputs.iter().map(|input| Tensor::from_inner(input.clone()).require_grad()).collect();
         let output = f(&leaves);
-        let slope = numbers::<Autodiff<B>, 4>(output.dims(), 99);
+        let slope = short(numbers::<Autodiff<B>, 4>(output.dims(), 99));
         let grads = (output.clone() * slope).sum().backward();
         let grads: Tensors<B> = leaves.iter().map(|leaf| leaf.grad(&grads).unwrap()).collect();
         (output.inner(), grads)
@@ -85,10 +90,15 @@ fn convolutions<B: DenseBackend>() {
         ([2, 16, 32, 8, 8], 1, 2),
         ([2, 33, 4, 5, 5], 1, 1),
     ] {
-        for (rectify, biased) in [(false, false), (true, true), (true, false)] {
-            let conv = Convolution { stride, padding: kernel / 2 };
-            let input = numbers::<B, 4>([batch, inputs, height, width], 1);
-            let weights = numbers([outputs, inputs, kernel, kernel], 2);
+        for (rectify, biased, precision) in [
+            (false, false, Precision::F32),
+            (true, true, Precision::F32),
+            (true, false, Precision::F32),
+            (true, true, Precision::Bf16),
+        ] {
+            let conv = Convolution { stride, padding: kernel / 2, precision };
+            let input = short(numbers::<B, 4>([batch, inputs, height, width], 1));
+            let weights = short(numbers([outputs, inputs, kernel, kernel], 2));
             let mut leaves = vec![input, weights];
             if biased {
                 leaves.push(numbers([1, outputs, 1, 1], 3));
@@ -112,21 +122,24 @@ fn convolutions<B: DenseBackend>() {
 
 fn linear_layers<B: DenseBackend>() {
     let leaves = vec![
-        numbers::<B, 4>([5, 37, 1, 1], 1),
-        numbers([37, 19, 1, 1], 2),
+        short(numbers::<B, 4>([5, 37, 1, 1], 1)),
+        short(numbers([37, 19, 1, 1], 2)),
         numbers([1, 19, 1, 1], 3),
     ];
     let matrix = |t: &Tensor<Autodiff<B>, 4>| {
         let [rows, columns, _, _] = t.dims();
         t.clone().reshape([rows, columns])
     };
-    for rectify in [false, true] {
+    for (rectify, precision) in
+        [(false, Precision::F32), (true, Precision::F32), (true, Precision::Bf16)]
+    {
         check::<B>(
             "linear",
             leaves.clone(),
             |l| {
                 let bias = Some(per_channel(&l[2]));
-                ops::linear(matrix(&l[0]), matrix(&l[1]), bias, rectify).reshape([5, 19, 1, 1])
+                ops::linear(matrix(&l[0]), matrix(&l[1]), bias, precision, rectify)
+                    .reshape([5, 19, 1, 1])
             },
             |l| {
                 let bias = Some(primitive(per_channel(&l[2])));
@@ -263,7 +276,7 @@ fn updates_leave_clones_alone() {
 /// Tensors that do not lie in memory row by row, and those of another type.
 #[test]
 fn turned_and_double_tensors() {
-    let conv = Convolution { stride: 1, padding: 1 };
+    let conv = Convolution { stride: 1, padding: 1, precision: Precision::F32 };
     let weights = numbers::<Flex, 4>([4, 3, 3, 3], 2);
     let turned = numbers::<Flex, 4>([2, 3, 6, 5], 1).swap_dims(2, 3);
     let lying = Tensor::<Flex, 4>::from_data(turned.clone().into_data(), &Default::default());

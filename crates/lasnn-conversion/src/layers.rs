@@ -5,7 +5,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Tensor, backend::Backend, module::avg_pool2d};
 use lasnn_backend::{Convolution, DenseBackend, ops};
-use lasnn_core::{Layer, Pass, PlannedLayer, Shape};
+use lasnn_core::{Layer, Pass, PlannedLayer, Precision, Shape};
 use lasnn_neurons::{NeuronConfig, SpikingNeurons, held_dropout};
 
 use crate::drive::Drive;
@@ -195,14 +195,15 @@ fn linear<B: Backend>(incoming: usize, outgoing: usize, device: &B::Device) -> L
 /// A convolution of a signal.
 pub(crate) fn convolve<B: DenseBackend>(conv: &Conv2d<B>, maps: Tensor<B, 4>) -> Tensor<B, 4> {
     let padding = conv.kernel_size[0] / 2;
-    let convolution = Convolution { stride: conv.stride[0], padding };
+    let precision = Precision::F32;
+    let convolution = Convolution { stride: conv.stride[0], padding, precision };
     ops::convolve(maps, conv.weight.val(), None, convolution, false)
 }
 
 /// A signal flattened to vectors and multiplied by a matrix, as maps of 1×1.
 pub(crate) fn connect<B: DenseBackend>(linear: &Linear<B>, maps: Tensor<B, 4>) -> Tensor<B, 4> {
     let vectors: Tensor<B, 2> = maps.flatten(1, 3);
-    ops::linear(vectors, linear.weight.val(), None, false).unsqueeze_dims(&[2, 3])
+    ops::linear(vectors, linear.weight.val(), None, Precision::F32, false).unsqueeze_dims(&[2, 3])
 }
 
 impl AveragePool {

@@ -31,7 +31,7 @@ pub use config::{ConversionConfig, SpikingConfig};
 pub use convert::{Activations, convert};
 pub use energy::ann_energy_pj;
 pub use error::ConversionError;
-pub use lasnn_kernels::spiking::{Precision, WeightFormat};
+pub use lasnn_kernels::spiking::WeightFormat;
 pub use network::SpikingNetwork;
 pub use report::{ConversionReport, LayerReport};
 pub use simulate::{LayerRate, Simulation, simulate};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{ArchitectureError, Features, Pass, Plan, PlannedLayer, Tapped};
-use lasnn_kernels::spiking::{Precision, Prepared};
+use lasnn_kernels::spiking::Prepared;
 use lasnn_neurons::{Encoder, NeuronConfig, SpikingBackend, SpikingNeurons};
 
 use crate::config::SpikingConfig;
@@ -42,7 +42,6 @@ struct Frame {
     plan: Plan,
     config: SpikingConfig,
     time_steps: usize,
-    precision: Precision,
     /// How the kernels run it as a whole, if they do.
     wiring: Option<Arc<Wiring>>,
 }
@@ -73,9 +72,7 @@ impl<B: Backend> SpikingNetwork<B> {
         };
         let layers = plan.layers.iter().enumerate().map(build).collect::<Result<_, _>>()?;
         let wiring = Wiring::new(plan, config.encoding).map(Arc::new);
-        let precision = Precision::F32;
-        let frame =
-            Frame { plan: plan.clone(), config: config.clone(), time_steps, precision, wiring };
+        let frame = Frame { plan: plan.clone(), config: config.clone(), time_steps, wiring };
         Ok(Self { layers, frame })
     }
 
@@ -88,18 +85,6 @@ impl<B: Backend> SpikingNetwork<B> {
     /// Over how many time steps [`Tapped::features`] runs.
     pub fn time_steps(&self) -> usize {
         self.frame.time_steps
-    }
-
-    /// The same network, of which the dense products of a pass back multiply numbers of this
-    /// precision where the kernels run it as a whole; elsewhere they take `f32`.
-    pub fn with_precision(mut self, precision: Precision) -> Self {
-        self.frame.precision = precision;
-        self
-    }
-
-    /// What the dense products of a pass back multiply.
-    pub fn precision(&self) -> Precision {
-        self.frame.precision
     }
 
     /// The description with its shapes.

@@ -191,7 +191,7 @@ impl Wiring {
             steps,
             counted,
             prepared: None,
-            precision: network.precision(),
+            precision: pass.precision,
         })
     }
 

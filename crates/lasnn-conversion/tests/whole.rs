@@ -7,8 +7,8 @@ use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Distribution, Tensor, TensorData};
 use burn_flex::Flex;
-use lasnn_conversion::{Precision, Simulator, SpikingConfig, SpikingNetwork, WeightFormat};
-use lasnn_core::{Architecture, Layer, Pass, Plan, Seed, Shape, Tap, Tapped};
+use lasnn_conversion::{Simulator, SpikingConfig, SpikingNetwork, WeightFormat};
+use lasnn_core::{Architecture, Layer, Pass, Plan, Precision, Seed, Shape, Tap, Tapped};
 use lasnn_neurons::{Encoding, PoissonRange, Reset, StepOrder};
 
 type Ad = Autodiff<Flex>;
@@ -230,9 +230,9 @@ fn products_of_bfloat16_change_gradients_a_little_and_nothing_else() {
     let images: Tensor<Ad, 4> =
         Tensor::random([3, 3, 8, 8], Distribution::Uniform(-1.0, 1.0), &device);
     let run = |precision: Precision| {
-        let network = network.clone().with_precision(precision);
         let samples = [4, 9, 2];
-        let features = network.features(images.clone(), &Pass::train(Seed(5), 1, &samples));
+        let pass = Pass::train(Seed(5), 1, &samples).with_precision(precision);
+        let features = network.features(images.clone(), &pass);
         let gradients = features.logits.clone().powi_scalar(2).mean().backward();
         let mut found = Gradients { gradients, found: vec![] };
         network.visit(&mut found);

@@ -22,6 +22,7 @@ pub mod tap;
 
 pub use architecture::{Architecture, Layer};
 pub use batch::{Batch, BatchSource};
+pub use lasnn_kernels::Precision;
 pub use objective::{Loss, LossPart, Objective};
 pub use pass::{Mode, Pass};
 pub use plan::{ArchitectureError, Plan, PlannedLayer};

@@ -1,6 +1,7 @@
 //! What a forward pass must know beside its input, so that no network keeps hidden state.
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
+use lasnn_kernels::Precision;
 
 use crate::random::{Seed, Stream};
 
@@ -13,7 +14,7 @@ pub enum Mode {
     Evaluate,
 }
 
-/// The keys of all random draws of one forward pass.
+/// The keys of all random draws of one forward pass, and how it is computed.
 ///
 /// A draw depends on the run's seed, its stream, the epoch and the sample, never on the batch the
 /// sample happens to be in: splitting a batch or resuming a run changes nothing.
@@ -27,17 +28,28 @@ pub struct Pass<'a> {
     pub epoch: u32,
     /// The identity of each image of the batch within its data set.
     pub samples: &'a [u32],
+    /// What the dense products of the pass, and of the pass back, multiply.
+    pub precision: Precision,
 }
 
 impl<'a> Pass<'a> {
     /// A pass of the training loop.
     pub fn train(seed: Seed, epoch: u32, samples: &'a [u32]) -> Self {
-        Self { mode: Mode::Train, seed, epoch, samples }
+        Self { mode: Mode::Train, seed, epoch, samples, precision: Precision::F32 }
     }
 
     /// A pass that measures. Encoders that draw spikes draw the same ones each time.
     pub fn evaluate(seed: Seed, samples: &'a [u32]) -> Self {
-        Self { mode: Mode::Evaluate, seed, epoch: 0, samples }
+        Self { mode: Mode::Evaluate, epoch: 0, ..Self::train(seed, 0, samples) }
+    }
+
+    /// The same pass with products of another precision.
+    ///
+    /// Ordinary networks take it for all their products on backends that have kernels for it, spiking
+    /// networks for those of the pass back, so that their spikes stay the same. Others compute with
+    /// what their tensors hold.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// The same pass for some of its samples.

@@ -2,11 +2,16 @@
 //!
 //! - [`spiking`]: a whole spiking network, forward and backward, computed only where neurons fire,
 //! - [`dense`]: convolutions and optimiser steps of ordinary networks,
+//! - [`matrix`]: products of matrices,
 //! - [`memory`]: blocks that go from one training step to the next.
 //!
 //! Nothing here knows a tensor library; `lasnn-neurons` and `lasnn-backend` hang the kernels into
 //! Burn.
 
 pub mod dense;
+pub mod matrix;
 pub mod memory;
+mod product;
 pub mod spiking;
+
+pub use product::Precision;

@@ -5,7 +5,7 @@ use burn::nn::BatchNorm;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_backend::{DenseBackend, ops};
-use lasnn_core::Mode;
+use lasnn_core::{Pass, Precision};
 
 use crate::init::Weights;
 use crate::norm::normalise;
@@ -48,12 +48,13 @@ impl<B: Backend> Convolution<B> {
 }
 
 impl<B: DenseBackend> Convolution<B> {
-    pub(crate) fn forward(&self, input: Tensor<B, 4>, mode: Mode) -> Tensor<B, 4> {
+    pub(crate) fn forward(&self, input: Tensor<B, 4>, pass: &Pass<'_>) -> Tensor<B, 4> {
         match &self.norm {
             Some(norm) => {
-                normalise(norm, convolve(&self.conv, input, false), mode, self.activation)
+                let output = convolve(&self.conv, input, pass.precision, false);
+                normalise(norm, output, pass.mode, self.activation)
             }
-            None => convolve(&self.conv, input, self.activation),
+            None => convolve(&self.conv, input, pass.precision, self.activation),
         }
     }
 }
@@ -62,12 +63,14 @@ impl<B: DenseBackend> Convolution<B> {
 pub(crate) fn convolve<B: DenseBackend>(
     conv: &Conv2d<B>,
     input: Tensor<B, 4>,
+    precision: Precision,
     rectify: bool,
 ) -> Tensor<B, 4> {
     let shape = lasnn_backend::Convolution {
         stride: conv.stride[0],
         // As `Weights::convolution` has made it.
         padding: conv.kernel_size[0] / 2,
+        precision,
     };
     let bias = conv.bias.as_ref().map(|bias| bias.val());
     ops::convolve(input, conv.weight.val(), bias, shape, rectify)

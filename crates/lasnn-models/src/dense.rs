@@ -5,7 +5,7 @@ use burn::nn::BatchNorm;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_backend::DenseBackend;
-use lasnn_core::{Mode, plan::DENSE_BOTTLENECK};
+use lasnn_core::{Pass, plan::DENSE_BOTTLENECK};
 
 use crate::convolution::convolve;
 use crate::init::Weights;
@@ -53,16 +53,16 @@ impl<B: DenseBackend> Dense<B> {
         &self,
         index: usize,
         input: Tensor<B, 4>,
-        mode: Mode,
+        pass: &Pass<'_>,
         trace: &mut Trace<B>,
     ) -> Tensor<B, 4> {
         let mut all = input;
         for (number, unit) in self.units.iter().enumerate() {
             let mut new = all.clone();
             for (part, step) in [("first", &unit.first), ("second", &unit.second)] {
-                let activation = normalise(&step.norm, new, mode, true);
+                let activation = normalise(&step.norm, new, pass.mode, true);
                 trace.see(index, &format!("units.{number}.{part}"), &activation);
-                new = convolve(&step.conv, activation, false);
+                new = convolve(&step.conv, activation, pass.precision, false);
             }
             all = Tensor::cat(vec![all, new], 1);
         }

@@ -103,11 +103,13 @@ impl<B: DenseBackend> NetworkLayer<B> {
         trace: &mut Trace<B>,
     ) -> Tensor<B, 4> {
         let (output, is_activation) = match self {
-            Self::Convolution(layer) => (layer.forward(input, pass.mode), layer.has_activation()),
+            Self::Convolution(layer) => (layer.forward(input, pass), layer.has_activation()),
             Self::Residual(layer) => (layer.forward(index, input, pass, trace), false),
-            Self::Dense(layer) => (layer.forward(index, input, pass.mode, trace), false),
+            Self::Dense(layer) => (layer.forward(index, input, pass, trace), false),
             Self::Norm(layer) => (layer.forward(input, pass.mode), true),
-            Self::FullyConnected(layer) => (layer.forward(input), layer.has_activation()),
+            Self::FullyConnected(layer) => {
+                (layer.forward(input, pass.precision), layer.has_activation())
+            }
             Self::Fixed(layer) => (layer.forward(index, input, pass), false),
         };
         // Blocks have shown the activations inside them themselves.

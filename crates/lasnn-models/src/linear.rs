@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_backend::{DenseBackend, ops};
+use lasnn_core::Precision;
 
 use crate::init::{Place, Weights};
 
@@ -37,10 +38,10 @@ impl<B: DenseBackend> FullyConnected<B> {
     ///
     /// `[batch, channels, height, width]` to `[batch, features, 1, 1]`: the signal keeps its rank
     /// through the whole network, so that every layer can follow every other.
-    pub(crate) fn forward(&self, input: Tensor<B, 4>) -> Tensor<B, 4> {
+    pub(crate) fn forward(&self, input: Tensor<B, 4>, precision: Precision) -> Tensor<B, 4> {
         let bias = self.linear.bias.as_ref().map(|bias| bias.val());
-        let output =
-            ops::linear(input.flatten(1, 3), self.linear.weight.val(), bias, self.activation);
+        let (input, weights) = (input.flatten(1, 3), self.linear.weight.val());
+        let output = ops::linear(input, weights, bias, precision, self.activation);
         let [batch, features] = output.dims();
         output.reshape([batch, features, 1, 1])
     }

@@ -59,15 +59,15 @@ impl<B: DenseBackend> Residual<B> {
         pass: &Pass<'_>,
         trace: &mut Trace<B>,
     ) -> Tensor<B, 4> {
-        let mut inner = self.first.forward(input.clone(), pass.mode);
+        let mut inner = self.first.forward(input.clone(), pass);
         trace.see(index, "first", &inner);
         let mask = pass.dropout(index as u32, self.dropout, inner.dims(), &inner.device());
         if let Some(mask) = mask {
             inner = inner * mask;
         }
-        let inner = self.second.forward(inner, pass.mode);
+        let inner = self.second.forward(inner, pass);
         let outer = match &self.shortcut {
-            Some(shortcut) => shortcut.forward(input, pass.mode),
+            Some(shortcut) => shortcut.forward(input, pass),
             None => input,
         };
         let output = ops::rectified_sum(inner, outer);

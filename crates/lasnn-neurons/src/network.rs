@@ -10,11 +10,11 @@
 use std::sync::Arc;
 
 use burn::tensor::{Shape, TensorMetadata, backend::Backend, ops::FloatTensor};
-use lasnn_kernels::memory;
 use lasnn_kernels::spiking::{
-    self as kernels, Call, Circuit, Drive, Membranes, Neurons, Outcome, OutcomeGrad, Precision,
-    Prepared, Tape, WeightFormat,
+    self as kernels, Call, Circuit, Drive, Membranes, Neurons, Outcome, OutcomeGrad, Prepared,
+    Tape, WeightFormat,
 };
+use lasnn_kernels::{Precision, memory};
 
 use crate::backend::SpikingBackend;
 use crate::neuron::{Dynamics, Reset, StepOrder};

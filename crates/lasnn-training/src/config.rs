@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use lasnn_core::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::adam::Adam;
@@ -23,6 +24,9 @@ pub struct TrainConfig {
     /// changes nothing but rounding, save that a batch norm sees its micro-batch only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<usize>,
+    /// What the dense products multiply. Validation multiplies `f32`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub precision: Precision,
     /// Largest norm of all gradients together; larger ones are scaled down to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
@@ -86,6 +90,10 @@ impl TrainConfig {
         }
         self.schedule.validate()
     }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// An error about `key` unless `right`.

@@ -112,7 +112,7 @@ where
 
         for batch in train.epoch(epoch, progress.step) {
             let step = progress.step;
-            let pass = Pass::train(seed, epoch, &batch.samples);
+            let pass = Pass::train(seed, epoch, &batch.samples).with_precision(config.precision);
             let (mut sums, gradients) =
                 differentiate(&model, objective, &batch, &pass, config, device);
             let loss = sums.mean(sums.loss);

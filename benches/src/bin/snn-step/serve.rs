@@ -16,7 +16,8 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use lasnn_conversion::{Precision, WeightFormat};
+use lasnn_conversion::WeightFormat;
+use lasnn_core::Precision;
 use serde_json::{Value, json};
 
 use crate::case::Case;

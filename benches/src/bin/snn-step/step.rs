@@ -4,8 +4,8 @@ use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn_flex::Flex;
 use lasnn_conversion::energy::{FanOut, fan_outs};
-use lasnn_conversion::{Precision, Simulator, SpikingNetwork, WeightFormat, simulate};
-use lasnn_core::{Batch, BatchSource, Objective, Pass, Seed, Tapped};
+use lasnn_conversion::{Simulator, SpikingNetwork, WeightFormat, simulate};
+use lasnn_core::{Batch, BatchSource, Objective, Pass, Precision, Seed, Tapped};
 use lasnn_training::{Adam, CrossEntropy, Gradients, Optimizer, OptimizerConfig};
 
 use crate::case::{About, Case};
@@ -63,6 +63,7 @@ pub struct Training {
     optimizer: Optimizer<Flex>,
     batch: Batch,
     seed: Seed,
+    precision: Precision,
 }
 
 impl Training {
@@ -72,13 +73,14 @@ impl Training {
     ///
     /// If its tensors do not fit its layers.
     pub fn new(case: &Case, precision: Precision) -> anyhow::Result<Self> {
-        let network = case.network(&Default::default())?.with_precision(precision);
+        let network = case.network(&Default::default())?;
         let optimizer = Optimizer::new(OptimizerConfig::Adam(Adam::new(LEARNING_RATE)));
         Ok(Self {
             network: Some(network),
             optimizer,
             batch: case.batch.clone(),
             seed: case.about.seed,
+            precision,
         })
     }
 }
@@ -89,6 +91,7 @@ impl Step for Training {
         let device = Default::default();
         // Evaluation's keys, so that the input spikes are those that the peers get.
         let pass = Pass::evaluate(self.seed, &self.batch.samples);
+        let pass = pass.with_precision(self.precision);
         let images = self.batch.images::<Train>(&device);
         let loss = CrossEntropy.loss(&network, images, self.batch.targets(&device), &pass);
         let gradients = Gradients::collect::<Train, _>(&network, loss.total.backward());

@@ -9,6 +9,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::FloatTensor;
+use lasnn_kernels::Precision;
 
 use crate::backend::{Convolution, DenseBackend, Normalised, from_primitive, into_primitive};
 
@@ -19,8 +20,13 @@ struct Weighted<T> {
     weights: T,
     /// Where it was rectified.
     output: Option<T>,
-    /// None for a linear layer.
-    convolution: Option<Convolution>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Convolution(Convolution),
+    Linear(Precision),
 }
 
 /// The step of the graph that a convolution or a linear layer leaves. Its parents are input, weights
@@ -37,7 +43,7 @@ impl<B: DenseBackend, const N: usize> Backward<B, N> for WeightedStep {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let Weighted { input, weights, output, convolution } = ops.state;
+        let Weighted { input, weights, output, kind } = ops.state;
         let grad = grads.consume::<B>(&ops.node);
         let grad = match output {
             Some(output) => B::gate(output, grad),
@@ -47,24 +53,26 @@ impl<B: DenseBackend, const N: usize> Backward<B, N> for WeightedStep {
         let mut next = || parents.next().flatten();
         let (input_node, weights_node, bias_node) = (next(), next(), next());
         if let Some(node) = bias_node {
-            let bias_grad = match convolution {
-                Some(_) => B::channel_sums(grad.clone()),
-                None => row_sum::<B>(grad.clone()),
+            let bias_grad = match kind {
+                Kind::Convolution(_) => B::channel_sums(grad.clone()),
+                Kind::Linear(_) => row_sum::<B>(grad.clone()),
             };
             grads.register::<B>(node.id, bias_grad);
         }
         if let Some(node) = weights_node {
             let (input, grad) = (input.clone(), grad.clone());
-            let weights_grad = match convolution {
-                Some(conv) => B::convolve_weight_grad(input, weights.clone(), grad, conv),
-                None => B::fully_connect_weight_grad(input, grad),
+            let weights_grad = match kind {
+                Kind::Convolution(conv) => {
+                    B::convolve_weight_grad(input, weights.clone(), grad, conv)
+                }
+                Kind::Linear(precision) => B::fully_connect_weight_grad(input, grad, precision),
             };
             grads.register::<B>(node.id, weights_grad);
         }
         if let Some(node) = input_node {
-            let input_grad = match convolution {
-                Some(conv) => B::convolve_input_grad(input, weights, grad, conv),
-                None => B::fully_connect_input_grad(weights, grad),
+            let input_grad = match kind {
+                Kind::Convolution(conv) => B::convolve_input_grad(input, weights, grad, conv),
+                Kind::Linear(precision) => B::fully_connect_input_grad(weights, grad, precision),
             };
             grads.register::<B>(node.id, input_grad);
         }
@@ -83,17 +91,20 @@ fn weighted<B: DenseBackend, C: CheckpointStrategy>(
     input: FloatTensor<Autodiff<B, C>>,
     weights: FloatTensor<Autodiff<B, C>>,
     bias: Option<FloatTensor<Autodiff<B, C>>>,
-    convolution: Option<Convolution>,
+    kind: Kind,
     rectify: bool,
 ) -> FloatTensor<Autodiff<B, C>> {
     let bias_primitive = bias.as_ref().map(|bias| bias.primitive.clone());
     let (values, kernel) = (input.primitive.clone(), weights.primitive.clone());
-    let output = match convolution {
-        Some(conv) => B::convolve(values.clone(), kernel.clone(), bias_primitive, conv, rectify),
-        None => B::fully_connect(values.clone(), kernel.clone(), bias_primitive, rectify),
+    let (given, taken) = (values.clone(), kernel.clone());
+    let output = match kind {
+        Kind::Convolution(conv) => B::convolve(given, taken, bias_primitive, conv, rectify),
+        Kind::Linear(precision) => {
+            B::fully_connect(given, taken, bias_primitive, precision, rectify)
+        }
     };
     let gate = rectify.then(|| output.clone());
-    let state = Weighted { input: values, weights: kernel, output: gate, convolution };
+    let state = Weighted { input: values, weights: kernel, output: gate, kind };
     match bias {
         Some(bias) => step::<B, C, 3>([input, weights, bias], state, output),
         None => step::<B, C, 2>([input, weights], state, output),
@@ -219,16 +230,17 @@ impl<B: DenseBackend, C: CheckpointStrategy> DenseBackend for Autodiff<B, C> {
         convolution: Convolution,
         rectify: bool,
     ) -> FloatTensor<Self> {
-        weighted::<B, C>(input, weights, bias, Some(convolution), rectify)
+        weighted::<B, C>(input, weights, bias, Kind::Convolution(convolution), rectify)
     }
 
     fn fully_connect(
         input: FloatTensor<Self>,
         weights: FloatTensor<Self>,
         bias: Option<FloatTensor<Self>>,
+        precision: Precision,
         rectify: bool,
     ) -> FloatTensor<Self> {
-        weighted::<B, C>(input, weights, bias, None, rectify)
+        weighted::<B, C>(input, weights, bias, Kind::Linear(precision), rectify)
     }
 
     fn normalise(

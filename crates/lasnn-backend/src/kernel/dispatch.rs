@@ -64,10 +64,13 @@ macro_rules! dense_on_host {
             input: FloatTensor<Self>,
             weights: FloatTensor<Self>,
             bias: Option<FloatTensor<Self>>,
+            precision: Precision,
             rectify: bool,
         ) -> FloatTensor<Self> {
             match input.dtype() {
-                DType::F32 => host::fully_connect(&input, &weights, bias.as_ref(), rectify),
+                DType::F32 => {
+                    host::fully_connect(&input, &weights, bias.as_ref(), precision, rectify)
+                }
                 _ => reference::fully_connect::<Self>(input, weights, bias, rectify),
             }
         }
@@ -75,9 +78,10 @@ macro_rules! dense_on_host {
         fn fully_connect_input_grad(
             weights: FloatTensor<Self>,
             output_grad: FloatTensor<Self>,
+            precision: Precision,
         ) -> FloatTensor<Self> {
             match output_grad.dtype() {
-                DType::F32 => host::fully_connect_input_grad(&weights, &output_grad),
+                DType::F32 => host::fully_connect_input_grad(&weights, &output_grad, precision),
                 _ => reference::fully_connect_input_grad::<Self>(weights, output_grad),
             }
         }
@@ -85,9 +89,10 @@ macro_rules! dense_on_host {
         fn fully_connect_weight_grad(
             input: FloatTensor<Self>,
             output_grad: FloatTensor<Self>,
+            precision: Precision,
         ) -> FloatTensor<Self> {
             match input.dtype() {
-                DType::F32 => host::fully_connect_weight_grad(&input, &output_grad),
+                DType::F32 => host::fully_connect_weight_grad(&input, &output_grad, precision),
                 _ => reference::fully_connect_weight_grad::<Self>(input, output_grad),
             }
         }

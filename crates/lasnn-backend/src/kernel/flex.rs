@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use burn::tensor::{DType, Shape, ops::FloatTensor};
 use burn_flex::{Flex, FlexTensor, Layout};
 use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
-use lasnn_kernels::memory;
+use lasnn_kernels::{Precision, memory};
 
 use super::dispatch::dense_on_host;
 use super::host::{self, HostTensor};

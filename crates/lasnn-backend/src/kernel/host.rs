@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use burn::tensor::{Shape, TensorMetadata};
+use lasnn_kernels::Precision;
 use lasnn_kernels::dense::conv::{self, ConvShape};
 use lasnn_kernels::dense::linear::{self, LinearShape};
 use lasnn_kernels::dense::norm::{self, MapShape, Statistics};
@@ -64,7 +65,9 @@ pub(super) fn convolve<T: HostTensor>(
     let output = [shape.batch, shape.outputs, shape.output_height(), shape.output_width()];
     let bias = bias.map(T::read);
     written(output, |output| {
-        conv::forward(shape, &input.read(), &weights.read(), bias.as_deref(), rectify, output);
+        let (input, weights) = (input.read(), weights.read());
+        let (precision, bias) = (convolution.precision, bias.as_deref());
+        conv::forward(shape, precision, &input, &weights, bias, rectify, output);
     })
 }
 
@@ -76,7 +79,8 @@ pub(super) fn convolve_input_grad<T: HostTensor>(
 ) -> T {
     let shape = conv_shape(input, weights, convolution);
     written(input.shape(), |grad| {
-        conv::input_grad(shape, &output_grad.read(), &weights.read(), grad);
+        let precision = convolution.precision;
+        conv::input_grad(shape, precision, &output_grad.read(), &weights.read(), grad);
     })
 }
 
@@ -88,7 +92,8 @@ pub(super) fn convolve_weight_grad<T: HostTensor>(
 ) -> T {
     let shape = conv_shape(input, weights, convolution);
     written(weights.shape(), |grad| {
-        conv::weight_grad(shape, &input.read(), &output_grad.read(), grad);
+        let precision = convolution.precision;
+        conv::weight_grad(shape, precision, &input.read(), &output_grad.read(), grad);
     })
 }
 
@@ -101,29 +106,39 @@ pub(super) fn fully_connect<T: HostTensor>(
     input: &T,
     weights: &T,
     bias: Option<&T>,
+    precision: Precision,
     rectify: bool,
 ) -> T {
     let [batch, inputs, outputs] = [input.shape()[0], input.shape()[1], weights.shape()[1]];
     let shape = LinearShape { batch, inputs, outputs };
     let bias = bias.map(T::read);
     written([batch, outputs], |output| {
-        linear::forward(shape, &input.read(), &weights.read(), bias.as_deref(), rectify, output);
+        let (input, weights) = (input.read(), weights.read());
+        linear::forward(shape, precision, &input, &weights, bias.as_deref(), rectify, output);
     })
 }
 
-pub(super) fn fully_connect_input_grad<T: HostTensor>(weights: &T, output_grad: &T) -> T {
+pub(super) fn fully_connect_input_grad<T: HostTensor>(
+    weights: &T,
+    output_grad: &T,
+    precision: Precision,
+) -> T {
     let [batch, inputs] = [output_grad.shape()[0], weights.shape()[0]];
     let shape = LinearShape { batch, inputs, outputs: weights.shape()[1] };
     written([batch, inputs], |grad| {
-        linear::input_grad(shape, &output_grad.read(), &weights.read(), grad);
+        linear::input_grad(shape, precision, &output_grad.read(), &weights.read(), grad);
     })
 }
 
-pub(super) fn fully_connect_weight_grad<T: HostTensor>(input: &T, output_grad: &T) -> T {
+pub(super) fn fully_connect_weight_grad<T: HostTensor>(
+    input: &T,
+    output_grad: &T,
+    precision: Precision,
+) -> T {
     let [batch, inputs, outputs] = [input.shape()[0], input.shape()[1], output_grad.shape()[1]];
     let shape = LinearShape { batch, inputs, outputs };
     written([inputs, outputs], |grad| {
-        linear::weight_grad(shape, &input.read(), &output_grad.read(), grad);
+        linear::weight_grad(shape, precision, &input.read(), &output_grad.read(), grad);
     })
 }
 

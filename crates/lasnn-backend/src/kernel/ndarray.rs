@@ -6,6 +6,7 @@ use burn::tensor::{DType, Shape, TensorData, TensorMetadata, ops::FloatTensor};
 use burn_ndarray::{
     FloatNdArrayElement, IntNdArrayElement, NdArray, NdArrayTensor, QuantElement, SharedArray,
 };
+use lasnn_kernels::Precision;
 use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
 
 use super::dispatch::dense_on_host;

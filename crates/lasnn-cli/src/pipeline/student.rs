@@ -62,7 +62,7 @@ fn train<A: TrainingBackend>(
     let Session { recipe, plans, data, progress, run, .. } = *session;
     let (seed, steps, config) = (recipe.seed, recipe.student.time_steps, &recipe.student.train);
     let network = SpikingNetwork::<A>::new(&plans.student, &recipe.spiking, steps, device)?;
-    let network = state::load(network, converted.clone())?.with_precision(recipe.student.precision);
+    let network = state::load(network, converted.clone())?;
     let images = data.train(config.batch);
     let validation = data.validation(recipe.evaluation.batch);
     let folder = run.training(stage);

@@ -63,7 +63,6 @@ pub fn parse(text: &str, file: &Path, seed: Option<u32>) -> Result<Recipe, Recip
         student: Student {
             time_steps: raw.student.time_steps,
             without_distillation: raw.student.without_distillation,
-            precision: raw.student.precision,
             train: raw.student.train,
             distillation: raw.student.distillation,
         },

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use lasnn_conversion::{ConversionConfig, Precision, SpikingConfig};
+use lasnn_conversion::{ConversionConfig, SpikingConfig};
 use lasnn_core::Architecture;
 use lasnn_datasets::DatasetConfig;
 use lasnn_distillation::DistillationConfig;
@@ -49,8 +49,6 @@ pub struct RawStudent {
     pub time_steps: usize,
     #[serde(default)]
     pub without_distillation: bool,
-    #[serde(default)]
-    pub precision: Precision,
     pub train: TrainConfig,
     #[serde(default)]
     pub distillation: DistillationConfig,

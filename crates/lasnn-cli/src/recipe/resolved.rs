@@ -1,6 +1,6 @@
 //! A recipe with every default filled in; all work is done from this one.
 
-use lasnn_conversion::{ConversionConfig, Precision, SpikingConfig, WeightFormat};
+use lasnn_conversion::{ConversionConfig, SpikingConfig, WeightFormat};
 use lasnn_core::{Architecture, Seed};
 use lasnn_datasets::DatasetConfig;
 use lasnn_distillation::DistillationConfig;
@@ -49,8 +49,6 @@ pub struct Student {
     pub time_steps: usize,
     /// Also train the converted network by cross-entropy alone, with the same budget.
     pub without_distillation: bool,
-    /// What the dense products of its pass back multiply.
-    pub precision: Precision,
     /// How it is trained.
     pub train: TrainConfig,
     /// How it is pulled to the teacher.

@@ -1,6 +1,7 @@
 use std::path::Path;
 
-use lasnn_conversion::{Precision, WeightFormat};
+use lasnn_conversion::WeightFormat;
+use lasnn_core::Precision;
 use lasnn_core::Shape;
 
 use super::*;
@@ -64,9 +65,9 @@ fn defaults_are_filled_in_and_the_seed_can_be_replaced() {
     let rounded = parse(&rounded, file(), None).unwrap();
     assert_eq!(rounded.evaluation.weights, WeightFormat::Int12);
     assert!(!recipe.student.without_distillation);
-    assert_eq!(recipe.student.precision, Precision::F32);
-    let half = parse(&text("precision = \"bf16\""), file(), None).unwrap();
-    assert_eq!(half.student.precision, Precision::Bf16);
+    assert_eq!(recipe.student.train.precision, Precision::F32);
+    let half = text("").replacen("[student.train]", "[student.train]\nprecision = \"bf16\"", 1);
+    assert_eq!(parse(&half, file(), None).unwrap().student.train.precision, Precision::Bf16);
     assert_eq!(parse(&text(""), file(), Some(9)).unwrap().seed, Seed(9));
     let plans = validate(&recipe, file(), DIGITS, 10).unwrap();
     assert_eq!((plans.teacher.name.as_str(), plans.student.classes), ("big", 10));

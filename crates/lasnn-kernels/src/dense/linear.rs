@@ -2,8 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::matrix::{Matrix, multiply};
+use crate::matrix::{Matrix, multiply};
 use crate::memory::Scratch;
+use crate::product::Precision;
 
 /// The sizes of a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,7 @@ pub struct LinearShape {
 /// Panics if a slice has not the elements that `shape` says.
 pub fn forward(
     shape: LinearShape,
+    precision: Precision,
     input: &[f32],
     weights: &[f32],
     bias: Option<&[f32]>,
@@ -31,11 +33,8 @@ pub fn forward(
     output: &mut [f32],
 ) {
     let LinearShape { batch, inputs, outputs } = shape;
-    multiply(
-        Matrix::rows(input, [batch, inputs]),
-        Matrix::rows(weights, [inputs, outputs]),
-        output,
-    );
+    let weights = Matrix::rows(weights, [inputs, outputs]);
+    multiply(precision, Matrix::rows(input, [batch, inputs]), weights, output);
     // Not `max`: what is not a number must stay visible.
     let rectified = |value: f32| if rectify && value < 0.0 { 0.0 } else { value };
     for row in output.chunks_exact_mut(outputs.max(1)) {
@@ -57,14 +56,25 @@ pub fn forward(
 /// # Panics
 ///
 /// Panics if a slice has not the elements that `shape` says.
-pub fn input_grad(shape: LinearShape, output_grad: &[f32], weights: &[f32], grad: &mut [f32]) {
+pub fn input_grad(
+    shape: LinearShape,
+    precision: Precision,
+    output_grad: &[f32],
+    weights: &[f32],
+    grad: &mut [f32],
+) {
     let LinearShape { batch, inputs, outputs } = shape;
     assert_eq!(grad.len(), batch * inputs, "elements of the input gradient of {shape:?}");
+    if precision == Precision::Bf16 {
+        let weights = Matrix::rows(weights, [inputs, outputs]).transposed();
+        return multiply(precision, Matrix::rows(output_grad, [batch, outputs]), weights, grad);
+    }
     // The product is taken turned around: so the weights, by far the largest matrix, need not be
     // turned before it, which would take three times as long as the product itself.
     let mut turned = Scratch::new(batch * inputs);
     let output_grad = Matrix::rows(output_grad, [batch, outputs]).transposed();
-    multiply(Matrix::rows(weights, [inputs, outputs]), output_grad, &mut turned);
+    let weights = Matrix::rows(weights, [inputs, outputs]);
+    multiply(precision, weights, output_grad, &mut turned);
     grad.par_chunks_mut(inputs.max(1)).enumerate().for_each(|(row, grad)| {
         for (grad, &value) in grad.iter_mut().zip(turned[row..].iter().step_by(batch)) {
             *grad = value;
@@ -78,8 +88,14 @@ pub fn input_grad(shape: LinearShape, output_grad: &[f32], weights: &[f32], grad
 /// # Panics
 ///
 /// Panics if a slice has not the elements that `shape` says.
-pub fn weight_grad(shape: LinearShape, input: &[f32], output_grad: &[f32], grad: &mut [f32]) {
+pub fn weight_grad(
+    shape: LinearShape,
+    precision: Precision,
+    input: &[f32],
+    output_grad: &[f32],
+    grad: &mut [f32],
+) {
     let LinearShape { batch, inputs, outputs } = shape;
     let input = Matrix::rows(input, [batch, inputs]).transposed();
-    multiply(input, Matrix::rows(output_grad, [batch, outputs]), grad);
+    multiply(precision, input, Matrix::rows(output_grad, [batch, outputs]), grad);
 }

@@ -1,7 +1,7 @@
 //! Dense kernels of ordinary networks.
 //!
 //! - [`conv`]: convolutions and their gradients,
-//! - [`linear`]: linear layers, on the products of [`matrix`],
+//! - [`linear`]: linear layers, on the products of [`matrix`](crate::matrix),
 //! - [`norm`], [`pool`], [`rectify`]: what stands between them,
 //! - [`optimizer`]: update rules in one pass,
 //!
@@ -10,7 +10,6 @@
 
 pub mod conv;
 pub mod linear;
-pub mod matrix;
 pub mod norm;
 pub mod optimizer;
 pub mod pool;

@@ -1,18 +1,4 @@
-//! Vectors in and out of slices, and loops that the compiler vectorises for the machine at hand.
-
-use pulp::Simd;
-
-/// The first vector of `slice`, which has at least one.
-#[inline(always)]
-pub(super) fn load<S: Simd>(slice: &[f32]) -> S::f32s {
-    S::as_simd_f32s(&slice[..S::F32_LANES]).0[0]
-}
-
-/// Writes the first vector of `slice`, which has room for at least one.
-#[inline(always)]
-pub(super) fn store<S: Simd>(slice: &mut [f32], vector: S::f32s) {
-    S::as_mut_simd_f32s(&mut slice[..S::F32_LANES]).0[0] = vector;
-}
+//! Loops that the compiler vectorises for the machine at hand.
 
 /// A function whose body is compiled once for each set of instructions, and run with the best that the
 /// machine has.

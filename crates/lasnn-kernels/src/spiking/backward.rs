@@ -8,8 +8,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::dense::matrix::{self, Matrix};
+use crate::matrix::{self, Matrix};
 use crate::memory::Scratch;
+use crate::product::Precision;
 
 use super::circuit::{Call, Connection, Origin, Source};
 use super::convolution::feeds;
@@ -376,6 +377,6 @@ fn multiply(left: &[f32], right: &[f32], rows: usize, inner: usize) -> Scratch {
     let columns = right.len() / inner;
     let mut product = Scratch::new(rows * columns);
     let (left, right) = (Matrix::rows(left, [rows, inner]), Matrix::rows(right, [columns, inner]));
-    matrix::multiply(left, right.transposed(), &mut product);
+    matrix::multiply(Precision::F32, left, right.transposed(), &mut product);
     product
 }

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use crate::product::Precision;
+
 use super::neuron::Neurons;
 use super::prepared::Prepared;
-use super::product::Precision;
 
 /// Channels, height and width of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -5,11 +5,11 @@
 
 use rayon::prelude::*;
 
+use crate::matrix::{Matrix, multiply};
 use crate::memory::Scratch;
+use crate::product::{BLOCK, Format, Job, Precision, Product, TOGETHER, Task, rows_by_block};
 
 use super::geometry::{Class, Geometry, Tap};
-use super::product::{BLOCK, Format, Precision, Product, Single, Sums, TOGETHER, Task};
-use super::simd::LANES;
 use super::site_grad::SiteGrad;
 
 /// The shape of a convolution's weights `[outputs, inputs, taps]`, and of what they give.
@@ -29,17 +29,7 @@ pub(super) fn convolution(
     geometry: &Geometry,
     precision: Precision,
 ) -> Scratch {
-    let run = Convolution { weights, shape, delta, geometry };
-    match precision {
-        Precision::F32 => run.with(Single { rounded: false }),
-        Precision::Bf16 => {
-            #[cfg(target_arch = "x86_64")]
-            if let Some(pairs) = super::product::Pairs::detect() {
-                return run.with(pairs);
-            }
-            run.with(Single { rounded: true })
-        }
-    }
+    precision.run(Convolution { weights, shape, delta, geometry })
 }
 
 struct Convolution<'a> {
@@ -49,10 +39,12 @@ struct Convolution<'a> {
     geometry: &'a Geometry,
 }
 
-impl Convolution<'_> {
-    fn with<F: Format>(&self, format: F) -> Scratch {
-        let Self { weights, shape, delta, geometry } = *self;
-        let packed = format.block(pack(weights, shape, delta));
+impl Job for Convolution<'_> {
+    type Output = Scratch;
+
+    fn run<F: Format>(self, format: F) -> Scratch {
+        let Self { weights, shape, delta, geometry } = self;
+        let packed = block(format, &pack(weights, shape, delta));
         let row = geometry.bases.len() * shape.lanes;
         let classes = geometry.classes();
         // Positions that reach nothing are not written.
@@ -77,6 +69,16 @@ impl Convolution<'_> {
         });
         gradient
     }
+}
+
+/// Stores rows of a [`BLOCK`], one for each number of a row on the left of a product.
+fn block<F: Format>(format: F, rows: &[f32]) -> Vec<F::Number> {
+    let mut block = vec![F::Number::default(); rows.len() / F::HELD];
+    let rows = rows.chunks_exact(F::HELD * BLOCK);
+    for (rows, to) in rows.zip(block.chunks_exact_mut(BLOCK)) {
+        format.join(&rows[..BLOCK], &rows[rows.len() - BLOCK..], to);
+    }
+    block
 }
 
 /// Weights as `[block of inputs][tap][output lane][input of the block]`.
@@ -114,6 +116,8 @@ struct Frame<'a, N> {
 }
 
 impl<N: Copy> Task<N> for Frame<'_, N> {
+    type Output = ();
+
     #[inline(always)]
     fn run<P: Product<N>>(mut self, product: P) {
         let size = self.shape.taps * self.tiles.len() * self.width * BLOCK;
@@ -143,13 +147,13 @@ impl<N: Copy> Frame<'_, N> {
             std::array::from_fn(|row| self.bases[positions[row.min(last)]] as usize);
         // Two registers of 16 lanes, four of 8, and so on: always `BLOCK` channels.
         for part in (0..BLOCK / P::LANES).step_by(2) {
-            let mut sums = product.zero();
+            let mut sums = [[product.zero(); 2]; TOGETHER];
             for (index, tile) in self.tiles.iter().enumerate() {
                 for &Tap { index: tap, offset } in taps {
                     let values = bases.map(|base| &tile[(base + offset) * width..][..width]);
                     let row = (tap * self.tiles.len() + index) * width;
                     let weights = &packed[row * BLOCK..][..width * BLOCK];
-                    sums = product.multiply(sums, values, weights, part);
+                    sums = rows_by_block(product, sums, values, weights, part);
                 }
             }
             self.write(product, first + part * P::LANES, positions, &sums);
@@ -163,7 +167,7 @@ impl<N: Copy> Frame<'_, N> {
         product: P,
         first: usize,
         positions: &[usize],
-        sums: &Sums<P::Register>,
+        sums: &[[P::Sums; 2]; TOGETHER],
     ) {
         for (&position, sums) in positions.iter().zip(sums) {
             let row = &mut self.gradient[position * self.shape.lanes..][..self.shape.lanes];
@@ -177,9 +181,6 @@ impl<N: Copy> Frame<'_, N> {
         }
     }
 }
-
-/// Inputs whose weights stay in a core's second-level cache while all images and steps pass.
-const INPUTS: usize = 32;
 
 /// The gradients of a matrix' outputs.
 #[derive(Clone, Copy)]
@@ -195,108 +196,29 @@ pub(super) struct OutputGrad<'a> {
 pub(super) fn matrix(
     weights: &[f32],
     grad: OutputGrad<'_>,
-    to: (usize, usize),
+    (positions, lanes): (usize, usize),
     precision: Precision,
 ) -> Scratch {
-    match precision {
-        Precision::F32 => matrix_with(Single { rounded: false }, weights, grad, to),
-        Precision::Bf16 => {
-            #[cfg(target_arch = "x86_64")]
-            if let Some(pairs) = super::product::Pairs::detect() {
-                return matrix_with(pairs, weights, grad, to);
-            }
-            matrix_with(Single { rounded: true }, weights, grad, to)
-        }
-    }
-}
-
-fn matrix_with<F: Format>(
-    format: F,
-    weights: &[f32],
-    grad: OutputGrad<'_>,
-    (positions, lanes): (usize, usize),
-) -> Scratch {
     let OutputGrad { delta, tile, outputs } = grad;
-    let output_lanes = outputs.next_multiple_of(tile);
-    let rows = delta.len() / output_lanes;
-    let packed = format.block(pack_rows(delta, (rows, tile), output_lanes));
-    let inputs = weights.len() / outputs;
-    // By input first: each thread writes its own inputs.
-    let row_lanes = rows.next_multiple_of(BLOCK);
-    let mut by_input = Scratch::new(inputs * row_lanes);
-    let chunks =
-        by_input.par_chunks_mut(INPUTS * row_lanes).zip(weights.par_chunks(INPUTS * outputs));
-    chunks.for_each(|(by_input, weights)| {
-        // Rows are filled up with zeros.
-        let width = output_lanes / F::HELD;
-        let mut values = vec![F::Number::default(); weights.len() / outputs * width];
-        let whole = outputs / LANES * LANES;
-        for (row, values) in weights.chunks_exact(outputs).zip(values.chunks_exact_mut(width)) {
-            let mut rest = [0.0; LANES];
-            rest[..outputs - whole].copy_from_slice(&row[whole..]);
-            format.store(&row[..whole], &mut values[..whole / F::HELD]);
-            if whole < outputs {
-                let values = &mut values[whole / F::HELD..][..LANES / F::HELD];
-                format.store(&rest, values);
-            }
+    let rows = delta.len() / outputs.next_multiple_of(tile);
+    let mut by_row = Scratch::new(rows * outputs);
+    by_row.par_chunks_mut(outputs).enumerate().for_each(|(row, by_row)| {
+        for (number, by_row) in by_row.chunks_mut(tile).enumerate() {
+            by_row.copy_from_slice(&delta[(number * rows + row) * tile..][..by_row.len()]);
         }
-        format.dispatch(Inputs { by_input, row_lanes, values: &values, width, packed: &packed });
     });
+    let inputs = weights.len() / outputs;
+    let mut found = Scratch::new(rows * inputs);
+    let weights = Matrix::rows(weights, [inputs, outputs]).transposed();
+    multiply(precision, Matrix::rows(&by_row, [rows, outputs]), weights, &mut found);
     let mut gradient = Scratch::zeros(rows * positions * lanes);
-    gradient.par_chunks_mut(positions * lanes).enumerate().for_each(|(row, gradient)| {
-        for (input, sums) in by_input.chunks_exact(row_lanes).enumerate() {
-            gradient[input % positions * lanes + input / positions] = sums[row];
+    let rows = gradient.par_chunks_mut(positions * lanes).zip(found.par_chunks(inputs));
+    rows.for_each(|(gradient, found)| {
+        for (channel, found) in found.chunks_exact(positions).enumerate() {
+            for (to, &value) in gradient[channel..].iter_mut().step_by(lanes).zip(found) {
+                *to = value;
+            }
         }
     });
     gradient
-}
-
-/// `[tile][row][lane]` as `[block of rows][lane of all tiles][row of the block]`.
-fn pack_rows(delta: &[f32], (rows, tile): (usize, usize), output_lanes: usize) -> Vec<f32> {
-    let mut packed = vec![0.0; rows.div_ceil(BLOCK) * output_lanes * BLOCK];
-    packed.par_chunks_mut(output_lanes * BLOCK).enumerate().for_each(|(block, packed)| {
-        for row in block * BLOCK..rows.min((block + 1) * BLOCK) {
-            for output in 0..output_lanes {
-                let at = (output / tile * rows + row) * tile + output % tile;
-                packed[output * BLOCK + row % BLOCK] = delta[at];
-            }
-        }
-    });
-    packed
-}
-
-/// Some inputs of a matrix, all rows.
-struct Inputs<'a, N> {
-    /// `[input][row]`.
-    by_input: &'a mut [f32],
-    row_lanes: usize,
-    /// Weights `[input][output]`.
-    values: &'a [N],
-    width: usize,
-    packed: &'a [N],
-}
-
-impl<N: Copy> Task<N> for Inputs<'_, N> {
-    #[inline(always)]
-    fn run<P: Product<N>>(self, product: P) {
-        let Self { by_input, row_lanes, values, width, packed } = self;
-        let count = values.len() / width;
-        for (block, packed) in packed.chunks_exact(width * BLOCK).enumerate() {
-            for first in (0..count).step_by(TOGETHER) {
-                // Those that are missing repeat the last one.
-                let rows: [&[N]; TOGETHER] = std::array::from_fn(|row| {
-                    &values[(first + row).min(count - 1) * width..][..width]
-                });
-                for part in (0..BLOCK / P::LANES).step_by(2) {
-                    let sums = product.multiply(product.zero(), rows, packed, part);
-                    for (index, sums) in sums.iter().enumerate().take(count - first) {
-                        let lane = block * BLOCK + part * P::LANES;
-                        let to = &mut by_input[(first + index) * row_lanes + lane..];
-                        product.write(sums[0], to);
-                        product.write(sums[1], &mut to[P::LANES..]);
-                    }
-                }
-            }
-        }
-    }
 }

@@ -12,8 +12,9 @@ use crate::memory::Scratch;
 
 use super::events::Events;
 use super::fixed;
-use super::simd::{LANES, prefetch};
+use super::simd::LANES;
 use super::weights::{Rows, WeightFormat, Weights};
+use crate::memory::prefetch;
 
 /// Neurons in a tile of a linear site.
 pub(super) const TILE: usize = 64;

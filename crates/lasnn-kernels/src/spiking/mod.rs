@@ -11,7 +11,6 @@ mod input_grad;
 mod linear;
 mod neuron;
 mod prepared;
-mod product;
 mod simd;
 mod site_grad;
 mod sparse_input_grad;
@@ -26,5 +25,4 @@ pub use circuit::{
 pub use forward::{Membranes, Outcome, Tape};
 pub use neuron::{Neurons, Reset, StepOrder, Surrogate};
 pub use prepared::Prepared;
-pub use product::Precision;
 pub use weights::WeightFormat;

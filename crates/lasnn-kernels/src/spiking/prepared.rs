@@ -3,8 +3,9 @@
 //! A pass packs its weights by itself; that is a small part of a training step, and of a single
 //! inference a large one.
 
+use crate::product::Precision;
+
 use super::circuit::{Call, Circuit, Connection, Source};
-use super::product::Precision;
 use super::weights::{WeightFormat, Weights};
 use super::{convolution, linear};
 

@@ -120,16 +120,3 @@ fn lane_bits<S: Simd>(mask: &S::m32s) -> u16 {
     let size = bytes.len() / S::F32_LANES;
     bytes.iter().step_by(size).rev().fold(0, |bits, &byte| bits << 1 | u16::from(byte & 1))
 }
-
-/// Asks for a number that is needed soon; does nothing where it is not there, or cannot be asked for.
-#[inline(always)]
-pub(super) fn prefetch<T>(numbers: &[T], at: usize) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(number) = numbers.get(at) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing and cannot fault; the address is that of a number.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(number).cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (numbers, at);
-}

@@ -10,11 +10,12 @@ use rayon::prelude::*;
 
 use crate::memory::Scratch;
 
+use crate::product::Precision;
+
 use super::convolution;
 use super::events::SLACK;
 use super::geometry::{Geometry, Tap};
 use super::input_grad::Shape;
-use super::product::Precision;
 use super::site_grad::SiteGrad;
 use super::weights::WeightFormat;
 

@@ -4,7 +4,8 @@ use pulp::Simd;
 use serde::{Deserialize, Serialize};
 
 use super::fixed;
-use super::simd::{self, LANES, prefetch};
+use super::simd::{self, LANES};
+use crate::memory::prefetch;
 
 /// How a network's weights are stored for passes without gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -7,9 +7,10 @@
 
 mod naive;
 
+use lasnn_kernels::Precision;
 use lasnn_kernels::spiking::{
-    Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Precision, Prepared, Reset,
-    Shape, Site, Source, StepOrder, Surrogate, View, WeightFormat,
+    Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Prepared, Reset, Shape, Site,
+    Source, StepOrder, Surrogate, View, WeightFormat,
 };
 use proptest::prelude::*;
 

@@ -10,7 +10,8 @@ use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Tensor, TensorData, activation::relu, backend::Backend};
 use burn_flex::Flex;
 use lasnn_core::{
-    Batch, BatchSource, Features, Pass, Seed, Shape, StateDict, Stream, Tap, Tapped, state,
+    Batch, BatchSource, Features, Pass, Precision, Seed, Shape, StateDict, Stream, Tap, Tapped,
+    state,
 };
 use lasnn_training::{
     CrossEntropy, FitContext, Fitted, Observer, OptimizerConfig, Schedule, Sgd, TrainConfig,
@@ -127,6 +128,7 @@ impl BatchSource for Stripes {
 /// Three epochs of four steps, the rate falling by the cosine.
 pub fn config(optimizer: OptimizerConfig) -> TrainConfig {
     TrainConfig {
+        precision: Precision::F32,
         epochs: 3,
         batch: TRAIN.batch,
         micro_batch: None,

@@ -1,12 +1,14 @@
 //! The convolution itself.
 
+use pulp::bytemuck::cast_slice_mut;
 use rayon::prelude::*;
 
 use super::super::simd::vectorised;
-use super::padded::Padded;
+use super::padded::{Padded, Run};
 use super::shape::{ConvShape, Reach};
 use super::tile::{Correlate, block_outputs};
 use crate::memory::Scratch;
+use crate::product::{Format, Job, Precision};
 
 /// Every position count is rounded up to this, the longest vector there is.
 const LANES: usize = 16;
@@ -20,6 +22,7 @@ const LANES: usize = 16;
 /// Panics if a slice has not the elements that `shape` says.
 pub fn forward(
     shape: ConvShape,
+    precision: Precision,
     input: &[f32],
     weights: &[f32],
     bias: Option<&[f32]>,
@@ -27,44 +30,95 @@ pub fn forward(
     output: &mut [f32],
 ) {
     shape.check(input.len(), weights.len(), output.len());
-    let (padded, offsets) = layout(&shape);
-    let runs = padded.runs();
-    let packed = pack(shape.outputs, shape.inputs * shape.taps(), |output, depth| {
-        weights[output * shape.inputs * shape.taps() + depth]
-    });
+    precision.run(Forward { shape, input, weights, bias, rectify, output });
+}
 
-    let [rows, columns] = [shape.output_height(), shape.output_width()];
-    let flat = ((rows - 1) * padded.pitch + columns).next_multiple_of(LANES);
-    let per_job = images_per_job(shape.batch);
-    let jobs = input
-        .par_chunks(per_job * shape.image())
-        .zip(output.par_chunks_mut(per_job * shape.output_image()));
-    jobs.for_each(|(images, outputs)| {
-        let mut buffer = padded.buffer(shape.inputs);
-        let mut sums = Scratch::new(shape.outputs.next_multiple_of(block_outputs()) * flat);
-        let images = images.chunks_exact(shape.image());
-        for (image, output) in images.zip(outputs.chunks_exact_mut(shape.output_image())) {
-            let planes = image.chunks_exact(shape.height * shape.width);
-            for (plane, channel) in planes.zip(buffer.chunks_mut(padded.len())) {
-                padded.fill(&runs, channel, plane);
+struct Forward<'a> {
+    shape: ConvShape,
+    input: &'a [f32],
+    weights: &'a [f32],
+    bias: Option<&'a [f32]>,
+    rectify: bool,
+    output: &'a mut [f32],
+}
+
+impl Job for Forward<'_> {
+    type Output = ();
+
+    fn run<F: Format>(self, format: F) {
+        let Self { shape, input, weights, bias, rectify, output } = self;
+        let (padded, offsets) = layout(&shape);
+        let runs = padded.runs();
+        let taps = shape.taps();
+        let packed = pack(format, shape.outputs, [shape.inputs, taps], |output, input, tap| {
+            weights[(output * shape.inputs + input) * taps + tap]
+        });
+
+        let [rows, columns] = [shape.output_height(), shape.output_width()];
+        let flat = ((rows - 1) * padded.pitch + columns).next_multiple_of(LANES);
+        let per_job = images_per_job(shape.batch);
+        let jobs = input
+            .par_chunks(per_job * shape.image())
+            .zip(output.par_chunks_mut(per_job * shape.output_image()));
+        jobs.for_each(|(images, outputs)| {
+            let mut maps = Maps::new(format, &padded, &runs, shape.inputs);
+            let mut sums =
+                Scratch::new(shape.outputs.next_multiple_of(block_outputs(format)) * flat);
+            let images = images.chunks_exact(shape.image());
+            for (image, output) in images.zip(outputs.chunks_exact_mut(shape.output_image())) {
+                format.dispatch(Correlate {
+                    source: maps.fill(image),
+                    channel_len: padded.len(),
+                    offsets: &offsets,
+                    weights: &packed,
+                    channels: shape.inputs.div_ceil(F::HELD),
+                    positions: flat,
+                    out: &mut sums,
+                });
+                let planes = output.chunks_exact_mut(rows * columns).zip(sums.chunks_exact(flat));
+                for (number, (plane, sums)) in planes.enumerate() {
+                    let bias = bias.map_or(0.0, |bias| bias[number]);
+                    finish(plane, columns, sums, padded.pitch, bias, rectify);
+                }
             }
-            let correlate = Correlate {
-                source: &buffer,
-                channel_len: padded.len(),
-                offsets: &offsets,
-                weights: &packed,
-                channels: shape.inputs,
-                positions: flat,
-                out: &mut sums,
-            };
-            correlate.run();
-            let planes = output.chunks_exact_mut(rows * columns).zip(sums.chunks_exact(flat));
-            for (number, (plane, sums)) in planes.enumerate() {
-                let bias = bias.map_or(0.0, |bias| bias[number]);
-                finish(plane, columns, sums, padded.pitch, bias, rectify);
-            }
+        });
+    }
+}
+
+/// The padded channels of one image after the other.
+pub(super) struct Maps<'a, F> {
+    format: F,
+    padded: &'a Padded,
+    runs: &'a [Run],
+    buffer: Scratch,
+    spare: Scratch,
+}
+
+impl<'a, F: Format> Maps<'a, F> {
+    /// For images of so many channels.
+    pub fn new(format: F, padded: &'a Padded, runs: &'a [Run], channels: usize) -> Self {
+        let buffer = padded.buffer(channels.div_ceil(F::HELD));
+        // Padding stays zero.
+        let spare = Scratch::zeros(if F::HELD == 1 { 0 } else { F::HELD * padded.len() });
+        Self { format, padded, runs, buffer, spare }
+    }
+
+    /// The channels of an image, as many together as a number holds.
+    pub fn fill(&mut self, image: &[f32]) -> &[F::Number] {
+        let Self { format, padded, runs, buffer, spare } = self;
+        let plane = padded.source_len();
+        let buffer: &mut [F::Number] = cast_slice_mut(buffer);
+        let channels = buffer.chunks_exact_mut(padded.len());
+        for (channel, planes) in channels.zip(image.chunks(F::HELD * plane)) {
+            format.merge(spare, channel, |which, channel| {
+                match planes.chunks_exact(plane).nth(which) {
+                    Some(plane) => padded.fill(runs, channel, plane),
+                    None => channel.fill(0.0),
+                }
+            });
         }
-    });
+        buffer
+    }
 }
 
 /// So that every thread has a job or two; a job makes its own scratch memory.
@@ -111,15 +165,26 @@ pub(super) fn layout(shape: &ConvShape) -> (Padded, Vec<usize>) {
 }
 
 /// Weights in the order in which [`Correlate`] takes them: blocks of outputs, the last one filled
-/// up with zeros.
-pub(super) fn pack(outputs: usize, depth: usize, weight: impl Fn(usize, usize) -> f32) -> Vec<f32> {
-    let block = block_outputs();
-    let mut packed = vec![0.0; outputs.next_multiple_of(block) * depth];
+/// up with zeros. `weight` is given an output, a channel and a tap.
+pub(super) fn pack<F: Format>(
+    format: F,
+    outputs: usize,
+    [channels, taps]: [usize; 2],
+    weight: impl Fn(usize, usize, usize) -> f32,
+) -> Vec<F::Number> {
+    let block = block_outputs(format);
+    let depth = channels.div_ceil(F::HELD) * taps;
+    let mut packed = vec![F::Number::default(); outputs.next_multiple_of(block) * depth];
     for (first, packed) in packed.chunks_exact_mut((block * depth).max(1)).enumerate() {
         let outputs = first * block..outputs.min((first + 1) * block);
         for (place, output) in outputs.enumerate() {
             for index in 0..depth {
-                packed[index * block + place] = weight(output, index);
+                let (channel, tap) = (index / taps * F::HELD, index % taps);
+                let second = match channel + 1 < channels {
+                    true => weight(output, channel + 1, tap),
+                    false => 0.0,
+                };
+                packed[index * block + place] = format.number(weight(output, channel, tap), second);
             }
         }
     }

@@ -1,9 +1,7 @@
 //! The inner loop of the gradient with respect to the weights: a block of outputs times a few
-//! columns of weights, summed over the positions of one image.
+//! columns of weights, summed over the positions of one image, or of as many as a number holds.
 
-use pulp::{Arch, Simd, WithSimd};
-
-use super::super::simd::{load, store};
+use crate::product::{Product, Task};
 
 /// Weights of a column: one vector of the longest kind.
 pub(super) const LANES: usize = 16;
@@ -13,23 +11,22 @@ pub(super) const OUTPUTS: usize = 8;
 
 /// Adds `Σ_(y, x) source[starts[c] + y · pitch + x][lane] · grads[b][y][x][o]` to
 /// `sums[b][c][o][lane]`.
-pub(super) struct Gather<'a> {
-    pub source: &'a [[f32; LANES]],
+pub(super) struct Gather<'a, N> {
+    pub source: &'a [[N; LANES]],
     pub starts: &'a [usize],
     pub pitch: usize,
-    pub grads: &'a [[f32; OUTPUTS]],
+    pub grads: &'a [[N; OUTPUTS]],
     pub size: [usize; 2],
     pub sums: &'a mut [[[f32; LANES]; OUTPUTS]],
 }
 
-impl Gather<'_> {
-    /// Runs on the best instructions that this machine has.
-    pub fn run(self) {
-        Arch::new().dispatch(self);
-    }
-
+impl<N: Copy> Gather<'_, N> {
     #[inline(always)]
-    fn blocks<S: Simd, const WIDE: usize, const OUTS: usize>(self, simd: S, at_once: usize) {
+    fn blocks<P: Product<N>, const WIDE: usize, const OUTS: usize>(
+        self,
+        product: P,
+        at_once: usize,
+    ) {
         let positions = self.size[0] * self.size[1];
         let blocks = self.grads.chunks_exact(positions);
         for (grads, sums) in blocks.zip(self.sums.chunks_exact_mut(self.starts.len())) {
@@ -42,10 +39,10 @@ impl Gather<'_> {
                     for half in 0..OUTPUTS / OUTS {
                         match *starts {
                             [a, b, c] => {
-                                columns.add::<S, 3, WIDE, OUTS>(simd, [a, b, c], half, sums)
+                                columns.add::<P, 3, WIDE, OUTS>(product, [a, b, c], half, sums)
                             }
-                            [a, b] => columns.add::<S, 2, WIDE, OUTS>(simd, [a, b], half, sums),
-                            [a] => columns.add::<S, 1, WIDE, OUTS>(simd, [a], half, sums),
+                            [a, b] => columns.add::<P, 2, WIDE, OUTS>(product, [a, b], half, sums),
+                            [a] => columns.add::<P, 1, WIDE, OUTS>(product, [a], half, sums),
                             _ => {}
                         }
                     }
@@ -55,54 +52,54 @@ impl Gather<'_> {
     }
 }
 
-impl WithSimd for Gather<'_> {
+impl<N: Copy> Task<N> for Gather<'_, N> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        match S::F32_LANES {
-            16 => self.blocks::<S, 1, 8>(simd, 3),
-            8 => self.blocks::<S, 2, 4>(simd, 1),
-            4 => self.blocks::<S, 4, 4>(simd, 1),
-            _ => self.blocks::<S, 16, 1>(simd, 1),
+    fn run<P: Product<N>>(self, product: P) {
+        match P::LANES {
+            16 => self.blocks::<P, 1, 8>(product, 3),
+            8 => self.blocks::<P, 2, 4>(product, 1),
+            4 => self.blocks::<P, 4, 4>(product, 1),
+            _ => self.blocks::<P, 16, 1>(product, 1),
         }
     }
 }
 
-struct Columns<'a> {
-    source: &'a [[f32; LANES]],
+struct Columns<'a, N> {
+    source: &'a [[N; LANES]],
     pitch: usize,
     size: [usize; 2],
-    grads: &'a [[f32; OUTPUTS]],
+    grads: &'a [[N; OUTPUTS]],
 }
 
-impl Columns<'_> {
+impl<N: Copy> Columns<'_, N> {
     /// The sums of `COUNT` columns for the outputs `part · OUTS..`. A place is `WIDE` vectors.
     #[inline(always)]
-    fn add<S: Simd, const COUNT: usize, const WIDE: usize, const OUTS: usize>(
+    fn add<P: Product<N>, const COUNT: usize, const WIDE: usize, const OUTS: usize>(
         &self,
-        simd: S,
+        product: P,
         starts: [usize; COUNT],
         part: usize,
         sums: &mut [[[f32; LANES]; OUTPUTS]],
     ) {
         let [_, width] = self.size;
-        let lanes = S::F32_LANES;
+        let lanes = P::LANES;
         let outputs = part * OUTS..(part + 1) * OUTS;
-        let mut acc = [[[simd.splat_f32s(0.0); OUTS]; WIDE]; COUNT];
+        let mut acc = [[[product.zero(); OUTS]; WIDE]; COUNT];
         for (y, grads) in self.grads.chunks_exact(width).enumerate() {
-            let rows: [&[[f32; LANES]]; COUNT] =
+            let rows: [&[[N; LANES]]; COUNT] =
                 starts.map(|start| &self.source[start + y * self.pitch..][..grads.len()]);
             for (x, grads) in grads.iter().enumerate() {
-                let values: [[S::f32s; WIDE]; COUNT] = std::array::from_fn(|column| {
+                let values: [[P::Numbers; WIDE]; COUNT] = std::array::from_fn(|column| {
                     let place = &rows[column][x];
-                    std::array::from_fn(|i| load::<S>(&place[i * lanes..]))
+                    std::array::from_fn(|i| product.load(&place[i * lanes..]))
                 });
                 for (at, &grad) in grads[outputs.clone()].iter().enumerate().take(OUTS) {
-                    let grad = simd.splat_f32s(grad);
+                    let grad = product.splat(grad);
                     for (acc, values) in acc.iter_mut().zip(&values) {
                         for (acc, &value) in acc.iter_mut().zip(values) {
-                            acc[at] = simd.mul_add_f32s(grad, value, acc[at]);
+                            acc[at] = product.add(grad, value, acc[at]);
                         }
                     }
                 }
@@ -112,7 +109,7 @@ impl Columns<'_> {
             for (i, acc) in acc.iter().enumerate() {
                 for (&acc, sums) in acc.iter().zip(&mut sums[outputs.clone()]) {
                     let sums = &mut sums[i * lanes..][..lanes];
-                    store::<S>(sums, simd.add_f32s(acc, load::<S>(sums)));
+                    product.write(product.both(acc, product.read(sums)), sums);
                 }
             }
         }

@@ -55,6 +55,11 @@ impl Padded {
         Self { source, stride, phases, low, rows, lead, pitch, phase_len: lead + rows * pitch }
     }
 
+    /// Elements of a source plane.
+    pub fn source_len(&self) -> usize {
+        self.source[0] * self.source[1]
+    }
+
     /// Places of one channel.
     pub fn len(&self) -> usize {
         self.phases.len() * self.phase_len
@@ -118,7 +123,7 @@ impl Padded {
         target: &mut [[f32; LANES]],
         planes: &[f32],
     ) {
-        let plane = self.source[0] * self.source[1];
+        let plane = self.source_len();
         if planes.len() < LANES * plane {
             target.fill([0.0; LANES]);
         }

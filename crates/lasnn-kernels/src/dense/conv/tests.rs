@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::{ConvShape, forward, input_grad, weight_grad};
+use crate::product::Precision;
 
 /// Calls `term(input, weight, output)` with the indices of every product of the convolution.
 fn products(shape: &ConvShape, mut term: impl FnMut(usize, usize, usize)) {
@@ -37,15 +38,21 @@ fn products(shape: &ConvShape, mut term: impl FnMut(usize, usize, usize)) {
 /// Numbers between -0.5 and 0.5 that do not repeat soon.
 fn numbers(count: usize, seed: u32) -> Vec<f32> {
     let hash = |i: usize| (i as u32 + 1).wrapping_mul(0x9E37_79B1 ^ seed.wrapping_mul(0x85EB_CA6B));
-    (0..count).map(|i| (hash(i) >> 8) as f32 / (1 << 24) as f32 - 0.5).collect()
+    // Seven bits, which bfloat16 holds: both precisions must give the same.
+    (0..count).map(|i| (hash(i) >> 25) as f32 / 128.0 - 0.5).collect()
 }
 
 #[track_caller]
-fn assert_near(what: &str, shape: &ConvShape, found: &[f32], expected: &[f64]) {
+fn assert_near(
+    what: &str,
+    (shape, precision): (&ConvShape, Precision),
+    found: &[f32],
+    expected: &[f64],
+) {
     for (index, (&found, &expected)) in found.iter().zip(expected).enumerate() {
         let error = (f64::from(found) - expected).abs();
         let near = error <= 1e-5 * (1.0 + expected.abs()) * (1.0 + shape.batch as f64);
-        assert!(near, "{what} {index} of {shape:?}: {found} instead of {expected}");
+        assert!(near, "{what} {index} of {shape:?}, {precision:?}: {found} instead of {expected}");
     }
 }
 
@@ -69,15 +76,18 @@ fn check(shape: ConvShape, rectify: bool) {
         values.iter_mut().for_each(|value| *value = value.max(0.0));
     }
 
-    let mut output = vec![f32::NAN; grads.len()];
-    forward(shape, &input, &weights, Some(&bias), rectify, &mut output);
-    assert_near("output", &shape, &output, &values);
-    let mut found = vec![f32::NAN; input.len()];
-    input_grad(shape, &grads, &weights, &mut found);
-    assert_near("input gradient", &shape, &found, &to_input);
-    let mut found = vec![f32::NAN; weights.len()];
-    weight_grad(shape, &input, &grads, &mut found);
-    assert_near("weight gradient", &shape, &found, &to_weights);
+    for precision in [Precision::F32, Precision::Bf16] {
+        let case = (&shape, precision);
+        let mut output = vec![f32::NAN; grads.len()];
+        forward(shape, precision, &input, &weights, Some(&bias), rectify, &mut output);
+        assert_near("output", case, &output, &values);
+        let mut found = vec![f32::NAN; input.len()];
+        input_grad(shape, precision, &grads, &weights, &mut found);
+        assert_near("input gradient", case, &found, &to_input);
+        let mut found = vec![f32::NAN; weights.len()];
+        weight_grad(shape, precision, &input, &grads, &mut found);
+        assert_near("weight gradient", case, &found, &to_weights);
+    }
 }
 
 #[test]
@@ -111,13 +121,15 @@ fn threads_change_no_bit() {
     };
     let input = numbers(shape.batch * shape.image(), 1);
     let grads = numbers(shape.batch * shape.output_image(), 3);
-    let with = |threads: usize| {
+    let with = |threads: usize, precision| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let mut found = vec![0.0; shape.weights()];
-        pool.install(|| weight_grad(shape, &input, &grads, &mut found));
+        pool.install(|| weight_grad(shape, precision, &input, &grads, &mut found));
         found
     };
-    assert_eq!(with(1), with(3));
+    for precision in [Precision::F32, Precision::Bf16] {
+        assert_eq!(with(1, precision), with(3, precision));
+    }
 }
 
 proptest! {

@@ -1,8 +1,6 @@
 //! The inner loop of convolutions: a block of output channels times a block of positions.
 
-use pulp::{Arch, Simd, WithSimd};
-
-use super::super::simd::{load, store};
+use crate::product::{Format, Product, Task};
 
 /// Output channels in a block on machines with 32 vector registers, and with fewer.
 const MANY: usize = 8;
@@ -12,26 +10,28 @@ const FEW: usize = 4;
 const VECTORS: usize = 3;
 
 /// How many output channels a block has on this machine.
-pub(super) fn block_outputs() -> usize {
+pub(super) fn block_outputs<F: Format>(format: F) -> usize {
     struct Ask;
-    impl WithSimd for Ask {
+    impl<N> Task<N> for Ask {
         type Output = usize;
         #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> usize {
-            if S::REGISTER_COUNT >= 32 { MANY } else { FEW }
+        fn run<P: Product<N>>(self, _: P) -> usize {
+            if P::REGISTERS >= 32 { MANY } else { FEW }
         }
     }
-    Arch::new().dispatch(Ask)
+    format.dispatch(Ask)
 }
 
 /// `out[o][i] = Σ_c Σ_t weights[o][c][t] · source[c · channel_len + offsets[t] + i]`
-pub(super) struct Correlate<'a> {
+///
+/// A channel here is as many as a number holds.
+pub(super) struct Correlate<'a, N> {
     /// Padded channels.
-    pub source: &'a [f32],
+    pub source: &'a [N],
     pub channel_len: usize,
     pub offsets: &'a [usize],
     /// `[blocks, channels, taps, block]`.
-    pub weights: &'a [f32],
+    pub weights: &'a [N],
     pub channels: usize,
     /// Positions to compute; a multiple of 16.
     pub positions: usize,
@@ -39,15 +39,10 @@ pub(super) struct Correlate<'a> {
     pub out: &'a mut [f32],
 }
 
-impl Correlate<'_> {
-    /// Runs on the best instructions that this machine has.
-    pub fn run(self) {
-        Arch::new().dispatch(self);
-    }
-
+impl<N: Copy> Correlate<'_, N> {
     #[inline(always)]
-    fn blocks<S: Simd, const OUTPUTS: usize>(self, simd: S) {
-        let lanes = S::F32_LANES;
+    fn blocks<P: Product<N>, const OUTPUTS: usize>(self, product: P) {
+        let lanes = P::LANES;
         let depth = self.channels * self.offsets.len();
         let (weights, _) = self.weights.as_chunks::<OUTPUTS>();
         let blocks = weights.chunks_exact(depth).zip(self.out.chunks_mut(OUTPUTS * self.positions));
@@ -63,56 +58,56 @@ impl Correlate<'_> {
             while start < self.positions {
                 start += match (self.positions - start) / lanes {
                     // Four are better taken as two and two than as three and one.
-                    2 | 4 => block.run::<S, OUTPUTS, 2>(simd, start, out),
-                    1 => block.run::<S, OUTPUTS, 1>(simd, start, out),
-                    _ => block.run::<S, OUTPUTS, VECTORS>(simd, start, out),
+                    2 | 4 => block.run::<P, 2>(product, start, out),
+                    1 => block.run::<P, 1>(product, start, out),
+                    _ => block.run::<P, VECTORS>(product, start, out),
                 };
             }
         }
     }
 }
 
-impl WithSimd for Correlate<'_> {
+impl<N: Copy> Task<N> for Correlate<'_, N> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        match S::REGISTER_COUNT >= 32 {
-            true => self.blocks::<S, MANY>(simd),
-            false => self.blocks::<S, FEW>(simd),
+    fn run<P: Product<N>>(self, product: P) {
+        match P::REGISTERS >= 32 {
+            true => self.blocks::<P, MANY>(product),
+            false => self.blocks::<P, FEW>(product),
         }
     }
 }
 
-struct Block<'a, const OUTPUTS: usize> {
-    source: &'a [f32],
+struct Block<'a, N, const OUTPUTS: usize> {
+    source: &'a [N],
     channel_len: usize,
     offsets: &'a [usize],
-    weights: &'a [[f32; OUTPUTS]],
+    weights: &'a [[N; OUTPUTS]],
     positions: usize,
 }
 
-impl<const O: usize> Block<'_, O> {
+impl<N: Copy, const O: usize> Block<'_, N, O> {
     /// Computes `WIDE` vectors of positions from `start` on, and returns how many positions these are.
     #[inline(always)]
-    fn run<S: Simd, const OUTPUTS: usize, const WIDE: usize>(
+    fn run<P: Product<N>, const WIDE: usize>(
         &self,
-        simd: S,
+        product: P,
         start: usize,
         out: &mut [f32],
     ) -> usize {
-        let lanes = S::F32_LANES;
-        let mut sums = [[simd.splat_f32s(0.0); WIDE]; O];
+        let lanes = P::LANES;
+        let mut sums = [[product.zero(); WIDE]; O];
         for (channel, weights) in self.weights.chunks_exact(self.offsets.len()).enumerate() {
             let source = &self.source[channel * self.channel_len + start..];
             for (&offset, weights) in self.offsets.iter().zip(weights) {
                 let source = &source[offset..][..WIDE * lanes];
-                let values: [S::f32s; WIDE] =
-                    std::array::from_fn(|i| load::<S>(&source[i * lanes..]));
+                let values: [P::Numbers; WIDE] =
+                    std::array::from_fn(|i| product.load(&source[i * lanes..]));
                 for (sums, &weight) in sums.iter_mut().zip(weights) {
-                    let weight = simd.splat_f32s(weight);
+                    let weight = product.splat(weight);
                     for (sum, &value) in sums.iter_mut().zip(&values) {
-                        *sum = simd.mul_add_f32s(weight, value, *sum);
+                        *sum = product.add(weight, value, *sum);
                     }
                 }
             }
@@ -120,7 +115,7 @@ impl<const O: usize> Block<'_, O> {
         for (sums, out) in sums.iter().zip(out.chunks_exact_mut(self.positions)) {
             let out = &mut out[start..][..WIDE * lanes];
             for (&sum, out) in sums.iter().zip(out.chunks_exact_mut(lanes)) {
-                store::<S>(out, sum);
+                product.write(sum, out);
             }
         }
         WIDE * lanes

@@ -4,6 +4,7 @@
 //! gradient are turned around, and each position multiplies the channels that a tap finds there
 //! with the gradients of a block of outputs.
 
+use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
 use super::forward::layout;
@@ -11,6 +12,7 @@ use super::gather::{Gather, LANES, OUTPUTS};
 use super::padded::turn;
 use super::shape::ConvShape;
 use crate::memory::Scratch;
+use crate::product::{Format, Job, Precision};
 
 /// Columns and blocks of outputs of a job. Jobs share no sum, so threads change no bit.
 const COLUMNS: usize = 9;
@@ -25,46 +27,73 @@ const FEW_INPUTS: usize = 8;
 /// # Panics
 ///
 /// Panics if a slice has not the elements that `shape` says.
-pub fn weight_grad(shape: ConvShape, input: &[f32], output_grad: &[f32], weight_grad: &mut [f32]) {
+pub fn weight_grad(
+    shape: ConvShape,
+    precision: Precision,
+    input: &[f32],
+    output_grad: &[f32],
+    weight_grad: &mut [f32],
+) {
     shape.check(input.len(), weight_grad.len(), output_grad.len());
-    let turned = match shape.inputs < FEW_INPUTS {
-        true => Turned::patches(&shape, input),
-        false => Turned::channels(&shape, input),
-    };
-    let grads = turn_grads(&shape, output_grad);
-    let size = [shape.output_height(), shape.output_width()];
-    let blocks = shape.outputs.div_ceil(OUTPUTS);
-    let positions = size[0] * size[1];
-    let blocks_per_job = (blocks / 2).clamp(1, BLOCKS);
-    let jobs: Vec<(usize, usize)> = (0..turned.starts.len())
-        .step_by(COLUMNS)
-        .flat_map(|column| (0..blocks).step_by(blocks_per_job).map(move |block| (column, block)))
-        .collect();
-    let sums: Vec<_> = jobs
-        .par_iter()
-        .map(|&(column, block)| {
-            let starts = &turned.starts[column..turned.starts.len().min(column + COLUMNS)];
-            let of_image = blocks * positions;
-            let blocks = block..blocks.min(block + blocks_per_job);
-            let mut sums = vec![[[0.0; LANES]; OUTPUTS]; blocks.len() * starts.len()];
-            let images = turned.images.as_chunks().0.chunks_exact(turned.image);
-            for (source, grads) in images.zip(grads.as_chunks().0.chunks_exact(of_image)) {
-                let grads = &grads[blocks.start * positions..blocks.end * positions];
-                Gather { source, starts, pitch: turned.pitch, grads, size, sums: &mut sums }.run();
-            }
-            sums
-        })
-        .collect();
-    let depth = shape.inputs * shape.taps();
-    for (&(first_column, first_block), sums) in jobs.iter().zip(&sums) {
-        let columns = COLUMNS.min(turned.starts.len() - first_column);
-        for (at, sums) in sums.iter().enumerate() {
-            let (block, column) = (first_block + at / columns, first_column + at % columns);
-            for (output, sums) in (block * OUTPUTS..shape.outputs).zip(sums) {
-                for (lane, &sum) in sums.iter().enumerate() {
-                    let weight = turned.weight(column, lane);
-                    if weight < depth {
-                        weight_grad[output * depth + weight] = sum;
+    precision.run(WeightGrad { shape, input, output_grad, weight_grad });
+}
+
+struct WeightGrad<'a> {
+    shape: ConvShape,
+    input: &'a [f32],
+    output_grad: &'a [f32],
+    weight_grad: &'a mut [f32],
+}
+
+impl Job for WeightGrad<'_> {
+    type Output = ();
+
+    fn run<F: Format>(self, format: F) {
+        let Self { shape, input, output_grad, weight_grad } = self;
+        let turned = match shape.inputs < FEW_INPUTS {
+            true => Turned::patches(format, &shape, input),
+            false => Turned::channels(format, &shape, input),
+        };
+        let grads = turn_grads(format, &shape, output_grad);
+        let sources: &[F::Number] = cast_slice(&turned.images);
+        let grads: &[F::Number] = cast_slice(&grads);
+        let size = [shape.output_height(), shape.output_width()];
+        let blocks = shape.outputs.div_ceil(OUTPUTS);
+        let positions = size[0] * size[1];
+        let blocks_per_job = (blocks / 2).clamp(1, BLOCKS);
+        let jobs: Vec<(usize, usize)> = (0..turned.starts.len())
+            .step_by(COLUMNS)
+            .flat_map(|column| {
+                (0..blocks).step_by(blocks_per_job).map(move |block| (column, block))
+            })
+            .collect();
+        let sums: Vec<_> = jobs
+            .par_iter()
+            .map(|&(column, block)| {
+                let starts = &turned.starts[column..turned.starts.len().min(column + COLUMNS)];
+                let of_image = blocks * positions;
+                let blocks = block..blocks.min(block + blocks_per_job);
+                let mut sums = vec![[[0.0; LANES]; OUTPUTS]; blocks.len() * starts.len()];
+                let images = sources.as_chunks().0.chunks_exact(turned.image);
+                for (source, grads) in images.zip(grads.as_chunks().0.chunks_exact(of_image)) {
+                    let grads = &grads[blocks.start * positions..blocks.end * positions];
+                    let pitch = turned.pitch;
+                    format.dispatch(Gather { source, starts, pitch, grads, size, sums: &mut sums });
+                }
+                sums
+            })
+            .collect();
+        let depth = shape.inputs * shape.taps();
+        for (&(first_column, first_block), sums) in jobs.iter().zip(&sums) {
+            let columns = COLUMNS.min(turned.starts.len() - first_column);
+            for (at, sums) in sums.iter().enumerate() {
+                let (block, column) = (first_block + at / columns, first_column + at % columns);
+                for (output, sums) in (block * OUTPUTS..shape.outputs).zip(sums) {
+                    for (lane, &sum) in sums.iter().enumerate() {
+                        let weight = turned.weight(column, lane);
+                        if weight < depth {
+                            weight_grad[output * depth + weight] = sum;
+                        }
                     }
                 }
             }
@@ -72,10 +101,34 @@ pub fn weight_grad(shape: ConvShape, input: &[f32], output_grad: &[f32], weight_
     }
 }
 
+/// Calls `write` for each image with what it writes of it, `length` numbers, and stores as many images
+/// together as a number holds.
+fn images_together<F: Format>(
+    format: F,
+    images: &[f32],
+    image: usize,
+    length: usize,
+    write: impl Fn(&[f32], &mut [f32]) + Sync,
+) -> Scratch {
+    let mut together = Scratch::new((images.len() / image).div_ceil(F::HELD) * length);
+    let groups = together.par_chunks_mut(length).zip(images.par_chunks(F::HELD * image));
+    let spare = || Scratch::new(if F::HELD == 1 { 0 } else { F::HELD * length });
+    groups.for_each_init(spare, |spare, (to, images)| {
+        format.merge(spare, cast_slice_mut(to), |which, to| {
+            match images.chunks_exact(image).nth(which) {
+                Some(image) => write(image, to),
+                None => to.fill(0.0),
+            }
+        });
+    });
+    together
+}
+
 /// The input with [`LANES`] numbers at each place, each number belonging to another weight.
 struct Turned {
+    /// Words of as many images as a number holds, one after the other.
     images: Scratch,
-    /// Places of one image.
+    /// Places of one of them.
     image: usize,
     pitch: usize,
     /// Where each column of [`LANES`] weights begins to read.
@@ -86,18 +139,16 @@ struct Turned {
 
 impl Turned {
     /// A lane for each channel; every tap reads it somewhere else.
-    fn channels(shape: &ConvShape, input: &[f32]) -> Self {
+    fn channels<F: Format>(format: F, shape: &ConvShape, input: &[f32]) -> Self {
         let (padded, offsets) = layout(shape);
         let runs = padded.runs();
         let plane = shape.height * shape.width;
         let blocks = shape.inputs.div_ceil(LANES);
         let image = blocks * padded.len();
-        let mut images = Scratch::new(shape.batch * image * LANES);
-        let pairs = images.par_chunks_mut(image * LANES).zip(input.par_chunks(shape.image()));
-        pairs.for_each(|(target, image)| {
-            let target: &mut [[f32; LANES]] = target.as_chunks_mut().0;
-            let blocks = target.chunks_mut(padded.len()).zip(image.chunks(LANES * plane));
-            blocks.for_each(|(target, planes)| padded.fill_turned(&runs, target, planes));
+        let images = images_together(format, input, shape.image(), image * LANES, |image, to| {
+            let to: &mut [[f32; LANES]] = to.as_chunks_mut().0;
+            let blocks = to.chunks_mut(padded.len()).zip(image.chunks(LANES * plane));
+            blocks.for_each(|(to, planes)| padded.fill_turned(&runs, to, planes));
         });
         let starts = (0..blocks).flat_map(|block| {
             let first = block * padded.len();
@@ -108,19 +159,17 @@ impl Turned {
     }
 
     /// A lane for each weight of an output.
-    fn patches(shape: &ConvShape, input: &[f32]) -> Self {
+    fn patches<F: Format>(format: F, shape: &ConvShape, input: &[f32]) -> Self {
         let (padded, offsets) = layout(shape);
         let runs = padded.runs();
         let [rows, columns] = [shape.output_height(), shape.output_width()];
         let blocks = (shape.inputs * shape.taps()).div_ceil(LANES);
         let image = blocks * rows * columns;
-        let mut images = Scratch::new(shape.batch * image * LANES);
-        let pairs = images.par_chunks_mut(image * LANES).zip(input.par_chunks(shape.image()));
-        let scratch = || padded.buffer(shape.inputs);
-        pairs.for_each_init(scratch, |buffer, (target, image)| {
+        let images = images_together(format, input, shape.image(), image * LANES, |image, to| {
+            let mut buffer = padded.buffer(shape.inputs);
             // Empty lanes.
-            target.fill(0.0);
-            let target: &mut [[f32; LANES]] = target.as_chunks_mut().0;
+            to.fill(0.0);
+            let to: &mut [[f32; LANES]] = to.as_chunks_mut().0;
             let planes = image.chunks_exact(shape.height * shape.width);
             for (channel, plane) in buffer.chunks_mut(padded.len()).zip(planes) {
                 padded.fill(&runs, channel, plane);
@@ -128,11 +177,11 @@ impl Turned {
             for weight in 0..shape.inputs * shape.taps() {
                 let (channel, tap) = (weight / shape.taps(), weight % shape.taps());
                 let source = &buffer[channel * padded.len() + offsets[tap]..];
-                let target = &mut target[weight / LANES * rows * columns..][..rows * columns];
-                let rows = target.chunks_exact_mut(columns).zip(source.chunks(padded.pitch));
-                for (target, source) in rows {
-                    for (target, &value) in target.iter_mut().zip(source) {
-                        target[weight % LANES] = value;
+                let to = &mut to[weight / LANES * rows * columns..][..rows * columns];
+                let rows = to.chunks_exact_mut(columns).zip(source.chunks(padded.pitch));
+                for (to, source) in rows {
+                    for (to, &value) in to.iter_mut().zip(source) {
+                        to[weight % LANES] = value;
                     }
                 }
             }
@@ -147,15 +196,12 @@ impl Turned {
     }
 }
 
-/// The output's gradient as `[batch, outputs / OUTPUTS, positions, OUTPUTS]`, the last block
-/// filled up with zeros.
-fn turn_grads(shape: &ConvShape, output_grad: &[f32]) -> Scratch {
+/// The output's gradient as `[images, outputs / OUTPUTS, positions, OUTPUTS]`, the last block filled
+/// up with zeros.
+fn turn_grads<F: Format>(format: F, shape: &ConvShape, output_grad: &[f32]) -> Scratch {
     let positions = shape.output_height() * shape.output_width();
-    let blocks = shape.outputs.div_ceil(OUTPUTS);
-    let mut turned = Scratch::new(shape.batch * blocks * positions * OUTPUTS);
-    let images = turned.par_chunks_mut(blocks * positions * OUTPUTS).enumerate();
-    images.for_each(|(number, turned)| {
-        let image = &output_grad[number * shape.output_image()..][..shape.output_image()];
+    let length = shape.outputs.div_ceil(OUTPUTS) * positions * OUTPUTS;
+    images_together(format, output_grad, shape.output_image(), length, |image, turned| {
         let blocks = turned.chunks_exact_mut(positions * OUTPUTS);
         for (target, planes) in blocks.zip(image.chunks(OUTPUTS * positions)) {
             if planes.len() == OUTPUTS * positions {
@@ -169,6 +215,5 @@ fn turn_grads(shape: &ConvShape, output_grad: &[f32]) -> Scratch {
                 }
             }
         }
-    });
-    turned
+    })
 }

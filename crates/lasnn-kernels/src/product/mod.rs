@@ -1,0 +1,130 @@
+//! Products in registers, summed in `f32`.
+//!
+//! What is multiplied is `f32`, or rounded to bfloat16: 8 bits of mantissa with the exponents of
+//! `f32`. Pairs of those take one instruction for two products where the processor has it
+//! (AVX512-BF16). Where not, they are multiplied as the `f32` numbers that they are; only the order
+//! of the sums differs.
+
+use pulp::bytemuck::Pod;
+use serde::{Deserialize, Serialize};
+
+#[cfg(target_arch = "x86_64")]
+mod pairs;
+mod rows;
+mod single;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use rows::{BLOCK, STRETCH, TOGETHER, rows_by_block};
+use single::Single;
+
+/// What dense products multiply; they add up in `f32` always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// Weights, activations and gradients as they are.
+    #[default]
+    F32,
+    /// Weights, activations and gradients rounded to bfloat16, an error of at most 1/256 of each.
+    Bf16,
+}
+
+impl Precision {
+    /// Hands the format to a job: the fastest that the processor has for these numbers.
+    pub(crate) fn run<J: Job>(self, job: J) -> J::Output {
+        match self {
+            Self::F32 => job.run(Single { rounded: false }),
+            Self::Bf16 => {
+                #[cfg(target_arch = "x86_64")]
+                if let Some(pairs) = pairs::Pairs::detect() {
+                    return job.run(pairs);
+                }
+                job.run(Single { rounded: true })
+            }
+        }
+    }
+}
+
+/// What is done in a format.
+pub(crate) trait Job {
+    /// What it gives.
+    type Output;
+
+    /// Does it.
+    fn run<F: Format>(self, format: F) -> Self::Output;
+}
+
+/// How numbers are stored for products.
+pub(crate) trait Format: Copy + Send + Sync {
+    /// One number, or two that are multiplied and added up together.
+    type Number: Pod + Default + Send + Sync;
+
+    /// How many a [`Self::Number`] holds: 1 or 2.
+    const HELD: usize;
+
+    /// Two numbers; the second one is dropped where only one is held.
+    fn number(self, first: f32, second: f32) -> Self::Number;
+
+    /// Stores neighbours of a row, a multiple of [`Self::HELD`], together.
+    fn store(self, row: &[f32], to: &mut [Self::Number]);
+
+    /// Stores two rows together; the second one is dropped where only one is held.
+    fn join(self, first: &[f32], second: &[f32], to: &mut [Self::Number]);
+
+    /// Stores [`Self::HELD`] rows together, which `fill` writes, given which one it is. Where two
+    /// are held, it writes them to `scratch`, twice as long as a row.
+    fn merge(
+        self,
+        scratch: &mut [f32],
+        to: &mut [Self::Number],
+        fill: impl FnMut(usize, &mut [f32]),
+    );
+
+    /// Runs a task with the widest registers that there are.
+    fn dispatch<T: Task<Self::Number>>(self, task: T) -> T::Output;
+}
+
+/// What is done with products.
+pub(crate) trait Task<N> {
+    /// What it gives.
+    type Output;
+
+    /// Does it; always inlined.
+    fn run<P: Product<N>>(self, product: P) -> Self::Output;
+}
+
+/// Products on one instruction set.
+pub(crate) trait Product<N>: Copy {
+    /// A register of numbers.
+    type Numbers: Copy;
+
+    /// A register of sums.
+    type Sums: Copy;
+
+    /// Numbers, and sums, of a register.
+    const LANES: usize;
+
+    /// How many registers there are.
+    const REGISTERS: usize;
+
+    /// Sums of nothing.
+    fn zero(self) -> Self::Sums;
+
+    /// The same number in all lanes.
+    fn splat(self, number: N) -> Self::Numbers;
+
+    /// The first [`Self::LANES`] numbers.
+    fn load(self, numbers: &[N]) -> Self::Numbers;
+
+    /// Adds the products of each lane to its sum.
+    fn add(self, a: Self::Numbers, b: Self::Numbers, sums: Self::Sums) -> Self::Sums;
+
+    /// The first [`Self::LANES`] sums.
+    fn read(self, from: &[f32]) -> Self::Sums;
+
+    /// Writes the first [`Self::LANES`] sums.
+    fn write(self, sums: Self::Sums, to: &mut [f32]);
+
+    /// The sums of two registers.
+    fn both(self, a: Self::Sums, b: Self::Sums) -> Self::Sums;
+}

@@ -1,0 +1,167 @@
+//! Pairs of bfloat16 with AVX512-BF16.
+
+use std::arch::x86_64::{
+    __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps,
+    _mm512_permutexvar_epi16,
+};
+use std::mem::transmute;
+
+use pulp::x86::V4;
+use pulp::{Simd, f32x16, u32x16};
+
+use super::single::half;
+use super::{Format, Product, Task};
+
+/// Exists only where the processor has AVX-512 with bfloat16.
+#[derive(Clone, Copy)]
+pub(super) struct Pairs(V4);
+
+/// Words of a register.
+const LANES: usize = 16;
+
+impl Pairs {
+    /// Whether the processor has the instructions.
+    pub fn detect() -> Option<Self> {
+        if is_x86_feature_detected!("avx512bf16") { V4::try_new().map(Self) } else { None }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512bf16")]
+    fn run<T: Task<u32>>(self, task: T) -> T::Output {
+        task.run(self)
+    }
+
+    /// Neighbours of a row, as many whole registers as there are.
+    #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512bf16")]
+    fn neighbours(self, row: &[f32], to: &mut [u32]) {
+        let rows = row.as_chunks::<{ 2 * LANES }>().0;
+        for (row, to) in rows.iter().zip(to.as_chunks_mut::<LANES>().0) {
+            let (low, high) = row.split_at(LANES);
+            *to = words(round(load(low), load(high)));
+        }
+    }
+
+    /// Lane by lane of two rows, as many whole registers as there are.
+    #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512bf16")]
+    fn lanes(self, first: &[f32], second: &[f32], to: &mut [u32]) {
+        let order: [u16; 32] = std::array::from_fn(|i| (i / 2 + i % 2 * LANES) as u16);
+        let rows = first.as_chunks::<LANES>().0.iter().zip(second.as_chunks::<LANES>().0);
+        for ((first, second), to) in rows.zip(to.as_chunks_mut::<LANES>().0) {
+            // SAFETY: all types are 64 bytes of which any will do.
+            *to = unsafe {
+                transmute::<__m512i, [u32; LANES]>(_mm512_permutexvar_epi16(
+                    transmute::<[u16; 32], __m512i>(order),
+                    transmute::<__m512bh, __m512i>(round(load(first), load(second))),
+                ))
+            };
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f")]
+fn load(numbers: &[f32]) -> __m512 {
+    let numbers = &numbers[..LANES];
+    // SAFETY: there are 16 numbers, and the address need not be aligned.
+    unsafe { _mm512_loadu_ps(numbers.as_ptr()) }
+}
+
+/// Two registers rounded to one, the first one in its lower half.
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn round(low: __m512, high: __m512) -> __m512bh {
+    _mm512_cvtne2ps_pbh(high, low)
+}
+
+#[target_feature(enable = "avx512f")]
+fn words(halves: __m512bh) -> [u32; LANES] {
+    // SAFETY: both are 64 bytes of which any will do.
+    unsafe { transmute::<__m512bh, [u32; LANES]>(halves) }
+}
+
+impl Format for Pairs {
+    type Number = u32;
+    const HELD: usize = 2;
+
+    fn number(self, first: f32, second: f32) -> u32 {
+        half(first) | half(second) << 16
+    }
+
+    fn store(self, row: &[f32], to: &mut [u32]) {
+        // SAFETY: `detect` found the instructions.
+        unsafe { self.neighbours(row, to) };
+        let done = to.len() / LANES * LANES;
+        for (pair, to) in row[2 * done..].as_chunks().0.iter().zip(&mut to[done..]) {
+            let [first, second]: [f32; 2] = *pair;
+            *to = self.number(first, second);
+        }
+    }
+
+    fn join(self, first: &[f32], second: &[f32], to: &mut [u32]) {
+        // SAFETY: `detect` found the instructions.
+        unsafe { self.lanes(first, second, to) };
+        let done = to.len() / LANES * LANES;
+        let rest = first[done..].iter().zip(&second[done..]);
+        for (to, (&first, &second)) in to[done..].iter_mut().zip(rest) {
+            *to = self.number(first, second);
+        }
+    }
+
+    fn merge(self, scratch: &mut [f32], to: &mut [u32], mut fill: impl FnMut(usize, &mut [f32])) {
+        let (first, second) = scratch.split_at_mut(to.len());
+        fill(0, first);
+        fill(1, second);
+        self.join(first, second, to);
+    }
+
+    fn dispatch<T: Task<u32>>(self, task: T) -> T::Output {
+        // SAFETY: `detect` found the instructions.
+        unsafe { self.run(task) }
+    }
+}
+
+impl Product<u32> for Pairs {
+    type Numbers = u32x16;
+    type Sums = f32x16;
+    const LANES: usize = LANES;
+    const REGISTERS: usize = 32;
+
+    #[inline(always)]
+    fn zero(self) -> f32x16 {
+        self.0.splat_f32s(0.0)
+    }
+
+    #[inline(always)]
+    fn splat(self, number: u32) -> u32x16 {
+        self.0.splat_u32s(number)
+    }
+
+    #[inline(always)]
+    fn load(self, numbers: &[u32]) -> u32x16 {
+        V4::as_simd_u32s(&numbers[..LANES]).0[0]
+    }
+
+    #[inline(always)]
+    fn add(self, a: u32x16, b: u32x16, sums: f32x16) -> f32x16 {
+        // SAFETY: `detect` found the instruction; all types are 64 bytes of which any will do.
+        unsafe {
+            transmute::<__m512, f32x16>(_mm512_dpbf16_ps(
+                transmute::<f32x16, __m512>(sums),
+                transmute::<u32x16, __m512bh>(a),
+                transmute::<u32x16, __m512bh>(b),
+            ))
+        }
+    }
+
+    #[inline(always)]
+    fn read(self, from: &[f32]) -> f32x16 {
+        V4::as_simd_f32s(&from[..LANES]).0[0]
+    }
+
+    #[inline(always)]
+    fn write(self, sums: f32x16, to: &mut [f32]) {
+        V4::as_mut_simd_f32s(&mut to[..LANES]).0[0] = sums;
+    }
+
+    #[inline(always)]
+    fn both(self, a: f32x16, b: f32x16) -> f32x16 {
+        self.0.add_f32s(a, b)
+    }
+}

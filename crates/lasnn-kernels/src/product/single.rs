@@ -1,0 +1,114 @@
+//! One `f32` at a time.
+
+use pulp::{Arch, Simd, WithSimd};
+
+use super::{Format, Product, Task};
+
+/// Numbers as they are, or rounded to bfloat16 first.
+#[derive(Clone, Copy)]
+pub(super) struct Single {
+    pub rounded: bool,
+}
+
+impl Single {
+    fn rounded(self, number: f32) -> f32 {
+        if self.rounded { f32::from_bits(half(number) << 16) } else { number }
+    }
+
+    fn round(self, numbers: &mut [f32]) {
+        if self.rounded {
+            numbers.iter_mut().for_each(|x| *x = f32::from_bits(half(*x) << 16));
+        }
+    }
+}
+
+impl Format for Single {
+    type Number = f32;
+    const HELD: usize = 1;
+
+    fn number(self, first: f32, _: f32) -> f32 {
+        self.rounded(first)
+    }
+
+    fn store(self, row: &[f32], to: &mut [f32]) {
+        to.copy_from_slice(row);
+        self.round(to);
+    }
+
+    fn join(self, first: &[f32], _: &[f32], to: &mut [f32]) {
+        self.store(first, to);
+    }
+
+    fn merge(self, _: &mut [f32], to: &mut [f32], mut fill: impl FnMut(usize, &mut [f32])) {
+        fill(0, to);
+        self.round(to);
+    }
+
+    fn dispatch<T: Task<f32>>(self, task: T) -> T::Output {
+        struct Dispatch<T>(T);
+        impl<T: Task<f32>> WithSimd for Dispatch<T> {
+            type Output = T::Output;
+
+            #[inline(always)]
+            fn with_simd<S: Simd>(self, simd: S) -> T::Output {
+                self.0.run(Singles(simd))
+            }
+        }
+        Arch::new().dispatch(Dispatch(task))
+    }
+}
+
+/// A number rounded to bfloat16, ties to even, as the lower 16 bits.
+#[inline(always)]
+pub(super) fn half(number: f32) -> u32 {
+    let bits = number.to_bits();
+    // What is not a number stays none, whatever its lower bits.
+    let quiet = bits >> 16 | 0x40;
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    if number.is_nan() { quiet } else { rounded }
+}
+
+#[derive(Clone, Copy)]
+struct Singles<S>(S);
+
+impl<S: Simd> Product<f32> for Singles<S> {
+    type Numbers = S::f32s;
+    type Sums = S::f32s;
+    const LANES: usize = S::F32_LANES;
+    const REGISTERS: usize = S::REGISTER_COUNT;
+
+    #[inline(always)]
+    fn zero(self) -> S::f32s {
+        self.0.splat_f32s(0.0)
+    }
+
+    #[inline(always)]
+    fn splat(self, number: f32) -> S::f32s {
+        self.0.splat_f32s(number)
+    }
+
+    #[inline(always)]
+    fn load(self, numbers: &[f32]) -> S::f32s {
+        S::as_simd_f32s(&numbers[..S::F32_LANES]).0[0]
+    }
+
+    #[inline(always)]
+    fn add(self, a: S::f32s, b: S::f32s, sums: S::f32s) -> S::f32s {
+        self.0.mul_add_f32s(a, b, sums)
+    }
+
+    #[inline(always)]
+    fn read(self, from: &[f32]) -> S::f32s {
+        self.load(from)
+    }
+
+    #[inline(always)]
+    fn write(self, sums: S::f32s, to: &mut [f32]) {
+        S::as_mut_simd_f32s(&mut to[..S::F32_LANES]).0[0] = sums;
+    }
+
+    #[inline(always)]
+    fn both(self, a: S::f32s, b: S::f32s) -> S::f32s {
+        self.0.add_f32s(a, b)
+    }
+}

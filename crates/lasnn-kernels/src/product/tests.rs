@@ -1,0 +1,97 @@
+//! All formats against each other.
+
+#[cfg(target_arch = "x86_64")]
+use super::pairs::Pairs;
+use super::single::half;
+use super::*;
+
+/// Sums of 8 rows by a block of weights.
+struct Multiply<'a, N> {
+    rows: [&'a [N]; TOGETHER],
+    weights: &'a [N],
+    sums: &'a mut [[f32; BLOCK]; TOGETHER],
+}
+
+impl<N: Copy> Task<N> for Multiply<'_, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<P: Product<N>>(self, product: P) {
+        for part in (0..BLOCK / P::LANES).step_by(2) {
+            let zero = [[product.zero(); 2]; TOGETHER];
+            let sums = rows_by_block(product, zero, self.rows, self.weights, part);
+            for (to, sums) in self.sums.iter_mut().zip(sums) {
+                product.write(sums[0], &mut to[part * P::LANES..]);
+                product.write(sums[1], &mut to[(part + 1) * P::LANES..]);
+            }
+        }
+    }
+}
+
+fn multiply<F: Format>(format: F, rows: &[f32], weights: &[f32]) -> [[f32; BLOCK]; TOGETHER] {
+    let width = rows.len() / TOGETHER / F::HELD;
+    let mut stored = vec![F::Number::default(); rows.len() / F::HELD];
+    format.store(rows, &mut stored);
+    let mut packed = vec![F::Number::default(); weights.len() / F::HELD];
+    let pairs = weights.chunks_exact(F::HELD * BLOCK);
+    for (rows, to) in pairs.zip(packed.chunks_exact_mut(BLOCK)) {
+        format.join(&rows[..BLOCK], &rows[rows.len() - BLOCK..], to);
+    }
+    let mut sums = [[0.0; BLOCK]; TOGETHER];
+    let rows = std::array::from_fn(|row| &stored[row * width..][..width]);
+    format.dispatch(Multiply { rows, weights: &packed, sums: &mut sums });
+    sums
+}
+
+#[test]
+fn all_formats_multiply_small_whole_numbers_exactly() {
+    const INNER: usize = 48;
+    let numbers = |count: usize, by: usize| -> Vec<f32> {
+        (0..count).map(|i| (i * by % 255) as f32 - 127.0).collect()
+    };
+    let (rows, weights) = (numbers(TOGETHER * INNER, 31), numbers(INNER * BLOCK, 17));
+    let expected: [[f32; BLOCK]; TOGETHER] = std::array::from_fn(|row| {
+        std::array::from_fn(|column| {
+            (0..INNER).map(|k| rows[row * INNER + k] * weights[k * BLOCK + column]).sum()
+        })
+    });
+    for rounded in [false, true] {
+        assert_eq!(multiply(Single { rounded }, &rows, &weights), expected);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(pairs) = Pairs::detect() {
+        assert_eq!(multiply(pairs, &rows, &weights), expected);
+    }
+}
+
+#[test]
+fn rounds_to_the_nearest_and_ties_to_even() {
+    let rounded = |number: f32| f32::from_bits(half(number) << 16);
+    for (number, expected) in [
+        (1.0, 1.0),
+        (-3.140625, -3.140625),
+        (1.0 + 1.0 / 256.0, 1.0),
+        (1.0 + 3.0 / 256.0, 1.0 + 4.0 / 256.0),
+        (1.0 + 1.01 / 256.0, 1.0 + 2.0 / 256.0),
+        (f32::INFINITY, f32::INFINITY),
+        (f32::MAX, f32::INFINITY),
+    ] {
+        assert_eq!(rounded(number), expected, "{number}");
+    }
+    assert!(rounded(f32::NAN).is_nan());
+    assert!(rounded(f32::from_bits(0x7f80_0001)).is_nan());
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_processor_rounds_as_we_do() {
+    let Some(pairs) = Pairs::detect() else { return };
+    let row: Vec<f32> = (0..80).map(|i| (i as f32 - 37.3) * 1.37f32.powi(i - 40)).collect();
+    let (mut found, mut rounded) = ([0; 40], [0.0; 80]);
+    pairs.store(&row, &mut found);
+    Single { rounded: true }.store(&row, &mut rounded);
+    for (pair, expected) in found.iter().zip(rounded.as_chunks::<2>().0) {
+        let pair = [pair << 16, pair & 0xffff_0000].map(f32::from_bits);
+        assert_eq!(pair, *expected);
+    }
+}

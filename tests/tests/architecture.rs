@@ -10,7 +10,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// Every package of the workspace, and which other packages of the workspace it may know.
 const MAY_KNOW: &[(&str, &[&str])] = &[
-    ("lasnn-core", &[]),
+    ("lasnn-core", &["lasnn-kernels"]),
     ("lasnn-datasets", &["lasnn-core"]),
     ("lasnn-kernels", &[]),
     ("lasnn-backend", &["lasnn-kernels"]),

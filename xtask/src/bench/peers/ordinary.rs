@@ -41,7 +41,11 @@ pub fn compare(
         command.args(["--steps", &STEPS.to_string(), "--threads", &threads.to_string()]);
         command
     };
-    let ours = |net: &str| last_line(with_options(Command::new(&binary), net));
+    let ours = |net: &str, format: Format| {
+        let mut command = with_options(Command::new(&binary), net);
+        command.args(["--format", format.name()]);
+        last_line(command)
+    };
     let theirs = |net: &str, mode: &[&str]| {
         let mut command = with_options(programs.script("ann.py"), net);
         command.args(mode);
@@ -52,38 +56,41 @@ pub fn compare(
         let modes = by_mode(&theirs(net, &["--all"])?)?;
         let fastest = modes.iter().min_by(|a, b| a.1.total_cmp(b.1)).map(|(mode, _)| mode.clone());
         let setting = fastest.context("ann.py tried no mode")?;
-        let (mut our_times, mut their_times) = (Vec::new(), Vec::new());
-        for _ in 0..rounds {
-            our_times.push(ours(net)?);
-            let text = theirs(net, &["--mode", &setting])?;
-            their_times.push(by_mode(&text)?.remove(&setting).context("ann.py ran another mode")?);
+        for &format in Format::of(Mode::Train) {
+            let (mut our_times, mut their_times) = (Vec::new(), Vec::new());
+            for _ in 0..rounds {
+                our_times.push(ours(net, format)?);
+                let text = theirs(net, &["--mode", &setting])?;
+                their_times
+                    .push(by_mode(&text)?.remove(&setting).context("ann.py ran another mode")?);
+            }
+            let found = ratios(&our_times, &their_times);
+            rows.push(Row {
+                net: net.to_owned(),
+                trained: false,
+                mode: Mode::Train,
+                encoding: None,
+                time_steps: 1,
+                batch: BATCH,
+                threads,
+                firing_rate: None,
+                format,
+                ours_ms: median(&our_times),
+                peer: PYTORCH.to_owned(),
+                setting: setting.clone(),
+                settings_ms: modes.iter().map(|(mode, &time)| (mode.clone(), Some(time))).collect(),
+                peer_ms: median(&their_times),
+                ratio_median: found.median,
+                ratio_min: found.min,
+                ratio_max: found.max,
+                ours_peak_mib: None,
+                peer_peak_mib: None,
+                rounds,
+                spike_difference: None,
+                same_classes: None,
+                commit: commit.to_owned(),
+            });
         }
-        let found = ratios(&our_times, &their_times);
-        rows.push(Row {
-            net: net.to_owned(),
-            trained: false,
-            mode: Mode::Train,
-            encoding: None,
-            time_steps: 1,
-            batch: BATCH,
-            threads,
-            firing_rate: None,
-            format: Format::F32,
-            ours_ms: median(&our_times),
-            peer: PYTORCH.to_owned(),
-            setting,
-            settings_ms: modes.into_iter().map(|(mode, time)| (mode, Some(time))).collect(),
-            peer_ms: median(&their_times),
-            ratio_median: found.median,
-            ratio_min: found.min,
-            ratio_max: found.max,
-            ours_peak_mib: None,
-            peer_peak_mib: None,
-            rounds,
-            spike_difference: None,
-            same_classes: None,
-            commit: commit.to_owned(),
-        });
     }
     Ok(rows)
 }

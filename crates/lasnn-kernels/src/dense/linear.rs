@@ -65,10 +65,6 @@ pub fn input_grad(
 ) {
     let LinearShape { batch, inputs, outputs } = shape;
     assert_eq!(grad.len(), batch * inputs, "elements of the input gradient of {shape:?}");
-    if precision == Precision::Bf16 {
-        let weights = Matrix::rows(weights, [inputs, outputs]).transposed();
-        return multiply(precision, Matrix::rows(output_grad, [batch, outputs]), weights, grad);
-    }
     // The product is taken turned around: so the weights, by far the largest matrix, need not be
     // turned before it, which would take three times as long as the product itself.
     let mut turned = Scratch::new(batch * inputs);

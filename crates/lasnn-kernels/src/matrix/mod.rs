@@ -1,8 +1,13 @@
 //! Matrix products.
 
-mod blocked;
+mod bands;
+mod store;
+mod tile;
+mod tiles;
 
+use bands::Bands;
 use gemm::Parallelism;
+use tiles::Tiles;
 
 use crate::product::Precision;
 
@@ -54,10 +59,13 @@ pub fn multiply(precision: Precision, left: Matrix<'_>, right: Matrix<'_>, produ
         product.fill(0.0);
         return;
     }
+    if bands::fits(&left, &right) {
+        return precision.run(Bands { left, right, product });
+    }
     match precision {
         Precision::F32 => multiply_f32(left, right, product),
-        // That library knows no pairs of bfloat16.
-        Precision::Bf16 => precision.run(blocked::Multiply { left, right, product }),
+        // `gemm` knows no pairs of bfloat16.
+        Precision::Bf16 => precision.run(Tiles { left, right, product }),
     }
 }
 

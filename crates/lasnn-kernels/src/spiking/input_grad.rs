@@ -208,16 +208,14 @@ pub(super) fn matrix(
         }
     });
     let inputs = weights.len() / outputs;
-    let mut found = Scratch::new(rows * inputs);
-    let weights = Matrix::rows(weights, [inputs, outputs]).transposed();
-    multiply(precision, Matrix::rows(&by_row, [rows, outputs]), weights, &mut found);
+    // By input first, so that the weights come from memory once and in order.
+    let mut by_input = Scratch::new(inputs * rows);
+    let turned = Matrix::rows(&by_row, [rows, outputs]).transposed();
+    multiply(precision, Matrix::rows(weights, [inputs, outputs]), turned, &mut by_input);
     let mut gradient = Scratch::zeros(rows * positions * lanes);
-    let rows = gradient.par_chunks_mut(positions * lanes).zip(found.par_chunks(inputs));
-    rows.for_each(|(gradient, found)| {
-        for (channel, found) in found.chunks_exact(positions).enumerate() {
-            for (to, &value) in gradient[channel..].iter_mut().step_by(lanes).zip(found) {
-                *to = value;
-            }
+    gradient.par_chunks_mut(positions * lanes).enumerate().for_each(|(row, gradient)| {
+        for (input, found) in by_input.chunks_exact(rows).enumerate() {
+            gradient[input % positions * lanes + input / positions] = found[row];
         }
     });
     gradient

@@ -1,0 +1,61 @@
+//! The inner loops of a product.
+
+use super::store::Part;
+use crate::product::{BLOCK, Product, TOGETHER, Task, rows_by_block};
+
+/// Writes the product of stored rows and blocks to the sums, or adds it.
+pub(super) struct Tile<'a, N> {
+    /// `[row][number]`
+    pub rows: &'a [N],
+    /// `[block][number][column]`
+    pub blocks: &'a [N],
+    /// Numbers of a row.
+    pub width: usize,
+    pub columns: usize,
+    /// Whether the sums hold something to add to.
+    pub add: bool,
+    /// `[row][column]`
+    pub sums: &'a mut [f32],
+    /// What is stored next, to be brought from memory meanwhile: pieces of rows far apart are not
+    /// what the processor foresees.
+    pub next: Option<Part<'a>>,
+}
+
+impl<N: Copy> Task<N> for Tile<'_, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<P: Product<N>>(self, product: P) {
+        let Self { rows, blocks, width, columns, add, sums, next } = self;
+        let height = sums.len() / columns;
+        let groups = height.div_ceil(TOGETHER);
+        let turns = blocks.len() / (width * BLOCK) * groups;
+        for (block, weights) in blocks.chunks_exact(width * BLOCK).enumerate() {
+            for first in (0..height).step_by(TOGETHER) {
+                if let Some(next) = next {
+                    next.prefetch(block * groups + first / TOGETHER, turns);
+                }
+                // Those that are missing repeat the last one.
+                let values: [&[N]; TOGETHER] = std::array::from_fn(|row| {
+                    &rows[(first + row).min(height - 1) * width..][..width]
+                });
+                for part in (0..BLOCK / P::LANES).step_by(2) {
+                    let zero = [[product.zero(); 2]; TOGETHER];
+                    let found = rows_by_block(product, zero, values, weights, part);
+                    let column = block * BLOCK + part * P::LANES;
+                    let rows = sums[first * columns..].chunks_exact_mut(columns);
+                    for (sums, [low, high]) in rows.zip(found) {
+                        let (to_low, to_high) = sums[column..].split_at_mut(P::LANES);
+                        if add {
+                            product.write(product.both(product.read(to_low), low), to_low);
+                            product.write(product.both(product.read(to_high), high), to_high);
+                        } else {
+                            product.write(low, to_low);
+                            product.write(high, to_high);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

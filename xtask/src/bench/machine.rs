@@ -29,15 +29,6 @@ impl Machine {
     pub fn here(workspace: &Workspace) -> anyhow::Result<Self> {
         let mut date = Command::new("date");
         date.args(["--utc", "+%Y-%m-%d"]);
-        let mut commit = Command::new("git");
-        commit.arg("-C").arg(&workspace.root);
-        commit.args([
-            "describe",
-            "--always",
-            "--exclude=*",
-            "--abbrev=7",
-            "--dirty=, with changes",
-        ]);
         let memory = field("/proc/meminfo", "MemTotal").and_then(|text| {
             let kib: u64 = text.split_whitespace().next()?.parse().ok()?;
             Some((kib as f64 / f64::from(1 << 20)).round() as u64)
@@ -47,9 +38,23 @@ impl Machine {
             cores: cores(),
             memory_gib: memory.unwrap_or_default(),
             date: run_for_output(date)?.trim().to_owned(),
-            // Not every copy of the sources is a repository.
-            commit: run_for_output(commit).map_or("unknown".into(), |text| text.trim().to_owned()),
+            commit: commit(workspace),
         })
+    }
+}
+
+/// The commit, and whether anything differs from it but results, which a comparison writes itself.
+fn commit(workspace: &Workspace) -> String {
+    let git = |arguments: &[&str]| {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(&workspace.root).args(arguments);
+        run_for_output(command).map(|text| text.trim().to_owned())
+    };
+    // Not every copy of the sources is a repository.
+    let Ok(commit) = git(&["rev-parse", "--short=7", "HEAD"]) else { return "unknown".into() };
+    match git(&["status", "--porcelain", "--", ".", ":(exclude)results"]) {
+        Ok(changes) if changes.is_empty() => commit,
+        _ => format!("{commit}, with changes"),
     }
 }
 

@@ -72,6 +72,9 @@ pub struct PeersArguments {
     /// Compare the training step of ordinary networks with PyTorch's, and nothing else
     #[arg(long, conflicts_with_all = ["time_steps", "net", "mode", "peer", "checkpoint"])]
     ordinary: bool,
+    /// Compare ours with ours, on one thread and over twice the steps, and nothing else
+    #[arg(long, conflicts_with_all = ["time_steps", "peer", "checkpoint", "ordinary", "quick"])]
+    ourselves: bool,
     /// Keep the rows of an earlier run that this one does not measure
     #[arg(long)]
     keep: bool,
@@ -147,6 +150,9 @@ fn chosen(arguments: &PeersArguments) -> Vec<Work> {
         _ if arguments.quick => matrix::quick(trained),
         _ => matrix::standard(trained),
     };
+    if arguments.ourselves {
+        all.retain(|work| work.against != Against::Peers);
+    }
     let several = arguments.threads.unwrap_or_else(machine::cores) > 1;
     all.retain(|work| {
         let net = match work.weights {
@@ -182,9 +188,12 @@ fn command(arguments: &PeersArguments) -> String {
     option("data-dir", arguments.data_dir.as_ref().map(|_| "DIR".to_owned()));
     option("rounds", arguments.rounds.map(|rounds| rounds.to_string()));
     option("threads", arguments.threads.map(|threads| threads.to_string()));
-    for (name, given) in
-        [("ordinary", arguments.ordinary), ("quick", arguments.quick), ("keep", arguments.keep)]
-    {
+    for (name, given) in [
+        ("ordinary", arguments.ordinary),
+        ("ourselves", arguments.ourselves),
+        ("quick", arguments.quick),
+        ("keep", arguments.keep),
+    ] {
         option(name, given.then(String::new));
     }
     command.trim_end().to_owned()

@@ -92,6 +92,13 @@ fn a_change_of_stage_3_trains_stage_3_only() {
     }
     let spikes = |summary: &Value| summary["stages"]["student"]["spikes_per_image"].clone();
     assert_ne!(spikes(&first), spikes(&second));
+
+    place.write("tiny.toml", &tiny_with("[student]\n", "[student]\ntrain_limit = 40\n"));
+    let third = place.json(&["run", "tiny.toml"]);
+    for (stage, reused) in [("teacher", true), ("intermediate", true), ("student", false)] {
+        assert_eq!(third["stages"][stage]["reused"], reused, "{stage}");
+    }
+    assert_ne!(spikes(&first), spikes(&third));
 }
 
 #[test]
@@ -186,6 +193,11 @@ fn an_impossible_value_is_named_with_its_key() {
     for (from, to, words) in [
         ("validation = 16", "validation = 112", &["wrong.toml", "data.validation", "112"][..]),
         ("[spiking]\n", "[spiking]\nleak = 1.5\n", &["wrong.toml", "leak", "1.5"]),
+        (
+            "[student]\n",
+            "[student]\ntrain_limit = 1000000\n",
+            &["wrong.toml", "student.train_limit", "1000000"],
+        ),
         (
             "tap = \"middle\" },\n    { kind = \"dropout\"",
             "},\n    { kind = \"dropout\"",

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use lasnn_core::{Batch, BatchSource, Seed};
 use lasnn_datasets::{
-    AugmentConfig, Dataset, DatasetError, Images, Loader, Normaliser, Prefetch, Split,
+    AugmentConfig, Dataset, DatasetConfig, DatasetError, Images, Loader, Normaliser, Prefetch,
+    Split,
 };
 
 use crate::failure::wrong;
@@ -19,6 +20,8 @@ pub struct Data {
     pub dataset: Dataset,
     /// Which are trained on and which choose the epoch.
     pub split: Split,
+    /// Which of those the student is trained on.
+    student: Vec<u32>,
     normaliser: Normaliser,
     augment: AugmentConfig,
     seed: Seed,
@@ -44,16 +47,35 @@ impl Data {
         let dataset = lasnn_datasets::load(&recipe.data, Some(data_dir)).map_err(in_recipe)?;
         let split =
             lasnn_datasets::split(&dataset.train, &recipe.data, recipe.seed).map_err(in_recipe)?;
+        let student = match recipe.student.train_limit {
+            Some(limit) if limit > split.train.len() => {
+                return Err(wrong(format_args!(
+                    "{}: student.train_limit is {limit}, expected at most the {} training images",
+                    file.display(),
+                    split.train.len(),
+                )));
+            }
+            None => split.train.clone(),
+            train_limit => {
+                let config = DatasetConfig { train_limit, ..recipe.data.clone() };
+                lasnn_datasets::split(&dataset.train, &config, recipe.seed)?.train
+            }
+        };
         let normaliser = Normaliser::fit(recipe.data.normalisation, &dataset.train, &split.train);
         let usual = Prefetch::default();
         let prefetch = Prefetch { threads: usual.threads.min(threads), ..usual };
         let (augment, seed) = (recipe.data.augment, recipe.seed);
-        Ok(Self { dataset, split, normaliser, augment, seed, prefetch })
+        Ok(Self { dataset, split, student, normaliser, augment, seed, prefetch })
     }
 
     /// The images to train on, `batch` at a time, in the order of the seed.
     pub fn train(&self, batch: usize) -> Loader {
-        self.training(batch, self.augment)
+        self.training(self.split.train.clone(), batch, self.augment)
+    }
+
+    /// The same for the student, which may see fewer.
+    pub fn train_student(&self, batch: usize) -> Loader {
+        self.training(self.student.clone(), batch, self.augment)
     }
 
     /// The images that choose the epoch.
@@ -70,7 +92,8 @@ impl Data {
     /// Batches to balance thresholds on: images trained on, drawn by the seed, as they are.
     pub fn balancing(&self, batches: usize, batch: usize) -> Vec<Batch> {
         // Not augmented: a crop's empty border drives no neuron and would lower a percentile.
-        self.training(batch, AugmentConfig::default()).epoch(0, 0).take(batches).collect()
+        let images = self.training(self.split.train.clone(), batch, AugmentConfig::default());
+        images.epoch(0, 0).take(batches).collect()
     }
 
     /// How many of which images there are.
@@ -84,9 +107,8 @@ impl Data {
         }
     }
 
-    fn training(&self, batch: usize, augment: AugmentConfig) -> Loader {
+    fn training(&self, indices: Vec<u32>, batch: usize, augment: AugmentConfig) -> Loader {
         let images = self.dataset.train.clone();
-        let indices = self.split.train.clone();
         let rest = indices.len() % batch;
         let loader = Loader::train(images, indices, batch, &self.normaliser, augment, self.seed)
             .with_prefetch(self.prefetch);

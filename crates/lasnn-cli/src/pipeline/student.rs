@@ -63,7 +63,7 @@ fn train<A: TrainingBackend>(
     let (seed, steps, config) = (recipe.seed, recipe.student.time_steps, &recipe.student.train);
     let network = SpikingNetwork::<A>::new(&plans.student, &recipe.spiking, steps, device)?;
     let network = state::load(network, converted.clone())?;
-    let images = data.train(config.batch);
+    let images = data.train_student(config.batch);
     let validation = data.validation(recipe.evaluation.batch);
     let folder = run.training(stage);
     let provenance = session.provenance()?;

@@ -63,6 +63,7 @@ pub fn parse(text: &str, file: &Path, seed: Option<u32>) -> Result<Recipe, Recip
         student: Student {
             time_steps: raw.student.time_steps,
             without_distillation: raw.student.without_distillation,
+            train_limit: raw.student.train_limit,
             train: raw.student.train,
             distillation: raw.student.distillation,
         },

@@ -49,6 +49,7 @@ pub struct RawStudent {
     pub time_steps: usize,
     #[serde(default)]
     pub without_distillation: bool,
+    pub train_limit: Option<usize>,
     pub train: TrainConfig,
     #[serde(default)]
     pub distillation: DistillationConfig,

@@ -49,6 +49,9 @@ pub struct Student {
     pub time_steps: usize,
     /// Also train the converted network by cross-entropy alone, with the same budget.
     pub without_distillation: bool,
+    /// On how many of the training images; all of them by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_limit: Option<usize>,
     /// How it is trained.
     pub train: TrainConfig,
     /// How it is pulled to the teacher.

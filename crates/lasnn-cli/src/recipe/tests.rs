@@ -120,6 +120,8 @@ fn values_out_of_range_are_named_before_anything_is_trained() {
     refuses("validation = 100", "validation = 0", &["data.validation is 0, expected at least 1"]);
     refuses("epochs = 2", "epochs = 0", &["[teacher.train]", "epochs", "at least 1"]);
     refuses("time_steps = 4", "time_steps = 0", &["student.time_steps is 0, expected at least 1"]);
+    let none = "time_steps = 4\ntrain_limit = 0";
+    refuses("time_steps = 4", none, &["student.train_limit is 0, expected at least 1"]);
     refuses(
         "[student]\n",
         "[conversion]\nscale = -1.0\n[student]\n",

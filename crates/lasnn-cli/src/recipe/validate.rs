@@ -44,6 +44,9 @@ pub fn validate(
     check.encoding(recipe)?;
     check.table("conversion", recipe.conversion.check())?;
     check.value("student.time_steps", recipe.student.time_steps, 1, "")?;
+    if let Some(limit) = recipe.student.train_limit {
+        check.value("student.train_limit", limit, 1, "")?;
+    }
     check.table("student.train", recipe.student.train.validate())?;
     check.table("student.distillation", recipe.student.distillation.check(&teacher, &student))?;
     check.value("evaluation.batch", recipe.evaluation.batch, 1, "")?;

@@ -1,5 +1,8 @@
 //! Activation-based attention distillation at one tap: the maps of student and teacher, their distance,
-//! and the gradient with respect to the student's activations, in images per second.
+//! and the gradient with respect to the student's activations, in images per second and as a share of the
+//! machine's limit.
+
+mod limit;
 
 use burn::backend::Autodiff;
 use burn::tensor::backend::Backend;
@@ -10,35 +13,40 @@ use lasnn_core::{Seed, Stream};
 use lasnn_distillation::{Distance, attention_distance, attention_map};
 use std::hint::black_box;
 
+use crate::limit::{Machine, Work};
+
 /// A student's firing rates, and a teacher's map of another size, which has to be pooled.
 const STUDENT: [usize; 4] = [32, 64, 16, 16];
 const TEACHER: [usize; 4] = [32, 32, 32, 32];
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    attention::<Flex>(&mut criterion, "CPU, Flex");
+    attention::<Flex>(&mut criterion, "CPU, Flex", Machine::measure());
     criterion.final_summary();
 }
 
-fn attention<B: Backend>(criterion: &mut Criterion, device_name: &str) {
+fn attention<B: Backend>(criterion: &mut Criterion, device_name: &str, machine: Machine) {
     let device = B::Device::default();
     let mut group = criterion.benchmark_group(format!("attention ({device_name})"));
     group.throughput(Throughput::Elements(STUDENT[0] as u64));
 
     let features = features::<B>(STUDENT, 0, &device);
-    group.bench_function("map", |bencher| {
-        bencher.iter(|| finish::<B>(attention_map(features.clone()), &device));
-    });
+    let [student, teacher] = [STUDENT, TEACHER].map(|shape| shape.iter().product::<usize>() as u64);
+    // A square and a sum per activation, read once.
+    let work = Work { additions: 2 * student, bytes: 4 * student };
+    let id = BenchmarkId::from_parameter("map");
+    machine.bench(&mut group, id, work, || finish::<B>(attention_map(features.clone()), &device));
+    // As much for the teacher; the student is read again and its gradient written.
+    let work =
+        Work { additions: 2 * (student + teacher) + student, bytes: 4 * (3 * student + teacher) };
 
     let student = Tensor::<Autodiff<B>, 4>::from_inner(features);
     let teacher = Tensor::from_inner(self::features::<B>(TEACHER, 1, &device));
     for (name, distance) in [("norm", Distance::Norm), ("mean-square", Distance::MeanSquare)] {
-        group.bench_function(BenchmarkId::new("loss and gradient", name), |bencher| {
-            bencher.iter(|| {
-                let student = student.clone().require_grad();
-                let loss = attention_distance(student.clone(), teacher.clone(), distance);
-                finish::<B>(student.grad(&loss.backward()), &device);
-            });
+        machine.bench(&mut group, BenchmarkId::new("loss and gradient", name), work, || {
+            let student = student.clone().require_grad();
+            let loss = attention_distance(student.clone(), teacher.clone(), distance);
+            finish::<B>(student.grad(&loss.backward()), &device);
         });
     }
     group.finish();

@@ -1,5 +1,7 @@
-//! Poisson encoding: the input spikes of a batch over few and many steps, in numbers drawn per second, and
-//! beside it as much memory merely written.
+//! Poisson encoding: the input spikes of a batch over few and many steps, in numbers drawn per second and as
+//! a share of the machine's limit, and beside it as much memory merely written.
+
+mod limit;
 
 use std::hint::black_box;
 
@@ -10,6 +12,8 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use lasnn_core::{Pass, Seed, Stream};
 use lasnn_neurons::{Encoder, Encoding, PoissonRange};
 
+use crate::limit::{Machine, Work};
+
 /// CIFAR-10's images.
 const IMAGES: [usize; 4] = [16, 3, 32, 32];
 
@@ -18,11 +22,11 @@ const STEPS: [usize; 2] = [8, 100];
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    encoder::<Flex>(&mut criterion, "CPU, Flex");
+    encoder::<Flex>(&mut criterion, "CPU, Flex", Machine::measure());
     criterion.final_summary();
 }
 
-fn encoder<B: Backend>(criterion: &mut Criterion, device_name: &str) {
+fn encoder<B: Backend>(criterion: &mut Criterion, device_name: &str, machine: Machine) {
     let device = B::Device::default();
     let size: usize = IMAGES.iter().product();
     let values = Seed(1).draws(Stream::Test, [0; 3]).normals(size);
@@ -34,12 +38,12 @@ fn encoder<B: Backend>(criterion: &mut Criterion, device_name: &str) {
     let mut group = criterion.benchmark_group(format!("encoder ({device_name})"));
     for steps in STEPS {
         group.throughput(Throughput::Elements((steps * size) as u64));
-        group.bench_function(BenchmarkId::new("poisson", steps), |bencher| {
-            bencher.iter(|| {
-                let spikes = encoding.encode(images.clone(), 0, steps, &pass);
-                B::sync(&device).unwrap_or_else(|error| panic!("the device failed: {error:?}"));
-                black_box(spikes)
-            });
+        // Spikes go out; drawing a number has no cost that can be counted in additions.
+        let work = Work { additions: 0, bytes: (4 * steps * size) as u64 };
+        machine.bench(&mut group, BenchmarkId::new("poisson", steps), work, || {
+            let spikes = encoding.encode(images.clone(), 0, steps, &pass);
+            B::sync(&device).unwrap_or_else(|error| panic!("the device failed: {error:?}"));
+            spikes
         });
         group.bench_function(BenchmarkId::new("memory", steps), |bencher| {
             bencher.iter(|| black_box(vec![1.0f32; steps * size]));

@@ -1,5 +1,8 @@
 //! The multi-step scan of spiking neurons: our kernel and its backward pass against the reference of
-//! stock tensor operations, in neuron updates (neurons times steps) per second.
+//! stock tensor operations, in neuron updates (neurons times steps) per second and as a share of the
+//! machine's limit.
+
+mod limit;
 
 use std::hint::black_box;
 
@@ -10,6 +13,8 @@ use burn_flex::Flex;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use lasnn_core::{Seed, Stream};
 use lasnn_neurons::{NeuronConfig, SpikingBackend, SpikingNeurons, reference};
+
+use crate::limit::{Machine, Work};
 
 /// 64 channels of 16x16 for 4 images: one layer's neurons in a small batch.
 const NEURONS: usize = 4 * 64 * 16 * 16;
@@ -22,23 +27,24 @@ const THRESHOLD: f32 = 1.0;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
-    forward::<Flex>(&mut criterion, "CPU, Flex");
-    backward::<Flex>(&mut criterion, "CPU, Flex");
+    let machine = Machine::measure();
+    forward::<Flex>(&mut criterion, "CPU, Flex", machine);
+    backward::<Flex>(&mut criterion, "CPU, Flex", machine);
     criterion.final_summary();
 }
 
-fn forward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str) {
+fn forward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str, machine: Machine) {
     let device = B::Device::default();
     let neurons = SpikingNeurons::<B>::new(&NeuronConfig::default(), THRESHOLD, &device);
     let mut group = criterion.benchmark_group(format!("scan forward ({device_name})"));
     for steps in STEPS {
         let currents = currents::<B>(steps, &device);
         group.throughput(Throughput::Elements((steps * NEURONS) as u64));
-        group.bench_function(BenchmarkId::new("kernel", steps), |bencher| {
-            bencher.iter(|| {
-                let spikes = neurons.forward(currents.clone(), steps);
-                finish::<B>(black_box(spikes), &device);
-            });
+        // Leak, current, reset; currents in and spikes out.
+        let work = work(3, 2, steps);
+        machine.bench(&mut group, BenchmarkId::new("kernel", steps), work, || {
+            let spikes = neurons.forward(currents.clone(), steps);
+            finish::<B>(black_box(spikes), &device);
         });
         group.bench_function(BenchmarkId::new("reference", steps), |bencher| {
             bencher.iter(|| {
@@ -52,7 +58,7 @@ fn forward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str) {
 }
 
 /// Forward and backward together, since one is never run without the other.
-fn backward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str) {
+fn backward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str, machine: Machine) {
     let device = B::Device::default();
     let neurons = SpikingNeurons::<Autodiff<B>>::new(&NeuronConfig::default(), THRESHOLD, &device);
     let mut group = criterion.benchmark_group(format!("scan forward and backward ({device_name})"));
@@ -60,12 +66,12 @@ fn backward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str) {
     let steps = STEPS[0];
     let currents = currents::<Autodiff<B>>(steps, &device);
     group.throughput(Throughput::Elements((steps * NEURONS) as u64));
-    group.bench_function(BenchmarkId::new("kernel", steps), |bencher| {
-        bencher.iter(|| {
-            let currents = currents.clone().require_grad();
-            let spikes = neurons.forward(currents.clone(), steps);
-            finish::<B>(gradient(&currents, spikes), &device);
-        });
+    // Membranes a second time, surrogate and gradient; currents and spikes' gradient in, currents' out.
+    let work = work(3 + 6, 2 + 3, steps);
+    machine.bench(&mut group, BenchmarkId::new("kernel", steps), work, || {
+        let currents = currents.clone().require_grad();
+        let spikes = neurons.forward(currents.clone(), steps);
+        finish::<B>(gradient(&currents, spikes), &device);
     });
     group.bench_function(BenchmarkId::new("reference", steps), |bencher| {
         bencher.iter(|| {
@@ -77,6 +83,12 @@ fn backward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str) {
         });
     });
     group.finish();
+}
+
+/// What every neuron costs in every step: operations worth an addition, and numbers read or written.
+fn work(additions: u64, numbers: u64, steps: usize) -> Work {
+    let updates = (steps * NEURONS) as u64;
+    Work { additions: additions * updates, bytes: 4 * numbers * updates }
 }
 
 /// The gradient of the number of spikes with respect to the currents.

@@ -1,13 +1,17 @@
 //! One layer of a spiking network, forward and backward, over a sweep of firing rates: the
-//! event-driven kernels in synaptic operations per second and as a fraction of what the machine can add
-//! up, with Burn's dense convolution beside them.
+//! event-driven kernels in synaptic operations per second and as a share of the machine's limit. Beside
+//! them, on as many floats, Burn's dense product alone and the reference, that product with neurons out
+//! of stock tensor operations; neither depends on the rate.
 //!
 //! A layer here is a whole circuit: input spikes, one site, a readout with one class. The readout
 //! lists events and adds a number each, some per cent of the time.
 
-use std::hint::black_box;
-use std::time::Instant;
+mod limit;
 
+use std::hint::black_box;
+
+use burn::backend::Autodiff;
+use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData, module::conv2d, ops::ConvOptions};
 use burn_flex::Flex;
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -16,32 +20,51 @@ use lasnn_kernels::spiking::{
     Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Prepared, Reset, Shape, Site,
     Source, StepOrder, Surrogate, View, WeightFormat,
 };
+use lasnn_neurons::{Dynamics, reference};
+
+use crate::limit::{Machine, Work};
 
 const RATES: [f32; 4] = [0.02, 0.05, 0.1, 0.2];
 const BATCH: usize = 8;
 const STEPS: usize = 8;
 
+const THRESHOLD: f32 = 5.0;
+const LEAK: f32 = 1.0;
+/// The reference's names for the neurons of [`layer`].
+const DYNAMICS: Dynamics = Dynamics {
+    reset: lasnn_neurons::Reset::Subtract,
+    step_order: lasnn_neurons::StepOrder::IntegrateThenFire,
+    surrogate: lasnn_neurons::Surrogate::Linear { damping: 0.3 },
+};
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args().sample_size(20);
-    let limit = additions_per_second();
+    let machine = Machine::measure();
     let map = |channels, side| Shape { channels, height: side, width: side };
-    layer(&mut criterion, "convolution 128 to 128, 16x16", map(128, 16), Some(128), limit);
-    layer(&mut criterion, "convolution 512 to 512, 4x4", map(512, 4), Some(512), limit);
-    layer(&mut criterion, "linear 4096 to 4096", map(4096, 1), None, limit);
-    dense(&mut criterion);
+    for (name, input, is_convolution) in [
+        ("convolution 128 to 128, 16x16", map(128, 16), true),
+        ("convolution 512 to 512, 4x4", map(512, 4), true),
+        ("linear 4096 to 4096", map(4096, 1), false),
+    ] {
+        layer(&mut criterion, name, input, is_convolution, machine);
+        dense(&mut criterion, name, input, is_convolution);
+    }
     criterion.final_summary();
 }
 
-/// `channels` outputs of a 3×3 convolution, or as many outputs of a matrix as inputs.
-fn layer(criterion: &mut Criterion, name: &str, input: Shape, channels: Option<usize>, limit: f64) {
-    let (shape, connection, weights) = match channels {
-        Some(channels) => {
-            let shape = Shape { channels, ..input };
-            let connection = Connection::Conv { kernel: 3, stride: 1, weight: 0 };
-            (shape, connection, numbers(channels * input.channels * 9, -1.0))
-        }
-        None => (input, Connection::Linear { weight: 0 }, numbers(input.neurons().pow(2), -1.0)),
+/// As many outputs as inputs: of a 3×3 convolution, or of a matrix.
+fn layer(
+    criterion: &mut Criterion,
+    name: &str,
+    input: Shape,
+    is_convolution: bool,
+    machine: Machine,
+) {
+    let connection = match is_convolution {
+        true => Connection::Conv { kernel: 3, stride: 1, weight: 0 },
+        false => Connection::Linear { weight: 0 },
     };
+    let (shape, weights) = (input, weights(input, is_convolution));
     let source = |origin, connection| Source { origin, view: View::PLAIN, connection };
     let circuit = Circuit {
         input,
@@ -54,8 +77,8 @@ fn layer(criterion: &mut Criterion, name: &str, input: Shape, channels: Option<u
     let formats = [("forward", WeightFormat::F32), ("forward, int12", WeightFormat::Int12)];
     let formats = formats.map(|(name, format)| (name, Prepared::new(&circuit, &weights, format)));
     let neurons = [Neurons {
-        threshold: 5.0,
-        leak: 1.0,
+        threshold: THRESHOLD,
+        leak: LEAK,
         reset: Reset::Subtract,
         step_order: StepOrder::IntegrateThenFire,
         surrogate: Surrogate::Linear { damping: 0.3 },
@@ -76,51 +99,87 @@ fn layer(criterion: &mut Criterion, name: &str, input: Shape, channels: Option<u
         let per_cent = format!("{} %", rate * 100.0);
         let mut group = criterion.benchmark_group(format!("{name} (CPU)"));
         group.throughput(Throughput::Elements(operations));
-        for (pass, prepared) in &formats {
+        // Every weight comes from memory at least once, or every gradient goes there.
+        let work = Work { additions: operations, bytes: 4 * weights[0].len() as u64 };
+        let half = Work { bytes: work.bytes * 12 / 32, ..work };
+        for ((pass, prepared), work) in formats.iter().zip([work, half]) {
             let call = Call { prepared: Some(prepared), ..call };
-            let start = Instant::now();
-            let mut runs = 0u32;
-            group.bench_function(BenchmarkId::new(*pass, &per_cent), |bencher| {
-                bencher.iter(|| {
-                    runs += 1;
-                    black_box(call.advance(drive, STEPS, &mut call.rest(), &[false]))
-                });
+            machine.bench(&mut group, BenchmarkId::new(*pass, &per_cent), work, || {
+                call.advance(drive, STEPS, &mut call.rest(), &[false])
             });
-            // A filter may have left it out.
-            if runs > 0 {
-                let seconds = start.elapsed().as_secs_f64() / f64::from(runs);
-                let share = 100.0 * operations as f64 / seconds / limit;
-                eprintln!(
-                    "{name}, {pass} at {per_cent}: about {share:.0} % of {limit:.2e} additions/s"
-                );
-            }
         }
         let (_, tape) = call.record(drive, STEPS, &[false]);
         let grad = OutcomeGrad { readout: &[0.1; BATCH], counts: &[None] };
-        group.bench_function(BenchmarkId::new("backward to weights", &per_cent), |bencher| {
-            bencher.iter(|| black_box(call.backward(&tape, grad)));
-        });
+        let id = BenchmarkId::new("backward to weights", &per_cent);
+        machine.bench(&mut group, id, work, || call.backward(&tape, grad));
         group.finish();
     }
 }
 
-/// The same convolution on dense floats: Burn's, on as many maps.
-fn dense(criterion: &mut Criterion) {
-    let device = Default::default();
-    let tensor = |numbers: Vec<f32>, shape: [usize; 4]| {
-        Tensor::<Flex, 4>::from_data(TensorData::new(numbers, shape), &device)
+/// The same layer on dense floats: Burn's product, and the reference, forward and with both passes.
+fn dense(criterion: &mut Criterion, name: &str, input: Shape, is_convolution: bool) {
+    let mut group = criterion.benchmark_group(format!("{name} (CPU)"));
+    let spikes = spikes(input.neurons(), 0.05);
+    let (shape, weight_shape) = match is_convolution {
+        true => {
+            let Shape { channels, height, width } = input;
+            ([BATCH * STEPS, channels, height, width], [channels, channels, 3, 3])
+        }
+        false => ([1, 1, BATCH * STEPS, input.neurons()], [1, 1, input.neurons(), input.neurons()]),
     };
-    let rows = BATCH * STEPS;
-    let input = tensor(spikes(128 * 256, 0.05), [rows, 128, 16, 16]);
-    let weights = tensor(numbers(128 * 128 * 9, -1.0), [128, 128, 3, 3]);
-    let mut group = criterion.benchmark_group("convolution 128 to 128, 16x16 (CPU)");
+    let weights = weights(input, is_convolution);
+    let inputs = tensor::<Flex>(spikes.clone(), shape);
+    let stock = tensor::<Flex>(weights.clone(), weight_shape);
     group.bench_function("dense, Flex", |bencher| {
+        bencher.iter(|| black_box(product(inputs.clone(), stock.clone(), is_convolution)));
+    });
+    group.bench_function("reference, Flex, forward", |bencher| {
         bencher.iter(|| {
-            let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
-            black_box(conv2d(input.clone(), weights.clone(), None, options))
+            let currents = product(inputs.clone(), stock.clone(), is_convolution);
+            let currents = currents.reshape([STEPS as i64, -1]);
+            black_box(reference::scan(currents, one(THRESHOLD), one(LEAK), DYNAMICS))
+        });
+    });
+    let inputs = tensor::<Autodiff<Flex>>(spikes, shape);
+    let stock = tensor::<Autodiff<Flex>>(weights, weight_shape);
+    group.bench_function("reference, Flex, forward and backward to weights", |bencher| {
+        bencher.iter(|| {
+            let weights = stock.clone().require_grad();
+            let currents = product(inputs.clone(), weights.clone(), is_convolution);
+            let currents = currents.reshape([STEPS as i64, -1]);
+            let spikes =
+                reference::differentiable_scan(currents, one(THRESHOLD), one(LEAK), DYNAMICS);
+            black_box(weights.grad(&spikes.sum().backward()))
         });
     });
     group.finish();
+}
+
+fn product<B: Backend>(
+    inputs: Tensor<B, 4>,
+    weights: Tensor<B, 4>,
+    is_convolution: bool,
+) -> Tensor<B, 4> {
+    match is_convolution {
+        true => conv2d(inputs, weights, None, ConvOptions::new([1, 1], [1, 1], [1, 1], 1)),
+        false => inputs.matmul(weights),
+    }
+}
+
+fn tensor<B: Backend>(numbers: Vec<f32>, shape: [usize; 4]) -> Tensor<B, 4> {
+    Tensor::from_data(TensorData::new(numbers, shape), &B::Device::default())
+}
+
+fn one<B: Backend>(number: f32) -> Tensor<B, 1> {
+    Tensor::from_data([number], &B::Device::default())
+}
+
+fn weights(input: Shape, is_convolution: bool) -> Vec<f32> {
+    let (square, kernel) = match is_convolution {
+        true => (input.channels * input.channels, 9),
+        false => (input.neurons() * input.neurons(), 1),
+    };
+    numbers(square * kernel, -1.0)
 }
 
 /// How many additions a layer's input spikes cause.
@@ -138,31 +197,6 @@ fn synaptic_operations(spikes: &[f32], input: Shape, shape: Shape, connection: C
     };
     let fired = spikes.iter().enumerate().filter(|(_, spike)| **spike > 0.0);
     fired.map(|(index, _)| reached(index) as u64).sum()
-}
-
-/// What all threads together can add up from their second-level caches, in additions per second.
-fn additions_per_second() -> f64 {
-    const NUMBERS: usize = 96 << 10;
-    const ROUNDS: usize = 400;
-    let threads = rayon::current_num_threads();
-    let seconds = (0..5).map(|_| {
-        let start = Instant::now();
-        rayon::broadcast(|_| {
-            let numbers = vec![1f32; NUMBERS];
-            let mut sums = [0f32; 128];
-            for _ in 0..ROUNDS {
-                for row in black_box(&numbers).chunks_exact(128) {
-                    for (sum, number) in sums.iter_mut().zip(row) {
-                        *sum += number;
-                    }
-                }
-            }
-            black_box(sums)
-        });
-        start.elapsed().as_secs_f64()
-    });
-    let best = seconds.fold(f64::MAX, f64::min);
-    (NUMBERS * ROUNDS * threads) as f64 / best
 }
 
 /// Input spikes of all steps and images.

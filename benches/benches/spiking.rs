@@ -41,33 +41,30 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args().sample_size(20);
     let machine = Machine::measure();
     let map = |channels, side| Shape { channels, height: side, width: side };
-    for (name, input, is_convolution) in [
-        ("convolution 128 to 128, 16x16", map(128, 16), true),
-        ("convolution 512 to 512, 4x4", map(512, 4), true),
-        ("linear 4096 to 4096", map(4096, 1), false),
+    let conv = Connection::Conv { kernel: 3, stride: 1, weight: 0 };
+    for (name, shape, connection) in [
+        ("convolution 128 to 128, 16x16", map(128, 16), conv),
+        ("convolution 512 to 512, 4x4", map(512, 4), conv),
+        ("linear 4096 to 4096", map(4096, 1), Connection::Linear { weight: 0 }),
     ] {
-        layer(&mut criterion, name, input, is_convolution, machine);
-        dense(&mut criterion, name, input, is_convolution);
+        layer(&mut criterion, name, shape, connection, machine);
+        dense(&mut criterion, name, shape, connection);
     }
     criterion.final_summary();
 }
 
-/// As many outputs as inputs: of a 3×3 convolution, or of a matrix.
+/// As many outputs as inputs.
 fn layer(
     criterion: &mut Criterion,
     name: &str,
-    input: Shape,
-    is_convolution: bool,
+    shape: Shape,
+    connection: Connection,
     machine: Machine,
 ) {
-    let connection = match is_convolution {
-        true => Connection::Conv { kernel: 3, stride: 1, weight: 0 },
-        false => Connection::Linear { weight: 0 },
-    };
-    let (shape, weights) = (input, weights(input, is_convolution));
+    let weights = numbers(weight_shape(shape, connection).iter().product(), -1.0);
     let source = |origin, connection| Source { origin, view: View::PLAIN, connection };
     let circuit = Circuit {
-        input,
+        input: shape,
         sites: vec![Site { shape, sources: vec![source(Origin::Input, connection)] }],
         readout: source(Origin::Site(0), Connection::Linear { weight: 1 }),
         classes: 1,
@@ -84,7 +81,7 @@ fn layer(
         surrogate: Surrogate::Linear { damping: 0.3 },
     }];
     for rate in RATES {
-        let spikes = spikes(input.neurons(), rate);
+        let spikes = spikes(shape.neurons(), rate);
         let drive = Drive::Spikes(&spikes);
         let call = Call {
             circuit: &circuit,
@@ -95,7 +92,7 @@ fn layer(
             prepared: None,
             precision: Precision::F32,
         };
-        let operations = synaptic_operations(&spikes, input, shape, connection);
+        let operations = synaptic_operations(&spikes, shape, connection);
         let per_cent = format!("{} %", rate * 100.0);
         let mut group = criterion.benchmark_group(format!("{name} (CPU)"));
         group.throughput(Throughput::Elements(operations));
@@ -118,35 +115,33 @@ fn layer(
 }
 
 /// The same layer on dense floats: Burn's product, and the reference, forward and with both passes.
-fn dense(criterion: &mut Criterion, name: &str, input: Shape, is_convolution: bool) {
+fn dense(criterion: &mut Criterion, name: &str, shape: Shape, connection: Connection) {
     let mut group = criterion.benchmark_group(format!("{name} (CPU)"));
-    let spikes = spikes(input.neurons(), 0.05);
-    let (shape, weight_shape) = match is_convolution {
-        true => {
-            let Shape { channels, height, width } = input;
-            ([BATCH * STEPS, channels, height, width], [channels, channels, 3, 3])
-        }
-        false => ([1, 1, BATCH * STEPS, input.neurons()], [1, 1, input.neurons(), input.neurons()]),
+    let spikes = spikes(shape.neurons(), 0.05);
+    let input_shape = match connection {
+        Connection::Conv { .. } => [BATCH * STEPS, shape.channels, shape.height, shape.width],
+        _ => [1, 1, BATCH * STEPS, shape.neurons()],
     };
-    let weights = weights(input, is_convolution);
-    let inputs = tensor::<Flex>(spikes.clone(), shape);
+    let weight_shape = weight_shape(shape, connection);
+    let weights = numbers(weight_shape.iter().product(), -1.0);
+    let inputs = tensor::<Flex>(spikes.clone(), input_shape);
     let stock = tensor::<Flex>(weights.clone(), weight_shape);
     group.bench_function("dense, Flex", |bencher| {
-        bencher.iter(|| black_box(product(inputs.clone(), stock.clone(), is_convolution)));
+        bencher.iter(|| black_box(product(inputs.clone(), stock.clone(), connection)));
     });
     group.bench_function("reference, Flex, forward", |bencher| {
         bencher.iter(|| {
-            let currents = product(inputs.clone(), stock.clone(), is_convolution);
+            let currents = product(inputs.clone(), stock.clone(), connection);
             let currents = currents.reshape([STEPS as i64, -1]);
             black_box(reference::scan(currents, one(THRESHOLD), one(LEAK), DYNAMICS))
         });
     });
-    let inputs = tensor::<Autodiff<Flex>>(spikes, shape);
+    let inputs = tensor::<Autodiff<Flex>>(spikes, input_shape);
     let stock = tensor::<Autodiff<Flex>>(weights, weight_shape);
     group.bench_function("reference, Flex, forward and backward to weights", |bencher| {
         bencher.iter(|| {
             let weights = stock.clone().require_grad();
-            let currents = product(inputs.clone(), weights.clone(), is_convolution);
+            let currents = product(inputs.clone(), weights.clone(), connection);
             let currents = currents.reshape([STEPS as i64, -1]);
             let spikes =
                 reference::differentiable_scan(currents, one(THRESHOLD), one(LEAK), DYNAMICS);
@@ -159,11 +154,13 @@ fn dense(criterion: &mut Criterion, name: &str, input: Shape, is_convolution: bo
 fn product<B: Backend>(
     inputs: Tensor<B, 4>,
     weights: Tensor<B, 4>,
-    is_convolution: bool,
+    connection: Connection,
 ) -> Tensor<B, 4> {
-    match is_convolution {
-        true => conv2d(inputs, weights, None, ConvOptions::new([1, 1], [1, 1], [1, 1], 1)),
-        false => inputs.matmul(weights),
+    match connection {
+        Connection::Conv { .. } => {
+            conv2d(inputs, weights, None, ConvOptions::new([1, 1], [1, 1], [1, 1], 1))
+        }
+        _ => inputs.matmul(weights),
     }
 }
 
@@ -175,24 +172,23 @@ fn one<B: Backend>(number: f32) -> Tensor<B, 1> {
     Tensor::from_data([number], &B::Device::default())
 }
 
-fn weights(input: Shape, is_convolution: bool) -> Vec<f32> {
-    let (square, kernel) = match is_convolution {
-        true => (input.channels * input.channels, 9),
-        false => (input.neurons() * input.neurons(), 1),
-    };
-    numbers(square * kernel, -1.0)
+fn weight_shape(shape: Shape, connection: Connection) -> [usize; 4] {
+    match connection {
+        Connection::Conv { kernel, .. } => [shape.channels, shape.channels, kernel, kernel],
+        _ => [1, 1, shape.neurons(), shape.neurons()],
+    }
 }
 
 /// How many additions a layer's input spikes cause.
-fn synaptic_operations(spikes: &[f32], input: Shape, shape: Shape, connection: Connection) -> u64 {
+fn synaptic_operations(spikes: &[f32], shape: Shape, connection: Connection) -> u64 {
     let reached = |index: usize| match connection {
         Connection::Conv { .. } => {
-            let position = index % input.positions();
+            let position = index % shape.positions();
             let along = |at: usize, size: usize| {
                 (at.saturating_sub(1)..=at + 1).filter(|&at| at < size).count()
             };
-            let (y, x) = (position / input.width, position % input.width);
-            along(y, input.height) * along(x, input.width) * shape.channels
+            let (y, x) = (position / shape.width, position % shape.width);
+            along(y, shape.height) * along(x, shape.width) * shape.channels
         }
         _ => shape.neurons(),
     };

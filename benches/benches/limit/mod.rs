@@ -17,7 +17,7 @@ pub struct Machine {
 }
 
 /// What a benchmark cannot do without, per iteration.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Work {
     pub additions: u64,
     /// What is read and written, once each.

@@ -13,22 +13,10 @@ impl KernelArguments {
     /// The benchmarks of these names, in place of those that criterion's own filter names.
     pub fn only(&self, names: &[String]) -> Self {
         let options = self.arguments.iter().filter(|word| word.starts_with('-')).cloned();
-        let names: Vec<String> = names.iter().map(|name| literally(name)).collect();
+        let names: Vec<String> = names.iter().map(|name| regex_syntax::escape(name)).collect();
         let filter = format!("^({})$", names.join("|"));
         Self { arguments: options.chain([filter]).collect() }
     }
-}
-
-/// A regular expression that matches these characters and nothing else.
-fn literally(text: &str) -> String {
-    let mut expression = String::new();
-    for character in text.chars() {
-        if r"\.+*?()|[]{}^$".contains(character) {
-            expression.push('\\');
-        }
-        expression.push(character);
-    }
-    expression
 }
 
 pub fn kernels(workspace: &Workspace, arguments: &KernelArguments) -> anyhow::Result<()> {

@@ -14,12 +14,12 @@ use crate::product::Precision;
 
 use super::circuit::{Call, Connection, Origin, Source};
 use super::convolution::feeds;
-use super::forward::Tape;
 use super::geometry::{Geometry, Padded};
 use super::input_grad::{self, OutputGrad};
 use super::neuron::Reset;
 use super::site_grad::{ByStep, Pending, SiteGrad, SitePass, linear_site};
 use super::spikes::Spikes;
+use super::tape::Tape;
 use super::{sparse_input_grad, weight_grad};
 
 /// Bytes of gradients on maps that a pass back holds at once, where one image is not more.
@@ -249,7 +249,8 @@ impl Back<'_> {
             .map(|source| self.tape.spikes(source.origin).images(images.clone()))
             .collect();
         let from: Vec<&Spikes> = spikes.iter().collect();
-        let feeds = feeds(&part, sources, grid, &from);
+        let kept = self.tape.currents[site].as_deref();
+        let feeds = feeds(&part, sources, grid, &from, kept.is_none());
         let constant = match sources.is_empty() {
             true => self
                 .tape
@@ -264,6 +265,7 @@ impl Back<'_> {
             steps: self.tape.steps,
             feeds: &feeds,
             constant: constant.as_deref(),
+            kept: kept.map(|currents| (currents, call.batch, images.start)),
         };
         let reach = |source: &Source| match source.connection {
             Connection::Conv { kernel, .. } => kernel / 2,

@@ -5,11 +5,12 @@ use rayon::prelude::*;
 
 use crate::memory::{self, Scratch};
 
-use super::circuit::{Call, Connection, Drive, Origin, Shape, Source};
+use super::circuit::{Call, Connection, Drive, Shape, Source};
 use super::convolution::{Unit, events, feeds, grid};
 use super::linear::{self, Matrix, RowEvents};
 use super::neuron::Neurons;
 use super::spikes::{Grid, Spikes};
+use super::tape::Tape;
 use super::weights::{WeightFormat, Weights};
 
 /// Rows of images and steps that a pass without history runs at once: enough for a wide matrix to
@@ -33,36 +34,6 @@ pub struct Outcome {
     /// How often each neuron of each site fired, `[batch, channels, height, width]`; empty where
     /// not asked for.
     pub counts: Vec<Vec<f32>>,
-}
-
-/// The spikes of a pass, for the pass back.
-#[derive(Debug)]
-pub struct Tape {
-    pub(super) input: Option<Spikes>,
-    /// Constant currents of the first site, `[tile][image][position][lane]`.
-    pub(super) constant: Option<Scratch>,
-    pub(super) sites: Vec<Spikes>,
-    /// By site, the currents `[tile][image][step][lane]` into neurons behind a matrix, where they are
-    /// kept: see [`Call::keeps_currents`].
-    pub(super) currents: Vec<Option<Scratch>>,
-    pub(super) steps: usize,
-}
-
-impl Tape {
-    /// Bytes that the tape holds.
-    pub fn bytes(&self) -> usize {
-        let spikes = self.input.iter().chain(&self.sites).map(|spikes| spikes.words.len() * 2);
-        let currents = self.constant.iter().chain(self.currents.iter().flatten());
-        spikes.sum::<usize>() + currents.map(|currents| currents.len() * 4).sum::<usize>()
-    }
-
-    pub(super) fn spikes(&self, origin: Origin) -> &Spikes {
-        match (origin, &self.input) {
-            (Origin::Site(site), _) => &self.sites[site],
-            (Origin::Input, Some(input)) => input,
-            (Origin::Input, None) => unreachable!("sites see the input only where it is spikes"),
-        }
-    }
 }
 
 impl Call<'_> {
@@ -95,7 +66,7 @@ impl Call<'_> {
                 }
                 constant => constant,
             };
-            self.run(drive, range.len(), membranes, &mut outcome, false);
+            self.run(drive, range.len(), membranes, &mut outcome, &[]);
         }
         outcome
     }
@@ -104,19 +75,8 @@ impl Call<'_> {
     pub fn record(&self, drive: Drive<'_>, steps: usize, counted: &[bool]) -> (Outcome, Tape) {
         let mut outcome = self.nothing(counted);
         let keep = self.keeps_currents();
-        let tape = self.run(drive, steps, &mut self.rest(), &mut outcome, keep);
+        let tape = self.run(drive, steps, &mut self.rest(), &mut outcome, &keep);
         (outcome, tape)
-    }
-
-    /// Whether a tape keeps the currents of sites behind a matrix, which are dear to compute again: where
-    /// they and the spikes of the whole circuit together take at most a byte per neuron and step.
-    pub(super) fn keeps_currents(&self) -> bool {
-        let neurons = |linear: bool| -> usize {
-            let sites = self.circuit.sites.iter().filter(|site| site.is_linear() || !linear);
-            sites.map(|site| site.shape.neurons()).sum()
-        };
-        let (all, linear) = (neurons(false), neurons(true));
-        linear * size_of::<f32>() + all / 8 <= all
     }
 
     fn nothing(&self, counted: &[bool]) -> Outcome {
@@ -142,14 +102,14 @@ impl Call<'_> {
         }
     }
 
-    /// One piece of a pass.
+    /// One piece of a pass. The tape keeps the currents of the sites in `keep`.
     fn run(
         &self,
         drive: Drive<'_>,
         steps: usize,
         membranes: &mut Membranes,
         outcome: &mut Outcome,
-        keep: bool,
+        keep: &[bool],
     ) -> Tape {
         let (input, constant) = match drive {
             Drive::Spikes(spikes) => {
@@ -159,6 +119,7 @@ impl Call<'_> {
         };
         let mut tape = Tape { input, constant, sites: Vec::new(), currents: Vec::new(), steps };
         for (index, membranes) in membranes.sites.iter_mut().enumerate() {
+            let keep = keep.get(index).is_some_and(|&keep| keep);
             let (spikes, currents) = self.run_site(index, &tape, membranes, keep);
             if let Some(counts) = outcome.counts.get_mut(index).filter(|counts| !counts.is_empty())
             {
@@ -171,7 +132,7 @@ impl Call<'_> {
         tape
     }
 
-    /// The spikes of one site and, if `keep` and behind a matrix, its currents.
+    /// The spikes of one site and, if `keep`, its currents.
     fn run_site(
         &self,
         index: usize,
@@ -215,15 +176,26 @@ impl Call<'_> {
             return (spikes, None);
         }
         let from: Vec<&Spikes> = sources.iter().map(|source| tape.spikes(source.origin)).collect();
-        let feeds = feeds(self, sources, grid, &from);
+        let feeds = feeds(self, sources, grid, &from, true);
         let constant = tape.constant.as_deref().filter(|_| sources.is_empty());
         let size = spikes.image_words();
         let units = spikes.words.par_chunks_mut(size);
-        let membranes = membranes.par_chunks_mut(grid.shape.positions() * grid.tile);
-        units.zip(membranes).enumerate().for_each(|(index, (words, u))| {
+        let frame = grid.shape.positions() * grid.tile;
+        let units = units.zip(membranes.par_chunks_mut(frame)).enumerate();
+        let run = |index: usize, words: &mut [u16], u: &mut [f32], kept: Option<&mut [f32]>| {
             let unit = Unit::new(grid, index, self.batch, &feeds, constant);
-            Arch::new().dispatch(RunUnit { unit, grid, neurons, words, u });
-        });
+            Arch::new().dispatch(RunUnit { unit, grid, neurons, words, u, kept });
+        };
+        if keep {
+            // All of it is written.
+            let mut kept = Scratch::new(grid.tiles() * self.batch * tape.steps * frame);
+            let currents = kept.par_chunks_mut(tape.steps * frame);
+            units.zip(currents).for_each(|((index, (words, u)), kept)| {
+                run(index, words, u, Some(kept));
+            });
+            return (spikes, Some(kept));
+        }
+        units.for_each(|(index, (words, u))| run(index, words, u, None));
         (spikes, None)
     }
 
@@ -306,6 +278,8 @@ struct RunUnit<'a> {
     neurons: Neurons,
     words: &'a mut [u16],
     u: &'a mut [f32],
+    /// Where the currents `[step][position][lane]` are kept.
+    kept: Option<&'a mut [f32]>,
 }
 
 impl WithSimd for RunUnit<'_> {
@@ -313,15 +287,20 @@ impl WithSimd for RunUnit<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { mut unit, grid, neurons, words, u } = self;
+        let Self { mut unit, grid, neurons, words, u, mut kept } = self;
         let (width, tile) = (grid.shape.width, grid.tile);
-        let mut currents = vec![0.0; width * tile];
+        let mut own = vec![0.0; width * tile];
         let by_step = words.chunks_exact_mut(grid.shape.positions() * grid.words());
         for (step, words) in by_step.enumerate() {
             let rows = words.chunks_exact_mut(width * grid.words());
             let rows = rows.zip(u.chunks_exact_mut(width * tile));
             for (row, (words, u)) in rows.enumerate() {
-                neurons.step(simd, u, unit.currents(simd, step, row, &mut currents), words);
+                let place = (step * grid.shape.height + row) * width * tile;
+                let currents = match &mut kept {
+                    Some(kept) => &mut kept[place..][..width * tile],
+                    None => &mut own[..],
+                };
+                neurons.step(simd, u, unit.currents(simd, step, row, currents), words);
             }
         }
     }

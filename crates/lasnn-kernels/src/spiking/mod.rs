@@ -15,6 +15,7 @@ mod simd;
 mod site_grad;
 mod sparse_input_grad;
 mod spikes;
+mod tape;
 mod weight_grad;
 mod weights;
 
@@ -22,7 +23,8 @@ pub use backward::{Gradients, OutcomeGrad};
 pub use circuit::{
     Call, Circuit, Connection, Drive, Origin, Shape, Site, Source, Unsupported, View,
 };
-pub use forward::{Membranes, Outcome, Tape};
+pub use forward::{Membranes, Outcome};
 pub use neuron::{Neurons, Reset, StepOrder, Surrogate};
 pub use prepared::Prepared;
+pub use tape::Tape;
 pub use weights::WeightFormat;

@@ -1,7 +1,7 @@
 //! Gradients of a site's membranes: back-propagation through time.
 //!
-//! Membrane potentials are computed again from the spikes that caused them, one row of a map at
-//! a time, so that neither they nor the currents are ever stored.
+//! Membrane potentials are computed again, one row of a map at a time: from the spikes that caused
+//! them or, where a tape keeps them, from their currents.
 
 use std::ops::Range;
 
@@ -185,6 +185,9 @@ pub(super) struct SitePass<'a> {
     pub steps: usize,
     pub feeds: &'a [Feed<'a>],
     pub constant: Option<&'a [f32]>,
+    /// The currents `[tile][image][step][position][lane]` that a tape has kept, for how many images,
+    /// and the first image of this pass.
+    pub kept: Option<(&'a [f32], usize, usize)>,
 }
 
 struct BackUnit<'a> {
@@ -204,10 +207,14 @@ impl WithSimd for BackUnit<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { site, pending, padded, images, index, gradient, summed } = self;
-        let SitePass { grid, neurons, steps, feeds, constant } = *site;
+        let SitePass { grid, neurons, steps, feeds, constant, kept } = *site;
         let mut unit = Unit::new(grid, index, images, feeds, constant);
         let (tile, image) = (index / images, index % images);
         let width = grid.shape.width * grid.tile;
+        let kept = kept.map(|(all, batch, first)| {
+            let size = steps * grid.shape.height * width;
+            &all[(tile * batch + first + image) * size..][..size]
+        });
         let mut currents = vec![0.0; width];
         let mut potentials = vec![0.0; steps * width];
         let mut spike_grad = vec![0.0; width];
@@ -219,7 +226,11 @@ impl WithSimd for BackUnit<'_> {
                     0 => u.fill(0.0),
                     _ => u.copy_from_slice(&before[(step - 1) * width..]),
                 }
-                neurons.integrate(simd, u, unit.currents(simd, step, row, &mut currents));
+                let currents = match kept {
+                    Some(kept) => &kept[(step * grid.shape.height + row) * width..][..width],
+                    None => unit.currents(simd, step, row, &mut currents),
+                };
+                neurons.integrate(simd, u, currents);
             }
             let mut delta = vec![0.0; width];
             for (step, u) in potentials.chunks_exact(width).enumerate().rev() {

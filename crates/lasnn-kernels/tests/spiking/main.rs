@@ -211,6 +211,22 @@ fn a_tape_keeps_currents_behind_matrices_within_a_byte_per_neuron_and_step() {
 }
 
 #[test]
+fn a_tape_keeps_the_currents_that_are_dear_before_those_that_are_cheap() {
+    // 8 by 8 positions of 3 + 64 + 16 channels, and 4 by 4 of 32, which have fewer inputs each.
+    let layers = vec![layer(64), layer(16), LayerRecipe { stride: 2, ..layer(32) }];
+    let case = Recipe { steps: 3, batch: 2, ..recipe(layers, vec![]) }.case();
+    case.check();
+    case.with_call(|call, drive| {
+        let (_, tape) = call.record(drive, case.steps, &[false; 4]);
+        let bits = (16 + 64 + 16) * 64 + 32 * 16;
+        let constant = 16 * 64 * case.batch * size_of::<f32>();
+        let kept = tape.bytes() - constant - bits / 8 * case.batch * case.steps;
+        // 5824 neurons leave 4992 bytes beside their bits: those of the layer of 16, of no other.
+        assert_eq!(kept, 16 * 64 * size_of::<f32>() * case.batch * case.steps);
+    });
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let case = recipe(vec![layer(4)], vec![]).case();
     let mut circuit = case.circuit.clone();

@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn a_baseline_belongs_to_a_kind_of_machine() {
         let machine = Machine {
-            processor: "Abacus(R) 9 @ 3 GHz".into(),
+            processor: "Abacus(R) 9 @ 3 GHz, AVX2".into(),
             cores: 2,
             memory_gib: 1,
             date: String::new(),
@@ -264,7 +264,7 @@ mod tests {
         };
         let folder = tempfile::tempdir().unwrap();
         let path = path(folder.path(), &machine);
-        assert!(path.ends_with("benches/baselines/abacus-r-9-3-ghz-2-cores.json"));
+        assert!(path.ends_with("benches/baselines/abacus-r-9-3-ghz-avx2-2-cores.json"));
         let error = format!("{:#}", read(&path).unwrap_err());
         assert!(error.contains("bench compare --save"), "{error}");
     }

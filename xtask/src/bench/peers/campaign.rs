@@ -15,6 +15,7 @@ use super::matrix::{Against, Encoding, Format, Mode, Weights, Work};
 use super::row::{OURS, Row};
 use super::setup::{Peer, Programs};
 use super::worker::Worker;
+use crate::bench::machine::Machine;
 use crate::workspace::run_for_output;
 
 /// A pass for the check, and the start of an interpreter before it.
@@ -38,7 +39,7 @@ pub struct Campaign<'a> {
     pub quick: bool,
     /// The checkpoint of the trained student and the folder of its images.
     pub student: Option<(&'a Path, &'a Path)>,
-    pub commit: &'a str,
+    pub machine: &'a Machine,
     /// The settings found so far; they do not depend on the firing rate, since the peers compute densely.
     pub fastest: Vec<(Work, Peer, Tried)>,
     /// Where compilation was given up, by mode and number of steps: it unrolls the steps, so it would take as
@@ -263,7 +264,8 @@ impl Campaign<'_> {
             rounds: self.rounds,
             spike_difference: other.agreement.map(|agreement| agreement.spikes),
             same_classes: other.agreement.map(|agreement| agreement.classes),
-            commit: self.commit.to_owned(),
+            machine: self.machine.kind(),
+            commit: self.machine.commit.clone(),
         }
     }
 }

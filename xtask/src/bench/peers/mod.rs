@@ -100,7 +100,7 @@ pub fn peers(workspace: &Workspace, arguments: &PeersArguments) -> anyhow::Resul
     let threads = arguments.threads.unwrap_or_else(machine::cores);
     let command = command(arguments);
     if arguments.ordinary {
-        let measured = ordinary::compare(workspace, &programs, rounds, threads, &machine.commit)?;
+        let measured = ordinary::compare(workspace, &programs, rounds, threads, &machine)?;
         measured.into_iter().for_each(|row| put(&mut rows, row));
         write(&out, &rows, &machine, &command)?;
     }
@@ -111,7 +111,7 @@ pub fn peers(workspace: &Workspace, arguments: &PeersArguments) -> anyhow::Resul
         threads,
         quick: arguments.quick,
         student: arguments.checkpoint.as_deref().zip(arguments.data_dir.as_deref()),
-        commit: &machine.commit,
+        machine: &machine,
         fastest: Vec::new(),
         given_up: Vec::new(),
     };

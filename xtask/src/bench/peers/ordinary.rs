@@ -13,6 +13,7 @@ use super::matrix::{Format, Mode};
 use super::row::{PYTORCH, Row};
 use super::setup::{Programs, build};
 use super::statistics::{median, ratios};
+use crate::bench::machine::Machine;
 use crate::workspace::{Workspace, run_for_output};
 
 /// An intermediate with Adam, and a teacher with batch norm and SGD.
@@ -33,7 +34,7 @@ pub fn compare(
     programs: &Programs,
     rounds: usize,
     threads: usize,
-    commit: &str,
+    machine: &Machine,
 ) -> anyhow::Result<Vec<Row>> {
     let binary = build(workspace, "ann-step")?;
     let with_options = |mut command: Command, net: &str| {
@@ -88,7 +89,8 @@ pub fn compare(
                 rounds,
                 spike_difference: None,
                 same_classes: None,
-                commit: commit.to_owned(),
+                machine: machine.kind(),
+                commit: machine.commit.clone(),
             });
         }
     }

@@ -63,6 +63,8 @@ pub struct Row {
     pub spike_difference: Option<f64>,
     /// The share of images of the same class.
     pub same_classes: Option<f64>,
+    /// The kind of machine.
+    pub machine: String,
     /// The commit of ours.
     pub commit: String,
 }
@@ -76,6 +78,7 @@ impl Row {
         };
         let setting = |row: &Self| (row.peer == OURS).then(|| row.setting.clone());
         key(self) == key(other)
+            && self.machine == other.machine
             && self.threads == other.threads
             && self.format == other.format
             && self.peer == other.peer
@@ -112,6 +115,7 @@ pub mod tests {
             rounds: 9,
             spike_difference: Some(0.0),
             same_classes: Some(1.0),
+            machine: "Abacus 9, 2 cores".into(),
             commit: "0123456".into(),
         }
     }
@@ -124,6 +128,7 @@ pub mod tests {
         assert!(!Row { peer: "spikingjelly".into(), ..row() }.measures_what(&old));
         assert!(!Row { firing_rate: Some(0.1), ..row() }.measures_what(&old));
         assert!(!Row { format: Format::Int12, ..row() }.measures_what(&old));
+        assert!(!Row { machine: "Abacus 10, 2 cores".into(), ..row() }.measures_what(&old));
         let ours = |setting: &str| Row { peer: OURS.into(), setting: setting.into(), ..row() };
         assert!(!ours("1 thread").measures_what(&ours("T = 16")));
     }

@@ -11,25 +11,31 @@ use crate::bench::machine::Machine;
 pub fn readme(rows: &[Row], machine: &Machine, command: &str) -> String {
     let mut text = format!(
         "# Our spiking networks beside SpikingJelly and snnTorch\n\n\
-         Written by `{command}`; `peers.json` has the same rows.\n\n\
-         - Machine: {}, {} cores, {} GiB\n\
+         Written by `{command}`; `peers.json` has the same rows, each with the commit that was measured.\n\n\
+         - Machine of the last run: {}, {} GiB\n\
          - Date: {}\n\
          - Commit: {}\n\n",
-        machine.processor, machine.cores, machine.memory_gib, machine.date, machine.commit
+        machine.kind(),
+        machine.memory_gib,
+        machine.date,
+        machine.commit
     );
     text.push_str(HOW);
-    text.push_str("\n## Targets\n\n");
-    text.push_str(&target_table(rows));
-    text.push_str("\n## Times and memory\n\n");
-    text.push_str(&time_table(rows));
-    text.push_str("\n## Settings of the peers\n\n");
-    text.push_str(
-        "Milliseconds of the fastest of a few steps, each setting in a process of its own; the fastest one was then \
-         measured in turns. `bf16` is autocast, `nhwc` channels last, `steps` one time step after the other instead of \
-         layer by layer, `compiled` is `torch.compile` (with frozen weights in inference). A setting without a time failed, or its \
-         compilation took more than four minutes, as that of training over 100 unrolled steps does.\n\n",
-    );
-    text.push_str(&setting_table(rows));
+    let mut kinds: Vec<&str> = Vec::new();
+    for row in rows {
+        if !kinds.contains(&row.machine.as_str()) {
+            kinds.push(&row.machine);
+        }
+    }
+    for kind in kinds {
+        let rows: Vec<&Row> = rows.iter().filter(|row| row.machine == kind).collect();
+        text.push_str(&format!("\n## {kind}\n\n### Targets\n\n"));
+        text.push_str(&target_table(&rows));
+        text.push_str("\n### Times and memory\n\n");
+        text.push_str(&time_table(&rows));
+        text.push_str("\n### Settings of the peers\n\n");
+        text.push_str(&setting_table(&rows));
+    }
     text
 }
 
@@ -43,9 +49,14 @@ A training step is forward, cross-entropy, backward and Adam. Before the rounds 
 the table gives the largest difference of a layer's spikes, and the share of images of the same class. A difference above 0.5 % ends the \
 comparison, above 2 % where ours stores rounded weights (`int12`, for inference; `bf16` are products of the pass back, in training; `docs/recipes.md` says what they are). Under Poisson encoding the peers get their input spikes ready-made; ours draws them within the step. \
 Ordinary networks are compared with PyTorch in the same way, but process by process, and without a look at memory.
+
+The last table of each machine has the milliseconds of the fastest of a few steps, each setting in a process of its own; the fastest one was then \
+measured in turns. `bf16` is autocast, `nhwc` channels last, `steps` one time step after the other instead of \
+layer by layer, `compiled` is `torch.compile` (with frozen weights in inference). A setting without a time failed, or its \
+compilation took more than four minutes, as that of training over 100 unrolled steps does.
 ";
 
-fn target_table(rows: &[Row]) -> String {
+fn target_table(rows: &[&Row]) -> String {
     let mut table = "| what | network | our numbers | against | wanted | aim | found | |\n\
                      |---|---|---|---|---|---|---|---|\n"
         .to_owned();
@@ -70,7 +81,7 @@ fn target_table(rows: &[Row]) -> String {
     table
 }
 
-fn time_table(rows: &[Row]) -> String {
+fn time_table(rows: &[&Row]) -> String {
     let mut table = "| network | mode | T | batch | rate | our numbers | against | setting | ours, ms | theirs, ms | ratio | \
                      ours, MiB | theirs, MiB | spikes differ | same class |\n\
                      |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n"
@@ -105,7 +116,7 @@ fn time_table(rows: &[Row]) -> String {
 }
 
 /// One line for each choice of a setting, which serves all firing rates.
-fn setting_table(rows: &[Row]) -> String {
+fn setting_table(rows: &[&Row]) -> String {
     let mut lines: Vec<String> = Vec::new();
     for row in rows.iter().filter(|row| row.peer != OURS) {
         let mut tried: Vec<_> = row.settings_ms.iter().collect();
@@ -178,6 +189,7 @@ mod tests {
         let text = readme(&[row()], &machine(), "cargo xtask bench peers");
         for part in [
             "Abacus 9, 2 cores, 16 GiB",
+            "## Abacus 9, 2 cores",
             "2031-02-03",
             "`cargo xtask bench peers`",
             "| inference at 5 % | vgg5, direct | f32 | snntorch, T = 8, batch 16 | 5x | 10x | 6.00x | reached |",
@@ -190,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_choice_of_settings_is_shown_once() {
-        let rows = [row(), Row { firing_rate: Some(0.2), ..row() }];
-        assert_eq!(setting_table(&rows).matches("fp32 none").count(), 1);
+        let (one, other) = (row(), Row { firing_rate: Some(0.2), ..row() });
+        assert_eq!(setting_table(&[&one, &other]).matches("fp32 none").count(), 1);
     }
 }

@@ -107,13 +107,13 @@ pub(crate) fn adam<B: Backend>(
     [mean, square]: [Tensor<B, 1>; 2],
     max_square: Option<Tensor<B, 1>>,
 ) -> (Tensor<B, 1>, [Tensor<B, 1>; 2], Option<Tensor<B, 1>>) {
-    let gradient = with_weight_decay(step.weight_decay, &parameter, gradient);
+    let gradient = with_weight_decay(step.coupled_decay(), &parameter, gradient);
     let mean = mean * step.beta1 + gradient.clone() * (1.0 - step.beta1);
     let square = square * step.beta2 + gradient.square() * (1.0 - step.beta2);
     let max_square = max_square.map(|before| before.max_pair(square.clone()));
     let scale = max_square.as_ref().unwrap_or(&square).clone().sqrt();
     let scale = scale / step.root() + step.epsilon;
-    let parameter = parameter - mean.clone() / scale * step.corrected_rate();
+    let parameter = parameter * step.kept() - mean.clone() / scale * step.corrected_rate();
     (parameter, [mean, square], max_square)
 }
 

@@ -215,7 +215,7 @@ fn updates<B: DenseBackend>() {
     // More than one job's worth.
     let flat = |salt| numbers::<B, 1>([40_000], salt);
     let squares = |salt| flat(salt).square();
-    for kept in [false, true] {
+    for (kept, decoupled) in [(false, false), (true, false), (false, true), (true, true)] {
         let max = kept.then(|| squares(5));
         let step = AdamStep {
             rate: 0.01,
@@ -223,6 +223,7 @@ fn updates<B: DenseBackend>() {
             beta2: 0.999,
             epsilon: 1e-8,
             weight_decay: 0.1,
+            decoupled,
             step: 3,
         };
         let (p, [m, v], u) = ops::adam(step, flat(1), flat(2), [flat(3), squares(4)], max.clone());

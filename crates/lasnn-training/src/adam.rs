@@ -1,9 +1,9 @@
-//! Adam and AMSGrad, as PyTorch's `Adam`.
+//! Adam, AdamW and AMSGrad, as PyTorch's `Adam` and `AdamW`.
 //!
 //! With parameter θ, gradient g, weight decay λ, learning rate η and step t, counted from 1:
 //!
 //! ```text
-//! g ← g + λ θ
+//! θ ← θ - η λ θ  where the decay is decoupled,  g ← g + λ θ  elsewhere
 //! m ← β₁ m + (1 - β₁) g
 //! v ← β₂ v + (1 - β₂) g²
 //! u ← max(u, v)  with AMSGrad,  v  without
@@ -35,9 +35,12 @@ pub struct Adam {
     /// What keeps the division finite, ε.
     #[serde(default = "default_epsilon")]
     pub epsilon: f64,
-    /// The coupled weight decay λ: a penalty on the squared norm of the parameters.
+    /// The weight decay λ: a penalty on the squared norm of the parameters, unless it is decoupled.
     #[serde(default)]
     pub weight_decay: f64,
+    /// Whether the decay is taken off the parameters themselves (AdamW; Loshchilov and Hutter, 2019).
+    #[serde(default)]
+    pub decoupled: bool,
     /// Whether the squared gradient's largest mean so far is used (AMSGrad).
     #[serde(default)]
     pub amsgrad: bool,
@@ -75,13 +78,15 @@ impl Adam {
             beta2: default_beta2(),
             epsilon: default_epsilon(),
             weight_decay: 0.0,
+            decoupled: false,
             amsgrad: false,
         }
     }
 
     /// Checks the constants.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
-        let Self { learning_rate, beta1, beta2, epsilon, weight_decay, amsgrad: _ } = *self;
+        let Self { learning_rate, beta1, beta2, epsilon, weight_decay, decoupled: _, amsgrad: _ } =
+            *self;
         check(positive(learning_rate), "optimizer.learning_rate", learning_rate, "above 0")?;
         check((0.0..1.0).contains(&beta1), "optimizer.beta1", beta1, "0 to below 1")?;
         check((0.0..1.0).contains(&beta2), "optimizer.beta2", beta2, "0 to below 1")?;
@@ -112,6 +117,7 @@ impl Adam {
             beta2: self.beta2,
             epsilon: self.epsilon,
             weight_decay: self.weight_decay,
+            decoupled: self.decoupled,
             step,
         };
         let (parameter, [mean, square], max_square) =

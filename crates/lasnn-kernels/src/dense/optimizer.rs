@@ -10,7 +10,7 @@ const CHUNK: usize = 1 << 14;
 /// Step number `step`, counted from 1, of Adam with parameter θ and gradient g:
 ///
 /// ```text
-/// g ← g + weight_decay · θ
+/// θ ← θ - rate · weight_decay · θ  where it is decoupled,  g ← g + weight_decay · θ  elsewhere
 /// m ← beta1 · m + (1 - beta1) · g
 /// v ← beta2 · v + (1 - beta2) · g²
 /// u ← max(u, v)  where it is kept,  v  elsewhere
@@ -26,8 +26,10 @@ pub struct AdamStep {
     pub beta2: f64,
     /// What keeps the division finite.
     pub epsilon: f64,
-    /// The coupled weight decay.
+    /// The weight decay.
     pub weight_decay: f64,
+    /// Whether it is taken off the parameter itself (AdamW) instead of being added to the gradient.
+    pub decoupled: bool,
     /// The number of the step.
     pub step: u64,
 }
@@ -42,6 +44,16 @@ impl AdamStep {
     pub fn root(&self) -> f64 {
         (1.0 - self.beta2.powf(self.step as f64)).sqrt()
     }
+
+    /// What is added to the gradient for each unit of the parameter.
+    pub fn coupled_decay(&self) -> f64 {
+        if self.decoupled { 0.0 } else { self.weight_decay }
+    }
+
+    /// What is left of the parameter before the gradient moves it.
+    pub fn kept(&self) -> f64 {
+        if self.decoupled { 1.0 - self.rate * self.weight_decay } else { 1.0 }
+    }
 }
 
 /// The constants of an [`AdamStep`] as the inner loop needs them.
@@ -52,7 +64,8 @@ struct Constants {
     beta2: f32,
     share2: f32,
     epsilon: f32,
-    weight_decay: f32,
+    coupled_decay: f32,
+    kept: f32,
     rate: f32,
     root: f32,
 }
@@ -65,7 +78,8 @@ impl Constants {
             beta2: step.beta2 as f32,
             share2: (1.0 - step.beta2) as f32,
             epsilon: step.epsilon as f32,
-            weight_decay: step.weight_decay as f32,
+            coupled_decay: step.coupled_decay() as f32,
+            kept: step.kept() as f32,
             rate: step.corrected_rate() as f32,
             root: step.root() as f32,
         }
@@ -73,7 +87,7 @@ impl Constants {
 
     #[inline(always)]
     fn moments(&self, parameter: f32, gradient: f32, mean: &mut f32, square: &mut f32) {
-        let gradient = gradient + parameter * self.weight_decay;
+        let gradient = gradient + parameter * self.coupled_decay;
         *mean = *mean * self.beta1 + gradient * self.share1;
         *square = *square * self.beta2 + gradient * gradient * self.share2;
     }
@@ -124,7 +138,7 @@ vectorised! {
         let moments = mean.iter_mut().zip(square);
         for ((p, &g), (m, v)) in parameter.iter_mut().zip(gradient).zip(moments) {
             step.moments(*p, g, m, v);
-            *p -= *m / (v.sqrt() / step.root + step.epsilon) * step.rate;
+            *p = *p * step.kept - *m / (v.sqrt() / step.root + step.epsilon) * step.rate;
         }
     }
 }
@@ -142,7 +156,7 @@ vectorised! {
         for ((p, &g), ((m, v), u)) in parameter.iter_mut().zip(gradient).zip(moments) {
             step.moments(*p, g, m, v);
             *u = u.max(*v);
-            *p -= *m / (u.sqrt() / step.root + step.epsilon) * step.rate;
+            *p = *p * step.kept - *m / (u.sqrt() / step.root + step.epsilon) * step.rate;
         }
     }
 }

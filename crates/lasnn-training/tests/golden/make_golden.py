@@ -5,7 +5,8 @@ Regenerate both, beside this script, with `python3 make_golden.py` (needs `torch
 optimizers.json: {"cases": [case]}. Every case moves two parameters, of shapes [4] and [2,3], by twelve steps in f32:
   name
   optimizer      {"kind": "sgd", lr, momentum, dampening, weight_decay, nesterov} or
-                 {"kind": "adam", lr, beta1, beta2, eps, weight_decay, amsgrad}; weight decay is coupled L2
+                 {"kind": "adam", lr, beta1, beta2, eps, weight_decay, amsgrad, decoupled}; weight decay is coupled L2, or
+                 decoupled as in AdamW
   max_norm       null, or the norm to which the gradients of both parameters together are clipped before each step
   gradient_norms null, or the joint norm before clipping, one a step
   initial        [array, array]
@@ -43,10 +44,10 @@ def sgd(lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False):
     }  # fmt: skip
 
 
-def adam(lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, amsgrad=False):
+def adam(lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, amsgrad=False, decoupled=False):
     return {
         "kind": "adam", "lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps,
-        "weight_decay": weight_decay, "amsgrad": amsgrad,
+        "weight_decay": weight_decay, "amsgrad": amsgrad, "decoupled": decoupled,
     }  # fmt: skip
 
 
@@ -55,7 +56,8 @@ def build(settings, parameters):
     if settings.pop("kind") == "sgd":
         return torch.optim.SGD(parameters, foreach=False, **settings)
     betas = (settings.pop("beta1"), settings.pop("beta2"))
-    return torch.optim.Adam(parameters, betas=betas, foreach=False, **settings)
+    rule = torch.optim.AdamW if settings.pop("decoupled") else torch.optim.Adam
+    return rule(parameters, betas=betas, foreach=False, **settings)
 
 
 def array(tensor):
@@ -92,6 +94,8 @@ def optimizer_cases():
         optimizer_case("sgd-momentum-decay", sgd(momentum=0.9, weight_decay=5e-4)),
         optimizer_case("adam", adam()),
         optimizer_case("adam-decay", adam(lr=0.01, weight_decay=5e-4)),
+        optimizer_case("adam-decoupled", adam(lr=0.01, weight_decay=0.1, decoupled=True)),
+        optimizer_case("adam-amsgrad-decoupled", adam(lr=0.01, weight_decay=0.1, amsgrad=True, decoupled=True)),
         optimizer_case("adam-amsgrad", adam(lr=0.01, amsgrad=True)),
         optimizer_case("adam-amsgrad-decay", adam(lr=0.01, weight_decay=5e-4, amsgrad=True)),
         # A short memory, so that the maximum and the running mean part by far within twelve steps.

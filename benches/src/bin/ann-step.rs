@@ -12,6 +12,11 @@
 // This binary's output is what it is for.
 #![allow(clippy::print_stdout)]
 
+// Memory comes as in `lasnn` itself.
+#[cfg(not(target_env = "msvc"))]
+#[path = "../../../crates/lasnn-cli/src/allocator.rs"]
+mod allocator;
+
 use std::time::Instant;
 
 use anyhow::Context;

@@ -6,6 +6,8 @@
 // Showing a user something is this program's part.
 #![allow(clippy::print_stdout)]
 
+#[cfg(not(target_env = "msvc"))]
+mod allocator;
 mod args;
 mod cache;
 mod clock;

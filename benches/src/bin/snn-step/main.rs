@@ -7,6 +7,10 @@
 // A binary: what it prints is its result.
 #![allow(clippy::print_stdout)]
 
+// Memory comes as in `lasnn` itself.
+#[cfg(not(target_env = "msvc"))]
+#[path = "../../../../crates/lasnn-cli/src/allocator.rs"]
+mod allocator;
 mod calibrate;
 mod case;
 mod make;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::augment::AugmentConfig;
 use crate::error::DatasetError;
 use crate::normalise::Normalisation;
+use crate::sources::cifar100::Labels;
 use crate::sources::synthetic::SyntheticConfig;
 
 /// What a recipe says about its data.
@@ -14,6 +15,10 @@ use crate::sources::synthetic::SyntheticConfig;
 pub struct DatasetConfig {
     /// Which images.
     pub source: Source,
+    /// Which label is an image's class, where images have several: `fine`, the default, or
+    /// `coarse`, of CIFAR-100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Labels>,
     /// How pixels become numbers for the network.
     #[serde(default)]
     pub normalisation: Normalisation,
@@ -44,6 +49,8 @@ pub enum Source {
     Digits,
     /// CIFAR-10 in its binary version from a local directory, 3x32x32, 10 classes.
     Cifar10,
+    /// CIFAR-100 in its binary version from a local directory, 3x32x32, 100 or 20 classes.
+    Cifar100,
     /// Made-up images of any shape and any number of classes, for tests and benches.
     Synthetic,
 }
@@ -54,6 +61,7 @@ impl Source {
         match self {
             Self::Digits => "digits",
             Self::Cifar10 => "cifar10",
+            Self::Cifar100 => "cifar100",
             Self::Synthetic => "synthetic",
         }
     }
@@ -64,6 +72,7 @@ impl DatasetConfig {
     pub fn new(source: Source) -> Self {
         Self {
             source,
+            labels: None,
             normalisation: Normalisation::default(),
             validation: 0,
             train_limit: None,
@@ -81,8 +90,14 @@ impl DatasetConfig {
     /// See [`validate`](Self::validate).
     pub fn resolved(mut self) -> Result<Self, DatasetError> {
         self.validate()?;
-        if self.source == Source::Synthetic {
-            self.synthetic.get_or_insert_default();
+        match self.source {
+            Source::Cifar100 => {
+                self.labels.get_or_insert_default();
+            }
+            Source::Synthetic => {
+                self.synthetic.get_or_insert_default();
+            }
+            _ => {}
         }
         Ok(self)
     }
@@ -98,15 +113,24 @@ impl DatasetConfig {
                 return Err(DatasetError::config(key, 0, "at least 1, or no such key for all"));
             }
         }
-        match &self.synthetic {
-            Some(_) if self.source != Source::Synthetic => Err(DatasetError::config(
-                "synthetic",
-                format!("given for the source `{}`", self.source.name()),
-                "it only with the source `synthetic`",
-            )),
-            Some(synthetic) => synthetic.validate(),
-            None => Ok(()),
+        self.only_with("labels", self.labels.is_some(), Source::Cifar100)?;
+        self.only_with("synthetic", self.synthetic.is_some(), Source::Synthetic)?;
+        self.synthetic.as_ref().map_or(Ok(()), SyntheticConfig::validate)
+    }
+
+    /// Checks that a key that only one source knows is given for it alone.
+    fn only_with(
+        &self,
+        key: &'static str,
+        given: bool,
+        source: Source,
+    ) -> Result<(), DatasetError> {
+        if !given || self.source == source {
+            return Ok(());
         }
+        let found = format!("given for the source `{}`", self.source.name());
+        let expected = format!("it only with the source `{}`", source.name());
+        Err(DatasetError::config(key, found, expected))
     }
 
     /// Checks what depends on the images: how many there are and of which shape.
@@ -172,6 +196,8 @@ mod tests {
         assert_eq!(parse(&toml::to_string(&resolved).unwrap()), resolved);
         let defaults = parse("source = 'synthetic'").resolved().unwrap();
         assert_eq!(defaults.synthetic, Some(SyntheticConfig::default()));
+        let defaults = parse("source = 'cifar100'").resolved().unwrap();
+        assert_eq!(defaults.labels, Some(Labels::Fine));
     }
 
     #[test]
@@ -180,7 +206,8 @@ mod tests {
             ("source = 'digits'\nvalidaton = 3", "validaton"),
             ("source = 'digits'\naugment = { flipp = true }", "flipp"),
             ("source = 'synthetic'\nsynthetic = { clases = 3 }", "clases"),
-            ("source = 'mnist'", "mnist"),
+            ("source = 'emnist'", "emnist"),
+            ("source = 'cifar100'\nlabels = 'middle'", "middle"),
         ] {
             let error = toml::from_str::<DatasetConfig>(text).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
@@ -219,6 +246,11 @@ mod tests {
             "source = 'digits'\nsynthetic = {}",
             "`data.synthetic` is given for the source `digits`, expected it only with the source \
              `synthetic`",
+        );
+        refuses(
+            "source = 'cifar10'\nlabels = 'fine'",
+            "`data.labels` is given for the source `cifar10`, expected it only with the source \
+             `cifar100`",
         );
         refuses(
             "source = 'cifar10'",

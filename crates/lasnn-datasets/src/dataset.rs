@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{DatasetConfig, Source};
 use crate::error::DatasetError;
-use crate::sources::{cifar10, digits, synthetic};
+use crate::sources::{cifar10, cifar100, digits, synthetic};
 
 /// Labelled images, one byte per pixel and channel.
 ///
@@ -82,12 +82,11 @@ pub struct Dataset {
 /// byte offset, the value there and what was expected.
 pub fn load(config: &DatasetConfig, data_dir: Option<&Path>) -> Result<Dataset, DatasetError> {
     config.validate()?;
+    let directory = || data_dir.ok_or(DatasetError::NoDirectory { name: config.source.name() });
     let mut dataset = match config.source {
         Source::Digits => digits::load(),
-        Source::Cifar10 => {
-            let name = config.source.name();
-            cifar10::load(data_dir.ok_or(DatasetError::NoDirectory { name })?)?
-        }
+        Source::Cifar10 => cifar10::load(directory()?)?,
+        Source::Cifar100 => cifar100::load(directory()?, config.labels.unwrap_or_default())?,
         Source::Synthetic => synthetic::load(&config.synthetic.clone().unwrap_or_default()),
     };
     config.validate_for(dataset.shape, dataset.train.len(), dataset.test.len())?;

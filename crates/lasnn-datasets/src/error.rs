@@ -1,5 +1,6 @@
 //! What can go wrong between a recipe and its images.
 
+use std::fmt;
 use std::path::PathBuf;
 
 /// A data set that cannot be had as the recipe asks for it.
@@ -38,17 +39,72 @@ pub enum DatasetError {
         source: std::io::Error,
     },
     /// A file does not hold what its format says.
-    #[error("{}: byte {offset}: found {found}, expected {expected}", path.display())]
+    #[error("{}: {flaw}", path.display())]
     Malformed {
-        /// The file.
+        /// The file. What is inside an archive is named as if the archive were a folder.
         path: PathBuf,
-        /// Where in the file, counted from 0.
-        offset: u64,
-        /// The value there.
-        found: String,
-        /// What the format allows there.
-        expected: String,
+        /// Where it is wrong, the value there, and what the format allows.
+        flaw: Flaw,
     },
+}
+
+/// What is wrong with the bytes of a file; [`Flaw::of`] adds which file that is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}found {found}, expected {expected}")]
+pub struct Flaw {
+    /// Where.
+    pub place: Place,
+    /// The value there.
+    pub found: String,
+    /// What may be there.
+    pub expected: String,
+}
+
+/// A place in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The whole of it.
+    File,
+    /// A byte, counted from 0.
+    Byte(u64),
+    /// A line, counted from 1 as editors do.
+    Line(u64),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File => Ok(()),
+            Self::Byte(offset) => write!(f, "byte {offset}: "),
+            Self::Line(line) => write!(f, "line {line}: "),
+        }
+    }
+}
+
+impl Flaw {
+    /// A flaw of the whole file.
+    pub(crate) fn file(found: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self { place: Place::File, found: found.into(), expected: expected.into() }
+    }
+
+    /// A flaw at the byte `offset`.
+    pub(crate) fn byte(
+        offset: usize,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self { place: Place::Byte(offset as u64), ..Self::file(found, expected) }
+    }
+
+    /// A flaw in the line number `line`, counted from 1.
+    pub(crate) fn line(line: usize, found: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self { place: Place::Line(line as u64), ..Self::file(found, expected) }
+    }
+
+    /// The error that the file `path` has this flaw.
+    pub fn of(self, path: impl Into<PathBuf>) -> DatasetError {
+        DatasetError::Malformed { path: path.into(), flaw: self }
+    }
 }
 
 impl DatasetError {

@@ -3,6 +3,7 @@
 //! - [`config`]: what a recipe says about its data,
 //! - [`dataset`]: images in memory, and [`load`], which gets them from their source and checks them,
 //! - [`sources`]: one module per data set,
+//! - [`formats`]: the formats that they come in, as functions on bytes,
 //! - [`mod@split`]: which images are trained on, and which are held out for validation,
 //! - [`normalise`]: from `u8` pixels to what a network sees,
 //! - [`augment`]: crops, flips and cut-outs,
@@ -30,9 +31,11 @@ pub mod config;
 pub mod dataset;
 pub mod describe;
 pub mod error;
+pub mod formats;
 pub mod loader;
 pub mod normalise;
 mod prefetch;
+mod read;
 pub mod sources;
 pub mod split;
 
@@ -40,9 +43,10 @@ pub use augment::AugmentConfig;
 pub use config::{DatasetConfig, Source};
 pub use dataset::{Dataset, Images, load};
 pub use describe::{Description, SplitDescription, describe};
-pub use error::DatasetError;
+pub use error::{DatasetError, Flaw, Place};
 pub use loader::Loader;
 pub use normalise::{Moments, Normalisation, Normaliser};
 pub use prefetch::Prefetch;
+pub use sources::cifar100::Labels;
 pub use sources::synthetic::SyntheticConfig;
 pub use split::{Split, split};

@@ -51,6 +51,10 @@ pub enum Source {
     Cifar10,
     /// CIFAR-100 in its binary version from a local directory, 3x32x32, 100 or 20 classes.
     Cifar100,
+    /// MNIST's handwritten digits from a local directory, 1x28x28, 10 classes.
+    Mnist,
+    /// Fashion-MNIST from a local directory, 1x28x28, 10 classes.
+    FashionMnist,
     /// Made-up images of any shape and any number of classes, for tests and benches.
     Synthetic,
 }
@@ -62,6 +66,8 @@ impl Source {
             Self::Digits => "digits",
             Self::Cifar10 => "cifar10",
             Self::Cifar100 => "cifar100",
+            Self::Mnist => "mnist",
+            Self::FashionMnist => "fashion-mnist",
             Self::Synthetic => "synthetic",
         }
     }

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{DatasetConfig, Source};
 use crate::error::DatasetError;
-use crate::sources::{cifar10, cifar100, digits, synthetic};
+use crate::sources::{cifar10, cifar100, digits, mnist, synthetic};
 
 /// Labelled images, one byte per pixel and channel.
 ///
@@ -87,6 +87,8 @@ pub fn load(config: &DatasetConfig, data_dir: Option<&Path>) -> Result<Dataset, 
         Source::Digits => digits::load(),
         Source::Cifar10 => cifar10::load(directory()?)?,
         Source::Cifar100 => cifar100::load(directory()?, config.labels.unwrap_or_default())?,
+        Source::Mnist => mnist::load(&mnist::MNIST, directory()?)?,
+        Source::FashionMnist => mnist::load(&mnist::FASHION_MNIST, directory()?)?,
         Source::Synthetic => synthetic::load(&config.synthetic.clone().unwrap_or_default()),
     };
     config.validate_for(dataset.shape, dataset.train.len(), dataset.test.len())?;

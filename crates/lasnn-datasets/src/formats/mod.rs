@@ -3,5 +3,7 @@
 //! Every parser takes bytes that anybody may have made, finds what is wrong before it relies on it,
 //! and needs memory in proportion to the bytes it is given or to a bound that it names.
 
+pub mod gzip;
+pub mod idx;
 pub mod records;
 pub mod text;

@@ -5,4 +5,5 @@ mod cifar;
 pub mod cifar10;
 pub mod cifar100;
 pub mod digits;
+pub mod mnist;
 pub mod synthetic;

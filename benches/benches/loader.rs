@@ -18,7 +18,7 @@ fn main() -> Result<(), lasnn_datasets::DatasetError> {
         DatasetConfig { synthetic: Some(synthetic), ..DatasetConfig::new(Source::Synthetic) };
     let images = load(&config, None)?.train;
     let indices: Vec<u32> = (0..IMAGES as u32).collect();
-    let normaliser = Normaliser::fit(config.normalisation, &images, &indices);
+    let normaliser = Normaliser::fit(config.normalisation, config.source, &images, &indices)?;
 
     let mut group = criterion.benchmark_group("loader (CPU)");
     group.throughput(Throughput::Elements(IMAGES as u64));

@@ -61,7 +61,9 @@ impl Data {
                 lasnn_datasets::split(&dataset.train, &config, recipe.seed)?.train
             }
         };
-        let normaliser = Normaliser::fit(recipe.data.normalisation, &dataset.train, &split.train);
+        let DatasetConfig { normalisation, source, .. } = recipe.data;
+        let normaliser = Normaliser::fit(normalisation, source, &dataset.train, &split.train)
+            .map_err(in_recipe)?;
         let usual = Prefetch::default();
         let prefetch = Prefetch { threads: usual.threads.min(threads), ..usual };
         let (augment, seed) = (recipe.data.augment, recipe.seed);

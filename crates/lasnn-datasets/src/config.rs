@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::augment::AugmentConfig;
 use crate::error::DatasetError;
-use crate::normalise::Normalisation;
+use crate::normalise::{Normalisation, published};
 use crate::sources::cifar100::Labels;
 use crate::sources::synthetic::SyntheticConfig;
 
@@ -118,6 +118,9 @@ impl DatasetConfig {
             if limit == Some(0) {
                 return Err(DatasetError::config(key, 0, "at least 1, or no such key for all"));
             }
+        }
+        if self.normalisation == Normalisation::Published {
+            published(self.source)?;
         }
         self.only_with("labels", self.labels.is_some(), Source::Cifar100)?;
         self.only_with("synthetic", self.synthetic.is_some(), Source::Synthetic)?;
@@ -252,6 +255,11 @@ mod tests {
             "source = 'digits'\nsynthetic = {}",
             "`data.synthetic` is given for the source `digits`, expected it only with the source \
              `synthetic`",
+        );
+        refuses(
+            "source = 'synthetic'\nnormalisation = 'published'",
+            "`data.normalisation` is published, expected another normalisation, since no statistics \
+             of the source `synthetic` are published",
         );
         refuses(
             "source = 'cifar10'\nlabels = 'fine'",

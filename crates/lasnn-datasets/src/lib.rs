@@ -17,7 +17,8 @@
 //! let config = DatasetConfig { validation: 200, ..DatasetConfig::new(Source::Digits) };
 //! let dataset = load(&config, None)?;
 //! let split = split(&dataset.train, &config, Seed(1))?;
-//! let normaliser = Normaliser::fit(config.normalisation, &dataset.train, &split.train);
+//! let normaliser =
+//!     Normaliser::fit(config.normalisation, config.source, &dataset.train, &split.train)?;
 //! let loader = Loader::train(
 //!     dataset.train.clone(), split.train, 64, &normaliser, config.augment, Seed(1),
 //! );

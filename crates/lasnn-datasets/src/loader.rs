@@ -164,6 +164,7 @@ impl LoadPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Source;
     use crate::normalise::Normalisation;
     use crate::sources::synthetic::{self, SyntheticConfig};
 
@@ -175,9 +176,13 @@ mod tests {
         synthetic::load(&config).train
     }
 
+    fn normaliser(normalisation: Normalisation, images: &Images) -> Normaliser {
+        Normaliser::fit(normalisation, Source::Synthetic, images, &[]).unwrap()
+    }
+
     fn training(seed: u32) -> Loader {
         let images = images();
-        let normaliser = Normaliser::fit(Normalisation::Signed, &images, &[]);
+        let normaliser = normaliser(Normalisation::Signed, &images);
         Loader::train(images, (10..70).collect(), 8, &normaliser, AUGMENT, Seed(seed))
     }
 
@@ -246,7 +251,7 @@ mod tests {
     #[test]
     fn evaluation_serves_the_images_as_they_are() {
         let images = images();
-        let normaliser = Normaliser::fit(Normalisation::Unit, &images, &[]);
+        let normaliser = normaliser(Normalisation::Unit, &images);
         let loader = Loader::evaluate(images.clone(), vec![4, 2, 60], 2, &normaliser);
         let served = batches(&loader, 0, 0);
         assert_eq!(served, batches(&loader, 9, 0));
@@ -263,7 +268,7 @@ mod tests {
     #[test]
     fn no_image_is_no_batch() {
         let images = images();
-        let normaliser = Normaliser::fit(Normalisation::Unit, &images, &[]);
+        let normaliser = normaliser(Normalisation::Unit, &images);
         let loader = Loader::evaluate(images, Vec::new(), 2, &normaliser);
         assert!(loader.is_empty());
         assert_eq!((loader.batches(), loader.epoch(0, 0).count()), (0, 0));

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use lasnn_core::{BatchSource, Seed};
 use lasnn_datasets::{
-    AugmentConfig, DatasetConfig, Loader, Normalisation, Normaliser, Source, describe, load, split,
+    AugmentConfig, DatasetConfig, Loader, Moments, Normalisation, Normaliser, Source, describe,
+    load, split,
 };
 
 fn data_dir() -> Option<PathBuf> {
@@ -39,8 +40,18 @@ fn the_real_cifar10_is_whole() {
     assert_eq!(described.validation.class_counts, [500; 10]);
     assert_eq!(described.test.class_counts, [1000; 10]);
 
-    // The statistics of the training set that everybody uses, here of nine tenths of it.
-    let normaliser = Normaliser::fit(config.normalisation, &dataset.train, &split.train);
+    // The statistics of the training set that everybody uses are those of all of it.
+    let all: Vec<u32> = (0..50_000).collect();
+    let (whole, published) =
+        (Moments::of(&dataset.train, &all), Moments::published(config.source).unwrap());
+    let numbers = |moments: Moments| moments.mean.into_iter().chain(moments.deviation);
+    for (found, known) in numbers(whole).zip(numbers(published)) {
+        assert!((found - known).abs() < 1e-4, "{found} {known}");
+    }
+
+    // Here they are of nine tenths.
+    let normaliser =
+        Normaliser::fit(config.normalisation, config.source, &dataset.train, &split.train).unwrap();
     let moments = normaliser.moments();
     for (found, known) in moments.mean.iter().zip([0.4914, 0.4822, 0.4465]) {
         assert!((found - known).abs() < 2e-3, "{moments:?}");

@@ -157,7 +157,7 @@ fn images(
     count: usize,
 ) -> anyhow::Result<Batch> {
     let dataset = lasnn_datasets::load(data, data_dir)?;
-    let normaliser = Normaliser::fit(Normalisation::Signed, &dataset.test, &[]);
+    let normaliser = Normaliser::fit(Normalisation::Signed, data.source, &dataset.test, &[])?;
     let first = (0..count as u32).collect();
     let loader = Loader::evaluate(dataset.test.clone(), first, count, &normaliser);
     let batch = loader.epoch(0, 0).next();

@@ -88,10 +88,13 @@ impl Check<'_> {
     /// Poisson input reads a pixel as a probability.
     fn encoding(&self, recipe: &Recipe) -> Result<(), RecipeError> {
         match (recipe.spiking.encoding, recipe.data.normalisation) {
-            (Encoding::Poisson { .. }, Normalisation::Standard) => Err(RecipeError::Value {
+            (
+                Encoding::Poisson { .. },
+                normalisation @ (Normalisation::Standard | Normalisation::Published),
+            ) => Err(RecipeError::Value {
                 file: self.file.to_owned(),
                 key: "data.normalisation",
-                found: "\"standard\"".into(),
+                found: format!("\"{}\"", normalisation.name()),
                 expected:
                     "\"signed\" or \"unit\", since Poisson encoding reads pixels of at most 1 \
                            as probabilities"

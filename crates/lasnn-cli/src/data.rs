@@ -46,7 +46,7 @@ impl Data {
         };
         let dataset = lasnn_datasets::load(&recipe.data, Some(data_dir)).map_err(in_recipe)?;
         let split =
-            lasnn_datasets::split(&dataset.train, &recipe.data, recipe.seed).map_err(in_recipe)?;
+            lasnn_datasets::split(&dataset, &recipe.data, recipe.seed).map_err(in_recipe)?;
         let student = match recipe.student.train_limit {
             Some(limit) if limit > split.train.len() => {
                 return Err(wrong(format_args!(
@@ -58,7 +58,7 @@ impl Data {
             None => split.train.clone(),
             train_limit => {
                 let config = DatasetConfig { train_limit, ..recipe.data.clone() };
-                lasnn_datasets::split(&dataset.train, &config, recipe.seed)?.train
+                lasnn_datasets::split(&dataset, &config, recipe.seed)?.train
             }
         };
         let DatasetConfig { normalisation, source, .. } = recipe.data;

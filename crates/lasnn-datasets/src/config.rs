@@ -23,7 +23,7 @@ pub struct DatasetConfig {
     #[serde(default)]
     pub normalisation: Normalisation,
     /// How many training images are held out for validation; with 0 there is none, and no epoch
-    /// can be selected.
+    /// can be selected, unless the data set holds some out itself.
     #[serde(default)]
     pub validation: usize,
     /// Train on so many of the images left after the validation split; all of them by default.
@@ -147,9 +147,10 @@ impl DatasetConfig {
         &self,
         shape: Shape,
         train: usize,
+        held_out: Option<usize>,
         test: usize,
     ) -> Result<(), DatasetError> {
-        self.validate_counts(train)?;
+        self.validate_counts(train, held_out)?;
         if let Some(limit) = self.test_limit.filter(|&limit| limit > test) {
             let expected = format!("at most the {test} test images");
             return Err(DatasetError::config("test_limit", limit, expected));
@@ -157,9 +158,23 @@ impl DatasetConfig {
         self.augment.validate(shape)
     }
 
-    /// Checks the validation split and the limit against the number of training images.
-    pub(crate) fn validate_counts(&self, train: usize) -> Result<(), DatasetError> {
-        let Self { validation, .. } = *self;
+    /// Checks the validation split and the limit against the number of training images, of which the
+    /// data set itself may have held some out.
+    pub(crate) fn validate_counts(
+        &self,
+        train: usize,
+        held_out: Option<usize>,
+    ) -> Result<(), DatasetError> {
+        let validation = match (self.validation, held_out) {
+            (validation, None) => validation,
+            (0, Some(held_out)) => held_out,
+            (validation, Some(held_out)) => {
+                let expected = format!(
+                    "0 or no such key, since the data set holds {held_out} images out itself"
+                );
+                return Err(DatasetError::config("validation", validation, expected));
+            }
+        };
         if validation >= train {
             let expected = format!("less than the {train} training images");
             return Err(DatasetError::config("validation", validation, expected));

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{DatasetConfig, Source};
 use crate::error::DatasetError;
+use crate::pixels::Pixels;
 use crate::sources::{cifar10, cifar100, digits, mnist, synthetic};
 
 /// Labelled images, one byte per pixel and channel.
@@ -16,7 +17,7 @@ use crate::sources::{cifar10, cifar100, digits, mnist, synthetic};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
     /// The images one after the other, each channel by channel, row by row.
-    pub pixels: Vec<u8>,
+    pub pixels: Pixels,
     /// The class of each image.
     pub labels: Vec<u32>,
     /// The shape of every image.
@@ -47,7 +48,7 @@ impl Images {
     /// Keeps the first `count` images.
     pub fn truncate(&mut self, count: usize) {
         self.labels.truncate(count);
-        self.pixels.truncate(count * self.shape.len());
+        self.pixels.truncate(count.saturating_mul(self.shape.len()));
     }
 }
 
@@ -66,6 +67,9 @@ pub struct Dataset {
     pub class_names: Vec<String>,
     /// All training images, those that [`crate::split()`] will hold out included.
     pub train: Arc<Images>,
+    /// Which of the training images the data set itself holds out for validation, ascending; none
+    /// where that is left to [`crate::split()`].
+    pub validation: Option<Vec<u32>>,
     /// The test images, cut to `test_limit`.
     pub test: Arc<Images>,
     /// SHA-256 of the whole data set, as 64 hexadecimal digits; each source says over which
@@ -91,7 +95,8 @@ pub fn load(config: &DatasetConfig, data_dir: Option<&Path>) -> Result<Dataset, 
         Source::FashionMnist => mnist::load(&mnist::FASHION_MNIST, directory()?)?,
         Source::Synthetic => synthetic::load(&config.synthetic.clone().unwrap_or_default()),
     };
-    config.validate_for(dataset.shape, dataset.train.len(), dataset.test.len())?;
+    let held_out = dataset.validation.as_ref().map(Vec::len);
+    config.validate_for(dataset.shape, dataset.train.len(), held_out, dataset.test.len())?;
     if let Some(limit) = config.test_limit {
         Arc::make_mut(&mut dataset.test).truncate(limit);
     }
@@ -130,7 +135,7 @@ mod tests {
         let config = DatasetConfig { test_limit: Some(7), ..DatasetConfig::new(Source::Digits) };
         let some = load(&config, None).unwrap();
         assert_eq!(some.test.labels, all.test.labels[..7]);
-        assert_eq!(some.test.pixels, all.test.pixels[..7 * 64]);
+        assert_eq!(some.test.pixels[..], all.test.pixels[..7 * 64]);
         assert_eq!(some.train, all.train);
         assert_eq!(some.sha256, all.sha256);
     }

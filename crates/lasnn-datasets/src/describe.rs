@@ -73,7 +73,7 @@ mod tests {
     fn the_digits_are_described() {
         let config = DatasetConfig { validation: 437, ..DatasetConfig::new(Source::Digits) };
         let dataset = load(&config, None).unwrap();
-        let split = split(&dataset.train, &config, Seed(1)).unwrap();
+        let split = split(&dataset, &config, Seed(1)).unwrap();
         let digits = describe(&dataset, &split);
         assert_eq!((digits.name.as_str(), digits.shape.as_str()), ("digits", "1x8x8"));
         let images = [&digits.train, &digits.validation, &digits.test].map(|part| part.images);

@@ -16,7 +16,7 @@
 //!
 //! let config = DatasetConfig { validation: 200, ..DatasetConfig::new(Source::Digits) };
 //! let dataset = load(&config, None)?;
-//! let split = split(&dataset.train, &config, Seed(1))?;
+//! let split = split(&dataset, &config, Seed(1))?;
 //! let normaliser =
 //!     Normaliser::fit(config.normalisation, config.source, &dataset.train, &split.train)?;
 //! let loader = Loader::train(
@@ -35,6 +35,7 @@ pub mod error;
 pub mod formats;
 pub mod loader;
 pub mod normalise;
+mod pixels;
 mod prefetch;
 mod read;
 pub mod sources;
@@ -47,6 +48,7 @@ pub use describe::{Description, SplitDescription, describe};
 pub use error::{DatasetError, Flaw, Place};
 pub use loader::Loader;
 pub use normalise::{Moments, Normalisation, Normaliser};
+pub use pixels::Pixels;
 pub use prefetch::Prefetch;
 pub use sources::cifar100::Labels;
 pub use sources::synthetic::SyntheticConfig;

@@ -162,7 +162,7 @@ mod tests {
     /// Two images of two channels of two pixels.
     fn images() -> Images {
         Images {
-            pixels: vec![0, 255, 7, 7, 255, 0, 7, 7],
+            pixels: vec![0, 255, 7, 7, 255, 0, 7, 7].into(),
             labels: vec![0, 1],
             shape: Shape { channels: 2, height: 1, width: 2 },
         }
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn published_numbers_need_no_images() {
         let none = Images {
-            pixels: Vec::new(),
+            pixels: Vec::new().into(),
             labels: Vec::new(),
             shape: Shape { channels: 1, height: 28, width: 28 },
         };
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn moments_are_those_of_the_chosen_images() {
         let mut images = images();
-        images.pixels[..4].copy_from_slice(&[51, 102, 0, 0]);
+        images.pixels = vec![51, 102, 0, 0, 255, 0, 7, 7].into();
         let moments = Moments::of(&images, &[0]);
         assert!((moments.mean[0] - 0.3).abs() < 1e-12, "{moments:?}");
         assert!((moments.deviation[0] - 0.1).abs() < 1e-12, "{moments:?}");

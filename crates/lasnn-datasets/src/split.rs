@@ -3,7 +3,7 @@
 use lasnn_core::{Seed, Stream};
 
 use crate::config::DatasetConfig;
-use crate::dataset::Images;
+use crate::dataset::{Dataset, Images};
 use crate::error::DatasetError;
 
 /// Indices into the training images, each list ascending.
@@ -15,7 +15,8 @@ pub struct Split {
     pub validation: Vec<u32>,
 }
 
-/// Holds `config.validation` images out and keeps `config.train_limit` of the others.
+/// Holds `config.validation` images out, or those that the data set itself holds out, and keeps
+/// `config.train_limit` of the others.
 ///
 /// Both are stratified: each class has its share of them, to within one image where classes are
 /// of equal size, and to within half an image per other class at worst. A smaller limit keeps a
@@ -23,15 +24,29 @@ pub struct Split {
 ///
 /// # Errors
 ///
-/// Names the key if there are not enough images.
-pub fn split(images: &Images, config: &DatasetConfig, seed: Seed) -> Result<Split, DatasetError> {
-    config.validate_counts(images.len())?;
-    let mut order = stratified(&images.labels, seed);
+/// Names the key if there are not enough images, or if both hold some out.
+pub fn split(dataset: &Dataset, config: &DatasetConfig, seed: Seed) -> Result<Split, DatasetError> {
+    split_images(&dataset.train, dataset.validation.as_deref(), config, seed)
+}
+
+fn split_images(
+    images: &Images,
+    given: Option<&[u32]>,
+    config: &DatasetConfig,
+    seed: Seed,
+) -> Result<Split, DatasetError> {
+    config.validate_counts(images.len(), given.map(<[u32]>::len))?;
+    let is_given = |index: &u32| given.is_some_and(|given| given.binary_search(index).is_ok());
+    let rest: Vec<u32> = (0..images.len() as u32).filter(|index| !is_given(index)).collect();
+    let labels: Vec<u32> = rest.iter().map(|&index| images.labels[index as usize]).collect();
+    let order = stratified(&labels, seed).into_iter();
+    let mut order: Vec<u32> = order.map(|place| rest[place as usize]).collect();
     let mut train = order.split_off(config.validation);
+    let mut validation = given.map_or(order, <[u32]>::to_vec);
     train.truncate(config.train_limit.unwrap_or(usize::MAX));
     train.sort_unstable();
-    order.sort_unstable();
-    Ok(Split { train, validation: order })
+    validation.sort_unstable();
+    Ok(Split { train, validation })
 }
 
 /// A random order of the images in which every stretch has each class in proportion.
@@ -67,7 +82,7 @@ mod tests {
 
     fn images(labels: Vec<u32>) -> Images {
         let shape = Shape { channels: 1, height: 1, width: 1 };
-        Images { pixels: vec![0; labels.len()], labels, shape }
+        Images { pixels: vec![0; labels.len()].into(), labels, shape }
     }
 
     fn config(validation: usize, train_limit: Option<usize>) -> DatasetConfig {
@@ -83,7 +98,7 @@ mod tests {
         ) {
             let images = images(labels);
             let validation = (share * images.len() as f64) as usize;
-            let split = split(&images, &config(validation, None), Seed(seed)).unwrap();
+            let split = split_images(&images, None, &config(validation, None), Seed(seed)).unwrap();
             prop_assert_eq!(split.validation.len(), validation);
             let mut all = [&split.train[..], &split.validation].concat();
             all.sort_unstable();
@@ -101,7 +116,8 @@ mod tests {
     #[test]
     fn the_seed_decides_and_a_limit_only_takes_away() {
         let images = images((0..1000).map(|index| index % 10).collect());
-        let with = |limit, seed| split(&images, &config(100, limit), Seed(seed)).unwrap();
+        let with =
+            |limit, seed| split_images(&images, None, &config(100, limit), Seed(seed)).unwrap();
         assert_eq!(with(None, 1), with(None, 1));
         assert_ne!(with(None, 1), with(None, 2));
         assert_ne!(with(None, 1).validation, (0..100).collect::<Vec<u32>>());
@@ -118,8 +134,34 @@ mod tests {
     }
 
     #[test]
+    fn what_a_data_set_holds_out_is_held_out() {
+        let images = images((0..100).map(|index| index % 10).collect());
+        let given: Vec<u32> = (70..100).collect();
+        let with = |validation, limit| {
+            split_images(&images, Some(&given), &config(validation, limit), Seed(1))
+        };
+        let all = with(0, None).unwrap();
+        assert_eq!(all, Split { train: (0..70).collect(), validation: given.clone() });
+        let some = with(0, Some(20)).unwrap();
+        assert_eq!((some.train.len(), &some.validation), (20, &given));
+        for class in 0..10 {
+            assert_eq!(some.train.iter().filter(|&&index| index % 10 == class).count(), 2);
+        }
+        assert_eq!(
+            with(5, None).unwrap_err().to_string(),
+            "`data.validation` is 5, expected 0 or no such key, since the data set holds 30 images \
+             out itself"
+        );
+        assert_eq!(
+            with(0, Some(71)).unwrap_err().to_string(),
+            "`data.train_limit` is 71, expected at most the 70 images left after the validation split"
+        );
+    }
+
+    #[test]
     fn more_than_there_is_cannot_be_held_out() {
-        let error = split(&images(vec![0; 5]), &config(5, None), Seed(1)).unwrap_err();
+        let images = images(vec![0; 5]);
+        let error = split_images(&images, None, &config(5, None), Seed(1)).unwrap_err();
         assert_eq!(
             error.to_string(),
             "`data.validation` is 5, expected less than the 5 training images"

@@ -34,7 +34,7 @@ fn the_real_cifar10_is_whole() {
         ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     );
 
-    let split = split(&dataset.train, &config, Seed(1)).unwrap();
+    let split = split(&dataset, &config, Seed(1)).unwrap();
     let described = describe(&dataset, &split);
     assert_eq!(described.train.class_counts, [4500; 10]);
     assert_eq!(described.validation.class_counts, [500; 10]);

@@ -93,6 +93,7 @@ pub(crate) fn load(
         shape: SHAPE,
         classes: edition.layout.labels[label].classes,
         class_names: class_names.swap_remove(label),
+        validation: None,
         train: Arc::new(images(edition.layout, label, train)),
         test: Arc::new(images(edition.layout, label, test)),
         sha256,
@@ -112,7 +113,7 @@ fn images(layout: Layout, label: usize, files: &[(PathBuf, Vec<u8>)]) -> Images 
     let mut pixels = Vec::with_capacity(records().count() * layout.pixels);
     records().for_each(|record| pixels.extend_from_slice(&record[layout.labels.len()..]));
     let labels = records().map(|record| u32::from(record[label])).collect();
-    Images { pixels, labels, shape: SHAPE }
+    Images { pixels: pixels.into(), labels, shape: SHAPE }
 }
 
 /// Small editions for tests, in files that the tests make.

@@ -26,8 +26,11 @@ const TEST: usize = 360;
 pub fn load() -> Dataset {
     let record = 1 + SHAPE.len();
     let (train, test) = RECORDS.split_at(RECORDS.len() - TEST * record);
+    let pixels = |records: &[u8]| -> Vec<u8> {
+        records.chunks_exact(record).flat_map(|record| &record[1..]).copied().collect()
+    };
     let images = |records: &[u8]| Images {
-        pixels: records.chunks_exact(record).flat_map(|record| &record[1..]).copied().collect(),
+        pixels: pixels(records).into(),
         labels: records.chunks_exact(record).map(|record| u32::from(record[0])).collect(),
         shape: SHAPE,
     };
@@ -36,6 +39,7 @@ pub fn load() -> Dataset {
         shape: SHAPE,
         classes: CLASSES,
         class_names: (0..CLASSES).map(|digit| digit.to_string()).collect(),
+        validation: None,
         train: Arc::new(images(train)),
         test: Arc::new(images(test)),
         sha256: sha256([RECORDS]),

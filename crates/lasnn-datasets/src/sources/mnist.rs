@@ -83,6 +83,7 @@ fn load_counts(
         shape: SHAPE,
         classes: CLASSES,
         class_names: edition.class_names.map(str::to_owned).to_vec(),
+        validation: None,
         train: Arc::new(train),
         test: Arc::new(test),
         sha256: sha256(train_bytes.iter().chain(&test_bytes).map(Vec::as_slice)),
@@ -101,7 +102,8 @@ fn load_split(
     let (path, labels) = read_file(directory, labels, 8 + count)?;
     let classes = idx::labels(&labels, count, CLASSES).map_err(|flaw| flaw.of(path))?;
     let classes = classes.iter().copied().map(u32::from).collect();
-    Ok((Images { pixels, labels: classes, shape: SHAPE }, [images, labels]))
+    let loaded = Images { pixels: pixels.into(), labels: classes, shape: SHAPE };
+    Ok((loaded, [images, labels]))
 }
 
 /// Reads the file `name` of `longest` bytes, or unpacks the one with `.gz` after its name.

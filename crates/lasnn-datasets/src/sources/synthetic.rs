@@ -97,6 +97,7 @@ pub fn load(config: &SyntheticConfig) -> Dataset {
         classes: config.classes,
         class_names: (0..config.classes).map(|class| class.to_string()).collect(),
         sha256: sha256([&train.pixels[..], &bytes(&train), &test.pixels, &bytes(&test)]),
+        validation: None,
         train: Arc::new(train),
         test: Arc::new(test),
     }
@@ -141,7 +142,7 @@ fn images(shape: Shape, patterns: &[Vec<f32>], count: usize, part: u32, seed: Se
         let draws = seed.draws(Stream::Synthetic, [part, index as u32, 0]);
         add_noise(&patterns[labels[index] as usize], draws, image);
     }
-    Images { pixels, labels, shape }
+    Images { pixels: pixels.into(), labels, shape }
 }
 
 /// Adds noise of standard deviation 37: the sum of a draw's four bytes is close to normal, and

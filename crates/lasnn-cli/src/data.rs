@@ -47,6 +47,13 @@ impl Data {
         let dataset = lasnn_datasets::load(&recipe.data, Some(data_dir)).map_err(in_recipe)?;
         let split =
             lasnn_datasets::split(&dataset, &recipe.data, recipe.seed).map_err(in_recipe)?;
+        if split.validation.is_empty() {
+            return Err(wrong(format_args!(
+                "{}: data.validation is 0, expected at least 1 since it chooses the epoch, or a \
+                 folder `val` beside `train`",
+                file.display(),
+            )));
+        }
         let student = match recipe.student.train_limit {
             Some(limit) if limit > split.train.len() => {
                 return Err(wrong(format_args!(

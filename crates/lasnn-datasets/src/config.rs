@@ -7,6 +7,7 @@ use crate::augment::AugmentConfig;
 use crate::error::DatasetError;
 use crate::normalise::{Normalisation, published};
 use crate::sources::cifar100::Labels;
+use crate::sources::folder::FolderConfig;
 use crate::sources::synthetic::SyntheticConfig;
 
 /// What a recipe says about its data.
@@ -36,6 +37,9 @@ pub struct DatasetConfig {
     /// How training images are varied.
     #[serde(default)]
     pub augment: AugmentConfig,
+    /// Where the images are when the source is `folder`, and what becomes of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<FolderConfig>,
     /// The images to make when the source is `synthetic`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synthetic: Option<SyntheticConfig>,
@@ -55,6 +59,10 @@ pub enum Source {
     Mnist,
     /// Fashion-MNIST from a local directory, 1x28x28, 10 classes.
     FashionMnist,
+    /// Tiny ImageNet from a local directory or archive, 3x64x64, 200 classes.
+    TinyImagenet,
+    /// Images of one's own, in a folder for each class.
+    Folder,
     /// Made-up images of any shape and any number of classes, for tests and benches.
     Synthetic,
 }
@@ -68,6 +76,8 @@ impl Source {
             Self::Cifar100 => "cifar100",
             Self::Mnist => "mnist",
             Self::FashionMnist => "fashion-mnist",
+            Self::TinyImagenet => "tiny-imagenet",
+            Self::Folder => "folder",
             Self::Synthetic => "synthetic",
         }
     }
@@ -84,6 +94,7 @@ impl DatasetConfig {
             train_limit: None,
             test_limit: None,
             augment: AugmentConfig::default(),
+            folder: None,
             synthetic: None,
         }
     }
@@ -123,8 +134,18 @@ impl DatasetConfig {
             published(self.source)?;
         }
         self.only_with("labels", self.labels.is_some(), Source::Cifar100)?;
+        self.only_with("folder", self.folder.is_some(), Source::Folder)?;
         self.only_with("synthetic", self.synthetic.is_some(), Source::Synthetic)?;
+        if self.source == Source::Folder {
+            self.folder()?.validate()?;
+        }
         self.synthetic.as_ref().map_or(Ok(()), SyntheticConfig::validate)
+    }
+
+    /// The table `folder`, without which the source `folder` cannot be.
+    pub(crate) fn folder(&self) -> Result<&FolderConfig, DatasetError> {
+        let expected = "the table with `path` and `size` for the source `folder`";
+        self.folder.as_ref().ok_or_else(|| DatasetError::config("folder", "missing", expected))
     }
 
     /// Checks that a key that only one source knows is given for it alone.
@@ -220,6 +241,9 @@ mod tests {
         assert_eq!(parse(&toml::to_string(&resolved).unwrap()), resolved);
         let defaults = parse("source = 'synthetic'").resolved().unwrap();
         assert_eq!(defaults.synthetic, Some(SyntheticConfig::default()));
+        let folder = "source = 'folder'\nfolder = { path = 'flowers', size = [32, 48] }";
+        let folder = parse(folder).resolved().unwrap();
+        assert_eq!(parse(&toml::to_string(&folder).unwrap()), folder);
         let defaults = parse("source = 'cifar100'").resolved().unwrap();
         assert_eq!(defaults.labels, Some(Labels::Fine));
     }
@@ -231,6 +255,8 @@ mod tests {
             ("source = 'digits'\naugment = { flipp = true }", "flipp"),
             ("source = 'synthetic'\nsynthetic = { clases = 3 }", "clases"),
             ("source = 'emnist'", "emnist"),
+            ("source = 'folder'\nfolder = { path = 'x', size = [8, 8], resiz = true }", "resiz"),
+            ("source = 'folder'\nfolder = { path = 'x' }", "size"),
             ("source = 'cifar100'\nlabels = 'middle'", "middle"),
         ] {
             let error = toml::from_str::<DatasetConfig>(text).unwrap_err().to_string();
@@ -275,6 +301,28 @@ mod tests {
             "source = 'synthetic'\nnormalisation = 'published'",
             "`data.normalisation` is published, expected another normalisation, since no statistics \
              of the source `synthetic` are published",
+        );
+        refuses(
+            "source = 'folder'",
+            "`data.folder` is missing, expected the table with `path` and `size` for the source \
+             `folder`",
+        );
+        refuses(
+            "source = 'digits'\nfolder = { path = 'x', size = [8, 8] }",
+            "`data.folder` is given for the source `digits`, expected it only with the source \
+             `folder`",
+        );
+        refuses(
+            "source = 'folder'\nfolder = { path = 'x', size = [8, 2000] }",
+            "`data.folder.size` is [8, 2000], expected a height and a width of 1 to 1024",
+        );
+        refuses(
+            "source = 'folder'\nfolder = { path = 'x', size = [8, 8], channels = 2 }",
+            "`data.folder.channels` is 2, expected 1 for grey or 3 for red, green and blue",
+        );
+        refuses(
+            "source = 'folder'\nfolder = { path = '', size = [8, 8] }",
+            "`data.folder.path` is empty, expected the folder that has `train` and `test`",
         );
         refuses(
             "source = 'cifar10'\nlabels = 'fine'",

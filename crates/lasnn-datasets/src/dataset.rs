@@ -7,13 +7,16 @@ use lasnn_core::Shape;
 use sha2::{Digest, Sha256};
 
 use crate::config::{DatasetConfig, Source};
+use crate::encoded::Keeping;
 use crate::error::DatasetError;
 use crate::pixels::Pixels;
-use crate::sources::{cifar10, cifar100, digits, mnist, synthetic};
+use crate::progress::OnProgress;
+use crate::sources::{cifar10, cifar100, digits, folder, mnist, synthetic, tiny_imagenet};
 
 /// Labelled images, one byte per pixel and channel.
 ///
-/// Bytes, not floats: the whole of CIFAR-10 takes 184 MB so, and 737 MB in `f32`.
+/// Bytes, not floats: the whole of CIFAR-10 takes 184 MB so, and 737 MB in `f32`. Data sets that are
+/// larger are files mapped into memory, of which the system keeps what it has room for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Images {
     /// The images one after the other, each channel by channel, row by row.
@@ -77,6 +80,19 @@ pub struct Dataset {
     pub sha256: String,
 }
 
+/// What is around the loading of a data set.
+#[derive(Clone, Copy, Default)]
+pub struct LoadOptions<'a> {
+    /// Where sources look for their files.
+    pub data_dir: Option<&'a Path>,
+    /// Where sources of many encoded images keep them decoded, by default the folder `packed` of the
+    /// data directory. It is made if need be, what is in it is ours alone, and it may be deleted
+    /// whenever no process uses it.
+    pub cache_dir: Option<&'a Path>,
+    /// Is told how far it is, where it takes long.
+    pub progress: Option<OnProgress<'a>>,
+}
+
 /// Gets the images that `config` asks for and checks them. Sources that read files look for them
 /// in `data_dir`; nothing is ever downloaded here.
 ///
@@ -85,14 +101,35 @@ pub struct Dataset {
 /// Names the key of the recipe that cannot be, or the file that is missing or malformed with the
 /// byte offset, the value there and what was expected.
 pub fn load(config: &DatasetConfig, data_dir: Option<&Path>) -> Result<Dataset, DatasetError> {
+    load_with(config, LoadOptions { data_dir, ..LoadOptions::default() })
+}
+
+/// The same as [`load`], with more to say about it.
+///
+/// # Errors
+///
+/// See [`load`]; and names a file of the cache that cannot be written.
+pub fn load_with(
+    config: &DatasetConfig,
+    options: LoadOptions<'_>,
+) -> Result<Dataset, DatasetError> {
     config.validate()?;
-    let directory = || data_dir.ok_or(DatasetError::NoDirectory { name: config.source.name() });
+    let LoadOptions { data_dir, cache_dir, progress } = options;
+    let nowhere = || DatasetError::NoDirectory { name: config.source.name() };
+    let directory = || data_dir.ok_or_else(nowhere);
+    let usual = data_dir.map(|data_dir| data_dir.join("packed"));
+    let keeping = || {
+        let cache_dir = cache_dir.or(usual.as_deref()).ok_or_else(nowhere)?;
+        Ok::<_, DatasetError>(Keeping { cache_dir, progress })
+    };
     let mut dataset = match config.source {
         Source::Digits => digits::load(),
         Source::Cifar10 => cifar10::load(directory()?)?,
         Source::Cifar100 => cifar100::load(directory()?, config.labels.unwrap_or_default())?,
         Source::Mnist => mnist::load(&mnist::MNIST, directory()?)?,
         Source::FashionMnist => mnist::load(&mnist::FASHION_MNIST, directory()?)?,
+        Source::TinyImagenet => tiny_imagenet::load(directory()?, keeping()?)?,
+        Source::Folder => folder::load(config.folder()?, data_dir, keeping()?)?,
         Source::Synthetic => synthetic::load(&config.synthetic.clone().unwrap_or_default()),
     };
     let held_out = dataset.validation.as_ref().map(Vec::len);

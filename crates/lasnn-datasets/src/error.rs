@@ -38,6 +38,14 @@ pub enum DatasetError {
         /// Why not.
         source: std::io::Error,
     },
+    /// A file of the cache cannot be written.
+    #[error("{} cannot be written", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// A file does not hold what its format says.
     #[error("{}: {flaw}", path.display())]
     Malformed {

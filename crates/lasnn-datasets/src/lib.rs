@@ -4,6 +4,7 @@
 //! - [`dataset`]: images in memory, and [`load`], which gets them from their source and checks them,
 //! - [`sources`]: one module per data set,
 //! - [`formats`]: the formats that they come in, as functions on bytes,
+//! - [`progress`]: how far the decoding of many images is,
 //! - [`mod@split`]: which images are trained on, and which are held out for validation,
 //! - [`normalise`]: from `u8` pixels to what a network sees,
 //! - [`augment`]: crops, flips and cut-outs,
@@ -31,25 +32,29 @@ pub mod augment;
 pub mod config;
 pub mod dataset;
 pub mod describe;
+mod encoded;
 pub mod error;
 pub mod formats;
 pub mod loader;
 pub mod normalise;
 mod pixels;
 mod prefetch;
+pub mod progress;
 mod read;
 pub mod sources;
 pub mod split;
 
 pub use augment::AugmentConfig;
 pub use config::{DatasetConfig, Source};
-pub use dataset::{Dataset, Images, load};
+pub use dataset::{Dataset, Images, LoadOptions, load, load_with};
 pub use describe::{Description, SplitDescription, describe};
 pub use error::{DatasetError, Flaw, Place};
 pub use loader::Loader;
 pub use normalise::{Moments, Normalisation, Normaliser};
 pub use pixels::Pixels;
 pub use prefetch::Prefetch;
+pub use progress::{OnProgress, Progress, Step};
 pub use sources::cifar100::Labels;
+pub use sources::folder::FolderConfig;
 pub use sources::synthetic::SyntheticConfig;
 pub use split::{Split, split};

@@ -49,7 +49,8 @@ impl Moments {
     ///
     /// They are those of all training images as one population, to the four digits that are usually
     /// written: for CIFAR-10 as in K. Jordan's airbench, for CIFAR-100 as in weiaicunzai's
-    /// pytorch-cifar100, for MNIST as in PyTorch's example, for Fashion-MNIST as in common use.
+    /// pytorch-cifar100, for MNIST as in PyTorch's example, for Fashion-MNIST and Tiny ImageNet as in
+    /// common use.
     /// Some publications have smaller deviations, such as 0.2023 for CIFAR-10's red, which are the
     /// mean of the deviations of single images; those are not meant here.
     pub fn published(source: Source) -> Option<Self> {
@@ -58,7 +59,8 @@ impl Moments {
             Source::Cifar100 => (&[0.5071, 0.4865, 0.4409], &[0.2673, 0.2564, 0.2762]),
             Source::Mnist => (&[0.1307], &[0.3081]),
             Source::FashionMnist => (&[0.2860], &[0.3530]),
-            Source::Digits | Source::Synthetic => return None,
+            Source::TinyImagenet => (&[0.4802, 0.4481, 0.3975], &[0.2770, 0.2691, 0.2821]),
+            Source::Digits | Source::Folder | Source::Synthetic => return None,
         };
         Some(Self { mean: mean.to_vec(), deviation: deviation.to_vec() })
     }

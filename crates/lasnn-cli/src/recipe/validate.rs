@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lasnn_core::{Plan, Shape};
-use lasnn_datasets::Normalisation;
+use lasnn_datasets::{Normalisation, Source};
 use lasnn_neurons::Encoding;
 
 use super::error::RecipeError;
@@ -30,7 +30,10 @@ pub fn validate(
     classes: usize,
 ) -> Result<Plans, RecipeError> {
     let check = Check { file };
-    check.value("data.validation", recipe.data.validation, 1, "since it chooses the epoch")?;
+    // A folder may have a validation split of its own, which is known when it is read.
+    if recipe.data.source != Source::Folder {
+        check.value("data.validation", recipe.data.validation, 1, "since it chooses the epoch")?;
+    }
     let plan = |table, ordinary: &Ordinary| {
         let plan = check.table(table, ordinary.network.plan(shape, classes))?;
         Ok::<_, RecipeError>(plan)

@@ -5,5 +5,10 @@
 
 pub mod gzip;
 pub mod idx;
+pub mod jpeg;
+pub mod pack;
+pub mod picture;
 pub mod records;
 pub mod text;
+pub mod tiny_imagenet;
+pub mod zip;

@@ -5,5 +5,7 @@ mod cifar;
 pub mod cifar10;
 pub mod cifar100;
 pub mod digits;
+pub mod folder;
 pub mod mnist;
 pub mod synthetic;
+pub mod tiny_imagenet;

@@ -1,0 +1,322 @@
+//! Encoded images: PNG, JPEG and WebP, decoded into planes of bytes of a shape known beforehand.
+
+use std::io::Cursor;
+
+use image::imageops::{FilterType, resize};
+use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits, Pixel};
+use lasnn_core::Shape;
+
+use super::jpeg;
+use crate::error::Flaw;
+
+/// No more rows or columns than this are decoded.
+pub const LARGEST_SIDE: u32 = 16_384;
+/// No more pixels than this are decoded.
+pub const LARGEST_IMAGE: u64 = 1 << 26;
+/// What a decoder may allocate: eight bytes for each of the most pixels, the most that any format
+/// here has.
+const LARGEST_MEMORY: u64 = 8 * LARGEST_IMAGE;
+
+/// The formats of image files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Portable Network Graphics.
+    Png,
+    /// JPEG.
+    Jpeg,
+    /// WebP, with loss or without.
+    WebP,
+}
+
+impl Format {
+    /// The format that the end of a file's name stands for, in capital letters or small ones.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let (_, extension) = name.rsplit_once('.')?;
+        match extension.to_ascii_lowercase().as_str() {
+            "png" => Some(Self::Png),
+            "jpg" | "jpeg" => Some(Self::Jpeg),
+            "webp" => Some(Self::WebP),
+            _ => None,
+        }
+    }
+
+    /// The format that a file's first bytes stand for.
+    pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => Some(Self::Png),
+            [0xFF, 0xD8, 0xFF, ..] => Some(Self::Jpeg),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Self::WebP),
+            _ => None,
+        }
+    }
+
+    /// What people call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Png => "PNG",
+            Self::Jpeg => "JPEG",
+            Self::WebP => "WebP",
+        }
+    }
+}
+
+/// What every image of a data set becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The shape; of 3 channels (red, green, blue) or of 1 (grey).
+    pub shape: Shape,
+    /// Whether an image of another size is resized, its proportions given up, or refused.
+    pub resize: bool,
+}
+
+/// Decodes a file whose name says that it is of the format `named`, and writes its pixels to `out`,
+/// channel by channel, row by row.
+///
+/// A grey image has its values in all three channels; a coloured one becomes grey by the weights of
+/// Rec. 709 where the target has one channel. Values of 16 bits are rounded to 8. Transparency, the
+/// orientation and colour profiles of cameras, and all but the first picture of an animation are
+/// ignored, as torchvision's folders do. Resizing is bilinear, over all pixels that a new pixel
+/// covers.
+///
+/// The header is looked at before anything is decoded, so an image that is too large costs nothing.
+///
+/// # Errors
+///
+/// Says that the bytes are of another format than the name, that the image has another size than
+/// wanted or is larger than [`LARGEST_SIDE`] or [`LARGEST_IMAGE`], or that it cannot be decoded.
+///
+/// # Panics
+///
+/// Panics if `out` has another length than the shape.
+pub fn decode(bytes: &[u8], named: Format, target: Target, out: &mut [u8]) -> Result<(), Flaw> {
+    let Target { shape, resize } = target;
+    assert!(out.len() == shape.len(), "{} bytes for an image of {shape}", out.len());
+    match Format::of_bytes(bytes) {
+        Some(format) if format == named => {}
+        Some(format) => {
+            let found = format!("{} data", format.name());
+            return Err(Flaw::file(found, format!("{}, as the name says", named.name())));
+        }
+        None => {
+            let found = format!("{} bytes that no {} begins with", bytes.len(), named.name());
+            return Err(Flaw::file(found, format!("{}, as the name says", named.name())));
+        }
+    }
+    if !is_whole(bytes, named) {
+        let name = named.name();
+        return Err(Flaw::file(format!("a {name} that breaks off"), format!("a whole {name}")));
+    }
+    let decoder = decoder(bytes, named)?;
+    let (width, height) = decoder.dimensions();
+    let found = || format!("an image of {height} x {width} (height x width)");
+    let fits = (height as usize, width as usize) == (shape.height, shape.width);
+    if !fits && !resize {
+        let expected = format!("{} x {}, since images are not resized", shape.height, shape.width);
+        return Err(Flaw::file(found(), expected));
+    }
+    if width.max(height) > LARGEST_SIDE || u64::from(width) * u64::from(height) > LARGEST_IMAGE {
+        let expected = format!("at most {LARGEST_SIDE} a side and {LARGEST_IMAGE} pixels in all");
+        return Err(Flaw::file(found(), expected));
+    }
+    let image = DynamicImage::from_decoder(decoder).map_err(|error| undecodable(named, error))?;
+    if shape.channels == 1 {
+        write_planes(&sized(image.into_luma8(), shape), out);
+    } else {
+        write_planes(&sized(image.into_rgb8(), shape), out);
+    }
+    Ok(())
+}
+
+/// Whether the end of a file is there, as far as decoders do not see to that themselves.
+fn is_whole(bytes: &[u8], format: Format) -> bool {
+    match (format, bytes) {
+        (Format::Png, _) => true,
+        (Format::Jpeg, _) => jpeg::is_whole(bytes),
+        (Format::WebP, [_, _, _, _, a, b, c, d, rest @ ..]) => {
+            rest.len() as u64 >= u64::from(u32::from_le_bytes([*a, *b, *c, *d]))
+        }
+        (Format::WebP, _) => false,
+    }
+}
+
+/// Reads the header.
+fn decoder(bytes: &[u8], format: Format) -> Result<impl ImageDecoder + '_, Flaw> {
+    let image_format = match format {
+        Format::Png => ImageFormat::Png,
+        Format::Jpeg => ImageFormat::Jpeg,
+        Format::WebP => ImageFormat::WebP,
+    };
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), image_format);
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(LARGEST_MEMORY);
+    reader.limits(limits);
+    reader.into_decoder().map_err(|error| undecodable(format, error))
+}
+
+fn undecodable(format: Format, error: image::ImageError) -> Flaw {
+    let name = format.name();
+    Flaw::file(format!("a {name} that cannot be decoded ({error})"), format!("a whole {name}"))
+}
+
+type Picture<P> = ImageBuffer<P, Vec<u8>>;
+
+fn sized<P: Pixel<Subpixel = u8> + 'static>(image: Picture<P>, shape: Shape) -> Picture<P> {
+    let (width, height) = (shape.width as u32, shape.height as u32);
+    if image.dimensions() == (width, height) {
+        return image;
+    }
+    resize(&image, width, height, FilterType::Triangle)
+}
+
+fn write_planes<P: Pixel<Subpixel = u8>>(image: &Picture<P>, out: &mut [u8]) {
+    let channels = usize::from(P::CHANNEL_COUNT);
+    for (channel, plane) in out.chunks_exact_mut(image.as_raw().len() / channels).enumerate() {
+        for (out, pixel) in plane.iter_mut().zip(image.as_raw().chunks_exact(channels)) {
+            *out = pixel[channel];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{Luma, Rgb, Rgba};
+
+    use super::*;
+
+    const SMALL: Shape = Shape { channels: 3, height: 2, width: 3 };
+
+    fn encode(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.into().write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
+
+    /// Pixel (x, y) is (10 x, 100 y, 200).
+    fn coloured() -> DynamicImage {
+        ImageBuffer::from_fn(3, 2, |x, y| Rgb([10 * x as u8, 100 * y as u8, 200])).into()
+    }
+
+    fn decoded(bytes: &[u8], named: Format, shape: Shape, resize: bool) -> Result<Vec<u8>, String> {
+        let mut out = vec![0; shape.len()];
+        decode(bytes, named, Target { shape, resize }, &mut out)
+            .map_err(|flaw| flaw.to_string())?;
+        Ok(out)
+    }
+
+    #[track_caller]
+    fn refuses(bytes: &[u8], named: Format, message: &str) {
+        let error = decoded(bytes, named, SMALL, false).unwrap_err();
+        assert!(error.contains(message), "{error}");
+    }
+
+    /// A PNG header that claims a size, with a right checksum and nothing behind it.
+    fn claim(width: u32, height: u32) -> Vec<u8> {
+        let chunk = |bytes: &mut Vec<u8>, content: &[u8]| {
+            let mut crc = flate2::Crc::new();
+            crc.update(content);
+            bytes.extend((content.len() as u32 - 4).to_be_bytes());
+            bytes.extend(content);
+            bytes.extend(crc.sum().to_be_bytes());
+        };
+        let mut header = b"IHDR".to_vec();
+        header.extend(width.to_be_bytes());
+        header.extend(height.to_be_bytes());
+        header.extend([8, 2, 0, 0, 0]);
+        let mut bytes = b"\x89PNG\r\n\x1A\n".to_vec();
+        chunk(&mut bytes, &header);
+        chunk(&mut bytes, b"IDAT");
+        bytes
+    }
+
+    #[test]
+    fn pixels_come_out_channel_by_channel() {
+        let expected = [[0, 10, 20, 0, 10, 20], [0, 0, 0, 100, 100, 100], [200; 6]].concat();
+        for (format, named) in [(ImageFormat::Png, Format::Png), (ImageFormat::WebP, Format::WebP)]
+        {
+            let bytes = encode(coloured(), format);
+            assert_eq!(decoded(&bytes, named, SMALL, false).unwrap(), expected);
+        }
+        let plain = ImageBuffer::from_pixel(3, 2, Rgb([90_u8, 90, 90]));
+        let bytes = encode(plain, ImageFormat::Jpeg);
+        let pixels = decoded(&bytes, Format::Jpeg, SMALL, false).unwrap();
+        assert!(pixels.iter().all(|pixel| pixel.abs_diff(90) <= 2), "{pixels:?}");
+    }
+
+    #[test]
+    fn grey_and_colour_become_what_is_wanted() {
+        let grey = ImageBuffer::from_fn(3, 2, |x, y| Luma([(50 * x + y) as u8]));
+        let one = Shape { channels: 1, ..SMALL };
+        for format in [ImageFormat::Png, ImageFormat::Jpeg] {
+            let bytes = encode(grey.clone(), format);
+            let named = Format::of_bytes(&bytes).unwrap();
+            let three = decoded(&bytes, named, SMALL, false).unwrap();
+            let single = decoded(&bytes, named, one, false).unwrap();
+            assert_eq!(three, single.repeat(3));
+            if named == Format::Png {
+                assert_eq!(single, [0, 50, 100, 1, 51, 101]);
+            }
+        }
+        let white = encode(ImageBuffer::from_pixel(3, 2, Rgb([255_u8; 3])), ImageFormat::Png);
+        assert_eq!(decoded(&white, Format::Png, one, false).unwrap(), [255; 6]);
+    }
+
+    #[test]
+    fn sixteen_bits_and_transparency_come_down_to_eight_bits() {
+        let deep = ImageBuffer::from_pixel(3, 2, Rgb([65_535_u16, 0, 257 * 77]));
+        let bytes = encode(deep, ImageFormat::Png);
+        let pixels = decoded(&bytes, Format::Png, SMALL, false).unwrap();
+        assert_eq!(pixels, [[255; 6], [0; 6], [77; 6]].concat());
+        let clear = ImageBuffer::from_pixel(3, 2, Rgba([1_u8, 2, 3, 0]));
+        let bytes = encode(clear, ImageFormat::Png);
+        let pixels = decoded(&bytes, Format::Png, SMALL, false).unwrap();
+        assert_eq!(pixels, [[1; 6], [2; 6], [3; 6]].concat());
+    }
+
+    #[test]
+    fn another_size_is_refused_or_resized() {
+        let image = ImageBuffer::from_pixel(8, 6, Rgb([9_u8, 8, 7]));
+        let bytes = encode(image, ImageFormat::Png);
+        refuses(
+            &bytes,
+            Format::Png,
+            "found an image of 6 x 8 (height x width), expected 2 x 3, since images are not resized",
+        );
+        let pixels = decoded(&bytes, Format::Png, SMALL, true).unwrap();
+        assert_eq!(pixels, [[9; 6], [8; 6], [7; 6]].concat());
+    }
+
+    #[test]
+    fn a_huge_image_is_refused_by_its_header() {
+        for resize in [false, true] {
+            let error = decoded(&claim(100_000, 100_000), Format::Png, SMALL, resize).unwrap_err();
+            assert!(error.contains("found an image of 100000 x 100000"), "{error}");
+        }
+        let error = decoded(&claim(16_384, 16_384), Format::Png, SMALL, true).unwrap_err();
+        assert!(error.contains("expected at most 16384 a side and 67108864 pixels"), "{error}");
+    }
+
+    #[test]
+    fn what_the_name_says_must_be_what_there_is() {
+        let png = encode(coloured(), ImageFormat::Png);
+        refuses(&png, Format::Jpeg, "found PNG data, expected JPEG, as the name says");
+        refuses(b"hello", Format::WebP, "found 5 bytes that no WebP begins with, expected WebP");
+        refuses(b"", Format::Png, "found 0 bytes that no PNG begins with");
+        assert_eq!(Format::of_name("n01_2.JPEG"), Some(Format::Jpeg));
+        assert_eq!(Format::of_name("a.tar.webp"), Some(Format::WebP));
+        assert_eq!((Format::of_name("png"), Format::of_name("a.gif")), (None, None));
+    }
+
+    #[test]
+    fn an_image_that_breaks_off_is_refused() {
+        for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
+            let whole = encode(coloured(), format);
+            let named = Format::of_bytes(&whole).unwrap();
+            // A PNG's last chunk is its end and has nothing in it.
+            let end = if named == Format::Png { whole.len() - 12 } else { whole.len() };
+            for length in 0..end {
+                let cut = decoded(&whole[..length], named, SMALL, false);
+                assert!(cut.is_err(), "{named:?} of {length} bytes");
+            }
+        }
+    }
+}

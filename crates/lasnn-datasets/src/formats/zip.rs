@@ -1,0 +1,121 @@
+//! The list of files in a zip archive.
+
+use std::io::{Read, Seek};
+
+use ::zip::ZipArchive;
+
+use super::text::quoted;
+use crate::error::Flaw;
+
+/// Opens an archive and gives the names of its files, folders left out.
+///
+/// Nothing is unpacked, and no file is ever written under a name from an archive; names that lead
+/// out of it are refused all the same, since such an archive was made to deceive.
+///
+/// # Errors
+///
+/// Says that it is no zip archive, that a name comes twice, or which name is no plain path.
+pub fn open<R: Read + Seek>(reader: R) -> Result<(ZipArchive<R>, Vec<String>), Flaw> {
+    let archive = ZipArchive::new(reader).map_err(damaged)?;
+    if archive.has_duplicate_names() {
+        return Err(Flaw::file("two entries of the same name", "another name for each"));
+    }
+    let mut names = Vec::new();
+    for name in archive.file_names() {
+        let name = name.map_err(damaged)?;
+        if !is_plain(name.strip_suffix('/').unwrap_or(&name)) {
+            let found = format!("the entry {}", quoted(&name));
+            return Err(Flaw::file(found, "a path that stays inside the archive"));
+        }
+        if !name.ends_with('/') {
+            names.push(name.into_owned());
+        }
+    }
+    Ok((archive, names))
+}
+
+/// An error of the library that reads archives.
+pub(crate) fn damaged(error: ::zip::result::ZipError) -> Flaw {
+    Flaw::file(format!("zip data that cannot be read ({error})"), "a whole zip archive")
+}
+
+/// Whether a path has no part that leads up, from the root, or to another drive.
+fn is_plain(name: &str) -> bool {
+    let odd = |c: char| c == '\\' || c == ':' || c.is_control();
+    !name.contains(odd) && name.split('/').all(|part| !["", ".", ".."].contains(&part))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::io::{Cursor, Write};
+
+    use ::zip::write::SimpleFileOptions;
+    use ::zip::{CompressionMethod, ZipWriter};
+
+    use super::*;
+
+    /// An archive of `files`, names and bytes; a name that ends in `/` is a folder.
+    pub(crate) fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+        let methods = [CompressionMethod::Deflated, CompressionMethod::Stored];
+        for ((name, bytes), method) in files.iter().zip(methods.into_iter().cycle()) {
+            let options = SimpleFileOptions::default().compression_method(method);
+            match name.strip_suffix('/') {
+                Some(folder) => writer.add_directory(folder, options).unwrap(),
+                None => {
+                    writer.start_file(*name, options).unwrap();
+                    writer.write_all(bytes).unwrap();
+                }
+            }
+        }
+        writer.finish().unwrap().into_inner()
+    }
+
+    /// The archive with other names of the same length in both places where it has names.
+    fn renamed(archive: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+        let mut bytes = archive.to_vec();
+        for at in 0..bytes.len() {
+            if bytes[at..].starts_with(from) {
+                bytes[at..at + to.len()].copy_from_slice(to);
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn folders_are_no_files() {
+        let bytes = archive(&[("a/", b""), ("a/b.txt", b"1"), ("c", b"2")]);
+        let (mut archive, names) = open(Cursor::new(bytes)).unwrap();
+        assert_eq!(names, ["a/b.txt", "c"]);
+        let mut text = String::new();
+        archive.by_name("a/b.txt").unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "1");
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        for name in ["../up", "a/../../up", "/root", "a//b", "./a", "c:x", "a\\b"] {
+            assert!(!is_plain(name), "{name}");
+        }
+        let bytes = archive(&[("fine", b""), ("up..", b"1")]);
+        assert_eq!(
+            open(Cursor::new(renamed(&bytes, b"up..", b"../u"))).unwrap_err().to_string(),
+            "found the entry `../u`, expected a path that stays inside the archive"
+        );
+    }
+
+    #[test]
+    fn damage_is_noticed() {
+        let whole = archive(&[("a", b"some bytes")]);
+        for end in 0..whole.len() {
+            let error = open(Cursor::new(&whole[..end])).unwrap_err().to_string();
+            assert!(error.ends_with("expected a whole zip archive"), "{error}");
+        }
+        let twice = archive(&[("name 1", b""), ("name 2", b"")]);
+        let error = open(Cursor::new(renamed(&twice, b"name 2", b"name 1"))).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "found two entries of the same name, expected another name for each"
+        );
+    }
+}

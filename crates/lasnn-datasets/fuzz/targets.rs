@@ -1,0 +1,126 @@
+//! What is done with arbitrary bytes: by the fuzz targets, and on a stable toolchain by
+//! `tests/seeds.rs`. Each says whether it accepts the bytes, and asserts what must hold then.
+
+use std::io::{Cursor, Read};
+
+use lasnn_core::Shape;
+use lasnn_datasets::formats::picture::{Format, Target};
+use lasnn_datasets::formats::records::{Label, Layout};
+use lasnn_datasets::formats::{self, tiny_imagenet as lists};
+
+/// A target; whether it accepts the bytes.
+pub type Accepts = fn(&[u8]) -> bool;
+
+/// Every target by its name.
+pub const ALL: &[(&str, Accepts)] = &[
+    ("gzip", gzip),
+    ("idx", idx),
+    ("jpeg", jpeg),
+    ("pack", pack),
+    ("picture", picture),
+    ("records", records),
+    ("text", text),
+    ("tiny_imagenet", tiny_imagenet),
+    ("zip", zip),
+];
+
+const LONGEST: usize = 1 << 16;
+
+pub fn gzip(bytes: &[u8]) -> bool {
+    let unpacked = formats::gzip::gunzip(bytes, LONGEST);
+    assert!(unpacked.as_ref().map_or(0, Vec::len) <= LONGEST);
+    unpacked.is_ok()
+}
+
+pub fn idx(bytes: &[u8]) -> bool {
+    for rank in 0..=4 {
+        if let Ok(idx) = formats::idx::parse(bytes, rank) {
+            assert_eq!(idx.dimensions.len(), rank);
+            assert_eq!(idx.dimensions.iter().product::<usize>(), idx.values.len());
+        }
+    }
+    let labels = formats::idx::labels(bytes, 3, 10);
+    assert_eq!(labels.as_ref().map_or(3, |labels| labels.len()), 3);
+    let images = formats::idx::images(bytes, 2, 1, 2);
+    assert_eq!(images.as_ref().map_or(4, |pixels| pixels.len()), 4);
+    labels.is_ok() || images.is_ok()
+}
+
+pub fn jpeg(bytes: &[u8]) -> bool {
+    formats::jpeg::is_whole(bytes)
+}
+
+pub fn pack(bytes: &[u8]) -> bool {
+    let header = formats::pack::header(bytes, bytes.len() as u64);
+    if let Ok(header) = &header {
+        assert_eq!(header.length(), Some(bytes.len()));
+        let opening = header.bytes();
+        assert_eq!(opening.as_ref().map(|opening| &opening[..]), bytes.get(..64));
+    }
+    header.is_ok()
+}
+
+/// An image of two rows and three columns, and any other one resized.
+pub fn picture(bytes: &[u8]) -> bool {
+    let Some(format) = Format::of_bytes(bytes) else { return false };
+    let decode = |channels, height, width, resize| {
+        let shape = Shape { channels, height, width };
+        let mut out = vec![0; shape.len()];
+        formats::picture::decode(bytes, format, Target { shape, resize }, &mut out).is_ok()
+    };
+    let (as_it_is, resized) = (decode(3, 2, 3, false), decode(1, 4, 4, true));
+    assert!(resized || !as_it_is, "what can be decoded can be resized");
+    as_it_is
+}
+
+/// Records of two labels and four pixels, as CIFAR-100 has them, only smaller.
+pub fn records(bytes: &[u8]) -> bool {
+    const LAYOUT: Layout = Layout {
+        labels: &[Label { name: "coarse class", classes: 2 }, Label { name: "class", classes: 3 }],
+        pixels: 4,
+    };
+    let checked = LAYOUT.check(bytes, 2).is_ok();
+    assert!(!checked || bytes.len() == 2 * LAYOUT.record());
+    checked
+}
+
+pub fn text(bytes: &[u8]) -> bool {
+    let names = formats::text::class_names(bytes, 3);
+    assert_eq!(names.as_ref().map_or(3, Vec::len), 3);
+    names.is_ok()
+}
+
+/// Whether the bytes are one of the four lists.
+pub fn tiny_imagenet(bytes: &[u8]) -> bool {
+    let classes = ["n00000001", "n00000002"].map(str::to_owned);
+    let wnids = lists::wnids(bytes, 2);
+    if let Ok(wnids) = &wnids {
+        assert!(wnids.is_sorted() && wnids.len() == 2);
+    }
+    let words = lists::words(bytes, &classes);
+    assert_eq!(words.as_ref().map_or(2, Vec::len), 2);
+    let annotations = lists::val_annotations(bytes, &classes);
+    for annotation in annotations.iter().flatten() {
+        assert!(annotation.class < 2 && !annotation.file.contains(['/', '\\', '\0']));
+    }
+    let boxes = lists::boxes(bytes, &classes[0]);
+    for (file, line) in boxes.iter().flatten() {
+        assert!(*line > 0 && file.starts_with(&classes[0]) && !file.contains(['/', '\\', '\0']));
+    }
+    // Nothing at all is a list of no images.
+    !bytes.is_empty() && (wnids.is_ok() || words.is_ok() || annotations.is_ok() || boxes.is_ok())
+}
+
+/// An archive whose files can all be read, as far as they are not too long.
+pub fn zip(bytes: &[u8]) -> bool {
+    let Ok((mut archive, names)) = formats::zip::open(Cursor::new(bytes)) else { return false };
+    let mut readable = true;
+    for name in &names {
+        assert!(!name.starts_with('/') && !name.split('/').any(|part| part == ".."));
+        let mut unpacked = Vec::new();
+        readable &= archive
+            .by_name(name)
+            .is_ok_and(|entry| entry.take(LONGEST as u64).read_to_end(&mut unpacked).is_ok());
+    }
+    readable
+}

@@ -11,6 +11,8 @@
 //! - [`loader`]: batches in a fixed order, made by threads ahead of their use,
 //! - [`mod@describe`]: counts, class balance and channel statistics.
 //!
+//! With the cargo feature `fetch`, the module `fetch` gets data sets from their official addresses.
+//!
 //! ```
 //! use lasnn_core::{BatchSource, Seed};
 //! use lasnn_datasets::{DatasetConfig, Loader, Normaliser, Source, load, split};
@@ -34,6 +36,8 @@ pub mod dataset;
 pub mod describe;
 mod encoded;
 pub mod error;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod formats;
 pub mod loader;
 pub mod normalise;

@@ -1,0 +1,198 @@
+//! One file, from the first request to the right checksum.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::catalogue::Download;
+use super::disk;
+use super::error::FetchError;
+use super::http::{self, Answer, Client, Network};
+use super::part::{self, Part};
+use super::progress::{Event, Progress};
+
+/// How much is read at once.
+const BLOCK: usize = 64 * 1024;
+
+/// What all files of a data set share.
+pub struct Downloader<'a> {
+    /// Where files and their parts lie.
+    pub folder: &'a Path,
+    /// Speaks to servers.
+    pub client: &'a Client,
+    /// How often and after which waits.
+    pub network: &'a Network,
+    /// Waits.
+    pub sleep: &'a dyn Fn(Duration),
+    /// Hears what goes on.
+    pub progress: &'a mut dyn Progress,
+    /// How many bytes have come from servers.
+    pub received: u64,
+}
+
+impl Downloader<'_> {
+    /// Gets a file from `url`, unless it is here already, and says where it is. Its checksum is
+    /// right.
+    pub fn download(&mut self, file: &Download<'_>, url: &str) -> Result<PathBuf, FetchError> {
+        let path = self.folder.join(file.file);
+        if is_whole(&path, file)? {
+            return Ok(path);
+        }
+        let mut part = Part::open(self.folder, file.file, file.bytes, file.checksum.hasher())?;
+        // A file of several pieces may be one of several versions; one of a single piece is not.
+        let mut pieces = part.length() > 0;
+        loop {
+            pieces |= self.receive(file, url, &mut part)?;
+            let found = part.digits();
+            if file.checksum.is(&found) {
+                part.complete(&path)?;
+                return Ok(path);
+            }
+            if !pieces {
+                part.remove()?;
+                let (url, expected) = (url.to_owned(), file.checksum.to_string());
+                return Err(FetchError::Checksum { url, found, expected });
+            }
+            tracing::debug!(file = file.file, "the pieces do not fit, from the start");
+            part.start_over()?;
+            pieces = false;
+        }
+    }
+
+    /// Receives all that is missing, in several attempts if need be. Says whether some of it was
+    /// added to what an earlier attempt had left.
+    fn receive(
+        &mut self,
+        file: &Download<'_>,
+        url: &str,
+        part: &mut Part,
+    ) -> Result<bool, FetchError> {
+        let mut pieces = false;
+        let attempts = self.network.attempts.max(1);
+        let mut wait = self.network.first_wait;
+        for attempt in 1.. {
+            let error = match self.attempt(file, url, part) {
+                Ok(continued) => return Ok(pieces | continued),
+                Err(error) if !error.is_passing() => return Err(error),
+                Err(source) if attempt >= attempts => {
+                    return Err(FetchError::GaveUp { attempts, source: Box::new(source) });
+                }
+                Err(error) => error,
+            };
+            pieces |= part.length() > 0;
+            let reason = reason(&error);
+            tracing::debug!(file = file.file, attempt, reason, "an attempt failed");
+            self.tell(&Event::Retrying { file: file.file, reason: &reason, wait })?;
+            (self.sleep)(wait);
+            wait = wait.saturating_mul(2).min(self.network.longest_wait);
+        }
+        Ok(pieces)
+    }
+
+    /// Asks once for what is missing and takes what comes. Says whether it was added to what was
+    /// here.
+    fn attempt(
+        &mut self,
+        file: &Download<'_>,
+        url: &str,
+        part: &mut Part,
+    ) -> Result<bool, FetchError> {
+        if part.length() == file.bytes {
+            return Ok(false);
+        }
+        self.tell(&Event::Downloading { file: file.file, done: part.length(), total: file.bytes })?;
+        let mut answer = self.client.get(url, part.resume(), file.bytes)?;
+        if matches!(answer, Answer::StartOver) {
+            part.start_over()?;
+            answer = self.client.get(url, None, file.bytes)?;
+        }
+        let Answer::Body { start, length, validator, mut body } = answer else {
+            // A request without a range gets no such answer; should it, the next one may not.
+            return Err(FetchError::CutOff { url: url.to_owned(), found: 0, expected: file.bytes });
+        };
+        if start == 0 {
+            part.start_over()?;
+        }
+        let expected = file.bytes - start;
+        if let Some(found) = length.filter(|&found| found != expected) {
+            return Err(FetchError::Announced { url: url.to_owned(), found, expected });
+        }
+        if start == 0 {
+            part.note(validator)?;
+        }
+        self.take(file, url, part, &mut body)?;
+        Ok(start > 0)
+    }
+
+    /// Takes a body to its end.
+    fn take(
+        &mut self,
+        file: &Download<'_>,
+        url: &str,
+        part: &mut Part,
+        body: &mut dyn Read,
+    ) -> Result<(), FetchError> {
+        let total = file.bytes;
+        let mut buffer = vec![0; BLOCK];
+        loop {
+            let read = match body.read(&mut buffer) {
+                Ok(read) => read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                // A server that does not say how much comes may leave the connection open.
+                Err(_) if part.length() == total => 0,
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => 0,
+                Err(error) => return Err(http::broke(url, error)),
+            };
+            if read == 0 {
+                let (found, url) = (part.length(), url.to_owned());
+                return match found == total {
+                    true => Ok(()),
+                    false => Err(FetchError::CutOff { url, found, expected: total }),
+                };
+            }
+            if read as u64 > total - part.length() {
+                part.start_over()?;
+                return Err(FetchError::TooLong { url: url.to_owned(), expected: total });
+            }
+            part.append(&buffer[..read])?;
+            self.received += read as u64;
+            self.tell(&Event::Downloading { file: file.file, done: part.length(), total })?;
+        }
+    }
+
+    /// Tells what goes on, and stops if that is wanted.
+    pub fn tell(&mut self, event: &Event<'_>) -> Result<(), FetchError> {
+        match self.progress.hear(event) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(FetchError::Stopped),
+        }
+    }
+}
+
+/// Whether a file of an earlier fetch is there and right. One that is not is removed.
+fn is_whole(path: &Path, file: &Download<'_>) -> Result<bool, FetchError> {
+    let failed = |error| FetchError::file("read", path, error);
+    let mut found = match File::open(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut hasher = file.checksum.hasher();
+    let length = part::hash(&mut found, &mut hasher, file.bytes).map_err(failed)?;
+    let whole = length == file.bytes && file.checksum.is(&hasher.digits());
+    drop(found);
+    if !whole {
+        disk::remove_file(path).map_err(|error| FetchError::file("remove", path, error))?;
+    }
+    Ok(whole)
+}
+
+/// An error and its cause on one line.
+fn reason(error: &FetchError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod archives;
+mod mutations;
 mod places;
 mod server;
 mod toy;

@@ -3,6 +3,8 @@
 // All of this is a test, the helpers too.
 #![allow(clippy::unwrap_used)]
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use lasnn_tests::Workplace;
@@ -219,7 +221,14 @@ fn an_impossible_value_is_named_with_its_key() {
 #[test]
 fn wrong_commands_end_with_2() {
     let place = Workplace::new();
-    for arguments in [&["run"][..], &["run", "absent.toml"], &["walk"], &["inspect", "vgg1000"]] {
+    for arguments in [
+        &["run"][..],
+        &["run", "absent.toml"],
+        &["walk"],
+        &["inspect", "vgg1000"],
+        &["data", "fetch", "imagenet"],
+        &["data", "fetch", "mnist", "--mirror", "elsewhere"],
+    ] {
         let outcome = place.run(arguments);
         assert_eq!(outcome.code, Some(2), "{arguments:?}: {outcome:#?}");
     }
@@ -244,7 +253,49 @@ fn missing_data_fail_the_run_and_name_the_folder() {
     place.write("cifar.toml", &recipe);
     let outcome = place.run(&["run", "cifar.toml", "--data-dir", "nothing-here"]);
     assert_eq!(outcome.code, Some(1), "{outcome:#?}");
-    assert!(says(&outcome, &["nothing-here"]), "{outcome:#?}");
+    let command = "`lasnn data fetch cifar10 --data-dir nothing-here`";
+    assert!(says(&outcome, &["nothing-here", command]), "{outcome:#?}");
+}
+
+#[test]
+fn a_data_set_that_is_there_is_not_fetched() {
+    let place = Workplace::new();
+    let folder = place.path().join("data/mnist");
+    std::fs::create_dir_all(&folder).unwrap();
+    for (name, bytes) in [
+        ("train-images-idx3-ubyte.gz", 9_912_422),
+        ("train-labels-idx1-ubyte.gz", 28_881),
+        ("t10k-images-idx3-ubyte.gz", 1_648_877),
+        ("t10k-labels-idx1-ubyte.gz", 4_542),
+    ] {
+        std::fs::File::create(folder.join(name)).unwrap().set_len(bytes).unwrap();
+    }
+    let found = place.json(&["data", "fetch", "mnist", "--data-dir", "data"]);
+    assert_eq!((&found["fetched"], &found["files"]), (&false.into(), &4.into()), "{found}");
+    let text = place.succeed(&["data", "fetch", "mnist", "--data-dir", "data"]).stdout;
+    assert!(text.contains("nothing to do"), "{text}");
+}
+
+#[test]
+fn a_mirror_without_the_file_fails_the_fetch() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mirror = format!("http://{}/sets", listener.local_addr().unwrap());
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 4096];
+        let read = stream.read(&mut request).unwrap();
+        let answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        stream.write_all(answer.as_bytes()).unwrap();
+        String::from_utf8_lossy(&request[..read]).into_owned()
+    });
+    let place = Workplace::new();
+    let arguments = ["data", "fetch", "cifar100", "--mirror", &mirror, "--data-dir", "data"];
+    let output = place.lasnn(&arguments).env("NO_PROXY", "127.0.0.1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("/sets/cifar-100-binary.tar.gz") && said.contains("404"), "{said}");
+    assert!(server.join().unwrap().starts_with("GET /sets/cifar-100-binary.tar.gz "));
+    assert!(!place.path().join("data/cifar-100-binary").exists());
 }
 
 #[test]

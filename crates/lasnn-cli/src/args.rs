@@ -127,6 +127,9 @@ pub enum Command {
         /// Steps to simulate a spiking network [default: the recipe's].
         #[arg(long, value_name = "N")]
         time_steps: Option<NonZeroUsize>,
+        /// Get the data set first if it is missing.
+        #[arg(long)]
+        fetch: bool,
     },
     /// Show a checkpoint, a network of the zoo or the networks of a recipe.
     #[command(after_help = "Example: lasnn inspect vgg9 --image 3x64x64 --classes 200")]
@@ -140,14 +143,12 @@ pub enum Command {
         #[arg(long, default_value_t = 10, value_name = "N")]
         classes: usize,
     },
-    /// Look at the data of a recipe.
+    /// Get a data set, or look at the data of a recipe.
     #[command(after_help = "Example: lasnn data verify configs/quickstart.toml")]
     Data {
         /// What to do.
-        #[arg(value_enum)]
+        #[command(subcommand)]
         action: DataAction,
-        /// The recipe.
-        recipe: PathBuf,
     },
     /// Compare the backend's spiking kernels with the reference of stock tensor operations.
     #[command(after_help = "Example: lasnn check-backend --backend vulkan")]
@@ -175,6 +176,9 @@ pub struct Run {
     /// Train every stage, even if an earlier run has trained the same.
     #[arg(long)]
     pub no_cache: bool,
+    /// Get the data set first if it is missing.
+    #[arg(long)]
+    pub fetch: bool,
 }
 
 /// An ordinary network of a recipe.
@@ -224,13 +228,65 @@ impl StageName {
     }
 }
 
-/// What to do with the data of a recipe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// What to do with data.
+#[derive(Debug, Subcommand)]
 pub enum DataAction {
-    /// Read all of it and check its structure.
-    Verify,
-    /// Say what it holds.
-    Info,
+    /// Read all data of a recipe and check their structure.
+    #[command(after_help = "Example: lasnn data verify configs/quickstart.toml")]
+    Verify(DataOf),
+    /// Say what the data of a recipe hold.
+    #[command(after_help = "Example: lasnn data info configs/quickstart.toml")]
+    Info(DataOf),
+    /// Download a data set from its official address, check it and unpack it.
+    ///
+    /// Does nothing if it is there. A download that broke off goes on where it ended.
+    #[command(after_help = "Example: lasnn data fetch cifar10 --data-dir data")]
+    Fetch {
+        /// Which one.
+        #[arg(value_enum)]
+        name: DatasetName,
+        /// The address below which the files lie, instead of the official one.
+        #[arg(long, value_name = "URL")]
+        mirror: Option<String>,
+    },
+}
+
+/// The data of a recipe.
+#[derive(Debug, clap::Args)]
+pub struct DataOf {
+    /// The recipe.
+    pub recipe: PathBuf,
+    /// Get the data set first if it is missing.
+    #[arg(long)]
+    pub fetch: bool,
+}
+
+/// A data set that can be fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DatasetName {
+    /// 60,000 images of 3x32x32 in 10 classes; 170 MB.
+    Cifar10,
+    /// 60,000 images of 3x32x32 in 100 classes; 169 MB.
+    Cifar100,
+    /// 110,000 images of 3x64x64 in 200 classes; 248 MB.
+    TinyImagenet,
+    /// 70,000 digits of 1x28x28 in 10 classes; 12 MB.
+    Mnist,
+    /// 70,000 pieces of clothing of 1x28x28 in 10 classes; 31 MB.
+    FashionMnist,
+}
+
+impl DatasetName {
+    /// The name as the catalogue of the library writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cifar10 => "cifar10",
+            Self::Cifar100 => "cifar100",
+            Self::TinyImagenet => "tiny-imagenet",
+            Self::Mnist => "mnist",
+            Self::FashionMnist => "fashion-mnist",
+        }
+    }
 }
 
 /// Reads `3x32x32`.
@@ -268,6 +324,34 @@ mod tests {
         assert_eq!(resume(&["lasnn", "run", "--resume", "a.toml"]), Some(None));
         let named = resume(&["lasnn", "run", "a.toml", "--resume=runs/a/1"]);
         assert_eq!(named, Some(Some("runs/a/1".into())));
+    }
+
+    #[test]
+    fn data_commands_are_read() {
+        let action = |args: &[&str]| match Args::try_parse_from(args).unwrap().command {
+            Command::Data { action } => action,
+            other => panic!("{other:?}"),
+        };
+        let verify = action(&["lasnn", "data", "verify", "a.toml", "--data-dir", "d"]);
+        assert!(matches!(verify, DataAction::Verify(of) if of.recipe == *"a.toml" && !of.fetch));
+        let info = action(&["lasnn", "data", "info", "--fetch", "a.toml"]);
+        assert!(matches!(info, DataAction::Info(of) if of.fetch));
+        let fetch = action(&["lasnn", "data", "fetch", "mnist", "--mirror", "http://a/"]);
+        let DataAction::Fetch { name, mirror } = fetch else { panic!("{fetch:?}") };
+        assert_eq!((name, mirror.as_deref()), (DatasetName::Mnist, Some("http://a/")));
+    }
+
+    #[test]
+    fn every_data_set_of_the_catalogue_has_its_name_here() {
+        use lasnn_datasets::fetch::Origin;
+        use lasnn_datasets::fetch::catalogue::ORIGINS;
+
+        assert_eq!(DatasetName::value_variants().len(), ORIGINS.len());
+        for name in DatasetName::value_variants() {
+            assert!(Origin::named(name.name()).is_some(), "{name:?}");
+            let typed = name.to_possible_value().unwrap();
+            assert_eq!(typed.get_name(), name.name());
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use lasnn_datasets::{
 };
 
 use crate::failure::wrong;
+use crate::fetch;
 use crate::recipe::Recipe;
 use crate::summary::DatasetSummary;
 
@@ -33,7 +34,8 @@ impl Data {
     ///
     /// # Errors
     ///
-    /// Fails if they are missing or malformed, or if the recipe asks for more than there are.
+    /// Fails if they are missing (then with the command that gets them) or malformed, or if the
+    /// recipe asks for more than there are.
     pub fn load(
         recipe: &Recipe,
         file: &Path,
@@ -42,6 +44,9 @@ impl Data {
     ) -> anyhow::Result<Self> {
         let in_recipe = |error: DatasetError| match error {
             DatasetError::Config { .. } => wrong(format_args!("{}: {error}", file.display())),
+            DatasetError::Missing { .. } | DatasetError::NoDirectory { .. } => {
+                fetch::not_there(error, recipe.data.source.name(), data_dir)
+            }
             other => other.into(),
         };
         let dataset = lasnn_datasets::load(&recipe.data, Some(data_dir)).map_err(in_recipe)?;

@@ -46,6 +46,15 @@ pub fn describe(error: &anyhow::Error) -> String {
     text
 }
 
+/// A word as a shell takes it.
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:@%+".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use anyhow::Context;
@@ -60,6 +69,13 @@ mod tests {
         let nested = Err::<(), _>(wrong("no such thing")).context("while reading").unwrap_err();
         assert_eq!(code(nested), two);
         assert_ne!(code(anyhow::anyhow!("the disk is full")), two);
+    }
+
+    #[test]
+    fn words_are_quoted_where_a_shell_would_split_them() {
+        assert_eq!(quoted("--data-dir=/a/b"), "--data-dir=/a/b");
+        assert_eq!(quoted("my runs"), "'my runs'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
     }
 
     #[test]

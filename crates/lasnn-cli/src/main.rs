@@ -15,6 +15,7 @@ mod commands;
 mod data;
 mod device;
 mod failure;
+mod fetch;
 mod log;
 mod metrics;
 mod pipeline;

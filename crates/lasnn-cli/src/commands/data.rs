@@ -1,26 +1,26 @@
-//! `data verify` and `data info`.
+//! `data verify`, `data info` and `data fetch`.
 
-use std::path::Path;
-
+use anyhow::Context;
+use lasnn_datasets::fetch::{Fetched, Origin};
 use lasnn_datasets::{Description, describe};
 use serde_json::json;
 
 use super::show;
-use crate::args::{DataAction, Global};
+use crate::args::{DataAction, DataOf, DatasetName, Global};
 use crate::data::Data;
-use crate::recipe;
 use crate::report::table;
+use crate::{fetch, recipe};
 
-/// Reads the images of a recipe, which checks them, and says what was found.
+/// Gets a data set, or reads the images of a recipe, which checks them, and says what was found.
 ///
 /// # Errors
 ///
-/// Fails if the recipe is wrong or the data are missing or malformed.
-pub fn data(action: DataAction, file: &Path, global: &Global) -> anyhow::Result<()> {
-    let recipe = recipe::read(file, global.seed)?;
-    let data = Data::load(&recipe, file, &global.data_dir(), global.threads())?;
+/// Fails if the recipe is wrong, if the data are missing or malformed, or if they cannot be had.
+pub fn data(action: &DataAction, global: &Global) -> anyhow::Result<()> {
     match action {
-        DataAction::Verify => {
+        DataAction::Fetch { name, mirror } => get(*name, mirror.as_deref(), global),
+        DataAction::Verify(of) => {
+            let data = load(of, global)?;
             let found = data.summary();
             let json = json!({"verified": true, "dataset": found});
             show(global, &json, || {
@@ -35,11 +35,38 @@ pub fn data(action: DataAction, file: &Path, global: &Global) -> anyhow::Result<
                 )
             })
         }
-        DataAction::Info => {
+        DataAction::Info(of) => {
+            let data = load(of, global)?;
             let description = describe(&data.dataset, &data.split);
             show(global, &description, || text(&description))
         }
     }
+}
+
+fn load(of: &DataOf, global: &Global) -> anyhow::Result<Data> {
+    let recipe = recipe::read(&of.recipe, global.seed)?;
+    fetch::load(&recipe, &of.recipe, of.fetch, global)
+}
+
+fn get(name: DatasetName, mirror: Option<&str>, global: &Global) -> anyhow::Result<()> {
+    let name = name.name();
+    let origin = Origin::named(name).with_context(|| format!("nothing is known of `{name}`"))?;
+    let Fetched { folder, files, bytes, received } = fetch::get(origin, mirror, global)?;
+    let json = json!({
+        "dataset": name,
+        "folder": folder,
+        "files": files,
+        "bytes": bytes,
+        "fetched": received.is_some(),
+        "received": received.unwrap_or(0),
+    });
+    show(global, &json, || {
+        let found = format!("{name}: {files} files of {bytes} bytes in {}", folder.display());
+        match received {
+            Some(_) => found,
+            None => format!("{found}, there already; nothing to do"),
+        }
+    })
 }
 
 fn text(description: &Description) -> String {

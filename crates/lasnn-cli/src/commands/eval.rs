@@ -14,6 +14,7 @@ use crate::args::{Global, StageName};
 use crate::data::Data;
 use crate::device::TrainingBackend;
 use crate::failure::wrong;
+use crate::fetch;
 use crate::pipeline::measure;
 use crate::progress::Progress;
 use crate::recipe::{self, Plans, Recipe};
@@ -32,6 +33,8 @@ pub struct Request {
     pub stage: Option<StageName>,
     /// Steps to simulate.
     pub time_steps: Option<NonZeroUsize>,
+    /// Whether the data set is fetched first.
+    pub fetch: bool,
     /// What every command takes.
     pub global: Global,
 }
@@ -57,7 +60,7 @@ struct Evaluation {
 pub fn evaluate<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow::Result<()> {
     let Request { recipe: file, global, .. } = request;
     let recipe = recipe::read(file, global.seed)?;
-    let data = Data::load(&recipe, file, &global.data_dir(), global.threads())?;
+    let data = fetch::load(&recipe, file, request.fetch, global)?;
     let images = &data.dataset;
     let plans = recipe::validate(&recipe, file, images.shape, images.classes)?;
     let path = match &request.checkpoint {

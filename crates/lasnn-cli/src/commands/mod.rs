@@ -47,16 +47,16 @@ pub fn execute(args: Args) -> anyhow::Result<()> {
         Command::Distill { run, teacher, intermediate } => {
             stages(Goal::Distill, run, teacher, intermediate)
         }
-        Command::Eval { recipe, checkpoint, stage, time_steps } => {
+        Command::Eval { recipe, checkpoint, stage, time_steps, fetch } => {
             let backend = global.backend;
-            let request = eval::Request { recipe, checkpoint, stage, time_steps, global };
+            let request = eval::Request { recipe, checkpoint, stage, time_steps, fetch, global };
             device::dispatch(backend, Job::Evaluate(Box::new(request)))
         }
         Command::CheckBackend => device::dispatch(global.backend, Job::CheckBackend(global)),
         Command::Inspect { target, image, classes } => {
             inspect::inspect(&target, image, classes, &global)
         }
-        Command::Data { action, recipe } => data::data(action, &recipe, &global),
+        Command::Data { action } => data::data(&action, &global),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "lasnn", &mut script);

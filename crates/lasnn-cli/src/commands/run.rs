@@ -10,9 +10,8 @@ use serde_json::json;
 use super::show;
 use crate::args::{Global, Run};
 use crate::cache;
-use crate::data::Data;
 use crate::device::TrainingBackend;
-use crate::failure::Stopped;
+use crate::failure::{Stopped, quoted};
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Given, Goal, Session};
 use crate::progress::Progress;
@@ -21,7 +20,7 @@ use crate::run_dir::RunDir;
 use crate::signals::Interrupted;
 use crate::stored::Conversion;
 use crate::summary::{Git, Stages, Summary, Versions};
-use crate::{log, report};
+use crate::{fetch, log, report};
 
 /// What to run.
 pub struct Request {
@@ -55,7 +54,7 @@ pub fn run<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow:
     let begun = Instant::now();
     let Request { goal, run: Run { recipe: file, .. }, global, .. } = request;
     let recipe = recipe::read(file, global.seed)?;
-    let data = Data::load(&recipe, file, &global.data_dir(), global.threads())?;
+    let data = fetch::load(&recipe, file, request.run.fetch, global)?;
     let images = &data.dataset;
     let plans = recipe::validate(&recipe, file, images.shape, images.classes)?;
     let teacher = request.teacher.as_deref().map(Given::new).transpose()?;
@@ -148,20 +147,11 @@ fn tell_how_to_resume(error: anyhow::Error) -> anyhow::Error {
     if !training && error.downcast_ref::<Interrupted>().is_none() {
         return error;
     }
-    let mut words: Vec<String> = std::env::args().map(quoted).collect();
+    let mut words: Vec<String> = std::env::args().map(|word| quoted(&word)).collect();
     if !words.iter().any(|word| word.starts_with("--resume")) {
         words.push("--resume".into());
     }
     Stopped { resume: words.join(" ") }.into()
-}
-
-/// A word as a shell takes it.
-fn quoted(word: String) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:@%+".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word,
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
 }
 
 fn text(
@@ -185,13 +175,6 @@ fn text(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_are_quoted_where_a_shell_would_split_them() {
-        assert_eq!(quoted("--data-dir=/a/b".into()), "--data-dir=/a/b");
-        assert_eq!(quoted("my runs".into()), "'my runs'");
-        assert_eq!(quoted("it's".into()), r"'it'\''s'");
-    }
 
     #[test]
     fn only_interruptions_become_advice() {

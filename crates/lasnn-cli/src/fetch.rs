@@ -1,0 +1,145 @@
+//! Getting data sets: by a command of their own, or before a run that misses one.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use lasnn_datasets::DatasetError;
+use lasnn_datasets::fetch::{self, Event, FetchError, Fetched, Options, Origin};
+
+use crate::args::Global;
+use crate::data::Data;
+use crate::failure::{quoted, wrong};
+use crate::progress::{Bar, Progress};
+use crate::recipe::Recipe;
+use crate::signals::{self, Interrupted};
+
+/// A data set is not where it is looked for, and a command gets it.
+#[derive(Debug, thiserror::Error)]
+#[error("data set `{}` is not in {}; get it with `{command}`", origin.name, folder.display())]
+pub struct NotThere {
+    origin: &'static Origin<'static>,
+    folder: PathBuf,
+    command: String,
+    source: DatasetError,
+}
+
+/// The error of a data set that is missing, with the command that gets it if there is one.
+pub fn not_there(source: DatasetError, name: &str, data_dir: &Path) -> anyhow::Error {
+    let Some(origin) = Origin::named(name) else { return source.into() };
+    let folder = quoted(&data_dir.to_string_lossy());
+    let command = format!("lasnn data fetch {name} --data-dir {folder}");
+    NotThere { origin, folder: data_dir.to_owned(), command, source }.into()
+}
+
+/// Reads the images of a recipe; if they are missing and `fetch` is asked for, gets them first.
+///
+/// # Errors
+///
+/// Fails as [`Data::load`] and [`get`] do.
+pub fn load(recipe: &Recipe, file: &Path, fetch: bool, global: &Global) -> anyhow::Result<Data> {
+    let load = || Data::load(recipe, file, &global.data_dir(), global.threads());
+    let error = match load() {
+        Ok(data) => return Ok(data),
+        Err(error) => error,
+    };
+    match error.downcast_ref::<NotThere>() {
+        Some(missing) if fetch => {
+            get(missing.origin, None, global)?;
+            load()
+        }
+        _ => Err(error),
+    }
+}
+
+/// Gets a data set, from its official address or from a mirror, and shows how far it is.
+///
+/// # Errors
+///
+/// Fails if it cannot be had, or if a signal comes.
+pub fn get(origin: &Origin<'_>, mirror: Option<&str>, global: &Global) -> anyhow::Result<Fetched> {
+    let progress = Progress::new(global.quiet);
+    let mut shown = Shown { progress: &progress, bar: None, line: String::new() };
+    let options = Options { mirror, ..Options::default() };
+    let fetched = fetch::fetch(origin, &global.data_dir(), &options, &mut shown);
+    fetched.map_err(|error| match error {
+        FetchError::Mirror { .. } => wrong(error),
+        FetchError::Stopped => Interrupted.into(),
+        other => other.into(),
+    })
+}
+
+/// Shows a fetch to a user: a line for each thing that begins, and a bar for how far it is.
+struct Shown<'a> {
+    progress: &'a Progress,
+    bar: Option<Bar>,
+    /// The last line.
+    line: String,
+}
+
+impl Shown<'_> {
+    /// Says something once.
+    fn say(&mut self, line: String) -> bool {
+        let new = self.line != line;
+        if new {
+            self.progress.say(&line);
+            self.line = line;
+        }
+        new
+    }
+
+    /// Says what goes on and shows how far it is.
+    fn at(&mut self, line: String, file: &str, done: u64, total: u64) {
+        if self.say(line) {
+            // The old one goes before the new one comes.
+            self.bar = None;
+            self.bar = Some(self.progress.bar(file, total));
+        }
+        if let Some(bar) = &self.bar {
+            bar.at(done);
+        }
+    }
+}
+
+impl fetch::Progress for Shown<'_> {
+    fn hear(&mut self, event: &Event<'_>) -> ControlFlow<()> {
+        match *event {
+            Event::Waiting => {
+                self.say("waits for another process that fetches the same data set".into());
+            }
+            Event::Downloading { file, done, total } => {
+                let size = total as f64 / 1e6;
+                self.at(format!("downloads {file}, {size:.1} MB"), file, done, total);
+            }
+            Event::Unpacking { file, done, total } => {
+                self.at(format!("unpacks {file}"), file, done, total);
+            }
+            Event::Retrying { file, reason, wait } => {
+                self.say(format!("{file}: {reason}; again in {} s", wait.as_secs()));
+            }
+        }
+        match signals::stopped() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::describe;
+
+    #[test]
+    fn a_missing_data_set_comes_with_the_command_that_gets_it() {
+        let missing =
+            |name| not_there(DatasetError::NoDirectory { name }, name, "my data".as_ref());
+        assert_eq!(
+            describe(&missing("cifar10")),
+            "error: data set `cifar10` is not in my data; get it with `lasnn data fetch cifar10 \
+             --data-dir 'my data'`\n  because: data set `cifar10` is read from a directory, and no \
+             data directory is given"
+        );
+        let other = missing("folder");
+        assert!(other.downcast_ref::<NotThere>().is_none());
+    }
+}

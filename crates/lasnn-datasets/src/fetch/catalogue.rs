@@ -1,10 +1,10 @@
 //! Where each data set comes from: addresses, sizes and checksums of its official files.
 //!
-//! Addresses and MD5 sums are those of torchvision (`torchvision/datasets/cifar.py`, `mnist.py`)
-//! and of the pages of the data sets; sizes and SHA-256 are those of TensorFlow Datasets
+//! Addresses are those of the pages of the data sets and of torchvision
+//! (`torchvision/datasets/mnist.py`); sizes and SHA-256 are those of TensorFlow Datasets
 //! (`tensorflow_datasets/url_checksums/cifar10.txt`, `cifar100.txt`, `mnist.txt` and
-//! `fashion_mnist.txt`). Nobody of that rank publishes a SHA-256 of Tiny ImageNet, so its MD5
-//! (Avalanche, `avalanche/benchmarks/datasets/tiny_imagenet`) has to do.
+//! `fashion_mnist.txt`). Nobody of that rank publishes a SHA-256 of Tiny ImageNet, so its MD5 has
+//! to do, which Avalanche has (`avalanche/benchmarks/datasets/tiny_imagenet/tiny_imagenet.py`).
 
 use super::checksum::Checksum;
 use super::unpack::Limits;
@@ -164,8 +164,8 @@ const TINY_IMAGENET: Origin<'static> = Origin {
     limits: Limits { entries: 150_000, file_bytes: 16 << 20, total_bytes: 512 << 20 },
 };
 
-/// The digits of Y. LeCun, C. Cortes and C. Burges, from the address that torchvision takes first
-/// since the original one refuses programs. The files are kept compressed, as they are read so.
+/// The digits of Y. LeCun, C. Cortes and C. Burges, from the second address of torchvision, since
+/// the original one often refuses programs. The files are kept compressed, as they are read so.
 const MNIST: Origin<'static> = Origin {
     name: "mnist",
     folder: "mnist",

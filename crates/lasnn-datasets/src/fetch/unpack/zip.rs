@@ -51,7 +51,7 @@ pub fn unpack_zip(
     }
     if archive.has_duplicate_names() {
         // The library keeps one of each name and does not say of which there were two.
-        return Err(ArchiveError::Duplicate { entry: "?".to_owned() });
+        return Err(ArchiveError::SameName);
     }
     let mut sink = Sink::new(into, folder, limits);
     for index in 0..archive.len() {

@@ -158,7 +158,9 @@ fn json_is_all_that_is_on_the_standard_output() {
     assert_eq!(printed, place.summary("tiny"));
     place.json(&["inspect", "tiny.toml"]);
     place.json(&["inspect", "vgg9"]);
-    place.json(&["data", "info", "tiny.toml"]);
+    place.json(&["data", "info", "tiny.toml", "--sheet", "sheet.png"]);
+    let sheet = std::fs::read(place.path().join("sheet.png")).unwrap();
+    assert!(sheet.starts_with(b"\x89PNG"), "{} bytes of something else", sheet.len());
     place.json(&["check-backend"]);
 }
 

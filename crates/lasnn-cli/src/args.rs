@@ -236,7 +236,14 @@ pub enum DataAction {
     Verify(DataOf),
     /// Say what the data of a recipe hold.
     #[command(after_help = "Example: lasnn data info configs/quickstart.toml")]
-    Info(DataOf),
+    Info {
+        /// Which data.
+        #[command(flatten)]
+        of: DataOf,
+        /// Also put some training images of each class on a sheet, a PNG file.
+        #[arg(long, value_name = "FILE")]
+        sheet: Option<PathBuf>,
+    },
     /// Download a data set from its official address, check it and unpack it.
     ///
     /// Does nothing if it is there. A download that broke off goes on where it ended.
@@ -334,8 +341,10 @@ mod tests {
         };
         let verify = action(&["lasnn", "data", "verify", "a.toml", "--data-dir", "d"]);
         assert!(matches!(verify, DataAction::Verify(of) if of.recipe == *"a.toml" && !of.fetch));
-        let info = action(&["lasnn", "data", "info", "--fetch", "a.toml"]);
-        assert!(matches!(info, DataAction::Info(of) if of.fetch));
+        let info = action(&["lasnn", "data", "info", "--fetch", "a.toml", "--sheet", "a.png"]);
+        let DataAction::Info { of, sheet } = info else { panic!("{info:?}") };
+        assert!(of.fetch);
+        assert_eq!(sheet, Some("a.png".into()));
         let fetch = action(&["lasnn", "data", "fetch", "mnist", "--mirror", "http://a/"]);
         let DataAction::Fetch { name, mirror } = fetch else { panic!("{fetch:?}") };
         assert_eq!((name, mirror.as_deref()), (DatasetName::Mnist, Some("http://a/")));

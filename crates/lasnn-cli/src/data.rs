@@ -1,16 +1,18 @@
 //! The images of a recipe, split and ready to be served.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
 use lasnn_core::{Batch, BatchSource, Seed};
 use lasnn_datasets::{
-    AugmentConfig, Dataset, DatasetConfig, DatasetError, Images, Loader, Normaliser, Prefetch,
-    Split,
+    self as datasets, AugmentConfig, Dataset, DatasetConfig, DatasetError, Images, LoadOptions,
+    Loader, Normaliser, Prefetch, Split, Step,
 };
 
 use crate::failure::wrong;
 use crate::fetch;
+use crate::progress::{Bar, Progress};
 use crate::recipe::Recipe;
 use crate::summary::DatasetSummary;
 
@@ -41,6 +43,7 @@ impl Data {
         file: &Path,
         data_dir: &Path,
         threads: usize,
+        progress: &Progress,
     ) -> anyhow::Result<Self> {
         let in_recipe = |error: DatasetError| match error {
             DatasetError::Config { .. } => wrong(format_args!("{}: {error}", file.display())),
@@ -49,9 +52,16 @@ impl Data {
             }
             other => other.into(),
         };
-        let dataset = lasnn_datasets::load(&recipe.data, Some(data_dir)).map_err(in_recipe)?;
-        let split =
-            lasnn_datasets::split(&dataset, &recipe.data, recipe.seed).map_err(in_recipe)?;
+        let shown = RefCell::new(None);
+        let show = |at: datasets::Progress| show(progress, &mut shown.borrow_mut(), at);
+        let options = LoadOptions {
+            data_dir: Some(data_dir),
+            progress: Some(&show),
+            ..LoadOptions::default()
+        };
+        let dataset = datasets::load_with(&recipe.data, options).map_err(in_recipe)?;
+        drop(shown.take());
+        let split = datasets::split(&dataset, &recipe.data, recipe.seed).map_err(in_recipe)?;
         if split.validation.is_empty() {
             return Err(wrong(format_args!(
                 "{}: data.validation is 0, expected at least 1 since it chooses the epoch, or a \
@@ -70,7 +80,7 @@ impl Data {
             None => split.train.clone(),
             train_limit => {
                 let config = DatasetConfig { train_limit, ..recipe.data.clone() };
-                lasnn_datasets::split(&dataset, &config, recipe.seed)?.train
+                datasets::split(&dataset, &config, recipe.seed)?.train
             }
         };
         let DatasetConfig { normalisation, source, .. } = recipe.data;
@@ -134,4 +144,22 @@ impl Data {
         Loader::evaluate(images.clone(), indices, batch, &self.normaliser)
             .with_prefetch(self.prefetch)
     }
+}
+
+/// Shows how far the preparation of many images is: a line for each step, and a bar.
+fn show(progress: &Progress, shown: &mut Option<(Step, Bar)>, at: datasets::Progress) {
+    let bar = match shown {
+        Some((step, bar)) if *step == at.step => bar,
+        _ => {
+            let label = match at.step {
+                Step::Hashing => "hashes",
+                Step::Decoding => "decodes",
+            };
+            progress.say(format!("{label} {} files, once", at.total));
+            // The old bar goes before the new one comes.
+            *shown = None;
+            &mut shown.insert((at.step, progress.bar(label, at.total as u64))).1
+        }
+    };
+    bar.at(at.done as u64);
 }

@@ -37,7 +37,8 @@ pub fn not_there(source: DatasetError, name: &str, data_dir: &Path) -> anyhow::E
 ///
 /// Fails as [`Data::load`] and [`get`] do.
 pub fn load(recipe: &Recipe, file: &Path, fetch: bool, global: &Global) -> anyhow::Result<Data> {
-    let load = || Data::load(recipe, file, &global.data_dir(), global.threads());
+    let progress = Progress::new(global.quiet);
+    let load = || Data::load(recipe, file, &global.data_dir(), global.threads(), &progress);
     let error = match load() {
         Ok(data) => return Ok(data),
         Err(error) => error,

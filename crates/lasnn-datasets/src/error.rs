@@ -38,7 +38,7 @@ pub enum DatasetError {
         /// Why not.
         source: std::io::Error,
     },
-    /// A file of the cache cannot be written.
+    /// A file cannot be written: one of the cache, or one that was asked for.
     #[error("{} cannot be written", path.display())]
     Unwritable {
         /// The file.

@@ -9,7 +9,8 @@
 //! - [`normalise`]: from `u8` pixels to what a network sees,
 //! - [`augment`]: crops, flips and cut-outs,
 //! - [`loader`]: batches in a fixed order, made by threads ahead of their use,
-//! - [`mod@describe`]: counts, class balance and channel statistics.
+//! - [`mod@describe`]: counts, class balance and channel statistics,
+//! - [`mod@contact_sheet`]: some images of every class, to look at.
 //!
 //! With the cargo feature `fetch`, the module `fetch` gets data sets from their official addresses.
 //!
@@ -32,6 +33,7 @@
 
 pub mod augment;
 pub mod config;
+pub mod contact_sheet;
 pub mod dataset;
 pub mod describe;
 mod encoded;
@@ -47,9 +49,11 @@ pub mod progress;
 mod read;
 pub mod sources;
 pub mod split;
+mod write;
 
 pub use augment::AugmentConfig;
 pub use config::{DatasetConfig, Source};
+pub use contact_sheet::{ContactSheet, contact_sheet};
 pub use dataset::{Dataset, Images, LoadOptions, load, load_with};
 pub use describe::{Description, SplitDescription, describe};
 pub use error::{DatasetError, Flaw, Place};

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use lasnn_datasets::fetch::{Fetched, Origin};
-use lasnn_datasets::{Description, describe};
+use lasnn_datasets::{Dataset, Description, contact_sheet, describe};
 use serde_json::json;
 
 use super::show;
@@ -35,9 +35,13 @@ pub fn data(action: &DataAction, global: &Global) -> anyhow::Result<()> {
                 )
             })
         }
-        DataAction::Info(of) => {
+        DataAction::Info { of, sheet } => {
             let data = load(of, global)?;
             let description = describe(&data.dataset, &data.split);
+            if let Some(path) = sheet {
+                let Dataset { train, classes, .. } = &data.dataset;
+                contact_sheet(train, &data.split.train, *classes).save(path)?;
+            }
             show(global, &description, || text(&description))
         }
     }

@@ -9,11 +9,10 @@ use serde::Serialize;
 
 use super::show;
 use crate::args::Global;
-use crate::data::Data;
 use crate::failure::wrong;
-use crate::recipe;
 use crate::report::{percent, table};
 use crate::stored::About;
+use crate::{fetch, recipe};
 
 /// A network.
 #[derive(Serialize)]
@@ -85,7 +84,7 @@ fn unknown(target: &str) -> anyhow::Error {
 
 fn recipe(path: &Path, global: &Global) -> anyhow::Result<()> {
     let recipe = recipe::read(path, global.seed)?;
-    let data = Data::load(&recipe, path, &global.data_dir(), global.threads())?;
+    let data = fetch::load(&recipe, path, false, global)?;
     let images = &data.dataset;
     let plans = recipe::validate(&recipe, path, images.shape, images.classes)?;
     let teacher = NetworkView::new(&plans.teacher, None);

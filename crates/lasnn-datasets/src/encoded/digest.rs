@@ -16,9 +16,10 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::files::Files;
-use super::{Keeping, LONGEST_IMAGE, hex, packed};
+use super::{Keeping, LONGEST_IMAGE, hex};
 use crate::error::DatasetError;
 use crate::progress::Step;
+use crate::write::write_whole;
 
 /// So many files are hashed between two reports.
 const BATCH: usize = 1024;
@@ -87,7 +88,7 @@ pub(super) fn remember(cache_dir: &Path, name: &str, fingerprint: Option<[u8; 32
     let Some(fingerprint) = fingerprint else { return };
     let path = seen(cache_dir, name, &fingerprint);
     let line = format!("{} {content}\n", hex(&fingerprint));
-    if let Err(error) = packed::write_whole(&path, |file| file.write_all(line.as_bytes())) {
+    if let Err(error) = write_whole(&path, |file| file.write_all(line.as_bytes())) {
         tracing::debug!(path = %path.display(), %error, "the files will be hashed again");
     }
 }

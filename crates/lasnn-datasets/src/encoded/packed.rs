@@ -8,7 +8,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
@@ -17,6 +17,7 @@ use crate::error::DatasetError;
 use crate::formats::pack::{self, CHECKSUM, HEADER, Header};
 use crate::pixels::Pixels;
 use crate::read::unreadable;
+use crate::write::write_whole;
 
 /// Bytes of a pack that are read at once to check it.
 const BLOCK: usize = 1 << 20;
@@ -177,44 +178,6 @@ fn write(
         file.write_all(pixels)?;
     }
     file.write_all(&hash.finalize())
-}
-
-/// Writes the file `path` by `write`: under another name first, so that the name `path` never stands
-/// for a part of it. If anything fails, nothing is left.
-///
-/// What another process was writing when it was killed is overwritten; callers see to it that no
-/// two write the same file at once, or that it does not matter.
-pub(super) fn write_whole(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut part = Part { path: path.with_added_extension("part"), renamed: false };
-    let mut file = File::create(&part.path)?;
-    write(&mut file)?;
-    drop(file);
-    fs::rename(&part.path, path)?;
-    part.renamed = true;
-    Ok(())
-}
-
-/// A file that is removed when this goes out of scope, unless it was renamed.
-struct Part {
-    path: PathBuf,
-    renamed: bool,
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        if self.renamed {
-            return;
-        }
-        match fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %self.path.display(), %error, "a file is left over");
-            }
-            _ => {}
-        }
-    }
 }
 
 #[cfg(test)]
@@ -392,20 +355,6 @@ mod tests {
             assert_eq!(written(room).unwrap_err().kind(), io::ErrorKind::StorageFull);
         }
         written(length).unwrap();
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_finished_leaves_the_old_one() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("a");
-        write_whole(&path, |file| file.write_all(b"old")).unwrap();
-        let error = write_whole(&path, |file| {
-            file.write_all(b"half of the new")?;
-            Err(io::ErrorKind::StorageFull.into())
-        });
-        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::StorageFull);
-        assert_eq!(names(&directory), ["a"]);
-        assert_eq!(fs::read(&path).unwrap(), b"old");
     }
 
     #[test]

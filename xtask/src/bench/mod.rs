@@ -1,9 +1,12 @@
 //! `cargo xtask bench`: how fast we are, by ourselves and beside others.
 
 mod compare;
+mod environment;
 mod kernels;
+mod loading;
 mod machine;
 mod peers;
+mod statistics;
 
 use clap::Subcommand;
 
@@ -26,6 +29,8 @@ enum Which {
     Compare(compare::CompareArguments),
     /// Compare our spiking networks with SpikingJelly and snnTorch, in turns on the same input
     Peers(peers::PeersArguments),
+    /// Compare how fast images are loaded with torchvision, in turns on the same files
+    Loading(loading::LoadingArguments),
 }
 
 pub fn bench(workspace: &Workspace, arguments: &BenchArguments) -> anyhow::Result<()> {
@@ -34,5 +39,6 @@ pub fn bench(workspace: &Workspace, arguments: &BenchArguments) -> anyhow::Resul
         Some(Which::Kernels(arguments)) => kernels::kernels(workspace, arguments),
         Some(Which::Compare(arguments)) => compare::compare(workspace, arguments),
         Some(Which::Peers(arguments)) => peers::peers(workspace, arguments),
+        Some(Which::Loading(arguments)) => loading::loading(workspace, arguments),
     }
 }

@@ -27,6 +27,10 @@ const SETTING_PATIENCE: Duration = Duration::from_secs(240);
 /// Steps of each setting.
 const TRIED_STEPS: usize = 3;
 
+/// A number format that takes so many times the fastest time in its plain setting is not tried in others:
+/// processors without products of bfloat16 emulate them, and take minutes for a step.
+const HOPELESS: f64 = 4.0;
+
 /// Settings to see whether everything works.
 const QUICK_SETTINGS: [&str; 2] = ["fp32", "bf16-nhwc"];
 
@@ -60,6 +64,13 @@ struct Made {
     net: String,
     encoding: Encoding,
     firing_rate: Option<f64>,
+}
+
+/// Whether the plain setting of the same number format was far behind.
+fn is_hopeless(setting: &str, tried: &BTreeMap<String, Option<f64>>) -> bool {
+    let Some((format, _)) = setting.split_once('-') else { return false };
+    let best = tried.values().flatten().copied().fold(f64::INFINITY, f64::min);
+    tried.get(format).is_some_and(|plain| plain.is_none_or(|plain| plain > HOPELESS * best))
 }
 
 /// What ours was compared with.
@@ -174,7 +185,7 @@ impl Campaign<'_> {
         let place = (peer, work.mode, work.time_steps);
         for setting in settings {
             let compiled = setting.ends_with("compiled");
-            if compiled && self.given_up.contains(&place) {
+            if compiled && self.given_up.contains(&place) || is_hopeless(&setting, &all) {
                 all.insert(setting, None);
                 continue;
             }
@@ -193,7 +204,7 @@ impl Campaign<'_> {
         let timed = all.iter().filter_map(|(setting, time)| Some((setting, (*time)?)));
         let fastest = timed.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(setting, _)| setting.clone());
         let fastest = fastest.with_context(|| {
-            let log = self.programs.scratch.join("peer.log");
+            let log = self.programs.peers.scratch.join("peer.log");
             format!("{} runs in no setting; see {}", peer.name(), log.display())
         })?;
         let tried = Tried { fastest, all };
@@ -230,7 +241,7 @@ impl Campaign<'_> {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.programs.scratch.join(format!("{name}.safetensors"))
+        self.programs.peers.scratch.join(format!("{name}.safetensors"))
     }
 
     fn row(
@@ -277,4 +288,22 @@ fn without_rate(work: &Work) -> Work {
         Weights::Trained => Weights::Trained,
     };
     Work { weights, ..work.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variants_of_a_format_far_behind_are_left_out() {
+        let tried: BTreeMap<String, Option<f64>> =
+            [("fp32", Some(10.0)), ("bf16", Some(41.0))].map(|(s, t)| (s.to_owned(), t)).into();
+        for (setting, hopeless) in
+            [("bf16-nhwc", true), ("bf16", false), ("fp32-nhwc", false), ("fp16-nhwc", false)]
+        {
+            assert_eq!(is_hopeless(setting, &tried), hopeless, "{setting}");
+        }
+        let failed = BTreeMap::from([("bf16".to_owned(), None)]);
+        assert!(is_hopeless("bf16-compiled", &failed));
+    }
 }

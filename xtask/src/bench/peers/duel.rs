@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use super::statistics::{Ratios, median, ratios};
 use super::worker::Worker;
+use crate::bench::statistics::{Ratios, median, ratios};
 
 /// The first steps of a peer may compile its network.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -10,7 +10,6 @@ mod matrix;
 mod ordinary;
 mod row;
 mod setup;
-mod statistics;
 mod table;
 mod target;
 mod worker;
@@ -89,7 +88,7 @@ pub fn peers(workspace: &Workspace, arguments: &PeersArguments) -> anyhow::Resul
     let programs = Programs::prepare(workspace)?;
     let machine = Machine::here(workspace)?;
     let out = arguments.out.clone().unwrap_or_else(|| match arguments.quick {
-        true => programs.scratch.join("quick"),
+        true => programs.peers.scratch.join("quick"),
         false => workspace.root.join("results/cpu"),
     });
     fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;

@@ -11,9 +11,10 @@ use serde_json::Value;
 
 use super::matrix::{Format, Mode};
 use super::row::{PYTORCH, Row};
-use super::setup::{Programs, build};
-use super::statistics::{median, ratios};
+use super::setup::Programs;
+use crate::bench::environment::build;
 use crate::bench::machine::Machine;
+use crate::bench::statistics::{median, ratios};
 use crate::workspace::{Workspace, run_for_output};
 
 /// An intermediate with Adam, and a teacher with batch norm and SGD.
@@ -48,7 +49,7 @@ pub fn compare(
         last_line(command)
     };
     let theirs = |net: &str, mode: &[&str]| {
-        let mut command = with_options(programs.script("ann.py"), net);
+        let mut command = with_options(programs.peers.script("ann.py"), net);
         command.args(mode);
         run_for_output(command)
     };

@@ -1,7 +1,7 @@
 //! What has to be there before anything can be compared: our binary, and the peers in an
 //! environment of their own.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -10,7 +10,8 @@ use clap::ValueEnum;
 
 use super::matrix::{Format, Mode};
 use super::worker::Worker;
-use crate::workspace::{Workspace, executables, finish, run_for_output};
+use crate::bench::environment::{Environment, build};
+use crate::workspace::{Workspace, run_for_output};
 
 /// A library that spiking networks are trained with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
@@ -36,41 +37,18 @@ impl Peer {
 pub struct Programs {
     /// Our binary.
     ours: PathBuf,
-    /// The interpreter that has the peers.
-    python: PathBuf,
-    /// The peers' scripts.
-    scripts: PathBuf,
-    /// Cases, logs, compiled code.
-    pub scratch: PathBuf,
+    /// The peers.
+    pub peers: Environment,
 }
 
 impl Programs {
-    /// Builds ours, and makes the environment of the peers as their requirements say, unless it is there.
+    /// Builds ours, and sets the peers up.
     ///
     /// # Errors
     ///
     /// If a build or an installation fails.
     pub fn prepare(workspace: &Workspace) -> anyhow::Result<Self> {
-        let ours = build(workspace, "snn-step")?;
-
-        let environment = workspace.root.join("runs/peers");
-        let python = environment.join("bin/python");
-        if !python.is_file() {
-            let mut make = Command::new("python3");
-            make.args(["-m", "venv"]).arg(&environment);
-            finish(make)?;
-        }
-        // Says nothing and asks nobody where the versions are already right.
-        let scripts = workspace.root.join("benches/peers");
-        let mut install = Command::new(&python);
-        install.args(["-m", "pip", "install", "--quiet", "--requirement"]);
-        install.arg(scripts.join("requirements.txt"));
-        finish(install)?;
-
-        let scratch = workspace.root.join("target/bench-peers");
-        fs::create_dir_all(&scratch)
-            .with_context(|| format!("cannot make {}", scratch.display()))?;
-        Ok(Self { ours, python, scripts, scratch })
+        Ok(Self { ours: build(workspace, "snn-step")?, peers: Environment::prepare(workspace)? })
     }
 
     /// Our binary.
@@ -114,7 +92,7 @@ impl Programs {
         command.args(["--mode", mode.name(), "--threads", &threads.to_string()]);
         command.args(["--setting", setting]);
         // PyTorch's compiler warns at length.
-        let log = self.scratch.join("peer.log");
+        let log = self.peers.scratch.join("peer.log");
         let log = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         command.stderr(log);
         Worker::start(&format!("{} ({setting})", peer.name()), command)
@@ -131,33 +109,7 @@ impl Programs {
         Ok(run_for_output(command)?.lines().map(str::to_owned).collect())
     }
 
-    /// A script under `benches/peers/`.
-    pub fn script(&self, name: &str) -> Command {
-        let mut command = Command::new(&self.python);
-        command.arg(self.scripts.join(name));
-        command.env("PYTHONDONTWRITEBYTECODE", "1");
-        // Compiled once, not in every start.
-        command.env("TORCHINDUCTOR_CACHE_DIR", self.scratch.join("inductor"));
-        command
-    }
-
     fn peer(&self, peer: Peer) -> Command {
-        self.script(&format!("{}_step.py", peer.name()))
+        self.peers.script(&format!("{}_step.py", peer.name()))
     }
-}
-
-/// Builds a binary in release mode and gives its path.
-///
-/// # Errors
-///
-/// If the build fails.
-pub fn build(workspace: &Workspace, name: &str) -> anyhow::Result<PathBuf> {
-    let mut build = workspace.cargo("build");
-    // The whole workspace's features, or Burn would be built twice.
-    build.args(["--release", "--locked", "--workspace", "--bin", name]);
-    build.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
-    let messages = run_for_output(build)?;
-    executables(&messages, |target| target == name)
-        .pop()
-        .with_context(|| format!("cargo built no binary `{name}`"))
 }

@@ -1,0 +1,240 @@
+//! Data sets on disks that are full, forbidden, shared with other processes, or gone while they are read.
+
+// All of this is a test, the helpers too.
+#![allow(clippy::unwrap_used)]
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use image::RgbImage;
+use lasnn_tests::Workplace;
+use lasnn_tests::recipe::tiny_with;
+use lasnn_tests::workplace::Outcome;
+
+const SIDE: u32 = 32;
+/// Images for training; there is one for testing besides.
+const IMAGES: u32 = 60;
+/// What a pack of them needs, and no room for another.
+const PACKED: usize = 200 << 10;
+
+/// A folder of images of two classes, and a recipe for it.
+fn images(place: &Workplace) {
+    for image in 0..=IMAGES {
+        let split = if image == IMAGES { "test" } else { "train" };
+        let folder = place.path().join(format!("images/{split}/{}", image % 2));
+        fs::create_dir_all(&folder).unwrap();
+        let dots = RgbImage::from_fn(SIDE, SIDE, |x, y| [x as u8, y as u8, image as u8].into());
+        dots.save(folder.join(format!("{image:02}.png"))).unwrap();
+    }
+    let recipe = tiny_with(
+        "source = \"synthetic\"\nsynthetic = { channels = 1, height = 8, width = 8, classes = 4, train = 112, test = 40 }",
+        &format!(
+            "source = \"folder\"\nfolder = {{ path = '{}', size = [{SIDE}, {SIDE}] }}",
+            place.path().join("images").display()
+        ),
+    );
+    place.write("images.toml", &recipe);
+}
+
+const VERIFY: [&str; 5] = ["data", "verify", "images.toml", "--data-dir", "data"];
+
+/// Files below a folder, the links of hidden folders left out.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// The names of packs and of parts of packs.
+fn packs(place: &Workplace) -> Vec<PathBuf> {
+    let is_lock = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "lock");
+    files(&place.path().join("data")).into_iter().filter(|path| !is_lock(path)).collect()
+}
+
+#[track_caller]
+fn fails(outcome: &Outcome, words: &[&str]) {
+    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+    for word in words {
+        assert!(outcome.stderr.contains(word), "no `{word}` in {outcome:#?}");
+    }
+}
+
+/// A small file system at the folder `data`.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// None where this process may not mount.
+    fn new(place: &Workplace, bytes: usize) -> Option<Self> {
+        let folder = place.path().join("data");
+        fs::create_dir(&folder).unwrap();
+        let options = format!("size={bytes}");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "lasnn-test"])
+            .arg(&folder)
+            .output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Self(folder));
+        }
+        eprintln!("skipped: no file system can be mounted here");
+        None
+    }
+
+    fn resize(&self, bytes: usize) {
+        let options = format!("remount,size={bytes}");
+        let status = Command::new("mount").args(["-o", &options]).arg(&self.0).status();
+        assert!(status.unwrap().success());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        Command::new("umount").arg("--lazy").arg(&self.0).status().ok();
+    }
+}
+
+/// `lasnn` without what lets root read and write everything.
+fn humble(place: &Workplace, arguments: &[&str]) -> Option<Outcome> {
+    let ours = place.lasnn(arguments);
+    let mut command = Command::new("setpriv");
+    command.args(["--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--"]);
+    command.arg(ours.get_program()).args(ours.get_args()).current_dir(place.path());
+    if fs::write(place.path().join("probe"), "").is_err() {
+        return None;
+    }
+    // Only root overrides permissions, and only root may give that up.
+    fs::set_permissions(place.path().join("probe"), fs::Permissions::from_mode(0o000)).unwrap();
+    let mut command = match fs::read(place.path().join("probe")) {
+        Ok(_) => command,
+        Err(_) => ours,
+    };
+    match command.output() {
+        Ok(output) => Some(Outcome::of(output)),
+        Err(error) => {
+            eprintln!("skipped: root, and no setpriv: {error}");
+            None
+        }
+    }
+}
+
+#[test]
+fn a_disk_without_room_for_a_pack_is_named_and_left_empty() {
+    let place = Workplace::new();
+    images(&place);
+    for room in [16 << 10, PACKED / 2] {
+        let Some(disk) = Disk::new(&place, room) else { return };
+        fails(&place.run(&VERIFY), &["data/packed/", ".pack", "No space left on device"]);
+        assert_eq!(packs(&place), [] as [PathBuf; 0]);
+        disk.resize(2 * PACKED);
+        place.succeed(&VERIFY);
+        assert!(!packs(&place).is_empty());
+        drop(disk);
+        fs::remove_dir(place.path().join("data")).unwrap();
+    }
+}
+
+#[test]
+fn a_disk_without_room_for_a_download_is_named() {
+    let place = Workplace::new();
+    let Some(_disk) = Disk::new(&place, 1 << 20) else { return };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mirror = format!("http://{}/", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut request = [0; 4096];
+            stream.read(&mut request).ok();
+            let head = "HTTP/1.1 200 OK\r\nContent-Length: 9912422\r\nConnection: close\r\n\r\n";
+            // The client goes away in the middle.
+            stream.write_all(head.as_bytes()).ok();
+            stream.write_all(&vec![1; 9_912_422]).ok();
+        }
+    });
+    let arguments = ["data", "fetch", "mnist", "--mirror", &mirror, "--data-dir", "data"];
+    let output = place.lasnn(&arguments).env("NO_PROXY", "127.0.0.1").output().unwrap();
+    let outcome = Outcome::of(output);
+    fails(&outcome, &["data/.fetch/mnist/train-images-idx3-ubyte.gz", "No space left on device"]);
+    assert!(!place.path().join("data/mnist").exists());
+}
+
+#[test]
+fn what_may_not_be_read_or_written_is_named() {
+    let place = Workplace::new();
+    images(&place);
+    let set = |path: &str, mode| {
+        let path = place.path().join(path);
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    fs::create_dir(place.path().join("data")).unwrap();
+    for (path, usual) in
+        [("images/train/1/03.png", 0o644), ("images/train/1", 0o755), ("images/test", 0o755)]
+    {
+        set(path, 0o000);
+        let Some(outcome) = humble(&place, &VERIFY) else { return };
+        fails(&outcome, &[path, "Permission denied"]);
+        assert_eq!(packs(&place), [] as [PathBuf; 0]);
+        set(path, usual);
+    }
+    set("data", 0o555);
+    let outcome = humble(&place, &VERIFY).unwrap();
+    fails(&outcome, &["data/packed", "Permission denied"]);
+    let fetch = ["data", "fetch", "mnist", "--mirror", "http://127.0.0.1:9", "--data-dir", "data"];
+    fails(&humble(&place, &fetch).unwrap(), &["data/.fetch", "Permission denied"]);
+    set("data", 0o755);
+    let outcome = humble(&place, &VERIFY).unwrap();
+    assert_eq!(outcome.code, Some(0), "{outcome:#?}");
+    // A pack that may not be read, though the folder is.
+    for pack in packs(&place) {
+        fs::set_permissions(&pack, fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    fails(&humble(&place, &VERIFY).unwrap(), &["data/packed/", "Permission denied"]);
+}
+
+#[test]
+fn processes_share_a_pack() {
+    let place = Workplace::new();
+    images(&place);
+    let mut children: Vec<_> = (0..3)
+        .map(|_| place.lasnn(&VERIFY).stdout(std::process::Stdio::null()).spawn().unwrap())
+        .collect();
+    for child in &mut children {
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+    let all = packs(&place);
+    let made: Vec<_> =
+        all.iter().filter(|path| path.extension().is_some_and(|e| e == "pack")).collect();
+    assert_eq!(made.len(), 1, "{all:?}");
+    assert!(all.iter().all(|path| !path.to_string_lossy().ends_with(".part")), "{all:?}");
+}
+
+#[test]
+fn a_folder_that_vanishes_while_it_is_read_is_an_error_or_was_read() {
+    let place = Workplace::new();
+    images(&place);
+    let (folder, kept) = (place.path().join("images"), place.path().join("kept"));
+    for delay in 0..12 {
+        fs::remove_dir_all(place.path().join("data")).ok();
+        let child = place
+            .lasnn(&VERIFY)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        thread::sleep(Duration::from_millis(8 * delay));
+        fs::rename(&folder, &kept).unwrap();
+        let outcome = Outcome::of(child.wait_with_output().unwrap());
+        fs::rename(&kept, &folder).unwrap();
+        match outcome.code {
+            Some(0) => assert_eq!(outcome.stderr, ""),
+            _ => {
+                fails(&outcome, &["images"]);
+                assert_eq!(packs(&place), [] as [PathBuf; 0]);
+            }
+        }
+    }
+}

@@ -18,6 +18,7 @@ pub const ALL: &[(&str, Accepts)] = &[
     ("jpeg", jpeg),
     ("pack", pack),
     ("picture", picture),
+    ("png", png),
     ("records", records),
     ("text", text),
     ("tiny_imagenet", tiny_imagenet),
@@ -71,6 +72,10 @@ pub fn picture(bytes: &[u8]) -> bool {
     let (as_it_is, resized) = (decode(3, 2, 3, false), decode(1, 4, 4, true));
     assert!(resized || !as_it_is, "what can be decoded can be resized");
     as_it_is
+}
+
+pub fn png(bytes: &[u8]) -> bool {
+    formats::png::is_whole(bytes)
 }
 
 /// Records of two labels and four pixels, as CIFAR-100 has them, only smaller.

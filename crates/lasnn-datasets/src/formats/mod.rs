@@ -9,6 +9,7 @@ pub mod idx;
 pub mod jpeg;
 pub mod pack;
 pub mod picture;
+pub mod png;
 pub mod records;
 pub mod text;
 pub mod tiny_imagenet;

@@ -6,7 +6,7 @@ use image::imageops::{FilterType, resize};
 use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits, Pixel};
 use lasnn_core::Shape;
 
-use super::jpeg;
+use super::{jpeg, png};
 use crate::error::Flaw;
 
 /// No more rows or columns than this are decoded.
@@ -102,10 +102,6 @@ pub fn decode(bytes: &[u8], named: Format, target: Target, out: &mut [u8]) -> Re
             return Err(Flaw::file(found, format!("{}, as the name says", named.name())));
         }
     }
-    if !is_whole(bytes, named) {
-        let name = named.name();
-        return Err(Flaw::file(format!("a {name} that breaks off"), format!("a whole {name}")));
-    }
     let decoder = decoder(bytes, named)?;
     let (width, height) = decoder.dimensions();
     let found = || format!("an image of {height} x {width} (height x width)");
@@ -117,6 +113,10 @@ pub fn decode(bytes: &[u8], named: Format, target: Target, out: &mut [u8]) -> Re
     if width.max(height) > LARGEST_SIDE || u64::from(width) * u64::from(height) > LARGEST_IMAGE {
         let expected = format!("at most {LARGEST_SIDE} a side and {LARGEST_IMAGE} pixels in all");
         return Err(Flaw::file(found(), expected));
+    }
+    if !is_whole(bytes, named) {
+        let name = named.name();
+        return Err(Flaw::file(format!("a {name} that breaks off"), format!("a whole {name}")));
     }
     let image = DynamicImage::from_decoder(decoder).map_err(|error| undecodable(named, error))?;
     if shape.channels == 1 {
@@ -130,7 +130,7 @@ pub fn decode(bytes: &[u8], named: Format, target: Target, out: &mut [u8]) -> Re
 /// Whether the end of a file is there, as far as decoders do not see to that themselves.
 fn is_whole(bytes: &[u8], format: Format) -> bool {
     match (format, bytes) {
-        (Format::Png, _) => true,
+        (Format::Png, _) => png::is_whole(bytes),
         (Format::Jpeg, _) => jpeg::is_whole(bytes),
         (Format::WebP, [_, _, _, _, a, b, c, d, rest @ ..]) => {
             rest.len() as u64 >= u64::from(u32::from_le_bytes([*a, *b, *c, *d]))
@@ -311,9 +311,7 @@ mod tests {
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
             let whole = encode(coloured(), format);
             let named = Format::of_bytes(&whole).unwrap();
-            // A PNG's last chunk is its end and has nothing in it.
-            let end = if named == Format::Png { whole.len() - 12 } else { whole.len() };
-            for length in 0..end {
+            for length in 0..whole.len() {
                 let cut = decoded(&whole[..length], named, SMALL, false);
                 assert!(cut.is_err(), "{named:?} of {length} bytes");
             }

@@ -5,9 +5,10 @@
 //! and the hash as 32. A folder and an archive of the same files have the same.
 //!
 //! Reading every file takes long where there are 100,000. So the hash is remembered beside a
-//! [fingerprint](Files::fingerprint) of paths, lengths and times; as long as that is the same, no
-//! file is read. A file that is replaced by another of the same length and the same time is not
-//! noticed then; whoever does that deletes the `.seen` files of the cache folder.
+//! [fingerprint](super::fingerprint) of paths, lengths and times; as long as that is the same, no
+//! file is read. On Unix that takes in the time of the last change of any kind, which no program can
+//! set. Elsewhere a file that is replaced by another of the same length and the same time of writing
+//! is not noticed; whoever does that deletes the `.seen` files of the cache folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};

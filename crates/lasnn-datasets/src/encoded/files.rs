@@ -5,10 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
 
-use rayon::prelude::*;
-use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
 use crate::error::{DatasetError, Flaw};
@@ -42,9 +39,6 @@ pub(crate) struct Entry {
     pub name: String,
     pub is_folder: bool,
 }
-
-/// Two seconds are more than the clocks of file systems are coarse.
-const COARSE: Duration = Duration::from_secs(2);
 
 impl Files {
     /// The files below the folder `root` of the archive `path`.
@@ -102,36 +96,13 @@ impl Files {
         }
     }
 
-    /// A hash over where the files are, how long they are and when they were last written, which
-    /// needs none of them to be read. None where that would not tell: where a file is so new that a
-    /// later change could carry the same time, or where the system keeps no times.
-    pub(crate) fn fingerprint(&self, names: &[&str]) -> Result<Option<[u8; 32]>, DatasetError> {
-        let now = SystemTime::now();
-        let (root, names) = match self {
+    /// What of the disk holds the files `names`: a folder with files below it, or an archive, which is
+    /// one file with nothing below it.
+    pub(super) fn on_disk<'a>(&'a self, names: &'a [&'a str]) -> (&'a Path, &'a [&'a str]) {
+        match self {
             Self::Folder(root) => (root, names),
-            Self::Zip(zip) => (&zip.path, &[""][..]),
-        };
-        let stamp = |name: &&str| {
-            let path = if name.is_empty() { root.clone() } else { root.join(name) };
-            let found = fs::metadata(&path).map(|found| (found.len(), found.modified().ok()));
-            found.map_err(|source| unreadable(&path, source, "the file that was there just now"))
-        };
-        let stamps: Vec<_> = names.par_iter().map(stamp).collect();
-        let absolute = fs::canonicalize(root);
-        let absolute = absolute.map_err(|source| unreadable(root, source, "the data set"))?;
-        let mut hash = Sha256::new_with_prefix(absolute.as_os_str().as_encoded_bytes());
-        for (name, stamp) in names.iter().zip(stamps) {
-            let (length, Some(modified)) = stamp? else { return Ok(None) };
-            let age = now.duration_since(modified).ok().filter(|age| *age > COARSE);
-            let since = modified.duration_since(SystemTime::UNIX_EPOCH).ok();
-            let (Some(_), Some(since)) = (age, since) else { return Ok(None) };
-            hash.update([0]);
-            hash.update(name.as_bytes());
-            hash.update([0]);
-            hash.update(length.to_le_bytes());
-            hash.update(since.as_nanos().to_le_bytes());
+            Self::Zip(zip) => (&zip.path, &[""]),
         }
-        Ok(Some(hash.finalize().into()))
     }
 }
 
@@ -256,25 +227,6 @@ mod tests {
         let files = Files::in_zip(&path, "root").unwrap();
         let error = files.read("stored", 100, "").unwrap_err().to_string();
         assert!(error.contains("a.zip/root/stored: found zip data that cannot be read"), "{error}");
-    }
-
-    #[test]
-    fn a_change_of_length_or_time_changes_the_fingerprint() {
-        let directory = TempDir::new().unwrap();
-        let path = directory.path().join("a");
-        let set = |bytes: &[u8], seconds| {
-            fs::write(&path, bytes).unwrap();
-            let file = File::options().write(true).open(&path).unwrap();
-            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
-            Files::Folder(directory.path().to_owned()).fingerprint(&["a"]).unwrap()
-        };
-        let before = set(b"1", 1000);
-        assert!(before.is_some());
-        assert_eq!(set(b"2", 1000), before, "contents are not looked at");
-        assert_ne!(set(b"12", 1000), before);
-        assert_ne!(set(b"1", 1001), before);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        assert_eq!(set(b"1", now + 1000), None, "it is too new to be sure");
     }
 
     #[cfg(unix)]

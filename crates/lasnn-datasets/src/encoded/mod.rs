@@ -1,12 +1,13 @@
 //! Data sets of many encoded images: found, hashed, decoded once, and kept decoded.
 //!
 //! A source says which files there are and what is on them ([`Scan`]); everything after that is the
-//! same for all: [`files`] reads from a folder or an archive, [`digest`] finds out whether the files
-//! are those of last time, and [`packed`] keeps the decoded pixels in one file that is mapped into
-//! memory. Neither step holds more than a few images at once.
+//! same for all: [`files`] reads from a folder or an archive, [`fingerprint`] and [`digest`] find out
+//! whether the files are those of last time, and [`packed`] keeps the decoded pixels in one file that
+//! is mapped into memory. No step holds more than a few images at once.
 
 mod digest;
 pub(crate) mod files;
+mod fingerprint;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod packed;
@@ -91,7 +92,7 @@ pub(crate) fn load(
     let mut names: Vec<&str> = samples.iter().map(|sample| sample.file.as_str()).collect();
     names.extend(texts.iter().map(String::as_str));
     names.sort_unstable();
-    let fingerprint = files.fingerprint(&names)?;
+    let fingerprint = fingerprint::of_files(files, &names)?;
     let pack = |content: &str| {
         let key = key(content, target);
         let header = Header { shape: target.shape, images: samples.len(), key };

@@ -1,7 +1,7 @@
 //! Getting data sets: by a command of their own, or before a run that misses one.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lasnn_datasets::DatasetError;
 use lasnn_datasets::fetch::{self, Event, FetchError, Fetched, Options, Origin};
@@ -13,12 +13,12 @@ use crate::progress::{Bar, Progress};
 use crate::recipe::Recipe;
 use crate::signals::{self, Interrupted};
 
-/// A data set is not where it is looked for, and a command gets it.
+/// A data set, or a part of it, is not where it is looked for, and a command gets it.
 #[derive(Debug, thiserror::Error)]
-#[error("data set `{}` is not in {}; get it with `{command}`", origin.name, folder.display())]
+#[error("data set `{}` {found} get it with `{command}`", origin.name)]
 pub struct NotThere {
     origin: &'static Origin<'static>,
-    folder: PathBuf,
+    found: String,
     command: String,
     source: DatasetError,
 }
@@ -26,9 +26,15 @@ pub struct NotThere {
 /// The error of a data set that is missing, with the command that gets it if there is one.
 pub fn not_there(source: DatasetError, name: &str, data_dir: &Path) -> anyhow::Error {
     let Some(origin) = Origin::named(name) else { return source.into() };
-    let folder = quoted(&data_dir.to_string_lossy());
-    let command = format!("lasnn data fetch {name} --data-dir {folder}");
-    NotThere { origin, folder: data_dir.to_owned(), command, source }.into()
+    let folder = data_dir.join(origin.folder);
+    // What is there is never replaced, so the command alone would not help.
+    let found = match folder.symlink_metadata() {
+        Ok(_) => format!("is not whole in {}; remove or rename that, then", folder.display()),
+        Err(_) => format!("is not in {};", data_dir.display()),
+    };
+    let command =
+        format!("lasnn data fetch {name} --data-dir {}", quoted(&data_dir.to_string_lossy()));
+    NotThere { origin, found, command, source }.into()
 }
 
 /// Reads the images of a recipe; if they are missing and `fetch` is asked for, gets them first.
@@ -140,6 +146,16 @@ mod tests {
              --data-dir 'my data'`\n  because: data set `cifar10` is read from a directory, and no \
              data directory is given"
         );
+        let directory = tempfile::TempDir::new().unwrap();
+        std::fs::create_dir(directory.path().join("mnist")).unwrap();
+        let partly =
+            not_there(DatasetError::NoDirectory { name: "mnist" }, "mnist", directory.path());
+        let (message, path) = (describe(&partly), directory.path().display());
+        let expected = format!(
+            "error: data set `mnist` is not whole in {path}/mnist; remove or rename that, then get \
+             it with `lasnn data fetch mnist --data-dir {path}`"
+        );
+        assert!(message.starts_with(&expected), "{message}");
         let other = missing("folder");
         assert!(other.downcast_ref::<NotThere>().is_none());
     }

@@ -81,7 +81,7 @@ fn text(description: &Description) -> String {
     ];
     let mut classes = table(&["class", "train", "validation", "test"]);
     for (index, name) in description.class_names.iter().enumerate() {
-        let mut row = vec![name.clone()];
+        let mut row = vec![printable(name)];
         row.extend(parts.iter().map(|(_, part)| part.class_counts[index].to_string()));
         classes.add_row(row);
     }
@@ -103,4 +103,24 @@ fn text(description: &Description) -> String {
     }
     let Description { name, shape, sha256, .. } = description;
     format!("{name}, images of {shape}\n{classes}\n{channels}\nsha256 {sha256}")
+}
+
+/// A name, which anybody may have chosen, without what would give orders to a terminal.
+fn printable(name: &str) -> String {
+    let shown = |character: char| match character.is_control() {
+        true => character.escape_default().to_string(),
+        false => character.to_string(),
+    };
+    name.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_give_no_orders_to_terminals() {
+        assert_eq!(printable("jack-o'-lantern, Kürbis"), "jack-o'-lantern, Kürbis");
+        assert_eq!(printable("\u{1b}[31mred\r"), "\\u{1b}[31mred\\r");
+    }
 }

@@ -10,7 +10,7 @@ use zip::ZipArchive;
 
 use crate::error::{DatasetError, Flaw};
 use crate::formats;
-use crate::read::{check_length, read, read_from, unreadable};
+use crate::read::{NO_FILE, check_length, open, read, read_from, unreadable};
 
 /// Files below a root. Paths have `/` between their parts on every system.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub(crate) struct Entry {
 impl Files {
     /// The files below the folder `root` of the archive `path`.
     pub(crate) fn in_zip(path: &Path, root: &str) -> Result<Self, DatasetError> {
-        let file = File::open(path).map_err(|source| unreadable(path, source, "a zip archive"))?;
+        let file = open(path, "a zip archive")?;
         let opened = formats::zip::open(BufReader::new(file));
         let (archive, names) = opened.map_err(|flaw| flaw.of(path))?;
         let root = format!("{root}/");
@@ -154,7 +154,7 @@ fn list_folder(path: &Path, expected: &str) -> Result<Vec<Entry>, DatasetError> 
             kind = fs::metadata(&file).map_err(unreadable)?.file_type();
         }
         if !kind.is_dir() && !kind.is_file() {
-            return Err(Flaw::file("a device, pipe or socket", "a file or folder").of(file));
+            return Err(Flaw::file(NO_FILE, "a file or folder").of(file));
         }
         entries.push(Entry { name, is_folder: kind.is_dir() });
     }

@@ -1,9 +1,13 @@
 //! Encoded images: PNG, JPEG and WebP, decoded into planes of bytes of a shape known beforehand.
 
+use std::fmt::Display;
 use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::imageops::{FilterType, resize};
-use image::{DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, Limits, Pixel};
+use image::{
+    DynamicImage, ImageBuffer, ImageDecoder, ImageFormat, ImageReader, ImageResult, Limits, Pixel,
+};
 use lasnn_core::Shape;
 
 use super::{jpeg, png};
@@ -118,7 +122,7 @@ pub fn decode(bytes: &[u8], named: Format, target: Target, out: &mut [u8]) -> Re
         let name = named.name();
         return Err(Flaw::file(format!("a {name} that breaks off"), format!("a whole {name}")));
     }
-    let image = DynamicImage::from_decoder(decoder).map_err(|error| undecodable(named, error))?;
+    let image = guarded(named, || DynamicImage::from_decoder(decoder))?;
     if shape.channels == 1 {
         write_planes(&sized(image.into_luma8(), shape), out);
     } else {
@@ -150,10 +154,19 @@ fn decoder(bytes: &[u8], format: Format) -> Result<impl ImageDecoder + '_, Flaw>
     let mut limits = Limits::default();
     limits.max_alloc = Some(LARGEST_MEMORY);
     reader.limits(limits);
-    reader.into_decoder().map_err(|error| undecodable(format, error))
+    guarded(format, || reader.into_decoder())
 }
 
-fn undecodable(format: Format, error: image::ImageError) -> Flaw {
+/// Runs a decoder. Where one panics, as image-webp does over some damaged files if sums are checked
+/// (its issue 118), that is a flaw of the file too.
+fn guarded<T>(format: Format, decode: impl FnOnce() -> ImageResult<T>) -> Result<T, Flaw> {
+    match catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(decoded) => decoded.map_err(|error| undecodable(format, error)),
+        Err(_) => Err(undecodable(format, "its decoder panicked")),
+    }
+}
+
+fn undecodable(format: Format, error: impl Display) -> Flaw {
     let name = format.name();
     Flaw::file(format!("a {name} that cannot be decoded ({error})"), format!("a whole {name}"))
 }
@@ -304,6 +317,16 @@ mod tests {
         assert_eq!(Format::of_name("n01_2.JPEG"), Some(Format::Jpeg));
         assert_eq!(Format::of_name("a.tar.webp"), Some(Format::WebP));
         assert_eq!((Format::of_name("png"), Format::of_name("a.gif")), (None, None));
+    }
+
+    #[test]
+    fn a_decoder_that_panics_is_an_error() {
+        let flaw = guarded(Format::WebP, || -> ImageResult<()> { panic!("on purpose") });
+        let message = flaw.unwrap_err().to_string();
+        assert!(
+            message.contains("a WebP that cannot be decoded (its decoder panicked)"),
+            "{message}"
+        );
     }
 
     #[test]

@@ -14,7 +14,12 @@ pub(crate) fn write_whole(
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut part = Part { path: path.with_added_extension("part"), renamed: false };
-    let mut file = File::create(&part.path)?;
+    // A new file, not one that a link leads to.
+    match fs::remove_file(&part.path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::create_new(&part.path)?;
     write(&mut file)?;
     drop(file);
     fs::rename(&part.path, path)?;
@@ -60,5 +65,16 @@ mod tests {
         assert_eq!(error.unwrap_err().kind(), io::ErrorKind::StorageFull);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         assert_eq!(fs::read(&path).unwrap(), b"old");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_link_leads_to_is_left_alone() {
+        let directory = TempDir::new().unwrap();
+        let [precious, link] = ["precious", "a.part"].map(|name| directory.path().join(name));
+        fs::write(&precious, "old").unwrap();
+        std::os::unix::fs::symlink(&precious, link).unwrap();
+        write_whole(&directory.path().join("a"), |file| file.write_all(b"new")).unwrap();
+        assert_eq!(fs::read(precious).unwrap(), b"old");
     }
 }

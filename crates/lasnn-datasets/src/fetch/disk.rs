@@ -35,6 +35,18 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes a link, a pipe or whatever else there is in place of a file; folders stay. Nobody but us
+/// has business with such a file, so a link is somebody's mistake or trick: what it leads to must not
+/// be written, nor a pipe be waited for.
+pub fn remove_unless_file(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() || found.is_dir() => Ok(()),
+        Ok(_) => remove_file(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Reads a file of text that is at most `longest` bytes long; `None` if it is not there, is longer
 /// or is no text.
 pub fn read_text(path: &Path, longest: u64) -> io::Result<Option<String>> {

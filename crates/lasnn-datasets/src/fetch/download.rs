@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::address::Address;
 use super::catalogue::Download;
 use super::disk;
 use super::error::FetchError;
@@ -35,7 +36,7 @@ pub struct Downloader<'a> {
 impl Downloader<'_> {
     /// Gets a file from `url`, unless it is here already, and says where it is. Its checksum is
     /// right.
-    pub fn download(&mut self, file: &Download<'_>, url: &str) -> Result<PathBuf, FetchError> {
+    pub fn download(&mut self, file: &Download<'_>, url: &Address) -> Result<PathBuf, FetchError> {
         let path = self.folder.join(file.file);
         if is_whole(&path, file)? {
             return Ok(path);
@@ -52,7 +53,7 @@ impl Downloader<'_> {
             }
             if !pieces {
                 part.remove()?;
-                let (url, expected) = (url.to_owned(), file.checksum.to_string());
+                let (url, expected) = (url.to_string(), file.checksum.to_string());
                 return Err(FetchError::Checksum { url, found, expected });
             }
             tracing::debug!(file = file.file, "the pieces do not fit, from the start");
@@ -66,7 +67,7 @@ impl Downloader<'_> {
     fn receive(
         &mut self,
         file: &Download<'_>,
-        url: &str,
+        url: &Address,
         part: &mut Part,
     ) -> Result<bool, FetchError> {
         let mut pieces = false;
@@ -96,7 +97,7 @@ impl Downloader<'_> {
     fn attempt(
         &mut self,
         file: &Download<'_>,
-        url: &str,
+        url: &Address,
         part: &mut Part,
     ) -> Result<bool, FetchError> {
         if part.length() == file.bytes {
@@ -110,14 +111,18 @@ impl Downloader<'_> {
         }
         let Answer::Body { start, length, validator, mut body } = answer else {
             // A request without a range gets no such answer; should it, the next one may not.
-            return Err(FetchError::CutOff { url: url.to_owned(), found: 0, expected: file.bytes });
+            return Err(FetchError::CutOff {
+                url: url.to_string(),
+                found: 0,
+                expected: file.bytes,
+            });
         };
         if start == 0 {
             part.start_over()?;
         }
         let expected = file.bytes - start;
         if let Some(found) = length.filter(|&found| found != expected) {
-            return Err(FetchError::Announced { url: url.to_owned(), found, expected });
+            return Err(FetchError::Announced { url: url.to_string(), found, expected });
         }
         if start == 0 {
             part.note(validator)?;
@@ -130,7 +135,7 @@ impl Downloader<'_> {
     fn take(
         &mut self,
         file: &Download<'_>,
-        url: &str,
+        url: &Address,
         part: &mut Part,
         body: &mut dyn Read,
     ) -> Result<(), FetchError> {
@@ -146,7 +151,7 @@ impl Downloader<'_> {
                 Err(error) => return Err(http::broke(url, error)),
             };
             if read == 0 {
-                let (found, url) = (part.length(), url.to_owned());
+                let (found, url) = (part.length(), url.to_string());
                 return match found == total {
                     true => Ok(()),
                     false => Err(FetchError::CutOff { url, found, expected: total }),
@@ -154,7 +159,7 @@ impl Downloader<'_> {
             }
             if read as u64 > total - part.length() {
                 part.start_over()?;
-                return Err(FetchError::TooLong { url: url.to_owned(), expected: total });
+                return Err(FetchError::TooLong { url: url.to_string(), expected: total });
             }
             part.append(&buffer[..read])?;
             self.received += read as u64;
@@ -174,6 +179,7 @@ impl Downloader<'_> {
 /// Whether a file of an earlier fetch is there and right. One that is not is removed.
 fn is_whole(path: &Path, file: &Download<'_>) -> Result<bool, FetchError> {
     let failed = |error| FetchError::file("read", path, error);
+    disk::remove_unless_file(path).map_err(failed)?;
     let mut found = match File::open(path) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),

@@ -3,9 +3,10 @@
 use std::io::{self, Read};
 use std::time::Duration;
 
-use ureq::http::{HeaderMap, StatusCode, Uri, header};
+use ureq::http::{HeaderMap, StatusCode, header};
 use ureq::{Agent, Proxy};
 
+use super::address::Address;
 use super::error::FetchError;
 
 /// The longest validator of a server that is kept; usual ones have some forty bytes.
@@ -120,11 +121,11 @@ impl Client {
     /// of `resume.1`. `total` is the size of the whole file.
     pub fn get(
         &self,
-        url: &str,
+        url: &Address,
         resume: Option<(u64, &Validator)>,
         total: u64,
     ) -> Result<Answer, FetchError> {
-        let mut request = self.agent.get(url);
+        let mut request = self.agent.get(url.secret());
         if let Some((start, validator)) = resume {
             request = request
                 .header(header::RANGE, format!("bytes={start}-"))
@@ -143,7 +144,7 @@ impl Client {
             }
             (StatusCode::RANGE_NOT_SATISFIABLE, Some(_)) => return Ok(Answer::StartOver),
             (status, _) => {
-                return Err(FetchError::Status { url: url.to_owned(), status: status.as_u16() });
+                return Err(FetchError::Status { url: url.to_string(), status: status.as_u16() });
             }
         };
         Ok(Answer::Body {
@@ -154,9 +155,9 @@ impl Client {
         })
     }
 
-    fn failed(&self, url: &str, error: ureq::Error) -> FetchError {
+    fn failed(&self, url: &Address, error: ureq::Error) -> FetchError {
         use ureq::Error;
-        let url = url.to_owned();
+        let url = url.to_string();
         match error {
             Error::TooManyRedirects => FetchError::Redirects { url, most: self.redirects },
             Error::Timeout(_)
@@ -182,20 +183,9 @@ fn is_rest(range: &str, start: u64, total: u64) -> bool {
     numbers() == Some((start, total, total))
 }
 
-/// The address of a mirror with a slash at the end.
-pub fn mirror(address: &str) -> Result<String, FetchError> {
-    let wrong = || FetchError::Mirror { found: address.to_owned() };
-    let uri: Uri = address.parse().map_err(|_| wrong())?;
-    let spoken = matches!(uri.scheme_str(), Some("http" | "https"));
-    if !spoken || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
-        return Err(wrong());
-    }
-    Ok(if address.ends_with('/') { address.to_owned() } else { format!("{address}/") })
-}
-
 /// A connection that broke while the body came in.
-pub fn broke(url: &str, source: io::Error) -> FetchError {
-    FetchError::Unreachable { url: url.to_owned(), source }
+pub fn broke(url: &Address, source: io::Error) -> FetchError {
+    FetchError::Unreachable { url: url.to_string(), source }
 }
 
 #[cfg(test)]
@@ -222,19 +212,6 @@ mod tests {
             "",
         ] {
             assert!(!is_rest(range, 10, 100), "{range}");
-        }
-    }
-
-    #[test]
-    fn a_mirror_is_an_address_of_the_web() {
-        assert_eq!(mirror("http://a.b/c").unwrap(), "http://a.b/c/");
-        assert_eq!(mirror("https://a.b:8/").unwrap(), "https://a.b:8/");
-        for wrong in ["", "a.b", "/data", "ftp://a.b/", "http://", "http://a.b/c d", "http://a/?b"]
-        {
-            let message = format!(
-                "the mirror is `{wrong}`, expected an address that begins with http:// or https://"
-            );
-            assert_eq!(mirror(wrong).unwrap_err().to_string(), message);
         }
     }
 

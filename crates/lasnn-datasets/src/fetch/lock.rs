@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
+use super::disk;
 use super::error::FetchError;
 use super::progress::{Event, Progress};
 
@@ -21,6 +22,7 @@ impl Lock {
     /// Waits for the lock of the file `path`.
     pub fn wait(path: &Path, progress: &mut dyn Progress) -> Result<Self, FetchError> {
         let failed = |error| FetchError::file("lock", path, error);
+        disk::remove_unless_file(path).map_err(failed)?;
         let mut options = File::options();
         let file = options.write(true).create(true).truncate(false).open(path).map_err(failed)?;
         loop {

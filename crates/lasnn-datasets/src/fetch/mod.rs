@@ -13,6 +13,7 @@
 //! whole or not there. A process that is killed leaves what it has downloaded; the next one goes on
 //! with it.
 
+mod address;
 pub mod catalogue;
 mod checksum;
 mod disk;
@@ -37,6 +38,7 @@ pub use error::FetchError;
 pub use http::Network;
 pub use progress::{Event, Progress, Unwatched};
 
+use address::Address;
 use catalogue::Packing;
 use download::Downloader;
 use folder::Found;
@@ -89,8 +91,10 @@ pub fn fetch(
     options: &Options<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Fetched, FetchError> {
-    let base = options.mirror.map(http::mirror).transpose()?;
-    let base = base.as_deref().unwrap_or(origin.base);
+    let base = match options.mirror {
+        Some(mirror) => Address::mirror(mirror)?,
+        None => Address::official(origin.base),
+    };
     let folder = data_dir.join(origin.folder);
     if let Some(there) = already(&folder, origin)? {
         return Ok(there);
@@ -111,7 +115,7 @@ pub fn fetch(
     let mut downloader =
         Downloader { folder: &work, client: &client, network, sleep, progress, received: 0 };
     for file in origin.downloads {
-        downloader.download(file, &format!("{base}{}", file.file))?;
+        downloader.download(file, &base.file(file.file))?;
     }
     let received = downloader.received;
     let files = assemble(origin, &work, &staging.path, progress)?;

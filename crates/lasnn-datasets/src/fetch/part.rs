@@ -32,13 +32,15 @@ impl Part {
         let path = folder.join(format!("{name}.part"));
         let version = folder.join(format!("{name}.part.version"));
         let failed = |error| FetchError::file("open", &path, error);
+        disk::remove_unless_file(&path).map_err(failed)?;
+        let other = |error| FetchError::file("open", &version, error);
+        disk::remove_unless_file(&version).map_err(other)?;
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
         let mut file = options.open(&path).map_err(failed)?;
         let mut hasher = start.clone();
         let length = hash(&mut file, &mut hasher, total).map_err(failed)?;
-        let text = disk::read_text(&version, 4096)
-            .map_err(|error| FetchError::file("read", &version, error))?;
+        let text = disk::read_text(&version, 4096).map_err(other)?;
         let validator = text.as_deref().and_then(Validator::new);
         let mut part = Self { path, version, file, start, hasher, length, validator };
         if part.length > total || (part.length < total && part.validator.is_none()) {
@@ -181,6 +183,23 @@ mod tests {
             assert!(ABC.is(&part.digits()));
             assert_eq!(fs::read(folder.path().join("a.part")).unwrap(), b"abc");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_link_leads_to_is_left_alone() {
+        let folder = TempDir::new().unwrap();
+        let precious = folder.path().join("precious");
+        fs::write(&precious, "ab").unwrap();
+        for link in ["a.part", "a.part.version"] {
+            std::os::unix::fs::symlink(&precious, folder.path().join(link)).unwrap();
+        }
+        let mut part = open(&folder);
+        assert_eq!(part.length(), 0);
+        part.note(Validator::new("\"v\"")).unwrap();
+        part.append(b"abc").unwrap();
+        assert_eq!(fs::read(precious).unwrap(), b"ab");
+        assert_eq!(fs::read(folder.path().join("a.part")).unwrap(), b"abc");
     }
 
     #[cfg(target_os = "linux")]

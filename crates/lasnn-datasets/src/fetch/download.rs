@@ -45,7 +45,15 @@ impl Downloader<'_> {
         // A file of several pieces may be one of several versions; one of a single piece is not.
         let mut pieces = part.length() > 0;
         loop {
-            pieces |= self.receive(file, url, &mut part)?;
+            pieces |= match self.receive(file, url, &mut part) {
+                Ok(pieces) => pieces,
+                Err(error) => {
+                    if part.length() == 0 {
+                        part.remove().ok();
+                    }
+                    return Err(error);
+                }
+            };
             let found = part.digits();
             if file.checksum.is(&found) {
                 part.complete(&path)?;

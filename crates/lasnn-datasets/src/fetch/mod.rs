@@ -210,7 +210,8 @@ fn make(folder: &Path) -> Result<(), FetchError> {
     fs::create_dir_all(folder).map_err(|error| FetchError::file("make", folder, error))
 }
 
-/// A folder that is gone in the end, whatever happens.
+/// A folder that is gone in the end, whatever happens, and with it the one around it if nothing is
+/// kept there for the next time.
 struct Staging {
     path: PathBuf,
 }
@@ -228,5 +229,8 @@ impl Drop for Staging {
     fn drop(&mut self) {
         // Should it fail, the next fetch does it.
         disk::remove_folder(&self.path).ok();
+        if let Some(around) = self.path.parent() {
+            fs::remove_dir(around).ok();
+        }
     }
 }

@@ -79,25 +79,31 @@ impl Downloader<'_> {
         part: &mut Part,
     ) -> Result<bool, FetchError> {
         let mut pieces = false;
-        let attempts = self.network.attempts.max(1);
-        let mut wait = self.network.first_wait;
-        for attempt in 1.. {
+        let Network { attempts, much, first_wait, longest_wait, .. } = *self.network;
+        let attempts = attempts.max(1);
+        let (mut attempt, mut wait) = (1, first_wait);
+        // It only grows, so no server can keep this going by breaking off or starting over.
+        let mut reached = part.length();
+        loop {
             let error = match self.attempt(file, url, part) {
                 Ok(continued) => return Ok(pieces | continued),
                 Err(error) if !error.is_passing() => return Err(error),
-                Err(source) if attempt >= attempts => {
-                    return Err(FetchError::GaveUp { attempts, source: Box::new(source) });
-                }
                 Err(error) => error,
             };
+            if part.length() >= reached.saturating_add(much.max(1)) {
+                (attempt, wait, reached) = (1, first_wait, part.length());
+            } else if attempt < attempts {
+                attempt += 1;
+            } else {
+                return Err(FetchError::GaveUp { attempts, source: Box::new(error) });
+            }
             pieces |= part.length() > 0;
             let reason = reason(&error);
             tracing::debug!(file = file.file, attempt, reason, "an attempt failed");
             self.tell(&Event::Retrying { file: file.file, reason: &reason, wait })?;
             (self.sleep)(wait);
-            wait = wait.saturating_mul(2).min(self.network.longest_wait);
+            wait = wait.saturating_mul(2).min(longest_wait);
         }
-        Ok(pieces)
     }
 
     /// Asks once for what is missing and takes what comes. Says whether it was added to what was

@@ -21,8 +21,11 @@ pub struct Network {
     pub stall: Duration,
     /// How many redirections are followed.
     pub redirects: u32,
-    /// How often a file is asked for before giving up, at least 1.
+    /// How often a file is asked for before giving up, at least 1. Attempts that bring much do not
+    /// count, so a large file comes through a line that breaks often.
     pub attempts: u32,
+    /// How many bytes, beyond all that were here before, are much.
+    pub much: u64,
     /// The time between the first and the second attempt. It doubles with each one.
     pub first_wait: Duration,
     /// The longest time between two attempts.
@@ -39,6 +42,7 @@ impl Default for Network {
             stall: Duration::from_secs(30),
             redirects: 8,
             attempts: 6,
+            much: 1 << 20,
             first_wait: Duration::from_secs(1),
             longest_wait: Duration::from_secs(15),
             proxy: true,

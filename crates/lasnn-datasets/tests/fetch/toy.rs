@@ -85,6 +85,7 @@ pub const NETWORK: Network = Network {
     stall: Duration::from_millis(400),
     redirects: 3,
     attempts: 4,
+    much: 20_000,
     first_wait: Duration::from_secs(1),
     longest_wait: Duration::from_secs(3),
     proxy: false,

@@ -57,6 +57,25 @@ fn a_connection_that_breaks_is_taken_up_again() {
 }
 
 #[test]
+fn attempts_that_bring_much_do_not_count() {
+    let starts = succeeds(|seen, bytes| match seen.from {
+        Some(from) if from > 250_000 => file(seen, bytes, TAG),
+        _ => file(seen, bytes, TAG).cut(20_000),
+    });
+    assert_eq!(starts.len(), 14, "{starts:?}");
+    // Those that bring little do, and those that bring what was here before.
+    let (error, asked, _) = fails(|seen, bytes| file(seen, bytes, TAG).cut(4_000));
+    assert!(matches!(error, FetchError::GaveUp { attempts: 4, .. }), "{error}");
+    assert_eq!(asked, 4);
+    let (error, asked, _) = fails(|seen, bytes| {
+        let tag = format!("\"v{}\"", seen.number);
+        file(seen, bytes, &tag).cut(30_000)
+    });
+    assert!(matches!(error, FetchError::GaveUp { attempts: 4, .. }), "{error}");
+    assert_eq!(asked, 5, "a new version each time");
+}
+
+#[test]
 fn the_time_of_the_last_change_stands_in_for_a_tag() {
     const TIME: &str = "Mon, 01 Jan 2024 00:00:00 GMT";
     let starts = succeeds(|seen, bytes| {

@@ -30,6 +30,17 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// Whether the processor multiplies two of these numbers in the time of one `f32`.
+    pub(crate) fn is_paired(self) -> bool {
+        match self {
+            Self::F32 => false,
+            #[cfg(target_arch = "x86_64")]
+            Self::Bf16 => pairs::Pairs::detect().is_some(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Bf16 => false,
+        }
+    }
+
     /// Hands the format to a job: the fastest that the processor has for these numbers.
     pub(crate) fn run<J: Job>(self, job: J) -> J::Output {
         match self {

@@ -22,11 +22,8 @@ use super::weights::WeightFormat;
 /// The share of gradients that change in a step below which this is faster than the dense product
 /// (`docs/performance.md`).
 fn worth_it(precision: Precision) -> f64 {
-    match precision {
-        // Between 0.2, where it takes half the time, and 0.3, where it takes a fifth more.
-        Precision::F32 => 0.25,
-        Precision::Bf16 => 0.125,
-    }
+    // Between 0.2, where it takes half the time, and 0.3, where it takes a fifth more.
+    if precision.is_paired() { 0.125 } else { 0.25 }
 }
 
 /// How many frames are looked at to estimate that share.

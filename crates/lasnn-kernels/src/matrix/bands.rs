@@ -6,9 +6,9 @@ use rayon::prelude::*;
 
 use super::Matrix;
 use super::store::{Part, Spare, store_blocks, store_rows};
-use super::tile::Tile;
+use super::tile::{self, Tile, rows_together};
 use crate::memory::Scratch;
-use crate::product::{BLOCK, Format, Job, STRETCH};
+use crate::product::{BLOCK, Format, Job, stretch};
 
 /// Rows of a band.
 const ROWS: usize = 32;
@@ -36,7 +36,7 @@ impl Job for Bands<'_> {
     fn run<F: Format>(self, format: F) {
         let Self { left, right, product } = self;
         let [depth, columns] = right.size;
-        let length = depth.next_multiple_of(STRETCH * F::HELD);
+        let length = depth.next_multiple_of(stretch::<F>() * F::HELD);
         let width = length / F::HELD;
         let full = columns.next_multiple_of(BLOCK);
         let spare = || Spare::new(length.max(BLOCK));
@@ -58,12 +58,13 @@ impl Job for Bands<'_> {
             spare,
             |spare, (band, product)| {
                 let height = product.len() / columns;
-                let mut rows = Scratch::new(height * width);
+                let together = height.next_multiple_of(rows_together::<F>());
+                let mut rows = Scratch::new(together * width);
                 let rows = cast_slice_mut(&mut rows);
                 let part = Part { of: left, first: [band * ROWS, 0], size: [height, depth] };
                 store_rows(format, part, length, spare, rows);
-                let mut sums = Scratch::new(height * full);
-                format.dispatch(Tile {
+                let mut sums = Scratch::new(together * full);
+                let tile = Tile {
                     rows,
                     blocks,
                     width,
@@ -71,7 +72,8 @@ impl Job for Bands<'_> {
                     add: false,
                     sums: &mut sums,
                     next: None,
-                });
+                };
+                tile::compute(format, tile);
                 let rows = product.chunks_exact_mut(columns).zip(sums.chunks_exact(full));
                 rows.for_each(|(row, sums)| row.copy_from_slice(&sums[..columns]));
             },

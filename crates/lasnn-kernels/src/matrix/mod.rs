@@ -111,6 +111,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::product::emulating;
 
     #[test]
     fn products_of_matrices_and_their_transposes() {
@@ -155,7 +156,10 @@ mod tests {
                 let terms = (0..depth).map(|k| at(left, [row, k]) * at(right, [k, column]));
                 prop_assert_eq!(found[row * columns + column], terms.sum::<f32>());
             }
-            prop_assert_eq!(found, run(Precision::F32));
+            prop_assert_eq!(&found, &run(Precision::F32));
+            if rows * columns * depth < 1 << 18 {
+                prop_assert_eq!(&found, &emulating(|| run(Precision::Bf16)));
+            }
         }
     }
 

@@ -1,9 +1,24 @@
 //! The inner loops of a product.
 
+use pulp::bytemuck::{Pod, cast_slice};
+
 use super::store::Part;
-use crate::product::{BLOCK, Product, TOGETHER, Task, rows_by_block};
+use crate::product::{
+    BLOCK, Format, Operand, Place, Product, SIDE, TOGETHER, Task, TileTask, Tiles, rows_by_block,
+    tiles_left,
+};
+
+/// Rows are filled up to a multiple of this.
+pub(super) fn rows_together<F: Format>() -> usize {
+    if F::TILED { SIDE } else { 1 }
+}
 
 /// Writes the product of stored rows and blocks to the sums, or adds it.
+pub(super) fn compute<F: Format>(format: F, tile: Tile<'_, F::Number>) {
+    if F::TILED { format.with_tiles(tile) } else { format.dispatch(tile) }
+}
+
+/// See [`compute`].
 pub(super) struct Tile<'a, N> {
     /// `[row][number]`
     pub rows: &'a [N],
@@ -55,6 +70,38 @@ impl<N: Copy> Task<N> for Tile<'_, N> {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+impl<N: Pod> TileTask for Tile<'_, N> {
+    fn run<T: Tiles>(self, mut tiles: T) {
+        let Self { rows, blocks, width, columns, add, sums, next } = self;
+        let (rows, blocks): (&[u32], &[u32]) = (cast_slice(rows), cast_slice(blocks));
+        let height = sums.len() / columns;
+        let groups = height.div_ceil(2 * SIDE);
+        let turns = blocks.len() / (width * BLOCK) * groups;
+        let place = Place::matrix(columns);
+        for (block, weights) in blocks.chunks_exact(width * BLOCK).enumerate() {
+            for first in (0..height).step_by(2 * SIDE) {
+                if let Some(next) = next {
+                    next.prefetch(block * groups + first / (2 * SIDE), turns);
+                }
+                let size = [tiles_left(first, height), BLOCK / SIDE];
+                let sums = &mut sums[first * columns + block * BLOCK..];
+                match add {
+                    true => tiles.load(size, sums, place),
+                    false => tiles.zero(),
+                }
+                for at in (0..width).step_by(SIDE) {
+                    tiles.add(
+                        size,
+                        Operand::new(&rows[first * width + at..], width, SIDE * width),
+                        Operand::new(&weights[at * BLOCK..], BLOCK, SIDE),
+                    );
+                }
+                tiles.store(size, sums, place);
             }
         }
     }

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 
 use super::Matrix;
 use super::store::{Part, Spare, store_blocks, store_rows};
-use super::tile::Tile;
+use super::tile::{self, Tile, rows_together};
 use crate::memory::Scratch;
-use crate::product::{BLOCK, Format, Job, STRETCH};
+use crate::product::{BLOCK, Format, Job, stretch};
 
 /// Rows and columns of a tile, and how much of the inner dimension is stored at once: a tile and what
 /// makes it are a third of a MiB, which a core's second-level cache holds.
@@ -65,9 +65,10 @@ fn compute<F: Format>(
 ) -> Scratch {
     let depth = left.size[1];
     let columns = width.next_multiple_of(BLOCK);
-    let longest = depth.min(DEPTH).next_multiple_of(STRETCH * F::HELD);
-    let mut sums = Scratch::new(height * columns);
-    let mut rows = Scratch::new(height * longest / F::HELD);
+    let longest = depth.min(DEPTH).next_multiple_of(stretch::<F>() * F::HELD);
+    let full = height.next_multiple_of(rows_together::<F>());
+    let mut sums = Scratch::new(full * columns);
+    let mut rows = Scratch::new(full * longest / F::HELD);
     let mut blocks = Scratch::new(longest / F::HELD * columns);
     let mut spare = Spare::new(longest.max(height).max(columns));
     let right_part = |start: usize| Part {
@@ -77,8 +78,8 @@ fn compute<F: Format>(
     };
     for start in (0..depth).step_by(DEPTH) {
         let count = DEPTH.min(depth - start);
-        let length = count.next_multiple_of(STRETCH * F::HELD);
-        let rows = cast_slice_mut(&mut rows[..height * length / F::HELD]);
+        let length = count.next_multiple_of(stretch::<F>() * F::HELD);
+        let rows = cast_slice_mut(&mut rows[..full * length / F::HELD]);
         let part = Part { of: left, first: [first[0], start], size: [height, count] };
         store_rows(format, part, length, &mut spare, rows);
         let blocks = cast_slice_mut(&mut blocks[..length / F::HELD * columns]);
@@ -86,7 +87,8 @@ fn compute<F: Format>(
         let width = length / F::HELD;
         let next = (start + DEPTH < depth).then(|| right_part(start + DEPTH));
         let add = start > 0;
-        format.dispatch(Tile { rows, blocks, width, columns, add, sums: &mut sums, next });
+        let tile = Tile { rows, blocks, width, columns, add, sums: &mut sums, next };
+        tile::compute(format, tile);
     }
     sums
 }

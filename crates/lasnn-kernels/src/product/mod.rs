@@ -2,21 +2,28 @@
 //!
 //! What is multiplied is `f32`, or rounded to bfloat16: 8 bits of mantissa with the exponents of
 //! `f32`. Pairs of those take one instruction for two products where the processor has it
-//! (AVX512-BF16). Where not, they are multiplied as the `f32` numbers that they are; only the order
-//! of the sums differs.
+//! (AVX512-BF16), and matrices of 16 by 16 pairs take one instruction where it has tiles (AMX-BF16).
+//! Where not, they are multiplied as the `f32` numbers that they are; only the order of the sums
+//! differs.
 
 use pulp::bytemuck::Pod;
 use serde::{Deserialize, Serialize};
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
 mod rows;
 mod single;
 #[cfg(test)]
 mod tests;
+mod tiles;
 
-pub(crate) use rows::{BLOCK, STRETCH, TOGETHER, rows_by_block};
+pub(crate) use rows::{BLOCK, TOGETHER, rows_by_block, stretch};
 use single::Single;
+#[cfg(test)]
+pub(crate) use tiles::{Emulated, emulating};
+pub(crate) use tiles::{Operand, Place, SIDE, TileTask, Tiles, tiles_left};
 
 /// What dense products multiply; they add up in `f32` always.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -30,15 +37,20 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// Whether the processor multiplies two of these numbers in the time of one `f32`.
-    pub(crate) fn is_paired(self) -> bool {
-        match self {
-            Self::F32 => false,
-            #[cfg(target_arch = "x86_64")]
-            Self::Bf16 => pairs::Pairs::detect().is_some(),
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Bf16 => false,
+    /// How much cheaper than a product of two `f32` numbers the processor makes one of these, in the
+    /// registers at hand.
+    pub(crate) fn speed(self) -> f64 {
+        struct Ask;
+        impl Job for Ask {
+            type Output = f64;
+            fn run<F: Format>(self, _: F) -> f64 {
+                match F::HELD {
+                    _ if F::TILED => 8.0,
+                    held => held as f64,
+                }
+            }
         }
+        self.run(Ask)
     }
 
     /// Hands the format to a job: the fastest that the processor has for these numbers.
@@ -46,8 +58,16 @@ impl Precision {
         match self {
             Self::F32 => job.run(Single { rounded: false }),
             Self::Bf16 => {
+                #[cfg(test)]
+                if tiles::is_emulating() {
+                    return job.run(Emulated);
+                }
+                #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+                if let Some(amx) = amx::Amx::detect() {
+                    return job.run(amx);
+                }
                 #[cfg(target_arch = "x86_64")]
-                if let Some(pairs) = pairs::Pairs::detect() {
+                if let Some(pairs) = pairs::Pairs::detect().filter(|_| pairs::are_fast()) {
                     return job.run(pairs);
                 }
                 job.run(Single { rounded: true })
@@ -73,6 +93,10 @@ pub(crate) trait Format: Copy + Send + Sync {
     /// How many a [`Self::Number`] holds: 1 or 2.
     const HELD: usize;
 
+    /// Whether products are those of [`Tiles`], of `u32` numbers. Then [`Self::with_tiles`] does what
+    /// [`Self::dispatch`] does elsewhere.
+    const TILED: bool = false;
+
     /// Two numbers; the second one is dropped where only one is held.
     fn number(self, first: f32, second: f32) -> Self::Number;
 
@@ -93,6 +117,12 @@ pub(crate) trait Format: Copy + Send + Sync {
 
     /// Runs a task with the widest registers that there are.
     fn dispatch<T: Task<Self::Number>>(self, task: T) -> T::Output;
+
+    /// Runs a task with the tiles of this thread, where there are some. It must not wait for other
+    /// threads: `rayon` would hand this one a task that has tiles of its own.
+    fn with_tiles(self, _: impl TileTask) {
+        unreachable!("a format without tiles")
+    }
 }
 
 /// What is done with products.

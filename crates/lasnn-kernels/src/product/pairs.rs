@@ -1,7 +1,7 @@
 //! Pairs of bfloat16 with AVX512-BF16.
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps,
+    __cpuid, __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps,
     _mm512_permutexvar_epi16,
 };
 use std::mem::transmute;
@@ -18,6 +18,13 @@ pub(super) struct Pairs(V4);
 
 /// Words of a register.
 const LANES: usize = 16;
+
+/// Whether a product of pairs takes the time of one of single numbers. It takes one of Intel's
+/// processors four times as long, half as fast as single numbers (measured, `docs/performance.md`).
+pub(super) fn are_fast() -> bool {
+    let found = __cpuid(0);
+    [found.ebx, found.edx, found.ecx].map(u32::to_le_bytes).as_flattened() != b"GenuineIntel"
+}
 
 impl Pairs {
     /// Whether the processor has the instructions.

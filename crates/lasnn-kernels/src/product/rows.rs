@@ -1,6 +1,6 @@
 //! A few rows of numbers by two registers of weights.
 
-use super::Product;
+use super::{Format, Product, SIDE};
 
 /// Columns of a block of weights.
 pub(crate) const BLOCK: usize = 32;
@@ -8,8 +8,13 @@ pub(crate) const BLOCK: usize = 32;
 /// Rows whose sums are in registers together.
 pub(crate) const TOGETHER: usize = 8;
 
+/// Numbers of a row that are taken together, where not by tiles.
+const STRETCH: usize = 8;
+
 /// Numbers of a row that are taken together; rows are filled up to a multiple of it.
-pub(crate) const STRETCH: usize = 8;
+pub(crate) fn stretch<F: Format>() -> usize {
+    if F::TILED { SIDE } else { STRETCH }
+}
 
 /// Adds `values · weights` to the sums of two registers: `values` are rows of as many numbers as
 /// there are weight rows, a multiple of [`STRETCH`]; `weights` are rows of a [`BLOCK`], of which the

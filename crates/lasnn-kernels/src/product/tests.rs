@@ -1,5 +1,7 @@
 //! All formats against each other.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::amx::Amx;
 #[cfg(target_arch = "x86_64")]
 use super::pairs::Pairs;
 use super::single::half;
@@ -93,5 +95,59 @@ fn the_processor_rounds_as_we_do() {
     for (pair, expected) in found.iter().zip(rounded.as_chunks::<2>().0) {
         let pair = [pair << 16, pair & 0xffff_0000].map(f32::from_bits);
         assert_eq!(pair, *expected);
+    }
+}
+
+/// The product of two tiles on the left and two on the right, added to what is there.
+struct Products<'a> {
+    size: [usize; 2],
+    left: &'a [u32],
+    right: &'a [u32],
+    sums: &'a mut [f32],
+}
+
+impl TileTask for Products<'_> {
+    fn run<T: Tiles>(self, mut tiles: T) {
+        let place = Place::matrix(40);
+        tiles.load(self.size, self.sums, place);
+        for at in [0, SIDE] {
+            let left = Operand::new(&self.left[at..], 37, SIDE * 37);
+            let right = Operand::new(&self.right[at * 50..], 50, SIDE + 1);
+            tiles.add(self.size, left, right);
+        }
+        tiles.store(self.size, self.sums, place);
+        tiles.zero();
+        tiles.store([1, 1], &mut self.sums[39 * 40..], Place { pitch: 0, down: 0, right: 0 });
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn registers_multiply_tiles_as_plain_numbers_do() {
+    let Some(amx) = Amx::detect() else { return };
+    let pairs = |count: usize, by: usize| -> Vec<u32> {
+        let number = |i: usize| (i * by % 255) as f32 - 127.0;
+        (0..count).map(|i| Emulated.number(number(2 * i), number(2 * i + 1))).collect()
+    };
+    let (left, right) = (pairs(32 * 37, 31), pairs(32 * 50, 17));
+    for size in [[1, 1], [1, 2], [2, 1], [2, 2]] {
+        let start: Vec<f32> = (0..40 * 40).map(|i| i as f32).collect();
+        let (mut found, mut expected) = (start.clone(), start.clone());
+        amx.with_tiles(Products { size, left: &left, right: &right, sums: &mut found });
+        Emulated.with_tiles(Products { size, left: &left, right: &right, sums: &mut expected });
+        assert_eq!(found, expected, "{size:?}");
+        assert_ne!(found, start);
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+#[should_panic(expected = "numbers of a tile")]
+fn tiles_beyond_a_slice_are_refused() {
+    let sums = &mut [0.0; 40 * 40];
+    let work = Products { size: [2, 2], left: &[0; 32 * 37], right: &[0; 31 * 50], sums };
+    match Amx::detect() {
+        Some(amx) => amx.with_tiles(work),
+        None => Emulated.with_tiles(work),
     }
 }

@@ -3,11 +3,15 @@
 //! A direct product in registers: a few rows of gradients by two registers of channels, and for
 //! each weight one multiply-add per row. No matrix of patches is made.
 
+use pulp::bytemuck::{Pod, cast_slice};
 use rayon::prelude::*;
 
 use crate::matrix::{Matrix, multiply};
 use crate::memory::Scratch;
-use crate::product::{BLOCK, Format, Job, Precision, Product, TOGETHER, Task, rows_by_block};
+use crate::product::{
+    BLOCK, Format, Job, Operand, Place, Precision, Product, SIDE, TOGETHER, Task, TileTask, Tiles,
+    rows_by_block, stretch,
+};
 
 use super::geometry::{Class, Geometry, Tap};
 use super::site_grad::SiteGrad;
@@ -44,28 +48,36 @@ impl Job for Convolution<'_> {
 
     fn run<F: Format>(self, format: F) -> Scratch {
         let Self { weights, shape, delta, geometry } = self;
-        let packed = block(format, &pack(weights, shape, delta));
+        // Numbers of a padded position in a tile.
+        let tile = delta.grid.tile;
+        let width = (tile / F::HELD).next_multiple_of(stretch::<F>());
+        let lanes = delta.grid.tiles() * width * F::HELD;
+        let packed = block(format, &pack(weights, shape, [lanes, width * F::HELD, tile]));
         let row = geometry.bases.len() * shape.lanes;
         let classes = geometry.classes();
         // Positions that reach nothing are not written.
         let mut gradient = Scratch::zeros(delta.images * delta.steps * row);
         gradient.par_chunks_mut(row).enumerate().for_each(|(frame, gradient)| {
             let (image, step) = (frame / delta.steps, frame % delta.steps);
-            let tiles = (0..delta.grid.tiles()).map(|tile| {
-                let numbers = delta.step(tile, image, step);
-                let mut stored = vec![F::Number::default(); numbers.len() / F::HELD];
-                format.store(numbers, &mut stored);
+            let tiles = (0..delta.grid.tiles()).map(|index| {
+                let numbers = delta.step(index, image, step);
+                let behind = if F::TILED { 2 * SIDE } else { 0 };
+                let positions = numbers.len() / tile + behind;
+                let mut stored = vec![F::Number::default(); positions * width];
+                if width * F::HELD == tile {
+                    format.store(numbers, &mut stored[..numbers.len() / F::HELD]);
+                } else {
+                    let positions = numbers.chunks_exact(tile);
+                    for (numbers, to) in positions.zip(stored.chunks_exact_mut(width)) {
+                        format.store(numbers, &mut to[..tile / F::HELD]);
+                    }
+                }
                 stored
             });
-            format.dispatch(Frame {
-                gradient,
-                packed: &packed,
-                shape,
-                width: delta.grid.tile / F::HELD,
-                tiles: &tiles.collect::<Vec<_>>(),
-                classes: &classes,
-                bases: &geometry.bases,
-            });
+            let tiles = &tiles.collect::<Vec<_>>();
+            let (packed, classes, bases) = (&packed[..], &classes[..], &geometry.bases[..]);
+            let frame = Frame { gradient, packed, shape, width, tiles, classes, bases };
+            if F::TILED { format.with_tiles(frame) } else { format.dispatch(frame) }
         });
         gradient
     }
@@ -81,15 +93,16 @@ fn block<F: Format>(format: F, rows: &[f32]) -> Vec<F::Number> {
     block
 }
 
-/// Weights as `[block of inputs][tap][output lane][input of the block]`.
-fn pack(weights: &[f32], shape: Shape, delta: &SiteGrad) -> Vec<f32> {
+/// Weights as `[block of inputs][tap][output lane][input of the block]`. The outputs of each `tile`
+/// have `room` of the output lanes.
+fn pack(weights: &[f32], shape: Shape, [output_lanes, room, tile]: [usize; 3]) -> Vec<f32> {
     let Shape { inputs, taps, .. } = shape;
-    let output_lanes = delta.grid.lanes();
     let mut packed = vec![0.0; inputs.div_ceil(BLOCK) * taps * output_lanes * BLOCK];
     packed.par_chunks_mut(taps * output_lanes * BLOCK).enumerate().for_each(|(block, packed)| {
         let first = block * BLOCK;
         let count = BLOCK.min(inputs - first);
         for (output, weights) in weights.chunks_exact(inputs * taps).enumerate() {
+            let output = output / tile * room + output % tile;
             let weights = weights[first * taps..].chunks_exact(taps).take(count);
             for (lane, weights) in weights.enumerate() {
                 for (tap, &weight) in weights.iter().enumerate() {
@@ -182,6 +195,55 @@ impl<N: Copy> Frame<'_, N> {
     }
 }
 
+impl<N: Pod> TileTask for Frame<'_, N> {
+    /// The positions of a class are those of a grid, and so are their bases: 32 neighbours of a row of
+    /// padded positions are multiplied at a time, also where no position of the class has its base.
+    fn run<T: Tiles>(self, mut tiles: T) {
+        let Self { gradient, packed, shape: Shape { taps: all, lanes, .. }, width, .. } = self;
+        let packed: &[u32] = cast_slice(packed);
+        let of_block = all * self.tiles.len() * width * BLOCK;
+        let mut sums = [0.0; 2 * SIDE * BLOCK];
+        for Class { taps, positions } in self.classes {
+            let mut done = 0;
+            while let Some(&position) = positions.get(done) {
+                let first = self.bases[position] as usize;
+                let near = |&&position: &&usize| {
+                    (first..first + 2 * SIDE).contains(&(self.bases[position] as usize))
+                };
+                let together = &positions[done..];
+                let together = &together[..together.iter().take_while(near).count()];
+                done += together.len();
+                let last = together.last().map_or(first, |&last| self.bases[last] as usize);
+                let size = [1 + (last - first) / SIDE, BLOCK / SIDE];
+                for (block, packed) in packed.chunks_exact(of_block).enumerate() {
+                    tiles.zero();
+                    for (index, tile) in self.tiles.iter().enumerate() {
+                        for &Tap { index: tap, offset } in *taps {
+                            let values = &cast_slice::<N, u32>(tile)[(first + offset) * width..];
+                            let weights =
+                                &packed[(tap * self.tiles.len() + index) * width * BLOCK..];
+                            for at in (0..width).step_by(SIDE) {
+                                tiles.add(
+                                    size,
+                                    Operand::new(&values[at..], width, SIDE * width),
+                                    Operand::new(&weights[at * BLOCK..], BLOCK, SIDE),
+                                );
+                            }
+                        }
+                    }
+                    tiles.store(size, &mut sums, Place::matrix(BLOCK));
+                    let count = BLOCK.min(lanes - (block * BLOCK).min(lanes));
+                    for &position in together {
+                        let from = (self.bases[position] as usize - first) * BLOCK;
+                        gradient[position * lanes + block * BLOCK..][..count]
+                            .copy_from_slice(&sums[from..][..count]);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// The gradients of a matrix' outputs.
 #[derive(Clone, Copy)]
 pub(super) struct OutputGrad<'a> {
@@ -219,4 +281,54 @@ pub(super) fn matrix(
         }
     });
     gradient
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::circuit::Shape as MapShape;
+    use super::super::geometry::Padded;
+    use super::super::spikes::Grid;
+    use super::*;
+    use crate::product::emulating;
+
+    /// Small whole numbers, which bfloat16 holds.
+    fn numbers(count: usize, by: usize) -> Vec<f32> {
+        (0..count).map(|i| (i * by % 15) as f32 - 7.0).collect()
+    }
+
+    #[test]
+    fn all_formats_give_the_same_on_maps_of_any_size() {
+        for (size, stride, channels, tile, inputs) in [
+            ([16, 16], 1, 40, 32, 33),
+            ([8, 8], 1, 16, 16, 16),
+            ([4, 5], 1, 130, 64, 70),
+            ([9, 7], 2, 64, 64, 3),
+            ([1, 1], 1, 20, 32, 32),
+        ] {
+            let seen = MapShape { channels: inputs, height: size[0], width: size[1] };
+            let [height, width] = size.map(|size: usize| size.div_ceil(stride));
+            let shape = MapShape { channels, height, width };
+            let (grid, padded) = (Grid { shape, tile }, Padded { shape, border: 1 });
+            let (images, steps) = (2, 2);
+            let of_tile = images * steps * padded.positions() * tile;
+            let mut gradient = Scratch::zeros(grid.tiles() * of_tile);
+            let values = numbers(gradient.len(), 11);
+            for (place, lanes) in gradient.chunks_exact_mut(tile).enumerate() {
+                let (index, position) = (place * tile / of_tile, place % padded.positions());
+                let (row, column) = (position / padded.width(), position % padded.width());
+                let inside = (1..=height).contains(&row) && (1..=width).contains(&column);
+                let count = if inside { tile.min(channels - index * tile) } else { 0 };
+                lanes[..count].copy_from_slice(&values[place * tile..][..count]);
+            }
+            let delta = SiteGrad { grid, padded, images, steps, gradient };
+            let weights = numbers(channels * inputs * 9, 7);
+            let shape = Shape { inputs, taps: 9, lanes: inputs.next_multiple_of(16) };
+            let geometry = Geometry::new(seen, padded, 3, stride);
+            let run = |precision| convolution(&weights, shape, &delta, &geometry, precision);
+            let expected = run(Precision::F32);
+            assert!(expected.iter().any(|&x| x != 0.0));
+            assert_eq!(run(Precision::Bf16)[..], expected[..]);
+            assert_eq!(emulating(|| run(Precision::Bf16))[..], expected[..]);
+        }
+    }
 }

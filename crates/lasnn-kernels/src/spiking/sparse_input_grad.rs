@@ -23,7 +23,7 @@ use super::weights::WeightFormat;
 /// (`docs/performance.md`).
 fn worth_it(precision: Precision) -> f64 {
     // Between 0.2, where it takes half the time, and 0.3, where it takes a fifth more.
-    if precision.is_paired() { 0.125 } else { 0.25 }
+    0.25 / precision.speed()
 }
 
 /// How many frames are looked at to estimate that share.

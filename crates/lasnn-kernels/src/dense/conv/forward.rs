@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::super::simd::vectorised;
 use super::padded::{Padded, Run};
 use super::shape::{ConvShape, Reach};
-use super::tile::{Correlate, block_outputs};
+use super::tile::{Correlate, block_outputs, channel_block, correlate, place_of_weight};
 use crate::memory::Scratch;
 use crate::product::{Format, Job, Precision};
 
@@ -66,15 +66,16 @@ impl Job for Forward<'_> {
                 Scratch::new(shape.outputs.next_multiple_of(block_outputs(format)) * flat);
             let images = images.chunks_exact(shape.image());
             for (image, output) in images.zip(outputs.chunks_exact_mut(shape.output_image())) {
-                format.dispatch(Correlate {
+                let work = Correlate {
                     source: maps.fill(image),
                     channel_len: padded.len(),
                     offsets: &offsets,
                     weights: &packed,
-                    channels: shape.inputs.div_ceil(F::HELD),
+                    channels: channels_together::<F>(shape.inputs),
                     positions: flat,
                     out: &mut sums,
-                });
+                };
+                correlate(format, work);
                 let planes = output.chunks_exact_mut(rows * columns).zip(sums.chunks_exact(flat));
                 for (number, (plane, sums)) in planes.enumerate() {
                     let bias = bias.map_or(0.0, |bias| bias[number]);
@@ -83,6 +84,11 @@ impl Job for Forward<'_> {
             }
         });
     }
+}
+
+/// Channels, as many together as a number holds, with those that fill them up.
+pub(super) fn channels_together<F: Format>(channels: usize) -> usize {
+    channels.div_ceil(F::HELD).next_multiple_of(channel_block::<F>())
 }
 
 /// The padded channels of one image after the other.
@@ -97,7 +103,7 @@ pub(super) struct Maps<'a, F> {
 impl<'a, F: Format> Maps<'a, F> {
     /// For images of so many channels.
     pub fn new(format: F, padded: &'a Padded, runs: &'a [Run], channels: usize) -> Self {
-        let buffer = padded.buffer(channels.div_ceil(F::HELD));
+        let buffer = padded.buffer(channels_together::<F>(channels));
         // Padding stays zero.
         let spare = Scratch::zeros(if F::HELD == 1 { 0 } else { F::HELD * padded.len() });
         Self { format, padded, runs, buffer, spare }
@@ -173,18 +179,20 @@ pub(super) fn pack<F: Format>(
     weight: impl Fn(usize, usize, usize) -> f32,
 ) -> Vec<F::Number> {
     let block = block_outputs(format);
-    let depth = channels.div_ceil(F::HELD) * taps;
+    let depth = channels_together::<F>(channels) * taps;
     let mut packed = vec![F::Number::default(); outputs.next_multiple_of(block) * depth];
     for (first, packed) in packed.chunks_exact_mut((block * depth).max(1)).enumerate() {
         let outputs = first * block..outputs.min((first + 1) * block);
         for (place, output) in outputs.enumerate() {
-            for index in 0..depth {
-                let (channel, tap) = (index / taps * F::HELD, index % taps);
-                let second = match channel + 1 < channels {
-                    true => weight(output, channel + 1, tap),
-                    false => 0.0,
-                };
-                packed[index * block + place] = format.number(weight(output, channel, tap), second);
+            for (together, channel) in (0..channels).step_by(F::HELD).enumerate() {
+                for tap in 0..taps {
+                    let second = match channel + 1 < channels {
+                        true => weight(output, channel + 1, tap),
+                        false => 0.0,
+                    };
+                    packed[place_of_weight::<F>(block, taps, [place, together, tap])] =
+                        format.number(weight(output, channel, tap), second);
+                }
             }
         }
     }

@@ -1,23 +1,37 @@
 //! The inner loop of the gradient with respect to the weights: a block of outputs times a few
 //! columns of weights, summed over the positions of one image, or of as many as a number holds.
 
-use crate::product::{Product, Task};
+use pulp::bytemuck::{Pod, cast_slice};
+
+use crate::product::{Format, Operand, Place, Product, SIDE, Task, TileTask, Tiles};
 
 /// Weights of a column: one vector of the longest kind.
 pub(super) const LANES: usize = 16;
 
+/// Outputs of a block, where not for tiles.
+const OUTPUTS: usize = 8;
+
 /// Outputs of a block.
-pub(super) const OUTPUTS: usize = 8;
+pub(super) fn block_outputs<F: Format>() -> usize {
+    if F::TILED { SIDE } else { OUTPUTS }
+}
 
 /// Adds `Σ_(y, x) source[starts[c] + y · pitch + x][lane] · grads[b][y][x][o]` to
 /// `sums[b][c][o][lane]`.
+pub(super) fn gather<F: Format>(format: F, work: Gather<'_, F::Number>) {
+    if F::TILED { format.with_tiles(work) } else { format.dispatch(work) }
+}
+
+/// See [`gather`].
 pub(super) struct Gather<'a, N> {
     pub source: &'a [[N; LANES]],
     pub starts: &'a [usize],
     pub pitch: usize,
-    pub grads: &'a [[N; OUTPUTS]],
+    /// For tiles `grads[b][o][y · pitch + x]`, zero between the rows and up to the next multiple of
+    /// [`SIDE`].
+    pub grads: &'a [N],
     pub size: [usize; 2],
-    pub sums: &'a mut [[[f32; LANES]; OUTPUTS]],
+    pub sums: &'a mut [[f32; LANES]],
 }
 
 impl<N: Copy> Gather<'_, N> {
@@ -28,8 +42,9 @@ impl<N: Copy> Gather<'_, N> {
         at_once: usize,
     ) {
         let positions = self.size[0] * self.size[1];
-        let blocks = self.grads.chunks_exact(positions);
-        for (grads, sums) in blocks.zip(self.sums.chunks_exact_mut(self.starts.len())) {
+        let blocks = self.grads.as_chunks().0.chunks_exact(positions);
+        let sums: &mut [[[f32; LANES]; OUTPUTS]] = self.sums.as_chunks_mut().0;
+        for (grads, sums) in blocks.zip(sums.chunks_exact_mut(self.starts.len())) {
             let mut columns = self.starts.chunks(at_once).zip(sums.chunks_mut(at_once));
             columns.by_ref().for_each(
                 #[inline(always)]
@@ -64,6 +79,46 @@ impl<N: Copy> Task<N> for Gather<'_, N> {
             _ => self.blocks::<P, 16, 1>(product, 1),
         }
     }
+}
+
+impl<N: Pod> TileTask for Gather<'_, N> {
+    /// Two columns are multiplied by two blocks of outputs, the rows, at a time. Between the rows of a
+    /// map, what the source has there is multiplied by zeros.
+    fn run<T: Tiles>(self, mut tiles: T) {
+        let Self { source, starts, pitch, grads, size, sums } = self;
+        let (source, grads): (&[u32], &[u32]) = (cast_slice(source), cast_slice(grads));
+        let flat = flat_positions(size, pitch);
+        let sums = sums.as_flattened_mut();
+        let tile = SIDE * LANES;
+        let place = Place { pitch: LANES, down: starts.len() * tile, right: tile };
+        for (pair, grads) in grads.chunks(2 * SIDE * flat).enumerate() {
+            let rows = grads.len() / (SIDE * flat);
+            for (index, starts) in starts.chunks(2).enumerate() {
+                let size = [rows, starts.len()];
+                let sums = &mut sums[2 * (pair * place.down + index * tile)..];
+                let column = |index: usize| {
+                    starts.get(index).map_or(&[][..], |start| &source[start * LANES..])
+                };
+                let columns = [column(0), column(1)];
+                tiles.load(size, sums, place);
+                for position in (0..flat).step_by(SIDE) {
+                    let columns =
+                        columns.map(|from| from.get(position * LANES..).unwrap_or_default());
+                    tiles.add(
+                        size,
+                        Operand::new(&grads[position..], flat, SIDE * flat),
+                        Operand { tiles: columns, pitch: LANES },
+                    );
+                }
+                tiles.store(size, sums, place);
+            }
+        }
+    }
+}
+
+/// Positions of a map with those between its rows, filled up for tiles.
+pub(super) fn flat_positions([rows, columns]: [usize; 2], pitch: usize) -> usize {
+    ((rows - 1) * pitch + columns).next_multiple_of(SIDE)
 }
 
 struct Columns<'a, N> {

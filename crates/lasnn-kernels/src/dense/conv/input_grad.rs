@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::forward::{Maps, images_per_job, pack};
+use super::forward::{Maps, channels_together, images_per_job, pack};
 use super::padded::Padded;
 use super::shape::ConvShape;
-use super::tile::{Correlate, block_outputs};
+use super::tile::{Correlate, block_outputs, correlate};
 use crate::memory::Scratch;
 use crate::product::{Format, Job, Precision};
 
@@ -80,15 +80,16 @@ impl Job for InputGrad<'_> {
                     if lattice.offsets.is_empty() {
                         sums.fill(0.0);
                     } else {
-                        format.dispatch(Correlate {
+                        let work = Correlate {
                             source,
                             channel_len: padded.len(),
                             offsets: &lattice.offsets,
                             weights: &lattice.weights,
-                            channels: shape.outputs.div_ceil(F::HELD),
+                            channels: channels_together::<F>(shape.outputs),
                             positions: flat,
                             out: &mut sums,
-                        });
+                        };
+                        correlate(format, work);
                     }
                     let planes = image.chunks_exact_mut(shape.height * shape.width);
                     for (plane, sums) in planes.zip(sums.chunks_exact(flat)) {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{ConvShape, forward, input_grad, weight_grad};
-use crate::product::Precision;
+use crate::product::{Precision, emulating};
 
 /// Calls `term(input, weight, output)` with the indices of every product of the convolution.
 fn products(shape: &ConvShape, mut term: impl FnMut(usize, usize, usize)) {
@@ -76,7 +76,7 @@ fn check(shape: ConvShape, rectify: bool) {
         values.iter_mut().for_each(|value| *value = value.max(0.0));
     }
 
-    for precision in [Precision::F32, Precision::Bf16] {
+    let run = |precision| {
         let case = (&shape, precision);
         let mut output = vec![f32::NAN; grads.len()];
         forward(shape, precision, &input, &weights, Some(&bias), rectify, &mut output);
@@ -87,7 +87,10 @@ fn check(shape: ConvShape, rectify: bool) {
         let mut found = vec![f32::NAN; weights.len()];
         weight_grad(shape, precision, &input, &grads, &mut found);
         assert_near("weight gradient", case, &found, &to_weights);
-    }
+    };
+    run(Precision::F32);
+    run(Precision::Bf16);
+    emulating(|| run(Precision::Bf16));
 }
 
 #[test]
@@ -98,6 +101,7 @@ fn shapes_of_the_networks() {
         [16, 32, 8, 3, 2],
         [16, 32, 8, 1, 2],
         [33, 17, 4, 1, 1],
+        [40, 70, 6, 3, 1],
     ] {
         let padding = kernel / 2;
         let (height, width) = (size, size);

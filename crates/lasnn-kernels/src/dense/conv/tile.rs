@@ -1,6 +1,8 @@
 //! The inner loop of convolutions: a block of output channels times a block of positions.
 
-use crate::product::{Format, Product, Task};
+use pulp::bytemuck::{Pod, cast_slice};
+
+use crate::product::{Format, Operand, Place, Product, SIDE, Task, TileTask, Tiles, tiles_left};
 
 /// Output channels in a block on machines with 32 vector registers, and with fewer.
 const MANY: usize = 8;
@@ -19,18 +21,41 @@ pub(super) fn block_outputs<F: Format>(format: F) -> usize {
             if P::REGISTERS >= 32 { MANY } else { FEW }
         }
     }
-    format.dispatch(Ask)
+    if F::TILED { SIDE } else { format.dispatch(Ask) }
+}
+
+/// Channels, as many together as a number holds, are filled up to a multiple of this.
+pub(super) fn channel_block<F: Format>() -> usize {
+    if F::TILED { SIDE } else { 1 }
+}
+
+/// Where a weight goes, given its channel and tap, in a block of so many outputs, as [`Correlate`]
+/// takes them.
+pub(super) fn place_of_weight<F: Format>(
+    block: usize,
+    taps: usize,
+    [output, channel, tap]: [usize; 3],
+) -> usize {
+    match F::TILED {
+        true => ((channel / SIDE * taps + tap) * SIDE + output) * SIDE + channel % SIDE,
+        false => (channel * taps + tap) * block + output,
+    }
 }
 
 /// `out[o][i] = Σ_c Σ_t weights[o][c][t] · source[c · channel_len + offsets[t] + i]`
 ///
 /// A channel here is as many as a number holds.
+pub(super) fn correlate<F: Format>(format: F, work: Correlate<'_, F::Number>) {
+    if F::TILED { format.with_tiles(work) } else { format.dispatch(work) }
+}
+
+/// See [`correlate`].
 pub(super) struct Correlate<'a, N> {
     /// Padded channels.
     pub source: &'a [N],
     pub channel_len: usize,
     pub offsets: &'a [usize],
-    /// `[blocks, channels, taps, block]`.
+    /// `[blocks, channels, taps, block]`, or `[blocks, channels / 16, taps, 16, 16]` for tiles.
     pub weights: &'a [N],
     pub channels: usize,
     /// Positions to compute; a multiple of 16.
@@ -75,6 +100,40 @@ impl<N: Copy> Task<N> for Correlate<'_, N> {
         match P::REGISTERS >= 32 {
             true => self.blocks::<P, MANY>(product),
             false => self.blocks::<P, FEW>(product),
+        }
+    }
+}
+
+impl<N: Pod> TileTask for Correlate<'_, N> {
+    /// A block of positions, the columns, is multiplied by two blocks of outputs, the rows, at a time.
+    fn run<T: Tiles>(self, mut tiles: T) {
+        let Self { source, channel_len, offsets, weights, channels, positions, out } = self;
+        let (source, weights): (&[u32], &[u32]) = (cast_slice(source), cast_slice(weights));
+        let depth = channels * offsets.len() * SIDE;
+        let place = Place::matrix(positions);
+        let mut first = 0;
+        for weights in weights.chunks(2 * depth) {
+            let rows = weights.len() / depth;
+            let mut start = 0;
+            while start < positions {
+                let size = [rows, tiles_left(start, positions)];
+                tiles.zero();
+                let mut at = 0;
+                for channel in (0..channels).step_by(SIDE) {
+                    let source = &source[channel * channel_len + start..];
+                    for &offset in offsets {
+                        tiles.add(
+                            size,
+                            Operand::new(&weights[at..], SIDE, depth),
+                            Operand::new(&source[offset..], channel_len, SIDE),
+                        );
+                        at += SIDE * SIDE;
+                    }
+                }
+                tiles.store(size, &mut out[first + start..], place);
+                start += size[1] * SIDE;
+            }
+            first += rows * SIDE * positions;
         }
     }
 }

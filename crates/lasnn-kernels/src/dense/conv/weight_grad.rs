@@ -8,11 +8,11 @@ use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
 use super::forward::layout;
-use super::gather::{Gather, LANES, OUTPUTS};
+use super::gather::{Gather, LANES, block_outputs, flat_positions, gather};
 use super::padded::turn;
 use super::shape::ConvShape;
 use crate::memory::Scratch;
-use crate::product::{Format, Job, Precision};
+use crate::product::{Format, Job, Precision, SIDE};
 
 /// Columns and blocks of outputs of a job. Jobs share no sum, so threads change no bit.
 const COLUMNS: usize = 9;
@@ -54,12 +54,19 @@ impl Job for WeightGrad<'_> {
             true => Turned::patches(format, &shape, input),
             false => Turned::channels(format, &shape, input),
         };
-        let grads = turn_grads(format, &shape, output_grad);
+        let grads = match F::TILED {
+            true => flat_grads(format, &shape, output_grad, turned.pitch),
+            false => turn_grads(format, &shape, output_grad),
+        };
         let sources: &[F::Number] = cast_slice(&turned.images);
         let grads: &[F::Number] = cast_slice(&grads);
         let size = [shape.output_height(), shape.output_width()];
-        let blocks = shape.outputs.div_ceil(OUTPUTS);
-        let positions = size[0] * size[1];
+        let outputs = block_outputs::<F>();
+        let blocks = shape.outputs.div_ceil(outputs);
+        let of_block = match F::TILED {
+            true => outputs * flat_positions(size, turned.pitch),
+            false => outputs * size[0] * size[1],
+        };
         let blocks_per_job = (blocks / 2).clamp(1, BLOCKS);
         let jobs: Vec<(usize, usize)> = (0..turned.starts.len())
             .step_by(COLUMNS)
@@ -71,14 +78,15 @@ impl Job for WeightGrad<'_> {
             .par_iter()
             .map(|&(column, block)| {
                 let starts = &turned.starts[column..turned.starts.len().min(column + COLUMNS)];
-                let of_image = blocks * positions;
+                let of_image = blocks * of_block;
                 let blocks = block..blocks.min(block + blocks_per_job);
-                let mut sums = vec![[[0.0; LANES]; OUTPUTS]; blocks.len() * starts.len()];
-                let images = sources.as_chunks().0.chunks_exact(turned.image);
-                for (source, grads) in images.zip(grads.as_chunks().0.chunks_exact(of_image)) {
-                    let grads = &grads[blocks.start * positions..blocks.end * positions];
+                let mut sums = vec![[0.0; LANES]; blocks.len() * starts.len() * outputs];
+                let sources: &[[F::Number; LANES]] = sources.as_chunks().0;
+                for (image, grads) in grads.chunks_exact(of_image).enumerate() {
+                    let source = &sources[image * turned.image..];
+                    let grads = &grads[blocks.start * of_block..blocks.end * of_block];
                     let pitch = turned.pitch;
-                    format.dispatch(Gather { source, starts, pitch, grads, size, sums: &mut sums });
+                    gather(format, Gather { source, starts, pitch, grads, size, sums: &mut sums });
                 }
                 sums
             })
@@ -86,9 +94,9 @@ impl Job for WeightGrad<'_> {
         let depth = shape.inputs * shape.taps();
         for (&(first_column, first_block), sums) in jobs.iter().zip(&sums) {
             let columns = COLUMNS.min(turned.starts.len() - first_column);
-            for (at, sums) in sums.iter().enumerate() {
+            for (at, sums) in sums.chunks_exact(outputs).enumerate() {
                 let (block, column) = (first_block + at / columns, first_column + at % columns);
-                for (output, sums) in (block * OUTPUTS..shape.outputs).zip(sums) {
+                for (output, sums) in (block * outputs..shape.outputs).zip(sums) {
                     for (lane, &sum) in sums.iter().enumerate() {
                         let weight = turned.weight(column, lane);
                         if weight < depth {
@@ -102,16 +110,18 @@ impl Job for WeightGrad<'_> {
 }
 
 /// Calls `write` for each image with what it writes of it, `length` numbers, and stores as many images
-/// together as a number holds.
+/// together as a number holds. Behind them are `slack` zeros.
 fn images_together<F: Format>(
     format: F,
     images: &[f32],
     image: usize,
-    length: usize,
+    [length, slack]: [usize; 2],
     write: impl Fn(&[f32], &mut [f32]) + Sync,
 ) -> Scratch {
-    let mut together = Scratch::new((images.len() / image).div_ceil(F::HELD) * length);
-    let groups = together.par_chunks_mut(length).zip(images.par_chunks(F::HELD * image));
+    let whole = (images.len() / image).div_ceil(F::HELD) * length;
+    let mut together = Scratch::new(whole + slack);
+    together[whole..].fill(0.0);
+    let groups = together[..whole].par_chunks_mut(length).zip(images.par_chunks(F::HELD * image));
     let spare = || Scratch::new(if F::HELD == 1 { 0 } else { F::HELD * length });
     groups.for_each_init(spare, |spare, (to, images)| {
         format.merge(spare, cast_slice_mut(to), |which, to| {
@@ -145,7 +155,8 @@ impl Turned {
         let plane = shape.height * shape.width;
         let blocks = shape.inputs.div_ceil(LANES);
         let image = blocks * padded.len();
-        let images = images_together(format, input, shape.image(), image * LANES, |image, to| {
+        let lengths = [image * LANES, slack::<F>()];
+        let images = images_together(format, input, shape.image(), lengths, |image, to| {
             let to: &mut [[f32; LANES]] = to.as_chunks_mut().0;
             let blocks = to.chunks_mut(padded.len()).zip(image.chunks(LANES * plane));
             blocks.for_each(|(to, planes)| padded.fill_turned(&runs, to, planes));
@@ -165,7 +176,8 @@ impl Turned {
         let [rows, columns] = [shape.output_height(), shape.output_width()];
         let blocks = (shape.inputs * shape.taps()).div_ceil(LANES);
         let image = blocks * rows * columns;
-        let images = images_together(format, input, shape.image(), image * LANES, |image, to| {
+        let lengths = [image * LANES, slack::<F>()];
+        let images = images_together(format, input, shape.image(), lengths, |image, to| {
             let mut buffer = padded.buffer(shape.inputs);
             // Empty lanes.
             to.fill(0.0);
@@ -196,23 +208,50 @@ impl Turned {
     }
 }
 
-/// The output's gradient as `[images, outputs / OUTPUTS, positions, OUTPUTS]`, the last block filled
+/// What tiles may read behind the last image: they take positions in stretches.
+fn slack<F: Format>() -> usize {
+    if F::TILED { SIDE * LANES } else { 0 }
+}
+
+/// The output's gradient as `[images, blocks, positions, outputs of a block]`, the last block filled
 /// up with zeros.
 fn turn_grads<F: Format>(format: F, shape: &ConvShape, output_grad: &[f32]) -> Scratch {
+    let outputs = block_outputs::<F>();
     let positions = shape.output_height() * shape.output_width();
-    let length = shape.outputs.div_ceil(OUTPUTS) * positions * OUTPUTS;
-    images_together(format, output_grad, shape.output_image(), length, |image, turned| {
-        let blocks = turned.chunks_exact_mut(positions * OUTPUTS);
-        for (target, planes) in blocks.zip(image.chunks(OUTPUTS * positions)) {
-            if planes.len() == OUTPUTS * positions {
-                turn(planes, positions, 0, target, OUTPUTS);
+    let length = shape.outputs.div_ceil(outputs) * positions * outputs;
+    images_together(format, output_grad, shape.output_image(), [length, 0], |image, turned| {
+        let blocks = turned.chunks_exact_mut(positions * outputs);
+        for (target, planes) in blocks.zip(image.chunks(outputs * positions)) {
+            if planes.len() == outputs * positions {
+                turn(planes, positions, 0, target, outputs);
                 continue;
             }
             target.fill(0.0);
             for (lane, plane) in planes.chunks_exact(positions).enumerate() {
-                for (target, &grad) in target.chunks_exact_mut(OUTPUTS).zip(plane) {
+                for (target, &grad) in target.chunks_exact_mut(outputs).zip(plane) {
                     target[lane] = grad;
                 }
+            }
+        }
+    })
+}
+
+/// The output's gradient as `[images, outputs, positions]`, rows at the pitch of the input; what is
+/// between them, and what fills up blocks and positions, is zero.
+fn flat_grads<F: Format>(
+    format: F,
+    shape: &ConvShape,
+    output_grad: &[f32],
+    pitch: usize,
+) -> Scratch {
+    let [rows, columns] = [shape.output_height(), shape.output_width()];
+    let flat = flat_positions([rows, columns], pitch);
+    let length = shape.outputs.next_multiple_of(block_outputs::<F>()) * flat;
+    images_together(format, output_grad, shape.output_image(), [length, 0], |image, to| {
+        to.fill(0.0);
+        for (to, plane) in to.chunks_exact_mut(flat).zip(image.chunks_exact(rows * columns)) {
+            for (to, row) in to.chunks_mut(pitch).zip(plane.chunks_exact(columns)) {
+                to[..columns].copy_from_slice(row);
             }
         }
     })

@@ -1,0 +1,197 @@
+//! Products of tiles: a matrix of sums that adds up products of matrices, where the processor has
+//! registers for them.
+
+#[cfg(test)]
+use super::single::half;
+#[cfg(test)]
+use super::{Format, Task};
+
+/// Rows of a tile, its columns, and how many numbers a product of tiles is deep.
+pub(crate) const SIDE: usize = 16;
+
+/// What is done with tiles.
+pub(crate) trait TileTask {
+    /// Does it.
+    fn run<T: Tiles>(self, tiles: T);
+}
+
+/// Sums of up to 2 x 2 tiles. `size` is how many tiles they have along rows and columns, 1 or 2.
+pub(crate) trait Tiles {
+    /// Sums of nothing.
+    fn zero(&mut self);
+
+    /// Sums of what is there already.
+    fn load(&mut self, size: [usize; 2], from: &[f32], place: Place);
+
+    /// Adds the product of [`SIDE`] numbers of each row on the left with so many rows on the right.
+    fn add(&mut self, size: [usize; 2], left: Operand<'_>, right: Operand<'_>);
+
+    /// Writes the sums.
+    fn store(&mut self, size: [usize; 2], to: &mut [f32], place: Place);
+}
+
+/// One or two tiles: [`SIDE`] rows of as many numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct Operand<'a> {
+    /// From the first number of each tile on.
+    pub tiles: [&'a [u32]; 2],
+    /// From one row to the next.
+    pub pitch: usize,
+}
+
+impl<'a> Operand<'a> {
+    /// A tile and, if there is one, the other that begins so many numbers behind it.
+    pub fn new(numbers: &'a [u32], pitch: usize, second: usize) -> Self {
+        Self { tiles: [numbers, numbers.get(second..).unwrap_or_default()], pitch }
+    }
+
+    /// The addresses of so many tiles, which lie in their slices.
+    pub fn checked(&self, tiles: usize) -> [*const u32; 2] {
+        for tile in &self.tiles[..tiles] {
+            assert!((SIDE - 1) * self.pitch + SIDE <= tile.len(), "numbers of a tile");
+        }
+        self.tiles.map(<[u32]>::as_ptr)
+    }
+}
+
+/// Where sums are.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// From one row to the next.
+    pub pitch: usize,
+    /// From a tile to the one below.
+    pub down: usize,
+    /// From a tile to the one on its right.
+    pub right: usize,
+}
+
+impl Place {
+    /// In a matrix of rows of `pitch`.
+    pub fn matrix(pitch: usize) -> Self {
+        Self { pitch, down: SIDE * pitch, right: SIDE }
+    }
+
+    /// Where the last of so many tiles ends.
+    pub fn end(self, [rows, columns]: [usize; 2]) -> usize {
+        (rows - 1) * self.down + (columns - 1) * self.right + (SIDE - 1) * self.pitch + SIDE
+    }
+}
+
+/// How many tiles are taken together, of `length` numbers of which `done` are done.
+pub(crate) fn tiles_left(done: usize, length: usize) -> usize {
+    ((length - done) / SIDE).min(2)
+}
+
+/// Runs something that takes tiles in plain numbers for bfloat16, on this thread and those that it
+/// hands the format to.
+#[cfg(test)]
+pub(crate) fn emulating<T>(run: impl FnOnce() -> T) -> T {
+    EMULATES.set(true);
+    let result = run();
+    EMULATES.set(false);
+    result
+}
+
+#[cfg(test)]
+thread_local! {
+    static EMULATES: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+#[cfg(test)]
+pub(super) fn is_emulating() -> bool {
+    EMULATES.get()
+}
+
+/// The same in plain numbers, so that what is done with tiles is tested everywhere.
+#[cfg(test)]
+#[derive(Clone, Copy)]
+pub(crate) struct Emulated;
+
+#[cfg(test)]
+impl Format for Emulated {
+    type Number = u32;
+    const HELD: usize = 2;
+    const TILED: bool = true;
+
+    fn number(self, first: f32, second: f32) -> u32 {
+        half(first) | half(second) << 16
+    }
+
+    fn store(self, row: &[f32], to: &mut [u32]) {
+        for (pair, to) in row.as_chunks().0.iter().zip(to) {
+            let [first, second]: [f32; 2] = *pair;
+            *to = self.number(first, second);
+        }
+    }
+
+    fn join(self, first: &[f32], second: &[f32], to: &mut [u32]) {
+        for ((to, &first), &second) in to.iter_mut().zip(first).zip(second) {
+            *to = self.number(first, second);
+        }
+    }
+
+    fn merge(self, scratch: &mut [f32], to: &mut [u32], mut fill: impl FnMut(usize, &mut [f32])) {
+        let (first, second) = scratch.split_at_mut(to.len());
+        fill(0, first);
+        fill(1, second);
+        self.join(first, second, to);
+    }
+
+    fn dispatch<T: Task<u32>>(self, _: T) -> T::Output {
+        unreachable!("everything is done with tiles")
+    }
+
+    fn with_tiles(self, task: impl TileTask) {
+        task.run(EmulatedTiles([[0.0; 2 * SIDE]; 2 * SIDE]));
+    }
+}
+
+#[cfg(test)]
+struct EmulatedTiles([[f32; 2 * SIDE]; 2 * SIDE]);
+
+#[cfg(test)]
+impl Tiles for EmulatedTiles {
+    fn zero(&mut self) {
+        self.0 = [[0.0; 2 * SIDE]; 2 * SIDE];
+    }
+
+    fn load(&mut self, [rows, columns]: [usize; 2], from: &[f32], place: Place) {
+        assert!(place.end([rows, columns]) <= from.len());
+        for row in 0..rows * SIDE {
+            for column in 0..columns * SIDE {
+                self.0[row][column] = from[at(place, row, column)];
+            }
+        }
+    }
+
+    fn add(&mut self, [rows, columns]: [usize; 2], left: Operand<'_>, right: Operand<'_>) {
+        left.checked(rows);
+        right.checked(columns);
+        let halves = |pair: u32| [pair << 16, pair & 0xffff_0000].map(f32::from_bits);
+        for row in 0..rows * SIDE {
+            for column in 0..columns * SIDE {
+                for k in 0..SIDE {
+                    let a = left.tiles[row / SIDE][row % SIDE * left.pitch + k];
+                    let b = right.tiles[column / SIDE][k * right.pitch + column % SIDE];
+                    let ([a, c], [b, d]) = (halves(a), halves(b));
+                    self.0[row][column] += a * b + c * d;
+                }
+            }
+        }
+    }
+
+    fn store(&mut self, [rows, columns]: [usize; 2], to: &mut [f32], place: Place) {
+        assert!(place.end([rows, columns]) <= to.len());
+        for row in 0..rows * SIDE {
+            for column in 0..columns * SIDE {
+                to[at(place, row, column)] = self.0[row][column];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+fn at(place: Place, row: usize, column: usize) -> usize {
+    let down = row / SIDE * place.down + row % SIDE * place.pitch;
+    down + column / SIDE * place.right + column % SIDE
+}

@@ -32,7 +32,7 @@ impl<B: SpikingBackend> Simulator<B> {
     pub fn with_format(network: SpikingNetwork<B>, format: WeightFormat) -> Self {
         let network = match format {
             WeightFormat::F32 => network,
-            WeightFormat::Int12 => rounded(network, format),
+            WeightFormat::Int12 | WeightFormat::Bf16 => rounded(network, format),
         };
         let prepared = network.wiring().and_then(|wiring| wiring.prepare(&network, format));
         Self { network, prepared: prepared.map(Arc::new) }

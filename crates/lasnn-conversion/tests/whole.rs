@@ -199,7 +199,7 @@ impl<B: burn::tensor::backend::Backend> ModuleMapper<B> for Stretch {
 }
 
 #[test]
-fn weights_of_12_bits_are_rounded_alike_whole_and_layer_by_layer() {
+fn weights_of_fewer_bits_are_rounded_alike_whole_and_layer_by_layer() {
     let device = Default::default();
     for plan in [plain(), residual()] {
         for encoding in [Encoding::Direct, Encoding::Poisson { range: PoissonRange::Signed }] {
@@ -214,10 +214,12 @@ fn weights_of_12_bits_are_rounded_alike_whole_and_layer_by_layer() {
                 let simulator = Simulator::with_format(network.clone(), format);
                 simulator.logits(images.clone(), &pass).into_data()
             };
-            let whole = logits(&network, WeightFormat::Int12);
-            let by_layer = logits(&network.clone().layer_by_layer(), WeightFormat::Int12);
-            close(&whole, &by_layer);
-            assert_ne!(whole, logits(&network, WeightFormat::F32), "nothing was rounded");
+            for format in [WeightFormat::Int12, WeightFormat::Bf16] {
+                let whole = logits(&network, format);
+                let by_layer = logits(&network.clone().layer_by_layer(), format);
+                close(&whole, &by_layer);
+                assert_ne!(whole, logits(&network, WeightFormat::F32), "nothing was rounded");
+            }
         }
     }
 }

@@ -49,11 +49,12 @@ impl Machine {
     }
 }
 
-/// Name and widest vectors, from what `/proc/cpuinfo` says.
+/// Name and widest vectors, or tiles, from what `/proc/cpuinfo` says.
 fn processor(about: &str) -> String {
     let name = line(about, "model name").unwrap_or("unknown processor");
     let flags = line(about, "flags").or_else(|| line(about, "Features")).unwrap_or_default();
     let vectors = [
+        ("amx_bf16", "AMX and AVX-512 with bfloat16"),
         ("avx512_bf16", "AVX-512 with bfloat16"),
         ("avx512f", "AVX-512"),
         ("avx2", "AVX2"),
@@ -103,6 +104,10 @@ mod tests {
             |flags: &str| processor(&format!("model name\t: Abacus 9\nflags\t\t: {flags}\n"));
         assert_eq!(about("fpu avx avx2"), "Abacus 9, AVX2");
         assert_eq!(about("avx2 avx512f avx512_bf16"), "Abacus 9, AVX-512 with bfloat16");
+        assert_eq!(
+            about("avx512f avx512_bf16 amx_bf16 amx_tile"),
+            "Abacus 9, AMX and AVX-512 with bfloat16"
+        );
         assert_eq!(about("avx2 avx512f"), "Abacus 9, AVX-512");
         assert_eq!(about("fpu"), "Abacus 9");
         assert_eq!(processor("Features\t: fp asimd\n"), "unknown processor, NEON");

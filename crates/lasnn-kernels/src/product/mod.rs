@@ -20,7 +20,7 @@ mod tests;
 mod tiles;
 
 pub(crate) use rows::{BLOCK, TOGETHER, rows_by_block, stretch};
-use single::Single;
+use single::{Single, half};
 #[cfg(test)]
 pub(crate) use tiles::{Emulated, emulating};
 pub(crate) use tiles::{Operand, Place, SIDE, TileTask, Tiles, tiles_left};
@@ -74,6 +74,38 @@ impl Precision {
             }
         }
     }
+}
+
+/// A number rounded to bfloat16.
+pub(crate) fn bfloat16(number: f32) -> f32 {
+    f32::from_bits(half(number) << 16)
+}
+
+/// Two numbers rounded to bfloat16, as tiles have them.
+pub(crate) fn pair(first: f32, second: f32) -> u32 {
+    half(first) | half(second) << 16
+}
+
+/// Whether the processor has tiles, so that [`with_tiles`] can be called.
+pub(crate) fn has_tiles() -> bool {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    return amx::Amx::detect().is_some();
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    return false;
+}
+
+/// Runs a task with the tiles of this thread, see [`Format::with_tiles`].
+///
+/// # Panics
+///
+/// Panics if there are none.
+pub(crate) fn with_tiles(task: impl TileTask) {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if let Some(amx) = amx::Amx::detect() {
+        return amx.with_tiles(task);
+    }
+    let _ = task;
+    unreachable!("`has_tiles` says that there are none");
 }
 
 /// What is done in a format.

@@ -4,15 +4,21 @@
 //! name are added up in registers. The currents of one row of a map are all that is ever stored.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use pulp::Simd;
+use pulp::bytemuck::cast_slice;
 use rayon::prelude::*;
 
-use super::circuit::{Call, Connection, Shape, Source};
+use crate::memory::Scratch;
+use crate::product::with_tiles;
+
+use super::circuit::{Call, Connection, Shape, Source, View};
 use super::events::{Events, Gathered};
 use super::fixed;
 use super::prepared::Prepared;
 use super::spikes::{Grid, Spikes};
+use super::tiles::{self, Frames, Sums};
 use super::weights::{WeightFormat, Weights};
 
 /// Weights of a tile that stay in a core's second-level cache beside the membranes.
@@ -60,17 +66,26 @@ pub(super) fn pack(weights: &[f32], inputs: usize, taps: usize, grid: Grid) -> V
     packed
 }
 
-/// The same in a format that passes share.
+/// The same in a format that passes share, for spikes behind a view.
 pub(super) fn pack_all(
     weights: &[f32],
-    inputs: usize,
-    taps: usize,
+    [inputs, taps]: [usize; 2],
     grid: Grid,
+    view: &View,
     format: WeightFormat,
 ) -> Weights {
-    let packed = pack(weights, inputs, taps, grid);
-    if format == WeightFormat::F32 {
-        return Weights::Full(packed);
+    let mut packed = pack(weights, inputs, taps, grid);
+    match format {
+        WeightFormat::F32 => return Weights::Full(packed),
+        WeightFormat::Bf16 if tiles::fit(view) => {
+            let packed = tiles::pack_convolution(&packed, [inputs, taps], grid.tile);
+            return Weights::Tiles(Arc::new(packed));
+        }
+        WeightFormat::Bf16 => {
+            format.round_convolution(&mut packed, 1);
+            return Weights::Full(packed);
+        }
+        WeightFormat::Int12 => {}
     }
     let (mut words, mut steps) = (vec![0; packed.len() / 2], Vec::new());
     let size = inputs * taps * grid.tile;
@@ -89,8 +104,10 @@ pub(super) struct Feed<'a> {
     /// The shape of what the weights see.
     seen: Shape,
     packed: Cow<'a, Weights>,
-    /// By image.
+    /// By image; none for weights in tiles.
     pub events: Vec<Events>,
+    /// The same as numbers, for weights in tiles.
+    frames: Option<Frames>,
     scale: f32,
 }
 
@@ -115,9 +132,16 @@ pub(super) fn feeds<'a>(
             _ => Cow::Owned(Weights::Full(Vec::new())),
         };
         let mask = call.mask(source);
-        let events = events(spikes, source, seen, mask.map(|(mask, _)| mask));
+        let numbers = mask.map(|(mask, _)| mask);
+        let (events, frames) = match (source.connection, &*packed) {
+            (Connection::Conv { kernel, stride, .. }, Weights::Tiles(_)) => {
+                let frames = Frames::of_maps(spikes, &source.view, numbers, [kernel, stride]);
+                (Vec::new(), Some(frames))
+            }
+            _ => (events(spikes, source, seen, numbers), None),
+        };
         let scale = source.view.scale() * mask.map_or(1.0, |(_, scale)| scale);
-        Feed { source: *source, seen, packed, events, scale }
+        Feed { source: *source, seen, packed, events, frames, scale }
     };
     sources.iter().zip(spikes).map(feed).collect()
 }
@@ -146,6 +170,8 @@ pub(super) struct Unit<'a> {
     /// Constant currents `[position][lane]` from outside.
     constant: Option<&'a [f32]>,
     list: Gathered,
+    /// The currents of a step from each feed whose weights are tiles.
+    maps: Vec<Scratch>,
 }
 
 impl<'a> Unit<'a> {
@@ -166,11 +192,12 @@ impl<'a> Unit<'a> {
             feeds,
             constant: constant.map(|constant| &constant[index * size..][..size]),
             list: Gathered::with_capacity(longest),
+            maps: feeds.iter().map(|feed| Scratch::new(feed.map_len(grid))).collect(),
         }
     }
 
     /// The currents `[column][lane]` of one row of the map, in `currents` unless they come from
-    /// outside.
+    /// outside. Of each step, rows are asked for from the first one on.
     #[inline(always)]
     pub fn currents<'b, S: Simd>(
         &'b mut self,
@@ -184,7 +211,12 @@ impl<'a> Unit<'a> {
         }
         currents.fill(0.0);
         let tile = self.grid.tile;
-        for feed in self.feeds {
+        for (feed, map) in self.feeds.iter().zip(&mut self.maps) {
+            if let Some(frames) = &feed.frames {
+                let unit = (self.grid, self.tile, self.image);
+                feed.add_row(frames, unit, (step, row), map, currents);
+                continue;
+            }
             let events = &feed.events[self.image];
             for (column, currents) in currents.chunks_exact_mut(tile).enumerate() {
                 match feed.source.connection {
@@ -221,6 +253,50 @@ impl Feed<'_> {
             }
             _ => 0,
         }
+    }
+
+    /// How many numbers the currents of a step are that tiles make.
+    fn map_len(&self, grid: Grid) -> usize {
+        match (self.source.connection, &*self.packed) {
+            (Connection::Conv { kernel, stride, .. }, Weights::Tiles(_)) => {
+                Sums::new(grid.shape, kernel, stride).len(grid.tile)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Adds the currents of a row that tiles make; with the first row they make those of all rows.
+    #[inline(always)]
+    fn add_row(
+        &self,
+        frames: &Frames,
+        (grid, tile, image): (Grid, usize, usize),
+        (step, row): (usize, usize),
+        map: &mut [f32],
+        currents: &mut [f32],
+    ) {
+        let (Connection::Conv { kernel, stride, .. }, Weights::Tiles(weights)) =
+            (self.source.connection, &*self.packed)
+        else {
+            unreachable!("only convolutions by tiles have frames")
+        };
+        if row == 0 {
+            let size = weights.len() / grid.tiles();
+            let weights = cast_slice(&weights[tile * size..][..size]);
+            let currents = &mut *map;
+            with_tiles(tiles::Convolution {
+                frames,
+                image,
+                step,
+                kernel,
+                stride,
+                weights,
+                grid,
+                currents,
+            });
+        }
+        let sums = Sums::new(grid.shape, kernel, stride);
+        sums.add_row(map, row, grid.tile, self.scale, currents);
     }
 
     /// Lists the weights that the window of an output position adds up.

@@ -236,13 +236,19 @@ impl ByChannel {
 }
 
 /// A mask as bits, `[position][word]`.
-struct Allowed {
+pub(super) struct Allowed {
     words: Vec<u16>,
     stride: usize,
 }
 
 impl Allowed {
-    fn of(mask: &[f32], shape: Shape) -> Self {
+    /// The bits of 16 channels at a position.
+    #[inline(always)]
+    pub fn word(&self, position: usize, word: usize) -> u16 {
+        self.words[position * self.stride + word]
+    }
+
+    pub fn of(mask: &[f32], shape: Shape) -> Self {
         let positions = shape.positions();
         // Rounded up to the widest tile: the last one of a grid may reach beyond the channels.
         let stride = shape.channels.next_multiple_of(128) / LANES;

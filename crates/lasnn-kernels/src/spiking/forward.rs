@@ -11,6 +11,7 @@ use super::linear::{self, Matrix, RowEvents};
 use super::neuron::Neurons;
 use super::spikes::{Grid, Spikes};
 use super::tape::Tape;
+use super::tiles::Frames;
 use super::weights::{WeightFormat, Weights};
 
 /// Rows of images and steps that a pass without history runs at once: enough for a wide matrix to
@@ -214,13 +215,22 @@ impl Call<'_> {
     ) -> Matrix<'a> {
         let mask = self.mask(source).map(|(mask, _)| mask);
         let seen = self.circuit.seen(source);
-        let events = events(tape.spikes(source.origin), source, seen, mask);
-        let events = RowEvents::of(&events, seen.channels, seen.positions(), tape.steps);
+        let spikes = tape.spikes(source.origin);
         let packed = self.prepared.map(|prepared| prepared.weight(weight));
-        let format = packed.map_or(WeightFormat::F32, Weights::format);
-        let blocks = events.blocks(seen.neurons(), linear::block(format));
+        let (events, blocks, dense) = match packed.map_or(WeightFormat::F32, Weights::format) {
+            WeightFormat::Bf16 => {
+                let frames = Frames::of_rows(spikes, &source.view, mask);
+                (RowEvents::none(spikes.batch * tape.steps), Vec::new(), Some(frames))
+            }
+            format => {
+                let events = events(spikes, source, seen, mask);
+                let events = RowEvents::of(&events, seen.channels, seen.positions(), tape.steps);
+                let blocks = events.blocks(seen.neurons(), linear::block(format));
+                (events, blocks, None)
+            }
+        };
         let scale = self.scale(source);
-        Matrix { weights: self.weights[weight], packed, outputs, events, blocks, scale }
+        Matrix { weights: self.weights[weight], packed, outputs, events, blocks, dense, scale }
     }
 
     /// Adds up what reaches the readout.

@@ -3,7 +3,7 @@
 //! A direct product in registers: a few rows of gradients by two registers of channels, and for
 //! each weight one multiply-add per row. No matrix of patches is made.
 
-use pulp::bytemuck::{Pod, cast_slice};
+use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
 use crate::matrix::{Matrix, multiply};
@@ -61,21 +61,25 @@ impl Job for Convolution<'_> {
             let (image, step) = (frame / delta.steps, frame % delta.steps);
             let tiles = (0..delta.grid.tiles()).map(|index| {
                 let numbers = delta.step(index, image, step);
+                // What tiles read behind the last position is not looked at.
                 let behind = if F::TILED { 2 * SIDE } else { 0 };
-                let positions = numbers.len() / tile + behind;
-                let mut stored = vec![F::Number::default(); positions * width];
+                let length = (numbers.len() / tile + behind) * width;
                 if width * F::HELD == tile {
-                    format.store(numbers, &mut stored[..numbers.len() / F::HELD]);
-                } else {
-                    let positions = numbers.chunks_exact(tile);
-                    for (numbers, to) in positions.zip(stored.chunks_exact_mut(width)) {
-                        format.store(numbers, &mut to[..tile / F::HELD]);
-                    }
+                    let mut stored = Scratch::new(length);
+                    let to = cast_slice_mut(&mut stored[..numbers.len() / F::HELD]);
+                    format.store(numbers, to);
+                    return stored;
+                }
+                let mut stored = Scratch::zeros(length);
+                let positions = numbers.chunks_exact(tile).zip(stored.chunks_exact_mut(width));
+                for (numbers, to) in positions {
+                    format.store(numbers, cast_slice_mut(&mut to[..tile / F::HELD]));
                 }
                 stored
             });
             let tiles = &tiles.collect::<Vec<_>>();
-            let (packed, classes, bases) = (&packed[..], &classes[..], &geometry.bases[..]);
+            let packed: &[F::Number] = cast_slice(&packed);
+            let (classes, bases) = (&classes[..], &geometry.bases[..]);
             let frame = Frame { gradient, packed, shape, width, tiles, classes, bases };
             if F::TILED { format.with_tiles(frame) } else { format.dispatch(frame) }
         });
@@ -84,11 +88,11 @@ impl Job for Convolution<'_> {
 }
 
 /// Stores rows of a [`BLOCK`], one for each number of a row on the left of a product.
-fn block<F: Format>(format: F, rows: &[f32]) -> Vec<F::Number> {
-    let mut block = vec![F::Number::default(); rows.len() / F::HELD];
+fn block<F: Format>(format: F, rows: &[f32]) -> Scratch {
+    let mut block = Scratch::new(rows.len() / F::HELD);
     let rows = rows.chunks_exact(F::HELD * BLOCK);
     for (rows, to) in rows.zip(block.chunks_exact_mut(BLOCK)) {
-        format.join(&rows[..BLOCK], &rows[rows.len() - BLOCK..], to);
+        format.join(&rows[..BLOCK], &rows[rows.len() - BLOCK..], cast_slice_mut(to));
     }
     block
 }
@@ -123,12 +127,12 @@ struct Frame<'a, N> {
     /// Numbers of a padded position in a tile.
     width: usize,
     /// Gradients of the outputs by tile.
-    tiles: &'a [Vec<N>],
+    tiles: &'a [Scratch],
     classes: &'a [Class<'a>],
     bases: &'a [u32],
 }
 
-impl<N: Copy> Task<N> for Frame<'_, N> {
+impl<N: Pod> Task<N> for Frame<'_, N> {
     type Output = ();
 
     #[inline(always)]
@@ -144,7 +148,7 @@ impl<N: Copy> Task<N> for Frame<'_, N> {
     }
 }
 
-impl<N: Copy> Frame<'_, N> {
+impl<N: Pod> Frame<'_, N> {
     /// Up to [`TOGETHER`] positions of a block; those that are missing repeat the last one.
     #[inline(always)]
     fn positions<P: Product<N>>(
@@ -163,6 +167,7 @@ impl<N: Copy> Frame<'_, N> {
             let mut sums = [[product.zero(); 2]; TOGETHER];
             for (index, tile) in self.tiles.iter().enumerate() {
                 for &Tap { index: tap, offset } in taps {
+                    let tile: &[N] = cast_slice(tile);
                     let values = bases.map(|base| &tile[(base + offset) * width..][..width]);
                     let row = (tap * self.tiles.len() + index) * width;
                     let weights = &packed[row * BLOCK..][..width * BLOCK];
@@ -219,7 +224,7 @@ impl<N: Pod> TileTask for Frame<'_, N> {
                     tiles.zero();
                     for (index, tile) in self.tiles.iter().enumerate() {
                         for &Tap { index: tap, offset } in *taps {
-                            let values = &cast_slice::<N, u32>(tile)[(first + offset) * width..];
+                            let values = &cast_slice::<f32, u32>(tile)[(first + offset) * width..];
                             let weights =
                                 &packed[(tap * self.tiles.len() + index) * width * BLOCK..];
                             for at in (0..width).step_by(SIDE) {

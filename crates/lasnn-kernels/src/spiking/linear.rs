@@ -4,17 +4,21 @@
 //! all images and steps before the next one, so that the weights come from memory once.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use pulp::Simd;
+use pulp::bytemuck::cast_slice;
 use rayon::prelude::*;
 
-use crate::memory::Scratch;
+use crate::memory::{Scratch, prefetch};
+use crate::product::with_tiles;
 
+use super::circuit::View;
 use super::events::Events;
 use super::fixed;
 use super::simd::LANES;
+use super::tiles::{self, Frames};
 use super::weights::{Rows, WeightFormat, Weights};
-use crate::memory::prefetch;
 
 /// Neurons in a tile of a linear site.
 pub(super) const TILE: usize = 64;
@@ -26,7 +30,7 @@ pub(super) const PANEL: usize = 8;
 /// Rows of a block, so that one of its tiles fits a core's first-level cache.
 pub(super) fn block(format: WeightFormat) -> usize {
     match format {
-        WeightFormat::F32 => 128,
+        WeightFormat::F32 | WeightFormat::Bf16 => 128,
         WeightFormat::Int12 => 256,
     }
 }
@@ -59,6 +63,11 @@ impl RowEvents {
             events.starts.push(events.rows.len());
         }
         events
+    }
+
+    /// Nobody fires, in so many images times steps.
+    pub fn none(count: usize) -> Self {
+        Self { rows: Vec::new(), starts: vec![0; count + 1] }
     }
 
     /// Images times steps.
@@ -141,6 +150,8 @@ pub(super) struct Matrix<'a> {
     pub outputs: usize,
     pub events: RowEvents,
     pub blocks: Vec<BlockEvents>,
+    /// The events as numbers, for weights in tiles; there are no others then.
+    pub dense: Option<Frames>,
     pub scale: f32,
 }
 
@@ -154,6 +165,10 @@ impl Matrix<'_> {
     /// Adds all currents `[tile][image][step][lane]` of one panel to `currents`, which are zero.
     #[inline(always)]
     pub fn add_currents<S: Simd>(&self, simd: S, panel: usize, currents: &mut [f32]) {
+        if let (Some(Weights::Tiles(weights)), Some(rows)) = (self.packed, &self.dense) {
+            let (weights, first, scale) = (cast_slice(weights), panel * PANEL, self.scale);
+            return with_tiles(tiles::Product { rows, weights, first, scale, currents });
+        }
         let first = panel * PANEL * TILE;
         let columns = first..self.outputs.min(first + PANEL * TILE);
         let format = self.packed.map_or(WeightFormat::F32, Weights::format);
@@ -233,8 +248,21 @@ fn pack(
 }
 
 /// A whole matrix as [`Matrix::currents`] reads it: `[panel][block][tile][row][column]`, zeros where
-/// the last block or tile has no more rows or columns.
-pub(super) fn pack_all(matrix: &[f32], outputs: usize, format: WeightFormat) -> Weights {
+/// the last block or tile has no more rows or columns. It sees maps of so many positions behind a view.
+pub(super) fn pack_all(
+    matrix: &[f32],
+    [positions, outputs]: [usize; 2],
+    view: &View,
+    format: WeightFormat,
+) -> Weights {
+    if format == WeightFormat::Bf16 {
+        if tiles::fit(view) {
+            return Weights::Tiles(Arc::new(tiles::pack_matrix(matrix, outputs, positions)));
+        }
+        let mut rounded = matrix.to_vec();
+        format.round_matrix(&mut rounded, outputs);
+        return pack_all(&rounded, [positions, outputs], view, WeightFormat::F32);
+    }
     let inputs = matrix.len() / outputs;
     let block = block(format);
     let blocks = inputs.div_ceil(block);

@@ -16,6 +16,7 @@ mod site_grad;
 mod sparse_input_grad;
 mod spikes;
 mod tape;
+mod tiles;
 mod weight_grad;
 mod weights;
 

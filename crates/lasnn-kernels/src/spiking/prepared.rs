@@ -38,19 +38,29 @@ impl Prepared {
                         let inputs = circuit.seen(source).channels;
                         let taps = kernel * kernel;
                         let grid = call.grid(index);
-                        packed[weight] =
-                            convolution::pack_all(weights[weight], inputs, taps, grid, format);
+                        let size = [inputs, taps];
+                        packed[weight] = convolution::pack_all(
+                            weights[weight],
+                            size,
+                            grid,
+                            &source.view,
+                            format,
+                        );
                     }
                     Connection::Linear { weight } => {
                         let outputs = site.shape.channels;
-                        packed[weight] = linear::pack_all(weights[weight], outputs, format);
+                        let positions = circuit.seen(source).positions();
+                        let size = [positions, outputs];
+                        packed[weight] =
+                            linear::pack_all(weights[weight], size, &source.view, format);
                     }
                     Connection::Identity => {}
                 }
             }
         }
-        if let Source { connection: Connection::Linear { weight }, .. } = circuit.readout {
-            packed[weight] = linear::pack_all(weights[weight], circuit.classes, format);
+        if let Source { connection: Connection::Linear { weight }, view, .. } = circuit.readout {
+            let size = [circuit.seen(&circuit.readout).positions(), circuit.classes];
+            packed[weight] = linear::pack_all(weights[weight], size, &view, format);
         }
         prepared.weights = packed;
         prepared

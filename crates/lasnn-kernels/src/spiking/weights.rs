@@ -1,11 +1,14 @@
 //! Weights in the order and the format in which a kernel reads them.
 
+use std::sync::Arc;
+
 use pulp::Simd;
 use serde::{Deserialize, Serialize};
 
 use super::fixed;
 use super::simd::{self, LANES};
-use crate::memory::prefetch;
+use crate::memory::{Scratch, prefetch};
+use crate::product::{BLOCK, bfloat16, has_tiles};
 
 /// How a network's weights are stored for passes without gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -18,30 +21,42 @@ pub enum WeightFormat {
     /// most 1/2047 of the channel's largest weight. Half the memory, and twice as many weights in
     /// one addition.
     Int12,
+    /// Rounded to bfloat16, an error of at most 1/512 of each. Where the processor multiplies tiles of
+    /// them (AMX) they take half the memory and are multiplied densely; elsewhere they are added up
+    /// as the `f32` numbers that they are.
+    Bf16,
 }
 
 impl WeightFormat {
     /// Rounds weights `[outputs, …]` of a convolution to what is stored of them.
     pub fn round_convolution(self, weights: &mut [f32], outputs: usize) {
-        if self == Self::Int12 {
-            let size = (weights.len() / outputs.max(1)).max(1);
-            for output in weights.chunks_exact_mut(size) {
-                let step = fixed::steps(output.chunks_exact(1), 1)[0];
-                output.iter_mut().for_each(|weight| *weight = fixed::rounded(*weight, step));
+        match self {
+            Self::F32 => {}
+            Self::Int12 => {
+                let size = (weights.len() / outputs.max(1)).max(1);
+                for output in weights.chunks_exact_mut(size) {
+                    let step = fixed::steps(output.chunks_exact(1), 1)[0];
+                    output.iter_mut().for_each(|weight| *weight = fixed::rounded(*weight, step));
+                }
             }
+            Self::Bf16 => weights.iter_mut().for_each(|weight| *weight = bfloat16(*weight)),
         }
     }
 
     /// Rounds weights `[inputs, outputs]` of a matrix to what is stored of them.
     pub fn round_matrix(self, weights: &mut [f32], outputs: usize) {
-        if self == Self::Int12 {
-            let outputs = outputs.max(1);
-            let steps = fixed::steps(weights.chunks_exact(outputs), outputs);
-            for row in weights.chunks_exact_mut(outputs) {
-                for (weight, &step) in row.iter_mut().zip(&steps) {
-                    *weight = fixed::rounded(*weight, step);
+        match self {
+            Self::F32 => {}
+            Self::Int12 => {
+                let outputs = outputs.max(1);
+                let steps = fixed::steps(weights.chunks_exact(outputs), outputs);
+                for row in weights.chunks_exact_mut(outputs) {
+                    for (weight, &step) in row.iter_mut().zip(&steps) {
+                        *weight = fixed::rounded(*weight, step);
+                    }
                 }
             }
+            Self::Bf16 => weights.iter_mut().for_each(|weight| *weight = bfloat16(*weight)),
         }
     }
 
@@ -49,7 +64,8 @@ impl WeightFormat {
     pub(super) fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
-            Self::Int12 => 2,
+            Self::Bf16 if !has_tiles() => 4,
+            Self::Int12 | Self::Bf16 => 2,
         }
     }
 
@@ -58,6 +74,7 @@ impl WeightFormat {
         match self {
             Self::F32 => LANES,
             Self::Int12 => fixed::COLUMNS,
+            Self::Bf16 => BLOCK,
         }
     }
 }
@@ -71,6 +88,8 @@ pub(super) enum Weights {
         words: Vec<u32>,
         steps: Vec<f32>,
     },
+    /// Pairs for tiles.
+    Tiles(Arc<Scratch>),
 }
 
 impl Weights {
@@ -78,6 +97,7 @@ impl Weights {
         match self {
             Self::Full(_) => WeightFormat::F32,
             Self::Fixed { .. } => WeightFormat::Int12,
+            Self::Tiles(_) => WeightFormat::Bf16,
         }
     }
 
@@ -91,6 +111,7 @@ impl Weights {
                 words: &words[start / 2..(start + length) / 2],
                 steps: &steps[column..column + width],
             }),
+            Self::Tiles(_) => unreachable!("tiles have no rows to add up"),
         }
     }
 
@@ -100,6 +121,7 @@ impl Weights {
         match self {
             Self::Full(all) => prefetch(all, at),
             Self::Fixed { words, .. } => prefetch(words, at / 2),
+            Self::Tiles(_) => {}
         }
     }
 }

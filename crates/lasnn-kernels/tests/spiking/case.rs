@@ -238,11 +238,13 @@ impl Case {
             assert_eq!(again.by_step, outcome.by_step);
 
             // Weights of few bits lose none of them, and sums of whole numbers are exact.
-            let prepared = Prepared::new(call.circuit, call.weights, WeightFormat::Int12);
-            let fixed = &Call { prepared: Some(&prepared), ..*call };
-            let again = fixed.advance(drive, self.steps, &mut fixed.rest(), &counted);
-            assert_eq!(again.counts, outcome.counts);
-            assert_eq!(again.by_step, outcome.by_step);
+            for format in [WeightFormat::Int12, WeightFormat::Bf16] {
+                let prepared = Prepared::new(call.circuit, call.weights, format);
+                let packed = &Call { prepared: Some(&prepared), ..*call };
+                let again = packed.advance(drive, self.steps, &mut packed.rest(), &counted);
+                assert_eq!(again.counts, outcome.counts, "{format:?}");
+                assert_eq!(again.by_step, outcome.by_step, "{format:?}");
+            }
 
             let counts: Vec<Option<&[f32]>> =
                 self.count_grads.iter().map(Option::as_deref).collect();

@@ -136,8 +136,9 @@ impl Campaign<'_> {
         let agreement =
             Agreement::of(&ours.ask("check", PATIENCE)?, &theirs.ask("check", PATIENCE)?)?;
         let limit = match format {
-            Format::F32 | Format::Bf16 => LIMIT,
-            Format::Int12 => ROUNDED_LIMIT,
+            Format::F32 => LIMIT,
+            Format::Bf16 if work.mode == Mode::Train => LIMIT,
+            Format::Int12 | Format::Bf16 => ROUNDED_LIMIT,
         };
         anyhow::ensure!(
             agreement.spikes <= limit,

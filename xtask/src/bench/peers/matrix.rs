@@ -33,7 +33,7 @@ pub enum Format {
     F32,
     /// Integers of 12 bits, for inference: the counterpart of a peer's bfloat16.
     Int12,
-    /// Products of the pass back in bfloat16, for training.
+    /// Weights in bfloat16, for inference; products of the pass back, for training.
     Bf16,
 }
 
@@ -49,7 +49,7 @@ impl Format {
     /// The formats that a mode is measured in.
     pub fn of(mode: Mode) -> &'static [Self] {
         match mode {
-            Mode::Infer => &[Self::F32, Self::Int12],
+            Mode::Infer => &[Self::F32, Self::Int12, Self::Bf16],
             Mode::Train => &[Self::F32, Self::Bf16],
         }
     }

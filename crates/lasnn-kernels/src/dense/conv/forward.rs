@@ -1,6 +1,6 @@
 //! The convolution itself.
 
-use pulp::bytemuck::cast_slice_mut;
+use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
 use super::super::simd::vectorised;
@@ -70,7 +70,7 @@ impl Job for Forward<'_> {
                     source: maps.fill(image),
                     channel_len: padded.len(),
                     offsets: &offsets,
-                    weights: &packed,
+                    weights: cast_slice(&packed),
                     channels: channels_together::<F>(shape.inputs),
                     positions: flat,
                     out: &mut sums,
@@ -177,11 +177,12 @@ pub(super) fn pack<F: Format>(
     outputs: usize,
     [channels, taps]: [usize; 2],
     weight: impl Fn(usize, usize, usize) -> f32,
-) -> Vec<F::Number> {
+) -> Scratch {
     let block = block_outputs(format);
     let depth = channels_together::<F>(channels) * taps;
-    let mut packed = vec![F::Number::default(); outputs.next_multiple_of(block) * depth];
+    let mut packed = Scratch::zeros(outputs.next_multiple_of(block) * depth);
     for (first, packed) in packed.chunks_exact_mut((block * depth).max(1)).enumerate() {
+        let packed: &mut [F::Number] = cast_slice_mut(packed);
         let outputs = first * block..outputs.min((first + 1) * block);
         for (place, output) in outputs.enumerate() {
             for (together, channel) in (0..channels).step_by(F::HELD).enumerate() {

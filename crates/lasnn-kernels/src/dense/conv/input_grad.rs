@@ -1,5 +1,6 @@
 //! The gradient of a convolution with respect to its input.
 
+use pulp::bytemuck::cast_slice;
 use rayon::prelude::*;
 
 use super::forward::{Maps, channels_together, images_per_job, pack};
@@ -12,11 +13,11 @@ use crate::product::{Format, Job, Precision};
 const LANES: usize = 16;
 
 /// The positions of the input that share a phase, and the taps that read them.
-struct Lattice<N> {
+struct Lattice {
     first: [usize; 2],
     size: [usize; 2],
     offsets: Vec<usize>,
-    weights: Vec<N>,
+    weights: Scratch,
 }
 
 /// Writes the gradient `[batch, inputs, height, width]` with respect to the input of
@@ -84,7 +85,7 @@ impl Job for InputGrad<'_> {
                             source,
                             channel_len: padded.len(),
                             offsets: &lattice.offsets,
-                            weights: &lattice.weights,
+                            weights: cast_slice(&lattice.weights),
                             channels: channels_together::<F>(shape.outputs),
                             positions: flat,
                             out: &mut sums,
@@ -107,7 +108,7 @@ fn lattice<F: Format>(
     padded: &Padded,
     weights: &[f32],
     first: [usize; 2],
-) -> Lattice<F::Number> {
+) -> Lattice {
     let taps_of = |phase: usize| -> Vec<(usize, isize)> {
         let taps = (0..shape.kernel).map(|tap| (tap, shape.reach(tap)));
         taps.filter(|(_, reach)| reach.phase == phase).map(|(t, reach)| (t, reach.shift)).collect()
@@ -128,7 +129,7 @@ fn lattice<F: Format>(
     Lattice { first, size, offsets, weights }
 }
 
-impl<N> Lattice<N> {
+impl Lattice {
     /// Writes the sums, rows of `pitch`, to their places in a plane of the input.
     fn scatter(&self, stride: usize, plane: &mut [f32], width: usize, sums: &[f32], pitch: usize) {
         for (row, sums) in sums.chunks(pitch).take(self.size[0]).enumerate() {

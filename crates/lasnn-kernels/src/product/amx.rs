@@ -38,10 +38,11 @@ fn processor_has_it() -> bool {
         unsafe { _xgetbv(0) }
     }
     let needed = AMX_BF16 | AMX_TILE;
-    // SAFETY: the detection of XSAVE includes that the system has switched it on.
-    __cpuid_count(7, 0).edx & needed == needed
-        && is_x86_feature_detected!("xsave")
-        && unsafe { saved() } & XTILE == XTILE
+    if __cpuid_count(7, 0).edx & needed != needed || !is_x86_feature_detected!("xsave") {
+        return false;
+    }
+    // SAFETY: that XSAVE is detected includes that the system has switched it on.
+    unsafe { saved() & XTILE == XTILE }
 }
 
 /// Linux lets a process use tiles when it has asked for them, and all its threads from then on.

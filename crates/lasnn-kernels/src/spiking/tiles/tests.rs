@@ -1,0 +1,145 @@
+//! What is done with tiles, in plain numbers, against the definition.
+
+use pulp::bytemuck::cast_slice;
+
+use super::super::convolution;
+use super::super::spikes::Spikes;
+use super::*;
+use crate::product::{Emulated, Format};
+
+/// Small whole numbers, which bfloat16 holds.
+fn numbers(count: usize, by: usize) -> Vec<f32> {
+    (0..count).map(|i| (i * by % 15) as f32 - 7.0).collect()
+}
+
+const STEPS: usize = 2;
+const BATCH: usize = 3;
+
+/// Spikes of a shape, a mask behind the view, and how often what is not masked fires there, by
+/// step, image, channel and position.
+struct Fired {
+    spikes: Spikes,
+    mask: Vec<f32>,
+    counts: Vec<f32>,
+    seen: Shape,
+}
+
+fn fired(shape: Shape, view: &View) -> Fired {
+    let size = shape.neurons();
+    let fires = |i: usize| if i * 7919 % 31 < 9 { 1.0 } else { 0.0 };
+    let all: Vec<f32> = (0..STEPS * BATCH * size).map(fires).collect();
+    let seen = view.shape(shape);
+    let mask: Vec<f32> =
+        (0..BATCH * seen.neurons()).map(|i| if i % 5 == 0 { 0.0 } else { 1.25 }).collect();
+    let mut counts = vec![0.0; STEPS * BATCH * seen.neurons()];
+    for (index, count) in counts.iter_mut().enumerate() {
+        let (map, position) = (index / seen.positions(), index % seen.positions());
+        let (y, x) = (position / seen.width, position % seen.width);
+        for row in 0..view.pool[0] {
+            for column in 0..view.pool[1] {
+                let (y, x) = (y * view.pool[0] + row, x * view.pool[1] + column);
+                *count += all[map * shape.positions() + y * shape.width + x];
+            }
+        }
+        if mask[index % mask.len()] == 0.0 {
+            *count = 0.0;
+        }
+    }
+    Fired { spikes: Spikes::of(&all, shape, BATCH, STEPS), mask, counts, seen }
+}
+
+const POOLED: View = View { pool: [2, 2], mask: None };
+
+#[test]
+fn maps_are_those_of_the_convolution() {
+    for ([inputs, height, width], outputs, tile, kernel, stride, view) in [
+        ([3, 5, 4], 32, 32, 3, 1, View::PLAIN),
+        ([40, 12, 16], 100, 128, 3, 1, POOLED),
+        ([33, 7, 9], 64, 32, 3, 2, View::PLAIN),
+        ([64, 1, 1], 32, 32, 1, 1, View::PLAIN),
+        ([16, 8, 8], 40, 64, 1, 2, POOLED),
+    ] {
+        let fired = fired(Shape { channels: inputs, height, width }, &view);
+        let seen = fired.seen;
+        let [height, width] = [seen.height, seen.width].map(|size| size.div_ceil(stride));
+        let grid = Grid { shape: Shape { channels: outputs, height, width }, tile };
+        let taps = kernel * kernel;
+        let weights = numbers(outputs * inputs * taps, 11);
+        let packed = convolution::pack(&weights, inputs, taps, grid);
+        let packed = pack_convolution(&packed, [inputs, taps], tile);
+        let of_tile = packed.len() / grid.tiles();
+        let mask = Some(&fired.mask[..]);
+        let frames = Frames::of_maps(&fired.spikes, &view, mask, [kernel, stride]);
+        let sums = Sums::new(grid.shape, kernel, stride);
+        for (step, image, output) in (0..STEPS * BATCH * outputs)
+            .map(|i| (i / outputs / BATCH, i / outputs % BATCH, i % outputs))
+            .filter(|&(step, image, output)| (step + image + output) % 3 == 0)
+        {
+            let (index, lane) = (output / tile, output % tile);
+            let mut map = vec![f32::NAN; sums.len(tile)];
+            Emulated.with_tiles(Convolution {
+                frames: &frames,
+                image,
+                step,
+                kernel,
+                stride,
+                weights: cast_slice(&packed[index * of_tile..][..of_tile]),
+                grid,
+                currents: &mut map,
+            });
+            for row in 0..height {
+                let mut currents = vec![1.0; width * tile];
+                sums.add_row(&map, row, tile, 0.5, &mut currents);
+                for column in 0..width {
+                    let mut expected = 0.0;
+                    for (input, tap) in (0..inputs * taps).map(|i| (i / taps, i % taps)) {
+                        let y = (row * stride + tap / kernel).wrapping_sub(kernel / 2);
+                        let x = (column * stride + tap % kernel).wrapping_sub(kernel / 2);
+                        if y < seen.height && x < seen.width {
+                            let map = (step * BATCH + image) * inputs + input;
+                            let at = map * seen.positions() + y * seen.width + x;
+                            let weight = weights[(output * inputs + input) * taps + tap];
+                            expected += weight * fired.counts[at];
+                        }
+                    }
+                    assert_eq!(currents[column * tile + lane], 1.0 + 0.5 * expected);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn currents_are_those_of_the_matrix() {
+    for ([channels, height, width], outputs, view) in [
+        ([1000, 1, 1], 70, View::PLAIN),
+        ([20, 4, 6], 130, POOLED),
+        ([1100, 1, 1], 10, View::PLAIN),
+    ] {
+        let fired = fired(Shape { channels, height, width }, &view);
+        let positions = fired.seen.positions();
+        let weights = numbers(channels * positions * outputs, 11);
+        let packed = pack_matrix(&weights, outputs, positions);
+        let rows = Frames::of_rows(&fired.spikes, &view, Some(&fired.mask));
+        // All tiles but the first one.
+        let tiles = outputs.div_ceil(TILE);
+        let first = usize::from(tiles > 1);
+        let mut currents = vec![1.0; (tiles - first) * BATCH * STEPS * TILE];
+        Emulated.with_tiles(Product {
+            rows: &rows,
+            weights: cast_slice(&packed),
+            first,
+            scale: 0.5,
+            currents: &mut currents,
+        });
+        for (index, current) in currents.iter().enumerate() {
+            let output = (first + index / (BATCH * STEPS * TILE)) * TILE + index % TILE;
+            let (image, step) = (index / TILE / STEPS % BATCH, index / TILE % STEPS);
+            let counts = &fired.counts[(step * BATCH + image) * channels * positions..];
+            let terms = (0..channels * positions)
+                .map(|input| counts[input] * weights.get(input * outputs + output).unwrap_or(&0.0));
+            let expected: f32 = if output < outputs { terms.sum() } else { 0.0 };
+            assert_eq!(*current, 1.0 + 0.5 * expected, "{index}");
+        }
+    }
+}

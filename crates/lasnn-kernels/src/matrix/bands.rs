@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::Matrix;
 use super::store::{Part, Spare, store_blocks, store_rows};
-use super::tile::{self, Tile, rows_together};
+use super::tile::{Tile, rows_together};
 use crate::memory::Scratch;
 use crate::product::{BLOCK, Format, Job, stretch};
 
@@ -64,7 +64,7 @@ impl Job for Bands<'_> {
                 let part = Part { of: left, first: [band * ROWS, 0], size: [height, depth] };
                 store_rows(format, part, length, spare, rows);
                 let mut sums = Scratch::new(together * full);
-                let tile = Tile {
+                format.multiply(Tile {
                     rows,
                     blocks,
                     width,
@@ -72,8 +72,7 @@ impl Job for Bands<'_> {
                     add: false,
                     sums: &mut sums,
                     next: None,
-                };
-                tile::compute(format, tile);
+                });
                 let rows = product.chunks_exact_mut(columns).zip(sums.chunks_exact(full));
                 rows.for_each(|(row, sums)| row.copy_from_slice(&sums[..columns]));
             },

@@ -14,11 +14,6 @@ pub(super) fn rows_together<F: Format>() -> usize {
 }
 
 /// Writes the product of stored rows and blocks to the sums, or adds it.
-pub(super) fn compute<F: Format>(format: F, tile: Tile<'_, F::Number>) {
-    if F::TILED { format.with_tiles(tile) } else { format.dispatch(tile) }
-}
-
-/// See [`compute`].
 pub(super) struct Tile<'a, N> {
     /// `[row][number]`
     pub rows: &'a [N],

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::Matrix;
 use super::store::{Part, Spare, store_blocks, store_rows};
-use super::tile::{self, Tile, rows_together};
+use super::tile::{Tile, rows_together};
 use crate::memory::Scratch;
 use crate::product::{BLOCK, Format, Job, stretch};
 
@@ -87,8 +87,7 @@ fn compute<F: Format>(
         let width = length / F::HELD;
         let next = (start + DEPTH < depth).then(|| right_part(start + DEPTH));
         let add = start > 0;
-        let tile = Tile { rows, blocks, width, columns, add, sums: &mut sums, next };
-        tile::compute(format, tile);
+        format.multiply(Tile { rows, blocks, width, columns, add, sums: &mut sums, next });
     }
     sums
 }

@@ -72,10 +72,6 @@ impl Format for Amx {
         self.0.join(first, second, to);
     }
 
-    fn merge(self, scratch: &mut [f32], to: &mut [u32], fill: impl FnMut(usize, &mut [f32])) {
-        self.0.merge(scratch, to, fill);
-    }
-
     fn dispatch<T: Task<u32>>(self, task: T) -> T::Output {
         self.0.dispatch(task)
     }

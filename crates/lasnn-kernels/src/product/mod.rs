@@ -37,8 +37,8 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// How much cheaper than a product of two `f32` numbers the processor makes one of these, in the
-    /// registers at hand.
+    /// How much cheaper than a product of two `f32` numbers the processor makes one of these. Of tiles
+    /// it is what is left of it in whole layers, roughly; no choice between kernels was measured there.
     pub(crate) fn speed(self) -> f64 {
         struct Ask;
         impl Job for Ask {
@@ -125,8 +125,7 @@ pub(crate) trait Format: Copy + Send + Sync {
     /// How many a [`Self::Number`] holds: 1 or 2.
     const HELD: usize;
 
-    /// Whether products are those of [`Tiles`], of `u32` numbers. Then [`Self::with_tiles`] does what
-    /// [`Self::dispatch`] does elsewhere.
+    /// Whether products are those of [`Tiles`], of `u32` numbers.
     const TILED: bool = false;
 
     /// Two numbers; the second one is dropped where only one is held.
@@ -144,8 +143,18 @@ pub(crate) trait Format: Copy + Send + Sync {
         self,
         scratch: &mut [f32],
         to: &mut [Self::Number],
-        fill: impl FnMut(usize, &mut [f32]),
-    );
+        mut fill: impl FnMut(usize, &mut [f32]),
+    ) {
+        let (first, second) = scratch.split_at_mut(to.len());
+        fill(0, first);
+        fill(1, second);
+        self.join(first, second, to);
+    }
+
+    /// Runs a task with tiles where products are theirs, with the widest registers elsewhere.
+    fn multiply(self, task: impl Task<Self::Number, Output = ()> + TileTask) {
+        if Self::TILED { self.with_tiles(task) } else { self.dispatch(task) }
+    }
 
     /// Runs a task with the widest registers that there are.
     fn dispatch<T: Task<Self::Number>>(self, task: T) -> T::Output;

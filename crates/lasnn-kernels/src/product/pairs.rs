@@ -19,8 +19,8 @@ pub(super) struct Pairs(V4);
 /// Words of a register.
 const LANES: usize = 16;
 
-/// Whether a product of pairs takes the time of one of single numbers. It takes one of Intel's
-/// processors four times as long, half as fast as single numbers (measured, `docs/performance.md`).
+/// Whether a product of pairs takes the time of one of single numbers. On the one processor of
+/// Intel's that was measured (`docs/performance.md`) it takes four times as long.
 pub(super) fn are_fast() -> bool {
     let found = __cpuid(0);
     [found.ebx, found.edx, found.ecx].map(u32::to_le_bytes).as_flattened() != b"GenuineIntel"
@@ -109,13 +109,6 @@ impl Format for Pairs {
         for (to, (&first, &second)) in to[done..].iter_mut().zip(rest) {
             *to = self.number(first, second);
         }
-    }
-
-    fn merge(self, scratch: &mut [f32], to: &mut [u32], mut fill: impl FnMut(usize, &mut [f32])) {
-        let (first, second) = scratch.split_at_mut(to.len());
-        fill(0, first);
-        fill(1, second);
-        self.join(first, second, to);
     }
 
     fn dispatch<T: Task<u32>>(self, task: T) -> T::Output {

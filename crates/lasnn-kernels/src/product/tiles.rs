@@ -130,13 +130,6 @@ impl Format for Emulated {
         }
     }
 
-    fn merge(self, scratch: &mut [f32], to: &mut [u32], mut fill: impl FnMut(usize, &mut [f32])) {
-        let (first, second) = scratch.split_at_mut(to.len());
-        fill(0, first);
-        fill(1, second);
-        self.join(first, second, to);
-    }
-
     fn dispatch<T: Task<u32>>(self, _: T) -> T::Output {
         unreachable!("everything is done with tiles")
     }

@@ -80,8 +80,7 @@ impl Job for Convolution<'_> {
             let tiles = &tiles.collect::<Vec<_>>();
             let packed: &[F::Number] = cast_slice(&packed);
             let (classes, bases) = (&classes[..], &geometry.bases[..]);
-            let frame = Frame { gradient, packed, shape, width, tiles, classes, bases };
-            if F::TILED { format.with_tiles(frame) } else { format.dispatch(frame) }
+            format.multiply(Frame { gradient, packed, shape, width, tiles, classes, bases });
         });
         gradient
     }

@@ -21,7 +21,7 @@ pub enum WeightFormat {
     /// most 1/2047 of the channel's largest weight. Half the memory, and twice as many weights in
     /// one addition.
     Int12,
-    /// Rounded to bfloat16, an error of at most 1/512 of each. Where the processor multiplies tiles of
+    /// Rounded to bfloat16, an error of at most 1/256 of each. Where the processor multiplies tiles of
     /// them (AMX) they take half the memory and are multiplied densely; elsewhere they are added up
     /// as the `f32` numbers that they are.
     Bf16,

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::super::simd::vectorised;
 use super::padded::{Padded, Run};
 use super::shape::{ConvShape, Reach};
-use super::tile::{Correlate, block_outputs, channel_block, correlate, place_of_weight};
+use super::tile::{Correlate, block_outputs, channel_block, place_of_weight};
 use crate::memory::Scratch;
 use crate::product::{Format, Job, Precision};
 
@@ -66,7 +66,7 @@ impl Job for Forward<'_> {
                 Scratch::new(shape.outputs.next_multiple_of(block_outputs(format)) * flat);
             let images = images.chunks_exact(shape.image());
             for (image, output) in images.zip(outputs.chunks_exact_mut(shape.output_image())) {
-                let work = Correlate {
+                format.multiply(Correlate {
                     source: maps.fill(image),
                     channel_len: padded.len(),
                     offsets: &offsets,
@@ -74,8 +74,7 @@ impl Job for Forward<'_> {
                     channels: channels_together::<F>(shape.inputs),
                     positions: flat,
                     out: &mut sums,
-                };
-                correlate(format, work);
+                });
                 let planes = output.chunks_exact_mut(rows * columns).zip(sums.chunks_exact(flat));
                 for (number, (plane, sums)) in planes.enumerate() {
                     let bias = bias.map_or(0.0, |bias| bias[number]);

@@ -18,11 +18,6 @@ pub(super) fn block_outputs<F: Format>() -> usize {
 
 /// Adds `Σ_(y, x) source[starts[c] + y · pitch + x][lane] · grads[b][y][x][o]` to
 /// `sums[b][c][o][lane]`.
-pub(super) fn gather<F: Format>(format: F, work: Gather<'_, F::Number>) {
-    if F::TILED { format.with_tiles(work) } else { format.dispatch(work) }
-}
-
-/// See [`gather`].
 pub(super) struct Gather<'a, N> {
     pub source: &'a [[N; LANES]],
     pub starts: &'a [usize],

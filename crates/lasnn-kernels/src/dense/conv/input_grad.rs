@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::forward::{Maps, channels_together, images_per_job, pack};
 use super::padded::Padded;
 use super::shape::ConvShape;
-use super::tile::{Correlate, block_outputs, correlate};
+use super::tile::{Correlate, block_outputs};
 use crate::memory::Scratch;
 use crate::product::{Format, Job, Precision};
 
@@ -81,7 +81,7 @@ impl Job for InputGrad<'_> {
                     if lattice.offsets.is_empty() {
                         sums.fill(0.0);
                     } else {
-                        let work = Correlate {
+                        format.multiply(Correlate {
                             source,
                             channel_len: padded.len(),
                             offsets: &lattice.offsets,
@@ -89,8 +89,7 @@ impl Job for InputGrad<'_> {
                             channels: channels_together::<F>(shape.outputs),
                             positions: flat,
                             out: &mut sums,
-                        };
-                        correlate(format, work);
+                        });
                     }
                     let planes = image.chunks_exact_mut(shape.height * shape.width);
                     for (plane, sums) in planes.zip(sums.chunks_exact(flat)) {

@@ -45,11 +45,6 @@ pub(super) fn place_of_weight<F: Format>(
 /// `out[o][i] = Σ_c Σ_t weights[o][c][t] · source[c · channel_len + offsets[t] + i]`
 ///
 /// A channel here is as many as a number holds.
-pub(super) fn correlate<F: Format>(format: F, work: Correlate<'_, F::Number>) {
-    if F::TILED { format.with_tiles(work) } else { format.dispatch(work) }
-}
-
-/// See [`correlate`].
 pub(super) struct Correlate<'a, N> {
     /// Padded channels.
     pub source: &'a [N],

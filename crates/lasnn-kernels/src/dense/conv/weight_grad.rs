@@ -8,7 +8,7 @@ use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
 use super::forward::layout;
-use super::gather::{Gather, LANES, block_outputs, flat_positions, gather};
+use super::gather::{Gather, LANES, block_outputs, flat_positions};
 use super::padded::turn;
 use super::shape::ConvShape;
 use crate::memory::Scratch;
@@ -86,7 +86,7 @@ impl Job for WeightGrad<'_> {
                     let source = &sources[image * turned.image..];
                     let grads = &grads[blocks.start * of_block..blocks.end * of_block];
                     let pitch = turned.pitch;
-                    gather(format, Gather { source, starts, pitch, grads, size, sums: &mut sums });
+                    format.multiply(Gather { source, starts, pitch, grads, size, sums: &mut sums });
                 }
                 sums
             })

@@ -1,8 +1,8 @@
 //! Products that do not skip zeros, for processors that multiply tiles of bfloat16 (AMX).
 //!
-//! There a product with a tile costs so little that it is faster than adding up what the spikes
-//! name, at any rate of interest (`docs/performance.md`). Spikes become numbers for it: how often a
-//! window's channel fired, which bfloat16 holds exactly up to 256.
+//! There a product costs so little that wide layers gain nothing by skipping nineteen of twenty
+//! (`docs/performance.md`). Spikes become numbers for it: how often a window's channel fired, which
+//! bfloat16 holds exactly up to 256.
 
 mod frames;
 #[cfg(test)]

@@ -22,7 +22,8 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> anyhow::Result<
     let mut command = workspace.cargo("test");
     command.arg("--locked");
     if arguments.vulkan {
-        command.args(["--package", "lasnn-neurons", "--features", "vulkan"]);
+        command.args(["--package", "lasnn-backend", "--package", "lasnn-neurons"]);
+        command.args(["--features", "lasnn-backend/vulkan,lasnn-neurons/vulkan"]);
     } else {
         command.arg("--workspace");
         if env::var_os("LASNN_DATA_DIR").is_none() {

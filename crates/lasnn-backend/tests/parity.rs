@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used)]
 
 use burn::backend::Autodiff;
+#[cfg(feature = "vulkan")]
+use burn::backend::Vulkan;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use burn_flex::Flex;
@@ -326,3 +328,5 @@ macro_rules! on {
 
 on!(flex, Flex);
 on!(ndarray, NdArray);
+#[cfg(feature = "vulkan")]
+on!(vulkan, Vulkan);

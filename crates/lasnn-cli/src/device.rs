@@ -1,6 +1,7 @@
 //! The one place where backends have names.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::bail;
 use burn::backend::Autodiff;
@@ -81,7 +82,14 @@ pub fn dispatch(backend: BackendName, job: Job) -> anyhow::Result<()> {
 /// Fails if the device cannot add two numbers.
 pub fn probe<A: TrainingBackend>(device: &A::Device) -> anyhow::Result<()> {
     let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
+    // The first panic is that of the thread that talks to the driver, and has the reason; those that it
+    // causes only say that this thread is gone.
+    let reason = Arc::new(OnceLock::new());
+    let first = Arc::clone(&reason);
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or("no reason given");
+        first.get_or_init(|| text.to_owned());
+    }));
     let sum = std::panic::catch_unwind(AssertUnwindSafe(|| {
         let two = Tensor::<A::InnerBackend, 1>::ones([1], device) + 1.0;
         two.try_into_data().map(|data| data.iter::<f32>().next())
@@ -91,11 +99,7 @@ pub fn probe<A: TrainingBackend>(device: &A::Device) -> anyhow::Result<()> {
         Ok(Ok(Some(2.0))) => Ok(()),
         Ok(Ok(other)) => bail!("the device is broken: 1 + 1 is {other:?} there"),
         Ok(Err(error)) => bail!("the device cannot be used: {error}"),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
-            bail!("the device cannot be used: {text}")
-        }
+        Err(_) => bail!("the device cannot be used: {}", reason.get_or_init(String::new)),
     }
 }
 

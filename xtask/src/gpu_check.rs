@@ -1,9 +1,9 @@
 //! `cargo xtask gpu-check`: a folder to carry to a machine with an NVIDIA GPU.
 //!
-//! The machine needs the driver and the NVRTC library, but neither a toolchain nor a network. The
-//! folder holds the binary, a script, the recipe that it checks training with, and one that measures
-//! speed. There is no data file: the one trains on the digits, which are part of the binary, the other
-//! on made-up images.
+//! The machine needs the driver, the NVRTC library and CUDA's headers, but neither a toolchain nor a
+//! network. The folder holds the binary, a script, the recipe that it checks training with, and one
+//! that measures speed. There is no data file: the one trains on the digits, which are part of the
+//! binary, the other on made-up images.
 
 use std::fs;
 use std::path::{Path, PathBuf};

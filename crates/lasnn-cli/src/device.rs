@@ -99,7 +99,10 @@ pub fn probe<A: TrainingBackend>(device: &A::Device) -> anyhow::Result<()> {
         Ok(Ok(Some(2.0))) => Ok(()),
         Ok(Ok(other)) => bail!("the device is broken: 1 + 1 is {other:?} there"),
         Ok(Err(error)) => bail!("the device cannot be used: {error}"),
-        Err(_) => bail!("the device cannot be used: {}", reason.get_or_init(String::new)),
+        Err(_) => {
+            let reason = reason.get().map_or("no reason given", String::as_str);
+            bail!("the device cannot be used: {reason}")
+        }
     }
 }
 

@@ -8,8 +8,11 @@ use serde_json::Value;
 /// follows from that one spike differs too. A wrong weight or threshold changes much more.
 pub const LIMIT: f64 = 0.005;
 
-/// The same where ours has rounded its weights.
-pub const ROUNDED_LIMIT: f64 = 0.02;
+/// The same where ours has rounded its weights to 12 bits.
+pub const INT12_LIMIT: f64 = 0.02;
+
+/// The same where it has rounded them to bfloat16, up to eight times as far.
+pub const BF16_LIMIT: f64 = 0.05;
 
 /// What two passes over the same input have in common.
 #[derive(Clone, Copy, Debug, PartialEq)]

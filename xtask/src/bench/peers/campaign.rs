@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::agreement::{Agreement, LIMIT, ROUNDED_LIMIT};
+use super::agreement::{Agreement, BF16_LIMIT, INT12_LIMIT, LIMIT};
 use super::duel::{Outcome, duel, fastest_step};
 use super::matrix::{Against, Encoding, Format, Mode, Weights, Work};
 use super::row::{OURS, Row};
@@ -138,7 +138,8 @@ impl Campaign<'_> {
         let limit = match format {
             Format::F32 => LIMIT,
             Format::Bf16 if work.mode == Mode::Train => LIMIT,
-            Format::Int12 | Format::Bf16 => ROUNDED_LIMIT,
+            Format::Int12 => INT12_LIMIT,
+            Format::Bf16 => BF16_LIMIT,
         };
         anyhow::ensure!(
             agreement.spikes <= limit,

@@ -37,20 +37,14 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// How much cheaper than a product of two `f32` numbers the processor makes one of these. Of tiles
-    /// it is what is left of it in whole layers, roughly; no choice between kernels was measured there.
+    /// How much cheaper than a product of two `f32` numbers one of these is in registers.
     pub(crate) fn speed(self) -> f64 {
-        struct Ask;
-        impl Job for Ask {
-            type Output = f64;
-            fn run<F: Format>(self, _: F) -> f64 {
-                match F::HELD {
-                    _ if F::TILED => 8.0,
-                    held => held as f64,
-                }
-            }
-        }
-        self.run(Ask)
+        self.run(Kind).0 as f64
+    }
+
+    /// Whether the processor makes products of these in tiles.
+    pub(crate) fn is_tiled(self) -> bool {
+        self.run(Kind).1
     }
 
     /// Hands the format to a job: the fastest that the processor has for these numbers.
@@ -73,6 +67,17 @@ impl Precision {
                 job.run(Single { rounded: true })
             }
         }
+    }
+}
+
+/// How many numbers are held together, and whether products are those of tiles.
+struct Kind;
+
+impl Job for Kind {
+    type Output = (usize, bool);
+
+    fn run<F: Format>(self, _: F) -> (usize, bool) {
+        (F::HELD, F::TILED)
     }
 }
 

@@ -4,6 +4,7 @@
 //! that every matrix comes from memory once; on maps as many at a time as a bounded amount of
 //! memory allows, since gradients of membranes are the largest thing that training holds.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -13,14 +14,14 @@ use crate::memory::Scratch;
 use crate::product::Precision;
 
 use super::circuit::{Call, Connection, Origin, Source};
-use super::convolution::feeds;
+use super::convolution::{events, feeds};
 use super::geometry::{Geometry, Padded};
 use super::input_grad::{self, OutputGrad};
 use super::neuron::Reset;
 use super::site_grad::{ByStep, Pending, SiteGrad, SitePass, linear_site};
 use super::spikes::Spikes;
 use super::tape::Tape;
-use super::{sparse_input_grad, weight_grad};
+use super::{sparse_input_grad, tiles, weight_grad};
 
 /// Bytes of gradients on maps that a pass back holds at once, where one image is not more.
 const HELD: usize = 64 << 20;
@@ -177,7 +178,7 @@ impl Back<'_> {
         let matrix = call.matrix(&source, weight, outputs, self.tape);
         let pending = std::mem::take(&mut self.pending[site]);
         let (images, steps) = (call.batch, self.tape.steps);
-        let kept = self.tape.currents[site].as_deref();
+        let kept = &self.tape.kept[site];
         let neurons = call.neurons[site];
         let delta = linear_site(&matrix, kept, neurons, &pending, grid, (images, steps));
         drop(pending);
@@ -249,8 +250,11 @@ impl Back<'_> {
             .map(|source| self.tape.spikes(source.origin).images(images.clone()))
             .collect();
         let from: Vec<&Spikes> = spikes.iter().collect();
-        let kept = self.tape.currents[site].as_deref();
-        let feeds = feeds(&part, sources, grid, &from, kept.is_none());
+        let kept = &self.tape.kept[site];
+        let feeds = match kept.is_nothing() {
+            true => feeds(&part, sources, grid, &from),
+            false => Vec::new(),
+        };
         let constant = match sources.is_empty() {
             true => self
                 .tape
@@ -265,7 +269,7 @@ impl Back<'_> {
             steps: self.tape.steps,
             feeds: &feeds,
             constant: constant.as_deref(),
-            kept: kept.map(|currents| (currents, call.batch, images.start)),
+            kept: (kept, call.batch, images.start),
         };
         let reach = |source: &Source| match source.connection {
             Connection::Conv { kernel, .. } => kernel / 2,
@@ -278,7 +282,7 @@ impl Back<'_> {
             let all = self.currents.get_or_insert_with(Vec::new);
             all.extend(by_channel(&delta));
         }
-        for (source, feed) in sources.iter().zip(&feeds) {
+        for (index, (source, spikes)) in sources.iter().zip(from).enumerate() {
             let seen = call.circuit.seen(source);
             let origin_lanes = lanes(call, source.origin);
             let to_origin = match source.connection {
@@ -287,9 +291,27 @@ impl Back<'_> {
                     let geometry = Geometry::new(seen, padded, kernel, stride);
                     let packed = &mut packed[weight];
                     packed.resize(grid.lanes() * seen.channels * taps, 0.0);
-                    let shape = (seen.channels, taps);
                     let scale = call.scale(source);
-                    weight_grad::convolution(packed, &feed.events, &delta, &geometry, shape, scale);
+                    let mask = part.mask(source).map(|(mask, _)| mask);
+                    let dense = tiles::WeightGrad {
+                        spikes,
+                        view: &source.view,
+                        mask,
+                        delta: &delta,
+                        geometry: &geometry,
+                        taps,
+                        scale,
+                    };
+                    if dense.is_worth_it(call.precision) {
+                        dense.add_to(packed);
+                    } else {
+                        let shape = (seen.channels, taps);
+                        let events = match feeds.get(index) {
+                            Some(feed) => Cow::Borrowed(&feed.events),
+                            None => Cow::Owned(events(spikes, source, seen, mask)),
+                        };
+                        weight_grad::convolution(packed, &events, &delta, &geometry, shape, scale);
+                    }
                     if source.origin == Origin::Input {
                         continue;
                     }
@@ -297,7 +319,9 @@ impl Back<'_> {
                         input_grad::Shape { inputs: seen.channels, taps, lanes: origin_lanes };
                     let neurons = call.neurons[site];
                     let weights = call.weights[weight];
-                    let sparse = (neurons.reset == Reset::Subtract).then(|| {
+                    // With tiles, hardly any share of changes is small enough.
+                    let carried = neurons.reset == Reset::Subtract && !call.precision.is_tiled();
+                    let sparse = carried.then(|| {
                         let maps = (&geometry, seen.width);
                         let how = (neurons.leak, call.precision);
                         sparse_input_grad::convolution(weights, shape, &delta, maps, how)

@@ -111,18 +111,17 @@ pub(super) struct Feed<'a> {
     scale: f32,
 }
 
-/// The feeds of a site whose sources have fired `spikes`; without `weights` there are the events only.
+/// The feeds of a site whose sources have fired `spikes`.
 pub(super) fn feeds<'a>(
     call: &Call<'a>,
     sources: &[Source],
     grid: Grid,
     spikes: &[&Spikes],
-    weights: bool,
 ) -> Vec<Feed<'a>> {
     let feed = |(source, spikes): (&Source, &&Spikes)| {
         let seen = call.circuit.seen(source);
         let packed = match source.connection {
-            Connection::Conv { kernel, weight, .. } if weights => match call.prepared {
+            Connection::Conv { kernel, weight, .. } => match call.prepared {
                 Some(prepared) => Cow::Borrowed(prepared.weight(weight)),
                 None => {
                     let packed = pack(call.weights[weight], seen.channels, kernel * kernel, grid);

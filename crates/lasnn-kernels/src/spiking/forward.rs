@@ -10,7 +10,7 @@ use super::convolution::{Unit, events, feeds, grid};
 use super::linear::{self, Matrix, RowEvents};
 use super::neuron::Neurons;
 use super::spikes::{Grid, Spikes};
-use super::tape::Tape;
+use super::tape::{Keep, Kept, PartMut, Tape};
 use super::tiles::Frames;
 use super::weights::{WeightFormat, Weights};
 
@@ -75,8 +75,7 @@ impl Call<'_> {
     /// Runs `steps` time steps from rest and records them for [`Call::backward`].
     pub fn record(&self, drive: Drive<'_>, steps: usize, counted: &[bool]) -> (Outcome, Tape) {
         let mut outcome = self.nothing(counted);
-        let keep = self.keeps_currents();
-        let tape = self.run(drive, steps, &mut self.rest(), &mut outcome, &keep);
+        let tape = self.run(drive, steps, &mut self.rest(), &mut outcome, &self.keeps());
         (outcome, tape)
     }
 
@@ -103,14 +102,14 @@ impl Call<'_> {
         }
     }
 
-    /// One piece of a pass. The tape keeps the currents of the sites in `keep`.
+    /// One piece of a pass. Of each site the tape keeps what `keep` says, or nothing.
     fn run(
         &self,
         drive: Drive<'_>,
         steps: usize,
         membranes: &mut Membranes,
         outcome: &mut Outcome,
-        keep: &[bool],
+        keep: &[Keep],
     ) -> Tape {
         let (input, constant) = match drive {
             Drive::Spikes(spikes) => {
@@ -118,86 +117,60 @@ impl Call<'_> {
             }
             Drive::Currents(currents) => (None, Some(tiled(currents, self.grid(0), self.batch))),
         };
-        let mut tape = Tape { input, constant, sites: Vec::new(), currents: Vec::new(), steps };
+        let mut tape = Tape { input, constant, sites: Vec::new(), kept: Vec::new(), steps };
         for (index, membranes) in membranes.sites.iter_mut().enumerate() {
-            let keep = keep.get(index).is_some_and(|&keep| keep);
-            let (spikes, currents) = self.run_site(index, &tape, membranes, keep);
+            let keep = keep.get(index).copied().unwrap_or(Keep::Nothing);
+            let (spikes, kept) = self.run_site(index, &tape, membranes, keep);
             if let Some(counts) = outcome.counts.get_mut(index).filter(|counts| !counts.is_empty())
             {
                 spikes.count(counts);
             }
             tape.sites.push(spikes);
-            tape.currents.push(currents);
+            tape.kept.push(kept);
         }
         self.read_out(&tape, outcome);
         tape
     }
 
-    /// The spikes of one site and, if `keep`, its currents.
+    /// The spikes of one site, and what is kept beside them.
     fn run_site(
         &self,
         index: usize,
         tape: &Tape,
         membranes: &mut [f32],
-        keep: bool,
-    ) -> (Spikes, Option<Scratch>) {
+        keep: Keep,
+    ) -> (Spikes, Kept) {
         let grid = self.grid(index);
-        let mut spikes = Spikes::silent(grid, self.batch, tape.steps);
+        let steps = tape.steps;
+        let mut spikes = Spikes::silent(grid, self.batch, steps);
+        let frame = grid.shape.positions() * grid.tile;
+        let mut kept = Kept::new(keep, grid.tiles() * self.batch * steps * frame);
         let sources = &self.circuit.sites[index].sources;
         let neurons = self.neurons[index];
         if let [source @ Source { connection: Connection::Linear { weight }, .. }] = sources[..] {
-            let matrix = self.matrix(&source, weight, grid.shape.channels, tape);
-            let steps = tape.steps;
+            let matrix = &self.matrix(&source, weight, grid.shape.channels, tape);
             let images = linear::PANEL * self.batch;
             let panels = spikes.words.par_chunks_mut(images * steps * grid.words());
             let panels = panels.zip(membranes.par_chunks_mut(images * grid.tile)).enumerate();
-            let run = |panel: usize, words: &mut [u16], u: &mut [f32], currents: &mut [f32]| {
-                let matrix = &matrix;
-                Arch::new().dispatch(RunMatrix {
-                    matrix,
-                    panel,
-                    neurons,
-                    steps,
-                    words,
-                    u,
-                    currents,
-                });
-            };
-            if keep {
-                let mut kept = Scratch::zeros(grid.lanes() * self.batch * steps);
-                let currents = kept.par_chunks_mut(images * steps * grid.tile);
-                panels.zip(currents).for_each(|((panel, (words, u)), currents)| {
-                    run(panel, words, u, currents);
-                });
-                return (spikes, Some(kept));
-            }
-            panels.for_each(|(panel, (words, u))| {
-                run(panel, words, u, &mut Scratch::zeros(matrix.size(panel)));
+            let kept = kept.parts_mut(images * steps * grid.tile, panels.len());
+            panels.zip(kept).for_each(|((panel, (words, u)), kept)| {
+                Arch::new().dispatch(RunMatrix { matrix, panel, neurons, steps, words, u, kept });
             });
-            return (spikes, None);
-        }
-        let from: Vec<&Spikes> = sources.iter().map(|source| tape.spikes(source.origin)).collect();
-        let feeds = feeds(self, sources, grid, &from, true);
-        let constant = tape.constant.as_deref().filter(|_| sources.is_empty());
-        let size = spikes.image_words();
-        let units = spikes.words.par_chunks_mut(size);
-        let frame = grid.shape.positions() * grid.tile;
-        let units = units.zip(membranes.par_chunks_mut(frame)).enumerate();
-        let run = |index: usize, words: &mut [u16], u: &mut [f32], kept: Option<&mut [f32]>| {
-            let unit = Unit::new(grid, index, self.batch, &feeds, constant);
-            Arch::new().dispatch(RunUnit { unit, grid, neurons, words, u, kept });
-        };
-        if keep {
-            // All of it is written.
-            let mut kept = Scratch::new(grid.tiles() * self.batch * tape.steps * frame);
-            let currents = kept.par_chunks_mut(tape.steps * frame);
-            units.zip(currents).for_each(|((index, (words, u)), kept)| {
-                run(index, words, u, Some(kept));
+        } else {
+            let from: Vec<&Spikes> =
+                sources.iter().map(|source| tape.spikes(source.origin)).collect();
+            let feeds = feeds(self, sources, grid, &from);
+            let constant = tape.constant.as_deref().filter(|_| sources.is_empty());
+            let size = spikes.image_words();
+            let units = spikes.words.par_chunks_mut(size);
+            let units = units.zip(membranes.par_chunks_mut(frame)).enumerate();
+            let kept = kept.parts_mut(steps * frame, units.len());
+            units.zip(kept).for_each(|((index, (words, u)), kept)| {
+                let unit = Unit::new(grid, index, self.batch, &feeds, constant);
+                Arch::new().dispatch(RunUnit { unit, grid, neurons, words, u, kept });
             });
-            return (spikes, Some(kept));
         }
-        units.for_each(|(index, (words, u))| run(index, words, u, None));
-        (spikes, None)
+        (spikes, kept)
     }
 
     /// What a spike counts for behind the view of a source.
@@ -288,8 +261,8 @@ struct RunUnit<'a> {
     neurons: Neurons,
     words: &'a mut [u16],
     u: &'a mut [f32],
-    /// Where the currents `[step][position][lane]` are kept.
-    kept: Option<&'a mut [f32]>,
+    /// `[step][position][lane]`.
+    kept: PartMut<'a>,
 }
 
 impl WithSimd for RunUnit<'_> {
@@ -307,10 +280,13 @@ impl WithSimd for RunUnit<'_> {
             for (row, (words, u)) in rows.enumerate() {
                 let place = (step * grid.shape.height + row) * width * tile;
                 let currents = match &mut kept {
-                    Some(kept) => &mut kept[place..][..width * tile],
-                    None => &mut own[..],
+                    PartMut::Currents(kept) => &mut kept[place..][..width * tile],
+                    PartMut::Slopes(_) | PartMut::Nothing => &mut own[..],
                 };
                 neurons.step(simd, u, unit.currents(simd, step, row, currents), words);
+                if let PartMut::Slopes(kept) = &mut kept {
+                    neurons.slopes(u, &mut kept[place..][..width * tile]);
+                }
             }
         }
     }
@@ -324,8 +300,8 @@ struct RunMatrix<'a> {
     steps: usize,
     words: &'a mut [u16],
     u: &'a mut [f32],
-    /// Zeros to begin with.
-    currents: &'a mut [f32],
+    /// `[tile][image][step][lane]`.
+    kept: PartMut<'a>,
 }
 
 impl WithSimd for RunMatrix<'_> {
@@ -333,16 +309,30 @@ impl WithSimd for RunMatrix<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { matrix, panel, neurons, steps, words, u, currents } = self;
+        let Self { matrix, panel, neurons, steps, words, u, kept } = self;
+        let (mut currents, mut slopes) = (None, None);
+        match kept {
+            PartMut::Nothing => {}
+            PartMut::Currents(kept) => currents = Some(kept),
+            PartMut::Slopes(kept) => slopes = Some(kept),
+        }
+        let mut own = Scratch::new(if currents.is_some() { 0 } else { matrix.size(panel) });
+        let currents = currents.unwrap_or(&mut own);
+        currents.fill(0.0);
         matrix.add_currents(simd, panel, currents);
         let images =
             currents.chunks_exact(steps * linear::TILE).zip(u.chunks_exact_mut(linear::TILE));
         let words_of_image = steps * (linear::TILE / super::simd::LANES);
-        for ((currents, u), words) in images.zip(words.chunks_exact_mut(words_of_image)) {
+        let images = images.zip(words.chunks_exact_mut(words_of_image)).enumerate();
+        for (image, ((currents, u), words)) in images {
             let by_step = currents.chunks_exact(linear::TILE);
             let words = words.chunks_exact_mut(linear::TILE / super::simd::LANES);
-            for (currents, words) in by_step.zip(words) {
+            for (step, (currents, words)) in by_step.zip(words).enumerate() {
                 neurons.step(simd, u, currents, words);
+                if let Some(slopes) = &mut slopes {
+                    let place = (image * steps + step) * linear::TILE;
+                    neurons.slopes(u, &mut slopes[place..][..linear::TILE]);
+                }
             }
         }
     }

@@ -55,6 +55,29 @@ impl Padded {
     pub fn row(&self, row: usize) -> usize {
         (row + self.border) * self.width() + self.border
     }
+
+    /// Where a place lies in the map without its border, if it is not on that.
+    pub fn inside(&self, place: usize) -> Option<usize> {
+        let row = (place / self.width()).checked_sub(self.border)?;
+        let column = (place % self.width()).checked_sub(self.border)?;
+        (row < self.shape.height && column < self.shape.width)
+            .then_some(row * self.shape.width + column)
+    }
+
+    /// Writes zeros to the borders of maps `[map][position][lane]`.
+    pub fn clear_border(&self, lanes: usize, maps: &mut [f32]) {
+        let (row, border) = (self.width() * lanes, self.border * lanes);
+        for map in maps.chunks_exact_mut(self.positions() * lanes) {
+            let (above, map) = map.split_at_mut(self.border * row);
+            let (map, below) = map.split_at_mut(self.shape.height * row);
+            above.fill(0.0);
+            below.fill(0.0);
+            for row in map.chunks_exact_mut(row) {
+                row[..border].fill(0.0);
+                row[self.width() * lanes - border..].fill(0.0);
+            }
+        }
+    }
 }
 
 impl Geometry {
@@ -87,6 +110,20 @@ impl Geometry {
             along(class / stride).flat_map(columns).collect()
         };
         Self { bases, classes, taps: (0..stride * stride).map(taps).collect() }
+    }
+
+    /// For each of so many taps the input positions that reach an output through it, with that output's
+    /// position in the map without its border.
+    pub fn reached(&self, outputs: Padded, taps: usize) -> Vec<Vec<[usize; 2]>> {
+        let mut reached = vec![Vec::new(); taps];
+        for (position, (&base, &class)) in self.bases.iter().zip(&self.classes).enumerate() {
+            for &Tap { index, offset } in &self.taps[class as usize] {
+                if let Some(output) = outputs.inside(base as usize + offset) {
+                    reached[index].push([position, output]);
+                }
+            }
+        }
+        reached
     }
 
     /// Every class that reaches something.

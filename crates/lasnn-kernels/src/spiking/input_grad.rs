@@ -9,12 +9,12 @@ use rayon::prelude::*;
 use crate::matrix::{Matrix, multiply};
 use crate::memory::Scratch;
 use crate::product::{
-    BLOCK, Format, Job, Operand, Place, Precision, Product, SIDE, TOGETHER, Task, TileTask, Tiles,
-    rows_by_block, stretch,
+    BLOCK, Format, Job, Precision, Product, TOGETHER, Task, rows_by_block, stretch,
 };
 
 use super::geometry::{Class, Geometry, Tap};
 use super::site_grad::SiteGrad;
+use super::tiles;
 
 /// The shape of a convolution's weights `[outputs, inputs, taps]`, and of what they give.
 #[derive(Clone, Copy)]
@@ -48,11 +48,13 @@ impl Job for Convolution<'_> {
 
     fn run<F: Format>(self, format: F) -> Scratch {
         let Self { weights, shape, delta, geometry } = self;
+        if F::TILED {
+            return tiles::input_grad(format, weights, shape, delta, geometry);
+        }
         // Numbers of a padded position in a tile.
         let tile = delta.grid.tile;
         let width = (tile / F::HELD).next_multiple_of(stretch::<F>());
-        let lanes = delta.grid.tiles() * width * F::HELD;
-        let packed = block(format, &pack(weights, shape, [lanes, width * F::HELD, tile]));
+        let packed = pack_blocks(format, weights, shape, [delta.grid.tiles() * width, width, tile]);
         let row = geometry.bases.len() * shape.lanes;
         let classes = geometry.classes();
         // Positions that reach nothing are not written.
@@ -61,13 +63,10 @@ impl Job for Convolution<'_> {
             let (image, step) = (frame / delta.steps, frame % delta.steps);
             let tiles = (0..delta.grid.tiles()).map(|index| {
                 let numbers = delta.step(index, image, step);
-                // What tiles read behind the last position is not looked at.
-                let behind = if F::TILED { 2 * SIDE } else { 0 };
-                let length = (numbers.len() / tile + behind) * width;
+                let length = numbers.len() / tile * width;
                 if width * F::HELD == tile {
                     let mut stored = Scratch::new(length);
-                    let to = cast_slice_mut(&mut stored[..numbers.len() / F::HELD]);
-                    format.store(numbers, to);
+                    format.store(numbers, cast_slice_mut(&mut stored));
                     return stored;
                 }
                 let mut stored = Scratch::zeros(length);
@@ -80,10 +79,21 @@ impl Job for Convolution<'_> {
             let tiles = &tiles.collect::<Vec<_>>();
             let packed: &[F::Number] = cast_slice(&packed);
             let (classes, bases) = (&classes[..], &geometry.bases[..]);
-            format.multiply(Frame { gradient, packed, shape, width, tiles, classes, bases });
+            format.dispatch(Frame { gradient, packed, shape, width, tiles, classes, bases });
         });
         gradient
     }
+}
+
+/// Weights as `[block of inputs][tap][number of outputs][input of the block]`, of so many numbers. Each
+/// `tile` of outputs has `room` of them.
+pub(super) fn pack_blocks<F: Format>(
+    format: F,
+    weights: &[f32],
+    shape: Shape,
+    [width, room, tile]: [usize; 3],
+) -> Scratch {
+    block(format, &pack(weights, shape, [width * F::HELD, room * F::HELD, tile]))
 }
 
 /// Stores rows of a [`BLOCK`], one for each number of a row on the left of a product.
@@ -199,55 +209,6 @@ impl<N: Pod> Frame<'_, N> {
     }
 }
 
-impl<N: Pod> TileTask for Frame<'_, N> {
-    /// The positions of a class are those of a grid, and so are their bases: 32 neighbours of a row of
-    /// padded positions are multiplied at a time, also where no position of the class has its base.
-    fn run<T: Tiles>(self, mut tiles: T) {
-        let Self { gradient, packed, shape: Shape { taps: all, lanes, .. }, width, .. } = self;
-        let packed: &[u32] = cast_slice(packed);
-        let of_block = all * self.tiles.len() * width * BLOCK;
-        let mut sums = [0.0; 2 * SIDE * BLOCK];
-        for Class { taps, positions } in self.classes {
-            let mut done = 0;
-            while let Some(&position) = positions.get(done) {
-                let first = self.bases[position] as usize;
-                let near = |&&position: &&usize| {
-                    (first..first + 2 * SIDE).contains(&(self.bases[position] as usize))
-                };
-                let together = &positions[done..];
-                let together = &together[..together.iter().take_while(near).count()];
-                done += together.len();
-                let last = together.last().map_or(first, |&last| self.bases[last] as usize);
-                let size = [1 + (last - first) / SIDE, BLOCK / SIDE];
-                for (block, packed) in packed.chunks_exact(of_block).enumerate() {
-                    tiles.zero();
-                    for (index, tile) in self.tiles.iter().enumerate() {
-                        for &Tap { index: tap, offset } in *taps {
-                            let values = &cast_slice::<f32, u32>(tile)[(first + offset) * width..];
-                            let weights =
-                                &packed[(tap * self.tiles.len() + index) * width * BLOCK..];
-                            for at in (0..width).step_by(SIDE) {
-                                tiles.add(
-                                    size,
-                                    Operand::new(&values[at..], width, SIDE * width),
-                                    Operand::new(&weights[at * BLOCK..], BLOCK, SIDE),
-                                );
-                            }
-                        }
-                    }
-                    tiles.store(size, &mut sums, Place::matrix(BLOCK));
-                    let count = BLOCK.min(lanes - (block * BLOCK).min(lanes));
-                    for &position in together {
-                        let from = (self.bases[position] as usize - first) * BLOCK;
-                        gradient[position * lanes + block * BLOCK..][..count]
-                            .copy_from_slice(&sums[from..][..count]);
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// The gradients of a matrix' outputs.
 #[derive(Clone, Copy)]
 pub(super) struct OutputGrad<'a> {
@@ -326,7 +287,8 @@ mod tests {
             }
             let delta = SiteGrad { grid, padded, images, steps, gradient };
             let weights = numbers(channels * inputs * 9, 7);
-            let shape = Shape { inputs, taps: 9, lanes: inputs.next_multiple_of(16) };
+            let lanes = inputs.next_multiple_of(if inputs == 70 { 128 } else { 16 });
+            let shape = Shape { inputs, taps: 9, lanes };
             let geometry = Geometry::new(seen, padded, 3, stride);
             let run = |precision| convolution(&weights, shape, &delta, &geometry, precision);
             let expected = run(Precision::F32);

@@ -135,6 +135,46 @@ impl Neurons {
         }
     }
 
+    /// The largest derivative of a spike with respect to `z`, where 8 bits for the others will do and
+    /// are all that the pass back needs: an error of 1/510 of it, with nothing far from the threshold.
+    pub(super) fn steepest(&self) -> Option<f32> {
+        match (self.reset, self.surrogate) {
+            (Reset::Subtract, Surrogate::Linear { damping }) => Some(damping as f32),
+            (Reset::Subtract, Surrogate::Rectangular { width }) => Some((1.0 / width) as f32),
+            _ => None,
+        }
+    }
+
+    /// Writes the derivatives of spikes for membrane potentials `u`, 255 for the largest one.
+    #[inline(always)]
+    pub(super) fn slopes(&self, u: &[f32], slopes: &mut [u8]) {
+        let z = |u: f32| u / self.threshold - 1.0;
+        match self.surrogate {
+            Surrogate::Linear { .. } => {
+                for (slope, &u) in slopes.iter_mut().zip(u) {
+                    *slope = ((1.0 - z(u).abs()).max(0.0) * 255.0 + 0.5) as i32 as u8;
+                }
+            }
+            Surrogate::Rectangular { width } => {
+                for (slope, &u) in slopes.iter_mut().zip(u) {
+                    *slope = if z(u).abs() < (width / 2.0) as f32 { 255 } else { 0 };
+                }
+            }
+            Surrogate::Atan { .. } | Surrogate::FastSigmoid { .. } => {
+                unreachable!("`steepest` says that they are not kept")
+            }
+        }
+    }
+
+    /// [`Neurons::step_back`], given the derivatives that [`Neurons::slopes`] wrote.
+    #[inline(always)]
+    pub(super) fn step_back_along(&self, delta: &mut [f32], slopes: &[u8], grad: &[f32]) {
+        let unit = self.steepest().unwrap_or(0.0) / (255.0 * self.threshold);
+        for ((delta, &slope), &grad) in delta.iter_mut().zip(slopes).zip(grad) {
+            *delta = grad * (unit * f32::from(slope)) + self.leak * *delta;
+        }
+    }
+
     #[inline(always)]
     fn back(&self, delta: &mut [f32], u: &[f32], grad: &[f32], slope: impl Fn(f32) -> f32) {
         let Self { threshold, leak, .. } = *self;

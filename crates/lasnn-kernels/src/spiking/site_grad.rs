@@ -1,7 +1,7 @@
 //! Gradients of a site's membranes: back-propagation through time.
 //!
 //! Membrane potentials are computed again, one row of a map at a time: from the spikes that caused
-//! them or, where a tape keeps them, from their currents.
+//! them or from their currents, unless a tape keeps all that they are needed for.
 
 use std::ops::Range;
 
@@ -16,6 +16,7 @@ use super::geometry::Padded;
 use super::linear::{self, Matrix};
 use super::neuron::{Neurons, StepOrder};
 use super::spikes::Grid;
+use super::tape::{Kept, Part};
 
 /// The gradient with respect to the spikes of a site, as far as it is known.
 #[derive(Debug, Default)]
@@ -162,8 +163,12 @@ impl SiteGrad {
         let grid = site.grid;
         let steps = if summed { 1 } else { site.steps };
         let size = steps * padded.positions() * grid.tile;
-        let mut gradient = Scratch::zeros(grid.tiles() * images * size);
+        let mut gradient = Scratch::new(grid.tiles() * images * size);
         gradient.par_chunks_mut(size).enumerate().for_each(|(index, gradient)| {
+            match summed {
+                true => gradient.fill(0.0),
+                false => padded.clear_border(grid.tile, gradient),
+            }
             Arch::new().dispatch(BackUnit {
                 site,
                 pending,
@@ -185,9 +190,8 @@ pub(super) struct SitePass<'a> {
     pub steps: usize,
     pub feeds: &'a [Feed<'a>],
     pub constant: Option<&'a [f32]>,
-    /// The currents `[tile][image][step][position][lane]` that a tape has kept, for how many images,
-    /// and the first image of this pass.
-    pub kept: Option<(&'a [f32], usize, usize)>,
+    /// What a tape has kept, for how many images, and the first image of this pass.
+    pub kept: (&'a Kept, usize, usize),
 }
 
 struct BackUnit<'a> {
@@ -207,19 +211,17 @@ impl WithSimd for BackUnit<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { site, pending, padded, images, index, gradient, summed } = self;
-        let SitePass { grid, neurons, steps, feeds, constant, kept } = *site;
+        let SitePass { grid, neurons, steps, feeds, constant, kept: (kept, batch, first) } = *site;
         let mut unit = Unit::new(grid, index, images, feeds, constant);
         let (tile, image) = (index / images, index % images);
         let width = grid.shape.width * grid.tile;
-        let kept = kept.map(|(all, batch, first)| {
-            let size = steps * grid.shape.height * width;
-            &all[(tile * batch + first + image) * size..][..size]
-        });
+        let kept = kept.part(tile * batch + first + image, steps * grid.shape.height * width);
         let mut currents = vec![0.0; width];
         let mut potentials = vec![0.0; steps * width];
         let mut spike_grad = vec![0.0; width];
         for row in 0..grid.shape.height {
-            for step in 0..steps {
+            let place = |step: usize| (step * grid.shape.height + row) * width;
+            for step in 0..if matches!(kept, Part::Slopes(_)) { 0 } else { steps } {
                 let (before, u) = potentials.split_at_mut(step * width);
                 let u = &mut u[..width];
                 match step {
@@ -227,20 +229,29 @@ impl WithSimd for BackUnit<'_> {
                     _ => u.copy_from_slice(&before[(step - 1) * width..]),
                 }
                 let currents = match kept {
-                    Some(kept) => &kept[(step * grid.shape.height + row) * width..][..width],
-                    None => unit.currents(simd, step, row, &mut currents),
+                    Part::Currents(kept) => &kept[place(step)..][..width],
+                    _ => unit.currents(simd, step, row, &mut currents),
                 };
                 neurons.integrate(simd, u, currents);
             }
             let mut delta = vec![0.0; width];
-            for (step, u) in potentials.chunks_exact(width).enumerate().rev() {
+            for step in (0..steps).rev() {
                 match fires_at(neurons, step, steps) {
                     Some(fires) => {
                         pending.row(grid, (tile, image, fires, steps), row, &mut spike_grad)
                     }
                     None => spike_grad.fill(0.0),
                 }
-                neurons.step_back(&mut delta, u, &spike_grad);
+                match kept {
+                    Part::Slopes(kept) => {
+                        let slopes = &kept[place(step)..][..width];
+                        neurons.step_back_along(&mut delta, slopes, &spike_grad);
+                    }
+                    _ => {
+                        let u = &potentials[step * width..][..width];
+                        neurons.step_back(&mut delta, u, &spike_grad);
+                    }
+                }
                 let first = if summed { 0 } else { step * padded.positions() } + padded.row(row);
                 let to = &mut gradient[first * grid.tile..][..width];
                 match summed {
@@ -262,10 +273,10 @@ fn fires_at(neurons: Neurons, step: usize, steps: usize) -> Option<usize> {
 }
 
 /// The gradients `[tile][image][step][lane]` of the membranes of a linear site; its currents are
-/// computed again where they were not `kept`.
+/// computed again where nothing was `kept`.
 pub(super) fn linear_site(
     matrix: &Matrix<'_>,
-    kept: Option<&[f32]>,
+    kept: &Kept,
     neurons: Neurons,
     pending: &Pending,
     grid: Grid,
@@ -275,20 +286,11 @@ pub(super) fn linear_site(
     let panel_size = linear::PANEL * size;
     let mut gradient = Scratch::new(grid.tiles() * size);
     gradient.par_chunks_mut(panel_size).enumerate().for_each(|(panel, gradient)| {
-        // The currents give way to the membrane potentials, and those to the gradients.
-        let matrix = match kept {
-            Some(kept) => {
-                gradient.copy_from_slice(&kept[panel * panel_size..][..gradient.len()]);
-                None
-            }
-            None => {
-                gradient.fill(0.0);
-                Some(matrix)
-            }
-        };
+        let kept = kept.part(panel, panel_size);
         let images = (images, steps);
         Arch::new().dispatch(BackMatrix {
             matrix,
+            kept,
             neurons,
             pending,
             grid,
@@ -301,8 +303,8 @@ pub(super) fn linear_site(
 }
 
 struct BackMatrix<'a> {
-    /// Where the currents are still to be added up.
-    matrix: Option<&'a Matrix<'a>>,
+    matrix: &'a Matrix<'a>,
+    kept: Part<'a>,
     neurons: Neurons,
     pending: &'a Pending,
     grid: Grid,
@@ -317,19 +319,27 @@ impl WithSimd for BackMatrix<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { matrix, neurons, pending, grid, images: (images, steps), panel, gradient } =
+        let Self { matrix, kept, neurons, pending, grid, images: (images, steps), panel, gradient } =
             self;
         let width = linear::TILE;
-        if let Some(matrix) = matrix {
-            matrix.add_currents(simd, panel, gradient);
+        // Currents give way to membrane potentials, and those to gradients.
+        match kept {
+            Part::Nothing => {
+                gradient.fill(0.0);
+                matrix.add_currents(simd, panel, gradient);
+            }
+            Part::Currents(kept) => gradient.copy_from_slice(kept),
+            Part::Slopes(_) => {}
         }
         let mut spike_grad = vec![0.0; width];
         for (index, gradient) in gradient.chunks_exact_mut(steps * width).enumerate() {
             let (tile, image) = (panel * linear::PANEL + index / images, index % images);
-            let mut u = vec![0.0; width];
-            for row in gradient.chunks_exact_mut(width) {
-                neurons.integrate(simd, &mut u, row);
-                row.copy_from_slice(&u);
+            if !matches!(kept, Part::Slopes(_)) {
+                let mut u = vec![0.0; width];
+                for row in gradient.chunks_exact_mut(width) {
+                    neurons.integrate(simd, &mut u, row);
+                    row.copy_from_slice(&u);
+                }
             }
             let mut delta = vec![0.0; width];
             for (step, row) in gradient.chunks_exact_mut(width).enumerate().rev() {
@@ -339,7 +349,13 @@ impl WithSimd for BackMatrix<'_> {
                     }
                     None => spike_grad.fill(0.0),
                 }
-                neurons.step_back(&mut delta, row, &spike_grad);
+                match kept {
+                    Part::Slopes(kept) => {
+                        let slopes = &kept[(index * steps + step) * width..][..width];
+                        neurons.step_back_along(&mut delta, slopes, &spike_grad);
+                    }
+                    _ => neurons.step_back(&mut delta, row, &spike_grad),
+                }
                 row.copy_from_slice(&delta);
             }
         }

@@ -78,6 +78,18 @@ impl Spikes {
         Self { words: words.copied().collect(), batch: images.len(), ..*self }
     }
 
+    /// Images times steps.
+    pub fn frames(&self) -> usize {
+        self.batch * self.steps
+    }
+
+    /// How many spikes there are.
+    pub fn number(&self) -> usize {
+        let ones =
+            |words: &[u16]| words.iter().map(|word| word.count_ones() as usize).sum::<usize>();
+        self.words.par_chunks(1 << 16).map(ones).sum()
+    }
+
     /// Words of one image in one tile.
     pub fn image_words(&self) -> usize {
         self.steps * self.grid.shape.positions() * self.grid.words()

@@ -1,6 +1,9 @@
-//! What a pass remembers for its pass back: spikes, a bit each, and some currents.
+//! What a pass remembers for its pass back: spikes, a bit each, and what it would be dear to compute again.
+
+use pulp::bytemuck::{cast_slice, cast_slice_mut};
 
 use crate::memory::Scratch;
+use crate::product::Precision;
 
 use super::circuit::{Call, Connection, Origin, Site};
 use super::spikes::{Grid, Spikes};
@@ -12,9 +15,8 @@ pub struct Tape {
     /// Constant currents of the first site, `[tile][image][position][lane]`.
     pub(super) constant: Option<Scratch>,
     pub(super) sites: Vec<Spikes>,
-    /// By site, the currents `[tile][image][step][position][lane]`, where they are kept: see
-    /// [`Call::keeps_currents`].
-    pub(super) currents: Vec<Option<Scratch>>,
+    /// By site: see [`Call::keeps`].
+    pub(super) kept: Vec<Kept>,
     pub(super) steps: usize,
 }
 
@@ -22,8 +24,12 @@ impl Tape {
     /// Bytes that the tape holds.
     pub fn bytes(&self) -> usize {
         let spikes = self.input.iter().chain(&self.sites).map(|spikes| spikes.words.len() * 2);
-        let currents = self.constant.iter().chain(self.currents.iter().flatten());
-        spikes.sum::<usize>() + currents.map(|currents| currents.len() * 4).sum::<usize>()
+        let constant = self.constant.iter().map(|currents| currents.len() * 4);
+        let kept = self.kept.iter().map(|kept| match kept {
+            Kept::Nothing => 0,
+            Kept::Currents(numbers) | Kept::Slopes(numbers) => numbers.len() * 4,
+        });
+        spikes.chain(constant).chain(kept).sum()
     }
 
     pub(super) fn spikes(&self, origin: Origin) -> &Spikes {
@@ -35,11 +41,90 @@ impl Tape {
     }
 }
 
+/// What a tape is to keep of a site beside its spikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// Currents are computed again from spikes.
+    Nothing,
+    /// Membrane potentials are computed again from currents.
+    Currents,
+    /// The derivatives of spikes, which is all that is needed, in 8 bits.
+    Slopes,
+}
+
+/// What a tape keeps, `[tile][image][step][position][lane]`.
+#[derive(Debug)]
+pub(super) enum Kept {
+    Nothing,
+    Currents(Scratch),
+    /// Four of them in the place of a number.
+    Slopes(Scratch),
+}
+
+/// The part of it for one unit of work.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part<'a> {
+    Nothing,
+    Currents(&'a [f32]),
+    Slopes(&'a [u8]),
+}
+
+/// The same, to be written.
+#[derive(Debug)]
+pub(super) enum PartMut<'a> {
+    Nothing,
+    Currents(&'a mut [f32]),
+    Slopes(&'a mut [u8]),
+}
+
+impl Kept {
+    /// Room for so many numbers, a multiple of four, whatever they are.
+    pub fn new(keep: Keep, length: usize) -> Self {
+        match keep {
+            Keep::Nothing => Self::Nothing,
+            Keep::Currents => Self::Currents(Scratch::new(length)),
+            Keep::Slopes => Self::Slopes(Scratch::new(length / 4)),
+        }
+    }
+
+    /// Whether currents have to be computed again.
+    pub fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+
+    /// The `index`-th part of `size` numbers; the last one may be shorter.
+    pub fn part(&self, index: usize, size: usize) -> Part<'_> {
+        let range = |length: usize| index * size..length.min((index + 1) * size);
+        match self {
+            Self::Nothing => Part::Nothing,
+            Self::Currents(all) => Part::Currents(&all[range(all.len())]),
+            Self::Slopes(all) => Part::Slopes(&cast_slice(all)[range(4 * all.len())]),
+        }
+    }
+
+    /// All `count` parts of `size` numbers.
+    pub fn parts_mut(&mut self, size: usize, count: usize) -> Vec<PartMut<'_>> {
+        match self {
+            Self::Nothing => (0..count).map(|_| PartMut::Nothing).collect(),
+            Self::Currents(all) => all.chunks_mut(size).map(PartMut::Currents).collect(),
+            Self::Slopes(all) => {
+                let all: &mut [u8] = cast_slice_mut(all);
+                all.chunks_mut(size).map(PartMut::Slopes).collect()
+            }
+        }
+    }
+}
+
 impl Call<'_> {
-    /// Of which sites a tape keeps the currents: of those that are the dearest to compute again, as
-    /// many as leave all of the tape at no more than a byte per neuron and step.
-    pub(super) fn keeps_currents(&self) -> Vec<bool> {
+    /// What a tape keeps of each site: its slopes where gradients are rounded anyway and 8 bits hold
+    /// slopes as well; else the currents of those that are the dearest to compute again, as many as
+    /// leave all of the tape at no more than a byte per neuron and step.
+    pub(super) fn keeps(&self) -> Vec<Keep> {
         let sites = &self.circuit.sites;
+        let narrow = self.neurons.iter().all(|neurons| neurons.steepest().is_some());
+        if self.precision == Precision::Bf16 && narrow {
+            return vec![Keep::Slopes; sites.len()];
+        }
         let numbers = |site: usize| {
             let grid: Grid = self.grid(site);
             grid.lanes() * grid.shape.positions()
@@ -50,11 +135,11 @@ impl Call<'_> {
 
         let mut dearest: Vec<usize> = (0..sites.len()).collect();
         dearest.sort_by_key(|&site| std::cmp::Reverse(self.inputs(&sites[site])));
-        let mut kept = vec![false; sites.len()];
+        let mut kept = vec![Keep::Nothing; sites.len()];
         for site in dearest {
             let bytes = numbers(site) * size_of::<f32>();
             if bytes <= left && !sites[site].sources.is_empty() {
-                kept[site] = true;
+                kept[site] = Keep::Currents;
                 left -= bytes;
             }
         }

@@ -8,6 +8,7 @@
 mod case;
 mod naive;
 
+use lasnn_kernels::Precision;
 use lasnn_kernels::spiking::{
     Call, Connection, Neurons, Origin, OutcomeGrad, Prepared, Reset, StepOrder, Surrogate,
     WeightFormat,
@@ -190,6 +191,10 @@ fn a_tape_holds_a_bit_per_neuron_and_step() {
         let bits = (16 + 64 + 128) * 64 * case.batch * case.steps;
         let currents = 16 * 64 * case.batch * size_of::<f32>();
         assert_eq!(tape.bytes(), bits / 8 + currents);
+        // A byte more for each with slopes.
+        let rough = Call { precision: Precision::Bf16, ..*call };
+        let (_, tape) = rough.record(drive, case.steps, &[false; 3]);
+        assert_eq!(tape.bytes(), bits / 8 + bits + currents);
     });
 }
 

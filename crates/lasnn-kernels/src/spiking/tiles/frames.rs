@@ -138,22 +138,7 @@ impl WithSimd for Expand<'_> {
                     for (column, half) in halves.enumerate() {
                         let allowed = allowed
                             .map_or(u16::MAX, |allowed| allowed.word(row * width + column, word));
-                        let at = at + column * columns * words;
-                        if view.pool == [1, 1] {
-                            *half = ones(spikes.words[at] & allowed);
-                            continue;
-                        }
-                        let mut sums = [0; LANES];
-                        for row in 0..rows {
-                            for column in 0..columns {
-                                let place = row * spikes.grid.shape.width + column;
-                                let word = spikes.words[at + place * words] & allowed;
-                                for (lane, sum) in sums.iter_mut().enumerate() {
-                                    *sum += word >> lane & 1;
-                                }
-                            }
-                        }
-                        *half = sums.map(|sum| (f32::from(sum).to_bits() >> 16) as u16);
+                        *half = counts(spikes, view, at + column * columns * words, allowed);
                     }
                 }
             }
@@ -161,9 +146,30 @@ impl WithSimd for Expand<'_> {
     }
 }
 
-/// A 1 of bfloat16 for each bit.
+/// How often 16 channels fire in a window of a view whose first word is given, as bfloat16.
+#[inline(always)]
+pub(super) fn counts(spikes: &Spikes, view: &View, at: usize, allowed: u16) -> [u16; LANES] {
+    if view.pool == [1, 1] {
+        return ones(spikes.words[at] & allowed);
+    }
+    let (width, words) = (spikes.grid.shape.width, spikes.grid.words());
+    let mut sums = [0; LANES];
+    for row in 0..view.pool[0] {
+        for column in 0..view.pool[1] {
+            let word = spikes.words[at + (row * width + column) * words] & allowed;
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                *sum += word >> lane & 1;
+            }
+        }
+    }
+    sums.map(|sum| (f32::from(sum).to_bits() >> 16) as u16)
+}
+
+/// 1 as bfloat16.
+pub(super) const ONE: u16 = 0x3f80;
+
+/// A 1 for each bit.
 #[inline(always)]
 fn ones(word: u16) -> [u16; LANES] {
-    const ONE: u16 = 0x3f80;
     std::array::from_fn(|lane| if word & 1 << lane != 0 { ONE } else { 0 })
 }

@@ -5,8 +5,10 @@
 //! bfloat16 holds exactly up to 256.
 
 mod frames;
+mod input_grad;
 #[cfg(test)]
 mod tests;
+mod weight_grad;
 
 use pulp::bytemuck::cast_slice_mut;
 use rayon::prelude::*;
@@ -19,10 +21,17 @@ use super::linear::TILE;
 use super::spikes::Grid;
 
 pub(super) use frames::Frames;
+pub(super) use input_grad::input_grad;
+pub(super) use weight_grad::WeightGrad;
 
-/// Whether spikes behind a view can be numbers for tiles: bfloat16 counts to 256.
+/// Whether spikes behind a view can be numbers for tiles.
 pub(super) fn fit(view: &View) -> bool {
-    has_tiles() && view.pool[0] * view.pool[1] <= 256
+    has_tiles() && can_count(view)
+}
+
+/// Whether bfloat16 holds all numbers that can be behind a view.
+fn can_count(view: &View) -> bool {
+    view.pool[0] * view.pool[1] <= 256
 }
 
 /// Numbers that are multiplied together: as many pairs as a tile is deep.

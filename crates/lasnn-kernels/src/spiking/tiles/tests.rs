@@ -2,10 +2,13 @@
 
 use pulp::bytemuck::cast_slice;
 
-use super::super::convolution;
+use super::super::events::Events;
+use super::super::geometry::{Geometry, Padded};
+use super::super::site_grad::SiteGrad;
 use super::super::spikes::Spikes;
+use super::super::{convolution, weight_grad};
 use super::*;
-use crate::product::{Emulated, Format};
+use crate::product::{Emulated, Format, emulating};
 
 /// Small whole numbers, which bfloat16 holds.
 fn numbers(count: usize, by: usize) -> Vec<f32> {
@@ -105,6 +108,74 @@ fn maps_are_those_of_the_convolution() {
                     assert_eq!(currents[column * tile + lane], 1.0 + 0.5 * expected);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn weight_gradients_are_those_of_the_lists() {
+    for ([inputs, height, width], outputs, tile, kernel, stride, view) in [
+        ([3, 5, 4], 32, 32, 3, 1, View::PLAIN),
+        ([40, 12, 16], 100, 128, 3, 1, POOLED),
+        ([33, 7, 9], 64, 32, 3, 2, View::PLAIN),
+        ([64, 1, 1], 16, 16, 1, 1, View::PLAIN),
+        ([16, 8, 8], 40, 64, 1, 2, POOLED),
+    ] {
+        let fired = fired(Shape { channels: inputs, height, width }, &view);
+        let [height, width] = [fired.seen.height, fired.seen.width].map(|at| at.div_ceil(stride));
+        let grid = Grid { shape: Shape { channels: outputs, height, width }, tile };
+        let padded = Padded { shape: grid.shape, border: kernel / 2 };
+        // An odd number of frames: the last one has no partner.
+        let (images, steps) = (BATCH, 1);
+        let spikes = Spikes { steps, ..fired.spikes.clone() };
+        let words = fired.spikes.words.chunks_exact(fired.spikes.image_words());
+        let words = words.flat_map(|image| &image[..spikes.image_words()]);
+        let spikes = Spikes { words: words.copied().collect(), ..spikes };
+        for spikes in [&fired.spikes, &spikes] {
+            let steps = spikes.steps;
+            let mut delta =
+                Scratch::zeros(grid.tiles() * images * steps * padded.positions() * tile);
+            let values = numbers(delta.len(), 7);
+            for (place, lanes) in delta.chunks_exact_mut(tile).enumerate() {
+                let position = place % padded.positions();
+                let (row, column) = (position / padded.width(), position % padded.width());
+                let inside =
+                    |at: usize, size: usize| (padded.border..size + padded.border).contains(&at);
+                if inside(row, height) && inside(column, width) {
+                    lanes.copy_from_slice(&values[place * tile..][..tile]);
+                }
+            }
+            let delta = SiteGrad { grid, padded, images, steps, gradient: delta };
+            let geometry = Geometry::new(fired.seen, padded, kernel, stride);
+            let taps = kernel * kernel;
+            let events: Vec<Events> = (0..images)
+                .map(|image| {
+                    let mask = &fired.mask[image * fired.seen.neurons()..][..fired.seen.neurons()];
+                    Events::of(spikes, &view, image, Some(mask))
+                })
+                .collect();
+            let mut expected = vec![1.0; grid.lanes() * inputs * taps];
+            let mut found = expected.clone();
+            weight_grad::convolution(
+                &mut expected,
+                &events,
+                &delta,
+                &geometry,
+                (inputs, taps),
+                0.5,
+            );
+            let of = WeightGrad {
+                spikes,
+                view: &view,
+                mask: Some(&fired.mask),
+                delta: &delta,
+                geometry: &geometry,
+                taps,
+                scale: 0.5,
+            };
+            emulating(|| of.add_to(&mut found));
+            assert!(expected.iter().any(|&gradient| gradient != 1.0));
+            assert_eq!(found, expected);
         }
     }
 }

@@ -1,0 +1,267 @@
+//! Gradients of a convolution's weights with tiles.
+//!
+//! The sum of a weight runs over images, steps and positions. Frames, the steps of all images, are the
+//! depth of a product here: two of them a pair, so that no map is too small to fill tiles.
+
+use std::ops::Range;
+
+use pulp::bytemuck::{cast_slice, cast_slice_mut};
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::super::circuit::View;
+use super::super::events::Allowed;
+use super::super::geometry::Geometry;
+use super::super::site_grad::SiteGrad;
+use super::super::spikes::Spikes;
+use super::can_count;
+use super::frames::{ONE, counts};
+use crate::memory::Scratch;
+use crate::product::{Format, Job, Operand, Place, Precision, SIDE, TileTask, Tiles, tiles_left};
+
+/// Numbers of a tile.
+const TILE: usize = SIDE * SIDE;
+
+/// Input channels of a job.
+const CHANNELS: usize = 2 * SIDE;
+
+/// Bytes of both sides of a product that are taken for all taps before the next ones are.
+const CACHED: usize = 512 << 10;
+
+/// How many products take the time of an addition from a list.
+const PRODUCTS: usize = 24;
+
+/// A convolution on the way back.
+#[derive(Clone, Copy)]
+pub(in crate::spiking) struct WeightGrad<'a> {
+    pub spikes: &'a Spikes,
+    pub view: &'a View,
+    /// `[image][channel][position of the view]`.
+    pub mask: Option<&'a [f32]>,
+    pub delta: &'a SiteGrad,
+    pub geometry: &'a Geometry,
+    pub taps: usize,
+    pub scale: f32,
+}
+
+impl WeightGrad<'_> {
+    /// Does what [`super::super::weight_grad::convolution`] does, of gradients rounded to bfloat16.
+    pub fn add_to(self, gradient: &mut [f32]) {
+        Precision::Bf16.run(Add { of: self, gradient });
+    }
+
+    /// Whether that takes less time than adding up what lists of spikes name.
+    pub fn is_worth_it(&self, precision: Precision) -> bool {
+        if !precision.is_tiled() || !can_count(self.view) {
+            return false;
+        }
+        let channels = self.view.shape(self.spikes.grid.shape).channels;
+        let reached: usize =
+            self.geometry.reached(self.delta.padded, self.taps).iter().map(Vec::len).sum();
+        let products = reached * 2 * self.pairs() * channels.next_multiple_of(SIDE);
+        products < PRODUCTS * self.taps * self.spikes.number()
+    }
+
+    /// Pairs of frames, with those that fill up tiles.
+    fn pairs(&self) -> usize {
+        self.spikes.frames().div_ceil(2).next_multiple_of(SIDE)
+    }
+}
+
+struct Add<'a> {
+    of: WeightGrad<'a>,
+    /// `[tile][input][tap][output of the tile]`.
+    gradient: &'a mut [f32],
+}
+
+impl Job for Add<'_> {
+    type Output = ();
+
+    fn run<F: Format>(self, format: F) {
+        let Self { of, gradient } = self;
+        let WeightGrad { spikes, view, delta, geometry, taps, scale, .. } = of;
+        let seen = view.shape(spikes.grid.shape);
+        let reached = &geometry.reached(delta.padded, taps);
+        let (fired, grads) = (fired(of), grads(format, delta, of.pairs()));
+        let size = of.pairs() * SIDE;
+        let of_block = seen.positions() * size;
+        let outputs = delta.grid.tile / SIDE;
+        let of_tile = delta.grid.shape.positions() * outputs * size;
+        let tiles = gradient.par_chunks_exact_mut(seen.channels * taps * delta.grid.tile);
+        tiles.zip(grads.par_chunks_exact(of_tile)).for_each(|(gradient, grads)| {
+            let jobs = gradient.par_chunks_mut(CHANNELS * taps * delta.grid.tile);
+            jobs.zip(fired.par_chunks(CHANNELS / SIDE * of_block)).for_each(|(gradient, fired)| {
+                let blocks = fired.len() / of_block;
+                let mut sums = Scratch::zeros(taps * blocks * outputs * TILE);
+                format.with_tiles(Channels {
+                    sums: &mut sums,
+                    fired: cast_slice(fired),
+                    grads: cast_slice(grads),
+                    reached,
+                    blocks,
+                    outputs,
+                    size,
+                    of_block,
+                });
+                for (row, gradient) in gradient.chunks_exact_mut(delta.grid.tile).enumerate() {
+                    let (channel, tap) = (row / taps, row % taps);
+                    let sums = &sums[(tap * blocks + channel / SIDE) * outputs * TILE..];
+                    let columns = gradient.chunks_exact_mut(SIDE).zip(sums.chunks_exact(TILE));
+                    for (gradient, sums) in columns {
+                        for (to, sum) in gradient.iter_mut().zip(&sums[channel % SIDE * SIDE..]) {
+                            *to += scale * sum;
+                        }
+                    }
+                }
+            });
+        });
+    }
+}
+
+/// Who fired, `[block of channels][position of the view][tile of pairs][channel of the block][pair]`.
+fn fired(of: WeightGrad<'_>) -> Scratch {
+    let WeightGrad { spikes, view, mask, .. } = of;
+    let seen = view.shape(spikes.grid.shape);
+    let allowed: Vec<Allowed> = mask.map_or_else(Vec::new, |mask| {
+        mask.chunks_exact(seen.neurons()).map(|mask| Allowed::of(mask, seen)).collect()
+    });
+    let size = of.pairs() * SIDE;
+    // All of it is written.
+    let mut fired = Scratch::new(seen.channels.div_ceil(SIDE) * seen.positions() * size);
+    let rows = fired.par_chunks_exact_mut(seen.width * size).enumerate();
+    rows.for_each(|(index, to)| {
+        let (block, row) = (index / seen.height, index % seen.height);
+        let (allowed, to) = (&allowed[..], cast_slice_mut(to));
+        Arch::new().dispatch(Turn { spikes, view, allowed, block, row, size, to });
+    });
+    fired
+}
+
+/// A block of channels in a row of a map.
+struct Turn<'a> {
+    spikes: &'a Spikes,
+    view: &'a View,
+    /// By image.
+    allowed: &'a [Allowed],
+    block: usize,
+    row: usize,
+    /// Numbers of a position.
+    size: usize,
+    to: &'a mut [u32],
+}
+
+impl WithSimd for Turn<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { spikes, view, allowed, block, row, size, to } = self;
+        let width = view.shape(spikes.grid.shape).width;
+        let of_tile = spikes.grid.words();
+        let first = row * view.pool[0] * spikes.grid.shape.width;
+        let frames =
+            (0..spikes.batch).flat_map(|image| (0..spikes.steps).map(move |step| (image, step)));
+        let plain = view.pool == [1, 1];
+        let mut words = vec![0u32; size / SIDE];
+        for (column, to) in to.chunks_exact_mut(size).enumerate() {
+            match plain {
+                true => words.fill(0),
+                false => to.fill(0),
+            }
+            let position = first + column * view.pool[1];
+            for (frame, (image, step)) in frames.clone().enumerate() {
+                let allowed = allowed
+                    .get(image)
+                    .map_or(u16::MAX, |mask| mask.word(row * width + column, block));
+                let at = spikes.at(block / of_tile, image, step, position) + block % of_tile;
+                let (pair, half) = (frame / 2, frame % 2 * 16);
+                if plain {
+                    words[pair] |= u32::from(spikes.words[at] & allowed) << half;
+                    continue;
+                }
+                let place = pair / SIDE * TILE + pair % SIDE;
+                for (channel, count) in counts(spikes, view, at, allowed).into_iter().enumerate() {
+                    to[place + channel * SIDE] |= u32::from(count) << half;
+                }
+            }
+            if plain {
+                let words: &[[u32; SIDE]] = words.as_chunks().0;
+                for (words, to) in words.iter().zip(to.as_chunks_mut::<TILE>().0) {
+                    for (channel, to) in to.as_chunks_mut::<SIDE>().0.iter_mut().enumerate() {
+                        *to = words.map(|word| (word >> channel & 0x0001_0001) * u32::from(ONE));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The outputs' gradients, `[tile][position][block of outputs][pair][output of the block]`.
+fn grads<F: Format>(format: F, delta: &SiteGrad, pairs: usize) -> Scratch {
+    let SiteGrad { grid, padded, images, steps, .. } = *delta;
+    let (tile, positions, width) = (grid.tile, grid.shape.positions(), grid.shape.width);
+    let frames = images * steps;
+    let mut grads = Scratch::new(grid.tiles() * positions * tile * pairs);
+    grads.par_chunks_exact_mut(tile * pairs).enumerate().for_each(|(index, to)| {
+        let (tile_index, position) = (index / positions, index % positions);
+        let place = (padded.row(position / width) + position % width) * tile;
+        let frame = |frame: usize| match frame < frames {
+            true => &delta.step(tile_index, frame / steps, frame % steps)[place..][..tile],
+            false => &[0.0; 128][..tile],
+        };
+        for pair in 0..pairs {
+            let (first, second) = (frame(2 * pair), frame(2 * pair + 1));
+            for (block, to) in to.chunks_exact_mut(pairs * SIDE).enumerate() {
+                let lanes: Range<usize> = block * SIDE..(block + 1) * SIDE;
+                let to = cast_slice_mut(&mut to[pair * SIDE..][..SIDE]);
+                format.join(&first[lanes.clone()], &second[lanes], to);
+            }
+        }
+    });
+    grads
+}
+
+/// Some channels with a tile of outputs.
+struct Channels<'a> {
+    /// `[tap][block of channels][block of outputs][channel][output]`.
+    sums: &'a mut [f32],
+    fired: &'a [u32],
+    grads: &'a [u32],
+    reached: &'a [Vec<[usize; 2]>],
+    blocks: usize,
+    outputs: usize,
+    /// Numbers of a position in a block, of channels or outputs.
+    size: usize,
+    /// Numbers of a block of channels.
+    of_block: usize,
+}
+
+impl TileTask for Channels<'_> {
+    fn run<T: Tiles>(self, mut tiles: T) {
+        let Self { sums, fired, grads, reached, blocks, outputs, size, of_block } = self;
+        let place = Place { pitch: SIDE, down: outputs * TILE, right: TILE };
+        let together = (CACHED / (2 * CHANNELS / SIDE * size_of::<u32>() * size)).max(1);
+        let most = reached.iter().map(Vec::len).max().unwrap_or(0);
+        for first in (0..most).step_by(together) {
+            for output in (0..outputs).step_by(2) {
+                let count = [blocks, tiles_left(output * SIDE, outputs * SIDE)];
+                for (tap, reached) in reached.iter().enumerate() {
+                    let sums = &mut sums[(tap * blocks * outputs + output) * TILE..];
+                    tiles.load(count, sums, place);
+                    for &[from, to] in reached.iter().skip(first).take(together) {
+                        let fired = &fired[from * size..];
+                        let grads = &grads[(to * outputs + output) * size..];
+                        for at in (0..size).step_by(TILE) {
+                            tiles.add(
+                                count,
+                                Operand::new(&fired[at..], SIDE, of_block),
+                                Operand::new(&grads[at..], SIDE, size),
+                            );
+                        }
+                    }
+                    tiles.store(count, sums, place);
+                }
+            }
+        }
+    }
+}

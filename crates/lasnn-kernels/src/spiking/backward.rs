@@ -113,19 +113,20 @@ impl Back<'_> {
             unreachable!("checked with the circuit")
         };
         let classes = call.circuit.classes;
-        let matrix = call.matrix(&source, weight, classes, self.tape);
-        let mut gradient = vec![0.0; matrix.weights.len()];
-        for index in 0..matrix.events.len() {
+        let (weights, scale) = (call.weights[weight], call.scale(&source));
+        let events = call.row_events(&source, self.tape);
+        let mut gradient = vec![0.0; weights.len()];
+        for index in 0..events.len() {
             let grad = &grad[index / self.tape.steps * classes..][..classes];
-            for &row in matrix.events.at(index) {
+            for &row in events.at(index) {
                 let row = &mut gradient[row as usize * classes..][..classes];
                 for (sum, &grad) in row.iter_mut().zip(grad) {
-                    *sum += matrix.scale * grad;
+                    *sum += scale * grad;
                 }
             }
         }
         self.weights[weight] = gradient;
-        let inputs = multiply(grad, matrix.weights, call.batch, classes);
+        let inputs = multiply(grad, weights, call.batch, classes);
         self.receive_constant(&source, inputs);
     }
 
@@ -175,26 +176,32 @@ impl Back<'_> {
         let Connection::Linear { weight } = source.connection else { return };
         let grid = call.grid(site);
         let outputs = grid.shape.channels;
-        let matrix = call.matrix(&source, weight, outputs, self.tape);
         let pending = std::mem::take(&mut self.pending[site]);
         let (images, steps) = (call.batch, self.tape.steps);
         let kept = &self.tape.kept[site];
         let neurons = call.neurons[site];
-        let delta = linear_site(&matrix, kept, neurons, &pending, grid, (images, steps));
+        let matrix = kept.is_nothing().then(|| call.matrix(&source, weight, outputs, self.tape));
+        let delta = linear_site(matrix.as_ref(), kept, neurons, &pending, grid, (images, steps));
         drop(pending);
-        let inputs = matrix.weights.len() / outputs;
-        self.weights[weight] = weight_grad::matrix(
-            (inputs, outputs),
-            &matrix.events.by_row(inputs),
-            &delta,
-            grid.tile,
-            matrix.scale,
-        );
+        let (weights, scale) = (call.weights[weight], call.scale(&source));
+        let spikes = self.tape.spikes(source.origin);
+        self.weights[weight] = if call.is_rough() && tiles::fit(&source.view) {
+            let spikes = (spikes, &source.view, call.mask(&source).map(|(mask, _)| mask));
+            tiles::matrix_grad(spikes, outputs, &delta, grid.tile, scale)
+        } else {
+            let inputs = weights.len() / outputs;
+            let events = match matrix {
+                Some(matrix) => matrix.events,
+                None => call.row_events(&source, self.tape),
+            };
+            let (shape, events) = ((inputs, outputs), events.by_row(inputs));
+            weight_grad::matrix(shape, &events, &delta, grid.tile, scale)
+        };
         let Origin::Site(origin) = source.origin else { return };
         let seen = call.circuit.seen(&source);
         let to = (seen.positions(), lanes(call, source.origin));
         let grad = OutputGrad { delta: &delta, tile: grid.tile, outputs };
-        let gradient = input_grad::matrix(matrix.weights, grad, to, call.precision);
+        let gradient = input_grad::matrix(weights, grad, to, call.precision);
         let part = self.by_step(&source, gradient, 0..images, false);
         self.pending[origin].by_step.push(part);
     }

@@ -6,6 +6,8 @@ use crate::product::Precision;
 
 use super::neuron::Neurons;
 use super::prepared::Prepared;
+use super::tiles;
+use super::weights::WeightFormat;
 
 /// Channels, height and width of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -214,7 +216,11 @@ pub struct Call<'a> {
     pub batch: usize,
     /// The same weights, packed before.
     pub prepared: Option<&'a Prepared>,
-    /// What the dense products of the pass back multiply.
+    /// What a recorded pass and its pass back multiply. A pass that rounds has bfloat16 in place of
+    /// weights and gradients, and 8 bits for the derivatives of spikes; it needs [`Reset::Subtract`] and
+    /// a surrogate of bounded support, and rounds gradients only where it has others.
+    ///
+    /// [`Reset::Subtract`]: super::Reset::Subtract
     pub precision: Precision,
 }
 
@@ -228,6 +234,30 @@ pub enum Drive<'a> {
 }
 
 impl<'a> Call<'a> {
+    /// Whether a recorded pass rounds what it multiplies and remembers: if it is to, and 8 bits will do
+    /// for the derivatives of its neurons' spikes.
+    pub(super) fn is_rough(&self) -> bool {
+        self.precision == Precision::Bf16
+            && self.neurons.iter().all(|neurons| neurons.steepest().is_some())
+    }
+
+    /// How a pass has its weights.
+    pub(super) fn format(&self) -> WeightFormat {
+        match self.prepared {
+            Some(prepared) => prepared.format(),
+            None if self.is_rough() => WeightFormat::Bf16,
+            None => WeightFormat::F32,
+        }
+    }
+
+    /// Whether all sources of a site are multiplied in tiles.
+    pub(super) fn is_tiled(&self, site: usize) -> bool {
+        let sources = &self.circuit.sites[site].sources;
+        self.format() == WeightFormat::Bf16
+            && !sources.is_empty()
+            && sources.iter().all(|source| tiles::fit(&source.view))
+    }
+
     /// The mask in the view of a source, and what it multiplies those by whom it does not silence.
     pub(super) fn mask(&self, source: &Source) -> Option<(&'a [f32], f32)> {
         let mask = self.masks[source.view.mask?]?;

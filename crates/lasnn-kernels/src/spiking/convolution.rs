@@ -7,18 +7,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use pulp::Simd;
-use pulp::bytemuck::cast_slice;
 use rayon::prelude::*;
 
-use crate::memory::Scratch;
-use crate::product::with_tiles;
-
-use super::circuit::{Call, Connection, Shape, Source, View};
+use super::circuit::{Call, Connection, Shape, Source};
 use super::events::{Events, Gathered};
 use super::fixed;
-use super::prepared::Prepared;
 use super::spikes::{Grid, Spikes};
-use super::tiles::{self, Frames, Sums};
+use super::tiles;
 use super::weights::{WeightFormat, Weights};
 
 /// Weights of a tile that stay in a core's second-level cache beside the membranes.
@@ -30,8 +25,7 @@ pub(super) fn grid(call: &Call<'_>, shape: Shape, sources: &[Source]) -> Grid {
         Connection::Conv { kernel, .. } => kernel * kernel * call.circuit.seen(source).channels,
         _ => 1,
     });
-    let format = call.prepared.map_or(WeightFormat::F32, Prepared::format);
-    Grid { shape, tile: tile(shape.channels, inputs.max().unwrap_or(1), format) }
+    Grid { shape, tile: tile(shape.channels, inputs.max().unwrap_or(1), call.format()) }
 }
 
 /// The widest tile of `channels` whose weights for `inputs` fit, and that wastes little.
@@ -66,21 +60,20 @@ pub(super) fn pack(weights: &[f32], inputs: usize, taps: usize, grid: Grid) -> V
     packed
 }
 
-/// The same in a format that passes share, for spikes behind a view.
+/// The same in a format, and for tiles where the site is multiplied in them.
 pub(super) fn pack_all(
     weights: &[f32],
     [inputs, taps]: [usize; 2],
     grid: Grid,
-    view: &View,
-    format: WeightFormat,
+    (format, tiled): (WeightFormat, bool),
 ) -> Weights {
+    if tiled {
+        let packed = tiles::pack_convolution(weights, [inputs, taps], grid.lanes());
+        return Weights::Tiles(Arc::new(packed));
+    }
     let mut packed = pack(weights, inputs, taps, grid);
     match format {
         WeightFormat::F32 => return Weights::Full(packed),
-        WeightFormat::Bf16 if tiles::fit(view) => {
-            let packed = tiles::pack_convolution(&packed, [inputs, taps], grid.tile);
-            return Weights::Tiles(Arc::new(packed));
-        }
         WeightFormat::Bf16 => {
             format.round_convolution(&mut packed, 1);
             return Weights::Full(packed);
@@ -104,10 +97,8 @@ pub(super) struct Feed<'a> {
     /// The shape of what the weights see.
     seen: Shape,
     packed: Cow<'a, Weights>,
-    /// By image; none for weights in tiles.
+    /// By image.
     pub events: Vec<Events>,
-    /// The same as numbers, for weights in tiles.
-    frames: Option<Frames>,
     scale: f32,
 }
 
@@ -124,23 +115,15 @@ pub(super) fn feeds<'a>(
             Connection::Conv { kernel, weight, .. } => match call.prepared {
                 Some(prepared) => Cow::Borrowed(prepared.weight(weight)),
                 None => {
-                    let packed = pack(call.weights[weight], seen.channels, kernel * kernel, grid);
-                    Cow::Owned(Weights::Full(packed))
+                    let (size, format) = ([seen.channels, kernel * kernel], (call.format(), false));
+                    Cow::Owned(pack_all(call.weights[weight], size, grid, format))
                 }
             },
             _ => Cow::Owned(Weights::Full(Vec::new())),
         };
-        let mask = call.mask(source);
-        let numbers = mask.map(|(mask, _)| mask);
-        let (events, frames) = match (source.connection, &*packed) {
-            (Connection::Conv { kernel, stride, .. }, Weights::Tiles(_)) => {
-                let frames = Frames::of_maps(spikes, &source.view, numbers, [kernel, stride]);
-                (Vec::new(), Some(frames))
-            }
-            _ => (events(spikes, source, seen, numbers), None),
-        };
-        let scale = source.view.scale() * mask.map_or(1.0, |(_, scale)| scale);
-        Feed { source: *source, seen, packed, events, frames, scale }
+        let mask = call.mask(source).map(|(mask, _)| mask);
+        let (events, scale) = (events(spikes, source, seen, mask), call.scale(source));
+        Feed { source: *source, seen, packed, events, scale }
     };
     sources.iter().zip(spikes).map(feed).collect()
 }
@@ -169,8 +152,6 @@ pub(super) struct Unit<'a> {
     /// Constant currents `[position][lane]` from outside.
     constant: Option<&'a [f32]>,
     list: Gathered,
-    /// The currents of a step from each feed whose weights are tiles.
-    maps: Vec<Scratch>,
 }
 
 impl<'a> Unit<'a> {
@@ -191,12 +172,11 @@ impl<'a> Unit<'a> {
             feeds,
             constant: constant.map(|constant| &constant[index * size..][..size]),
             list: Gathered::with_capacity(longest),
-            maps: feeds.iter().map(|feed| Scratch::new(feed.map_len(grid))).collect(),
         }
     }
 
     /// The currents `[column][lane]` of one row of the map, in `currents` unless they come from
-    /// outside. Of each step, rows are asked for from the first one on.
+    /// outside.
     #[inline(always)]
     pub fn currents<'b, S: Simd>(
         &'b mut self,
@@ -210,12 +190,7 @@ impl<'a> Unit<'a> {
         }
         currents.fill(0.0);
         let tile = self.grid.tile;
-        for (feed, map) in self.feeds.iter().zip(&mut self.maps) {
-            if let Some(frames) = &feed.frames {
-                let unit = (self.grid, self.tile, self.image);
-                feed.add_row(frames, unit, (step, row), map, currents);
-                continue;
-            }
+        for feed in self.feeds {
             let events = &feed.events[self.image];
             for (column, currents) in currents.chunks_exact_mut(tile).enumerate() {
                 match feed.source.connection {
@@ -252,50 +227,6 @@ impl Feed<'_> {
             }
             _ => 0,
         }
-    }
-
-    /// How many numbers the currents of a step are that tiles make.
-    fn map_len(&self, grid: Grid) -> usize {
-        match (self.source.connection, &*self.packed) {
-            (Connection::Conv { kernel, stride, .. }, Weights::Tiles(_)) => {
-                Sums::new(grid.shape, kernel, stride).len(grid.tile)
-            }
-            _ => 0,
-        }
-    }
-
-    /// Adds the currents of a row that tiles make; with the first row they make those of all rows.
-    #[inline(always)]
-    fn add_row(
-        &self,
-        frames: &Frames,
-        (grid, tile, image): (Grid, usize, usize),
-        (step, row): (usize, usize),
-        map: &mut [f32],
-        currents: &mut [f32],
-    ) {
-        let (Connection::Conv { kernel, stride, .. }, Weights::Tiles(weights)) =
-            (self.source.connection, &*self.packed)
-        else {
-            unreachable!("only convolutions by tiles have frames")
-        };
-        if row == 0 {
-            let size = weights.len() / grid.tiles();
-            let weights = cast_slice(&weights[tile * size..][..size]);
-            let currents = &mut *map;
-            with_tiles(tiles::Convolution {
-                frames,
-                image,
-                step,
-                kernel,
-                stride,
-                weights,
-                grid,
-                currents,
-            });
-        }
-        let sums = Sums::new(grid.shape, kernel, stride);
-        sums.add_row(map, row, grid.tile, self.scale, currents);
     }
 
     /// Lists the weights that the window of an output position adds up.

@@ -4,6 +4,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::memory::{self, Scratch};
+use crate::product::Precision;
 
 use super::circuit::{Call, Connection, Drive, Shape, Source};
 use super::convolution::{Unit, events, feeds, grid};
@@ -11,8 +12,8 @@ use super::linear::{self, Matrix, RowEvents};
 use super::neuron::Neurons;
 use super::spikes::{Grid, Spikes};
 use super::tape::{Keep, Kept, PartMut, Tape};
-use super::tiles::Frames;
-use super::weights::{WeightFormat, Weights};
+use super::tiles::{self, Frames};
+use super::weights::WeightFormat;
 
 /// Rows of images and steps that a pass without history runs at once: enough for a wide matrix to
 /// be read once for many, few enough that memory does not grow with the number of steps.
@@ -56,6 +57,8 @@ impl Call<'_> {
         membranes: &mut Membranes,
         counted: &[bool],
     ) -> Outcome {
+        // Only what is recorded is rounded.
+        let call = Self { precision: Precision::F32, ..*self };
         let mut outcome = self.nothing(counted);
         let piece = (CHUNK_ROWS / self.batch.max(1)).max(1);
         for first in (0..steps).step_by(piece) {
@@ -67,7 +70,7 @@ impl Call<'_> {
                 }
                 constant => constant,
             };
-            self.run(drive, range.len(), membranes, &mut outcome, &[]);
+            call.run(drive, range.len(), membranes, &mut outcome, &[]);
         }
         outcome
     }
@@ -152,10 +155,13 @@ impl Call<'_> {
             let images = linear::PANEL * self.batch;
             let panels = spikes.words.par_chunks_mut(images * steps * grid.words());
             let panels = panels.zip(membranes.par_chunks_mut(images * grid.tile)).enumerate();
-            let kept = kept.parts_mut(images * steps * grid.tile, panels.len());
+            let size = images * steps * grid.tile;
+            let kept = kept.parts_mut([size; 2], panels.len());
             panels.zip(kept).for_each(|((panel, (words, u)), kept)| {
                 Arch::new().dispatch(RunMatrix { matrix, panel, neurons, steps, words, u, kept });
             });
+        } else if self.is_tiled(index) {
+            tiles::run_maps(self, index, tape, membranes, (&mut spikes, &mut kept));
         } else {
             let from: Vec<&Spikes> =
                 sources.iter().map(|source| tape.spikes(source.origin)).collect();
@@ -164,7 +170,7 @@ impl Call<'_> {
             let size = spikes.image_words();
             let units = spikes.words.par_chunks_mut(size);
             let units = units.zip(membranes.par_chunks_mut(frame)).enumerate();
-            let kept = kept.parts_mut(steps * frame, units.len());
+            let kept = kept.parts_mut([steps * frame; 2], units.len());
             units.zip(kept).for_each(|((index, (words, u)), kept)| {
                 let unit = Unit::new(grid, index, self.batch, &feeds, constant);
                 Arch::new().dispatch(RunUnit { unit, grid, neurons, words, u, kept });
@@ -186,24 +192,40 @@ impl Call<'_> {
         outputs: usize,
         tape: &Tape,
     ) -> Matrix<'a> {
-        let mask = self.mask(source).map(|(mask, _)| mask);
-        let seen = self.circuit.seen(source);
         let spikes = tape.spikes(source.origin);
         let packed = self.prepared.map(|prepared| prepared.weight(weight));
-        let (events, blocks, dense) = match packed.map_or(WeightFormat::F32, Weights::format) {
-            WeightFormat::Bf16 => {
-                let frames = Frames::of_rows(spikes, &source.view, mask);
-                (RowEvents::none(spikes.batch * tape.steps), Vec::new(), Some(frames))
+        let format = self.format();
+        let (events, blocks, dense) = match format {
+            WeightFormat::Bf16 if tiles::fit(&source.view) => {
+                let mask = self.mask(source).map(|(mask, _)| mask);
+                let frames = Frames::of(spikes, &source.view, mask, 0..spikes.batch);
+                (RowEvents::none(spikes.frames()), Vec::new(), Some(frames))
             }
             format => {
-                let events = events(spikes, source, seen, mask);
-                let events = RowEvents::of(&events, seen.channels, seen.positions(), tape.steps);
-                let blocks = events.blocks(seen.neurons(), linear::block(format));
+                let events = self.row_events(source, tape);
+                let blocks =
+                    events.blocks(self.circuit.seen(source).neurons(), linear::block(format));
                 (events, blocks, None)
             }
         };
-        let scale = self.scale(source);
-        Matrix { weights: self.weights[weight], packed, outputs, events, blocks, dense, scale }
+        Matrix {
+            weights: self.weights[weight],
+            packed,
+            outputs,
+            events,
+            blocks,
+            dense,
+            rounded: format == WeightFormat::Bf16,
+            scale: self.scale(source),
+        }
+    }
+
+    /// The rows of its matrix that a linear source names.
+    pub(super) fn row_events(&self, source: &Source, tape: &Tape) -> RowEvents {
+        let seen = self.circuit.seen(source);
+        let mask = self.mask(source).map(|(mask, _)| mask);
+        let events = events(tape.spikes(source.origin), source, seen, mask);
+        RowEvents::of(&events, seen.channels, seen.positions(), tape.steps)
     }
 
     /// Adds up what reaches the readout.

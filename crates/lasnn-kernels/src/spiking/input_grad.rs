@@ -54,7 +54,8 @@ impl Job for Convolution<'_> {
         // Numbers of a padded position in a tile.
         let tile = delta.grid.tile;
         let width = (tile / F::HELD).next_multiple_of(stretch::<F>());
-        let packed = pack_blocks(format, weights, shape, [delta.grid.tiles() * width, width, tile]);
+        let lanes = delta.grid.tiles() * width * F::HELD;
+        let packed = block(format, &pack(weights, shape, [lanes, width * F::HELD, tile]));
         let row = geometry.bases.len() * shape.lanes;
         let classes = geometry.classes();
         // Positions that reach nothing are not written.
@@ -83,17 +84,6 @@ impl Job for Convolution<'_> {
         });
         gradient
     }
-}
-
-/// Weights as `[block of inputs][tap][number of outputs][input of the block]`, of so many numbers. Each
-/// `tile` of outputs has `room` of them.
-pub(super) fn pack_blocks<F: Format>(
-    format: F,
-    weights: &[f32],
-    shape: Shape,
-    [width, room, tile]: [usize; 3],
-) -> Scratch {
-    block(format, &pack(weights, shape, [width * F::HELD, room * F::HELD, tile]))
 }
 
 /// Stores rows of a [`BLOCK`], one for each number of a row on the left of a product.

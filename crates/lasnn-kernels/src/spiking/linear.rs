@@ -11,13 +11,13 @@ use pulp::bytemuck::cast_slice;
 use rayon::prelude::*;
 
 use crate::memory::{Scratch, prefetch};
-use crate::product::with_tiles;
+use crate::product::{Precision, bfloat16};
 
 use super::circuit::View;
 use super::events::Events;
 use super::fixed;
 use super::simd::LANES;
-use super::tiles::{self, Frames};
+use super::tiles::{self, Frames, MatrixWeights};
 use super::weights::{Rows, WeightFormat, Weights};
 
 /// Neurons in a tile of a linear site.
@@ -150,8 +150,10 @@ pub(super) struct Matrix<'a> {
     pub outputs: usize,
     pub events: RowEvents,
     pub blocks: Vec<BlockEvents>,
-    /// The events as numbers, for weights in tiles; there are no others then.
+    /// The events as numbers, for products in tiles; there are no others then.
     pub dense: Option<Frames>,
+    /// Whether weights that were not packed before are rounded to bfloat16.
+    pub rounded: bool,
     pub scale: f32,
 }
 
@@ -165,9 +167,14 @@ impl Matrix<'_> {
     /// Adds all currents `[tile][image][step][lane]` of one panel to `currents`, which are zero.
     #[inline(always)]
     pub fn add_currents<S: Simd>(&self, simd: S, panel: usize, currents: &mut [f32]) {
-        if let (Some(Weights::Tiles(weights)), Some(rows)) = (self.packed, &self.dense) {
-            let (weights, first, scale) = (cast_slice(weights), panel * PANEL, self.scale);
-            return with_tiles(tiles::Product { rows, weights, first, scale, currents });
+        if let Some(frames) = &self.dense {
+            let weights = match self.packed {
+                Some(Weights::Tiles(weights)) => MatrixWeights::Packed(cast_slice(weights)),
+                _ => MatrixWeights::Plain { matrix: self.weights, outputs: self.outputs },
+            };
+            let (first, scale) = (panel * PANEL, self.scale);
+            let product = tiles::Product { frames, weights, first, scale, currents };
+            return Precision::Bf16.run(product);
         }
         let first = panel * PANEL * TILE;
         let columns = first..self.outputs.min(first + PANEL * TILE);
@@ -190,6 +197,9 @@ impl Matrix<'_> {
             if self.packed.is_none() {
                 let rows = block.rows.clone();
                 pack(self.weights, self.outputs, rows, columns.clone(), size / TILE, &mut buffer);
+                if self.rounded {
+                    buffer.iter_mut().for_each(|weight| *weight = bfloat16(*weight));
+                }
             }
             for (tile, currents) in currents.chunks_exact_mut(rows * TILE).enumerate() {
                 let place = start + (index * tiles + tile) * size;

@@ -148,16 +148,20 @@ impl Neurons {
     /// Writes the derivatives of spikes for membrane potentials `u`, 255 for the largest one.
     #[inline(always)]
     pub(super) fn slopes(&self, u: &[f32], slopes: &mut [u8]) {
-        let z = |u: f32| u / self.threshold - 1.0;
+        // Added to a small number, it leaves that rounded in the lowest bits.
+        const ROUNDING: f32 = (1 << 23) as f32;
+        let per_threshold = 1.0 / self.threshold;
+        let distance = |u: f32| (u * per_threshold - 1.0).abs();
         match self.surrogate {
             Surrogate::Linear { .. } => {
                 for (slope, &u) in slopes.iter_mut().zip(u) {
-                    *slope = ((1.0 - z(u).abs()).max(0.0) * 255.0 + 0.5) as i32 as u8;
+                    let height = (1.0 - distance(u)).max(0.0);
+                    *slope = (height * 255.0 + ROUNDING).to_bits() as u8;
                 }
             }
             Surrogate::Rectangular { width } => {
                 for (slope, &u) in slopes.iter_mut().zip(u) {
-                    *slope = if z(u).abs() < (width / 2.0) as f32 { 255 } else { 0 };
+                    *slope = if distance(u) < (width / 2.0) as f32 { 255 } else { 0 };
                 }
             }
             Surrogate::Atan { .. } | Surrogate::FastSigmoid { .. } => {

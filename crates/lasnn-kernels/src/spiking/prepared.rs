@@ -35,22 +35,13 @@ impl Prepared {
             for source in &site.sources {
                 match source.connection {
                     Connection::Conv { kernel, weight, .. } => {
-                        let inputs = circuit.seen(source).channels;
-                        let taps = kernel * kernel;
+                        let size = [circuit.seen(source).channels, kernel * kernel];
+                        let format = (format, call.is_tiled(index));
                         let grid = call.grid(index);
-                        let size = [inputs, taps];
-                        packed[weight] = convolution::pack_all(
-                            weights[weight],
-                            size,
-                            grid,
-                            &source.view,
-                            format,
-                        );
+                        packed[weight] = convolution::pack_all(weights[weight], size, grid, format);
                     }
                     Connection::Linear { weight } => {
-                        let outputs = site.shape.channels;
-                        let positions = circuit.seen(source).positions();
-                        let size = [positions, outputs];
+                        let size = [circuit.seen(source).positions(), site.shape.channels];
                         packed[weight] =
                             linear::pack_all(weights[weight], size, &source.view, format);
                     }

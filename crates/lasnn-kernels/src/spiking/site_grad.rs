@@ -275,7 +275,7 @@ fn fires_at(neurons: Neurons, step: usize, steps: usize) -> Option<usize> {
 /// The gradients `[tile][image][step][lane]` of the membranes of a linear site; its currents are
 /// computed again where nothing was `kept`.
 pub(super) fn linear_site(
-    matrix: &Matrix<'_>,
+    matrix: Option<&Matrix<'_>>,
     kept: &Kept,
     neurons: Neurons,
     pending: &Pending,
@@ -303,7 +303,8 @@ pub(super) fn linear_site(
 }
 
 struct BackMatrix<'a> {
-    matrix: &'a Matrix<'a>,
+    /// Where currents are computed again.
+    matrix: Option<&'a Matrix<'a>>,
     kept: Part<'a>,
     neurons: Neurons,
     pending: &'a Pending,
@@ -326,7 +327,9 @@ impl WithSimd for BackMatrix<'_> {
         match kept {
             Part::Nothing => {
                 gradient.fill(0.0);
-                matrix.add_currents(simd, panel, gradient);
+                if let Some(matrix) = matrix {
+                    matrix.add_currents(simd, panel, gradient);
+                }
             }
             Part::Currents(kept) => gradient.copy_from_slice(kept),
             Part::Slopes(_) => {}

@@ -3,7 +3,6 @@
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
 
 use crate::memory::Scratch;
-use crate::product::Precision;
 
 use super::circuit::{Call, Connection, Origin, Site};
 use super::spikes::{Grid, Spikes};
@@ -102,27 +101,30 @@ impl Kept {
         }
     }
 
-    /// All `count` parts of `size` numbers.
-    pub fn parts_mut(&mut self, size: usize, count: usize) -> Vec<PartMut<'_>> {
+    /// The parts of `size` numbers of each `whole`, of which there are so many; the last part of one may
+    /// be shorter.
+    pub fn parts_mut(&mut self, [whole, size]: [usize; 2], wholes: usize) -> Vec<PartMut<'_>> {
+        fn parts<T>([whole, size]: [usize; 2], all: &mut [T]) -> impl Iterator<Item = &mut [T]> {
+            all.chunks_mut(whole.max(1)).flat_map(move |part| part.chunks_mut(size.max(1)))
+        }
+        let sizes = [whole, size];
         match self {
-            Self::Nothing => (0..count).map(|_| PartMut::Nothing).collect(),
-            Self::Currents(all) => all.chunks_mut(size).map(PartMut::Currents).collect(),
-            Self::Slopes(all) => {
-                let all: &mut [u8] = cast_slice_mut(all);
-                all.chunks_mut(size).map(PartMut::Slopes).collect()
+            Self::Nothing => {
+                let count = wholes * whole.div_ceil(size.max(1));
+                (0..count).map(|_| PartMut::Nothing).collect()
             }
+            Self::Currents(all) => parts(sizes, all).map(PartMut::Currents).collect(),
+            Self::Slopes(all) => parts(sizes, cast_slice_mut(all)).map(PartMut::Slopes).collect(),
         }
     }
 }
 
 impl Call<'_> {
-    /// What a tape keeps of each site: its slopes where gradients are rounded anyway and 8 bits hold
-    /// slopes as well; else the currents of those that are the dearest to compute again, as many as
+    /// What a tape keeps of each site: its slopes in a pass that rounds; else the currents of those that are the dearest to compute again, as many as
     /// leave all of the tape at no more than a byte per neuron and step.
     pub(super) fn keeps(&self) -> Vec<Keep> {
         let sites = &self.circuit.sites;
-        let narrow = self.neurons.iter().all(|neurons| neurons.steepest().is_some());
-        if self.precision == Precision::Bf16 && narrow {
+        if self.is_rough() {
             return vec![Keep::Slopes; sites.len()];
         }
         let numbers = |site: usize| {

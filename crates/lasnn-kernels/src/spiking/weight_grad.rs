@@ -12,7 +12,7 @@ use crate::memory;
 
 use super::events::{ByChannel, Events};
 use super::geometry::{Class, Geometry, Tap};
-use super::simd::{Rows, add_rows, set_rows};
+use super::simd::{LANES, Rows, add_rows, set_rows};
 use super::site_grad::SiteGrad;
 
 /// Gradients of outputs that stay in a core's second-level cache while all channels pass.
@@ -124,12 +124,16 @@ pub(super) fn unpack(
     (outputs, inputs, taps): (usize, usize, usize),
     tile: usize,
 ) -> Vec<f32> {
-    let mut gradient = vec![0.0; outputs * inputs * taps];
     let rows = inputs * taps;
-    gradient.par_chunks_mut(rows).enumerate().for_each(|(output, gradient)| {
-        let packed = &packed[output / tile * rows * tile..][..rows * tile];
-        for (gradient, packed) in gradient.iter_mut().zip(packed.chunks_exact(tile)) {
-            *gradient = packed[output % tile];
+    // All of it is written, some outputs at a time: those of a line of the cache.
+    let mut gradient = memory::take(outputs * rows);
+    gradient.par_chunks_mut(LANES * rows).enumerate().for_each(|(block, gradient)| {
+        let packed = &packed[block * LANES / tile * rows * tile..][..rows * tile];
+        let lane = block * LANES % tile;
+        for (row, packed) in packed.chunks_exact(tile).enumerate() {
+            for (gradient, &sum) in gradient.chunks_exact_mut(rows).zip(&packed[lane..]) {
+                gradient[row] = sum;
+            }
         }
     });
     gradient

@@ -1,10 +1,12 @@
 //! Spikes as numbers.
 
+use std::ops::Range;
+
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::super::circuit::{Shape, View};
+use super::super::circuit::View;
 use super::super::events::Allowed;
 use super::super::simd::LANES;
 use super::super::spikes::Spikes;
@@ -12,93 +14,67 @@ use super::GROUP;
 use crate::memory::Scratch;
 use crate::product::SIDE;
 
-/// Spikes behind a view as numbers, `[image][step][group][padded position][channel of the group]`: so
-/// all that a kernel's window multiplies of a group lies together, in the first-level cache.
+/// The spikes of some images behind a view as numbers, `[position][group][frame][channel of the group]`.
 #[derive(Debug)]
 pub(in crate::spiking) struct Frames {
     /// Pairs.
     numbers: Scratch,
-    /// Positions of a padded row, and of a padded map.
-    pub width: usize,
     pub positions: usize,
-    /// From a frame to the next one, in pairs.
-    pub pitch: usize,
-    pub steps: usize,
-    /// Images times steps.
+    pub groups: usize,
+    /// Images times steps, and for how many there is room: whole tiles. What is in the others is not
+    /// looked at.
     pub count: usize,
+    pub room: usize,
 }
 
 impl Frames {
-    /// For a convolution: with zeros around the maps.
-    pub fn of_maps(
-        spikes: &Spikes,
-        view: &View,
-        mask: Option<&[f32]>,
-        [kernel, stride]: [usize; 2],
-    ) -> Self {
-        // Tiles may reach that far beyond the last position.
-        Self::new(spikes, view, mask, kernel / 2, |_| (0, SIDE * stride * SIDE))
-    }
-
-    /// For a matrix: each frame is a row.
-    pub fn of_rows(spikes: &Spikes, view: &View, mask: Option<&[f32]>) -> Self {
-        let count = spikes.batch * spikes.steps;
-        let missing = count.next_multiple_of(SIDE) - count;
-        // Rows at a power of two from each other would push each other out of the cache.
-        Self::new(spikes, view, mask, 0, |row| (SIDE, missing * (row + SIDE)))
-    }
-
-    /// `room` says how many pairs to leave between frames and behind the last one, given those of one.
-    fn new(
-        spikes: &Spikes,
-        view: &View,
-        mask: Option<&[f32]>,
-        border: usize,
-        room: impl Fn(usize) -> (usize, usize),
-    ) -> Self {
-        let shape = view.shape(spikes.grid.shape);
-        let width = shape.width + 2 * border;
-        let positions = (shape.height + 2 * border) * width;
-        let size = shape.channels.div_ceil(GROUP) * positions * SIDE;
-        let (between, behind) = room(size);
-        let pitch = size + between;
-        let (steps, count) = (spikes.steps, spikes.batch * spikes.steps);
-        // What is behind the last frame, and between them, meets no weight or is not looked at.
-        let mut numbers = Scratch::new(count * pitch + behind);
+    /// `mask` has the view's `[image][channel][position]` of all images.
+    pub fn of(spikes: &Spikes, view: &View, mask: Option<&[f32]>, images: Range<usize>) -> Self {
+        let seen = view.shape(spikes.grid.shape);
+        let (positions, groups) = (seen.positions(), seen.channels.div_ceil(GROUP));
+        let count = images.len() * spikes.steps;
+        let room = count.next_multiple_of(SIDE);
+        let size = groups * room * SIDE;
+        let mut numbers = Scratch::new(positions * size);
         let allowed: Vec<Allowed> = mask.map_or_else(Vec::new, |mask| {
-            mask.chunks_exact(shape.neurons()).map(|mask| Allowed::of(mask, shape)).collect()
+            let masks = mask.chunks_exact(seen.neurons());
+            masks
+                .skip(images.start)
+                .take(images.len())
+                .map(|mask| Allowed::of(mask, seen))
+                .collect()
         });
-        let frames = numbers.par_chunks_exact_mut(pitch).take(count).enumerate();
-        frames.for_each(|(frame, numbers)| {
+        numbers.par_chunks_exact_mut(size).enumerate().for_each(|(position, numbers)| {
             Arch::new().dispatch(Expand {
                 spikes,
                 view,
-                allowed: allowed.get(frame / steps),
-                frame: (frame / steps, frame % steps),
-                border,
-                positions,
-                numbers: cast_slice_mut(&mut numbers[..size]),
+                allowed: &allowed,
+                images: images.clone(),
+                position,
+                room,
+                numbers: cast_slice_mut(numbers),
             });
         });
-        Self { numbers, width, positions, pitch, steps, count }
+        Self { numbers, positions, groups, count, room }
     }
 
-    /// All numbers, as pairs.
-    pub fn pairs(&self) -> &[u32] {
-        cast_slice(&self.numbers)
+    /// The numbers from a frame on of a group of channels at a position, as pairs.
+    #[inline(always)]
+    pub fn from(&self, position: usize, group: usize, frame: usize) -> &[u32] {
+        let at = (position * self.groups + group) * self.room + frame;
+        &cast_slice(&self.numbers)[at * SIDE..]
     }
 }
 
-/// One frame, all of it written.
+/// All frames of a position.
 struct Expand<'a> {
     spikes: &'a Spikes,
     view: &'a View,
-    allowed: Option<&'a Allowed>,
-    /// Image and step.
-    frame: (usize, usize),
-    border: usize,
-    /// Of a padded map.
-    positions: usize,
+    /// By image of the range.
+    allowed: &'a [Allowed],
+    images: Range<usize>,
+    position: usize,
+    room: usize,
     numbers: &'a mut [u16],
 }
 
@@ -107,38 +83,27 @@ impl WithSimd for Expand<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { spikes, view, allowed, frame: (image, step), border, positions, numbers } = self;
-        let Shape { height, width, .. } = view.shape(spikes.grid.shape);
-        let [rows, columns] = view.pool;
+        let Self { spikes, view, allowed, images, position, room, numbers } = self;
+        let width = view.shape(spikes.grid.shape).width;
+        let (row, column) = (position / width * view.pool[0], position % width * view.pool[1]);
+        let first = row * spikes.grid.shape.width + column;
         let words = spikes.grid.words();
-        let padded = width + 2 * border;
         // Two words of channels make a group.
-        let groups = numbers.chunks_exact_mut(positions * GROUP);
-        for (group, numbers) in groups.enumerate() {
-            let (places, _) = numbers.as_chunks_mut::<GROUP>();
-            for (row, places) in places.chunks_exact_mut(padded).enumerate() {
-                let row = row.wrapping_sub(border);
-                if row >= height {
-                    places.fill([0; GROUP]);
+        for (index, frames) in numbers.chunks_exact_mut(room * GROUP).enumerate() {
+            for half in 0..GROUP / LANES {
+                let word = index * (GROUP / LANES) + half;
+                let (tile, of_tile) = (word / words, word % words);
+                let mut frames = frames.as_chunks_mut::<LANES>().0.iter_mut().skip(half).step_by(2);
+                if tile >= spikes.grid.tiles() {
+                    frames.for_each(|frame| *frame = [0; LANES]);
                     continue;
                 }
-                places[..border].fill([0; GROUP]);
-                places[border + width..].fill([0; GROUP]);
-                let places = &mut places[border..border + width];
-                for half in 0..GROUP / LANES {
-                    let word = group * (GROUP / LANES) + half;
-                    let (tile, of_tile) = (word / words, word % words);
-                    let halves = places.iter_mut().map(|place| &mut place.as_chunks_mut().0[half]);
-                    if tile >= spikes.grid.tiles() {
-                        halves.for_each(|half| *half = [0; LANES]);
-                        continue;
-                    }
-                    let first = row * rows * spikes.grid.shape.width;
-                    let at = spikes.at(tile, image, step, first) + of_tile;
-                    for (column, half) in halves.enumerate() {
-                        let allowed = allowed
-                            .map_or(u16::MAX, |allowed| allowed.word(row * width + column, word));
-                        *half = counts(spikes, view, at + column * columns * words, allowed);
+                for (number, image) in images.clone().enumerate() {
+                    let allowed =
+                        allowed.get(number).map_or(u16::MAX, |mask| mask.word(position, word));
+                    for (step, frame) in (0..spikes.steps).zip(&mut frames) {
+                        let at = spikes.at(tile, image, step, first) + of_tile;
+                        *frame = counts(spikes, view, at, allowed);
                     }
                 }
             }

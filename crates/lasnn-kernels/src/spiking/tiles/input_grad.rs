@@ -7,10 +7,10 @@ use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
 use super::super::geometry::Geometry;
-use super::super::input_grad::{Shape, pack_blocks};
+use super::super::input_grad::Shape;
 use super::super::site_grad::SiteGrad;
 use crate::memory::Scratch;
-use crate::product::{BLOCK, Format, Operand, Place, SIDE, TileTask, Tiles, tiles_left};
+use crate::product::{BLOCK, Format, Operand, Place, SIDE, TileTask, Tiles, pair, tiles_left};
 
 /// Frames of a job.
 const FRAMES: usize = 2 * SIDE;
@@ -29,7 +29,7 @@ pub(in crate::spiking) fn input_grad<F: Format>(
     // Pairs of the outputs of a tile, and of all outputs.
     let room = (delta.grid.tile / 2).next_multiple_of(SIDE);
     let width = delta.grid.tiles() * room;
-    let packed = pack_blocks(format, weights, shape, [width, room, delta.grid.tile]);
+    let packed = pack(weights, shape, [width, room, delta.grid.tile]);
     let (by_position, frames) = by_position(format, delta, room);
     let reached = geometry.reached(delta.padded, shape.taps);
     let mut taps = vec![Vec::new(); geometry.bases.len()];
@@ -56,6 +56,29 @@ pub(in crate::spiking) fn input_grad<F: Format>(
         });
     });
     gradient
+}
+
+/// Weights `[outputs, inputs, taps]` as `[block of inputs][tap][pair of outputs][input of the block]`. Each
+/// `tile` of outputs has `room` of `width` pairs.
+fn pack(weights: &[f32], shape: Shape, [width, room, tile]: [usize; 3]) -> Scratch {
+    let Shape { inputs, taps, .. } = shape;
+    let mut packed = Scratch::zeros(inputs.div_ceil(BLOCK) * taps * width * BLOCK);
+    packed.par_chunks_exact_mut(taps * width * BLOCK).enumerate().for_each(|(block, to)| {
+        let to: &mut [u32] = cast_slice_mut(to);
+        let columns = block * BLOCK * taps..inputs.min((block + 1) * BLOCK) * taps;
+        for (index, weights) in weights.chunks(2 * inputs * taps).enumerate() {
+            let at = index / (tile / 2) * room + index % (tile / 2);
+            let (first, second) = weights.split_at(inputs * taps);
+            let second = second.get(columns.clone()).unwrap_or_default();
+            for (place, &first) in first[columns.clone()].iter().enumerate() {
+                let (lane, tap) = (place / taps, place % taps);
+                // The last output of an odd number has no partner.
+                let second = second.get(place).copied().unwrap_or(0.0);
+                to[(tap * width + at) * BLOCK + lane] = pair(first, second);
+            }
+        }
+    });
+    packed
 }
 
 /// The outputs' gradients `[position][frame][pair of outputs]`, and how many frames there is room for.

@@ -2,13 +2,16 @@
 
 use pulp::bytemuck::cast_slice;
 
+use super::super::circuit::Shape;
 use super::super::events::Events;
 use super::super::geometry::{Geometry, Padded};
+use super::super::linear::TILE;
 use super::super::site_grad::SiteGrad;
+use super::super::spikes::Grid;
 use super::super::spikes::Spikes;
-use super::super::{convolution, weight_grad};
+use super::super::weight_grad;
 use super::*;
-use crate::product::{Emulated, Format, emulating};
+use crate::product::{Precision, emulating};
 
 /// Small whole numbers, which bfloat16 holds.
 fn numbers(count: usize, by: usize) -> Vec<f32> {
@@ -52,65 +55,6 @@ fn fired(shape: Shape, view: &View) -> Fired {
 }
 
 const POOLED: View = View { pool: [2, 2], mask: None };
-
-#[test]
-fn maps_are_those_of_the_convolution() {
-    for ([inputs, height, width], outputs, tile, kernel, stride, view) in [
-        ([3, 5, 4], 32, 32, 3, 1, View::PLAIN),
-        ([40, 12, 16], 100, 128, 3, 1, POOLED),
-        ([33, 7, 9], 64, 32, 3, 2, View::PLAIN),
-        ([64, 1, 1], 32, 32, 1, 1, View::PLAIN),
-        ([16, 8, 8], 40, 64, 1, 2, POOLED),
-    ] {
-        let fired = fired(Shape { channels: inputs, height, width }, &view);
-        let seen = fired.seen;
-        let [height, width] = [seen.height, seen.width].map(|size| size.div_ceil(stride));
-        let grid = Grid { shape: Shape { channels: outputs, height, width }, tile };
-        let taps = kernel * kernel;
-        let weights = numbers(outputs * inputs * taps, 11);
-        let packed = convolution::pack(&weights, inputs, taps, grid);
-        let packed = pack_convolution(&packed, [inputs, taps], tile);
-        let of_tile = packed.len() / grid.tiles();
-        let mask = Some(&fired.mask[..]);
-        let frames = Frames::of_maps(&fired.spikes, &view, mask, [kernel, stride]);
-        let sums = Sums::new(grid.shape, kernel, stride);
-        for (step, image, output) in (0..STEPS * BATCH * outputs)
-            .map(|i| (i / outputs / BATCH, i / outputs % BATCH, i % outputs))
-            .filter(|&(step, image, output)| (step + image + output) % 3 == 0)
-        {
-            let (index, lane) = (output / tile, output % tile);
-            let mut map = vec![f32::NAN; sums.len(tile)];
-            Emulated.with_tiles(Convolution {
-                frames: &frames,
-                image,
-                step,
-                kernel,
-                stride,
-                weights: cast_slice(&packed[index * of_tile..][..of_tile]),
-                grid,
-                currents: &mut map,
-            });
-            for row in 0..height {
-                let mut currents = vec![1.0; width * tile];
-                sums.add_row(&map, row, tile, 0.5, &mut currents);
-                for column in 0..width {
-                    let mut expected = 0.0;
-                    for (input, tap) in (0..inputs * taps).map(|i| (i / taps, i % taps)) {
-                        let y = (row * stride + tap / kernel).wrapping_sub(kernel / 2);
-                        let x = (column * stride + tap % kernel).wrapping_sub(kernel / 2);
-                        if y < seen.height && x < seen.width {
-                            let map = (step * BATCH + image) * inputs + input;
-                            let at = map * seen.positions() + y * seen.width + x;
-                            let weight = weights[(output * inputs + input) * taps + tap];
-                            expected += weight * fired.counts[at];
-                        }
-                    }
-                    assert_eq!(currents[column * tile + lane], 1.0 + 0.5 * expected);
-                }
-            }
-        }
-    }
-}
 
 #[test]
 fn weight_gradients_are_those_of_the_lists() {
@@ -191,18 +135,26 @@ fn currents_are_those_of_the_matrix() {
         let positions = fired.seen.positions();
         let weights = numbers(channels * positions * outputs, 11);
         let packed = pack_matrix(&weights, outputs, positions);
-        let rows = Frames::of_rows(&fired.spikes, &view, Some(&fired.mask));
+        let frames = Frames::of(&fired.spikes, &view, Some(&fired.mask), 0..BATCH);
         // All tiles but the first one.
         let tiles = outputs.div_ceil(TILE);
         let first = usize::from(tiles > 1);
-        let mut currents = vec![1.0; (tiles - first) * BATCH * STEPS * TILE];
-        Emulated.with_tiles(Product {
-            rows: &rows,
-            weights: cast_slice(&packed),
-            first,
-            scale: 0.5,
-            currents: &mut currents,
+        let packed = MatrixWeights::Packed(cast_slice(&packed));
+        let plain = MatrixWeights::Plain { matrix: &weights, outputs };
+        let [currents, same] = [packed, plain].map(|weights| {
+            let mut currents = vec![1.0; (tiles - first) * BATCH * STEPS * TILE];
+            emulating(|| {
+                Precision::Bf16.run(Product {
+                    frames: &frames,
+                    weights,
+                    first,
+                    scale: 0.5,
+                    currents: &mut currents,
+                });
+            });
+            currents
         });
+        assert_eq!(currents, same);
         for (index, current) in currents.iter().enumerate() {
             let output = (first + index / (BATCH * STEPS * TILE)) * TILE + index % TILE;
             let (image, step) = (index / TILE / STEPS % BATCH, index / TILE % STEPS);

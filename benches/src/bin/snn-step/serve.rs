@@ -52,17 +52,17 @@ enum Format {
     F32,
     /// Inference with weights of 12 bits
     Int12,
-    /// Inference with weights in bfloat16, training with products of the pass back in it
+    /// Inference with weights in bfloat16, training with `precision = "bf16"`
     Bf16,
 }
 
 impl Format {
-    /// Of inference; training has them as they are.
-    fn weights(self, mode: Mode) -> WeightFormat {
-        match (mode, self) {
-            (Mode::Train, _) | (_, Self::F32) => WeightFormat::F32,
-            (Mode::Infer, Self::Int12) => WeightFormat::Int12,
-            (Mode::Infer, Self::Bf16) => WeightFormat::Bf16,
+    /// Of inference, and of a recorded pass.
+    fn weights(self) -> WeightFormat {
+        match self {
+            Self::F32 => WeightFormat::F32,
+            Self::Int12 => WeightFormat::Int12,
+            Self::Bf16 => WeightFormat::Bf16,
         }
     }
 
@@ -101,7 +101,7 @@ pub fn serve(arguments: &ServeArguments) -> anyhow::Result<()> {
 fn step(arguments: &ServeArguments) -> anyhow::Result<Box<dyn Step>> {
     let case = Case::load(&arguments.case)?;
     Ok(match arguments.mode {
-        Mode::Infer => Box::new(Inference::new(&case, arguments.format.weights(arguments.mode))?),
+        Mode::Infer => Box::new(Inference::new(&case, arguments.format.weights())?),
         Mode::Train => Box::new(Training::new(&case, arguments.format.precision())?),
     })
 }
@@ -109,7 +109,7 @@ fn step(arguments: &ServeArguments) -> anyhow::Result<Box<dyn Step>> {
 /// The spikes of every layer, counted streaming, and the scores of the step that is timed.
 fn check(arguments: &ServeArguments) -> anyhow::Result<Value> {
     let case = Case::load(&arguments.case)?;
-    let inference = Inference::new(&case, arguments.format.weights(arguments.mode))?;
+    let inference = Inference::new(&case, arguments.format.weights())?;
     let rates = firing_rates(&inference.network, &case);
     let logits: Vec<f32> = inference.logits().into_data().iter().collect();
     let logits: Vec<&[f32]> = logits.chunks_exact(case.about.classes).collect();

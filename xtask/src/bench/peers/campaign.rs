@@ -137,7 +137,6 @@ impl Campaign<'_> {
             Agreement::of(&ours.ask("check", PATIENCE)?, &theirs.ask("check", PATIENCE)?)?;
         let limit = match format {
             Format::F32 => LIMIT,
-            Format::Bf16 if work.mode == Mode::Train => LIMIT,
             Format::Int12 => INT12_LIMIT,
             Format::Bf16 => BF16_LIMIT,
         };

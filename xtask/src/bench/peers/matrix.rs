@@ -33,7 +33,7 @@ pub enum Format {
     F32,
     /// Integers of 12 bits, for inference: the counterpart of a peer's bfloat16.
     Int12,
-    /// Weights in bfloat16, for inference; products of the pass back, for training.
+    /// Weights in bfloat16, for inference; `precision = "bf16"`, for training.
     Bf16,
 }
 

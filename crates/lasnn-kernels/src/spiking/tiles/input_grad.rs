@@ -62,9 +62,13 @@ pub(in crate::spiking) fn input_grad<F: Format>(
 /// `tile` of outputs has `room` of `width` pairs.
 fn pack(weights: &[f32], shape: Shape, [width, room, tile]: [usize; 3]) -> Scratch {
     let Shape { inputs, taps, .. } = shape;
-    let mut packed = Scratch::zeros(inputs.div_ceil(BLOCK) * taps * width * BLOCK);
+    let mut packed = Scratch::new(inputs.div_ceil(BLOCK) * taps * width * BLOCK);
+    let is_whole = 2 * packed.len() == weights.len();
     packed.par_chunks_exact_mut(taps * width * BLOCK).enumerate().for_each(|(block, to)| {
         let to: &mut [u32] = cast_slice_mut(to);
+        if !is_whole {
+            to.fill(0);
+        }
         let columns = block * BLOCK * taps..inputs.min((block + 1) * BLOCK) * taps;
         for (index, weights) in weights.chunks(2 * inputs * taps).enumerate() {
             let at = index / (tile / 2) * room + index % (tile / 2);

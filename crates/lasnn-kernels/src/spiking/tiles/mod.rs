@@ -56,9 +56,13 @@ pub(super) fn pack_convolution(
 ) -> Scratch {
     let of_group = SIDE * BLOCK;
     let of_tap = inputs.div_ceil(GROUP) * of_group;
-    let mut pairs = Scratch::zeros(lanes / BLOCK * taps * of_tap);
+    let is_whole = lanes * inputs * taps == weights.len() && inputs.is_multiple_of(GROUP);
+    let mut pairs = Scratch::new(lanes / BLOCK * taps * of_tap);
     pairs.par_chunks_exact_mut(taps * of_tap).enumerate().for_each(|(block, to)| {
         let to: &mut [u32] = cast_slice_mut(to);
+        if !is_whole {
+            to.fill(0);
+        }
         let outputs = weights.chunks_exact(inputs * taps).skip(block * BLOCK).take(BLOCK);
         for (lane, weights) in outputs.enumerate() {
             for (index, weights) in weights.chunks(2 * taps).enumerate() {

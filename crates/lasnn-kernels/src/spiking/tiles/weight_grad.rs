@@ -187,7 +187,7 @@ impl WithSimd for Turn<'_> {
     }
 }
 
-/// The outputs' gradients, `[tile][position][pair][output of the tile]`.
+/// The outputs' gradients, `[tile][position][block of outputs][pair][output of the block]`.
 fn grads<F: Format>(format: F, delta: &SiteGrad, pairs: usize) -> Scratch {
     let SiteGrad { grid, padded, images, steps, .. } = *delta;
     let (tile, positions, width) = (grid.tile, grid.shape.positions(), grid.shape.width);
@@ -201,8 +201,11 @@ fn grads<F: Format>(format: F, delta: &SiteGrad, pairs: usize) -> Scratch {
             true => &delta.step(tile_index, frame / steps, frame % steps)[place..][..tile],
             false => &none[..],
         };
-        for (pair, to) in to.chunks_exact_mut(tile).enumerate() {
-            format.join(frame(2 * pair), frame(2 * pair + 1), cast_slice_mut(to));
+        let mut row = vec![0.0; tile];
+        for pair in 0..pairs {
+            format.join(frame(2 * pair), frame(2 * pair + 1), cast_slice_mut(&mut row));
+            let blocks = to.chunks_exact_mut(pairs * SIDE).zip(row.as_chunks::<SIDE>().0);
+            blocks.for_each(|(to, row)| to[pair * SIDE..][..SIDE].copy_from_slice(row));
         }
     });
     grads
@@ -237,12 +240,12 @@ impl TileTask for Channels<'_> {
                     tiles.load(count, sums, place);
                     for &[from, to] in reached.iter().skip(first).take(together) {
                         let fired = &fired[from * size..];
-                        let grads = &grads[to * outputs * size + output * SIDE..];
+                        let grads = &grads[(to * outputs + output) * size..];
                         for at in (0..size).step_by(TILE) {
                             tiles.add(
                                 count,
                                 Operand::new(&fired[at..], SIDE, of_block),
-                                Operand::new(&grads[at * outputs..], outputs * SIDE, SIDE),
+                                Operand::new(&grads[at..], SIDE, size),
                             );
                         }
                     }

@@ -145,8 +145,9 @@ fn more_images_than_a_group_holds_change_nothing() {
     let layers = vec![layer(64), LayerRecipe { stride: 2, ..layer(16) }];
     let wide = Recipe { shape: (2, 32, 32), steps: 40, batch: 5, ..recipe(layers, vec![]) };
     let case = wide.case();
-    let all = gradients(&case, 5);
-    let one_by_one: Vec<_> = (0..5).map(|image| gradients(&case.image(image), 1)).collect();
+    let all = gradients(&case, 5, Precision::F32);
+    let one_by_one: Vec<_> =
+        (0..5).map(|image| gradients(&case.image(image), 1, Precision::F32)).collect();
     for (weight, sums) in all.iter().enumerate() {
         let mut expected = vec![0.0; sums.len()];
         for one in &one_by_one {
@@ -163,17 +164,20 @@ fn more_images_than_a_group_holds_change_nothing() {
 fn threads_change_no_bit() {
     let layers = vec![layer(64), LayerRecipe { stride: 2, shortcut: true, ..layer(64) }];
     let case = Recipe { batch: 3, ..recipe(layers, vec![200]) }.case();
-    let with = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| gradients(&case, 3))
-    };
-    assert_eq!(with(1), with(2));
-    assert_eq!(with(1), with(5));
+    for precision in [Precision::F32, Precision::Bf16] {
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| gradients(&case, 3, precision))
+        };
+        assert_eq!(with(1), with(2));
+        assert_eq!(with(1), with(5));
+    }
 }
 
-fn gradients(case: &Case, batch: usize) -> Vec<Vec<f32>> {
+fn gradients(case: &Case, batch: usize, precision: Precision) -> Vec<Vec<f32>> {
     assert_eq!(case.batch, batch);
     case.with_call(|call, drive| {
+        let call = &Call { precision, ..*call };
         let counted = vec![false; case.circuit.sites.len()];
         let (_, tape) = call.record(drive, case.steps, &counted);
         let counts: Vec<Option<&[f32]>> = case.count_grads.iter().map(Option::as_deref).collect();

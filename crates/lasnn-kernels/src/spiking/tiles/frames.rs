@@ -93,18 +93,19 @@ impl WithSimd for Expand<'_> {
             for half in 0..GROUP / LANES {
                 let word = index * (GROUP / LANES) + half;
                 let (tile, of_tile) = (word / words, word % words);
-                let mut frames = frames.as_chunks_mut::<LANES>().0.iter_mut().skip(half).step_by(2);
+                let frames = frames.as_chunks_mut::<LANES>().0.iter_mut().skip(half).step_by(2);
                 if tile >= spikes.grid.tiles() {
                     frames.for_each(|frame| *frame = [0; LANES]);
                     continue;
                 }
-                for (number, image) in images.clone().enumerate() {
-                    let allowed =
-                        allowed.get(number).map_or(u16::MAX, |mask| mask.word(position, word));
-                    for (step, frame) in (0..spikes.steps).zip(&mut frames) {
-                        let at = spikes.at(tile, image, step, first) + of_tile;
-                        *frame = counts(spikes, view, at, allowed);
-                    }
+                let start = spikes.at(tile, images.start, 0, first) + of_tile;
+                for (number, frame) in frames.take(images.len() * spikes.steps).enumerate() {
+                    let at = start + number * spikes.grid.shape.positions() * words;
+                    let allowed = match allowed {
+                        [] => u16::MAX,
+                        all => all[number / spikes.steps].word(position, word),
+                    };
+                    *frame = counts(spikes, view, at, allowed);
                 }
             }
         }

@@ -150,8 +150,8 @@ impl WithSimd for Turn<'_> {
         let width = view.shape(spikes.grid.shape).width;
         let of_tile = spikes.grid.words();
         let first = row * view.pool[0] * spikes.grid.shape.width;
-        let frames =
-            (0..spikes.batch).flat_map(|image| (0..spikes.steps).map(move |step| (image, step)));
+        // From a frame to the next one.
+        let pitch = spikes.grid.shape.positions() * of_tile;
         let plain = view.pool == [1, 1];
         let mut words = vec![0u32; size / SIDE];
         for (column, to) in to.chunks_exact_mut(size).enumerate() {
@@ -160,11 +160,13 @@ impl WithSimd for Turn<'_> {
                 false => to.fill(0),
             }
             let position = first + column * view.pool[1];
-            for (frame, (image, step)) in frames.clone().enumerate() {
-                let allowed = allowed
-                    .get(image)
-                    .map_or(u16::MAX, |mask| mask.word(row * width + column, block));
-                let at = spikes.at(block / of_tile, image, step, position) + block % of_tile;
+            let start = spikes.at(block / of_tile, 0, 0, position) + block % of_tile;
+            for frame in 0..spikes.frames() {
+                let at = start + frame * pitch;
+                let allowed = match allowed {
+                    [] => u16::MAX,
+                    all => all[frame / spikes.steps].word(row * width + column, block),
+                };
                 let (pair, half) = (frame / 2, frame % 2 * 16);
                 if plain {
                     words[pair] |= u32::from(spikes.words[at] & allowed) << half;

@@ -87,19 +87,12 @@ impl Wiring {
         let input = network.encode(images.clone(), 0, steps, pass);
         let mut pass = self.pass(network, input, pass, steps, counted)?;
         pass.prepared = prepared.cloned();
-        let (batch, lengths) = (pass.batch, pass.outputs());
-        let output: Tensor<B, 1> =
-            Tensor::from_primitive(TensorPrimitive::Float(B::network(pass)?));
-        let membrane = output.clone().narrow(0, 0, lengths[0]);
-        let membrane = membrane.reshape([batch, self.circuit.classes]);
+        let mut results = B::network(pass)?.into_iter().map(TensorPrimitive::Float);
+        let membrane: Tensor<B, 2> = Tensor::from_primitive(results.next()?);
         let mut taps = Taps::new();
-        let mut start = lengths[0];
-        for (&(tap, site), &length) in sites.iter().zip(&lengths[1..]) {
-            let shape = self.circuit.sites[site].shape;
-            let counts = output.clone().narrow(0, start, length);
-            let maps = counts.reshape([batch, shape.channels, shape.height, shape.width]);
+        for (&(tap, _), counts) in sites.iter().zip(results) {
+            let maps: Tensor<B, 4> = Tensor::from_primitive(counts);
             taps.insert(tap, maps / steps as f64);
-            start += length;
         }
         Some(Features { logits: network.config().readout.scores(membrane, steps), taps })
     }

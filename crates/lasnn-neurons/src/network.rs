@@ -10,11 +10,11 @@
 use std::sync::Arc;
 
 use burn::tensor::{Shape, TensorMetadata, backend::Backend, ops::FloatTensor};
+use lasnn_kernels::Precision;
 use lasnn_kernels::spiking::{
     self as kernels, Call, Circuit, Drive, Membranes, Neurons, Outcome, OutcomeGrad, Prepared,
     Tape, WeightFormat,
 };
-use lasnn_kernels::{Precision, memory};
 
 use crate::backend::SpikingBackend;
 use crate::neuron::{Dynamics, Reset, StepOrder};
@@ -93,13 +93,9 @@ impl<T> NetworkInput<T> {
 }
 
 impl<B: Backend> NetworkPass<B> {
-    /// The lengths of the parts of the result: the readout `[batch, classes]`, then for each counted
-    /// site how often its neurons fired, `[batch, channels, height, width]`.
-    pub fn outputs(&self) -> Vec<usize> {
-        let sites = self.circuit.sites.iter().zip(&self.counted[..]);
-        let counted = sites.filter(|(_, counted)| **counted);
-        let counts = counted.map(|(site, _)| self.batch * site.shape.neurons());
-        std::iter::once(self.batch * self.circuit.classes).chain(counts).collect()
+    /// The sites whose spikes are counted.
+    fn counted_sites(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.counted.len()).filter(|&site| self.counted[site])
     }
 
     /// The same pass with other tensors.
@@ -158,66 +154,63 @@ pub fn prepare<B: SpikingBackend>(
     B::on_host(weights, |weights| Prepared::new(circuit, weights, format))
 }
 
-/// The result of a pass as a tensor.
-fn pack<B: SpikingBackend>(outcome: Outcome, device: &B::Device) -> FloatTensor<B> {
-    let mut numbers = outcome.readout;
-    numbers.reserve_exact(outcome.counts.iter().map(Vec::len).sum());
-    for counts in outcome.counts {
-        numbers.extend_from_slice(&counts);
-        memory::give(counts);
-    }
-    vector::<B>(numbers, device)
-}
-
-fn vector<B: SpikingBackend>(numbers: Vec<f32>, device: &B::Device) -> FloatTensor<B> {
-    let length = numbers.len();
-    B::from_host(numbers, Shape::new([length]), device)
+/// The results of a pass as tensors.
+fn results<B: SpikingBackend>(
+    pass: &NetworkPass<B>,
+    mut outcome: Outcome,
+    device: &B::Device,
+) -> Vec<FloatTensor<B>> {
+    let readout = Shape::new([pass.batch, pass.circuit.classes]);
+    let readout = B::from_host(outcome.readout, readout, device);
+    let counts = pass.counted_sites().map(|site| {
+        let kernels::Shape { channels, height, width } = pass.circuit.sites[site].shape;
+        let counts = std::mem::take(&mut outcome.counts[site]);
+        B::from_host(counts, Shape::new([pass.batch, channels, height, width]), device)
+    });
+    std::iter::once(readout).chain(counts).collect()
 }
 
 /// [`SpikingBackend::network`] without gradients.
-pub(crate) fn forward<B: SpikingBackend>(pass: &NetworkPass<B>) -> Option<FloatTensor<B>> {
+pub(crate) fn forward<B: SpikingBackend>(pass: &NetworkPass<B>) -> Option<Vec<FloatTensor<B>>> {
     let device = B::float_device(pass.input.tensor());
     let outcome = with_call::<B, _>(pass, |call, drive| {
         call.advance(drive, pass.steps, &mut call.rest(), &pass.counted)
     })?;
-    Some(pack::<B>(outcome, &device))
+    Some(results(pass, outcome, &device))
 }
 
 /// The same, and where neurons fired, for [`backward`].
-pub(crate) fn record<B: SpikingBackend>(pass: &NetworkPass<B>) -> Option<(FloatTensor<B>, Tape)> {
+pub(crate) fn record<B: SpikingBackend>(
+    pass: &NetworkPass<B>,
+) -> Option<(Vec<FloatTensor<B>>, Tape)> {
     let device = B::float_device(pass.input.tensor());
     let (outcome, tape) =
         with_call::<B, _>(pass, |call, drive| call.record(drive, pass.steps, &pass.counted))?;
-    Some((pack::<B>(outcome, &device), tape))
+    Some((results(pass, outcome, &device), tape))
 }
 
 /// The gradients with respect to the input, if it is currents, and to the weights.
 pub(crate) type NetworkGradients<B> = (Option<FloatTensor<B>>, Vec<FloatTensor<B>>);
 
-/// The gradients of a recorded pass, given that of its result.
+/// The gradients of a recorded pass, given those of its results, as far as a loss depends on them.
 pub(crate) fn backward<B: SpikingBackend>(
     pass: &NetworkPass<B>,
     tape: &Tape,
-    output_grad: FloatTensor<B>,
+    mut grads: Vec<Option<FloatTensor<B>>>,
 ) -> Option<NetworkGradients<B>> {
-    let device = B::float_device(&output_grad);
-    let lengths = pass.outputs();
+    let device = B::float_device(pass.input.tensor());
+    let which: Vec<bool> = grads.iter().map(Option::is_some).collect();
+    let grads: Vec<FloatTensor<B>> = grads.drain(..).flatten().collect();
     let gradients = with_call::<B, _>(pass, |call, _| {
-        B::on_host(&[output_grad], |numbers| {
-            let (readout, mut rest) = numbers[0].split_at(lengths[0]);
-            let counts: Vec<Option<&[f32]>> = call
-                .circuit
-                .sites
-                .iter()
-                .zip(&pass.counted[..])
-                .map(|(site, &counted)| {
-                    counted.then(|| {
-                        let (counts, later) = rest.split_at(pass.batch * site.shape.neurons());
-                        rest = later;
-                        counts
-                    })
-                })
-                .collect();
+        B::on_host(&grads, |numbers| {
+            let mut numbers = numbers.iter().copied();
+            let mut all = which.iter().map(|&is_there| is_there.then(|| numbers.next()).flatten());
+            let none = vec![0.0; pass.batch * pass.circuit.classes];
+            let readout = all.next().flatten().unwrap_or(&none);
+            let mut counts = vec![None; pass.counted.len()];
+            for (site, grad) in pass.counted_sites().zip(all) {
+                counts[site] = grad;
+            }
             call.backward(tape, OutcomeGrad { readout, counts: &counts })
         })
     })??;

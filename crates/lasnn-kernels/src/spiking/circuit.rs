@@ -216,9 +216,9 @@ pub struct Call<'a> {
     pub batch: usize,
     /// The same weights, packed before.
     pub prepared: Option<&'a Prepared>,
-    /// What a recorded pass and its pass back multiply. A pass that rounds has bfloat16 in place of
-    /// weights and gradients, and 8 bits for the derivatives of spikes; it needs [`Reset::Subtract`] and
-    /// a surrogate of bounded support, and rounds gradients only where it has others.
+    /// What a recorded pass and its pass back multiply. [`Precision::Bf16`] is for weights and gradients, and
+    /// derivatives of spikes are kept in 8 bits then; but where neurons have another reset than
+    /// [`Reset::Subtract`], or a surrogate without bounded support, it is for gradients only.
     ///
     /// [`Reset::Subtract`]: super::Reset::Subtract
     pub precision: Precision,

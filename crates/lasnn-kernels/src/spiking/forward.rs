@@ -3,7 +3,7 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::memory::{self, Scratch};
+use crate::memory::Scratch;
 use crate::product::Precision;
 
 use super::circuit::{Call, Connection, Drive, Shape, Source};
@@ -84,10 +84,7 @@ impl Call<'_> {
 
     fn nothing(&self, counted: &[bool]) -> Outcome {
         let counts = self.circuit.sites.iter().zip(counted).map(|(site, &counted)| {
-            let mut counts =
-                memory::take(if counted { site.shape.neurons() * self.batch } else { 0 });
-            counts.fill(0.0);
-            counts
+            vec![0.0; if counted { site.shape.neurons() * self.batch } else { 0 }]
         });
         Outcome {
             readout: vec![0.0; self.batch * self.circuit.classes],

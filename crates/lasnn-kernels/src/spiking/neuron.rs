@@ -198,3 +198,49 @@ impl Neurons {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_bits_hold_the_derivative() {
+        for surrogate in [Surrogate::Linear { damping: 0.3 }, Surrogate::Rectangular { width: 1.3 }]
+        {
+            let neurons = Neurons {
+                threshold: 0.7,
+                leak: 1.0,
+                reset: Reset::Subtract,
+                step_order: StepOrder::IntegrateThenFire,
+                surrogate,
+            };
+            let u: Vec<f32> = (-300..600).map(|i| i as f32 / 200.0).collect();
+            let (mut exact, mut found) = (vec![0.0; u.len()], vec![0.0; u.len()]);
+            let (grad, mut slopes) = (vec![1.0; u.len()], vec![0; u.len()]);
+            neurons.step_back(&mut exact, &u, &grad);
+            neurons.slopes(&u, &mut slopes);
+            neurons.step_back_along(&mut found, &slopes, &grad);
+            let largest = exact.iter().copied().fold(0.0, f32::max);
+            assert!(largest > 0.0 && exact.contains(&0.0));
+            for ((exact, found), u) in exact.iter().zip(&found).zip(&u) {
+                let error = (exact - found).abs() / largest;
+                assert!(error < 1.01 / 510.0, "{found} instead of {exact} at {u}");
+            }
+        }
+    }
+
+    #[test]
+    fn derivatives_without_an_end_are_not_kept_in_8_bits() {
+        let neurons = Neurons {
+            threshold: 1.0,
+            leak: 1.0,
+            reset: Reset::Subtract,
+            step_order: StepOrder::IntegrateThenFire,
+            surrogate: Surrogate::Atan { alpha: 2.0 },
+        };
+        assert_eq!(neurons.steepest(), None);
+        let surrogate = Surrogate::Linear { damping: 0.3 };
+        assert_eq!(Neurons { surrogate, ..neurons }.steepest(), Some(0.3));
+        assert_eq!(Neurons { surrogate, reset: Reset::Zero, ..neurons }.steepest(), None);
+    }
+}

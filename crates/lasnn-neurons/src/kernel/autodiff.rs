@@ -1,6 +1,6 @@
 //! The hand-written backward pass, for any backend under Burn's autodiff.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -8,6 +8,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Shape, TensorMetadata};
 
 use lasnn_kernels::spiking::Tape;
 
@@ -102,7 +103,7 @@ impl<B: SpikingBackend, C: CheckpointStrategy> SpikingBackend for Autodiff<B, C>
         B::on_host(&inner, run)
     }
 
-    fn network(pass: NetworkPass<Self>) -> Option<FloatTensor<Self>> {
+    fn network(pass: NetworkPass<Self>) -> Option<Vec<FloatTensor<Self>>> {
         let (input, weights) = (pass.input.tensor().clone(), pass.weights.clone());
         let differentiable = matches!(pass.input, NetworkInput::Currents(_));
         let tracked = !input.node.requirement.is_none();
@@ -118,10 +119,21 @@ impl<B: SpikingBackend, C: CheckpointStrategy> SpikingBackend for Autodiff<B, C>
         let pass = pass.map(|tensor| tensor.primitive);
         match Network.prepare::<C>(parents).compute_bound().stateful() {
             OpsKind::Tracked(graph) => {
-                let (output, tape) = network::record(&pass)?;
-                Some(graph.finish(NetworkState { pass, tape: Arc::new(tape) }, output))
+                let (results, tape) = network::record(&pass)?;
+                let grads = Slots::new(results.len());
+                let sign = sign::<B>(results.first()?);
+                let state = NetworkState { pass, tape: Arc::new(tape), grads: grads.clone() };
+                let sign = graph.finish(state, sign);
+                let results = results.into_iter().enumerate();
+                Some(
+                    results
+                        .map(|(index, result)| grads.result::<C>(index, result, &sign))
+                        .collect(),
+                )
             }
-            OpsKind::UnTracked(graph) => Some(graph.finish(B::network(pass)?)),
+            OpsKind::UnTracked(_) => {
+                Some(B::network(pass)?.into_iter().map(Self::from_inner).collect())
+            }
         }
     }
 }
@@ -130,14 +142,20 @@ impl<B: SpikingBackend, C: CheckpointStrategy> SpikingBackend for Autodiff<B, C>
 const PARENTS: usize = 64;
 
 /// The step of the graph that a whole network leaves.
+///
+/// A step of the graph has one result, a network several. So its result is a sign, a single number, of which
+/// the network's results are made by steps of their own: each leaves its gradient in a slot and passes
+/// a gradient of the sign on, so that the network's turn comes when all of them are there.
+/// Slices of one long result would each be filled up to its length and added.
 #[derive(Debug)]
 struct Network;
 
-/// What its backward pass needs: where it fired, and the weights.
+/// What its backward pass needs: where it fired, the weights, and where the gradients will be.
 #[derive(Clone, Debug)]
 struct NetworkState<B: Backend> {
     pass: NetworkPass<B>,
     tape: Arc<Tape>,
+    grads: Slots<B>,
 }
 
 impl<B: SpikingBackend> Backward<B, PARENTS> for Network {
@@ -149,9 +167,10 @@ impl<B: SpikingBackend> Backward<B, PARENTS> for Network {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let NetworkState { pass, tape } = ops.state;
-        let output_grad = grads.consume::<B>(&ops.node);
-        let found = network::backward::<B>(&pass, &tape, output_grad);
+        let NetworkState { pass, tape, grads: slots } = ops.state;
+        // It says that all gradients are there, and no more.
+        grads.consume::<B>(&ops.node);
+        let found = network::backward::<B>(&pass, &tape, slots.take());
         let (input, weights) = found.unwrap_or_default();
         let found = std::iter::once(input).chain(weights.into_iter().map(Some));
         for (parent, gradient) in ops.parents.into_iter().zip(found) {
@@ -159,5 +178,62 @@ impl<B: SpikingBackend> Backward<B, PARENTS> for Network {
                 grads.register::<B>(parent.id, gradient);
             }
         }
+    }
+}
+
+/// A number for the graph to pass on, on the device of a tensor.
+fn sign<B: Backend>(like: &FloatTensor<B>) -> FloatTensor<B> {
+    let (device, dtype) = (B::float_device(like), like.dtype());
+    B::float_zeros(Shape::new([1]), &device, dtype.into())
+}
+
+/// The gradients of a network's results.
+#[derive(Clone, Debug)]
+struct Slots<B: Backend>(Arc<Mutex<Vec<Option<FloatTensor<B>>>>>);
+
+impl<B: SpikingBackend> Slots<B> {
+    fn new(results: usize) -> Self {
+        Self(Arc::new(Mutex::new(vec![None; results])))
+    }
+
+    /// One of the results, made of the sign.
+    fn result<C: CheckpointStrategy>(
+        &self,
+        index: usize,
+        result: FloatTensor<B>,
+        sign: &FloatTensor<Autodiff<B, C>>,
+    ) -> FloatTensor<Autodiff<B, C>> {
+        match Part.prepare::<C>([sign.node.clone()]).compute_bound().stateful() {
+            OpsKind::Tracked(graph) => graph.finish((self.clone(), index), result),
+            OpsKind::UnTracked(graph) => graph.finish(result),
+        }
+    }
+
+    /// All gradients that have come.
+    fn take(&self) -> Vec<Option<FloatTensor<B>>> {
+        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.iter_mut().map(Option::take).collect()
+    }
+}
+
+/// The step of the graph that makes one of the results.
+#[derive(Debug)]
+struct Part;
+
+impl<B: SpikingBackend> Backward<B, 1> for Part {
+    type State = (Slots<B>, usize);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let (slots, index) = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |grad| {
+            let sign = sign::<B>(&grad);
+            slots.0.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(grad);
+            sign
+        });
     }
 }

@@ -73,6 +73,7 @@ fn layer(
     let weights = [&weights[..], &readout[..]];
     let formats = [("forward", WeightFormat::F32), ("forward, int12", WeightFormat::Int12)];
     let formats = formats.map(|(name, format)| (name, Prepared::new(&circuit, &weights, format)));
+    let rounded = Prepared::new(&circuit, &weights, WeightFormat::Bf16);
     let neurons = [Neurons {
         threshold: THRESHOLD,
         leak: LEAK,
@@ -100,8 +101,14 @@ fn layer(
         let work = Work { additions: operations, bytes: 4 * weights[0].len() as u64 };
         // Twice as many of the small numbers are added at once.
         let small = Work { additions: work.additions / 2, bytes: work.bytes * 12 / 32 };
+        // Dense where the processor has tiles, so no additions and no limit of them.
+        let call_of = |prepared| Call { prepared: Some(prepared), ..call };
+        group.bench_function(BenchmarkId::new("forward, bf16", &per_cent), |bencher| {
+            let call = call_of(&rounded);
+            bencher.iter(|| black_box(call.advance(drive, STEPS, &mut call.rest(), &[false])));
+        });
         for ((pass, prepared), work) in formats.iter().zip([work, small]) {
-            let call = Call { prepared: Some(prepared), ..call };
+            let call = call_of(prepared);
             machine.bench(&mut group, BenchmarkId::new(*pass, &per_cent), work, || {
                 call.advance(drive, STEPS, &mut call.rest(), &[false])
             });
@@ -112,6 +119,14 @@ fn layer(
         machine.bench(&mut group, id, work, || {
             // As the training loop does: the next step writes into the same memory.
             call.backward(&tape, grad).weights.into_iter().for_each(memory::give);
+        });
+        let rough = Call { precision: Precision::Bf16, ..call };
+        let (_, tape) = rough.record(drive, STEPS, &[false]);
+        let id = BenchmarkId::new("backward to weights, bf16", &per_cent);
+        group.bench_function(id, |bencher| {
+            bencher.iter(|| {
+                rough.backward(&tape, grad).weights.into_iter().for_each(memory::give);
+            });
         });
         group.finish();
     }

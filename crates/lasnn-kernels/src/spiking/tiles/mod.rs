@@ -11,6 +11,7 @@
 mod frames;
 mod input_grad;
 mod maps;
+mod matrix_grad;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -28,8 +29,9 @@ use super::linear;
 pub(super) use frames::Frames;
 pub(super) use input_grad::input_grad;
 pub(super) use maps::run_maps;
+pub(super) use matrix_grad::matrix_grad;
 pub(super) use rows::{MatrixWeights, Product};
-pub(super) use weight_grad::{WeightGrad, matrix_grad};
+pub(super) use weight_grad::WeightGrad;
 
 /// Whether spikes behind a view can be numbers for tiles.
 pub(super) fn fit(view: &View) -> bool {

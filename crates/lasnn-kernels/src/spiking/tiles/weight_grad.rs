@@ -1,4 +1,4 @@
-//! Gradients of weights with tiles: frames are the depth of a product, two of them a pair.
+//! Gradients of a convolution's weights with tiles: frames are the depth of a product, two of them a pair.
 
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use pulp::{Arch, Simd, WithSimd};
@@ -11,11 +11,11 @@ use super::super::site_grad::SiteGrad;
 use super::super::spikes::Spikes;
 use super::frames::{ONE, counts};
 use super::{TILE, can_count};
-use crate::memory::{self, Scratch};
+use crate::memory::Scratch;
 use crate::product::{Format, Job, Operand, Place, Precision, SIDE, TileTask, Tiles, tiles_left};
 
 /// Input channels of a job.
-const CHANNELS: usize = 2 * SIDE;
+pub(super) const CHANNELS: usize = 2 * SIDE;
 
 /// Bytes of both sides of a product that are taken for all taps before the next ones are.
 const CACHED: usize = 512 << 10;
@@ -56,7 +56,7 @@ impl WeightGrad<'_> {
 }
 
 /// Pairs of frames, with those that fill up tiles.
-fn pairs(spikes: &Spikes) -> usize {
+pub(super) fn pairs(spikes: &Spikes) -> usize {
     spikes.frames().div_ceil(2).next_multiple_of(SIDE)
 }
 
@@ -111,7 +111,7 @@ impl Job for Add<'_> {
 }
 
 /// Who fired, `[block of channels][position of the view][tile of pairs][channel of the block][pair]`.
-fn fired(spikes: &Spikes, view: &View, mask: Option<&[f32]>) -> Scratch {
+pub(super) fn fired(spikes: &Spikes, view: &View, mask: Option<&[f32]>) -> Scratch {
     let seen = view.shape(spikes.grid.shape);
     let allowed: Vec<Allowed> = mask.map_or_else(Vec::new, |mask| {
         mask.chunks_exact(seen.neurons()).map(|mask| Allowed::of(mask, seen)).collect()
@@ -252,130 +252,6 @@ impl TileTask for Channels<'_> {
                         }
                     }
                     tiles.store(count, sums, place);
-                }
-            }
-        }
-    }
-}
-
-/// The gradient of a matrix `[inputs, outputs]` that has seen `spikes` behind a view, given the gradients
-/// `[tile][image and step][lane]` of its outputs.
-pub(in crate::spiking) fn matrix_grad(
-    (spikes, view, mask): (&Spikes, &View, Option<&[f32]>),
-    outputs: usize,
-    delta: &[f32],
-    tile: usize,
-    scale: f32,
-) -> Vec<f32> {
-    Precision::Bf16.run(Matrix { spikes, view, mask, outputs, delta, tile, scale })
-}
-
-struct Matrix<'a> {
-    spikes: &'a Spikes,
-    view: &'a View,
-    mask: Option<&'a [f32]>,
-    outputs: usize,
-    delta: &'a [f32],
-    tile: usize,
-    scale: f32,
-}
-
-impl Job for Matrix<'_> {
-    type Output = Vec<f32>;
-
-    fn run<F: Format>(self, format: F) -> Vec<f32> {
-        let Self { spikes, view, mask, outputs, .. } = self;
-        let seen = view.shape(spikes.grid.shape);
-        let (fired, grads) = (fired(spikes, view, mask), self.grads(format));
-        let (size, positions) = (pairs(spikes) * SIDE, seen.positions());
-        let of_block = positions * size;
-        // All of it is written.
-        let mut gradient = memory::take(seen.neurons() * outputs);
-        let jobs = gradient.par_chunks_mut(CHANNELS * positions * outputs);
-        jobs.zip(fired.par_chunks(CHANNELS / SIDE * of_block)).for_each(|(gradient, fired)| {
-            format.with_tiles(Rows {
-                gradient,
-                fired: cast_slice(fired),
-                grads: cast_slice(&grads),
-                positions,
-                outputs,
-                tile: self.tile,
-                size,
-                of_block,
-            });
-        });
-        gradient
-    }
-}
-
-impl Matrix<'_> {
-    /// The outputs' gradients, scaled, `[tile][pair][output of the tile]`.
-    fn grads<F: Format>(&self, format: F) -> Scratch {
-        let Self { spikes, delta, tile, scale, .. } = *self;
-        let (frames, pairs) = (spikes.frames(), pairs(spikes));
-        let mut grads = Scratch::new(delta.len() / frames * pairs);
-        grads.par_chunks_exact_mut(tile * pairs).enumerate().for_each(|(index, to)| {
-            let delta = &delta[index * frames * tile..][..frames * tile];
-            let mut rows = vec![0.0; 2 * tile];
-            for (pair, to) in to.chunks_exact_mut(tile).enumerate() {
-                let delta = delta.get(2 * pair * tile..).unwrap_or_default();
-                rows.fill(0.0);
-                rows.iter_mut().zip(delta).for_each(|(row, delta)| *row = scale * delta);
-                let (first, second) = rows.split_at(tile);
-                format.join(first, second, cast_slice_mut(to));
-            }
-        });
-        grads
-    }
-}
-
-/// Some channels of a matrix with all outputs.
-struct Rows<'a> {
-    /// `[channel][position][output]`.
-    gradient: &'a mut [f32],
-    fired: &'a [u32],
-    grads: &'a [u32],
-    positions: usize,
-    outputs: usize,
-    /// Outputs of a tile.
-    tile: usize,
-    /// Numbers of a block of channels at a position.
-    size: usize,
-    /// Numbers of a block of channels.
-    of_block: usize,
-}
-
-impl TileTask for Rows<'_> {
-    fn run<T: Tiles>(self, mut tiles: T) {
-        let Self { gradient, fired, grads, positions, outputs, tile, size, of_block } = self;
-        let row = positions * outputs;
-        let blocks = fired.len() / of_block;
-        let mut sums = [0.0; CHANNELS * CHANNELS];
-        for position in 0..positions {
-            let fired = &fired[position * size..];
-            for output in (0..outputs).step_by(CHANNELS) {
-                let rounded = outputs.next_multiple_of(SIDE);
-                let count = [blocks, tiles_left(output, rounded)];
-                let grads = &grads[output / tile * (size / SIDE) * tile + output % tile..];
-                tiles.zero();
-                for at in (0..size).step_by(TILE) {
-                    tiles.add(
-                        count,
-                        Operand::new(&fired[at..], SIDE, of_block),
-                        Operand::new(&grads[at / SIDE * tile..], tile, SIDE),
-                    );
-                }
-                let place = position * outputs + output;
-                let columns = count[1] * SIDE;
-                if gradient.len() == blocks * SIDE * row && output + columns <= outputs {
-                    let to = Place { pitch: row, down: SIDE * row, right: SIDE };
-                    tiles.store(count, &mut gradient[place..], to);
-                    continue;
-                }
-                tiles.store(count, &mut sums, Place::matrix(CHANNELS));
-                let columns = columns.min(outputs - output);
-                for (to, sums) in gradient.chunks_exact_mut(row).zip(sums.chunks_exact(CHANNELS)) {
-                    to[place..][..columns].copy_from_slice(&sums[..columns]);
                 }
             }
         }

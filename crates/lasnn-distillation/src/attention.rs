@@ -37,7 +37,11 @@ const EQUAL: f32 = 1e-7;
 /// - `features`: `[batch, channels, height, width]`
 /// - output: `[batch, 1, height, width]`
 pub fn attention_map<B: Backend>(features: Tensor<B, 4>) -> Tensor<B, 4> {
-    features.clone().mul(features).mean_dim(1)
+    let [batch, channels, height, width] = features.dims();
+    let mean = Tensor::full([batch, 1, channels], 1.0 / channels as f64, &features.device());
+    let squares = features.clone().mul(features).reshape([batch, channels, height * width]);
+    // A product, as its gradient is one too; a mean's is broadcast, number by number on a CPU.
+    mean.matmul(squares).reshape([batch, 1, height, width])
 }
 
 /// Brings two maps `[batch, 1, height, width]` to the same size: each side to the smaller of the

@@ -309,8 +309,8 @@ impl Back<'_> {
                         taps,
                         scale,
                     };
-                    if dense.is_worth_it(call.precision) {
-                        dense.add_to(packed);
+                    if let Some(reached) = dense.worth_it(call.precision) {
+                        dense.add_to(packed, &reached);
                     } else {
                         let shape = (seen.channels, taps);
                         let events = match feeds.get(index) {
@@ -358,18 +358,14 @@ fn lanes(call: &Call<'_>, origin: Origin) -> usize {
 
 /// The gradient of an identity: that of the membrane, `[image][step][position][lane]`.
 fn identity(delta: &SiteGrad, lanes: usize) -> Scratch {
-    let (grid, padded) = (delta.grid, delta.padded);
-    let (positions, width) = (grid.shape.positions(), grid.shape.width);
+    let (grid, positions) = (delta.grid, delta.grid.shape.positions());
     let mut gradient = Scratch::zeros(delta.images * delta.steps * positions * lanes);
     gradient.par_chunks_mut(positions * lanes).enumerate().for_each(|(frame, gradient)| {
         for tile in 0..grid.tiles() {
-            let from = delta.step(tile, frame / delta.steps, frame % delta.steps);
             let columns = tile * grid.tile..lanes.min((tile + 1) * grid.tile);
             for (position, to) in gradient.chunks_exact_mut(lanes).enumerate() {
-                let at = (padded.row(position / width) + position % width) * grid.tile;
-                let from = from.get(at..at + columns.len()).unwrap_or_default();
                 if let Some(to) = to.get_mut(columns.clone()) {
-                    to.copy_from_slice(from);
+                    to.copy_from_slice(&delta.lanes(tile, frame, position)[..columns.len()]);
                 }
             }
         }

@@ -26,6 +26,9 @@ pub(super) struct Tap {
     pub offset: usize,
 }
 
+/// By tap, input positions and the output positions that they reach through it.
+pub(super) type Reached = Vec<Vec<[usize; 2]>>;
+
 /// Input positions that reach the same taps.
 #[derive(Clone, Debug)]
 pub(super) struct Class<'a> {
@@ -54,6 +57,11 @@ impl Padded {
     /// The place of the first column of a row.
     pub fn row(&self, row: usize) -> usize {
         (row + self.border) * self.width() + self.border
+    }
+
+    /// The place of a position of the map without its border.
+    pub fn place(&self, position: usize) -> usize {
+        self.row(position / self.shape.width) + position % self.shape.width
     }
 
     /// Where a place lies in the map without its border, if it is not on that.
@@ -114,7 +122,7 @@ impl Geometry {
 
     /// For each of so many taps the input positions that reach an output through it, with that output's
     /// position in the map without its border.
-    pub fn reached(&self, outputs: Padded, taps: usize) -> Vec<Vec<[usize; 2]>> {
+    pub fn reached(&self, outputs: Padded, taps: usize) -> Reached {
         let mut reached = vec![Vec::new(); taps];
         for (position, (&base, &class)) in self.bases.iter().zip(&self.classes).enumerate() {
             for &Tap { index, offset } in &self.taps[class as usize] {

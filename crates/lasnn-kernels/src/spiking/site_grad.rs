@@ -152,6 +152,12 @@ impl SiteGrad {
         &self.image(tile, image)[step * size..][..size]
     }
 
+    /// The lanes of a tile at a position, in one of the frames: the steps of all images.
+    pub fn lanes(&self, tile: usize, frame: usize, position: usize) -> &[f32] {
+        let step = self.step(tile, frame / self.steps, frame % self.steps);
+        &step[self.padded.place(position) * self.grid.tile..][..self.grid.tile]
+    }
+
     /// The gradient of a site, or its sum over the steps if `summed`.
     pub fn of(
         site: &SitePass<'_>,

@@ -120,8 +120,9 @@ impl Kept {
 }
 
 impl Call<'_> {
-    /// What a tape keeps of each site: its slopes in a pass that rounds; else the currents of those that are the dearest to compute again, as many as
-    /// leave all of the tape at no more than a byte per neuron and step.
+    /// What a tape keeps of each site: its slopes in a pass that rounds; else the currents of those that
+    /// are the dearest to compute again, as many as leave all of the tape at no more than a byte per
+    /// neuron and step.
     pub(super) fn keeps(&self) -> Vec<Keep> {
         let sites = &self.circuit.sites;
         if self.is_rough() {

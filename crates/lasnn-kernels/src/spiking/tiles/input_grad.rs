@@ -9,11 +9,9 @@ use rayon::prelude::*;
 use super::super::geometry::Geometry;
 use super::super::input_grad::Shape;
 use super::super::site_grad::SiteGrad;
+use super::FRAMES;
 use crate::memory::Scratch;
 use crate::product::{BLOCK, Format, Operand, Place, SIDE, TileTask, Tiles, pair, tiles_left};
-
-/// Frames of a job.
-const FRAMES: usize = 2 * SIDE;
 
 /// Bytes of the outputs' gradients that meet all weights of a block of inputs before the next block's.
 const CACHED: usize = 512 << 10;
@@ -87,19 +85,16 @@ fn pack(weights: &[f32], shape: Shape, [width, room, tile]: [usize; 3]) -> Scrat
 
 /// The outputs' gradients `[position][frame][pair of outputs]`, and how many frames there is room for.
 fn by_position<F: Format>(format: F, delta: &SiteGrad, room: usize) -> (Scratch, usize) {
-    let SiteGrad { grid, padded, images, steps, .. } = *delta;
-    let (tile, columns) = (grid.tile, grid.shape.width);
-    let (count, width) = (images * steps, grid.tiles() * room);
+    let (grid, count) = (delta.grid, delta.images * delta.steps);
+    let width = grid.tiles() * room;
     let frames = count.next_multiple_of(SIDE);
     // What is behind the last frame gives rows that nobody looks at.
     let mut values = Scratch::new(grid.shape.positions() * frames * width);
     values.par_chunks_exact_mut(frames * width).enumerate().for_each(|(position, values)| {
-        let place = (padded.row(position / columns) + position % columns) * tile;
         for (frame, row) in values.chunks_exact_mut(width).take(count).enumerate() {
             for (index, to) in row.chunks_exact_mut(room).enumerate() {
-                let from = &delta.step(index, frame / steps, frame % steps)[place..][..tile];
-                let (to, behind) = to.split_at_mut(tile / 2);
-                format.store(from, cast_slice_mut(to));
+                let (to, behind) = to.split_at_mut(grid.tile / 2);
+                format.store(delta.lanes(index, frame, position), cast_slice_mut(to));
                 behind.fill(0.0);
             }
         }

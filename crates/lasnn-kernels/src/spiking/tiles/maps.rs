@@ -15,14 +15,11 @@ use super::super::simd::LANES;
 use super::super::spikes::{Grid, Spikes};
 use super::super::tape::{Kept, PartMut, Tape};
 use super::super::weights::{WeightFormat, Weights};
-use super::{Frames, GROUP, TILE};
+use super::{FRAMES, Frames, GROUP, TILE};
 use crate::memory::Scratch;
 use crate::product::{
     BLOCK, Format, Job, Operand, Place, Precision, SIDE, TileTask, Tiles, tiles_left,
 };
-
-/// Frames of a job, where images have fewer.
-const FRAMES: usize = 2 * SIDE;
 
 /// Bytes of spikes as numbers that are held at once, where those of a job are not more.
 const HELD: usize = 64 << 20;
@@ -90,8 +87,7 @@ pub(in crate::spiking) fn run_maps(
     // As many images as fill tiles, but no fewer jobs than threads.
     let jobs = call.batch * grid.tiles() / rayon::current_num_threads();
     let together = (FRAMES / steps.max(1)).min(jobs).clamp(1, call.batch.max(1));
-    let neurons =
-        call.circuit.sites[site].sources.iter().map(|source| call.circuit.seen(source).neurons());
+    let neurons = sources.iter().map(|source| call.circuit.seen(source).neurons());
     let bytes = 2 * together * steps * neurons.sum::<usize>();
     let wave = (HELD / bytes.max(1)).max(1) * together;
 

@@ -46,6 +46,9 @@ fn can_count(view: &View) -> bool {
 /// Numbers that are multiplied together: as many pairs as a tile is deep.
 const GROUP: usize = 2 * SIDE;
 
+/// Frames of a job: as many as the rows of two tiles.
+const FRAMES: usize = 2 * SIDE;
+
 /// Numbers of a tile.
 const TILE: usize = SIDE * SIDE;
 

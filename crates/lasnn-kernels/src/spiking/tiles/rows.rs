@@ -53,13 +53,9 @@ impl<F: Format> TileTask for Multiply<'_, F> {
         let (count, rows) = (frames.count, frames.room);
         let depth = frames.groups * frames.positions;
         let blocks = currents.len() / (count * BLOCK);
-        let step = match weights {
-            MatrixWeights::Packed(_) => DEPTH,
-            MatrixWeights::Plain { .. } => PACKED,
-        };
-        let room = match weights {
-            MatrixWeights::Packed(_) => 0,
-            MatrixWeights::Plain { .. } => blocks * step * SIDE * BLOCK,
+        let (step, room) = match weights {
+            MatrixWeights::Packed(_) => (DEPTH, 0),
+            MatrixWeights::Plain { .. } => (PACKED, blocks * PACKED * SIDE * BLOCK),
         };
         let mut buffer = Scratch::new(room);
         // [tile][row][lane]

@@ -123,7 +123,7 @@ fn weight_gradients_are_those_of_the_lists() {
                 taps,
                 scale: 0.5,
             };
-            emulating(|| of.add_to(&mut found));
+            emulating(|| of.add_to(&mut found, &geometry.reached(padded, taps)));
             assert!(expected.iter().any(|&gradient| gradient != 1.0));
             assert_eq!(found, expected);
         }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::super::circuit::View;
 use super::super::events::Allowed;
-use super::super::geometry::Geometry;
+use super::super::geometry::{Geometry, Reached};
 use super::super::site_grad::SiteGrad;
 use super::super::spikes::Spikes;
 use super::frames::{ONE, counts};
@@ -39,20 +39,20 @@ pub(in crate::spiking) struct WeightGrad<'a> {
 
 impl WeightGrad<'_> {
     /// Does what [`super::super::weight_grad::convolution`] does, of gradients rounded to bfloat16.
-    pub fn add_to(self, gradient: &mut [f32]) {
-        Precision::Bf16.run(Add { of: self, gradient });
+    pub fn add_to(self, gradient: &mut [f32], reached: &Reached) {
+        Precision::Bf16.run(Add { of: self, gradient, reached });
     }
 
-    /// Whether that takes less time than adding up what lists of spikes name.
-    pub fn is_worth_it(&self, precision: Precision) -> bool {
+    /// What the taps reach, if that takes less time than adding up what lists of spikes name.
+    pub fn worth_it(&self, precision: Precision) -> Option<Reached> {
         if !precision.is_tiled() || !can_count(self.view) {
-            return false;
+            return None;
         }
         let channels = self.view.shape(self.spikes.grid.shape).channels;
-        let reached: usize =
-            self.geometry.reached(self.delta.padded, self.taps).iter().map(Vec::len).sum();
-        let products = reached * 2 * pairs(self.spikes) * channels.next_multiple_of(SIDE);
-        products < PRODUCTS * self.taps * self.spikes.number()
+        let reached = self.geometry.reached(self.delta.padded, self.taps);
+        let places: usize = reached.iter().map(Vec::len).sum();
+        let products = places * 2 * pairs(self.spikes) * channels.next_multiple_of(SIDE);
+        (products < PRODUCTS * self.taps * self.spikes.number()).then_some(reached)
     }
 }
 
@@ -65,16 +65,16 @@ struct Add<'a> {
     of: WeightGrad<'a>,
     /// `[tile][input][tap][output of the tile]`.
     gradient: &'a mut [f32],
+    reached: &'a Reached,
 }
 
 impl Job for Add<'_> {
     type Output = ();
 
     fn run<F: Format>(self, format: F) {
-        let Self { of, gradient } = self;
-        let WeightGrad { spikes, view, delta, geometry, taps, scale, .. } = of;
+        let Self { of, gradient, reached } = self;
+        let WeightGrad { spikes, view, delta, taps, scale, .. } = of;
         let seen = view.shape(spikes.grid.shape);
-        let reached = &geometry.reached(delta.padded, taps);
         let (fired, grads) = (fired(spikes, view, of.mask), grads(format, delta, pairs(spikes)));
         let size = pairs(spikes) * SIDE;
         let of_block = seen.positions() * size;
@@ -192,16 +192,14 @@ impl WithSimd for Turn<'_> {
 
 /// The outputs' gradients, `[tile][position][block of outputs][pair][output of the block]`.
 fn grads<F: Format>(format: F, delta: &SiteGrad, pairs: usize) -> Scratch {
-    let SiteGrad { grid, padded, images, steps, .. } = *delta;
-    let (tile, positions, width) = (grid.tile, grid.shape.positions(), grid.shape.width);
-    let frames = images * steps;
+    let (tile, positions) = (delta.grid.tile, delta.grid.shape.positions());
+    let frames = delta.images * delta.steps;
     let none = vec![0.0; tile];
-    let mut grads = Scratch::new(grid.tiles() * positions * tile * pairs);
+    let mut grads = Scratch::new(delta.grid.tiles() * positions * tile * pairs);
     grads.par_chunks_exact_mut(tile * pairs).enumerate().for_each(|(index, to)| {
         let (tile_index, position) = (index / positions, index % positions);
-        let place = (padded.row(position / width) + position % width) * tile;
         let frame = |frame: usize| match frame < frames {
-            true => &delta.step(tile_index, frame / steps, frame % steps)[place..][..tile],
+            true => delta.lanes(tile_index, frame, position),
             false => &none[..],
         };
         let mut row = vec![0.0; tile];
@@ -220,7 +218,7 @@ struct Channels<'a> {
     sums: &'a mut [f32],
     fired: &'a [u32],
     grads: &'a [u32],
-    reached: &'a [Vec<[usize; 2]>],
+    reached: &'a Reached,
     blocks: usize,
     outputs: usize,
     /// Numbers of a block at a position, of channels or outputs.

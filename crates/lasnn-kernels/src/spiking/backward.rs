@@ -4,7 +4,8 @@
 //! that every matrix comes from memory once; on maps as many at a time as a bounded amount of
 //! memory allows, since gradients of membranes are the largest thing that training holds.
 
-use std::borrow::Cow;
+mod maps;
+
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -14,17 +15,10 @@ use crate::memory::Scratch;
 use crate::product::Precision;
 
 use super::circuit::{Call, Connection, Origin, Source};
-use super::convolution::{events, feeds};
-use super::geometry::{Geometry, Padded};
 use super::input_grad::{self, OutputGrad};
-use super::neuron::Reset;
-use super::site_grad::{ByStep, Pending, SiteGrad, SitePass, linear_site};
-use super::spikes::Spikes;
+use super::site_grad::{ByStep, Pending, linear_site};
 use super::tape::Tape;
-use super::{sparse_input_grad, tiles, weight_grad};
-
-/// Bytes of gradients on maps that a pass back holds at once, where one image is not more.
-const HELD: usize = 64 << 20;
+use super::{tiles, weight_grad};
 
 /// The gradient of a loss with respect to what a pass left.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +67,7 @@ impl Call<'_> {
             let grid = self.grid(site);
             let positions = grid.shape.positions();
             let by_position = |maps| transposed(maps, positions, grid.lanes(), self.batch);
-            Pending { constant: counts.map(by_position), by_step: Vec::new() }
+            Pending { constant: counts.map(by_position), ..Pending::default() }
         };
         grad.counts.iter().enumerate().map(of).collect()
     }
@@ -161,12 +155,18 @@ impl Back<'_> {
             true => transposed(&gradient, positions, lanes, frames),
             false => gradient,
         };
-        let mask = call.mask(source).map(|(mask, _)| {
-            let mask = &mask[images.start * seen.neurons()..images.end * seen.neurons()];
-            let bits: Vec<f32> = mask.iter().map(|&m| if m == 0.0 { 0.0 } else { 1.0 }).collect();
-            transposed(&bits, positions, lanes, images.len())
-        });
+        let mask = self.silenced(source, images);
         ByStep { view: source.view, scale: call.scale(source), mask, gradient }
+    }
+
+    /// The mask in the view of a source, 0 or 1 for `[image][position of the view][lane]`.
+    fn silenced(&self, source: &Source, images: Range<usize>) -> Option<Scratch> {
+        let seen = self.call.circuit.seen(source);
+        let (mask, _) = self.call.mask(source)?;
+        let mask = &mask[images.start * seen.neurons()..images.end * seen.neurons()];
+        let bits: Vec<f32> = mask.iter().map(|&m| if m == 0.0 { 0.0 } else { 1.0 }).collect();
+        let lanes = lanes(self.call, source.origin);
+        Some(transposed(&bits, seen.positions(), lanes, images.len()))
     }
 
     /// A site behind a matrix, all images at once.
@@ -205,147 +205,6 @@ impl Back<'_> {
         let part = self.by_step(&source, gradient, 0..images, false);
         self.pending[origin].by_step.push(part);
     }
-
-    /// All sites on maps, some images at a time.
-    fn maps(&mut self, sites: usize) {
-        let call = self.call;
-        let per_image = |site: usize| {
-            let grid = call.grid(site);
-            2 * self.tape.steps * grid.lanes() * grid.shape.positions() * size_of::<f32>()
-        };
-        let largest = (0..sites).map(per_image).max().unwrap_or(1).max(1);
-        let group = (HELD / largest).clamp(1, call.batch.max(1));
-        let behind: Vec<Pending> = self.pending.drain(..sites).collect();
-        let mut packed: Vec<Vec<f32>> = vec![Vec::new(); self.weights.len()];
-        for first in (0..call.batch).step_by(group) {
-            let images = first..call.batch.min(first + group);
-            let mut pending: Vec<Pending> =
-                behind.iter().map(|all| all.images(&images, call.batch)).collect();
-            for site in (0..sites).rev() {
-                let gradient = std::mem::take(&mut pending[site]);
-                self.site(site, &gradient, &images, &mut pending, &mut packed);
-            }
-        }
-        for site in 0..sites {
-            let grid = call.grid(site);
-            for source in &call.circuit.sites[site].sources {
-                if let Connection::Conv { kernel, weight, .. } = source.connection {
-                    let inputs = call.circuit.seen(source).channels;
-                    let shape = (grid.shape.channels, inputs, kernel * kernel);
-                    self.weights[weight] = weight_grad::unpack(&packed[weight], shape, grid.tile);
-                }
-            }
-        }
-    }
-
-    /// One site on a map, for some images.
-    fn site(
-        &mut self,
-        site: usize,
-        gradient: &Pending,
-        images: &Range<usize>,
-        pending: &mut [Pending],
-        packed: &mut [Vec<f32>],
-    ) {
-        let call = self.call;
-        let grid = call.grid(site);
-        let sources = &call.circuit.sites[site].sources;
-        let masks: Vec<_> = call.masks.iter().map(|mask| call.mask_of(*mask, images)).collect();
-        let part = Call { masks: &masks, batch: images.len(), ..*call };
-        let spikes: Vec<Spikes> = sources
-            .iter()
-            .map(|source| self.tape.spikes(source.origin).images(images.clone()))
-            .collect();
-        let from: Vec<&Spikes> = spikes.iter().collect();
-        let kept = &self.tape.kept[site];
-        let feeds = match kept.is_nothing() {
-            true => feeds(&part, sources, grid, &from),
-            false => Vec::new(),
-        };
-        let constant = match sources.is_empty() {
-            true => self
-                .tape
-                .constant
-                .as_ref()
-                .map(|all| of_tiles(all, call.batch, images, grid.tiles())),
-            false => None,
-        };
-        let pass = SitePass {
-            grid,
-            neurons: call.neurons[site],
-            steps: self.tape.steps,
-            feeds: &feeds,
-            constant: constant.as_deref(),
-            kept: (kept, call.batch, images.start),
-        };
-        let reach = |source: &Source| match source.connection {
-            Connection::Conv { kernel, .. } => kernel / 2,
-            _ => 0,
-        };
-        let border = sources.iter().map(reach).max().unwrap_or(0);
-        let padded = Padded { shape: grid.shape, border };
-        let delta = SiteGrad::of(&pass, gradient, padded, images.len(), sources.is_empty());
-        if sources.is_empty() {
-            let all = self.currents.get_or_insert_with(Vec::new);
-            all.extend(by_channel(&delta));
-        }
-        for (index, (source, spikes)) in sources.iter().zip(from).enumerate() {
-            let seen = call.circuit.seen(source);
-            let origin_lanes = lanes(call, source.origin);
-            let to_origin = match source.connection {
-                Connection::Conv { kernel, stride, weight } => {
-                    let taps = kernel * kernel;
-                    let geometry = Geometry::new(seen, padded, kernel, stride);
-                    let packed = &mut packed[weight];
-                    packed.resize(grid.lanes() * seen.channels * taps, 0.0);
-                    let scale = call.scale(source);
-                    let mask = part.mask(source).map(|(mask, _)| mask);
-                    let dense = tiles::WeightGrad {
-                        spikes,
-                        view: &source.view,
-                        mask,
-                        delta: &delta,
-                        geometry: &geometry,
-                        taps,
-                        scale,
-                    };
-                    if let Some(reached) = dense.worth_it(call.precision) {
-                        dense.add_to(packed, &reached);
-                    } else {
-                        let shape = (seen.channels, taps);
-                        let events = match feeds.get(index) {
-                            Some(feed) => Cow::Borrowed(&feed.events),
-                            None => Cow::Owned(events(spikes, source, seen, mask)),
-                        };
-                        weight_grad::convolution(packed, &events, &delta, &geometry, shape, scale);
-                    }
-                    if source.origin == Origin::Input {
-                        continue;
-                    }
-                    let shape =
-                        input_grad::Shape { inputs: seen.channels, taps, lanes: origin_lanes };
-                    let neurons = call.neurons[site];
-                    let weights = call.weights[weight];
-                    // With tiles, hardly any share of changes is small enough.
-                    let carried = neurons.reset == Reset::Subtract && !call.precision.is_tiled();
-                    let sparse = carried.then(|| {
-                        let maps = (&geometry, seen.width);
-                        let how = (neurons.leak, call.precision);
-                        sparse_input_grad::convolution(weights, shape, &delta, maps, how)
-                    });
-                    sparse.flatten().unwrap_or_else(|| {
-                        let precision = call.precision;
-                        input_grad::convolution(weights, shape, &delta, &geometry, precision)
-                    })
-                }
-                _ => identity(&delta, origin_lanes),
-            };
-            if let Origin::Site(origin) = source.origin {
-                let part = self.by_step(source, to_origin, images.clone(), false);
-                pending[origin].by_step.push(part);
-            }
-        }
-    }
 }
 
 /// Lanes of an origin.
@@ -354,51 +213,6 @@ fn lanes(call: &Call<'_>, origin: Origin) -> usize {
         Origin::Site(site) => call.grid(site).lanes(),
         Origin::Input => call.circuit.input.channels,
     }
-}
-
-/// The gradient of an identity: that of the membrane, `[image][step][position][lane]`.
-fn identity(delta: &SiteGrad, lanes: usize) -> Scratch {
-    let (grid, positions) = (delta.grid, delta.grid.shape.positions());
-    let mut gradient = Scratch::zeros(delta.images * delta.steps * positions * lanes);
-    gradient.par_chunks_mut(positions * lanes).enumerate().for_each(|(frame, gradient)| {
-        for tile in 0..grid.tiles() {
-            let columns = tile * grid.tile..lanes.min((tile + 1) * grid.tile);
-            for (position, to) in gradient.chunks_exact_mut(lanes).enumerate() {
-                if let Some(to) = to.get_mut(columns.clone()) {
-                    to.copy_from_slice(&delta.lanes(tile, frame, position)[..columns.len()]);
-                }
-            }
-        }
-    });
-    gradient
-}
-
-/// The first step as `[image, channels, height, width]`.
-fn by_channel(delta: &SiteGrad) -> Vec<f32> {
-    let grid = delta.grid;
-    let (channels, positions) = (grid.shape.channels, grid.shape.positions());
-    let mut maps = vec![0.0; delta.images * channels * positions];
-    maps.par_chunks_mut(positions).enumerate().for_each(|(index, map)| {
-        let (image, channel) = (index / channels, index % channels);
-        let from = delta.step(channel / grid.tile, image, 0);
-        for (position, to) in map.iter_mut().enumerate() {
-            let (y, x) = (position / grid.shape.width, position % grid.shape.width);
-            *to = from[(delta.padded.row(y) + x) * grid.tile + channel % grid.tile];
-        }
-    });
-    maps
-}
-
-/// Some images of `[tile][image][…]`.
-pub(super) fn of_tiles<T: Copy>(
-    all: &[T],
-    batch: usize,
-    images: &Range<usize>,
-    tiles: usize,
-) -> Vec<T> {
-    let size = all.len() / (batch * tiles);
-    let tile = |tile: &[T]| tile[images.start * size..images.end * size].to_vec();
-    all.chunks_exact(batch * size).flat_map(tile).collect()
 }
 
 /// `left · rightᵀ`: `[rows, inner]` times `[columns, inner]` gives `[rows, columns]`.

@@ -62,6 +62,14 @@ impl View {
         Shape { channels: of.channels, height: of.height / rows, width: of.width / columns }
     }
 
+    /// The position behind the pooling to which one of a map belongs, unless it is cut off.
+    pub(super) fn position(&self, of: Shape, position: usize) -> Option<usize> {
+        let [rows, columns] = self.pool;
+        let seen = self.shape(of);
+        let (row, column) = (position / of.width / rows, position % of.width / columns);
+        (row < seen.height && column < seen.width).then_some(row * seen.width + column)
+    }
+
     /// What a spike counts for behind the pooling.
     pub(super) fn scale(&self) -> f32 {
         1.0 / (self.pool[0] * self.pool[1]) as f32

@@ -17,6 +17,7 @@ use super::linear::{self, Matrix};
 use super::neuron::{Neurons, StepOrder};
 use super::spikes::Grid;
 use super::tape::{Kept, Part};
+use super::tiles::Behind;
 
 /// The gradient with respect to the spikes of a site, as far as it is known.
 #[derive(Debug, Default)]
@@ -25,6 +26,8 @@ pub(super) struct Pending {
     pub constant: Option<Scratch>,
     /// The parts that came through views.
     pub by_step: Vec<ByStep>,
+    /// Where the other parts come from, with tiles.
+    pub behind: Vec<Behind>,
 }
 
 /// A gradient behind a view.
@@ -65,7 +68,7 @@ impl Pending {
         }
     }
 
-    /// The part for some images.
+    /// The part for some images, of what has come.
     pub fn images(&self, images: &Range<usize>, batch: usize) -> Self {
         let some = |all: &[f32]| {
             let size = all.len() / batch;
@@ -79,6 +82,7 @@ impl Pending {
         Self {
             constant: self.constant.as_deref().map(some),
             by_step: self.by_step.iter().map(part).collect(),
+            behind: Vec::new(),
         }
     }
 }
@@ -271,7 +275,7 @@ impl WithSimd for BackUnit<'_> {
 
 /// At which step the membrane potential that a step leaves decides about a spike.
 #[inline(always)]
-fn fires_at(neurons: Neurons, step: usize, steps: usize) -> Option<usize> {
+pub(super) fn fires_at(neurons: Neurons, step: usize, steps: usize) -> Option<usize> {
     match neurons.step_order {
         StepOrder::IntegrateThenFire => Some(step),
         StepOrder::FireThenIntegrate => Some(step + 1).filter(|&next| next < steps),

@@ -1,4 +1,4 @@
-//! Spikes as numbers.
+//! Numbers of frames, as the rows of products.
 
 use std::ops::Range;
 
@@ -14,7 +14,8 @@ use super::GROUP;
 use crate::memory::Scratch;
 use crate::product::SIDE;
 
-/// The spikes of some images behind a view as numbers, `[position][group][frame][channel of the group]`.
+/// Numbers of bfloat16, `[position][group][frame][channel of the group]`: the spikes of some images behind a
+/// view, or gradients.
 #[derive(Debug)]
 pub(in crate::spiking) struct Frames {
     /// Pairs.
@@ -28,14 +29,18 @@ pub(in crate::spiking) struct Frames {
 }
 
 impl Frames {
-    /// `mask` has the view's `[image][channel][position]` of all images.
+    /// Room for the numbers of so many frames.
+    pub fn new(positions: usize, channels: usize, count: usize) -> Self {
+        let (groups, room) = (channels.div_ceil(GROUP), count.next_multiple_of(SIDE));
+        let numbers = Scratch::new(positions * groups * room * SIDE);
+        Self { numbers, positions, groups, count, room }
+    }
+
+    /// The spikes of some images; `mask` has the view's `[image][channel][position]` of all images.
     pub fn of(spikes: &Spikes, view: &View, mask: Option<&[f32]>, images: Range<usize>) -> Self {
         let seen = view.shape(spikes.grid.shape);
-        let (positions, groups) = (seen.positions(), seen.channels.div_ceil(GROUP));
-        let count = images.len() * spikes.steps;
-        let room = count.next_multiple_of(SIDE);
-        let size = groups * room * SIDE;
-        let mut numbers = Scratch::new(positions * size);
+        let mut frames = Self::new(seen.positions(), seen.channels, images.len() * spikes.steps);
+        let (room, size) = (frames.room, frames.groups * frames.room * SIDE);
         let allowed: Vec<Allowed> = mask.map_or_else(Vec::new, |mask| {
             let masks = mask.chunks_exact(seen.neurons());
             masks
@@ -44,7 +49,8 @@ impl Frames {
                 .map(|mask| Allowed::of(mask, seen))
                 .collect()
         });
-        numbers.par_chunks_exact_mut(size).enumerate().for_each(|(position, numbers)| {
+        let by_position = frames.numbers.par_chunks_exact_mut(size).enumerate();
+        by_position.for_each(|(position, numbers)| {
             Arch::new().dispatch(Expand {
                 spikes,
                 view,
@@ -55,7 +61,23 @@ impl Frames {
                 numbers: cast_slice_mut(numbers),
             });
         });
-        Self { numbers, positions, groups, count, room }
+        frames
+    }
+
+    /// All numbers of a group of channels at a position, one position after the other, as pairs.
+    pub fn groups_mut(&mut self) -> impl Iterator<Item = &mut [u32]> {
+        cast_slice_mut(&mut self.numbers).chunks_exact_mut(self.room * SIDE)
+    }
+
+    /// Writes the numbers `[frame][channel of the group]` of a group of channels at a position.
+    pub fn read(&self, (position, group): (usize, usize), to: &mut [f32]) {
+        if group >= self.groups {
+            return to.fill(0.0);
+        }
+        let numbers: &[u16] = cast_slice(&self.from(position, group, 0)[..self.count * SIDE]);
+        for (to, &number) in to.iter_mut().zip(numbers) {
+            *to = f32::from_bits(u32::from(number) << 16);
+        }
     }
 
     /// The numbers from a frame on of a group of channels at a position, as pairs.

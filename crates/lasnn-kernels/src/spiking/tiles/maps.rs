@@ -182,14 +182,8 @@ impl TileTask for Run<'_> {
                     (Some(windows), Weights::Tiles(weights)) => {
                         let size = weights.len() / grid.tiles();
                         let weights = cast_slice(&weights[job.tile * size..][..size]);
-                        add_up(
-                            &mut tiles,
-                            frames,
-                            &windows[position],
-                            weights,
-                            grid.tile,
-                            &mut sums,
-                        );
+                        let (frames, window) = ((frames, 0..room), &windows[position]);
+                        add_up(&mut tiles, frames, window, weights, grid.tile, &mut sums);
                         for (current, sum) in currents.iter_mut().zip(&*sums) {
                             let before = if index == 0 { 0.0 } else { *current };
                             *current = before + feed.scale * sum;
@@ -209,20 +203,21 @@ impl TileTask for Run<'_> {
     }
 }
 
-/// Writes the sums `[frame][output of the tile]` of a window.
+/// Writes the sums `[frame][output of the tile]` of a window, of its taps and the positions that they see, for
+/// some frames from a whole tile on.
 #[inline(always)]
-fn add_up<T: Tiles>(
+pub(super) fn add_up<T: Tiles>(
     tiles: &mut T,
-    frames: &Frames,
+    (numbers, frames): (&Frames, Range<usize>),
     window: &[[usize; 2]],
     weights: &[u32],
     tile: usize,
     sums: &mut [f32],
 ) {
-    let of_tap = frames.groups * SIDE * BLOCK;
+    let of_tap = numbers.groups * SIDE * BLOCK;
     let of_block = weights.len() / (tile / BLOCK);
-    for first in (0..frames.room).step_by(FRAMES) {
-        let size = [tiles_left(first, frames.room), BLOCK / SIDE];
+    for first in frames.clone().step_by(FRAMES) {
+        let size = [tiles_left(first, frames.end), BLOCK / SIDE];
         for (block, weights) in weights.chunks_exact(of_block).enumerate() {
             tiles.zero();
             for &[tap, position] in window {
@@ -230,12 +225,13 @@ fn add_up<T: Tiles>(
                 for (group, weights) in weights.enumerate() {
                     tiles.add(
                         size,
-                        Operand::new(frames.from(position, group, first), SIDE, TILE),
+                        Operand::new(numbers.from(position, group, first), SIDE, TILE),
                         Operand::new(weights, BLOCK, SIDE),
                     );
                 }
             }
-            tiles.store(size, &mut sums[first * tile + block * BLOCK..], Place::matrix(tile));
+            let place = (first - frames.start) * tile + block * BLOCK;
+            tiles.store(size, &mut sums[place..], Place::matrix(tile));
         }
     }
 }

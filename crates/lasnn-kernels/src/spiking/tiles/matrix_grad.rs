@@ -6,7 +6,8 @@ use rayon::prelude::*;
 use super::super::circuit::View;
 use super::super::spikes::Spikes;
 use super::TILE;
-use super::weight_grad::{CHANNELS, fired, pairs};
+use super::delta::pairs;
+use super::weight_grad::{CHANNELS, fired};
 use crate::memory::{self, Scratch};
 use crate::product::{Format, Job, Operand, Place, Precision, SIDE, TileTask, Tiles, tiles_left};
 
@@ -39,7 +40,7 @@ impl Job for Matrix<'_> {
         let Self { spikes, view, mask, outputs, .. } = self;
         let seen = view.shape(spikes.grid.shape);
         let (fired, grads) = (fired(spikes, view, mask), self.grads(format));
-        let (size, positions) = (pairs(spikes) * SIDE, seen.positions());
+        let (size, positions) = (pairs(spikes.frames()) * SIDE, seen.positions());
         let of_block = positions * size;
         // All of it is written.
         let mut gradient = memory::take(seen.neurons() * outputs);
@@ -64,7 +65,7 @@ impl Matrix<'_> {
     /// The outputs' gradients, scaled, `[tile][pair][output of the tile]`.
     fn grads<F: Format>(&self, format: F) -> Scratch {
         let Self { spikes, delta, tile, scale, .. } = *self;
-        let (frames, pairs) = (spikes.frames(), pairs(spikes));
+        let (frames, pairs) = (spikes.frames(), pairs(spikes.frames()));
         let mut grads = Scratch::new(delta.len() / frames * pairs);
         grads.par_chunks_exact_mut(tile * pairs).enumerate().for_each(|(index, to)| {
             let delta = &delta[index * frames * tile..][..frames * tile];

@@ -8,11 +8,14 @@
 //! some images, one after the other. So even maps of a single position fill tiles, no border is multiplied,
 //! and a neuron's currents of all steps come together and go into its membrane at once.
 
+mod behind;
+mod delta;
 mod frames;
 mod input_grad;
 mod maps;
 mod matrix_grad;
 mod rows;
+mod site_grad;
 #[cfg(test)]
 mod tests;
 mod weight_grad;
@@ -26,11 +29,14 @@ use crate::product::{BLOCK, SIDE, has_tiles, pair};
 use super::circuit::View;
 use super::linear;
 
+pub(super) use behind::{Behind, Turned};
+pub(super) use delta::Delta;
 pub(super) use frames::Frames;
 pub(super) use input_grad::input_grad;
 pub(super) use maps::run_maps;
 pub(super) use matrix_grad::matrix_grad;
 pub(super) use rows::{MatrixWeights, Product};
+pub(super) use site_grad::SiteBack;
 pub(super) use weight_grad::WeightGrad;
 
 /// Whether spikes behind a view can be numbers for tiles.

@@ -114,16 +114,15 @@ fn weight_gradients_are_those_of_the_lists() {
                 (inputs, taps),
                 0.5,
             );
-            let of = WeightGrad {
-                spikes,
-                view: &view,
-                mask: Some(&fired.mask),
-                delta: &delta,
-                geometry: &geometry,
-                taps,
-                scale: 0.5,
-            };
-            emulating(|| of.add_to(&mut found, &geometry.reached(padded, taps)));
+            let reached = &geometry.reached(padded, taps);
+            let (view, mask) = (&view, Some(&fired.mask[..]));
+            let of = WeightGrad { spikes, view, mask, reached, scale: 0.5 };
+            let rounded = emulating(|| {
+                let rounded = Delta::rounded(&delta);
+                of.add_to(&mut found, &rounded);
+                rounded
+            });
+            assert_eq!(rounded.spread(padded).gradient[..], delta.gradient[..]);
             assert!(expected.iter().any(|&gradient| gradient != 1.0));
             assert_eq!(found, expected);
         }

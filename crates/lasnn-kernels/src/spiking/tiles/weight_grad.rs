@@ -6,11 +6,11 @@ use rayon::prelude::*;
 
 use super::super::circuit::View;
 use super::super::events::Allowed;
-use super::super::geometry::{Geometry, Reached};
-use super::super::site_grad::SiteGrad;
+use super::super::geometry::Reached;
 use super::super::spikes::Spikes;
+use super::delta::pairs;
 use super::frames::{ONE, counts};
-use super::{TILE, can_count};
+use super::{Delta, GROUP, TILE, can_count};
 use crate::memory::Scratch;
 use crate::product::{Format, Job, Operand, Place, Precision, SIDE, TileTask, Tiles, tiles_left};
 
@@ -31,72 +31,67 @@ pub(in crate::spiking) struct WeightGrad<'a> {
     pub view: &'a View,
     /// `[image][channel][position of the view]`.
     pub mask: Option<&'a [f32]>,
-    pub delta: &'a SiteGrad,
-    pub geometry: &'a Geometry,
-    pub taps: usize,
+    /// What the taps reach.
+    pub reached: &'a Reached,
     pub scale: f32,
 }
 
 impl WeightGrad<'_> {
-    /// Does what [`super::super::weight_grad::convolution`] does, of gradients rounded to bfloat16.
-    pub fn add_to(self, gradient: &mut [f32], reached: &Reached) {
-        Precision::Bf16.run(Add { of: self, gradient, reached });
+    /// Does what [`super::super::weight_grad::convolution`] does, with `[tile][input][tap][output of the tile]`,
+    /// of rounded gradients.
+    pub fn add_to(self, gradient: &mut [f32], delta: &Delta) {
+        Precision::Bf16.run(Add { of: self, delta, gradient });
     }
 
-    /// What the taps reach, if that takes less time than adding up what lists of spikes name.
-    pub fn worth_it(&self, precision: Precision) -> Option<Reached> {
+    /// Whether that takes less time than adding up what lists of spikes name.
+    pub fn worth_it(&self, precision: Precision) -> bool {
         if !precision.is_tiled() || !can_count(self.view) {
-            return None;
+            return false;
         }
         let channels = self.view.shape(self.spikes.grid.shape).channels;
-        let reached = self.geometry.reached(self.delta.padded, self.taps);
-        let places: usize = reached.iter().map(Vec::len).sum();
-        let products = places * 2 * pairs(self.spikes) * channels.next_multiple_of(SIDE);
-        (products < PRODUCTS * self.taps * self.spikes.number()).then_some(reached)
+        let places: usize = self.reached.iter().map(Vec::len).sum();
+        let depth = 2 * pairs(self.spikes.frames());
+        let products = places * depth * channels.next_multiple_of(SIDE);
+        products < PRODUCTS * self.reached.len() * self.spikes.number()
     }
-}
-
-/// Pairs of frames, with those that fill up tiles.
-pub(super) fn pairs(spikes: &Spikes) -> usize {
-    spikes.frames().div_ceil(2).next_multiple_of(SIDE)
 }
 
 struct Add<'a> {
     of: WeightGrad<'a>,
+    delta: &'a Delta,
     /// `[tile][input][tap][output of the tile]`.
     gradient: &'a mut [f32],
-    reached: &'a Reached,
 }
 
 impl Job for Add<'_> {
     type Output = ();
 
     fn run<F: Format>(self, format: F) {
-        let Self { of, gradient, reached } = self;
-        let WeightGrad { spikes, view, delta, taps, scale, .. } = of;
-        let seen = view.shape(spikes.grid.shape);
-        let (fired, grads) = (fired(spikes, view, of.mask), grads(format, delta, pairs(spikes)));
-        let size = pairs(spikes) * SIDE;
+        let Self { of, delta, gradient } = self;
+        let WeightGrad { spikes, view, reached, scale, .. } = of;
+        let (seen, taps, tile) = (view.shape(spikes.grid.shape), reached.len(), delta.grid.tile);
+        let fired = fired(spikes, view, of.mask);
+        let size = pairs(spikes.frames()) * SIDE;
         let of_block = seen.positions() * size;
-        let outputs = delta.grid.tile / SIDE;
-        let of_tile = delta.grid.shape.positions() * outputs * size;
-        let tiles = gradient.par_chunks_exact_mut(seen.channels * taps * delta.grid.tile);
-        tiles.zip(grads.par_chunks_exact(of_tile)).for_each(|(gradient, grads)| {
-            let jobs = gradient.par_chunks_mut(CHANNELS * taps * delta.grid.tile);
+        let outputs = tile / SIDE;
+        let tiles = gradient.par_chunks_exact_mut(seen.channels * taps * tile).enumerate();
+        tiles.for_each(|(index, gradient)| {
+            let jobs = gradient.par_chunks_mut(CHANNELS * taps * tile);
             jobs.zip(fired.par_chunks(CHANNELS / SIDE * of_block)).for_each(|(gradient, fired)| {
                 let blocks = fired.len() / of_block;
                 let mut sums = Scratch::zeros(taps * blocks * outputs * TILE);
                 format.with_tiles(Channels {
                     sums: &mut sums,
                     fired: cast_slice(fired),
-                    grads: cast_slice(grads),
+                    delta,
+                    first: index * outputs,
                     reached,
                     blocks,
                     outputs,
                     size,
                     of_block,
                 });
-                for (row, gradient) in gradient.chunks_exact_mut(delta.grid.tile).enumerate() {
+                for (row, gradient) in gradient.chunks_exact_mut(tile).enumerate() {
                     let (channel, tap) = (row / taps, row % taps);
                     let sums = &sums[(tap * blocks + channel / SIDE) * outputs * TILE..];
                     let columns = gradient.chunks_exact_mut(SIDE).zip(sums.chunks_exact(TILE));
@@ -117,7 +112,7 @@ pub(super) fn fired(spikes: &Spikes, view: &View, mask: Option<&[f32]>) -> Scrat
     let allowed: Vec<Allowed> = mask.map_or_else(Vec::new, |mask| {
         mask.chunks_exact(seen.neurons()).map(|mask| Allowed::of(mask, seen)).collect()
     });
-    let size = pairs(spikes) * SIDE;
+    let size = pairs(spikes.frames()) * SIDE;
     // All of it is written.
     let mut fired = Scratch::new(seen.channels.div_ceil(SIDE) * seen.positions() * size);
     let rows = fired.par_chunks_exact_mut(seen.width * size).enumerate();
@@ -190,38 +185,18 @@ impl WithSimd for Turn<'_> {
     }
 }
 
-/// The outputs' gradients, `[tile][position][block of outputs][pair][output of the block]`.
-fn grads<F: Format>(format: F, delta: &SiteGrad, pairs: usize) -> Scratch {
-    let (tile, positions) = (delta.grid.tile, delta.grid.shape.positions());
-    let frames = delta.images * delta.steps;
-    let none = vec![0.0; tile];
-    let mut grads = Scratch::new(delta.grid.tiles() * positions * tile * pairs);
-    grads.par_chunks_exact_mut(tile * pairs).enumerate().for_each(|(index, to)| {
-        let (tile_index, position) = (index / positions, index % positions);
-        let frame = |frame: usize| match frame < frames {
-            true => delta.lanes(tile_index, frame, position),
-            false => &none[..],
-        };
-        let mut row = vec![0.0; tile];
-        for pair in 0..pairs {
-            format.join(frame(2 * pair), frame(2 * pair + 1), cast_slice_mut(&mut row));
-            let blocks = to.chunks_exact_mut(pairs * SIDE).zip(row.as_chunks::<SIDE>().0);
-            blocks.for_each(|(to, row)| to[pair * SIDE..][..SIDE].copy_from_slice(row));
-        }
-    });
-    grads
-}
-
 /// Some channels with a tile of outputs.
 struct Channels<'a> {
     /// `[tap][block of channels][block of outputs][channel][output]`.
     sums: &'a mut [f32],
     fired: &'a [u32],
-    grads: &'a [u32],
+    delta: &'a Delta,
+    /// The first block of outputs.
+    first: usize,
     reached: &'a Reached,
     blocks: usize,
     outputs: usize,
-    /// Numbers of a block at a position, of channels or outputs.
+    /// Numbers of a block of channels at a position.
     size: usize,
     /// Numbers of a block of channels.
     of_block: usize,
@@ -229,24 +204,24 @@ struct Channels<'a> {
 
 impl TileTask for Channels<'_> {
     fn run<T: Tiles>(self, mut tiles: T) {
-        let Self { sums, fired, grads, reached, blocks, outputs, size, of_block } = self;
+        let Self { sums, fired, delta, first, reached, blocks, outputs, size, of_block } = self;
         let place = Place { pitch: SIDE, down: outputs * TILE, right: TILE };
         let together = (CACHED / (2 * CHANNELS / SIDE * size_of::<u32>() * size)).max(1);
         let most = reached.iter().map(Vec::len).max().unwrap_or(0);
-        for first in (0..most).step_by(together) {
+        for start in (0..most).step_by(together) {
             for output in (0..outputs).step_by(2) {
                 let count = [blocks, tiles_left(output * SIDE, outputs * SIDE)];
                 for (tap, reached) in reached.iter().enumerate() {
                     let sums = &mut sums[(tap * blocks * outputs + output) * TILE..];
                     tiles.load(count, sums, place);
-                    for &[from, to] in reached.iter().skip(first).take(together) {
+                    for &[from, to] in reached.iter().skip(start).take(together) {
                         let fired = &fired[from * size..];
-                        let grads = &grads[(to * outputs + output) * size..];
+                        let grads = delta.pairs(to, first + output);
                         for at in (0..size).step_by(TILE) {
                             tiles.add(
                                 count,
                                 Operand::new(&fired[at..], SIDE, of_block),
-                                Operand::new(&grads[at..], SIDE, size),
+                                Operand::new(&grads[at / SIDE * GROUP..], GROUP, SIDE),
                             );
                         }
                     }

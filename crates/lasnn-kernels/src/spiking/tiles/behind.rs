@@ -1,0 +1,116 @@
+//! What is behind a site: the gradients of its spikes come from there.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use pulp::bytemuck::{cast_slice, cast_slice_mut};
+use rayon::prelude::*;
+
+use super::super::circuit::View;
+use super::super::geometry::Reached;
+use super::super::input_grad::Shape;
+use super::maps::add_up;
+use super::{Delta, GROUP};
+use crate::memory::Scratch;
+use crate::product::{SIDE, Tiles, pair};
+
+/// A source of a later site whose spikes come from this one.
+#[derive(Debug)]
+pub(in crate::spiking) struct Behind {
+    /// Of the later site.
+    pub delta: Arc<Delta>,
+    pub view: View,
+    /// What a spike counts for where it is not silenced.
+    pub scale: f32,
+    /// 0 or 1 for `[image][position of the view][lane]`, where the view has a mask.
+    pub mask: Option<Scratch>,
+    /// Nothing for an identity.
+    pub turned: Option<Turned>,
+}
+
+/// A convolution, from its outputs to its inputs.
+#[derive(Debug)]
+pub(in crate::spiking) struct Turned {
+    /// `[group of inputs][tap][group of outputs][pair of outputs][input of the group]`.
+    weights: Scratch,
+    /// Numbers of a group of inputs.
+    of_group: usize,
+    /// For each position of the inputs the taps that reach an output, and which.
+    windows: Vec<Vec<[usize; 2]>>,
+}
+
+impl Turned {
+    /// Of weights `[outputs, inputs, taps]` to those outputs which taps reach from so many input positions.
+    pub fn new(
+        weights: &[f32],
+        shape: Shape,
+        outputs: &Delta,
+        (reached, positions): (&Reached, usize),
+    ) -> Self {
+        let mut windows = vec![Vec::new(); positions];
+        for (tap, reached) in reached.iter().enumerate() {
+            reached.iter().for_each(|&[from, to]| windows[from].push([tap, to]));
+        }
+        let (weights, of_group) = turn(weights, shape, outputs.rows.groups);
+        Self { weights, of_group, windows }
+    }
+
+    /// Positions of the inputs.
+    pub fn positions(&self) -> usize {
+        self.windows.len()
+    }
+
+    /// Bytes of the weights of a group of inputs.
+    pub fn bytes(&self) -> usize {
+        self.of_group * size_of::<u32>()
+    }
+
+    /// Writes the gradients `[frame][lane of the group]` of input spikes at a position, for some frames from
+    /// a whole tile on.
+    #[inline(always)]
+    pub fn sums<T: Tiles>(
+        &self,
+        tiles: &mut T,
+        (delta, frames): (&Delta, Range<usize>),
+        (position, group): (usize, usize),
+        sums: &mut [f32],
+    ) {
+        let weights = self.weights.chunks_exact(self.of_group).nth(group);
+        // Nothing comes for lanes beyond the last input.
+        let Some(weights) = weights else { return sums.fill(0.0) };
+        let (frames, window) = ((&delta.rows, frames), &self.windows[position]);
+        add_up(tiles, frames, window, cast_slice(weights), GROUP, sums);
+    }
+}
+
+/// Weights `[outputs, inputs, taps]` as `[group of inputs][tap][group of outputs][pair of outputs][input of
+/// the group]`, and how many numbers a group of inputs has.
+fn turn(
+    weights: &[f32],
+    Shape { inputs, taps, .. }: Shape,
+    output_groups: usize,
+) -> (Scratch, usize) {
+    // Pairs of outputs.
+    let width = output_groups * SIDE;
+    let of_group = taps * width * GROUP;
+    let mut turned = Scratch::new(inputs.div_ceil(GROUP) * of_group);
+    let is_whole = 2 * turned.len() == weights.len();
+    turned.par_chunks_exact_mut(of_group).enumerate().for_each(|(group, to)| {
+        let to: &mut [u32] = cast_slice_mut(to);
+        if !is_whole {
+            to.fill(0);
+        }
+        let columns = group * GROUP * taps..inputs.min((group + 1) * GROUP) * taps;
+        for (index, weights) in weights.chunks(2 * inputs * taps).enumerate() {
+            let (first, second) = weights.split_at(inputs * taps);
+            let second = second.get(columns.clone()).unwrap_or_default();
+            for (place, &first) in first[columns.clone()].iter().enumerate() {
+                let (lane, tap) = (place / taps, place % taps);
+                // The last output of an odd number has no partner.
+                let second = second.get(place).copied().unwrap_or(0.0);
+                to[(tap * width + index) * GROUP + lane] = pair(first, second);
+            }
+        }
+    });
+    (turned, of_group)
+}

@@ -13,6 +13,7 @@ use crate::product::{
 };
 
 use super::geometry::{Class, Geometry, Tap};
+use super::simd::LANES;
 use super::site_grad::SiteGrad;
 use super::tiles;
 
@@ -230,9 +231,15 @@ pub(super) fn matrix(
     let turned = Matrix::rows(&by_row, [rows, outputs]).transposed();
     multiply(precision, Matrix::rows(weights, [inputs, outputs]), turned, &mut by_input);
     let mut gradient = Scratch::zeros(rows * positions * lanes);
-    gradient.par_chunks_mut(positions * lanes).enumerate().for_each(|(row, gradient)| {
-        for (input, found) in by_input.chunks_exact(rows).enumerate() {
-            gradient[input % positions * lanes + input / positions] = found[row];
+    // As many rows as are found in a line of the cache.
+    gradient.par_chunks_mut(LANES * positions * lanes).enumerate().for_each(|(block, gradient)| {
+        for position in 0..positions {
+            let channels = by_input.chunks_exact(rows).skip(position).step_by(positions);
+            for (channel, found) in channels.enumerate() {
+                let to = gradient[position * lanes + channel..].iter_mut();
+                let found = &found[block * LANES..];
+                to.step_by(positions * lanes).zip(found).for_each(|(to, &found)| *to = found);
+            }
         }
     });
     gradient

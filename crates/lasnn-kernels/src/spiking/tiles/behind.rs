@@ -101,14 +101,17 @@ fn turn(
             to.fill(0);
         }
         let columns = group * GROUP * taps..inputs.min((group + 1) * GROUP) * taps;
+        // The last output of an odd number has no partner.
+        let none = vec![0.0; columns.len()];
         for (index, weights) in weights.chunks(2 * inputs * taps).enumerate() {
             let (first, second) = weights.split_at(inputs * taps);
-            let second = second.get(columns.clone()).unwrap_or_default();
-            for (place, &first) in first[columns.clone()].iter().enumerate() {
-                let (lane, tap) = (place / taps, place % taps);
-                // The last output of an odd number has no partner.
-                let second = second.get(place).copied().unwrap_or(0.0);
-                to[(tap * width + index) * GROUP + lane] = pair(first, second);
+            let second = second.get(columns.clone()).unwrap_or(&none);
+            let lanes = first[columns.clone()].chunks_exact(taps).zip(second.chunks_exact(taps));
+            for (lane, (first, second)) in lanes.enumerate() {
+                let of_taps = to[index * GROUP + lane..].iter_mut().step_by(width * GROUP);
+                for ((to, &first), &second) in of_taps.zip(first).zip(second) {
+                    *to = pair(first, second);
+                }
             }
         }
     });

@@ -136,7 +136,7 @@ impl WithSimd for Expand<'_> {
 
 /// How often 16 channels fire in a window of a view whose first word is given, as bfloat16.
 #[inline(always)]
-pub(super) fn counts(spikes: &Spikes, view: &View, at: usize, allowed: u16) -> [u16; LANES] {
+fn counts(spikes: &Spikes, view: &View, at: usize, allowed: u16) -> [u16; LANES] {
     if view.pool == [1, 1] {
         return ones(spikes.words[at] & allowed);
     }

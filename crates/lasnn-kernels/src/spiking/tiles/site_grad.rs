@@ -44,11 +44,15 @@ impl SiteBack<'_> {
         let mut sums = Scratch::zeros(shape.positions() * groups * size);
         self.run(sums.chunks_exact_mut(size).map(To::Sums));
         let mut maps = vec![0.0; self.images * shape.neurons()];
-        maps.par_chunks_mut(shape.positions()).enumerate().for_each(|(index, map)| {
-            let (image, channel) = (index / shape.channels, index % shape.channels);
-            let first = (channel / GROUP * self.images + image) * GROUP + channel % GROUP;
-            for (sum, sums) in map.iter_mut().zip(sums.chunks_exact(groups * size)) {
-                *sum = sums[first];
+        maps.par_chunks_mut(shape.neurons()).enumerate().for_each(|(image, maps)| {
+            // As many positions as are written to a line of the cache.
+            let some = sums.chunks(LANES * groups * size).enumerate();
+            for (index, sums) in some {
+                for (channel, map) in maps.chunks_exact_mut(shape.positions()).enumerate() {
+                    let lane = (channel / GROUP * self.images + image) * GROUP + channel % GROUP;
+                    let sums = sums.chunks_exact(groups * size).map(|sums| sums[lane]);
+                    map[index * LANES..].iter_mut().zip(sums).for_each(|(to, sum)| *to = sum);
+                }
             }
         });
         maps

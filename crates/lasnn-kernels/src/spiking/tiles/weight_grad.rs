@@ -9,7 +9,7 @@ use super::super::events::Allowed;
 use super::super::geometry::Reached;
 use super::super::spikes::Spikes;
 use super::delta::pairs;
-use super::frames::{ONE, counts};
+use super::frames::ONE;
 use super::{Delta, GROUP, TILE, can_count};
 use crate::memory::Scratch;
 use crate::product::{Format, Job, Operand, Place, Precision, SIDE, TileTask, Tiles, tiles_left};
@@ -144,41 +144,47 @@ impl WithSimd for Turn<'_> {
     fn with_simd<S: Simd>(self, _: S) {
         let Self { spikes, view, allowed, block, row, size, to } = self;
         let width = view.shape(spikes.grid.shape).width;
-        let of_tile = spikes.grid.words();
-        let first = row * view.pool[0] * spikes.grid.shape.width;
-        // From a frame to the next one.
+        let (of_tile, map_width) = (spikes.grid.words(), spikes.grid.shape.width);
+        let [rows, columns] = view.pool;
         let pitch = spikes.grid.shape.positions() * of_tile;
-        let plain = view.pool == [1, 1];
-        let mut words = vec![0u32; size / SIDE];
+        // How often each channel fires in a frame: the lowest bits of all channels, the next ones, and so on.
+        let frames = 2 * size / SIDE;
+        let bits = (rows * columns).ilog2() as usize + 1;
+        let mut planes = vec![0u16; bits * frames];
         for (column, to) in to.chunks_exact_mut(size).enumerate() {
-            match plain {
-                true => words.fill(0),
-                false => to.fill(0),
-            }
-            let position = first + column * view.pool[1];
-            let start = spikes.at(block / of_tile, 0, 0, position) + block % of_tile;
-            for frame in 0..spikes.frames() {
-                let at = start + frame * pitch;
+            let first = row * rows * map_width + column * columns;
+            let start = spikes.at(block / of_tile, 0, 0, first) + block % of_tile;
+            planes.fill(0);
+            for image in 0..spikes.batch {
                 let allowed = match allowed {
                     [] => u16::MAX,
-                    all => all[frame / spikes.steps].word(row * width + column, block),
+                    all => all[image].word(row * width + column, block),
                 };
-                let (pair, half) = (frame / 2, frame % 2 * 16);
-                if plain {
-                    words[pair] |= u32::from(spikes.words[at] & allowed) << half;
-                    continue;
-                }
-                let place = pair / SIDE * TILE + pair % SIDE;
-                for (channel, count) in counts(spikes, view, at, allowed).into_iter().enumerate() {
-                    to[place + channel * SIDE] |= u32::from(count) << half;
+                for frame in image * spikes.steps..(image + 1) * spikes.steps {
+                    let at = start + frame * pitch;
+                    for place in 0..rows * columns {
+                        let place = place / columns * map_width + place % columns;
+                        let mut carry = spikes.words[at + place * of_tile] & allowed;
+                        for plane in planes[frame..].iter_mut().step_by(frames) {
+                            (*plane, carry) = (*plane ^ carry, *plane & carry);
+                        }
+                    }
                 }
             }
-            if plain {
-                let words: &[[u32; SIDE]] = words.as_chunks().0;
-                for (words, to) in words.iter().zip(to.as_chunks_mut::<TILE>().0) {
-                    for (channel, to) in to.as_chunks_mut::<SIDE>().0.iter_mut().enumerate() {
-                        *to = words.map(|word| (word >> channel & 0x0001_0001) * u32::from(ONE));
+            let to = cast_slice_mut::<u32, u16>(to).as_chunks_mut::<{ 2 * TILE }>().0;
+            for (index, to) in to.iter_mut().enumerate() {
+                for (channel, to) in to.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
+                    let mut counts = [0; GROUP];
+                    for (bit, plane) in planes.chunks_exact(frames).enumerate() {
+                        let words = &plane[index * GROUP..][..GROUP];
+                        for (count, word) in counts.iter_mut().zip(words) {
+                            *count |= (word >> channel & 1) << bit;
+                        }
                     }
+                    *to = match bits {
+                        1 => counts.map(|count| count * ONE),
+                        _ => counts.map(|count| (f32::from(count).to_bits() >> 16) as u16),
+                    };
                 }
             }
         }

@@ -41,11 +41,13 @@ fn attention<B: Backend>(criterion: &mut Criterion, device_name: &str, machine: 
         Work { additions: 2 * (student + teacher) + student, bytes: 4 * (3 * student + teacher) };
 
     let student = Tensor::<Autodiff<B>, 4>::from_inner(features);
-    let teacher = Tensor::from_inner(self::features::<B>(TEACHER, 1, &device));
+    let teacher = Tensor::<Autodiff<B>, 4>::from_inner(self::features::<B>(TEACHER, 1, &device));
     for (name, distance) in [("norm", Distance::Norm), ("mean-square", Distance::MeanSquare)] {
         machine.bench(&mut group, BenchmarkId::new("loss and gradient", name), work, || {
             let student = student.clone().require_grad();
-            let loss = attention_distance(student.clone(), teacher.clone(), distance);
+            let maps = [student.clone(), teacher.clone()].map(attention_map);
+            let [of_student, of_teacher] = maps;
+            let loss = attention_distance(of_student, of_teacher, distance);
             finish::<B>(student.grad(&loss.backward()), &device);
         });
     }

@@ -16,8 +16,8 @@ use burn::tensor::{Tensor, TensorData, module::conv2d, ops::ConvOptions};
 use burn_flex::Flex;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use lasnn_kernels::spiking::{
-    Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Prepared, Reset, Shape, Site,
-    Source, StepOrder, Surrogate, View, WeightFormat,
+    Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Prepared, Reset, Shape, Show,
+    Site, Source, StepOrder, Surrogate, View, WeightFormat,
 };
 use lasnn_kernels::{Precision, memory};
 use lasnn_neurons::{Dynamics, reference};
@@ -105,23 +105,32 @@ fn layer(
         let call_of = |prepared| Call { prepared: Some(prepared), ..call };
         group.bench_function(BenchmarkId::new("forward, bf16", &per_cent), |bencher| {
             let call = call_of(&rounded);
-            bencher.iter(|| black_box(call.advance(drive, STEPS, &mut call.rest(), &[false])));
+            bencher
+                .iter(|| black_box(call.advance(drive, STEPS, &mut call.rest(), &[Show::Nothing])));
         });
         for ((pass, prepared), work) in formats.iter().zip([work, small]) {
             let call = call_of(prepared);
             machine.bench(&mut group, BenchmarkId::new(*pass, &per_cent), work, || {
-                call.advance(drive, STEPS, &mut call.rest(), &[false])
+                call.advance(drive, STEPS, &mut call.rest(), &[Show::Nothing])
             });
         }
-        let (_, tape) = call.record(drive, STEPS, &[false]);
-        let grad = OutcomeGrad { readout: &[0.1; BATCH], counts: &[None] };
+        for (what, show) in
+            [("nothing", Show::Nothing), ("counts", Show::Counts), ("attention map", Show::Squares)]
+        {
+            let id = BenchmarkId::new(format!("forward, recorded, {what} shown"), &per_cent);
+            group.bench_function(id, |bencher| {
+                bencher.iter(|| black_box(call.record(drive, STEPS, &[show])));
+            });
+        }
+        let (_, tape) = call.record(drive, STEPS, &[Show::Nothing]);
+        let grad = OutcomeGrad { readout: &[0.1; BATCH], counts: &[None], squares: &[] };
         let id = BenchmarkId::new("backward to weights", &per_cent);
         machine.bench(&mut group, id, work, || {
             // As the training loop does: the next step writes into the same memory.
             call.backward(&tape, grad).weights.into_iter().for_each(memory::give);
         });
         let rough = Call { precision: Precision::Bf16, ..call };
-        let (_, tape) = rough.record(drive, STEPS, &[false]);
+        let (_, tape) = rough.record(drive, STEPS, &[Show::Nothing]);
         let id = BenchmarkId::new("backward to weights, bf16", &per_cent);
         group.bench_function(id, |bencher| {
             bencher.iter(|| {

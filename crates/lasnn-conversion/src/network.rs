@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
-use lasnn_core::{ArchitectureError, Features, Pass, Plan, PlannedLayer, Tapped};
+use lasnn_core::{ArchitectureError, Attention, Features, Pass, Plan, PlannedLayer, Tapped};
 use lasnn_kernels::spiking::Prepared;
 use lasnn_neurons::{Encoder, NeuronConfig, SpikingBackend, SpikingNeurons};
 
@@ -33,7 +33,7 @@ pub(crate) enum Show {
     /// Class scores.
     Scores,
     /// Class scores and firing rates at the taps.
-    Everything,
+    Rates,
 }
 
 /// What a spiking network is beside its tensors.
@@ -244,7 +244,13 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
 impl<B: SpikingBackend> Tapped<B> for SpikingNetwork<B> {
     /// Runs all time steps from rest, as one operation where the backend can, else layer by layer.
     fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B> {
-        self.run(images, pass, None, Show::Everything)
+        self.run(images, pass, None, Show::Rates)
+    }
+
+    /// The maps come out of that operation where there is one.
+    fn attention(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Attention<B> {
+        let whole = self.wiring().and_then(|wiring| wiring.attention(self, &images, pass, None));
+        whole.unwrap_or_else(|| self.features(images, pass).into())
     }
 
     fn logits(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Tensor<B, 2> {

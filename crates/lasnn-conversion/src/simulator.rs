@@ -52,7 +52,7 @@ impl<B: SpikingBackend> Simulator<B> {
 impl<B: SpikingBackend> Tapped<B> for Simulator<B> {
     /// What the network would give.
     fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B> {
-        self.network.run(images, pass, self.prepared(), Show::Everything)
+        self.network.run(images, pass, self.prepared(), Show::Rates)
     }
 
     fn logits(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Tensor<B, 2> {

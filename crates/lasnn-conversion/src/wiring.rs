@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
-use lasnn_core::{Features, Layer, Pass, Plan, PlannedLayer, Shape, Tap, Taps};
+use lasnn_core::{Attention, Features, Layer, Pass, Plan, PlannedLayer, Shape, Tap};
 use lasnn_kernels::spiking::{
-    Circuit, Connection, Membranes, Origin, Outcome, Prepared, Site, Source, View, WeightFormat,
+    self as kernels, Circuit, Connection, Membranes, Origin, Outcome, Prepared, Site, Source, View,
+    WeightFormat,
 };
 use lasnn_neurons::network::{self, neurons};
 use lasnn_neurons::{Encoding, NetworkInput, NetworkPass, PoissonRange, SpikingBackend};
@@ -28,6 +29,9 @@ pub(crate) struct Wiring {
     dropouts: Vec<(u32, f64, Shape)>,
     taps: Vec<(Tap, usize)>,
 }
+
+/// Maps of a site at a tap.
+type TapMaps<B> = (Tap, usize, Tensor<B, 4>);
 
 impl Wiring {
     /// The wiring of a plan; `None` for what the kernels do not cover, which runs layer by layer.
@@ -75,26 +79,61 @@ impl Wiring {
         prepared: Option<&Arc<Prepared>>,
         show: Show,
     ) -> Option<Features<B>> {
-        let steps = network.time_steps();
-        let mut sites: Vec<(Tap, usize)> = match show {
-            Show::Scores => Vec::new(),
-            Show::Everything => self.taps.clone(),
+        let taps = match show {
+            Show::Scores => &[],
+            Show::Rates => &self.taps[..],
         };
+        let shown = kernels::Show::Counts;
+        let (logits, maps) = self.run(network, images, pass, prepared, (taps, shown))?;
+        let steps = network.time_steps() as f64;
+        let rates = maps.into_iter().map(|(tap, _, counts)| (tap, counts / steps));
+        Some(Features { logits, taps: rates.collect() })
+    }
+
+    /// The same with attention maps of the firing rates, at next to no cost.
+    pub fn attention<B: SpikingBackend>(
+        &self,
+        network: &SpikingNetwork<B>,
+        images: &Tensor<B, 4>,
+        pass: &Pass<'_>,
+        prepared: Option<&Arc<Prepared>>,
+    ) -> Option<Attention<B>> {
+        let shown = (&self.taps[..], kernels::Show::Squares);
+        let (logits, maps) = self.run(network, images, pass, prepared, shown)?;
+        let steps = network.time_steps() as f64;
+        let maps = maps.into_iter().map(|(tap, site, squares)| {
+            let channels = self.circuit.sites[site].shape.channels as f64;
+            (tap, squares / (channels * steps * steps))
+        });
+        Some(Attention { logits, maps: maps.collect() })
+    }
+
+    /// Class scores, and what is shown of the sites at some taps.
+    fn run<B: SpikingBackend>(
+        &self,
+        network: &SpikingNetwork<B>,
+        images: &Tensor<B, 4>,
+        pass: &Pass<'_>,
+        prepared: Option<&Arc<Prepared>>,
+        (taps, show): (&[(Tap, usize)], kernels::Show),
+    ) -> Option<(Tensor<B, 2>, Vec<TapMaps<B>>)> {
+        let steps = network.time_steps();
+        let mut sites = taps.to_vec();
         sites.sort_by_key(|&(_, site)| site);
-        let of_taps = |site| sites.iter().any(|&(_, tapped)| tapped == site);
-        let counted: Arc<[bool]> = (0..self.circuit.sites.len()).map(of_taps).collect();
+        let of = |site| match sites.iter().any(|&(_, tapped)| tapped == site) {
+            true => show,
+            false => kernels::Show::Nothing,
+        };
+        let shown = (0..self.circuit.sites.len()).map(of).collect();
         B::on_host(&[], |_| ())?;
         let input = network.encode(images.clone(), 0, steps, pass);
-        let mut pass = self.pass(network, input, pass, steps, counted)?;
+        let mut pass = self.pass(network, input, pass, steps, shown)?;
         pass.prepared = prepared.cloned();
         let mut results = B::network(pass)?.into_iter().map(TensorPrimitive::Float);
         let membrane: Tensor<B, 2> = Tensor::from_primitive(results.next()?);
-        let mut taps = Taps::new();
-        for (&(tap, _), counts) in sites.iter().zip(results) {
-            let maps: Tensor<B, 4> = Tensor::from_primitive(counts);
-            taps.insert(tap, maps / steps as f64);
-        }
-        Some(Features { logits: network.config().readout.scores(membrane, steps), taps })
+        let maps = sites.into_iter().zip(results);
+        let maps = maps.map(|((tap, site), maps)| (tap, site, Tensor::from_primitive(maps)));
+        Some((network.config().readout.scores(membrane, steps), maps.collect()))
     }
 
     /// Runs some steps of encoded `input` on from `membranes` and counts all spikes; `None` as above.
@@ -107,8 +146,8 @@ impl Wiring {
         prepared: Option<&Arc<Prepared>>,
         membranes: &mut Option<Membranes>,
     ) -> Option<Outcome> {
-        let counted = vec![true; self.circuit.sites.len()].into();
-        let mut pass = self.pass(network, input, pass, steps, counted)?;
+        let shown = vec![kernels::Show::Counts; self.circuit.sites.len()].into();
+        let mut pass = self.pass(network, input, pass, steps, shown)?;
         pass.prepared = prepared.cloned();
         network::advance(&pass, membranes)
     }
@@ -148,7 +187,7 @@ impl Wiring {
         input: Signal<B>,
         pass: &Pass<'_>,
         steps: usize,
-        counted: Arc<[bool]>,
+        shown: Arc<[kernels::Show]>,
     ) -> Option<NetworkPass<B>> {
         // Reading thresholds would make a GPU wait for nothing.
         B::on_host(&[], |_| ())?;
@@ -182,7 +221,7 @@ impl Wiring {
             masks: masks.collect(),
             batch,
             steps,
-            counted,
+            shown,
             prepared: None,
             precision: pass.precision,
         })

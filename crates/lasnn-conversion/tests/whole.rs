@@ -91,10 +91,19 @@ fn check(plan: &Plan, config: &SpikingConfig, training: bool) {
         true => Pass::train(Seed(5), 1, &samples),
         false => Pass::evaluate(Seed(5), &samples),
     };
-    let run = |network: &SpikingNetwork<Ad>| {
-        let features = network.features(images.clone(), &pass);
-        let taps: Vec<Tensor<Ad, 4>> = features.taps.values().cloned().collect();
-        let mut loss = features.logits.clone().powi_scalar(2).mean();
+    let run = |network: &SpikingNetwork<Ad>, rates: bool| {
+        let (logits, taps) = match rates {
+            true => {
+                let features = network.features(images.clone(), &pass);
+                (features.logits, features.taps)
+            }
+            false => {
+                let attention = network.attention(images.clone(), &pass);
+                (attention.logits, attention.maps)
+            }
+        };
+        let taps: Vec<Tensor<Ad, 4>> = taps.into_values().collect();
+        let mut loss = logits.clone().powi_scalar(2).mean();
         for tap in &taps {
             loss = loss + tap.clone().powi_scalar(2).sum();
         }
@@ -102,20 +111,24 @@ fn check(plan: &Plan, config: &SpikingConfig, training: bool) {
         let mut found = Gradients { gradients, found: vec![] };
         network.visit(&mut found);
         let taps: Vec<TensorData> = taps.into_iter().map(|tap| tap.into_data()).collect();
-        (features.logits.into_data(), taps, found.found)
+        (logits.into_data(), taps, found.found)
     };
-    let (logits, taps, gradients) = run(&network);
-    let (by_layer_logits, by_layer_taps, by_layer_gradients) =
-        run(&network.clone().layer_by_layer());
-    assert!(taps.iter().any(|tap| tap.iter::<f32>().any(|rate| rate > 0.0)), "nobody fires");
-    for (whole, by_layer) in taps.iter().zip(&by_layer_taps) {
-        whole.assert_approx_eq::<f32>(by_layer, burn::tensor::Tolerance::absolute(1e-6));
-    }
-    close(&logits, &by_layer_logits);
-    assert_eq!(gradients.len(), by_layer_gradients.len());
-    assert!(gradients.len() > 3, "weights have gradients");
-    for (whole, by_layer) in gradients.iter().zip(&by_layer_gradients) {
-        close(whole, by_layer);
+    // Firing rates at the taps, then their attention maps.
+    for rates in [true, false] {
+        let (logits, taps, gradients) = run(&network, rates);
+        let (by_layer_logits, by_layer_taps, by_layer_gradients) =
+            run(&network.clone().layer_by_layer(), rates);
+        assert_eq!((taps.len(), by_layer_taps.len()), (3, 3));
+        assert!(taps.iter().any(|tap| tap.iter::<f32>().any(|x| x > 0.0)), "nobody fires");
+        for (whole, by_layer) in taps.iter().zip(&by_layer_taps) {
+            whole.assert_approx_eq::<f32>(by_layer, burn::tensor::Tolerance::absolute(1e-6));
+        }
+        close(&logits, &by_layer_logits);
+        assert_eq!(gradients.len(), by_layer_gradients.len());
+        assert!(gradients.len() > 3, "weights have gradients");
+        for (whole, by_layer) in gradients.iter().zip(&by_layer_gradients) {
+            close(whole, by_layer);
+        }
     }
 }
 

@@ -6,11 +6,13 @@
 //! - [`random`]: counter-based random streams, the only source of randomness,
 //! - [`pass`]: what a forward pass must know beside its input,
 //! - [`tap`]: the points where a student is compared with its teacher,
+//! - [`attention`]: what is compared there,
 //! - [`objective`]: what a training loop minimises,
 //! - [`shape`]: the shape of images and feature maps,
 //! - [`state`]: the tensors of a network by name.
 
 pub mod architecture;
+pub mod attention;
 pub mod batch;
 pub mod objective;
 pub mod pass;
@@ -21,6 +23,7 @@ pub mod state;
 pub mod tap;
 
 pub use architecture::{Architecture, Layer};
+pub use attention::{Attention, attention_map};
 pub use batch::{Batch, BatchSource};
 pub use lasnn_kernels::Precision;
 pub use objective::{Loss, LossPart, Objective};

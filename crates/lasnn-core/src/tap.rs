@@ -6,6 +6,7 @@ use std::fmt;
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
+use crate::attention::Attention;
 use crate::pass::Pass;
 
 /// One of the three depths at which the paper compares attention (section III-C).
@@ -35,7 +36,7 @@ impl fmt::Display for Tap {
     }
 }
 
-/// Feature maps `[batch, channels, height, width]` by tap.
+/// Maps `[batch, channels, height, width]` by tap.
 pub type Taps<B> = BTreeMap<Tap, Tensor<B, 4>>;
 
 /// What a forward pass leaves behind.
@@ -55,6 +56,12 @@ pub trait Tapped<B: Backend> {
     ///
     /// `pass` has one entry per image in `samples`.
     fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B>;
+
+    /// The class scores and the attention maps of the feature maps; a network that can spare itself the feature
+    /// maps does.
+    fn attention(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Attention<B> {
+        self.features(images, pass).into()
+    }
 
     /// The class scores alone; a network that can spare itself the feature maps does.
     fn logits(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Tensor<B, 2> {

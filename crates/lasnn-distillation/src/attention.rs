@@ -1,11 +1,10 @@
-//! Attention maps and their distance.
+//! The distance of attention maps.
 //!
 //! ```text
-//! F(A) = (1/C) Σ_c |A_c|²                                   (Eq. 5-6)
 //! d(S, T) = ‖ Q_S/‖Q_S‖₂ − Q_T/‖Q_T‖₂ ‖                     (Eq. 7, one pair of layers)
 //! ```
 //!
-//! with Q the flattened map F(A) of one image (Zagoruyko and Komodakis, "Paying more attention to
+//! with Q the flattened attention map F(A) of one image ([`lasnn_core::attention_map`]; Zagoruyko and Komodakis, "Paying more attention to
 //! attention", 2017).
 
 use burn::tensor::{Tensor, backend::Backend, module::adaptive_avg_pool2d};
@@ -30,20 +29,6 @@ const SILENT: f32 = 1e-2;
 /// A squared distance below this counts as this, where the square root has no gradient.
 const EQUAL: f32 = 1e-7;
 
-/// The attention map F(A) of feature maps (Eq. 5-6).
-///
-/// # Shapes
-///
-/// - `features`: `[batch, channels, height, width]`
-/// - output: `[batch, 1, height, width]`
-pub fn attention_map<B: Backend>(features: Tensor<B, 4>) -> Tensor<B, 4> {
-    let [batch, channels, height, width] = features.dims();
-    let mean = Tensor::full([batch, 1, channels], 1.0 / channels as f64, &features.device());
-    let squares = features.clone().mul(features).reshape([batch, channels, height * width]);
-    // A product, as its gradient is one too; a mean's is broadcast, number by number on a CPU.
-    mean.matmul(squares).reshape([batch, 1, height, width])
-}
-
 /// Brings two maps `[batch, 1, height, width]` to the same size: each side to the smaller of the
 /// two, by average pooling, which keeps the attention that a position had.
 pub fn match_sizes<B: Backend>(a: Tensor<B, 4>, b: Tensor<B, 4>) -> (Tensor<B, 4>, Tensor<B, 4>) {
@@ -61,14 +46,14 @@ pub fn match_sizes<B: Backend>(a: Tensor<B, 4>, b: Tensor<B, 4>) -> (Tensor<B, 4
 ///
 /// # Shapes
 ///
-/// - `student`, `teacher`: feature maps `[batch, channels, height, width]`; channels, height and
-///   width may differ between the two
+/// - `student`, `teacher`: attention maps `[batch, 1, height, width]`; height and width may differ between
+///   the two
 pub fn attention_distance<B: Backend>(
     student: Tensor<B, 4>,
     teacher: Tensor<B, 4>,
     distance: Distance,
 ) -> Tensor<B, 1> {
-    let (student, teacher) = match_sizes(attention_map(student), attention_map(teacher));
+    let (student, teacher) = match_sizes(student, teacher);
     let difference = normalise(student.flatten(1, 3)) - normalise(teacher.flatten(1, 3));
     let squares = difference.clone() * difference;
     match distance {

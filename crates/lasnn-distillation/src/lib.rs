@@ -1,6 +1,6 @@
 //! Layer-wise distillation: a spiking student learns to look where its teacher looks.
 //!
-//! - [`attention`]: attention maps and their distance (Eq. 5-7 of the LaSNN paper),
+//! - [`attention`]: the distance of attention maps (Eq. 7 of the LaSNN paper),
 //! - [`loss`]: what pulls a student to its teacher, behind one trait,
 //! - [`objective`]: that loss and the cross-entropy together (Eq. 8), as the training loop wants it.
 //!
@@ -11,7 +11,8 @@ pub mod config;
 pub mod loss;
 pub mod objective;
 
-pub use attention::{Distance, attention_distance, attention_map, match_sizes};
+pub use attention::{Distance, attention_distance, match_sizes};
 pub use config::{AttentionConfig, DistillationConfig, DistillationError};
+pub use lasnn_core::attention_map;
 pub use loss::{AttentionLoss, DistillationLoss, WeightedPart};
 pub use objective::Distillation;

@@ -1,7 +1,7 @@
 //! What pulls a student to its teacher.
 
 use burn::tensor::{Tensor, backend::Backend};
-use lasnn_core::{Features, LossPart, Taps};
+use lasnn_core::{Attention, LossPart, Taps};
 
 use crate::attention::attention_distance;
 use crate::config::AttentionConfig;
@@ -15,10 +15,10 @@ pub struct WeightedPart<B: Backend> {
     pub weight: f64,
 }
 
-/// Compares what a student and its teacher made of the same images.
+/// Compares where a student and its teacher look in the same images.
 pub trait DistillationLoss<B: Backend> {
     /// The parts of the loss. `teacher` carries no gradient.
-    fn parts(&self, student: &Features<B>, teacher: &Features<B>) -> Vec<WeightedPart<B>>;
+    fn parts(&self, student: &Attention<B>, teacher: &Attention<B>) -> Vec<WeightedPart<B>>;
 }
 
 /// Activation-based attention at the configured taps (Eq. 7).
@@ -39,11 +39,11 @@ impl<B: Backend> DistillationLoss<B> for AttentionLoss {
     ///
     /// Panics if a network lacks a configured tap, which
     /// [`DistillationConfig::check`](crate::DistillationConfig::check) finds before training.
-    fn parts(&self, student: &Features<B>, teacher: &Features<B>) -> Vec<WeightedPart<B>> {
+    fn parts(&self, student: &Attention<B>, teacher: &Attention<B>) -> Vec<WeightedPart<B>> {
         let part = |&tap| {
-            let at = |taps: &Taps<B>| -> Tensor<B, 4> { taps[&tap].clone() };
+            let at = |maps: &Taps<B>| -> Tensor<B, 4> { maps[&tap].clone() };
             let distance = self.config.distance;
-            let value = attention_distance(at(&student.taps), at(&teacher.taps), distance);
+            let value = attention_distance(at(&student.maps), at(&teacher.maps), distance);
             let part = LossPart { name: format!("attention_{tap}"), value };
             WeightedPart { part, weight: self.config.weight }
         };

@@ -2,7 +2,7 @@
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, backend::AutodiffBackend};
-use lasnn_core::{Features, Loss, LossPart, Mode, Objective, Pass, Tapped};
+use lasnn_core::{Attention, Loss, LossPart, Mode, Objective, Pass, Tapped};
 
 use crate::config::DistillationConfig;
 use crate::loss::{AttentionLoss, DistillationLoss};
@@ -39,8 +39,8 @@ where
         pass: &Pass<'_>,
     ) -> Loss<B> {
         let watching = Pass { mode: Mode::Evaluate, ..*pass };
-        let teacher = constant(self.teacher.features(images.clone().inner(), &watching));
-        let student = model.features(images, pass);
+        let teacher = constant(self.teacher.attention(images.clone().inner(), &watching));
+        let student = model.attention(images, pass);
         let cross_entropy = cross_entropy(student.logits.clone(), targets);
         let mut total = cross_entropy.clone();
         let mut parts = vec![LossPart { name: "cross_entropy".into(), value: cross_entropy }];
@@ -52,12 +52,10 @@ where
     }
 }
 
-/// Lifts the teacher's features to the student's backend, as constants.
-fn constant<B: AutodiffBackend>(features: Features<B::InnerBackend>) -> Features<B> {
-    Features {
-        logits: Tensor::from_inner(features.logits),
-        taps: features.taps.into_iter().map(|(tap, map)| (tap, Tensor::from_inner(map))).collect(),
-    }
+/// Lifts what the teacher shows to the student's backend, as constants.
+fn constant<B: AutodiffBackend>(attention: Attention<B::InnerBackend>) -> Attention<B> {
+    let maps = attention.maps.into_iter().map(|(tap, map)| (tap, Tensor::from_inner(map)));
+    Attention { logits: Tensor::from_inner(attention.logits), maps: maps.collect() }
 }
 
 /// −Σ_i y_i · log p_i, averaged over the batch (Eq. 9).

@@ -99,9 +99,10 @@ pub trait SpikingBackend: DenseBackend {
     /// A whole spiking network from rest, computed only where neurons fire; `None` on a backend
     /// without such a kernel, where it has to be composed of the operations above.
     ///
-    /// The results are the readout `[batch, classes]` and, for each site whose spikes are counted, how often its
-    /// neurons fired, `[batch, channels, height, width]`. They are differentiable with respect to the weights
-    /// and to currents from outside.
+    /// The results are the readout `[batch, classes]` and, for each site of which something is shown, how often
+    /// its neurons fired, `[batch, channels, height, width]`, or the squares of that, added up over the
+    /// channels, `[batch, 1, height, width]`. They are differentiable with respect to the weights and to
+    /// currents from outside.
     fn network(pass: NetworkPass<Self>) -> Option<Vec<FloatTensor<Self>>> {
         network::forward::<Self>(&pass)
     }

@@ -13,7 +13,7 @@ use burn::tensor::{Shape, TensorMetadata, backend::Backend, ops::FloatTensor};
 use lasnn_kernels::Precision;
 use lasnn_kernels::spiking::{
     self as kernels, Call, Circuit, Drive, Membranes, Neurons, Outcome, OutcomeGrad, Prepared,
-    Tape, WeightFormat,
+    Show, Tape, WeightFormat,
 };
 
 use crate::backend::SpikingBackend;
@@ -46,8 +46,8 @@ pub struct NetworkPass<B: Backend> {
     pub batch: usize,
     /// Time steps.
     pub steps: usize,
-    /// For which sites spikes are counted.
-    pub counted: Arc<[bool]>,
+    /// What is shown of each site.
+    pub shown: Arc<[Show]>,
     /// The weights once more, as [`prepare`] makes them.
     pub prepared: Option<Arc<Prepared>>,
     /// What the dense products of the pass back multiply.
@@ -93,9 +93,10 @@ impl<T> NetworkInput<T> {
 }
 
 impl<B: Backend> NetworkPass<B> {
-    /// The sites whose spikes are counted.
-    fn counted_sites(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.counted.len()).filter(|&site| self.counted[site])
+    /// The sites of which something is shown, and what.
+    fn shown_sites(&self) -> impl Iterator<Item = (usize, Show)> + '_ {
+        let sites = self.shown.iter().copied().enumerate();
+        sites.filter(|&(_, show)| show != Show::Nothing)
     }
 
     /// The same pass with other tensors.
@@ -111,7 +112,7 @@ impl<B: Backend> NetworkPass<B> {
             masks: self.masks,
             batch: self.batch,
             steps: self.steps,
-            counted: self.counted,
+            shown: self.shown,
             prepared: self.prepared,
             precision: self.precision,
         }
@@ -162,19 +163,22 @@ fn results<B: SpikingBackend>(
 ) -> Vec<FloatTensor<B>> {
     let readout = Shape::new([pass.batch, pass.circuit.classes]);
     let readout = B::from_host(outcome.readout, readout, device);
-    let counts = pass.counted_sites().map(|site| {
+    let maps = pass.shown_sites().map(|(site, show)| {
         let kernels::Shape { channels, height, width } = pass.circuit.sites[site].shape;
-        let counts = std::mem::take(&mut outcome.counts[site]);
-        B::from_host(counts, Shape::new([pass.batch, channels, height, width]), device)
+        let (maps, channels) = match show {
+            Show::Squares => (std::mem::take(&mut outcome.squares[site]), 1),
+            _ => (std::mem::take(&mut outcome.counts[site]), channels),
+        };
+        B::from_host(maps, Shape::new([pass.batch, channels, height, width]), device)
     });
-    std::iter::once(readout).chain(counts).collect()
+    std::iter::once(readout).chain(maps).collect()
 }
 
 /// [`SpikingBackend::network`] without gradients.
 pub(crate) fn forward<B: SpikingBackend>(pass: &NetworkPass<B>) -> Option<Vec<FloatTensor<B>>> {
     let device = B::float_device(pass.input.tensor());
     let outcome = with_call::<B, _>(pass, |call, drive| {
-        call.advance(drive, pass.steps, &mut call.rest(), &pass.counted)
+        call.advance(drive, pass.steps, &mut call.rest(), &pass.shown)
     })?;
     Some(results(pass, outcome, &device))
 }
@@ -185,7 +189,7 @@ pub(crate) fn record<B: SpikingBackend>(
 ) -> Option<(Vec<FloatTensor<B>>, Tape)> {
     let device = B::float_device(pass.input.tensor());
     let (outcome, tape) =
-        with_call::<B, _>(pass, |call, drive| call.record(drive, pass.steps, &pass.counted))?;
+        with_call::<B, _>(pass, |call, drive| call.record(drive, pass.steps, &pass.shown))?;
     Some((results(pass, outcome, &device), tape))
 }
 
@@ -207,11 +211,15 @@ pub(crate) fn backward<B: SpikingBackend>(
             let mut all = which.iter().map(|&is_there| is_there.then(|| numbers.next()).flatten());
             let none = vec![0.0; pass.batch * pass.circuit.classes];
             let readout = all.next().flatten().unwrap_or(&none);
-            let mut counts = vec![None; pass.counted.len()];
-            for (site, grad) in pass.counted_sites().zip(all) {
-                counts[site] = grad;
+            let (mut counts, mut squares) =
+                (vec![None; pass.shown.len()], vec![None; pass.shown.len()]);
+            for ((site, show), grad) in pass.shown_sites().zip(all) {
+                match show {
+                    Show::Squares => squares[site] = grad,
+                    _ => counts[site] = grad,
+                }
             }
-            call.backward(tape, OutcomeGrad { readout, counts: &counts })
+            call.backward(tape, OutcomeGrad { readout, counts: &counts, squares: &squares })
         })
     })??;
     let like =
@@ -229,6 +237,6 @@ pub fn advance<B: SpikingBackend>(
 ) -> Option<Outcome> {
     with_call::<B, _>(pass, |call, drive| {
         let membranes = membranes.get_or_insert_with(|| call.rest());
-        call.advance(drive, pass.steps, membranes, &pass.counted)
+        call.advance(drive, pass.steps, membranes, &pass.shown)
     })
 }

@@ -28,6 +28,9 @@ pub struct OutcomeGrad<'a> {
     /// With respect to how often the neurons of each site fired, `[batch, channels, height,
     /// width]`, where the loss depends on it.
     pub counts: &'a [Option<&'a [f32]>],
+    /// With respect to the squares of that, added up over the channels, `[batch, height, width]`, where the
+    /// loss depends on it.
+    pub squares: &'a [Option<&'a [f32]>],
 }
 
 /// Gradients of what went into a pass.
@@ -46,7 +49,7 @@ impl Call<'_> {
         let mut pass = Back {
             call: self,
             tape,
-            pending: self.start(grad),
+            pending: self.start(tape, grad),
             weights: vec![Vec::new(); self.weights.len()],
             currents: None,
         };
@@ -62,14 +65,20 @@ impl Call<'_> {
     }
 
     /// The gradients that the loss has for counts of spikes.
-    fn start(&self, grad: OutcomeGrad<'_>) -> Vec<Pending> {
-        let of = |(site, counts): (usize, &Option<&[f32]>)| {
+    fn start(&self, tape: &Tape, grad: OutcomeGrad<'_>) -> Vec<Pending> {
+        let of = |site: usize| {
             let grid = self.grid(site);
             let positions = grid.shape.positions();
             let by_position = |maps| transposed(maps, positions, grid.lanes(), self.batch);
-            Pending { constant: counts.map(by_position), ..Pending::default() }
+            let mut constant = grad.counts.get(site).copied().flatten().map(by_position);
+            if let Some(squares) = grad.squares.get(site).copied().flatten() {
+                let size = self.batch * positions * grid.lanes();
+                let constant = constant.get_or_insert_with(|| Scratch::zeros(size));
+                tape.sites[site].squares_back(squares, constant);
+            }
+            Pending { constant, ..Pending::default() }
         };
-        grad.counts.iter().enumerate().map(of).collect()
+        (0..self.circuit.sites.len()).map(of).collect()
     }
 }
 

@@ -26,6 +26,19 @@ pub struct Membranes {
     sites: Vec<Scratch>,
 }
 
+/// What a pass shows of the spikes of a site.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Show {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// How often each neuron fired.
+    Counts,
+    /// The squares of that, added up over the channels: but for a factor, the attention map of the firing
+    /// rates (Eq. 5-6).
+    Squares,
+}
+
 /// What a pass leaves.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -36,6 +49,8 @@ pub struct Outcome {
     /// How often each neuron of each site fired, `[batch, channels, height, width]`; empty where
     /// not asked for.
     pub counts: Vec<Vec<f32>>,
+    /// The squares of that, added up over the channels, `[batch, height, width]`; empty where not asked for.
+    pub squares: Vec<Vec<f32>>,
 }
 
 impl Call<'_> {
@@ -48,18 +63,19 @@ impl Call<'_> {
         Membranes { sites: self.circuit.sites.iter().enumerate().map(of).collect() }
     }
 
-    /// Runs `steps` time steps on from `membranes`, in pieces, and keeps no history. `counted` says
-    /// for which sites spikes are counted.
+    /// Runs `steps` time steps on from `membranes`, in pieces, and keeps no history. `shown` says what is
+    /// shown of each site.
     pub fn advance(
         &self,
         drive: Drive<'_>,
         steps: usize,
         membranes: &mut Membranes,
-        counted: &[bool],
+        shown: &[Show],
     ) -> Outcome {
         // Only what is recorded is rounded.
         let call = Self { precision: Precision::F32, ..*self };
-        let mut outcome = self.nothing(counted);
+        // Squares are those of all pieces.
+        let mut outcome = self.nothing(shown, |show| show != Show::Nothing);
         let piece = (CHUNK_ROWS / self.batch.max(1)).max(1);
         for first in (0..steps).step_by(piece) {
             let range = first..steps.min(first + piece);
@@ -72,24 +88,34 @@ impl Call<'_> {
             };
             call.run(drive, range.len(), membranes, &mut outcome, &[]);
         }
+        let sites = self.circuit.sites.iter().zip(shown).enumerate();
+        for (index, (site, _)) in sites.filter(|(_, (_, show))| **show == Show::Squares) {
+            let counts = std::mem::take(&mut outcome.counts[index]);
+            outcome.squares[index] = squares(&counts, site.shape);
+        }
         outcome
     }
 
     /// Runs `steps` time steps from rest and records them for [`Call::backward`].
-    pub fn record(&self, drive: Drive<'_>, steps: usize, counted: &[bool]) -> (Outcome, Tape) {
-        let mut outcome = self.nothing(counted);
+    pub fn record(&self, drive: Drive<'_>, steps: usize, shown: &[Show]) -> (Outcome, Tape) {
+        let mut outcome = self.nothing(shown, |show| show == Show::Counts);
         let tape = self.run(drive, steps, &mut self.rest(), &mut outcome, &self.keeps());
+        let sites = tape.sites.iter().zip(shown).zip(&mut outcome.squares);
+        for ((spikes, _), squares) in sites.filter(|((_, show), _)| **show == Show::Squares) {
+            *squares = spikes.squares();
+        }
         (outcome, tape)
     }
 
-    fn nothing(&self, counted: &[bool]) -> Outcome {
-        let counts = self.circuit.sites.iter().zip(counted).map(|(site, &counted)| {
-            vec![0.0; if counted { site.shape.neurons() * self.batch } else { 0 }]
+    fn nothing(&self, shown: &[Show], is_counted: impl Fn(Show) -> bool) -> Outcome {
+        let counts = self.circuit.sites.iter().zip(shown).map(|(site, &show)| {
+            vec![0.0; if is_counted(show) { site.shape.neurons() * self.batch } else { 0 }]
         });
         Outcome {
             readout: vec![0.0; self.batch * self.circuit.classes],
             by_step: Vec::new(),
             counts: counts.collect(),
+            squares: vec![Vec::new(); self.circuit.sites.len()],
         }
     }
 
@@ -253,6 +279,18 @@ impl Call<'_> {
             }
         }
     }
+}
+
+/// The squares of counts `[batch, channels, height, width]`, added up over the channels.
+fn squares(counts: &[f32], shape: Shape) -> Vec<f32> {
+    let mut sums = vec![0.0; counts.len() / shape.channels];
+    let images = counts.chunks_exact(shape.neurons()).zip(sums.chunks_exact_mut(shape.positions()));
+    for (maps, sums) in images {
+        for map in maps.chunks_exact(shape.positions()) {
+            sums.iter_mut().zip(map).for_each(|(sum, count)| *sum += count * count);
+        }
+    }
+    sums
 }
 
 /// Maps `[batch, channels, height, width]` as `[tile][image][position][lane]`.

@@ -24,7 +24,7 @@ pub use backward::{Gradients, OutcomeGrad};
 pub use circuit::{
     Call, Circuit, Connection, Drive, Origin, Shape, Site, Source, Unsupported, View,
 };
-pub use forward::{Membranes, Outcome};
+pub use forward::{Membranes, Outcome, Show};
 pub use neuron::{Neurons, Reset, StepOrder, Surrogate};
 pub use prepared::Prepared;
 pub use tape::Tape;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::circuit::Shape;
@@ -125,5 +126,77 @@ impl Spikes {
                 }
             },
         );
+    }
+
+    /// The squares of how often the channels fired, added up, for `[batch, height, width]`.
+    pub fn squares(&self) -> Vec<f32> {
+        let positions = self.grid.shape.positions();
+        let mut sums = vec![0.0; self.batch * positions];
+        sums.par_chunks_exact_mut(positions).enumerate().for_each(|(image, sums)| {
+            Arch::new().dispatch(ByWord {
+                spikes: self,
+                image,
+                visit: |position: usize, _, counts: [f32; LANES]| {
+                    let mut squares = counts.map(|count| count * count);
+                    for half in [8, 4, 2, 1] {
+                        let (low, high) = squares.split_at_mut(half);
+                        low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
+                    }
+                    sums[position] += squares[0];
+                },
+            });
+        });
+        sums
+    }
+
+    /// Adds the gradients `[batch, position, lane]` with respect to how often neurons fired, given those
+    /// with respect to [`Self::squares`].
+    pub fn squares_back(&self, gradient: &[f32], to: &mut [f32]) {
+        let (positions, lanes) = (self.grid.shape.positions(), self.grid.lanes());
+        let images = to.par_chunks_exact_mut(positions * lanes).enumerate();
+        images.zip(gradient.par_chunks_exact(positions)).for_each(|((image, to), gradient)| {
+            Arch::new().dispatch(ByWord {
+                spikes: self,
+                image,
+                visit: |position: usize, lane, counts: [f32; LANES]| {
+                    let to = &mut to[position * lanes + lane..][..LANES];
+                    for (to, count) in to.iter_mut().zip(counts) {
+                        *to += 2.0 * count * gradient[position];
+                    }
+                },
+            });
+        });
+    }
+}
+
+/// Shows how often the channels of each word of an image fired: with a position and a first lane.
+struct ByWord<'a, F> {
+    spikes: &'a Spikes,
+    image: usize,
+    visit: F,
+}
+
+impl<F: FnMut(usize, usize, [f32; LANES])> WithSimd for ByWord<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { spikes, image, mut visit } = self;
+        let Grid { shape, tile } = spikes.grid;
+        let words = spikes.grid.words();
+        let step = shape.positions() * words;
+        for index in 0..spikes.grid.tiles() {
+            let all = &spikes.words[spikes.at(index, image, 0, 0)..][..spikes.image_words()];
+            for place in 0..step {
+                let mut counts = [0u16; LANES];
+                for word in all.iter().skip(place).step_by(step) {
+                    for (lane, count) in counts.iter_mut().enumerate() {
+                        *count += word >> lane & 1;
+                    }
+                }
+                let lane = index * tile + place % words * LANES;
+                visit(place / words, lane, counts.map(f32::from));
+            }
+        }
     }
 }

@@ -2,8 +2,8 @@
 
 use lasnn_kernels::Precision;
 use lasnn_kernels::spiking::{
-    Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Prepared, Shape, Site, Source,
-    View, WeightFormat,
+    Call, Circuit, Connection, Drive, Neurons, Origin, Outcome, OutcomeGrad, Prepared, Shape, Show,
+    Site, Source, Tape, View, WeightFormat,
 };
 
 use crate::naive;
@@ -210,7 +210,7 @@ impl Case {
     pub fn check(&self) {
         self.with_call(|call, drive| {
             let expected = naive::forward(call, drive, self.steps);
-            let counted = vec![true; self.circuit.sites.len()];
+            let counted = vec![Show::Counts; self.circuit.sites.len()];
             let (outcome, tape) = call.record(drive, self.steps, &counted);
             for (site, counts) in outcome.counts.iter().enumerate() {
                 let mut sums = vec![0.0; counts.len()];
@@ -246,9 +246,10 @@ impl Case {
                 assert_eq!(again.by_step, outcome.by_step, "{format:?}");
             }
 
+            self.check_squares(call, drive, &outcome, &tape);
             let counts: Vec<Option<&[f32]>> =
                 self.count_grads.iter().map(Option::as_deref).collect();
-            let grad = OutcomeGrad { readout: &self.readout_grad, counts: &counts };
+            let grad = OutcomeGrad { readout: &self.readout_grad, counts: &counts, squares: &[] };
             let found = call.backward(&tape, grad);
             let (weights, outside) = naive::backward(call, &expected, grad);
             for (index, (found, expected)) in found.weights.iter().zip(&weights).enumerate() {
@@ -275,6 +276,43 @@ impl Case {
             }
         });
     }
+
+    /// Squares, and their gradients, are what their definition makes of counts.
+    #[track_caller]
+    fn check_squares(&self, call: &Call<'_>, drive: Drive<'_>, outcome: &Outcome, tape: &Tape) {
+        let sites = &self.circuit.sites;
+        let shown = vec![Show::Squares; sites.len()];
+        let (recorded, _) = call.record(drive, self.steps, &shown);
+        let streamed = call.advance(drive, self.steps, &mut call.rest(), &shown);
+        let mut numbers = Numbers(7);
+        let (mut of_squares, mut of_counts) = (Vec::new(), Vec::new());
+        for (site, counts) in sites.iter().zip(&outcome.counts) {
+            let positions = site.shape.positions();
+            let place = |index: usize| index / site.shape.neurons() * positions + index % positions;
+            let mut squares = vec![0.0; self.batch * positions];
+            for (index, count) in counts.iter().enumerate() {
+                squares[place(index)] += count * count;
+            }
+            let index = of_squares.len();
+            assert_eq!(recorded.squares[index], squares);
+            assert_eq!(streamed.squares[index], squares);
+            let gradient: Vec<f32> = squares.iter().map(|_| numbers.next()).collect();
+            let counts = counts.iter().enumerate();
+            let gradients = counts.map(|(index, count)| 2.0 * count * gradient[place(index)]);
+            of_counts.push(gradients.collect::<Vec<f32>>());
+            of_squares.push(gradient);
+        }
+        let readout = &self.readout_grad[..];
+        let (counts, squares) = (all(&of_counts), all(&of_squares));
+        let expected = call.backward(tape, OutcomeGrad { readout, counts: &counts, squares: &[] });
+        let found = call.backward(tape, OutcomeGrad { readout, counts: &[], squares: &squares });
+        assert_eq!(found.weights, expected.weights);
+        assert_eq!(found.currents, expected.currents);
+    }
+}
+
+fn all(grads: &[Vec<f32>]) -> Vec<Option<&[f32]>> {
+    grads.iter().map(Vec::as_slice).map(Some).collect()
 }
 
 #[track_caller]

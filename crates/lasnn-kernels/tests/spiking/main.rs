@@ -10,7 +10,7 @@ mod naive;
 
 use lasnn_kernels::Precision;
 use lasnn_kernels::spiking::{
-    Call, Connection, Neurons, Origin, OutcomeGrad, Prepared, Reset, StepOrder, Surrogate,
+    Call, Connection, Neurons, Origin, OutcomeGrad, Prepared, Reset, Show, StepOrder, Surrogate,
     WeightFormat,
 };
 use proptest::prelude::*;
@@ -178,10 +178,10 @@ fn gradients(case: &Case, batch: usize, precision: Precision) -> Vec<Vec<f32>> {
     assert_eq!(case.batch, batch);
     case.with_call(|call, drive| {
         let call = &Call { precision, ..*call };
-        let counted = vec![false; case.circuit.sites.len()];
+        let counted = vec![Show::Nothing; case.circuit.sites.len()];
         let (_, tape) = call.record(drive, case.steps, &counted);
         let counts: Vec<Option<&[f32]>> = case.count_grads.iter().map(Option::as_deref).collect();
-        let grad = OutcomeGrad { readout: &case.readout_grad, counts: &counts };
+        let grad = OutcomeGrad { readout: &case.readout_grad, counts: &counts, squares: &[] };
         call.backward(&tape, grad).weights
     })
 }
@@ -190,14 +190,14 @@ fn gradients(case: &Case, batch: usize, precision: Precision) -> Vec<Vec<f32>> {
 fn a_tape_holds_a_bit_per_neuron_and_step() {
     let case = Recipe { steps: 100, ..recipe(vec![layer(64), layer(128)], vec![]) }.case();
     case.with_call(|call, drive| {
-        let (_, tape) = call.record(drive, case.steps, &[false; 3]);
+        let (_, tape) = call.record(drive, case.steps, &[Show::Nothing; 3]);
         // The first site's 3 channels take a word of 16, and its currents are kept once.
         let bits = (16 + 64 + 128) * 64 * case.batch * case.steps;
         let currents = 16 * 64 * case.batch * size_of::<f32>();
         assert_eq!(tape.bytes(), bits / 8 + currents);
         // A byte more for each with slopes; the first site's channels take two words.
         let rough = Call { precision: Precision::Bf16, ..*call };
-        let (_, tape) = rough.record(drive, case.steps, &[false; 3]);
+        let (_, tape) = rough.record(drive, case.steps, &[Show::Nothing; 3]);
         let neurons = (32 + 64 + 128) * 64 * case.batch * case.steps;
         assert_eq!(tape.bytes(), neurons / 8 + neurons + 2 * currents);
     });
@@ -210,7 +210,7 @@ fn a_tape_keeps_currents_behind_matrices_within_a_byte_per_neuron_and_step() {
         let case = Recipe { steps: 3, batch: 1, ..recipe(vec![layer(64)], vec![hidden]) }.case();
         case.check();
         case.with_call(|call, drive| {
-            let (_, tape) = call.record(drive, case.steps, &[false; 3]);
+            let (_, tape) = call.record(drive, case.steps, &[Show::Nothing; 3]);
             let neurons = (3 + 64) * 64 + hidden;
             let constant = 16 * 64 * case.batch * size_of::<f32>();
             let bytes = tape.bytes() - constant;
@@ -228,7 +228,7 @@ fn a_tape_keeps_the_currents_that_are_dear_before_those_that_are_cheap() {
     let case = Recipe { steps: 3, batch: 2, ..recipe(layers, vec![]) }.case();
     case.check();
     case.with_call(|call, drive| {
-        let (_, tape) = call.record(drive, case.steps, &[false; 4]);
+        let (_, tape) = call.record(drive, case.steps, &[Show::Nothing; 4]);
         let bits = (16 + 64 + 16) * 64 + 32 * 16;
         let constant = 16 * 64 * case.batch * size_of::<f32>();
         let kept = tape.bytes() - constant - bits / 8 * case.batch * case.steps;
@@ -281,7 +281,7 @@ fn integers_of_12_bits_are_the_network_of_the_rounded_weights() {
             assert!((weight - rounded).abs() <= largest / 2047.0, "{weight} became {rounded}");
         }
     }
-    let counted = vec![true; case.circuit.sites.len()];
+    let counted = vec![Show::Counts; case.circuit.sites.len()];
     let expected = rounded
         .with_call(|call, drive| call.advance(drive, case.steps, &mut call.rest(), &counted));
     let found = case.with_call(|call, drive| {

@@ -7,6 +7,7 @@ use pulp::bytemuck::cast_slice;
 use super::super::backward::{Gradients, OutcomeGrad};
 use super::super::circuit::{Call, Circuit, Connection, Drive, Origin, Shape, Site, Source};
 use super::super::events::Events;
+use super::super::forward::Show;
 use super::super::geometry::{Geometry, Padded};
 use super::super::linear::TILE;
 use super::super::neuron::{Neurons, Reset, StepOrder, Surrogate};
@@ -254,9 +255,15 @@ fn a_network_fires_and_learns_as_it_does_without_tiles() {
             };
             let run = |precision| {
                 let call = Call { precision, ..call };
-                let (outcome, tape) = call.record(drive, steps, &[true; 5]);
+                let (outcome, tape) = call.record(drive, steps, &[Show::Counts; 5]);
                 let counts = [None, Some(&counts[..]), None, None, None];
-                (outcome, call.backward(&tape, OutcomeGrad { readout: &readout, counts: &counts }))
+                (
+                    outcome,
+                    call.backward(
+                        &tape,
+                        OutcomeGrad { readout: &readout, counts: &counts, squares: &[] },
+                    ),
+                )
             };
             let (expected, exact) = run(Precision::F32);
             // One thread, so that all of it emulates.
@@ -266,7 +273,7 @@ fn a_network_fires_and_learns_as_it_does_without_tiles() {
                 emulating(|| {
                     let prepared = Prepared::new(circuit, &weights, WeightFormat::Bf16);
                     let call = Call { prepared: Some(&prepared), ..call };
-                    call.advance(drive, steps, &mut call.rest(), &[true; 5])
+                    call.advance(drive, steps, &mut call.rest(), &[Show::Counts; 5])
                 })
             });
             for found in [&outcome, &streamed] {

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use lasnn_kernels::Precision;
+use rayon::prelude::*;
 
 use crate::random::{Seed, Stream};
 
@@ -91,10 +92,11 @@ impl<'a> Pass<'a> {
         // A draw of 32 bits is below this with the given probability.
         let threshold = (probability * 2f64.powi(32)) as u32;
         let mut mask = vec![0f32; self.samples.len() * per_sample];
-        for (row, &sample) in mask.chunks_exact_mut(per_sample.max(1)).zip(self.samples) {
+        let rows = mask.par_chunks_exact_mut(per_sample.max(1)).zip(self.samples);
+        rows.for_each(|(row, &sample)| {
             let draws = self.seed.draws(Stream::Dropout, [layer, self.epoch, sample]);
             draws.fill(row, |bits| if bits < threshold { 0.0 } else { keep });
-        }
+        });
         Some(mask)
     }
 }

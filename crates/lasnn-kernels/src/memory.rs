@@ -9,6 +9,8 @@ use std::mem;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
+use rayon::prelude::*;
+
 /// Shorter blocks are cheap to get anew.
 pub const SMALLEST: usize = 1 << 14;
 
@@ -71,6 +73,9 @@ pub(crate) fn prefetch<T>(numbers: &[T], at: usize) {
     let _ = (numbers, at);
 }
 
+/// Numbers that a thread writes where several write a block.
+const TOGETHER: usize = 1 << 16;
+
 /// Numbers of a line of the cache.
 const LINE: usize = 16;
 
@@ -91,10 +96,11 @@ impl Scratch {
         Self { block, used: start..start + length }
     }
 
-    /// A copy.
+    /// A copy, written by all threads.
     pub fn copy(of: &[f32]) -> Self {
         let mut scratch = Self::new(of.len());
-        scratch.copy_from_slice(of);
+        let parts = scratch.par_chunks_mut(TOGETHER).zip(of.par_chunks(TOGETHER));
+        parts.for_each(|(part, of)| part.copy_from_slice(of));
         scratch
     }
 
@@ -102,6 +108,13 @@ impl Scratch {
     pub fn zeros(length: usize) -> Self {
         let mut scratch = Self::new(length);
         scratch.fill(0.0);
+        scratch
+    }
+
+    /// The same, written by all threads.
+    pub fn zeros_together(length: usize) -> Self {
+        let mut scratch = Self::new(length);
+        scratch.par_chunks_mut(TOGETHER).for_each(|part| part.fill(0.0));
         scratch
     }
 }

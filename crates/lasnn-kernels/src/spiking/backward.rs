@@ -73,7 +73,7 @@ impl Call<'_> {
             let mut constant = grad.counts.get(site).copied().flatten().map(by_position);
             if let Some(squares) = grad.squares.get(site).copied().flatten() {
                 let size = self.batch * positions * grid.lanes();
-                let constant = constant.get_or_insert_with(|| Scratch::zeros(size));
+                let constant = constant.get_or_insert_with(|| Scratch::zeros_together(size));
                 tape.sites[site].squares_back(squares, constant);
             }
             Pending { constant, ..Pending::default() }
@@ -85,9 +85,11 @@ impl Call<'_> {
 /// `[image][channel][position]` as `[image][position][lane]`, zeros in lanes without a channel.
 fn transposed(maps: &[f32], positions: usize, lanes: usize, images: usize) -> Scratch {
     let size = maps.len() / images;
-    let mut result = Scratch::zeros(images * positions * lanes);
+    // All of it is written.
+    let mut result = Scratch::new(images * positions * lanes);
     let frames = result.par_chunks_mut(positions * lanes).zip(maps.par_chunks(size));
     frames.for_each(|(result, maps)| {
+        result.fill(0.0);
         for (channel, map) in maps.chunks_exact(positions).enumerate() {
             for (row, &number) in result.chunks_exact_mut(lanes).zip(map) {
                 row[channel] = number;
@@ -139,7 +141,8 @@ impl Back<'_> {
         let part = self.by_step(source, gradient, 0..self.call.batch, true);
         let grid = self.call.grid(site);
         let size = self.call.batch * grid.shape.positions() * grid.lanes();
-        let constant = self.pending[site].constant.get_or_insert_with(|| Scratch::zeros(size));
+        let constant =
+            self.pending[site].constant.get_or_insert_with(|| Scratch::zeros_together(size));
         let row = grid.shape.width * grid.lanes();
         constant.par_chunks_mut(row).enumerate().for_each(|(index, to)| {
             let (image, row) = (index / grid.shape.height, index % grid.shape.height);

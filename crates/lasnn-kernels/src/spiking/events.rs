@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::circuit::{Shape, View};
 use super::simd::LANES;
 use super::spikes::Spikes;
@@ -246,6 +248,11 @@ impl Allowed {
     #[inline(always)]
     pub fn word(&self, position: usize, word: usize) -> u16 {
         self.words[position * self.stride + word]
+    }
+
+    /// Those whom a mask `[image][channel][position]` does not silence, by image.
+    pub fn by_image(mask: &[f32], shape: Shape) -> Vec<Self> {
+        mask.par_chunks_exact(shape.neurons()).map(|mask| Self::of(mask, shape)).collect()
     }
 
     pub fn of(mask: &[f32], shape: Shape) -> Self {

@@ -58,7 +58,7 @@ impl Call<'_> {
     pub fn rest(&self) -> Membranes {
         let of = |(site, _): (usize, _)| {
             let grid = self.grid(site);
-            Scratch::zeros(grid.lanes() * grid.shape.positions() * self.batch)
+            Scratch::zeros_together(grid.lanes() * grid.shape.positions() * self.batch)
         };
         Membranes { sites: self.circuit.sites.iter().enumerate().map(of).collect() }
     }
@@ -297,8 +297,10 @@ fn squares(counts: &[f32], shape: Shape) -> Vec<f32> {
 pub(super) fn tiled(maps: &[f32], grid: Grid, batch: usize) -> Scratch {
     let Shape { channels, .. } = grid.shape;
     let positions = grid.shape.positions();
-    let mut tiled = Scratch::zeros(grid.lanes() * positions * batch);
+    // All of it is written.
+    let mut tiled = Scratch::new(grid.lanes() * positions * batch);
     tiled.par_chunks_mut(positions * grid.tile).enumerate().for_each(|(unit, tiled)| {
+        tiled.fill(0.0);
         let (tile, image) = (unit / batch, unit % batch);
         for lane in 0..grid.tile.min(channels - tile * grid.tile) {
             let channel = tile * grid.tile + lane;

@@ -230,9 +230,10 @@ pub(super) fn matrix(
     let mut by_input = Scratch::new(inputs * rows);
     let turned = Matrix::rows(&by_row, [rows, outputs]).transposed();
     multiply(precision, Matrix::rows(weights, [inputs, outputs]), turned, &mut by_input);
-    let mut gradient = Scratch::zeros(rows * positions * lanes);
-    // As many rows as are found in a line of the cache.
+    // All of it is written, as many rows at once as are found in a line of the cache.
+    let mut gradient = Scratch::new(rows * positions * lanes);
     gradient.par_chunks_mut(LANES * positions * lanes).enumerate().for_each(|(block, gradient)| {
+        gradient.fill(0.0);
         for position in 0..positions {
             let channels = by_input.chunks_exact(rows).skip(position).step_by(positions);
             for (channel, found) in channels.enumerate() {

@@ -74,9 +74,11 @@ impl Spikes {
     /// Those of some images.
     pub fn images(&self, images: Range<usize>) -> Self {
         let size = self.image_words();
-        let tiles = self.words.chunks_exact(self.batch * size);
-        let words = tiles.flat_map(|tile| &tile[images.start * size..images.end * size]);
-        Self { words: words.copied().collect(), batch: images.len(), ..*self }
+        let mut words = Vec::with_capacity(self.words.len() / self.batch.max(1) * images.len());
+        for tile in self.words.chunks_exact(self.batch * size) {
+            words.extend_from_slice(&tile[images.start * size..images.end * size]);
+        }
+        Self { words, batch: images.len(), ..*self }
     }
 
     /// Images times steps.

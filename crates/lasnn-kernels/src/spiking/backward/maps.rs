@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::memory::Scratch;
+use crate::memory::{self, Scratch};
 
 use super::super::circuit::{Call, Connection, Source};
 use super::super::convolution::{Feed, events, feeds};
@@ -174,7 +174,7 @@ impl Back<'_> {
         if call.is_rough() && call.precision.is_tiled() {
             let site = SiteBack { grid, neurons, images: images.len(), steps, kept, pending };
             if is_first {
-                self.currents.get_or_insert_default().extend(site.sums());
+                site.sums(self.currents_of(images, grid.shape.neurons()));
                 return None;
             }
             return Some(Deltas::Rounded(Arc::new(site.delta()), padded, OnceCell::new()));
@@ -185,10 +185,19 @@ impl Back<'_> {
         let site = SitePass { grid, neurons, steps, feeds, constant, kept };
         let exact = SiteGrad::of(&site, pending, padded, images.len(), is_first);
         if is_first {
-            self.currents.get_or_insert_default().extend(by_channel(&exact));
+            by_channel(&exact, self.currents_of(images, grid.shape.neurons()));
             return None;
         }
         Some(Deltas::Exact(exact, OnceCell::new()))
+    }
+}
+
+impl Back<'_> {
+    /// Where the gradients of the currents of some images go.
+    fn currents_of(&mut self, images: &Range<usize>, neurons: usize) -> &mut [f32] {
+        // All of it is written, some images after the others.
+        let all = self.currents.get_or_insert_with(|| memory::take(self.call.batch * neurons));
+        &mut all[images.start * neurons..images.end * neurons]
     }
 }
 
@@ -247,7 +256,7 @@ impl Convolution<'_> {
 /// The gradient of an identity: that of the membrane, `[image][step][position][lane]`.
 fn identity(delta: &SiteGrad, lanes: usize) -> Scratch {
     let (grid, positions) = (delta.grid, delta.grid.shape.positions());
-    let mut gradient = Scratch::zeros(delta.images * delta.steps * positions * lanes);
+    let mut gradient = Scratch::zeros_together(delta.images * delta.steps * positions * lanes);
     gradient.par_chunks_mut(positions * lanes).enumerate().for_each(|(frame, gradient)| {
         for tile in 0..grid.tiles() {
             let columns = tile * grid.tile..lanes.min((tile + 1) * grid.tile);
@@ -261,11 +270,10 @@ fn identity(delta: &SiteGrad, lanes: usize) -> Scratch {
     gradient
 }
 
-/// The first step as `[image, channels, height, width]`.
-fn by_channel(delta: &SiteGrad) -> Vec<f32> {
+/// Writes the first step as `[image, channels, height, width]`.
+fn by_channel(delta: &SiteGrad, maps: &mut [f32]) {
     let grid = delta.grid;
     let (channels, positions) = (grid.shape.channels, grid.shape.positions());
-    let mut maps = vec![0.0; delta.images * channels * positions];
     maps.par_chunks_mut(positions).enumerate().for_each(|(index, map)| {
         let (image, channel) = (index / channels, index % channels);
         let from = delta.step(channel / grid.tile, image, 0);
@@ -274,7 +282,6 @@ fn by_channel(delta: &SiteGrad) -> Vec<f32> {
             *to = from[(delta.padded.row(y) + x) * grid.tile + channel % grid.tile];
         }
     });
-    maps
 }
 
 /// Some images of `[tile][image][…]`.

@@ -41,14 +41,9 @@ impl Frames {
         let seen = view.shape(spikes.grid.shape);
         let mut frames = Self::new(seen.positions(), seen.channels, images.len() * spikes.steps);
         let (room, size) = (frames.room, frames.groups * frames.room * SIDE);
-        let allowed: Vec<Allowed> = mask.map_or_else(Vec::new, |mask| {
-            let masks = mask.chunks_exact(seen.neurons());
-            masks
-                .skip(images.start)
-                .take(images.len())
-                .map(|mask| Allowed::of(mask, seen))
-                .collect()
-        });
+        let of_images = images.start * seen.neurons()..images.end * seen.neurons();
+        let allowed = mask.map(|mask| Allowed::by_image(&mask[of_images], seen));
+        let allowed = allowed.unwrap_or_default();
         let by_position = frames.numbers.par_chunks_exact_mut(size).enumerate();
         by_position.for_each(|(position, numbers)| {
             Arch::new().dispatch(Expand {

@@ -36,14 +36,13 @@ impl SiteBack<'_> {
         delta
     }
 
-    /// Their sums over all steps, `[image][channel][position]`.
-    pub fn sums(&self) -> Vec<f32> {
+    /// Writes their sums over all steps, `[image][channel][position]`.
+    pub fn sums(&self, maps: &mut [f32]) {
         let (shape, groups) = (self.grid.shape, self.grid.lanes().div_ceil(GROUP));
         // [position][group][image][lane of the group]
         let size = self.images * GROUP;
-        let mut sums = Scratch::zeros(shape.positions() * groups * size);
+        let mut sums = Scratch::zeros_together(shape.positions() * groups * size);
         self.run(sums.chunks_exact_mut(size).map(To::Sums));
-        let mut maps = vec![0.0; self.images * shape.neurons()];
         maps.par_chunks_mut(shape.neurons()).enumerate().for_each(|(image, maps)| {
             // As many positions as are written to a line of the cache.
             let some = sums.chunks(LANES * groups * size).enumerate();
@@ -55,7 +54,6 @@ impl SiteBack<'_> {
                 }
             }
         });
-        maps
     }
 
     /// Computes them for all groups of a position, one position after the other.

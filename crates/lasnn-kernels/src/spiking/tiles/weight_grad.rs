@@ -109,9 +109,7 @@ impl Job for Add<'_> {
 /// Who fired, `[block of channels][position of the view][tile of pairs][channel of the block][pair]`.
 pub(super) fn fired(spikes: &Spikes, view: &View, mask: Option<&[f32]>) -> Scratch {
     let seen = view.shape(spikes.grid.shape);
-    let allowed: Vec<Allowed> = mask.map_or_else(Vec::new, |mask| {
-        mask.chunks_exact(seen.neurons()).map(|mask| Allowed::of(mask, seen)).collect()
-    });
+    let allowed = mask.map(|mask| Allowed::by_image(mask, seen)).unwrap_or_default();
     let size = pairs(spikes.frames()) * SIDE;
     // All of it is written.
     let mut fired = Scratch::new(seen.channels.div_ceil(SIDE) * seen.positions() * size);

@@ -190,14 +190,14 @@ impl<F: FnMut(usize, usize, [f32; LANES])> WithSimd for ByWord<'_, F> {
         for index in 0..spikes.grid.tiles() {
             let all = &spikes.words[spikes.at(index, image, 0, 0)..][..spikes.image_words()];
             for place in 0..step {
-                let mut counts = [0u16; LANES];
+                let mut counts = [0u32; LANES];
                 for word in all.iter().skip(place).step_by(step) {
                     for (lane, count) in counts.iter_mut().enumerate() {
-                        *count += word >> lane & 1;
+                        *count += u32::from(word >> lane & 1);
                     }
                 }
                 let lane = index * tile + place % words * LANES;
-                visit(place / words, lane, counts.map(f32::from));
+                visit(place / words, lane, counts.map(|count| count as f32));
             }
         }
     }

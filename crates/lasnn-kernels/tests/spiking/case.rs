@@ -267,7 +267,8 @@ impl Case {
             let largest = found.weights.iter().map(|weight| norm(weight)).fold(0.0, f32::max);
             for (index, (half, full)) in half.weights.iter().zip(&found.weights).enumerate() {
                 let error: Vec<f32> = half.iter().zip(full).map(|(a, b)| a - b).collect();
-                let allowed = 0.1 * norm(full) + 0.002 * largest;
+                // Where the parts of all gradients cancel out, what is left is small; else they are near 1.
+                let allowed = 0.1 * norm(full) + 0.002 * largest + 1e-5;
                 assert!(norm(&error) <= allowed, "weight {index}: {} of {allowed}", norm(&error));
             }
             if let Some(found) = found.currents {

@@ -249,7 +249,7 @@ impl<B: SpikingBackend> Tapped<B> for SpikingNetwork<B> {
 
     /// The maps come out of that operation where there is one.
     fn attention(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Attention<B> {
-        let whole = self.wiring().and_then(|wiring| wiring.attention(self, &images, pass, None));
+        let whole = self.wiring().and_then(|wiring| wiring.attention(self, &images, pass));
         whole.unwrap_or_else(|| self.features(images, pass).into())
     }
 

@@ -96,10 +96,9 @@ impl Wiring {
         network: &SpikingNetwork<B>,
         images: &Tensor<B, 4>,
         pass: &Pass<'_>,
-        prepared: Option<&Arc<Prepared>>,
     ) -> Option<Attention<B>> {
         let shown = (&self.taps[..], kernels::Show::Squares);
-        let (logits, maps) = self.run(network, images, pass, prepared, shown)?;
+        let (logits, maps) = self.run(network, images, pass, None, shown)?;
         let steps = network.time_steps() as f64;
         let maps = maps.into_iter().map(|(tap, site, squares)| {
             let channels = self.circuit.sites[site].shape.channels as f64;

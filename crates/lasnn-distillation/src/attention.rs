@@ -4,8 +4,8 @@
 //! d(S, T) = ‖ Q_S/‖Q_S‖₂ − Q_T/‖Q_T‖₂ ‖                     (Eq. 7, one pair of layers)
 //! ```
 //!
-//! with Q the flattened attention map F(A) of one image ([`lasnn_core::attention_map`]; Zagoruyko and Komodakis, "Paying more attention to
-//! attention", 2017).
+//! with Q the flattened attention map F(A) of one image ([`lasnn_core::attention_map`]; Zagoruyko and
+//! Komodakis, "Paying more attention to attention", 2017).
 
 use burn::tensor::{Tensor, backend::Backend, module::adaptive_avg_pool2d};
 use serde::{Deserialize, Serialize};

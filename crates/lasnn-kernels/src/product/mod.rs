@@ -86,6 +86,12 @@ pub(crate) fn bfloat16(number: f32) -> f32 {
     f32::from_bits(half(number) << 16)
 }
 
+/// The number that 16 bits of bfloat16 stand for.
+#[inline(always)]
+pub(crate) fn widened(half: u16) -> f32 {
+    f32::from_bits(u32::from(half) << 16)
+}
+
 /// Two numbers rounded to bfloat16, as tiles have them.
 pub(crate) fn pair(first: f32, second: f32) -> u32 {
     half(first) | half(second) << 16

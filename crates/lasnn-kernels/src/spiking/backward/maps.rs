@@ -134,7 +134,8 @@ impl Back<'_> {
                 _ => None,
             };
             if let Some(convolution) = &convolution {
-                convolution.learn(&part, &deltas, &mut packed[convolution.weight]);
+                let packed = &mut packed[convolution.weight];
+                convolution.learn(&part, &deltas, grid.lanes(), packed);
             }
             let Origin::Site(origin) = source.origin else { continue };
             let lanes = lanes(call, source.origin);
@@ -190,9 +191,7 @@ impl Back<'_> {
         }
         Some(Deltas::Exact(exact, OnceCell::new()))
     }
-}
 
-impl Back<'_> {
     /// Where the gradients of the currents of some images go.
     fn currents_of(&mut self, images: &Range<usize>, neurons: usize) -> &mut [f32] {
         // All of it is written, some images after the others.
@@ -202,25 +201,22 @@ impl Back<'_> {
 }
 
 impl Convolution<'_> {
-    /// Adds the gradient of the weights, `[tile][input][tap][output of the tile]`.
-    fn learn(&self, part: &Call<'_>, deltas: &Deltas, packed: &mut Vec<f32>) {
+    /// Adds the gradient of the weights of so many output lanes, `[tile][input][tap][output of the tile]`.
+    fn learn(&self, part: &Call<'_>, deltas: &Deltas, lanes: usize, packed: &mut Vec<f32>) {
         let Self { source, spikes, geometry, reached, .. } = self;
         let seen = part.circuit.seen(source);
         let shape = (seen.channels, reached.len());
+        packed.resize(lanes * shape.0 * shape.1, 0.0);
         let (scale, mask) = (part.scale(source), part.mask(source).map(|(mask, _)| mask));
         let dense = tiles::WeightGrad { spikes, view: &source.view, mask, reached, scale };
         if dense.worth_it(part.precision) {
-            let delta = deltas.rounded();
-            packed.resize(delta.grid.lanes() * shape.0 * shape.1, 0.0);
-            dense.add_to(packed, delta);
+            dense.add_to(packed, deltas.rounded());
         } else {
-            let delta = deltas.exact();
-            packed.resize(delta.grid.lanes() * shape.0 * shape.1, 0.0);
             let events = match self.feed {
                 Some(feed) => Cow::Borrowed(&feed.events),
                 None => Cow::Owned(events(spikes, source, seen, mask)),
             };
-            weight_grad::convolution(packed, &events, delta, geometry, shape, scale);
+            weight_grad::convolution(packed, &events, deltas.exact(), geometry, shape, scale);
         }
     }
 

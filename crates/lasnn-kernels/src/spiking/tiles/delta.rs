@@ -10,7 +10,7 @@ use super::super::site_grad::SiteGrad;
 use super::super::spikes::Grid;
 use super::{FRAMES, Frames, GROUP};
 use crate::memory::Scratch;
-use crate::product::{Format, Job, Precision, SIDE};
+use crate::product::{Format, Job, Precision, SIDE, widened};
 
 /// The gradients of membranes at all steps of some images.
 #[derive(Debug)]
@@ -98,9 +98,7 @@ impl Delta {
                         let frame = image * steps + step;
                         let from = self.rows.from(position, lane / GROUP, frame);
                         let from = &cast_slice::<u32, u16>(from)[lane % GROUP..];
-                        to.iter_mut().zip(from).for_each(|(to, &from)| {
-                            *to = f32::from_bits(u32::from(from) << 16);
-                        });
+                        to.iter_mut().zip(from).for_each(|(to, &from)| *to = widened(from));
                     }
                 }
             }

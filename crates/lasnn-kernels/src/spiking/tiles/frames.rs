@@ -12,7 +12,7 @@ use super::super::simd::LANES;
 use super::super::spikes::Spikes;
 use super::GROUP;
 use crate::memory::Scratch;
-use crate::product::SIDE;
+use crate::product::{SIDE, widened};
 
 /// Numbers of bfloat16, `[position][group][frame][channel of the group]`: the spikes of some images behind a
 /// view, or gradients.
@@ -71,7 +71,7 @@ impl Frames {
         }
         let numbers: &[u16] = cast_slice(&self.from(position, group, 0)[..self.count * SIDE]);
         for (to, &number) in to.iter_mut().zip(numbers) {
-            *to = f32::from_bits(u32::from(number) << 16);
+            *to = widened(number);
         }
     }
 

@@ -18,7 +18,7 @@ use super::super::weights::{WeightFormat, Weights};
 use super::{FRAMES, Frames, GROUP, TILE};
 use crate::memory::Scratch;
 use crate::product::{
-    BLOCK, Format, Job, Operand, Place, Precision, SIDE, TileTask, Tiles, tiles_left,
+    BLOCK, Format, Job, Operand, Place, Precision, SIDE, TileTask, Tiles, tiles_left, widened,
 };
 
 /// Bytes of spikes as numbers that are held at once, where those of a job are not more.
@@ -252,7 +252,7 @@ fn add_spikes(
             }
             let numbers = &frames.from(position, group, frame)[..SIDE];
             for (current, &number) in currents.iter_mut().zip(cast_slice::<u32, u16>(numbers)) {
-                *current += scale * f32::from_bits(u32::from(number) << 16);
+                *current += scale * widened(number);
             }
         }
     }

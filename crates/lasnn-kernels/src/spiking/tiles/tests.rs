@@ -212,6 +212,8 @@ fn a_network_fires_and_learns_as_it_does_without_tiles() {
     let sizes = [40 * 5 * 9, 40 * 40 * 9, 33 * 40 * 9, 33 * 40, 70 * 33 * 9, 70 * 50, 50 * 3];
     let weights: Vec<Vec<f32>> = sizes.map(|size| numbers(size, 11)).into();
     let weights: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
+    // One thread, so that all of it emulates.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     // Fewer frames than tiles have rows, more, and images of which not all fit together.
     for ((batch, steps), step_order) in [
         ((1, 3), StepOrder::IntegrateThenFire),
@@ -266,8 +268,6 @@ fn a_network_fires_and_learns_as_it_does_without_tiles() {
                 )
             };
             let (expected, exact) = run(Precision::F32);
-            // One thread, so that all of it emulates.
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
             let (outcome, gradients) = pool.install(|| emulating(|| run(Precision::Bf16)));
             let streamed = pool.install(|| {
                 emulating(|| {

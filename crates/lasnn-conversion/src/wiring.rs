@@ -90,7 +90,7 @@ impl Wiring {
         Some(Features { logits, taps: rates.collect() })
     }
 
-    /// The same with attention maps of the firing rates, at next to no cost.
+    /// The same with attention maps of the firing rates, which the kernels add up.
     pub fn attention<B: SpikingBackend>(
         &self,
         network: &SpikingNetwork<B>,

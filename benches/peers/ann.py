@@ -6,8 +6,8 @@
 The networks, the batch and the optimisers are those of `benches/src/bin/ann-step.rs`: forward,
 cross-entropy, backward, one step of Adam (intermediates) or of SGD with Nesterov's momentum
 (teachers). Prints one JSON object per line, with the milliseconds of each step. `--all` tries
-every mode; `--mode` one of them: fp32 or bfloat16 (autocast), `-nhwc` for channels_last, and
-`-fused` for PyTorch's fused optimisers.
+every mode; `--mode` one of them: fp32 or bfloat16 (autocast), `-nhwc` for channels_last, `-fused` for
+PyTorch's fused optimisers, and `-compiled` for `torch.compile`.
 """
 
 import argparse
@@ -110,12 +110,13 @@ def run(network, mode, batch, steps, warmup):
         model = model.to(memory_format=torch.channels_last)
         images = images.to(memory_format=torch.channels_last)
     rule = optimizer(network, model.parameters(), "fused" in mode)
+    forward = torch.compile(model) if "compiled" in mode else model
     times = []
     for _ in range(warmup + steps):
         start = time.perf_counter()
         rule.zero_grad(set_to_none=True)
         with torch.autocast("cpu", torch.bfloat16, enabled="bfloat16" in mode):
-            loss = F.cross_entropy(model(images), targets)
+            loss = F.cross_entropy(forward(images), targets)
         loss.backward()
         rule.step()
         loss.item()
@@ -152,6 +153,8 @@ def main():
     if options.all:
         parts = itertools.product(["fp32", "bfloat16"], ["", "-nhwc"], ["", "-fused"])
         modes = ["".join(part) for part in parts]
+        # The layout and the optimiser that are the fastest without it; compilation takes a minute.
+        modes += [f"{number}-nhwc-fused-compiled" for number in ("fp32", "bfloat16")]
     for mode in modes:
         run(options.network, mode, options.batch, options.steps, options.warmup)
 

@@ -7,7 +7,7 @@ compute the same network on the same input.
 A worker reads one command per line and answers each with one line of JSON:
 
     step     runs one timed step                 {"ms": 12.3}
-    check    runs fp32 without gradients         {"spikes": [...], "logits": [[...], ...]}
+    check    runs fp32 without gradients         {"spikes": [[...], ...], "logits": [[...], ...]}
     reset    lets the peak of memory start anew  {}
     peak     the most memory since then          {"mib": 456.7}
 
@@ -214,13 +214,16 @@ def images_last(x):
 
 
 def check(case, make_library):
-    """The spikes of every layer and the scores, in fp32 and plain layout."""
+    """The spikes of every layer and image, and the scores, in fp32 and plain layout."""
     library = make_library(step_by_step=False)
     network = Network(case, library)
     counts = []
     for module in network.modules():
         if library.is_neurons(module):
-            module.register_forward_hook(lambda _m, _i, spikes: counts.append(spikes.sum().item()))
+            # Spikes are `[time_steps, batch, ...]`.
+            module.register_forward_hook(
+                lambda _m, _i, spikes: counts.append(spikes.flatten(2).sum((0, 2)).tolist())
+            )
     with torch.inference_mode():
         logits = network(case.input)
     library.reset(network)

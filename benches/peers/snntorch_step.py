@@ -17,6 +17,7 @@ SETTINGS = [
     "fp32-nhwc",
     "fp32-nhwc-steps",
     "fp32-compiled",
+    "fp32-nhwc-compiled",
     "bf16",
     "bf16-nhwc",
     "bf16-nhwc-steps",

@@ -13,6 +13,7 @@ SETTINGS = [
     "fp32",
     "fp32-nhwc",
     "fp32-compiled",
+    "fp32-nhwc-compiled",
     "bf16",
     "bf16-nhwc",
     "bf16-compiled",

@@ -5,7 +5,7 @@
 //! | line | what happens | answer |
 //! |---|---|---|
 //! | `step` | one timed step | `{"ms": 12.3}` |
-//! | `check` | one pass without gradients | `{"spikes": [...], "logits": [[...], ...]}` |
+//! | `check` | one pass without gradients | `{"spikes": [[...], ...], "logits": [[...], ...]}` |
 //! | `reset` | the peak of memory starts anew | `{}` |
 //! | `peak` | | `{"mib": 456.7}`, the most memory since then |
 
@@ -21,7 +21,7 @@ use lasnn_core::Precision;
 use serde_json::{Value, json};
 
 use crate::case::Case;
-use crate::step::{Inference, Step, Training, firing_rates};
+use crate::step::{Inference, Step, Training, spikes_by_image};
 
 #[derive(clap::Args)]
 pub struct ServeArguments {
@@ -106,14 +106,14 @@ fn step(arguments: &ServeArguments) -> anyhow::Result<Box<dyn Step>> {
     })
 }
 
-/// The spikes of every layer, counted streaming, and the scores of the step that is timed.
+/// The spikes of every layer and image, counted streaming, and the scores of the step that is timed.
 fn check(arguments: &ServeArguments) -> anyhow::Result<Value> {
     let case = Case::load(&arguments.case)?;
     let inference = Inference::new(&case, arguments.format.weights())?;
-    let rates = firing_rates(&inference.network, &case);
+    let spikes = spikes_by_image(&inference.network, &case);
     let logits: Vec<f32> = inference.logits().into_data().iter().collect();
     let logits: Vec<&[f32]> = logits.chunks_exact(case.about.classes).collect();
-    Ok(json!({ "spikes": rates.spikes, "logits": logits }))
+    Ok(json!({ "spikes": spikes, "logits": logits }))
 }
 
 /// Lets the kernel's peak of resident memory start anew.

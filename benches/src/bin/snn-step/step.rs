@@ -3,8 +3,8 @@
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use lasnn_conversion::energy::{FanOut, fan_outs};
-use lasnn_conversion::{Simulator, SpikingNetwork, WeightFormat, simulate};
+use lasnn_conversion::energy::fan_outs;
+use lasnn_conversion::{Simulation, Simulator, SpikingNetwork, WeightFormat, simulate};
 use lasnn_core::{Batch, BatchSource, Objective, Pass, Precision, Seed, Tapped};
 use lasnn_training::{Adam, CrossEntropy, Gradients, Optimizer, OptimizerConfig};
 
@@ -106,22 +106,34 @@ pub struct Rates {
     pub mean: f64,
     /// The same by layer of neurons.
     pub by_layer: Vec<f64>,
-    /// All spikes of each layer of neurons.
-    pub spikes: Vec<f64>,
 }
 
-/// Counts the spikes of a case, streaming.
+/// The firing rates of a case.
 pub fn firing_rates(simulator: &Simulator<Flex>, case: &Case) -> Rates {
-    let network = simulator.network();
+    let found = simulated(simulator, case, case.batch.clone());
+    let by_layer = found.firing_rate_by_layer.iter().map(|layer| layer.rate).collect();
+    Rates { mean: found.firing_rate, by_layer }
+}
+
+/// The spikes of a case, for each layer of neurons and each image.
+pub fn spikes_by_image(simulator: &Simulator<Flex>, case: &Case) -> Vec<Vec<f64>> {
+    let (_, layers) = fan_outs(simulator.network().plan());
+    let mut spikes = vec![Vec::new(); layers.len()];
+    for image in 0..case.batch.len() {
+        let found = simulated(simulator, case, case.batch.slice(image..image + 1));
+        let rates = found.firing_rate_by_layer.iter().map(|layer| layer.rate);
+        for ((spikes, layer), rate) in spikes.iter_mut().zip(&layers).zip(rates) {
+            let chances = (layer.shape.len() * case.about.time_steps) as f64;
+            spikes.push((rate * chances).round());
+        }
+    }
+    spikes
+}
+
+/// Runs images of a case, streaming.
+fn simulated(simulator: &Simulator<Flex>, case: &Case, images: Batch) -> Simulation {
     let About { time_steps, seed, .. } = case.about;
-    let source = Fixed(case.batch.clone());
-    let found = simulate(simulator, &source, time_steps, seed, &Default::default());
-    let by_layer: Vec<f64> = found.firing_rate_by_layer.iter().map(|layer| layer.rate).collect();
-    let (_, neurons) = fan_outs(network.plan());
-    let chances = (case.batch.len() * time_steps) as f64;
-    let spikes = |(rate, neurons): (&f64, &FanOut)| rate * neurons.shape.len() as f64 * chances;
-    let spikes = by_layer.iter().zip(&neurons).map(spikes).map(f64::round).collect();
-    Rates { mean: found.firing_rate, by_layer, spikes }
+    simulate(simulator, &Fixed(images), time_steps, seed, &Default::default())
 }
 
 /// A batch as a source of its own.

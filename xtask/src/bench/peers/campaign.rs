@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::agreement::{Agreement, BF16_LIMIT, INT12_LIMIT, LIMIT};
+use super::agreement::Agreement;
 use super::duel::{Outcome, duel, fastest_step};
 use super::matrix::{Against, Encoding, Format, Mode, Weights, Work};
 use super::row::{OURS, Row};
@@ -73,6 +73,19 @@ fn is_hopeless(setting: &str, tried: &BTreeMap<String, Option<f64>>) -> bool {
     tried.get(format).is_some_and(|plain| plain.is_none_or(|plain| plain > HOPELESS * best))
 }
 
+/// What became of a comparison.
+pub enum Compared {
+    /// It was made.
+    Row(Box<Row>),
+    /// The sides do not compute the same, so their times say nothing.
+    Refused {
+        /// What differs, and by how much.
+        reason: String,
+        /// What ours computed with.
+        format: Format,
+    },
+}
+
 /// What ours was compared with.
 struct Other {
     name: &'static str,
@@ -82,14 +95,14 @@ struct Other {
 }
 
 impl Campaign<'_> {
-    /// The rows of one line.
+    /// The comparisons of one line.
     ///
     /// # Errors
     ///
-    /// If a program fails, or the two sides do not compute the same.
-    pub fn compare(&mut self, work: &Work) -> anyhow::Result<Vec<Row>> {
+    /// If a program fails.
+    pub fn compare(&mut self, work: &Work) -> anyhow::Result<Vec<Compared>> {
         let case = self.make(work, "case")?;
-        let rows = match work.against {
+        let compared = match work.against {
             Against::Peers => self
                 .peers
                 .iter()
@@ -98,7 +111,7 @@ impl Campaign<'_> {
                 .collect(),
             Against::OneThread => {
                 let one = self.programs.our_worker(&case.path, work.mode, Format::F32, 1)?;
-                self.with_ourselves(work, &case, one, "1 thread".into()).map(|row| vec![row])
+                self.with_ourselves(work, &case, one, "1 thread".into()).map(|found| vec![found])
             }
             Against::TwiceTheSteps => {
                 let doubled = Work { time_steps: 2 * work.time_steps, ..work.clone() };
@@ -107,7 +120,7 @@ impl Campaign<'_> {
                 let setting = format!("T = {}", doubled.time_steps);
                 let (mode, format) = (work.mode, Format::F32);
                 let other = self.programs.our_worker(&longer.path, mode, format, self.threads)?;
-                self.with_ourselves(work, &case, other, setting).map(|row| vec![row])
+                self.with_ourselves(work, &case, other, setting).map(|found| vec![found])
             }
         };
         // Hundreds of MiB each.
@@ -118,7 +131,7 @@ impl Campaign<'_> {
                     .with_context(|| format!("cannot remove {}", path.display()))?;
             }
         }
-        rows
+        compared
     }
 
     fn with_peer(
@@ -127,7 +140,7 @@ impl Campaign<'_> {
         case: &Made,
         peer: Peer,
         format: Format,
-    ) -> anyhow::Result<Row> {
+    ) -> anyhow::Result<Compared> {
         let tried = self.tried(work, case, peer)?;
         let mut ours = self.programs.our_worker(&case.path, work.mode, format, self.threads)?;
         let setting = &tried.fastest;
@@ -135,18 +148,10 @@ impl Campaign<'_> {
             self.programs.peer_worker(peer, setting, &case.path, work.mode, self.threads)?;
         let agreement =
             Agreement::of(&ours.ask("check", PATIENCE)?, &theirs.ask("check", PATIENCE)?)?;
-        let limit = match format {
-            Format::F32 => LIMIT,
-            Format::Int12 => INT12_LIMIT,
-            Format::Bf16 => BF16_LIMIT,
-        };
-        anyhow::ensure!(
-            agreement.spikes <= limit,
-            "{work}: the spikes of a layer differ from {}'s by {:.2} %, expected at most {:.2} %",
-            peer.name(),
-            100.0 * agreement.spikes,
-            100.0 * limit
-        );
+        if let Some(difference) = agreement.beyond(format) {
+            let reason = format!("{work}, {}: {difference} from {}'s", format.name(), peer.name());
+            return Ok(Compared::Refused { reason, format });
+        }
         let outcome = duel(&mut ours, &mut theirs, self.rounds)?;
         let other = Other {
             name: peer.name(),
@@ -154,7 +159,7 @@ impl Campaign<'_> {
             settings_ms: tried.all,
             agreement: Some(agreement),
         };
-        Ok(self.row(work, case, format, &outcome, other))
+        Ok(Compared::Row(Box::new(self.row(work, case, format, &outcome, other))))
     }
 
     fn with_ourselves(
@@ -163,12 +168,12 @@ impl Campaign<'_> {
         case: &Made,
         mut other: Worker,
         setting: String,
-    ) -> anyhow::Result<Row> {
+    ) -> anyhow::Result<Compared> {
         let format = Format::F32;
         let mut ours = self.programs.our_worker(&case.path, work.mode, format, self.threads)?;
         let outcome = duel(&mut ours, &mut other, self.rounds)?;
         let other = Other { name: OURS, setting, settings_ms: BTreeMap::new(), agreement: None };
-        Ok(self.row(work, case, format, &outcome, other))
+        Ok(Compared::Row(Box::new(self.row(work, case, format, &outcome, other))))
     }
 
     /// Tries every setting, each in a process of its own, unless that was done before.

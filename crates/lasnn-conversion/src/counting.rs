@@ -2,6 +2,7 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{Batch, Pass, Plan, Seed};
+use lasnn_kernels::spiking::Show;
 use lasnn_neurons::{SpikingBackend, SpikingNeurons};
 
 use crate::drive::{Drive, Streaming, sum_over_time};
@@ -13,10 +14,15 @@ use crate::simulator::Simulator;
 /// bounded by this, not by the number of time steps.
 const CHUNK: usize = 1 << 24;
 
-/// How many time steps are run at once for batches of `batch` images.
+/// How many time steps are run at once for batches of `batch` images, layer by layer.
 pub(crate) fn chunk_steps(plan: &Plan, batch: usize) -> usize {
     let widest = plan.layers.iter().map(|layer| layer.output.len()).max().unwrap_or(1);
     (CHUNK / (batch * widest).max(1)).max(1)
+}
+
+/// The same where the kernels run the network as a whole: numbers are its input alone.
+pub(crate) fn chunk_steps_as_a_whole(plan: &Plan, batch: usize) -> usize {
+    (CHUNK / (batch * plan.input.len()).max(1)).max(1)
 }
 
 /// The time steps `0..time_steps` in chunks: first step and length of each.
@@ -77,11 +83,16 @@ pub(crate) fn run<B: SpikingBackend>(
     let mut drive = Counting::default();
     let mut membranes = None;
     let mut counts: Vec<Vec<f32>> = Vec::new();
-    for (first, steps) in chunks(time_steps, chunk_steps(network.plan(), batch.len())) {
+    // What is packed was packed for the kernels.
+    let chunk = match simulator.prepared() {
+        Some(_) => chunk_steps_as_a_whole(network.plan(), batch.len()),
+        None => chunk_steps(network.plan(), batch.len()),
+    };
+    for (first, steps) in chunks(time_steps, chunk) {
         let input = network.encode(images.clone(), first, steps, &pass);
         let whole = network.wiring().and_then(|wiring| {
-            let prepared = simulator.prepared();
-            wiring.advance(network, input.clone(), &pass, steps, prepared, &mut membranes)
+            let (prepared, show) = (simulator.prepared(), Show::Counts);
+            wiring.advance(network, input.clone(), &pass, (steps, show), prepared, &mut membranes)
         });
         if let Some(outcome) = whole {
             counts.resize(outcome.counts.len(), Vec::new());

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use lasnn_core::{Features, Pass, Tapped};
-use lasnn_kernels::spiking::{Prepared, WeightFormat};
+use lasnn_kernels::spiking::{self as kernels, Prepared, WeightFormat};
 use lasnn_neurons::{Encoder, SpikingBackend};
 
+use crate::counting::{chunk_steps_as_a_whole, chunks};
 use crate::layers::SpikingLayer;
 use crate::network::{Show, SpikingNetwork};
 
@@ -47,6 +48,29 @@ impl<B: SpikingBackend> Simulator<B> {
     pub(crate) fn prepared(&self) -> Option<&Arc<Prepared>> {
         self.prepared.as_ref()
     }
+
+    /// Class scores, with the input of so many steps at a time in memory; `None` where the kernels do not
+    /// run the network as a whole.
+    fn streamed(
+        &self,
+        images: &Tensor<B, 4>,
+        pass: &Pass<'_>,
+        chunk: usize,
+    ) -> Option<Tensor<B, 2>> {
+        let network = &self.network;
+        let (wiring, prepared) = (network.wiring()?, Some(self.prepared()?));
+        let mut membranes = None;
+        let mut readout = vec![0.0; images.dims()[0] * network.plan().classes];
+        for (first, steps) in chunks(network.time_steps(), chunk) {
+            let input = network.encode(images.clone(), first, steps, pass);
+            let shown = (steps, kernels::Show::Nothing);
+            let outcome = wiring.advance(network, input, pass, shown, prepared, &mut membranes)?;
+            readout.iter_mut().zip(outcome.readout).for_each(|(sum, chunk)| *sum += chunk);
+        }
+        let shape = [images.dims()[0], network.plan().classes];
+        let readout = Tensor::from_data(TensorData::new(readout, shape), &images.device());
+        Some(network.config().readout.scores(readout, network.time_steps()))
+    }
 }
 
 impl<B: SpikingBackend> Tapped<B> for Simulator<B> {
@@ -55,8 +79,11 @@ impl<B: SpikingBackend> Tapped<B> for Simulator<B> {
         self.network.run(images, pass, self.prepared(), Show::Rates)
     }
 
+    /// The memory for it does not grow with the number of time steps.
     fn logits(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Tensor<B, 2> {
-        self.network.run(images, pass, self.prepared(), Show::Scores).logits
+        let chunk = chunk_steps_as_a_whole(self.network.plan(), images.dims()[0]);
+        let streamed = self.streamed(&images, pass, chunk);
+        streamed.unwrap_or_else(|| self.network.run(images, pass, None, Show::Scores).logits)
     }
 }
 
@@ -94,5 +121,72 @@ impl<B: Backend> ModuleMapper<B> for Rounding {
             round(&mut numbers);
             Tensor::from_data(TensorData::new(numbers, shape), &device)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn_flex::Flex;
+    use lasnn_core::{Architecture, Layer, Seed, Shape};
+    use lasnn_neurons::{Encoding, PoissonRange};
+
+    use super::*;
+    use crate::SpikingConfig;
+
+    /// Weights that are multiples of 1/64, so that no spike depends on the order of a sum.
+    struct Draw(u64);
+
+    impl<B: Backend> ModuleMapper<B> for Draw {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+            let mut next = || {
+                self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                ((self.0 >> 58) as f32 - 28.0) / 64.0
+            };
+            param.map(|weights| match D {
+                // Thresholds and leaks.
+                1 => weights,
+                _ => {
+                    let numbers = (0..weights.shape().num_elements()).map(|_| next()).collect();
+                    let data = TensorData::new::<f32, _>(numbers, weights.shape());
+                    Tensor::from_data(data, &weights.device())
+                }
+            })
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_chunk_changes_no_score() {
+        let layers = vec![
+            Layer::conv(8),
+            Layer::AveragePool { size: 2 },
+            Layer::Linear { features: 20, bias: false },
+            Layer::Classifier { bias: false },
+        ];
+        let input = Shape { channels: 3, height: 8, width: 8 };
+        let plan = Architecture { name: "test".into(), layers }.plan(input, 5).unwrap();
+        let poisson = |range| Encoding::Poisson { range };
+        let encodings =
+            [Encoding::Direct, poisson(PoissonRange::Signed), poisson(PoissonRange::Unit)];
+        for encoding in encodings {
+            let config = SpikingConfig { encoding, ..Default::default() };
+            let device = Default::default();
+            let network = SpikingNetwork::<Flex>::new(&plan, &config, 7, &device).unwrap();
+            let simulator = Simulator::new(network.map(&mut Draw(1)));
+            let numbers: Vec<f32> = (0..2 * 3 * 64).map(|i| (i % 17) as f32 / 16.0).collect();
+            let images = Tensor::from_data(TensorData::new(numbers, [2, 3, 8, 8]), &device);
+            let pass = Pass::evaluate(Seed(3), &[4, 9]);
+            let scores = |chunk| {
+                let scores = simulator.streamed(&images, &pass, chunk).unwrap();
+                scores.into_data().to_vec::<f32>().unwrap()
+            };
+            let at_once = simulator.network().run(images.clone(), &pass, None, Show::Scores);
+            let expected = at_once.logits.into_data().to_vec::<f32>().unwrap();
+            assert!(expected.iter().any(|score| score.abs() > 0.1), "nobody fires: {expected:?}");
+            for chunk in [1, 3, 7, 100] {
+                for (found, expected) in scores(chunk).iter().zip(&expected) {
+                    assert!((found - expected).abs() < 1e-5, "{encoding:?}, chunks of {chunk}");
+                }
+            }
+        }
     }
 }

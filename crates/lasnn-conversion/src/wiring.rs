@@ -135,17 +135,18 @@ impl Wiring {
         Some((network.config().readout.scores(membrane, steps), maps.collect()))
     }
 
-    /// Runs some steps of encoded `input` on from `membranes` and counts all spikes; `None` as above.
+    /// Runs some steps of encoded `input` on from `membranes` and shows the same of all neurons; `None` as
+    /// above.
     pub fn advance<B: SpikingBackend>(
         &self,
         network: &SpikingNetwork<B>,
         input: Signal<B>,
         pass: &Pass<'_>,
-        steps: usize,
+        (steps, show): (usize, kernels::Show),
         prepared: Option<&Arc<Prepared>>,
         membranes: &mut Option<Membranes>,
     ) -> Option<Outcome> {
-        let shown = vec![kernels::Show::Counts; self.circuit.sites.len()].into();
+        let shown = vec![show; self.circuit.sites.len()].into();
         let mut pass = self.pass(network, input, pass, steps, shown)?;
         pass.prepared = prepared.cloned();
         network::advance(&pass, membranes)

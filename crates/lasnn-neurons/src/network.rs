@@ -50,7 +50,7 @@ pub struct NetworkPass<B: Backend> {
     pub shown: Arc<[Show]>,
     /// The weights once more, as [`prepare`] makes them.
     pub prepared: Option<Arc<Prepared>>,
-    /// What the dense products of the pass back multiply.
+    /// What a recorded pass and its pass back multiply, as [`Call::precision`] says.
     pub precision: Precision,
 }
 

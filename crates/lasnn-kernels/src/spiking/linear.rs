@@ -257,7 +257,7 @@ fn pack(
     }
 }
 
-/// A whole matrix as [`Matrix::currents`] reads it: `[panel][block][tile][row][column]`, zeros where
+/// A whole matrix as [`Matrix::add_currents`] reads it: `[panel][block][tile][row][column]`, zeros where
 /// the last block or tile has no more rows or columns. It sees maps of so many positions behind a view.
 pub(super) fn pack_all(
     matrix: &[f32],

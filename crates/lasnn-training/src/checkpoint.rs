@@ -4,12 +4,13 @@
 //! content's SHA-256 and the metadata proper. A file without that entry is a plain safetensors
 //! file, as other programs write them, and loads with empty metadata.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
-use burn::tensor::TensorData;
+use burn::tensor::{DType, TensorData};
 use lasnn_core::StateDict;
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorView};
 use serde::de::DeserializeOwned;
@@ -37,6 +38,9 @@ pub struct Checkpoint {
     pub metadata: Value,
 }
 
+/// Name, shape, and bytes.
+type Tensor<'a> = (&'a str, &'a [usize], Cow<'a, [u8]>);
+
 /// What the entry of the header holds.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,15 +59,25 @@ impl Checkpoint {
     ///
     /// If the operating system refuses, or a tensor is not of floats.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
-        let bytes = self.to_bytes(path)?;
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        replace(path, directory, &bytes).map_err(|source| CheckpointError::Io {
-            path: path.to_owned(),
-            action: "write the checkpoint",
-            source,
+        let tensors = self.tensors(path)?;
+        let hashed = tensors.iter().map(|(name, shape, bytes)| (*name, *shape, &bytes[..]));
+        let entry = Entry { sha256: hash(hashed, &self.metadata), metadata: self.metadata.clone() };
+        let broken = |reason: String| CheckpointError::Metadata { path: path.to_owned(), reason };
+        let entry = serde_json::to_string(&entry).map_err(|error| broken(error.to_string()))?;
+        let views = tensors.iter().map(|(name, shape, bytes)| {
+            Ok((*name, TensorView::new(Dtype::F32, shape.to_vec(), bytes)?))
+        });
+        let views = views.collect::<Result<Vec<_>, SafeTensorError>>();
+        let views = views.map_err(|error| broken(error.to_string()))?;
+        let entries = HashMap::from([(ENTRY.to_owned(), entry)]);
+        let write = |file: &Path| safetensors::serialize_to_file(views, Some(entries), file);
+        replace(path, write).map_err(|error| match error {
+            SafeTensorError::IoError(source) => CheckpointError::Io {
+                path: path.to_owned(),
+                action: "write the checkpoint",
+                source,
+            },
+            error => broken(error.to_string()),
         })
     }
 
@@ -110,35 +124,17 @@ impl Checkpoint {
             .extend(section.into_iter().map(|(name, data)| (format!("{prefix}.{name}"), data)));
     }
 
-    fn to_bytes(&self, path: &Path) -> Result<Vec<u8>, CheckpointError> {
-        let mut tensors = Vec::with_capacity(self.state.len());
-        for (name, data) in &self.state {
-            let wrong_type = || CheckpointError::WrongType {
+    /// The tensors as they stand in the file.
+    fn tensors(&self, path: &Path) -> Result<Vec<Tensor<'_>>, CheckpointError> {
+        let tensors = self.state.iter().map(|(name, data)| {
+            let bytes = bytes(data).ok_or_else(|| CheckpointError::WrongType {
                 path: path.to_owned(),
                 name: name.clone(),
                 found: format!("{:?}", data.dtype),
-            };
-            if !data.dtype.is_float() {
-                return Err(wrong_type());
-            }
-            let floats = data.clone().convert::<f32>().into_vec::<f32>();
-            let floats = floats.map_err(|_| wrong_type())?;
-            let bytes: Vec<u8> = floats.iter().flat_map(|value| value.to_le_bytes()).collect();
-            tensors.push((name.as_str(), data.shape.to_vec(), bytes));
-        }
-        let hashed = tensors.iter().map(|(name, shape, bytes)| (*name, &shape[..], &bytes[..]));
-        let entry = Entry { sha256: hash(hashed, &self.metadata), metadata: self.metadata.clone() };
-        let broken = |reason: String| CheckpointError::Metadata { path: path.to_owned(), reason };
-        let entry = serde_json::to_string(&entry).map_err(|error| broken(error.to_string()))?;
-        let views = tensors.iter().map(|(name, shape, bytes)| {
-            Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?))
+            })?;
+            Ok((name.as_str(), &data.shape[..], bytes))
         });
-        views
-            .collect::<Result<Vec<_>, SafeTensorError>>()
-            .and_then(|views| {
-                safetensors::serialize(views, Some(HashMap::from([(ENTRY.into(), entry)])))
-            })
-            .map_err(|error| broken(error.to_string()))
+        tensors.collect()
     }
 
     fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, CheckpointError> {
@@ -174,6 +170,16 @@ impl Checkpoint {
         });
         Ok(Self { state: state.collect(), metadata })
     }
+}
+
+/// Numbers as they stand in the file; `None` if they are no floats. What memory holds so is not copied: a
+/// network and its optimiser are hundreds of megabytes.
+fn bytes(data: &TensorData) -> Option<Cow<'_, [u8]>> {
+    if data.dtype == DType::F32 && cfg!(target_endian = "little") {
+        return Some(Cow::Borrowed(data.as_bytes()));
+    }
+    let floats = data.dtype.is_float().then(|| data.clone().convert::<f32>().into_vec::<f32>());
+    Some(floats?.ok()?.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
 /// Parses the file, telling the ways apart in which it may be damaged.
@@ -240,17 +246,24 @@ fn hash<'a>(
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Gives `path` new content in one indivisible step.
-fn replace(path: &Path, directory: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Gives `path` new content, which `write` writes to a file beside it, in one indivisible step.
+fn replace(
+    path: &Path,
+    write: impl FnOnce(&Path) -> Result<(), SafeTensorError>,
+) -> Result<(), SafeTensorError> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
     let mut builder = tempfile::Builder::new();
     builder.prefix(UNFINISHED);
     // Temporary files are private by default; a checkpoint is an ordinary file under the umask.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(directory)?;
-    file.write_all(bytes)?;
+    let file = builder.tempfile_in(directory)?;
+    write(file.path())?;
     file.as_file().sync_all()?;
-    file.persist(path)?;
+    file.persist(path).map_err(io::Error::from)?;
     // The new name is an entry of the directory, which has to reach the disk as well.
     #[cfg(unix)]
     File::open(directory)?.sync_all()?;

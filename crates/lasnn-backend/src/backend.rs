@@ -167,6 +167,11 @@ pub trait DenseBackend: Backend {
         reference::rectified_sum::<Self>(a, b)
     }
 
+    /// A map times a mask of the same shape, which is constant: it gets no gradient.
+    fn masked(map: FloatTensor<Self>, mask: FloatTensor<Self>) -> FloatTensor<Self> {
+        reference::masked::<Self>(map, mask)
+    }
+
     /// The gradient before a rectifier, given its output and the gradient behind it.
     fn gate(output: FloatTensor<Self>, output_grad: FloatTensor<Self>) -> FloatTensor<Self> {
         reference::gate::<Self>(output, output_grad)

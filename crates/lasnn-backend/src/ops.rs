@@ -68,6 +68,11 @@ pub fn rectified_sum<B: DenseBackend>(a: Tensor<B, 4>, b: Tensor<B, 4>) -> Tenso
     from_primitive(B::rectified_sum(into_primitive(a), into_primitive(b)))
 }
 
+/// A map times a mask of the same shape, which is constant: it gets no gradient.
+pub fn masked<B: DenseBackend>(map: Tensor<B, 4>, mask: Tensor<B, 4>) -> Tensor<B, 4> {
+    from_primitive(B::masked(into_primitive(map), into_primitive(mask)))
+}
+
 /// The mean of each window of `size` × `size`, the windows lying side by side.
 pub fn average_pool<B: DenseBackend>(input: Tensor<B, 4>, size: usize) -> Tensor<B, 4> {
     from_primitive(B::average_pool(into_primitive(input), size))

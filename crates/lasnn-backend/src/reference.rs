@@ -133,6 +133,11 @@ pub fn rectified_sum<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatT
     B::relu(B::float_add(a, b))
 }
 
+/// The body of [`DenseBackend::masked`](crate::DenseBackend::masked).
+pub fn masked<B: Backend>(map: FloatTensor<B>, mask: FloatTensor<B>) -> FloatTensor<B> {
+    B::float_mul(map, mask)
+}
+
 /// The body of [`DenseBackend::gate`](crate::DenseBackend::gate).
 pub fn gate<B: Backend>(output: FloatTensor<B>, output_grad: FloatTensor<B>) -> FloatTensor<B> {
     B::relu_backward(output, output_grad)

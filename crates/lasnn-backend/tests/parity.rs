@@ -186,6 +186,14 @@ fn others<B: DenseBackend>() {
             tensor(reference::rectified_sum::<Autodiff<B>>(a, b))
         },
     );
+    // A constant: no leaf, so no gradient of it is looked for.
+    let mask = || Tensor::<Autodiff<B>, 4>::from_inner(map(3));
+    check::<B>(
+        "mask",
+        vec![map(1)],
+        |l| ops::masked(l[0].clone(), mask()),
+        |l| tensor(reference::masked::<Autodiff<B>>(primitive(l[0].clone()), primitive(mask()))),
+    );
     for size in [2, 3] {
         check::<B>(
             "average pooling",

@@ -142,7 +142,7 @@ impl Fixed {
             Operation::GlobalAveragePool => global_average(input),
             Operation::Dropout { probability } => {
                 match pass.dropout(index as u32, probability, input.dims(), &input.device()) {
-                    Some(mask) => input * mask,
+                    Some(mask) => ops::masked(input, mask),
                     None => input,
                 }
             }

@@ -63,7 +63,7 @@ impl<B: DenseBackend> Residual<B> {
         trace.see(index, "first", &inner);
         let mask = pass.dropout(index as u32, self.dropout, inner.dims(), &inner.device());
         if let Some(mask) = mask {
-            inner = inner * mask;
+            inner = ops::masked(inner, mask);
         }
         let inner = self.second.forward(inner, pass);
         let outer = match &self.shortcut {

@@ -177,6 +177,24 @@ impl<B: DenseBackend> Backward<B, 2> for RectifiedSumStep {
     }
 }
 
+/// The step of a mask, which is its state.
+#[derive(Debug)]
+struct MaskedStep;
+
+impl<B: DenseBackend> Backward<B, 1> for MaskedStep {
+    type State = FloatTensor<B>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let mask = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |grad| B::masked(grad, mask));
+    }
+}
+
 /// The step of a pooling.
 #[derive(Debug)]
 struct PoolStep;
@@ -271,6 +289,15 @@ impl<B: DenseBackend, C: CheckpointStrategy> DenseBackend for Autodiff<B, C> {
         let output = B::rectified_sum(a.primitive, b.primitive);
         match RectifiedSumStep.prepare::<C>([a.node, b.node]).compute_bound().stateful() {
             OpsKind::Tracked(graph) => graph.finish(output.clone(), output),
+            OpsKind::UnTracked(graph) => graph.finish(output),
+        }
+    }
+
+    fn masked(map: FloatTensor<Self>, mask: FloatTensor<Self>) -> FloatTensor<Self> {
+        let mask = mask.primitive;
+        let output = B::masked(map.primitive, mask.clone());
+        match MaskedStep.prepare::<C>([map.node]).compute_bound().stateful() {
+            OpsKind::Tracked(graph) => graph.finish(mask, output),
             OpsKind::UnTracked(graph) => graph.finish(output),
         }
     }

@@ -157,6 +157,13 @@ macro_rules! dense_on_host {
             }
         }
 
+        fn masked(map: FloatTensor<Self>, mask: FloatTensor<Self>) -> FloatTensor<Self> {
+            match map.dtype() {
+                DType::F32 => host::masked(&map, &mask),
+                _ => reference::masked::<Self>(map, mask),
+            }
+        }
+
         fn gate(output: FloatTensor<Self>, output_grad: FloatTensor<Self>) -> FloatTensor<Self> {
             match output.dtype() {
                 DType::F32 => host::gate(&output, &output_grad),

@@ -209,6 +209,10 @@ pub(super) fn rectified_sum<T: HostTensor>(a: &T, b: &T) -> T {
     written(a.shape(), |output| rectify::rectified_sum(&a.read(), &b.read(), output))
 }
 
+pub(super) fn masked<T: HostTensor>(map: &T, mask: &T) -> T {
+    written(map.shape(), |output| rectify::masked(&map.read(), &mask.read(), output))
+}
+
 pub(super) fn gate<T: HostTensor>(output: &T, output_grad: &T) -> T {
     written(output.shape(), |grad| rectify::gated(&output_grad.read(), &output.read(), grad))
 }

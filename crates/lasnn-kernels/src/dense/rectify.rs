@@ -1,4 +1,4 @@
-//! Sums and gates of whole feature maps, element by element.
+//! Sums, masks and gates of whole feature maps, element by element.
 
 use rayon::prelude::*;
 
@@ -16,6 +16,20 @@ pub fn rectified_sum(a: &[f32], b: &[f32], output: &mut [f32]) {
     assert_eq!([a.len(), b.len()], [output.len(); 2], "lengths of a sum");
     let sources = a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK));
     output.par_chunks_mut(CHUNK).zip(sources).for_each(|(output, (a, b))| add(a, b, output));
+}
+
+/// Writes `map · mask` to `output`; all slices have the same length.
+///
+/// # Panics
+///
+/// Panics if they have not.
+pub fn masked(map: &[f32], mask: &[f32], output: &mut [f32]) {
+    assert_eq!([map.len(), mask.len()], [output.len(); 2], "lengths of a mask");
+    let sources = map.par_chunks(CHUNK).zip(mask.par_chunks(CHUNK));
+    output
+        .par_chunks_mut(CHUNK)
+        .zip(sources)
+        .for_each(|(output, (map, mask))| multiply(map, mask, output));
 }
 
 /// Writes `grad` where `gate` is above zero, and zero elsewhere; all slices have the same length.
@@ -50,6 +64,14 @@ vectorised! {
     fn add<'a>(a: &'a [f32], b: &'a [f32], output: &'a mut [f32]) -> () {
         for (output, (&a, &b)) in output.iter_mut().zip(a.iter().zip(b)) {
             *output = (a + b).max(0.0);
+        }
+    }
+}
+
+vectorised! {
+    fn multiply<'a>(map: &'a [f32], mask: &'a [f32], output: &'a mut [f32]) -> () {
+        for (output, (&map, &mask)) in output.iter_mut().zip(map.iter().zip(mask)) {
+            *output = map * mask;
         }
     }
 }

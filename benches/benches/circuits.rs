@@ -1,0 +1,133 @@
+//! Layers behind others, so that the gradient goes on to the spikes they came from: plain, with a stride,
+//! behind a pooling, as the second half of a residual block, as a matrix.
+//!
+//! The first site repeats the input spikes, whose rate is given that way. `f32` works on lists of events,
+//! `bf16` in tiles where the processor has them.
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use lasnn_kernels::spiking::{
+    Call, Circuit, Connection, Drive, Gradients, Neurons, Origin, OutcomeGrad, Reset, Shape, Show,
+    Site, Source, StepOrder, Surrogate, View,
+};
+use lasnn_kernels::{Precision, memory};
+
+const RATES: [f32; 3] = [0.02, 0.05, 0.2];
+const BATCH: usize = 8;
+const STEPS: usize = 8;
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args().sample_size(20);
+    let map = |channels, side| Shape { channels, height: side, width: side };
+    let conv = |kernel, stride, weight| Connection::Conv { kernel, stride, weight };
+    let first = |connection| Source { origin: Origin::Site(0), view: View::PLAIN, connection };
+    let pooled = Source { view: View { pool: [2, 2], mask: None }, ..first(conv(3, 1, 0)) };
+    for (name, from, to, sources) in [
+        ("128 to 128, 16x16", map(128, 16), map(128, 16), vec![first(conv(3, 1, 0))]),
+        ("128 to 256, 16x16, stride 2", map(128, 16), map(256, 8), vec![first(conv(3, 2, 0))]),
+        ("pooled 64 to 128, 32x32", map(64, 32), map(128, 16), vec![pooled]),
+        (
+            "residual sum of 3x3 and 1x1, 64 to 128, 16x16, stride 2",
+            map(64, 16),
+            map(128, 8),
+            vec![first(conv(3, 2, 0)), first(conv(1, 2, 1))],
+        ),
+        (
+            "residual sum of 3x3 and identity, 64, 16x16",
+            map(64, 16),
+            map(64, 16),
+            vec![first(conv(3, 1, 0)), first(Connection::Identity)],
+        ),
+        (
+            "matrix 4096 to 4096",
+            map(4096, 1),
+            map(4096, 1),
+            vec![first(Connection::Linear { weight: 0 })],
+        ),
+    ] {
+        circuit(&mut criterion, name, from, to, sources);
+    }
+    criterion.final_summary();
+}
+
+/// What comes out of a pass back goes into the next step's memory, as the training loop does it.
+fn give_back(gradients: Gradients) {
+    gradients.weights.into_iter().for_each(memory::give);
+}
+
+fn circuit(criterion: &mut Criterion, name: &str, from: Shape, to: Shape, sources: Vec<Source>) {
+    let plain = |origin, connection| Source { origin, view: View::PLAIN, connection };
+    let sizes: Vec<usize> = sources.iter().filter_map(|source| size(source, from, to)).collect();
+    let circuit = Circuit {
+        input: from,
+        sites: vec![
+            Site { shape: from, sources: vec![plain(Origin::Input, Connection::Identity)] },
+            Site { shape: to, sources },
+        ],
+        readout: plain(Origin::Site(1), Connection::Linear { weight: sizes.len() }),
+        classes: 1,
+    };
+    let mut weights: Vec<Vec<f32>> = sizes.iter().map(|&size| numbers(size, -1.0)).collect();
+    weights.push(vec![0.5; to.neurons()]);
+    let weights: Vec<&[f32]> = weights.iter().map(|weights| &weights[..]).collect();
+    let neurons = |threshold| Neurons {
+        threshold,
+        leak: 1.0,
+        reset: Reset::Subtract,
+        step_order: StepOrder::IntegrateThenFire,
+        surrogate: Surrogate::Linear { damping: 0.3 },
+    };
+    let neurons = [neurons(1.0), neurons(5.0)];
+    for rate in RATES {
+        let draw = |number: f32| if number < rate { 1.0 } else { 0.0 };
+        let spikes: Vec<f32> =
+            numbers(from.neurons() * BATCH * STEPS, 0.0).into_iter().map(draw).collect();
+        let drive = Drive::Spikes(&spikes);
+        let mut group = criterion.benchmark_group(format!("behind others, {name} (CPU)"));
+        group.throughput(Throughput::Elements((BATCH * STEPS) as u64));
+        let per_cent = format!("{} %", rate * 100.0);
+        for (format, precision) in [("f32", Precision::F32), ("bf16", Precision::Bf16)] {
+            let call = Call {
+                circuit: &circuit,
+                neurons: &neurons,
+                weights: &weights,
+                masks: &[],
+                batch: BATCH,
+                prepared: None,
+                precision,
+            };
+            let shown = [Show::Nothing; 2];
+            let id = BenchmarkId::new(format!("recorded, {format}"), &per_cent);
+            group.bench_function(id, |bencher| {
+                bencher.iter(|| black_box(call.record(drive, STEPS, &shown)));
+            });
+            let (_, tape) = call.record(drive, STEPS, &shown);
+            let grad = OutcomeGrad { readout: &[0.1; BATCH], counts: &[None; 2], squares: &[] };
+            let id = BenchmarkId::new(format!("back to weights and spikes, {format}"), &per_cent);
+            group.bench_function(id, |bencher| {
+                bencher.iter(|| give_back(call.backward(&tape, grad)));
+            });
+        }
+        group.finish();
+    }
+}
+
+/// The number of weights of a source, if it has any.
+fn size(source: &Source, from: Shape, to: Shape) -> Option<usize> {
+    match source.connection {
+        Connection::Conv { kernel, .. } => Some(from.channels * to.channels * kernel * kernel),
+        Connection::Linear { .. } => Some(from.neurons() * to.neurons()),
+        Connection::Identity => None,
+    }
+}
+
+/// Numbers between `from` and 1, the same every time.
+fn numbers(count: usize, from: f32) -> Vec<f32> {
+    let mut state = 7u64;
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f32 / (1u64 << 24) as f32
+    };
+    (0..count).map(|_| from + (1.0 - from) * next()).collect()
+}

@@ -1,0 +1,166 @@
+//! The kernels of ordinary networks at layers of the teachers and intermediates: convolutions and matrices
+//! in multiply-adds per second, batch norm and optimiser steps in numbers per second and as a share of the
+//! machine's limit.
+
+mod limit;
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use lasnn_kernels::Precision;
+use lasnn_kernels::dense::conv::{self, ConvShape};
+use lasnn_kernels::dense::linear::{self, LinearShape};
+use lasnn_kernels::dense::norm::{self, Layer, MapShape};
+use lasnn_kernels::dense::optimizer::{self, AdamStep, SgdStep};
+
+use crate::limit::{Machine, Work};
+
+const BATCH: usize = 64;
+const FORMATS: [(&str, Precision); 2] = [("f32", Precision::F32), ("bf16", Precision::Bf16)];
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args().sample_size(20);
+    for [inputs, outputs, side, kernel, stride] in [
+        [64, 128, 16, 3, 1],
+        [128, 128, 16, 3, 1],
+        [16, 16, 32, 3, 1],
+        [64, 64, 8, 3, 1],
+        [32, 64, 16, 3, 2],
+        [32, 64, 16, 1, 2],
+    ] {
+        let padding = kernel / 2;
+        let (batch, height, width) = (BATCH, side, side);
+        let shape = ConvShape { batch, inputs, outputs, height, width, kernel, stride, padding };
+        convolution(&mut criterion, shape);
+    }
+    for [inputs, outputs] in [[8192, 1024], [1024, 1024]] {
+        matrix(&mut criterion, LinearShape { batch: BATCH, inputs, outputs });
+    }
+    let machine = Machine::measure();
+    for [channels, side] in [[16, 32], [64, 8], [128, 8]] {
+        batch_norm(&mut criterion, machine, channels, side);
+    }
+    for weights in [1 << 16, 8 << 20] {
+        optimisers(&mut criterion, machine, weights);
+    }
+    criterion.final_summary();
+}
+
+fn convolution(criterion: &mut Criterion, shape: ConvShape) {
+    let ConvShape { inputs, outputs, height, kernel, stride, .. } = shape;
+    let name =
+        format!("convolution {kernel}x{kernel}, {inputs} to {outputs}, {height}x{height}/{stride}");
+    let mut group = criterion.benchmark_group(format!("ordinary {name} (CPU)"));
+    let products = shape.batch * shape.output_image() * inputs * kernel * kernel;
+    group.throughput(Throughput::Elements(products as u64));
+    let (input, weights) = (numbers(shape.batch * shape.image()), numbers(shape.weights()));
+    let grad = numbers(shape.batch * shape.output_image());
+    let (mut output, mut input_grad, mut weight_grad) =
+        (grad.clone(), input.clone(), weights.clone());
+    for (format, precision) in FORMATS {
+        group.bench_function(BenchmarkId::new("forward", format), |bencher| {
+            bencher.iter(|| {
+                conv::forward(shape, precision, &input, &weights, None, true, &mut output);
+            });
+        });
+        group.bench_function(BenchmarkId::new("input gradient", format), |bencher| {
+            bencher.iter(|| conv::input_grad(shape, precision, &grad, &weights, &mut input_grad));
+        });
+        group.bench_function(BenchmarkId::new("weight gradient", format), |bencher| {
+            bencher.iter(|| conv::weight_grad(shape, precision, &input, &grad, &mut weight_grad));
+        });
+    }
+    group.finish();
+}
+
+fn matrix(criterion: &mut Criterion, shape: LinearShape) {
+    let LinearShape { batch, inputs, outputs } = shape;
+    let mut group =
+        criterion.benchmark_group(format!("ordinary matrix {inputs} to {outputs} (CPU)"));
+    group.throughput(Throughput::Elements((batch * inputs * outputs) as u64));
+    let (input, weights) = (numbers(batch * inputs), numbers(inputs * outputs));
+    let grad = numbers(batch * outputs);
+    let (mut output, mut input_grad, mut weight_grad) =
+        (grad.clone(), input.clone(), weights.clone());
+    for (format, precision) in FORMATS {
+        group.bench_function(BenchmarkId::new("forward", format), |bencher| {
+            bencher.iter(|| {
+                linear::forward(shape, precision, &input, &weights, None, true, &mut output);
+            });
+        });
+        group.bench_function(BenchmarkId::new("input gradient", format), |bencher| {
+            bencher.iter(|| linear::input_grad(shape, precision, &grad, &weights, &mut input_grad));
+        });
+        group.bench_function(BenchmarkId::new("weight gradient", format), |bencher| {
+            bencher.iter(|| linear::weight_grad(shape, precision, &input, &grad, &mut weight_grad));
+        });
+    }
+    group.finish();
+}
+
+fn batch_norm(criterion: &mut Criterion, machine: Machine, channels: usize, side: usize) {
+    let shape = MapShape { batch: BATCH, channels, positions: side * side };
+    let size = shape.elements();
+    let mut group =
+        criterion.benchmark_group(format!("batch norm {channels}, {side}x{side} (CPU)"));
+    group.throughput(Throughput::Elements(size as u64));
+    let (input, grad, gamma) = (numbers(size), numbers(size), numbers(channels));
+    let mut output = vec![0.0; size];
+    // The input is read, the output written.
+    let work = Work { additions: 0, bytes: 8 * size as u64 };
+    machine.bench(&mut group, BenchmarkId::from_parameter("forward"), work, || {
+        norm::forward(shape, &input, [&gamma, &gamma], 1e-5, true, &mut output)
+    });
+    let statistics = norm::forward(shape, &input, [&gamma, &gamma], 1e-5, true, &mut output);
+    let layer =
+        Layer { shape, input: &input, gamma: &gamma, statistics: &statistics, epsilon: 1e-5 };
+    let mut input_grad = vec![0.0; size];
+    // Input, output and gradient are read, a gradient is written.
+    let work = Work { additions: 0, bytes: 16 * size as u64 };
+    machine.bench(&mut group, BenchmarkId::from_parameter("backward"), work, || {
+        norm::backward(&layer, Some(&output), &grad, &mut input_grad)
+    });
+    group.finish();
+}
+
+fn optimisers(criterion: &mut Criterion, machine: Machine, weights: usize) {
+    let mut group = criterion.benchmark_group(format!("optimiser, {weights} weights (CPU)"));
+    group.throughput(Throughput::Elements(weights as u64));
+    let (mut parameter, gradient) = (numbers(weights), numbers(weights));
+    let (mut mean, mut square) = (vec![0.0; weights], vec![0.0; weights]);
+    let step = AdamStep {
+        rate: 1e-8,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+        decoupled: false,
+        step: 1,
+    };
+    // Four are read, three written.
+    let work = Work { additions: 0, bytes: 28 * weights as u64 };
+    machine.bench(&mut group, BenchmarkId::from_parameter("Adam"), work, || {
+        optimizer::adam(&step, &mut parameter, &gradient, &mut mean, &mut square, None);
+    });
+    let step = SgdStep { rate: 1e-8, weight_decay: 5e-4, momentum: 0.9, nesterov: true };
+    // Three are read, two written.
+    let work = Work { additions: 0, bytes: 20 * weights as u64 };
+    machine.bench(&mut group, BenchmarkId::from_parameter("gradient descent"), work, || {
+        optimizer::sgd(&step, &mut parameter, &gradient, Some(&mut mean));
+    });
+    let work = Work { additions: 0, bytes: 4 * weights as u64 };
+    machine.bench(&mut group, BenchmarkId::from_parameter("sum of squares"), work, || {
+        black_box(optimizer::sum_of_squares(&gradient))
+    });
+    group.finish();
+}
+
+/// Numbers between -1 and 1, the same every time.
+fn numbers(count: usize) -> Vec<f32> {
+    let mut state = 7u64;
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}

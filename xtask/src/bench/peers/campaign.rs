@@ -110,17 +110,17 @@ impl Campaign<'_> {
                 .map(|(peer, format)| self.with_peer(work, &case, peer, format))
                 .collect(),
             Against::OneThread => {
-                let one = self.programs.our_worker(&case.path, work.mode, Format::F32, 1)?;
-                self.with_ourselves(work, &case, one, "1 thread".into()).map(|found| vec![found])
+                let other = |format| self.programs.our_worker(&case.path, work.mode, format, 1);
+                self.with_ourselves(work, &case, other, "1 thread")
             }
             Against::TwiceTheSteps => {
                 let doubled = Work { time_steps: 2 * work.time_steps, ..work.clone() };
                 // Calibrated anew: as busy in every step, just longer.
                 let longer = self.make(&doubled, "doubled")?;
-                let setting = format!("T = {}", doubled.time_steps);
-                let (mode, format) = (work.mode, Format::F32);
-                let other = self.programs.our_worker(&longer.path, mode, format, self.threads)?;
-                self.with_ourselves(work, &case, other, setting).map(|found| vec![found])
+                let other = |format| {
+                    self.programs.our_worker(&longer.path, work.mode, format, self.threads)
+                };
+                self.with_ourselves(work, &case, other, &format!("T = {}", doubled.time_steps))
             }
         };
         // Hundreds of MiB each.
@@ -162,18 +162,26 @@ impl Campaign<'_> {
         Ok(Compared::Row(Box::new(self.row(work, case, format, &outcome, other))))
     }
 
+    /// Compares with another worker of ours, format by format.
     fn with_ourselves(
         &self,
         work: &Work,
         case: &Made,
-        mut other: Worker,
-        setting: String,
-    ) -> anyhow::Result<Compared> {
-        let format = Format::F32;
-        let mut ours = self.programs.our_worker(&case.path, work.mode, format, self.threads)?;
-        let outcome = duel(&mut ours, &mut other, self.rounds)?;
-        let other = Other { name: OURS, setting, settings_ms: BTreeMap::new(), agreement: None };
-        Ok(Compared::Row(Box::new(self.row(work, case, format, &outcome, other))))
+        other: impl Fn(Format) -> anyhow::Result<Worker>,
+        setting: &str,
+    ) -> anyhow::Result<Vec<Compared>> {
+        let compare = |&format| {
+            let mut ours = self.programs.our_worker(&case.path, work.mode, format, self.threads)?;
+            let outcome = duel(&mut ours, &mut other(format)?, self.rounds)?;
+            let other = Other {
+                name: OURS,
+                setting: setting.to_owned(),
+                settings_ms: BTreeMap::new(),
+                agreement: None,
+            };
+            Ok(Compared::Row(Box::new(self.row(work, case, format, &outcome, other))))
+        };
+        Format::of(work.mode).iter().map(compare).collect()
     }
 
     /// Tries every setting, each in a process of its own, unless that was done before.

@@ -1,8 +1,9 @@
 //! Counter-based random streams: every draw is a pure function of what it is for.
 //!
-//! Philox 4×32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). A draw
-//! has no predecessor, so any order, any thread count, a resumed run and a GPU get the same one.
+//! They are those of [`lasnn_kernels::random`]. A draw has no predecessor, so any order, any thread count, a
+//! resumed run and a GPU get the same one.
 
+use lasnn_kernels::random;
 use serde::{Deserialize, Serialize};
 
 /// The seed of a run; everything random in the run follows from it.
@@ -39,6 +40,9 @@ impl Seed {
     }
 }
 
+/// Blocks that are drawn together.
+const BLOCKS: usize = 64;
+
 /// An endless sequence of draws for one key; `block(i)` can be asked for in any order.
 #[derive(Clone, Copy, Debug)]
 pub struct Draws {
@@ -50,13 +54,18 @@ impl Draws {
     /// The `index`-th block of four independent 32-bit draws.
     #[inline]
     pub fn block(&self, index: u32) -> [u32; 4] {
-        philox([index, self.counter[1], self.counter[2], self.counter[3]], self.key)
+        let [_, a, b, c] = self.counter;
+        random::block([index, a, b, c], self.key)
     }
 
     /// Fills `out` with `map` of successive 32-bit draws.
     pub fn fill<T>(&self, out: &mut [T], map: impl Fn(u32) -> T) {
-        for (index, chunk) in out.chunks_mut(4).enumerate() {
-            for (value, bits) in chunk.iter_mut().zip(self.block(index as u32)) {
+        let [_, a, b, c] = self.counter;
+        let mut draws = [[0; 4]; BLOCKS];
+        for (index, chunk) in out.chunks_mut(4 * BLOCKS).enumerate() {
+            let draws = &mut draws[..chunk.len().div_ceil(4)];
+            random::blocks((index * BLOCKS) as u32, [a, b, c], self.key, draws);
+            for (value, &bits) in chunk.iter_mut().zip(draws.as_flattened()) {
                 *value = map(bits);
             }
         }
@@ -107,37 +116,18 @@ pub fn below(bits: u32, bound: u32) -> u32 {
     ((u64::from(bits) * u64::from(bound)) >> 32) as u32
 }
 
-#[inline]
-fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
-    for _ in 0..10 {
-        let a = u64::from(counter[0]) * 0xD251_1F53;
-        let b = u64::from(counter[2]) * 0xCD9E_8D57;
-        counter = [
-            (b >> 32) as u32 ^ counter[1] ^ key[0],
-            b as u32,
-            (a >> 32) as u32 ^ counter[3] ^ key[1],
-            a as u32,
-        ];
-        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
-    }
-    counter
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The known answers that ship with Random123, the generator's reference implementation.
     #[test]
-    fn philox_gives_the_known_answers() {
-        let check = |counter, key, expected: [u32; 4]| assert_eq!(philox(counter, key), expected);
-        check([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
-        check([u32::MAX; 4], [u32::MAX; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
-        check(
-            [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
-            [0xa409_3822, 0x299f_31d0],
-            [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1],
-        );
+    fn filling_takes_one_draw_after_the_other() {
+        let draws = Seed(5).draws(Stream::Test, [1, 2, 3]);
+        for count in [0, 3, 64, 1000, 1027] {
+            let mut filled = vec![0; count];
+            draws.fill(&mut filled, |bits| bits);
+            assert_eq!(filled, draws.iter().take(count).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! - [`spiking`]: a whole spiking network, forward and backward, computed only where neurons fire,
 //! - [`dense`]: convolutions and optimiser steps of ordinary networks,
 //! - [`matrix`]: products of matrices,
-//! - [`memory`]: blocks that go from one training step to the next.
+//! - [`memory`]: blocks that go from one training step to the next,
+//! - [`random`]: draws that are functions of what they are for.
 //!
 //! Nothing here knows a tensor library; `lasnn-neurons` and `lasnn-backend` hang the kernels into
 //! Burn.
@@ -12,6 +13,7 @@ pub mod dense;
 pub mod matrix;
 pub mod memory;
 mod product;
+pub mod random;
 pub mod spiking;
 
 pub use product::Precision;

@@ -12,6 +12,10 @@ use lasnn_tests::recipe::{TINY, tiny_with};
 use lasnn_tests::workplace::{Outcome, numbers, tensors};
 use serde_json::Value;
 
+/// Where [`TINY`] says which images it takes.
+const SYNTHETIC: &str = "source = \"synthetic\"\nsynthetic = { channels = 1, height = 8, width = 8, \
+                         classes = 4, train = 112, test = 40 }";
+
 #[test]
 fn a_recipe_runs_all_stages_and_leaves_its_files() {
     let place = Workplace::new();
@@ -248,11 +252,7 @@ fn a_backend_that_is_not_compiled_in_names_its_feature() {
 #[test]
 fn missing_data_fail_the_run_and_name_the_folder() {
     let place = Workplace::new();
-    let recipe = tiny_with(
-        "source = \"synthetic\"\nsynthetic = { channels = 1, height = 8, width = 8, classes = 4, train = 112, test = 40 }",
-        "source = \"cifar10\"",
-    );
-    place.write("cifar.toml", &recipe);
+    place.write("cifar.toml", &tiny_with(SYNTHETIC, "source = \"cifar10\""));
     let outcome = place.run(&["run", "cifar.toml", "--data-dir", "nothing-here"]);
     assert_eq!(outcome.code, Some(1), "{outcome:#?}");
     let command = "`lasnn data fetch cifar10 --data-dir nothing-here`";
@@ -376,7 +376,51 @@ fn real_cifar10_is_verified() {
     let data = data.to_string_lossy();
     let info = place.json(&["data", "info", recipe, "--data-dir", &data]);
     assert_eq!(info["name"], "cifar10", "{info}");
-    place.succeed(&["data", "verify", recipe, "--data-dir", &data]);
+    let verified = place.json(&["data", "verify", recipe, "--data-dir", &data]);
+    assert_eq!(verified["verified"], "official", "{verified}");
+
+    // One bit of one pixel.
+    let folder = place.path().join("data/cifar-10-batches-bin");
+    std::fs::create_dir_all(&folder).unwrap();
+    for entry in std::fs::read_dir(Path::new(&*data).join("cifar-10-batches-bin")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::write(folder.join(path.file_name().unwrap()), std::fs::read(path).unwrap())
+            .unwrap();
+    }
+    let batch = folder.join("data_batch_1.bin");
+    let mut bytes = std::fs::read(&batch).unwrap();
+    bytes[3073 * 7 + 1000] ^= 1;
+    std::fs::write(&batch, bytes).unwrap();
+    let outcome = place.run(&["data", "verify", recipe, "--data-dir", "data"]);
+    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+    assert!(says(&outcome, &["`cifar10`", "SHA-256", "expected", "official"]), "{outcome:#?}");
+    place.succeed(&["data", "info", recipe, "--data-dir", "data"]);
+}
+
+/// Files that are as they must be and hold something else can be trained on, but are not CIFAR-10.
+#[test]
+fn well_formed_files_of_other_images_are_not_verified() {
+    let place = Workplace::new();
+    let folder = place.path().join("data/cifar-10-batches-bin");
+    std::fs::create_dir_all(&folder).unwrap();
+    let batches = (1..=5).map(|batch| format!("data_batch_{batch}.bin"));
+    for (number, name) in batches.chain(["test_batch.bin".into()]).enumerate() {
+        let mut bytes = vec![number as u8; 10_000 * 3073];
+        (0..10_000).for_each(|record| bytes[record * 3073] = (record % 10) as u8);
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+    let classes: String = (0..10).map(|class| format!("class {class}\n")).collect();
+    std::fs::write(folder.join("batches.meta.txt"), classes).unwrap();
+    place.write("cifar.toml", &tiny_with(SYNTHETIC, "source = \"cifar10\""));
+    let found = place.json(&["data", "info", "cifar.toml", "--data-dir", "data"]);
+    assert_eq!(found["test"]["images"], 10_000, "{found}");
+    let outcome = place.run(&["data", "verify", "cifar.toml", "--data-dir", "data"]);
+    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+    assert!(says(&outcome, &["`cifar10`", "SHA-256", "expected", "official"]), "{outcome:#?}");
+
+    place.write("tiny.toml", TINY);
+    let made = place.json(&["data", "verify", "tiny.toml"]);
+    assert_eq!(made["verified"], "built-in", "{made}");
 }
 
 fn says(outcome: &Outcome, words: &[&str]) -> bool {

@@ -113,6 +113,16 @@ pub fn load_with(
     config: &DatasetConfig,
     options: LoadOptions<'_>,
 ) -> Result<Dataset, DatasetError> {
+    let mut dataset = whole(config, options)?;
+    cut(config, &mut dataset)?;
+    Ok(dataset)
+}
+
+/// Gets all images of the source, whatever the limits of `config` are.
+pub(crate) fn whole(
+    config: &DatasetConfig,
+    options: LoadOptions<'_>,
+) -> Result<Dataset, DatasetError> {
     config.validate()?;
     let LoadOptions { data_dir, cache_dir, progress } = options;
     let nowhere = || DatasetError::NoDirectory { name: config.source.name() };
@@ -122,7 +132,7 @@ pub fn load_with(
         let cache_dir = cache_dir.or(usual.as_deref()).ok_or_else(nowhere)?;
         Ok::<_, DatasetError>(Keeping { cache_dir, progress })
     };
-    let mut dataset = match config.source {
+    let dataset = match config.source {
         Source::Digits => digits::load(),
         Source::Cifar10 => cifar10::load(directory()?)?,
         Source::Cifar100 => cifar100::load(directory()?, config.labels.unwrap_or_default())?,
@@ -132,11 +142,6 @@ pub fn load_with(
         Source::Folder => folder::load(config.folder()?, data_dir, keeping()?)?,
         Source::Synthetic => synthetic::load(&config.synthetic.clone().unwrap_or_default()),
     };
-    let held_out = dataset.validation.as_ref().map(Vec::len);
-    config.validate_for(dataset.shape, dataset.train.len(), held_out, dataset.test.len())?;
-    if let Some(limit) = config.test_limit {
-        Arc::make_mut(&mut dataset.test).truncate(limit);
-    }
     tracing::debug!(
         name = dataset.name,
         train = dataset.train.len(),
@@ -145,6 +150,16 @@ pub fn load_with(
         "loaded data set"
     );
     Ok(dataset)
+}
+
+/// Checks what `config` asks for against the images there are, and cuts the test images to its limit.
+pub(crate) fn cut(config: &DatasetConfig, dataset: &mut Dataset) -> Result<(), DatasetError> {
+    let held_out = dataset.validation.as_ref().map(Vec::len);
+    config.validate_for(dataset.shape, dataset.train.len(), held_out, dataset.test.len())?;
+    if let Some(limit) = config.test_limit {
+        Arc::make_mut(&mut dataset.test).truncate(limit);
+    }
+    Ok(())
 }
 
 /// SHA-256 over `parts` one after the other, in hexadecimal.

@@ -54,6 +54,19 @@ pub enum DatasetError {
         /// Where it is wrong, the value there, and what the format allows.
         flaw: Flaw,
     },
+    /// The files are well-formed and hold other images than the official ones.
+    #[error(
+        "data set `{name}` is well-formed, but the SHA-256 of its images is {found}, expected \
+         {expected}, as in the official edition"
+    )]
+    NotOfficial {
+        /// The data set.
+        name: String,
+        /// The hash of its images.
+        found: String,
+        /// That of the official ones.
+        expected: String,
+    },
 }
 
 /// What is wrong with the bytes of a file; [`Flaw::of`] adds which file that is.

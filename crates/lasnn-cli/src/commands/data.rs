@@ -2,12 +2,13 @@
 
 use anyhow::Context;
 use lasnn_datasets::fetch::{Fetched, Origin};
-use lasnn_datasets::{Dataset, Description, contact_sheet, describe};
+use lasnn_datasets::{Dataset, Description, Verified, contact_sheet, describe};
 use serde_json::json;
 
 use super::show;
 use crate::args::{DataAction, DataOf, DatasetName, Global};
-use crate::data::Data;
+use crate::data::{Wanted, summary};
+use crate::progress::Progress;
 use crate::report::table;
 use crate::{fetch, recipe};
 
@@ -15,41 +16,63 @@ use crate::{fetch, recipe};
 ///
 /// # Errors
 ///
-/// Fails if the recipe is wrong, if the data are missing or malformed, or if they cannot be had.
+/// Fails if the recipe is wrong, if the data are missing or malformed, if they are to be verified and
+/// are not the official ones, or if they cannot be had.
 pub fn data(action: &DataAction, global: &Global) -> anyhow::Result<()> {
     match action {
         DataAction::Fetch { name, mirror } => get(*name, mirror.as_deref(), global),
         DataAction::Verify(of) => {
-            let data = load(of, global)?;
-            let found = data.summary();
-            let json = json!({"verified": true, "dataset": found});
+            let (dataset, split, verified) =
+                read(of, global, |wanted, progress| wanted.verify(global, progress))?;
+            let found = summary(&dataset, &split);
+            let json = json!({"verified": verified, "dataset": found});
             show(global, &json, || {
                 format!(
-                    "{}: {} training, {} validation and {} test images of {}, well-formed\nsha256 {}",
+                    "{}: {} training, {} validation and {} test images of {}; {}\nsha256 {}",
                     found.name,
                     found.train,
                     found.validation,
                     found.test,
-                    data.dataset.shape,
+                    dataset.shape,
+                    meaning(verified),
                     found.sha256
                 )
             })
         }
         DataAction::Info { of, sheet } => {
-            let data = load(of, global)?;
-            let description = describe(&data.dataset, &data.split);
+            let (dataset, split) =
+                read(of, global, |wanted, progress| wanted.load(global, progress))?;
+            let description = describe(&dataset, &split);
             if let Some(path) = sheet {
-                let Dataset { train, classes, .. } = &data.dataset;
-                contact_sheet(train, &data.split.train, *classes).save(path)?;
+                let Dataset { train, classes, .. } = &dataset;
+                contact_sheet(train, &split.train, *classes).save(path)?;
             }
             show(global, &description, || text(&description))
         }
     }
 }
 
-fn load(of: &DataOf, global: &Global) -> anyhow::Result<Data> {
+/// Finds out which images are wanted, and reads them.
+fn read<T>(
+    of: &DataOf,
+    global: &Global,
+    read: impl Fn(&Wanted<'_>, &Progress) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let recipe = recipe::read(&of.recipe, global.seed)?;
-    fetch::load(&recipe, &of.recipe, of.fetch, global)
+    let wanted = Wanted { config: &recipe.data, by: &of.recipe, seed: recipe.seed };
+    let progress = Progress::new(global.quiet);
+    fetch::or_get(of.fetch, global, || read(&wanted, &progress))
+}
+
+/// What a user may conclude.
+fn meaning(verified: Verified) -> &'static str {
+    match verified {
+        Verified::Official => "they are those of the official edition",
+        Verified::Structure => {
+            "well-formed, but only the structure was checked: no hash of the right images is known"
+        }
+        Verified::BuiltIn => "they come with the program",
+    }
 }
 
 fn get(name: DatasetName, mirror: Option<&str>, global: &Global) -> anyhow::Result<()> {

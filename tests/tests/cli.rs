@@ -364,6 +364,45 @@ fn recipes(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+#[test]
+fn a_data_set_is_looked_at_by_its_name() {
+    let place = Workplace::new();
+    let info = place.json(&["data", "info", "digits", "--sheet", "sheet.png"]);
+    assert_eq!((&info["name"], &info["train"]["images"]), (&"digits".into(), &1437.into()));
+    assert_eq!(info["validation"]["images"], 0);
+    assert!(place.path().join("sheet.png").is_file());
+    let text = place.succeed(&["data", "verify", "digits"]).stdout;
+    assert!(text.contains("1437 training, 0 validation and 360 test images"), "{text}");
+
+    let missing = place.run(&["data", "verify", "cifar100", "--data-dir", "nothing-here"]);
+    assert_eq!(missing.code, Some(1), "{missing:#?}");
+    let command = "`lasnn data fetch cifar100 --data-dir nothing-here`";
+    assert!(says(&missing, &["`cifar100`", command]), "{missing:#?}");
+    for (wrong, words) in [
+        ("imagenet", ["`imagenet`", "no data set", "tiny-imagenet"]),
+        ("absent.toml", ["absent.toml", "recipe", "No such file"]),
+        ("folder", ["`data.folder`", "`path`", "`size`"]),
+    ] {
+        let outcome = place.run(&["data", "info", wrong]);
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        assert!(says(&outcome, &words), "{outcome:#?}");
+    }
+}
+
+/// Nothing is trained, so no epoch must be chosen.
+#[test]
+fn data_can_be_looked_at_without_validation_images() {
+    let place = Workplace::new();
+    place.write("tiny.toml", &tiny_with("validation = 16\n", ""));
+    for command in ["verify", "info"] {
+        let shown = place.succeed(&["data", command, "tiny.toml"]).stdout;
+        assert!(shown.contains("112"), "{shown}");
+    }
+    let outcome = place.run(&["run", "tiny.toml"]);
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    assert!(says(&outcome, &["tiny.toml", "data.validation is 0"]), "{outcome:#?}");
+}
+
 /// CIFAR-10 is no part of the repository: the test runs where `LASNN_DATA_DIR` names a copy.
 #[test]
 fn real_cifar10_is_verified() {
@@ -376,8 +415,10 @@ fn real_cifar10_is_verified() {
     let data = data.to_string_lossy();
     let info = place.json(&["data", "info", recipe, "--data-dir", &data]);
     assert_eq!(info["name"], "cifar10", "{info}");
-    let verified = place.json(&["data", "verify", recipe, "--data-dir", &data]);
-    assert_eq!(verified["verified"], "official", "{verified}");
+    for target in [recipe, "cifar10"] {
+        let verified = place.json(&["data", "verify", target, "--data-dir", &data]);
+        assert_eq!(verified["verified"], "official", "{verified}");
+    }
 
     // One bit of one pixel.
     let folder = place.path().join("data/cifar-10-batches-bin");

@@ -143,8 +143,8 @@ pub enum Command {
         #[arg(long, default_value_t = 10, value_name = "N")]
         classes: usize,
     },
-    /// Get a data set, or look at the data of a recipe.
-    #[command(after_help = "Example: lasnn data verify configs/quickstart.toml")]
+    /// Get a data set, or look at one or at the data of a recipe.
+    #[command(after_help = "Example: lasnn data verify cifar10 --data-dir data")]
     Data {
         /// What to do.
         #[command(subcommand)]
@@ -231,13 +231,13 @@ impl StageName {
 /// What to do with data.
 #[derive(Debug, Subcommand)]
 pub enum DataAction {
-    /// Read all data of a recipe, check their structure, and compare the images with the official ones.
+    /// Read all data, check their structure, and compare the images with the official ones.
     ///
     /// Fails if they are others. So far that is known of CIFAR-10 alone; of other data sets it says
     /// that only the structure was checked.
-    #[command(after_help = "Example: lasnn data verify configs/quickstart.toml")]
+    #[command(after_help = "Example: lasnn data verify cifar10 --data-dir data")]
     Verify(DataOf),
-    /// Say what the data of a recipe hold.
+    /// Say what the data hold.
     #[command(after_help = "Example: lasnn data info configs/quickstart.toml")]
     Info {
         /// Which data.
@@ -261,11 +261,13 @@ pub enum DataAction {
     },
 }
 
-/// The data of a recipe.
+/// The data of a recipe, or a whole data set.
 #[derive(Debug, clap::Args)]
 pub struct DataOf {
-    /// The recipe.
-    pub recipe: PathBuf,
+    /// A recipe (.toml), or the name of a data set: digits, cifar10, cifar100, mnist, fashion-mnist,
+    /// tiny-imagenet.
+    #[arg(value_name = "RECIPE|NAME")]
+    pub target: PathBuf,
     /// Get the data set first if it is missing.
     #[arg(long)]
     pub fetch: bool,
@@ -343,7 +345,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let verify = action(&["lasnn", "data", "verify", "a.toml", "--data-dir", "d"]);
-        assert!(matches!(verify, DataAction::Verify(of) if of.recipe == *"a.toml" && !of.fetch));
+        assert!(matches!(verify, DataAction::Verify(of) if of.target == *"a.toml" && !of.fetch));
         let info = action(&["lasnn", "data", "info", "--fetch", "a.toml", "--sheet", "a.png"]);
         let DataAction::Info { of, sheet } = info else { panic!("{info:?}") };
         assert!(of.fetch);

@@ -22,7 +22,7 @@ use crate::summary::DatasetSummary;
 pub struct Wanted<'a> {
     /// Which.
     pub config: &'a DatasetConfig,
-    /// The recipe that asks for them, as errors call it.
+    /// Who asks for them, a recipe or the name of a data set, as errors call it.
     pub by: &'a Path,
     /// What the split follows from.
     pub seed: Seed,

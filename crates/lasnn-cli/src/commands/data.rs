@@ -1,18 +1,24 @@
 //! `data verify`, `data info` and `data fetch`.
 
+use std::path::Path;
+
 use anyhow::Context;
+use lasnn_core::Seed;
 use lasnn_datasets::fetch::{Fetched, Origin};
-use lasnn_datasets::{Dataset, Description, Verified, contact_sheet, describe};
+use lasnn_datasets::{
+    Dataset, DatasetConfig, Description, Source, Verified, contact_sheet, describe,
+};
 use serde_json::json;
 
 use super::show;
 use crate::args::{DataAction, DataOf, DatasetName, Global};
 use crate::data::{Wanted, summary};
+use crate::failure::wrong;
 use crate::progress::Progress;
 use crate::report::table;
 use crate::{fetch, recipe};
 
-/// Gets a data set, or reads the images of a recipe, which checks them, and says what was found.
+/// Gets a data set, or reads one or the images of a recipe, which checks them, and says what was found.
 ///
 /// # Errors
 ///
@@ -58,10 +64,30 @@ fn read<T>(
     global: &Global,
     read: impl Fn(&Wanted<'_>, &Progress) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let recipe = recipe::read(&of.recipe, global.seed)?;
-    let wanted = Wanted { config: &recipe.data, by: &of.recipe, seed: recipe.seed };
+    let by = of.target.as_path();
+    let (config, seed) = match by.to_str().and_then(Source::named) {
+        // Nothing is held out, so the seed decides nothing.
+        Some(source) => (DatasetConfig::new(source), Seed(0)),
+        None if by.extension().is_none_or(|extension| extension != "toml") && !by.exists() => {
+            return Err(unknown(by));
+        }
+        None => {
+            let recipe = recipe::read(by, global.seed)?;
+            (recipe.data, recipe.seed)
+        }
+    };
+    let wanted = Wanted { config: &config, by, seed };
     let progress = Progress::new(global.quiet);
     fetch::or_get(of.fetch, global, || read(&wanted, &progress))
+}
+
+fn unknown(target: &Path) -> anyhow::Error {
+    let names = Source::ALL.map(Source::name);
+    wrong(format_args!(
+        "`{}` is no recipe (.toml) and no data set; the data sets are {}",
+        target.display(),
+        names.join(", ")
+    ))
 }
 
 /// What a user may conclude.

@@ -51,6 +51,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
+fn is_pack(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "pack")
+}
+
 /// The names of packs and of parts of packs.
 fn packs(place: &Workplace) -> Vec<PathBuf> {
     let is_lock = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "lock");
@@ -188,7 +192,12 @@ fn what_may_not_be_read_or_written_is_named() {
     }
     set("data", 0o555);
     let outcome = humble(&place, &VERIFY).unwrap();
-    fails(&outcome, &["data/packed", "Permission denied"]);
+    fails(&outcome, &["data/packed", "Permission denied", "--cache-dir", "LASNN_CACHE_DIR"]);
+    // Data that can only be read are of use where there is another place for what is decoded.
+    let elsewhere = humble(&place, &[&VERIFY[..], &["--cache-dir", "cache"]].concat()).unwrap();
+    assert_eq!(elsewhere.code, Some(0), "{elsewhere:#?}");
+    assert_eq!(files(&place.path().join("data")), [] as [PathBuf; 0]);
+    assert!(files(&place.path().join("cache")).iter().any(|path| is_pack(path)));
     let fetch = ["data", "fetch", "mnist", "--mirror", "http://127.0.0.1:9", "--data-dir", "data"];
     fails(&humble(&place, &fetch).unwrap(), &["data/.fetch", "Permission denied"]);
     set("data", 0o755);
@@ -202,6 +211,24 @@ fn what_may_not_be_read_or_written_is_named() {
 }
 
 #[test]
+fn a_variable_names_the_place_for_packs_and_an_option_another() {
+    let place = Workplace::new();
+    images(&place);
+    let packs_in = |folder: &str| {
+        files(&place.path().join(folder)).iter().filter(|path| is_pack(path)).count()
+    };
+    let mut command = place.lasnn(&VERIFY);
+    assert!(command.env("LASNN_CACHE_DIR", "by-variable").output().unwrap().status.success());
+    assert_eq!([packs_in("by-variable"), packs_in("data")], [1, 0]);
+    let mut command = place.lasnn(&[&VERIFY[..], &["--cache-dir", "by-option"]].concat());
+    assert!(command.env("LASNN_CACHE_DIR", "by-variable-2").output().unwrap().status.success());
+    assert_eq!([packs_in("by-option"), packs_in("by-variable-2")], [1, 0]);
+    let mut command = place.lasnn(&VERIFY);
+    assert!(command.env("LASNN_CACHE_DIR", "").output().unwrap().status.success());
+    assert_eq!(packs_in("data"), 1);
+}
+
+#[test]
 fn processes_share_a_pack() {
     let place = Workplace::new();
     images(&place);
@@ -211,8 +238,7 @@ fn processes_share_a_pack() {
         assert_eq!(child.wait().unwrap().code(), Some(0));
     }
     let all = packs(&place);
-    let made: Vec<_> =
-        all.iter().filter(|path| path.extension().is_some_and(|e| e == "pack")).collect();
+    let made: Vec<_> = all.iter().filter(|path| is_pack(path)).collect();
     assert_eq!(made.len(), 1, "{all:?}");
     assert!(all.iter().all(|path| !path.to_string_lossy().ends_with(".part")), "{all:?}");
 }

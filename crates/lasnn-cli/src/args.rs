@@ -38,6 +38,10 @@ pub struct Global {
     /// Where data sets lie [default: the variable LASNN_DATA_DIR, else `data`].
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Where decoded images are kept for the next time [default: the variable LASNN_CACHE_DIR, else
+    /// the folder `packed` where data sets lie].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
     /// Where runs and reusable checkpoints are written.
     #[arg(long, global = true, value_name = "DIR", default_value = "runs")]
     pub runs_dir: PathBuf,
@@ -55,12 +59,15 @@ pub struct Global {
 impl Global {
     /// Where data sets lie.
     pub fn data_dir(&self) -> PathBuf {
-        let named = self.data_dir.clone();
-        named
-            .or_else(|| {
-                std::env::var_os("LASNN_DATA_DIR").filter(|v| !v.is_empty()).map(Into::into)
-            })
+        self.data_dir
+            .clone()
+            .or_else(|| variable("LASNN_DATA_DIR"))
             .unwrap_or_else(|| "data".into())
+    }
+
+    /// Where decoded images are kept, if not among the data sets.
+    pub fn cache_dir(&self) -> Option<PathBuf> {
+        self.cache_dir.clone().or_else(|| variable("LASNN_CACHE_DIR"))
     }
 
     /// How many threads compute.
@@ -68,6 +75,11 @@ impl Global {
         let cores = std::thread::available_parallelism();
         self.threads.or(cores.ok()).map_or(1, NonZeroUsize::get)
     }
+}
+
+/// The path that a variable of the environment holds. One that is set to nothing is not set.
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(Into::into)
 }
 
 /// What to do.

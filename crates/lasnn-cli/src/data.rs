@@ -68,11 +68,11 @@ impl Wanted<'_> {
     ) -> anyhow::Result<T> {
         let shown = RefCell::new(None);
         let show = |at: datasets::Progress| show(progress, &mut shown.borrow_mut(), at);
-        let data_dir = global.data_dir();
+        let (data_dir, cache_dir) = (global.data_dir(), global.cache_dir());
         let options = LoadOptions {
             data_dir: Some(&data_dir),
+            cache_dir: cache_dir.as_deref(),
             progress: Some(&show),
-            ..LoadOptions::default()
         };
         read(options).map_err(|error| self.told(error, global))
     }
@@ -84,9 +84,21 @@ impl Wanted<'_> {
             DatasetError::Missing { .. } | DatasetError::NoDirectory { .. } => {
                 fetch::not_there(error, self.config.source.name(), &global.data_dir())
             }
+            DatasetError::Unwritable { .. } => NoCache { source: error }.into(),
             other => other.into(),
         }
     }
+}
+
+/// Images are decoded once and kept, and there is no place for them. A folder of data that can only
+/// be read is nothing unusual.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "decoded images cannot be kept; name a folder for them with --cache-dir or the variable \
+     LASNN_CACHE_DIR"
+)]
+struct NoCache {
+    source: DatasetError,
 }
 
 /// How many of which images there are.

@@ -234,6 +234,8 @@ fn wrong_commands_end_with_2() {
         &["inspect", "vgg1000"],
         &["data", "fetch", "imagenet"],
         &["data", "fetch", "mnist", "--mirror", "elsewhere"],
+        &["data", "info", "mnist", "--fetch", "--mirror", "elsewhere"],
+        &["data", "info", "mnist", "--mirror", "http://127.0.0.1:9"],
     ] {
         let outcome = place.run(arguments);
         assert_eq!(outcome.code, Some(2), "{arguments:?}: {outcome:#?}");
@@ -278,8 +280,8 @@ fn a_data_set_that_is_there_is_not_fetched() {
     assert!(text.contains("nothing to do"), "{text}");
 }
 
-#[test]
-fn a_mirror_without_the_file_fails_the_fetch() {
+/// A server that has nothing; it ends after one request, which it gives back.
+fn empty_mirror() -> (String, std::thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mirror = format!("http://{}/sets", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {
@@ -290,14 +292,41 @@ fn a_mirror_without_the_file_fails_the_fetch() {
         stream.write_all(answer.as_bytes()).unwrap();
         String::from_utf8_lossy(&request[..read]).into_owned()
     });
+    (mirror, server)
+}
+
+/// A command that needs CIFAR-100 asks the mirror for it, and fails since that has nothing.
+#[track_caller]
+fn asks_the_mirror(arguments: &[&str]) {
+    let (mirror, server) = empty_mirror();
     let place = Workplace::new();
-    let arguments = ["data", "fetch", "cifar100", "--mirror", &mirror, "--data-dir", "data"];
+    place.write("cifar.toml", &tiny_with(SYNTHETIC, "source = \"cifar100\""));
+    let arguments = [arguments, &["--mirror", &mirror, "--data-dir", "data"]].concat();
     let output = place.lasnn(&arguments).env("NO_PROXY", "127.0.0.1").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
     assert!(said.contains("/sets/cifar-100-binary.tar.gz") && said.contains("404"), "{said}");
     assert!(server.join().unwrap().starts_with("GET /sets/cifar-100-binary.tar.gz "));
     assert!(!place.path().join("data/cifar-100-binary").exists());
+    assert!(place.runs("tiny").is_empty(), "nothing begins without data");
+}
+
+#[test]
+fn a_mirror_without_the_file_fails_the_fetch() {
+    asks_the_mirror(&["data", "fetch", "cifar100"]);
+}
+
+#[test]
+fn what_needs_a_missing_data_set_gets_it_if_asked_to() {
+    for arguments in [
+        &["run", "cifar.toml", "--fetch"][..],
+        &["train", "teacher", "cifar.toml", "--fetch"],
+        &["eval", "cifar.toml", "--fetch"],
+        &["data", "verify", "cifar.toml", "--fetch"],
+        &["data", "info", "cifar100", "--fetch"],
+    ] {
+        asks_the_mirror(arguments);
+    }
 }
 
 #[test]

@@ -139,9 +139,9 @@ pub enum Command {
         /// Steps to simulate a spiking network [default: the recipe's].
         #[arg(long, value_name = "N")]
         time_steps: Option<NonZeroUsize>,
-        /// Get the data set first if it is missing.
-        #[arg(long)]
-        fetch: bool,
+        /// What becomes of a data set that is missing.
+        #[command(flatten)]
+        missing: Missing,
     },
     /// Show a checkpoint, a network of the zoo or the networks of a recipe.
     #[command(after_help = "Example: lasnn inspect vgg9 --image 3x64x64 --classes 200")]
@@ -188,9 +188,20 @@ pub struct Run {
     /// Train every stage, even if an earlier run has trained the same.
     #[arg(long)]
     pub no_cache: bool,
+    /// What becomes of a data set that is missing.
+    #[command(flatten)]
+    pub missing: Missing,
+}
+
+/// What becomes of a data set that is missing.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Missing {
     /// Get the data set first if it is missing.
     #[arg(long)]
     pub fetch: bool,
+    /// The address below which its files lie, instead of the official one.
+    #[arg(long, value_name = "URL", requires = "fetch")]
+    pub mirror: Option<String>,
 }
 
 /// An ordinary network of a recipe.
@@ -280,9 +291,9 @@ pub struct DataOf {
     /// tiny-imagenet.
     #[arg(value_name = "RECIPE|NAME")]
     pub target: PathBuf,
-    /// Get the data set first if it is missing.
-    #[arg(long)]
-    pub fetch: bool,
+    /// What becomes of a data set that is missing.
+    #[command(flatten)]
+    pub missing: Missing,
 }
 
 /// A data set that can be fetched.
@@ -357,14 +368,26 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let verify = action(&["lasnn", "data", "verify", "a.toml", "--data-dir", "d"]);
-        assert!(matches!(verify, DataAction::Verify(of) if of.target == *"a.toml" && !of.fetch));
+        assert!(
+            matches!(verify, DataAction::Verify(of) if of.target == *"a.toml" && !of.missing.fetch)
+        );
         let info = action(&["lasnn", "data", "info", "--fetch", "a.toml", "--sheet", "a.png"]);
         let DataAction::Info { of, sheet } = info else { panic!("{info:?}") };
-        assert!(of.fetch);
+        assert!(of.missing.fetch && of.missing.mirror.is_none());
         assert_eq!(sheet, Some("a.png".into()));
         let fetch = action(&["lasnn", "data", "fetch", "mnist", "--mirror", "http://a/"]);
         let DataAction::Fetch { name, mirror } = fetch else { panic!("{fetch:?}") };
         assert_eq!((name, mirror.as_deref()), (DatasetName::Mnist, Some("http://a/")));
+    }
+
+    #[test]
+    fn a_mirror_is_of_no_use_where_nothing_is_fetched() {
+        for command in [&["run", "a.toml"][..], &["eval", "a.toml"], &["data", "info", "cifar10"]] {
+            let parse =
+                |more: &[&str]| Args::try_parse_from([&["lasnn"], command, more].concat()).is_ok();
+            assert!(parse(&["--fetch", "--mirror", "http://a/"]), "{command:?}");
+            assert!(!parse(&["--mirror", "http://a/"]), "{command:?}");
+        }
     }
 
     #[test]

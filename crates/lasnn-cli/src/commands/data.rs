@@ -78,7 +78,7 @@ fn read<T>(
     };
     let wanted = Wanted { config: &config, by, seed };
     let progress = Progress::new(global.quiet);
-    fetch::or_get(of.fetch, global, || read(&wanted, &progress))
+    fetch::or_get(&of.missing, global, || read(&wanted, &progress))
 }
 
 fn unknown(target: &Path) -> anyhow::Error {

@@ -120,7 +120,8 @@ pub fn decode(bytes: &[u8], named: Format, target: Target, out: &mut [u8]) -> Re
     }
     if !is_whole(bytes, named) {
         let name = named.name();
-        return Err(Flaw::file(format!("a {name} that breaks off"), format!("a whole {name}")));
+        let found = format!("a {name} that breaks off or lacks a part");
+        return Err(Flaw::file(found, format!("a whole {name}")));
     }
     let image = guarded(named, || DynamicImage::from_decoder(decoder))?;
     if shape.channels == 1 {
@@ -131,7 +132,7 @@ pub fn decode(bytes: &[u8], named: Format, target: Target, out: &mut [u8]) -> Re
     Ok(())
 }
 
-/// Whether the end of a file is there, as far as decoders do not see to that themselves.
+/// Whether all of a file is there, as far as decoders do not see to that themselves.
 fn is_whole(bytes: &[u8], format: Format) -> bool {
     match (format, bytes) {
         (Format::Png, _) => png::is_whole(bytes),
@@ -339,5 +340,16 @@ mod tests {
                 assert!(cut.is_err(), "{named:?} of {length} bytes");
             }
         }
+    }
+
+    #[test]
+    fn a_jpeg_that_lost_its_middle_is_refused() {
+        let whole = encode(coloured(), ImageFormat::Jpeg);
+        assert!(decoded(&whole, Format::Jpeg, SMALL, false).is_ok());
+        // Decoders are content with this, and paint what is missing grey.
+        let lacks = [&whole[..whole.len() - 22], &[0xFF, 0xD9]].concat();
+        let message = "found a JPEG that breaks off or lacks a part, expected a whole JPEG";
+        refuses(&lacks, Format::Jpeg, message);
+        assert!(image::load_from_memory(&lacks).is_ok());
     }
 }

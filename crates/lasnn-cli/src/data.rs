@@ -73,6 +73,7 @@ impl Wanted<'_> {
             data_dir: Some(&data_dir),
             cache_dir: cache_dir.as_deref(),
             progress: Some(&show),
+            ..LoadOptions::default()
         };
         read(options).map_err(|error| self.told(error, global))
     }
@@ -229,7 +230,7 @@ fn show(progress: &Progress, shown: &mut Option<(Step, Bar)>, at: datasets::Prog
                 Step::Hashing => "hashes",
                 Step::Decoding => "decodes",
             };
-            progress.say(format!("{label} {} files, once", at.total));
+            progress.say(format!("{label} {} files", at.total));
             // The old bar goes before the new one comes.
             *shown = None;
             &mut shown.insert((at.step, progress.bar(label, at.total as u64))).1

@@ -89,6 +89,9 @@ pub struct LoadOptions<'a> {
     /// data directory. It is made if need be, what is in it is ours alone, and it may be deleted
     /// whenever no process uses it.
     pub cache_dir: Option<&'a Path>,
+    /// Whether sources of many encoded images read every file again, although paths, lengths and times
+    /// are those of last time. It is an error then if one has other bytes.
+    pub again: bool,
     /// Is told how far it is, where it takes long.
     pub progress: Option<OnProgress<'a>>,
 }
@@ -124,13 +127,13 @@ pub(crate) fn whole(
     options: LoadOptions<'_>,
 ) -> Result<Dataset, DatasetError> {
     config.validate()?;
-    let LoadOptions { data_dir, cache_dir, progress } = options;
+    let LoadOptions { data_dir, cache_dir, again, progress } = options;
     let nowhere = || DatasetError::NoDirectory { name: config.source.name() };
     let directory = || data_dir.ok_or_else(nowhere);
     let usual = data_dir.map(|data_dir| data_dir.join("packed"));
     let keeping = || {
         let cache_dir = cache_dir.or(usual.as_deref()).ok_or_else(nowhere)?;
-        Ok::<_, DatasetError>(Keeping { cache_dir, progress })
+        Ok::<_, DatasetError>(Keeping { cache_dir, again, progress })
     };
     let dataset = match config.source {
         Source::Digits => digits::load(),

@@ -54,6 +54,24 @@ pub enum DatasetError {
         /// Where it is wrong, the value there, and what the format allows.
         flaw: Flaw,
     },
+    /// Files have other bytes than when they were last read, and neither lengths nor times tell.
+    #[error(
+        "{}: the SHA-256 of the files is {found}, expected {expected} as when they were last read, \
+         since no length and no time has changed; if the files were replaced on purpose, remove the \
+         files `*.seen` in {}",
+        path.display(),
+        cache_dir.display()
+    )]
+    Changed {
+        /// The folder or the archive.
+        path: PathBuf,
+        /// The hash of the files.
+        found: String,
+        /// What it was.
+        expected: String,
+        /// Where that is remembered.
+        cache_dir: PathBuf,
+    },
     /// The files are well-formed and hold other images than the official ones.
     #[error(
         "data set `{name}` is well-formed, but the SHA-256 of its images is {found}, expected \

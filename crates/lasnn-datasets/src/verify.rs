@@ -35,8 +35,8 @@ pub enum Verified {
 const OFFICIAL: &[(Source, &str)] =
     &[(Source::Cifar10, "ea5f114f703c069b3640091b6bf12c950654b8db31f511e86f9ee312e711e00c")];
 
-/// The same as [`crate::load_with`], and compares all images with those of the official edition, if
-/// the hash of these is known.
+/// The same as [`crate::load_with`], but reads every file again, whatever is remembered of it, and
+/// compares all images with those of the official edition, if the hash of these is known.
 ///
 /// # Errors
 ///
@@ -45,7 +45,7 @@ pub fn verify(
     config: &DatasetConfig,
     options: LoadOptions<'_>,
 ) -> Result<(Dataset, Verified), DatasetError> {
-    let mut dataset = whole(config, options)?;
+    let mut dataset = whole(config, LoadOptions { again: true, ..options })?;
     let verified = match config.source {
         Source::Digits | Source::Synthetic => Verified::BuiltIn,
         source => match OFFICIAL.iter().find(|(known, _)| *known == source) {
@@ -93,12 +93,16 @@ fn of_image(images: &Images, index: usize) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::fs::File;
     use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
 
     use lasnn_core::Shape;
 
     use super::*;
-    use crate::load;
+    use crate::encoded::fixture::{encoded, write};
+    use crate::{FolderConfig, Step, load, load_with};
 
     const SHAPE: Shape = Shape { channels: 1, height: 1, width: 2 };
 
@@ -154,6 +158,39 @@ mod tests {
                 )
             );
         }
+    }
+
+    #[test]
+    fn every_file_is_read_each_time() {
+        let directory = tempfile::TempDir::new().unwrap();
+        for split in ["train", "test"] {
+            let name = format!("images/{split}/a/1.png");
+            write(directory.path(), &name, encoded(&name, 2, 2, 9));
+            // So old that loading relies on it.
+            let file = File::options().write(true).open(directory.path().join(name)).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1000)).unwrap();
+        }
+        let folder =
+            FolderConfig { path: "images".into(), size: [2, 2], resize: false, channels: 3 };
+        let config = DatasetConfig { folder: Some(folder), ..DatasetConfig::new(Source::Folder) };
+        let hashed = Cell::new(0);
+        let count = |at: crate::Progress| {
+            if at.step == Step::Hashing {
+                hashed.set(hashed.get() + at.total);
+            }
+        };
+        let options = LoadOptions {
+            data_dir: Some(directory.path()),
+            progress: Some(&count),
+            ..LoadOptions::default()
+        };
+        for expected in [2, 4] {
+            let (dataset, verified) = verify(&config, options).unwrap();
+            assert_eq!((verified, dataset.train.len()), (Verified::Structure, 1));
+            assert_eq!(hashed.get(), expected);
+        }
+        load_with(&config, options).unwrap();
+        assert_eq!(hashed.get(), 4, "for training, they are those of last time");
     }
 
     #[test]

@@ -157,7 +157,7 @@ pub(crate) fn load(
 /// What decides about the pixels: the files, and what is made of them.
 fn key(content: &str, target: Target) -> [u8; 32] {
     let Target { shape, resize } = target;
-    let rules = format!("{content} {shape} {resize} {}", pack::VERSION);
+    let rules = format!("{content} {shape} {resize} {} {}", pack::VERSION, picture::RULES);
     Sha256::digest(rules.as_bytes()).into()
 }
 

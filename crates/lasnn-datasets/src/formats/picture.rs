@@ -17,6 +17,9 @@ use crate::error::Flaw;
 pub const LARGEST_SIDE: u32 = 16_384;
 /// No more pixels than this are decoded.
 pub const LARGEST_IMAGE: u64 = 1 << 26;
+/// Counts changes of what is accepted and of the pixels that come out, so that nothing is taken from a
+/// pack that was made by other rules. The second: a JPEG has all its pixels.
+pub(crate) const RULES: u32 = 2;
 /// What a decoder may allocate: eight bytes for each of the most pixels, the most that any format
 /// here has.
 const LARGEST_MEMORY: u64 = 8 * LARGEST_IMAGE;

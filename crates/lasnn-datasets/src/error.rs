@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use lasnn_core::Shape;
+
 /// A data set that cannot be had as the recipe asks for it.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
@@ -53,6 +55,19 @@ pub enum DatasetError {
         path: PathBuf,
         /// Where it is wrong, the value there, and what the format allows.
         flaw: Flaw,
+    },
+    /// There are too many classes for a contact sheet.
+    #[error(
+        "no contact sheet has room for an image of {shape} for each of {classes} classes, expected \
+         so few that {most} pixels are enough"
+    )]
+    Sheet {
+        /// How many.
+        classes: usize,
+        /// The shape of their images.
+        shape: Shape,
+        /// The most pixels of a sheet.
+        most: usize,
     },
     /// Files have other bytes than when they were last read, and neither lengths nor times tell.
     #[error(

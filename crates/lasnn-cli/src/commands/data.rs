@@ -51,7 +51,7 @@ pub fn data(action: &DataAction, global: &Global) -> anyhow::Result<()> {
             let description = describe(&dataset, &split);
             if let Some(path) = sheet {
                 let Dataset { train, classes, .. } = &dataset;
-                contact_sheet(train, &split.train, *classes).save(path)?;
+                contact_sheet(train, &split.train, *classes)?.save(path)?;
             }
             show(global, &description, || text(&description))
         }

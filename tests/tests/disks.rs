@@ -210,6 +210,22 @@ fn what_may_not_be_read_or_written_is_named() {
     fails(&humble(&place, &VERIFY).unwrap(), &["data/packed/", "Permission denied"]);
 }
 
+/// A data set that may be there is not said to be missing, and nobody is sent to fetch it.
+#[test]
+fn a_data_directory_that_may_not_be_entered_is_forbidden_and_not_empty() {
+    let place = Workplace::new();
+    let data = place.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o000)).unwrap();
+    for name in ["cifar10", "cifar100", "mnist", "tiny-imagenet"] {
+        let verify = ["data", "verify", name, "--data-dir", "data"];
+        let Some(outcome) = humble(&place, &verify) else { break };
+        fails(&outcome, &["data/", "cannot be read", "Permission denied"]);
+        assert!(!outcome.stderr.contains("data fetch"), "{outcome:#?}");
+    }
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 #[test]
 fn a_variable_names_the_place_for_packs_and_an_option_another() {
     let place = Workplace::new();

@@ -12,6 +12,10 @@ use lasnn_tests::recipe::{TINY, tiny_with};
 use lasnn_tests::workplace::{Outcome, numbers, tensors};
 use serde_json::Value;
 
+/// Where [`TINY`] says which images it takes.
+const SYNTHETIC: &str = "source = \"synthetic\"\nsynthetic = { channels = 1, height = 8, width = 8, \
+                         classes = 4, train = 112, test = 40 }";
+
 #[test]
 fn a_recipe_runs_all_stages_and_leaves_its_files() {
     let place = Workplace::new();
@@ -230,6 +234,8 @@ fn wrong_commands_end_with_2() {
         &["inspect", "vgg1000"],
         &["data", "fetch", "imagenet"],
         &["data", "fetch", "mnist", "--mirror", "elsewhere"],
+        &["data", "info", "mnist", "--fetch", "--mirror", "elsewhere"],
+        &["data", "info", "mnist", "--mirror", "http://127.0.0.1:9"],
     ] {
         let outcome = place.run(arguments);
         assert_eq!(outcome.code, Some(2), "{arguments:?}: {outcome:#?}");
@@ -248,11 +254,7 @@ fn a_backend_that_is_not_compiled_in_names_its_feature() {
 #[test]
 fn missing_data_fail_the_run_and_name_the_folder() {
     let place = Workplace::new();
-    let recipe = tiny_with(
-        "source = \"synthetic\"\nsynthetic = { channels = 1, height = 8, width = 8, classes = 4, train = 112, test = 40 }",
-        "source = \"cifar10\"",
-    );
-    place.write("cifar.toml", &recipe);
+    place.write("cifar.toml", &tiny_with(SYNTHETIC, "source = \"cifar10\""));
     let outcome = place.run(&["run", "cifar.toml", "--data-dir", "nothing-here"]);
     assert_eq!(outcome.code, Some(1), "{outcome:#?}");
     let command = "`lasnn data fetch cifar10 --data-dir nothing-here`";
@@ -278,8 +280,8 @@ fn a_data_set_that_is_there_is_not_fetched() {
     assert!(text.contains("nothing to do"), "{text}");
 }
 
-#[test]
-fn a_mirror_without_the_file_fails_the_fetch() {
+/// A server that has nothing; it ends after one request, which it gives back.
+fn empty_mirror() -> (String, std::thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mirror = format!("http://{}/sets", listener.local_addr().unwrap());
     let server = std::thread::spawn(move || {
@@ -290,14 +292,41 @@ fn a_mirror_without_the_file_fails_the_fetch() {
         stream.write_all(answer.as_bytes()).unwrap();
         String::from_utf8_lossy(&request[..read]).into_owned()
     });
+    (mirror, server)
+}
+
+/// A command that needs CIFAR-100 asks the mirror for it, and fails since that has nothing.
+#[track_caller]
+fn asks_the_mirror(arguments: &[&str]) {
+    let (mirror, server) = empty_mirror();
     let place = Workplace::new();
-    let arguments = ["data", "fetch", "cifar100", "--mirror", &mirror, "--data-dir", "data"];
+    place.write("cifar.toml", &tiny_with(SYNTHETIC, "source = \"cifar100\""));
+    let arguments = [arguments, &["--mirror", &mirror, "--data-dir", "data"]].concat();
     let output = place.lasnn(&arguments).env("NO_PROXY", "127.0.0.1").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
     assert!(said.contains("/sets/cifar-100-binary.tar.gz") && said.contains("404"), "{said}");
     assert!(server.join().unwrap().starts_with("GET /sets/cifar-100-binary.tar.gz "));
     assert!(!place.path().join("data/cifar-100-binary").exists());
+    assert!(place.runs("tiny").is_empty(), "nothing begins without data");
+}
+
+#[test]
+fn a_mirror_without_the_file_fails_the_fetch() {
+    asks_the_mirror(&["data", "fetch", "cifar100"]);
+}
+
+#[test]
+fn what_needs_a_missing_data_set_gets_it_if_asked_to() {
+    for arguments in [
+        &["run", "cifar.toml", "--fetch"][..],
+        &["train", "teacher", "cifar.toml", "--fetch"],
+        &["eval", "cifar.toml", "--fetch"],
+        &["data", "verify", "cifar.toml", "--fetch"],
+        &["data", "info", "cifar100", "--fetch"],
+    ] {
+        asks_the_mirror(arguments);
+    }
 }
 
 #[test]
@@ -364,6 +393,45 @@ fn recipes(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+#[test]
+fn a_data_set_is_looked_at_by_its_name() {
+    let place = Workplace::new();
+    let info = place.json(&["data", "info", "digits", "--sheet", "sheet.png"]);
+    assert_eq!((&info["name"], &info["train"]["images"]), (&"digits".into(), &1437.into()));
+    assert_eq!(info["validation"]["images"], 0);
+    assert!(place.path().join("sheet.png").is_file());
+    let text = place.succeed(&["data", "verify", "digits"]).stdout;
+    assert!(text.contains("1437 training, 0 validation and 360 test images"), "{text}");
+
+    let missing = place.run(&["data", "verify", "cifar100", "--data-dir", "nothing-here"]);
+    assert_eq!(missing.code, Some(1), "{missing:#?}");
+    let command = "`lasnn data fetch cifar100 --data-dir nothing-here`";
+    assert!(says(&missing, &["`cifar100`", command]), "{missing:#?}");
+    for (wrong, words) in [
+        ("imagenet", ["`imagenet`", "no data set", "tiny-imagenet"]),
+        ("absent.toml", ["absent.toml", "recipe", "No such file"]),
+        ("folder", ["`data.folder`", "`path`", "`size`"]),
+    ] {
+        let outcome = place.run(&["data", "info", wrong]);
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        assert!(says(&outcome, &words), "{outcome:#?}");
+    }
+}
+
+/// Nothing is trained, so no epoch must be chosen.
+#[test]
+fn data_can_be_looked_at_without_validation_images() {
+    let place = Workplace::new();
+    place.write("tiny.toml", &tiny_with("validation = 16\n", ""));
+    for command in ["verify", "info"] {
+        let shown = place.succeed(&["data", command, "tiny.toml"]).stdout;
+        assert!(shown.contains("112"), "{shown}");
+    }
+    let outcome = place.run(&["run", "tiny.toml"]);
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    assert!(says(&outcome, &["tiny.toml", "data.validation is 0"]), "{outcome:#?}");
+}
+
 /// CIFAR-10 is no part of the repository: the test runs where `LASNN_DATA_DIR` names a copy.
 #[test]
 fn real_cifar10_is_verified() {
@@ -376,7 +444,53 @@ fn real_cifar10_is_verified() {
     let data = data.to_string_lossy();
     let info = place.json(&["data", "info", recipe, "--data-dir", &data]);
     assert_eq!(info["name"], "cifar10", "{info}");
-    place.succeed(&["data", "verify", recipe, "--data-dir", &data]);
+    for target in [recipe, "cifar10"] {
+        let verified = place.json(&["data", "verify", target, "--data-dir", &data]);
+        assert_eq!(verified["verified"], "official", "{verified}");
+    }
+
+    // One bit of one pixel.
+    let folder = place.path().join("data/cifar-10-batches-bin");
+    std::fs::create_dir_all(&folder).unwrap();
+    for entry in std::fs::read_dir(Path::new(&*data).join("cifar-10-batches-bin")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::write(folder.join(path.file_name().unwrap()), std::fs::read(path).unwrap())
+            .unwrap();
+    }
+    let batch = folder.join("data_batch_1.bin");
+    let mut bytes = std::fs::read(&batch).unwrap();
+    bytes[3073 * 7 + 1000] ^= 1;
+    std::fs::write(&batch, bytes).unwrap();
+    let outcome = place.run(&["data", "verify", recipe, "--data-dir", "data"]);
+    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+    assert!(says(&outcome, &["`cifar10`", "SHA-256", "expected", "official"]), "{outcome:#?}");
+    place.succeed(&["data", "info", recipe, "--data-dir", "data"]);
+}
+
+/// Files that are as they must be and hold something else can be trained on, but are not CIFAR-10.
+#[test]
+fn well_formed_files_of_other_images_are_not_verified() {
+    let place = Workplace::new();
+    let folder = place.path().join("data/cifar-10-batches-bin");
+    std::fs::create_dir_all(&folder).unwrap();
+    let batches = (1..=5).map(|batch| format!("data_batch_{batch}.bin"));
+    for (number, name) in batches.chain(["test_batch.bin".into()]).enumerate() {
+        let mut bytes = vec![number as u8; 10_000 * 3073];
+        (0..10_000).for_each(|record| bytes[record * 3073] = (record % 10) as u8);
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+    let classes: String = (0..10).map(|class| format!("class {class}\n")).collect();
+    std::fs::write(folder.join("batches.meta.txt"), classes).unwrap();
+    place.write("cifar.toml", &tiny_with(SYNTHETIC, "source = \"cifar10\""));
+    let found = place.json(&["data", "info", "cifar.toml", "--data-dir", "data"]);
+    assert_eq!(found["test"]["images"], 10_000, "{found}");
+    let outcome = place.run(&["data", "verify", "cifar.toml", "--data-dir", "data"]);
+    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
+    assert!(says(&outcome, &["`cifar10`", "SHA-256", "expected", "official"]), "{outcome:#?}");
+
+    place.write("tiny.toml", TINY);
+    let made = place.json(&["data", "verify", "tiny.toml"]);
+    assert_eq!(made["verified"], "built-in", "{made}");
 }
 
 fn says(outcome: &Outcome, words: &[&str]) -> bool {

@@ -51,6 +51,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
+fn is_pack(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "pack")
+}
+
 /// The names of packs and of parts of packs.
 fn packs(place: &Workplace) -> Vec<PathBuf> {
     let is_lock = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "lock");
@@ -134,7 +138,8 @@ fn a_disk_without_room_for_a_pack_is_named_and_left_empty() {
         fails(&place.run(&VERIFY), &["data/packed/", ".pack", "No space left on device"]);
         assert_eq!(packs(&place), [] as [PathBuf; 0]);
         disk.resize(2 * PACKED);
-        place.succeed(&VERIFY);
+        let verified = place.succeed(&VERIFY).stdout;
+        assert!(verified.contains("only the structure was checked"), "{verified}");
         assert!(!packs(&place).is_empty());
         drop(disk);
         fs::remove_dir(place.path().join("data")).unwrap();
@@ -187,7 +192,12 @@ fn what_may_not_be_read_or_written_is_named() {
     }
     set("data", 0o555);
     let outcome = humble(&place, &VERIFY).unwrap();
-    fails(&outcome, &["data/packed", "Permission denied"]);
+    fails(&outcome, &["data/packed", "Permission denied", "--cache-dir", "LASNN_CACHE_DIR"]);
+    // Data that can only be read are of use where there is another place for what is decoded.
+    let elsewhere = humble(&place, &[&VERIFY[..], &["--cache-dir", "cache"]].concat()).unwrap();
+    assert_eq!(elsewhere.code, Some(0), "{elsewhere:#?}");
+    assert_eq!(files(&place.path().join("data")), [] as [PathBuf; 0]);
+    assert!(files(&place.path().join("cache")).iter().any(|path| is_pack(path)));
     let fetch = ["data", "fetch", "mnist", "--mirror", "http://127.0.0.1:9", "--data-dir", "data"];
     fails(&humble(&place, &fetch).unwrap(), &["data/.fetch", "Permission denied"]);
     set("data", 0o755);
@@ -200,6 +210,40 @@ fn what_may_not_be_read_or_written_is_named() {
     fails(&humble(&place, &VERIFY).unwrap(), &["data/packed/", "Permission denied"]);
 }
 
+/// A data set that may be there is not said to be missing, and nobody is sent to fetch it.
+#[test]
+fn a_data_directory_that_may_not_be_entered_is_forbidden_and_not_empty() {
+    let place = Workplace::new();
+    let data = place.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o000)).unwrap();
+    for name in ["cifar10", "cifar100", "mnist", "tiny-imagenet"] {
+        let verify = ["data", "verify", name, "--data-dir", "data"];
+        let Some(outcome) = humble(&place, &verify) else { break };
+        fails(&outcome, &["data/", "cannot be read", "Permission denied"]);
+        assert!(!outcome.stderr.contains("data fetch"), "{outcome:#?}");
+    }
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_variable_names_the_place_for_packs_and_an_option_another() {
+    let place = Workplace::new();
+    images(&place);
+    let packs_in = |folder: &str| {
+        files(&place.path().join(folder)).iter().filter(|path| is_pack(path)).count()
+    };
+    let mut command = place.lasnn(&VERIFY);
+    assert!(command.env("LASNN_CACHE_DIR", "by-variable").output().unwrap().status.success());
+    assert_eq!([packs_in("by-variable"), packs_in("data")], [1, 0]);
+    let mut command = place.lasnn(&[&VERIFY[..], &["--cache-dir", "by-option"]].concat());
+    assert!(command.env("LASNN_CACHE_DIR", "by-variable-2").output().unwrap().status.success());
+    assert_eq!([packs_in("by-option"), packs_in("by-variable-2")], [1, 0]);
+    let mut command = place.lasnn(&VERIFY);
+    assert!(command.env("LASNN_CACHE_DIR", "").output().unwrap().status.success());
+    assert_eq!(packs_in("data"), 1);
+}
+
 #[test]
 fn processes_share_a_pack() {
     let place = Workplace::new();
@@ -210,8 +254,7 @@ fn processes_share_a_pack() {
         assert_eq!(child.wait().unwrap().code(), Some(0));
     }
     let all = packs(&place);
-    let made: Vec<_> =
-        all.iter().filter(|path| path.extension().is_some_and(|e| e == "pack")).collect();
+    let made: Vec<_> = all.iter().filter(|path| is_pack(path)).collect();
     assert_eq!(made.len(), 1, "{all:?}");
     assert!(all.iter().all(|path| !path.to_string_lossy().ends_with(".part")), "{all:?}");
 }

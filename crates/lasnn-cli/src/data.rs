@@ -7,16 +7,113 @@ use std::sync::Arc;
 use lasnn_core::{Batch, BatchSource, Seed};
 use lasnn_datasets::{
     self as datasets, AugmentConfig, Dataset, DatasetConfig, DatasetError, Images, LoadOptions,
-    Loader, Normaliser, Prefetch, Split, Step,
+    Loader, Normaliser, Prefetch, Split, Step, Verified,
 };
 
+use crate::args::Global;
 use crate::failure::wrong;
 use crate::fetch;
 use crate::progress::{Bar, Progress};
 use crate::recipe::Recipe;
 use crate::summary::DatasetSummary;
 
-/// The images of a recipe.
+/// Images that are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Which.
+    pub config: &'a DatasetConfig,
+    /// Who asks for them, a recipe or the name of a data set, as errors call it.
+    pub by: &'a Path,
+    /// What the split follows from.
+    pub seed: Seed,
+}
+
+impl Wanted<'_> {
+    /// Reads, checks and splits them.
+    ///
+    /// # Errors
+    ///
+    /// Fails if they are missing (then with the command that gets them) or malformed, or if more is
+    /// asked for than there is.
+    pub fn load(&self, global: &Global, progress: &Progress) -> anyhow::Result<(Dataset, Split)> {
+        self.read(global, progress, |options| {
+            let dataset = datasets::load_with(self.config, options)?;
+            let split = datasets::split(&dataset, self.config, self.seed)?;
+            Ok((dataset, split))
+        })
+    }
+
+    /// The same, and compares them with the official ones.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`load`](Self::load) does, and if they are others.
+    pub fn verify(
+        &self,
+        global: &Global,
+        progress: &Progress,
+    ) -> anyhow::Result<(Dataset, Split, Verified)> {
+        self.read(global, progress, |options| {
+            let (dataset, verified) = datasets::verify(self.config, options)?;
+            let split = datasets::split(&dataset, self.config, self.seed)?;
+            Ok((dataset, split, verified))
+        })
+    }
+
+    fn read<T>(
+        &self,
+        global: &Global,
+        progress: &Progress,
+        read: impl FnOnce(LoadOptions<'_>) -> Result<T, DatasetError>,
+    ) -> anyhow::Result<T> {
+        let shown = RefCell::new(None);
+        let show = |at: datasets::Progress| show(progress, &mut shown.borrow_mut(), at);
+        let (data_dir, cache_dir) = (global.data_dir(), global.cache_dir());
+        let options = LoadOptions {
+            data_dir: Some(&data_dir),
+            cache_dir: cache_dir.as_deref(),
+            progress: Some(&show),
+            ..LoadOptions::default()
+        };
+        read(options).map_err(|error| self.told(error, global))
+    }
+
+    /// An error as a user needs it.
+    fn told(&self, error: DatasetError, global: &Global) -> anyhow::Error {
+        match error {
+            DatasetError::Config { .. } => wrong(format_args!("{}: {error}", self.by.display())),
+            DatasetError::Missing { .. } | DatasetError::NoDirectory { .. } => {
+                fetch::not_there(error, self.config.source.name(), &global.data_dir())
+            }
+            DatasetError::Unwritable { .. } => NoCache { source: error }.into(),
+            other => other.into(),
+        }
+    }
+}
+
+/// Images are decoded once and kept, and there is no place for them. A folder of data that can only
+/// be read is nothing unusual.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "decoded images cannot be kept; name a folder for them with --cache-dir or the variable \
+     LASNN_CACHE_DIR"
+)]
+struct NoCache {
+    source: DatasetError,
+}
+
+/// How many of which images there are.
+pub fn summary(dataset: &Dataset, split: &Split) -> DatasetSummary {
+    DatasetSummary {
+        name: dataset.name.clone(),
+        train: split.train.len(),
+        validation: split.validation.len(),
+        test: dataset.test.len(),
+        sha256: dataset.sha256.clone(),
+    }
+}
+
+/// The images of a recipe to train on.
 #[derive(Debug)]
 pub struct Data {
     /// All of them.
@@ -32,7 +129,7 @@ pub struct Data {
 }
 
 impl Data {
-    /// Reads, checks and splits the images of a recipe.
+    /// Reads, checks and splits the images of a recipe to train on.
     ///
     /// # Errors
     ///
@@ -41,27 +138,11 @@ impl Data {
     pub fn load(
         recipe: &Recipe,
         file: &Path,
-        data_dir: &Path,
-        threads: usize,
+        global: &Global,
         progress: &Progress,
     ) -> anyhow::Result<Self> {
-        let in_recipe = |error: DatasetError| match error {
-            DatasetError::Config { .. } => wrong(format_args!("{}: {error}", file.display())),
-            DatasetError::Missing { .. } | DatasetError::NoDirectory { .. } => {
-                fetch::not_there(error, recipe.data.source.name(), data_dir)
-            }
-            other => other.into(),
-        };
-        let shown = RefCell::new(None);
-        let show = |at: datasets::Progress| show(progress, &mut shown.borrow_mut(), at);
-        let options = LoadOptions {
-            data_dir: Some(data_dir),
-            progress: Some(&show),
-            ..LoadOptions::default()
-        };
-        let dataset = datasets::load_with(&recipe.data, options).map_err(in_recipe)?;
-        drop(shown.take());
-        let split = datasets::split(&dataset, &recipe.data, recipe.seed).map_err(in_recipe)?;
+        let wanted = Wanted { config: &recipe.data, by: file, seed: recipe.seed };
+        let (dataset, split) = wanted.load(global, progress)?;
         if split.validation.is_empty() {
             return Err(wrong(format_args!(
                 "{}: data.validation is 0, expected at least 1 since it chooses the epoch, or a \
@@ -85,9 +166,9 @@ impl Data {
         };
         let DatasetConfig { normalisation, source, .. } = recipe.data;
         let normaliser = Normaliser::fit(normalisation, source, &dataset.train, &split.train)
-            .map_err(in_recipe)?;
+            .map_err(|error| wanted.told(error, global))?;
         let usual = Prefetch::default();
-        let prefetch = Prefetch { threads: usual.threads.min(threads), ..usual };
+        let prefetch = Prefetch { threads: usual.threads.min(global.threads()), ..usual };
         let (augment, seed) = (recipe.data.augment, recipe.seed);
         Ok(Self { dataset, split, student, normaliser, augment, seed, prefetch })
     }
@@ -122,13 +203,7 @@ impl Data {
 
     /// How many of which images there are.
     pub fn summary(&self) -> DatasetSummary {
-        DatasetSummary {
-            name: self.dataset.name.clone(),
-            train: self.split.train.len(),
-            validation: self.split.validation.len(),
-            test: self.dataset.test.len(),
-            sha256: self.dataset.sha256.clone(),
-        }
+        summary(&self.dataset, &self.split)
     }
 
     fn training(&self, indices: Vec<u32>, batch: usize, augment: AugmentConfig) -> Loader {
@@ -155,7 +230,7 @@ fn show(progress: &Progress, shown: &mut Option<(Step, Bar)>, at: datasets::Prog
                 Step::Hashing => "hashes",
                 Step::Decoding => "decodes",
             };
-            progress.say(format!("{label} {} files, once", at.total));
+            progress.say(format!("{label} {} files", at.total));
             // The old bar goes before the new one comes.
             *shown = None;
             &mut shown.insert((at.step, progress.bar(label, at.total as u64))).1

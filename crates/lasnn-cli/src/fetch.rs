@@ -6,7 +6,7 @@ use std::path::Path;
 use lasnn_datasets::DatasetError;
 use lasnn_datasets::fetch::{self, Event, FetchError, Fetched, Options, Origin};
 
-use crate::args::Global;
+use crate::args::{Global, Missing};
 use crate::data::Data;
 use crate::failure::{quoted, wrong};
 use crate::progress::{Bar, Progress};
@@ -37,22 +37,40 @@ pub fn not_there(source: DatasetError, name: &str, data_dir: &Path) -> anyhow::E
     NotThere { origin, found, command, source }.into()
 }
 
-/// Reads the images of a recipe; if they are missing and `fetch` is asked for, gets them first.
+/// Reads the images of a recipe to train on; if they are missing and that is asked for, gets them
+/// first.
 ///
 /// # Errors
 ///
 /// Fails as [`Data::load`] and [`get`] do.
-pub fn load(recipe: &Recipe, file: &Path, fetch: bool, global: &Global) -> anyhow::Result<Data> {
+pub fn load(
+    recipe: &Recipe,
+    file: &Path,
+    missing: &Missing,
+    global: &Global,
+) -> anyhow::Result<Data> {
     let progress = Progress::new(global.quiet);
-    let load = || Data::load(recipe, file, &global.data_dir(), global.threads(), &progress);
-    let error = match load() {
-        Ok(data) => return Ok(data),
+    or_get(missing, global, || Data::load(recipe, file, global, &progress))
+}
+
+/// Reads images; if they are missing and that is asked for, gets them and reads them then.
+///
+/// # Errors
+///
+/// Fails as `read` and [`get`] do.
+pub fn or_get<T>(
+    missing: &Missing,
+    global: &Global,
+    read: impl Fn() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let error = match read() {
+        Ok(found) => return Ok(found),
         Err(error) => error,
     };
     match error.downcast_ref::<NotThere>() {
-        Some(missing) if fetch => {
-            get(missing.origin, None, global)?;
-            load()
+        Some(NotThere { origin, .. }) if missing.fetch => {
+            get(origin, missing.mirror.as_deref(), global)?;
+            read()
         }
         _ => Err(error),
     }

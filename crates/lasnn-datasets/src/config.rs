@@ -68,6 +68,23 @@ pub enum Source {
 }
 
 impl Source {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Digits,
+        Self::Cifar10,
+        Self::Cifar100,
+        Self::Mnist,
+        Self::FashionMnist,
+        Self::TinyImagenet,
+        Self::Folder,
+        Self::Synthetic,
+    ];
+
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.name() == name)
+    }
+
     /// The name as recipes and summaries write it.
     pub fn name(self) -> &'static str {
         match self {
@@ -224,6 +241,15 @@ mod tests {
     fn refuses(text: &str, message: &str) {
         let error = crate::load(&parse(text), None).unwrap_err().to_string();
         assert_eq!(error, message);
+    }
+
+    #[test]
+    fn sources_are_known_by_the_names_of_recipes() {
+        for source in Source::ALL {
+            assert_eq!(parse(&format!("source = '{}'", source.name())).source, source);
+            assert_eq!(Source::named(source.name()), Some(source));
+        }
+        assert_eq!(Source::named("imagenet"), None);
     }
 
     #[test]

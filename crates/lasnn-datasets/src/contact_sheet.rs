@@ -2,6 +2,9 @@
 //!
 //! Each class has a strip of images side by side; strips follow each other from left to right and from
 //! top to bottom in the order of the classes.
+//!
+//! A sheet of large images or many classes would be larger than anybody can look at, and than memory
+//! is. Its images are made smaller then, and fewer for each class.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -26,6 +29,15 @@ const SMALLEST_SIDE: usize = 32;
 /// The sheet's images in a row, about.
 const COLUMNS: usize = 20;
 
+/// No sheet has more pixels: 100 MB of them.
+const MOST_PIXELS: usize = 1 << 25;
+
+/// Images keep about this side, if they have it, as long as one of each class has room.
+const LEGIBLE_SIDE: usize = 64;
+
+/// Nothing could be seen on images that are made smaller than this.
+const LEAST_SIDE: usize = 8;
+
 /// A picture of three bytes per pixel, row by row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContactSheet {
@@ -39,14 +51,26 @@ pub struct ContactSheet {
 
 /// Puts the first images of each class among `indices` on a sheet. The place of a class with fewer
 /// images than the others stays empty.
-pub fn contact_sheet(images: &Images, indices: &[u32], classes: usize) -> ContactSheet {
-    let layout = Layout::new(images.shape, classes);
+///
+/// # Errors
+///
+/// Fails if there are so many classes that not even one small image of each has room.
+pub fn contact_sheet(
+    images: &Images,
+    indices: &[u32],
+    classes: usize,
+) -> Result<ContactSheet, DatasetError> {
+    let layout = Layout::new(images.shape, classes, MOST_PIXELS)?;
+    Ok(fill(&layout, images, indices))
+}
+
+fn fill(layout: &Layout, images: &Images, indices: &[u32]) -> ContactSheet {
     let mut sheet = layout.empty();
-    let mut found = vec![0; classes];
+    let mut found = vec![0; layout.classes];
     for &index in indices {
         let class = images.labels[index as usize] as usize;
         if found[class] < layout.per_class {
-            sheet.draw(layout.place(class, found[class]), images, index as usize, layout.zoom);
+            sheet.draw(layout.place(class, found[class]), images, index as usize, layout);
             found[class] += 1;
         }
     }
@@ -57,31 +81,62 @@ pub fn contact_sheet(images: &Images, indices: &[u32], classes: usize) -> Contac
 struct Layout {
     shape: Shape,
     classes: usize,
+    /// How often each pixel is there, across and down.
     zoom: usize,
+    /// Of so many pixels one is shown, across and down.
+    step: usize,
     per_class: usize,
     strips: usize,
 }
 
 impl Layout {
-    fn new(shape: Shape, classes: usize) -> Self {
-        let side = shape.height.min(shape.width).max(1);
-        let per_class = if classes <= COLUMNS { 10 } else { 4 };
-        let strips = if classes <= COLUMNS { 1 } else { COLUMNS / per_class };
-        Self { shape, classes, zoom: (SMALLEST_SIDE / side).max(1), per_class, strips }
+    /// The usual layout, or the first one with at most `most` pixels: smaller images before fewer of
+    /// them, as long as they are legible, and after that smaller ones still.
+    fn new(shape: Shape, classes: usize, most: usize) -> Result<Self, DatasetError> {
+        let [least, largest] = [shape.height.min(shape.width), shape.height.max(shape.width)];
+        let zoom = (SMALLEST_SIDE / least.max(1)).max(1);
+        let usual = if classes <= COLUMNS { 10 } else { 4 };
+        let tries = [(usual, LEGIBLE_SIDE), (2, LEGIBLE_SIDE), (1, LEGIBLE_SIDE), (1, LEAST_SIDE)];
+        for (per_class, side) in tries {
+            let strips = if classes <= COLUMNS { 1 } else { COLUMNS / per_class };
+            for step in 1..=(largest / side).max(1) {
+                let zoom = if step == 1 { zoom } else { 1 };
+                let layout = Self { shape, classes, zoom, step, per_class, strips };
+                if layout.pixels().is_some_and(|pixels| pixels <= most) {
+                    return Ok(layout);
+                }
+            }
+        }
+        Err(DatasetError::Sheet { classes, shape, most })
     }
 
-    /// Width and height of an image with the gap behind it.
+    /// Width and height of an image as it is shown.
+    fn image(&self) -> [usize; 2] {
+        [self.shape.width, self.shape.height].map(|side| side.div_ceil(self.step) * self.zoom)
+    }
+
+    /// The same with the gap behind it.
     fn cell(&self) -> [usize; 2] {
-        [self.shape.width, self.shape.height].map(|side| side * self.zoom + GAP)
+        self.image().map(|side| side + GAP)
     }
 
     fn strip(&self) -> usize {
         self.per_class * self.cell()[0] + GAP
     }
 
+    /// Width and height of the sheet; none that no number can say.
+    fn size(&self) -> Option<[usize; 2]> {
+        let rows = self.classes.div_ceil(self.strips).checked_mul(self.cell()[1]);
+        Some([self.strips * self.strip(), rows?.checked_add(GAP)?])
+    }
+
+    fn pixels(&self) -> Option<usize> {
+        let [width, height] = self.size()?;
+        width.checked_mul(height)
+    }
+
     fn empty(&self) -> ContactSheet {
-        let width = self.strips * self.strip();
-        let height = self.classes.div_ceil(self.strips) * self.cell()[1] + GAP;
+        let [width, height] = self.size().unwrap_or_default();
         ContactSheet { width, height, pixels: vec![BACKGROUND; width * height * 3] }
     }
 
@@ -94,16 +149,17 @@ impl Layout {
 }
 
 impl ContactSheet {
-    fn draw(&mut self, [left, top]: [usize; 2], images: &Images, index: usize, zoom: usize) {
+    fn draw(&mut self, [left, top]: [usize; 2], images: &Images, index: usize, layout: &Layout) {
         let Shape { channels, height, width } = images.shape;
-        let image = images.image(index);
-        for y in 0..height * zoom {
-            for x in 0..width * zoom {
+        let (image, [across, down]) = (images.image(index), layout.image());
+        let from = |at: usize| at / layout.zoom * layout.step;
+        for y in 0..down {
+            for x in 0..across {
                 let to = ((top + y) * self.width + left + x) * 3;
                 for (colour, to) in self.pixels[to..to + 3].iter_mut().enumerate() {
                     // Grey images show their one channel three times.
                     let channel = colour.min(channels - 1);
-                    *to = image[(channel * height + y / zoom) * width + x / zoom];
+                    *to = image[(channel * height + from(y)) * width + from(x)];
                 }
             }
         }
@@ -120,7 +176,8 @@ impl ContactSheet {
     }
 
     fn write(&self, file: &mut dyn Write) -> io::Result<()> {
-        let (width, height) = (self.width as u32, self.height as u32);
+        let side = |pixels: usize| u32::try_from(pixels).map_err(io::Error::other);
+        let (width, height) = (side(self.width)?, side(self.height)?);
         let written =
             PngEncoder::new(file).write_image(&self.pixels, width, height, ExtendedColorType::Rgb8);
         written.map_err(|error| match error {
@@ -149,6 +206,46 @@ mod tests {
     fn pixel(sheet: &ContactSheet, x: usize, y: usize) -> [u8; 3] {
         let at = (y * sheet.width + x) * 3;
         [sheet.pixels[at], sheet.pixels[at + 1], sheet.pixels[at + 2]]
+    }
+
+    fn contact_sheet(images: &Images, indices: &[u32], classes: usize) -> ContactSheet {
+        super::contact_sheet(images, indices, classes).unwrap()
+    }
+
+    #[test]
+    fn many_large_images_make_no_huge_sheet() {
+        let shape = |side| Shape { channels: 3, height: side, width: side };
+        // Tiny ImageNet: all images at their size.
+        let layout = Layout::new(shape(64), 200, MOST_PIXELS).unwrap();
+        assert_eq!((layout.per_class, layout.step), (4, 1));
+        for (classes, per_class, step) in [(10, 10, 2), (100, 4, 4), (2000, 2, 12), (20_000, 1, 28)]
+        {
+            let layout = Layout::new(shape(1024), classes, MOST_PIXELS).unwrap();
+            assert!(layout.pixels().unwrap() <= MOST_PIXELS);
+            assert_eq!((layout.per_class, layout.step), (per_class, step), "{classes} classes");
+        }
+        let error = Layout::new(shape(1024), 1_000_000, MOST_PIXELS).err().unwrap().to_string();
+        assert_eq!(
+            error,
+            "no contact sheet has room for an image of 3x1024x1024 for each of 1000000 classes, \
+             expected so few that 33554432 pixels are enough"
+        );
+        assert!(Layout::new(shape(1024), usize::MAX, MOST_PIXELS).is_err());
+    }
+
+    #[test]
+    fn images_that_are_made_smaller_show_every_so_many_pixels() {
+        let shape = Shape { channels: 1, height: 130, width: 129 };
+        let pixels: Vec<u8> = (0..shape.len()).map(|at| (at % 129 + at / 129) as u8).collect();
+        let images = Images { pixels: pixels.into(), labels: vec![0], shape };
+        let layout = Layout::new(shape, 1, 60_000).unwrap();
+        assert_eq!((layout.per_class, layout.step), (10, 2));
+        let sheet = fill(&layout, &images, &[0]);
+        assert_eq!((sheet.width, sheet.height), (10 * 67 + 2, 67 + 2));
+        for (x, y) in [(0, 0), (1, 0), (64, 64)] {
+            assert_eq!(pixel(&sheet, 2 + x, 2 + y), [(2 * x + 2 * y) as u8; 3]);
+        }
+        assert_eq!(pixel(&sheet, 67, 2), [BACKGROUND; 3]);
     }
 
     #[test]

@@ -89,6 +89,9 @@ pub struct LoadOptions<'a> {
     /// data directory. It is made if need be, what is in it is ours alone, and it may be deleted
     /// whenever no process uses it.
     pub cache_dir: Option<&'a Path>,
+    /// Whether sources of many encoded images read every file again, although paths, lengths and times
+    /// are those of last time. It is an error then if one has other bytes.
+    pub again: bool,
     /// Is told how far it is, where it takes long.
     pub progress: Option<OnProgress<'a>>,
 }
@@ -113,16 +116,26 @@ pub fn load_with(
     config: &DatasetConfig,
     options: LoadOptions<'_>,
 ) -> Result<Dataset, DatasetError> {
+    let mut dataset = whole(config, options)?;
+    cut(config, &mut dataset)?;
+    Ok(dataset)
+}
+
+/// Gets all images of the source, whatever the limits of `config` are.
+pub(crate) fn whole(
+    config: &DatasetConfig,
+    options: LoadOptions<'_>,
+) -> Result<Dataset, DatasetError> {
     config.validate()?;
-    let LoadOptions { data_dir, cache_dir, progress } = options;
+    let LoadOptions { data_dir, cache_dir, again, progress } = options;
     let nowhere = || DatasetError::NoDirectory { name: config.source.name() };
     let directory = || data_dir.ok_or_else(nowhere);
     let usual = data_dir.map(|data_dir| data_dir.join("packed"));
     let keeping = || {
         let cache_dir = cache_dir.or(usual.as_deref()).ok_or_else(nowhere)?;
-        Ok::<_, DatasetError>(Keeping { cache_dir, progress })
+        Ok::<_, DatasetError>(Keeping { cache_dir, again, progress })
     };
-    let mut dataset = match config.source {
+    let dataset = match config.source {
         Source::Digits => digits::load(),
         Source::Cifar10 => cifar10::load(directory()?)?,
         Source::Cifar100 => cifar100::load(directory()?, config.labels.unwrap_or_default())?,
@@ -132,11 +145,6 @@ pub fn load_with(
         Source::Folder => folder::load(config.folder()?, data_dir, keeping()?)?,
         Source::Synthetic => synthetic::load(&config.synthetic.clone().unwrap_or_default()),
     };
-    let held_out = dataset.validation.as_ref().map(Vec::len);
-    config.validate_for(dataset.shape, dataset.train.len(), held_out, dataset.test.len())?;
-    if let Some(limit) = config.test_limit {
-        Arc::make_mut(&mut dataset.test).truncate(limit);
-    }
     tracing::debug!(
         name = dataset.name,
         train = dataset.train.len(),
@@ -145,6 +153,16 @@ pub fn load_with(
         "loaded data set"
     );
     Ok(dataset)
+}
+
+/// Checks what `config` asks for against the images there are, and cuts the test images to its limit.
+pub(crate) fn cut(config: &DatasetConfig, dataset: &mut Dataset) -> Result<(), DatasetError> {
+    let held_out = dataset.validation.as_ref().map(Vec::len);
+    config.validate_for(dataset.shape, dataset.train.len(), held_out, dataset.test.len())?;
+    if let Some(limit) = config.test_limit {
+        Arc::make_mut(&mut dataset.test).truncate(limit);
+    }
+    Ok(())
 }
 
 /// SHA-256 over `parts` one after the other, in hexadecimal.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use lasnn_core::Shape;
+
 /// A data set that cannot be had as the recipe asks for it.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
@@ -53,6 +55,50 @@ pub enum DatasetError {
         path: PathBuf,
         /// Where it is wrong, the value there, and what the format allows.
         flaw: Flaw,
+    },
+    /// There are too many classes for a contact sheet.
+    #[error(
+        "no contact sheet has room for an image of {shape} for each of {classes} classes, expected \
+         so few that {most} pixels are enough"
+    )]
+    Sheet {
+        /// How many.
+        classes: usize,
+        /// The shape of their images.
+        shape: Shape,
+        /// The most pixels of a sheet.
+        most: usize,
+    },
+    /// Files have other bytes than when they were last read, and neither lengths nor times tell.
+    #[error(
+        "{}: the SHA-256 of the files is {found}, expected {expected} as when they were last read, \
+         since no length and no time has changed; if the files were replaced on purpose, remove the \
+         files `*.seen` in {}",
+        path.display(),
+        cache_dir.display()
+    )]
+    Changed {
+        /// The folder or the archive.
+        path: PathBuf,
+        /// The hash of the files.
+        found: String,
+        /// What it was.
+        expected: String,
+        /// Where that is remembered.
+        cache_dir: PathBuf,
+    },
+    /// The files are well-formed and hold other images than the official ones.
+    #[error(
+        "data set `{name}` is well-formed, but the SHA-256 of its images is {found}, expected \
+         {expected}, as in the official edition"
+    )]
+    NotOfficial {
+        /// The data set.
+        name: String,
+        /// The hash of its images.
+        found: String,
+        /// That of the official ones.
+        expected: String,
     },
 }
 

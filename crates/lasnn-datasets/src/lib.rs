@@ -9,6 +9,7 @@
 //! - [`normalise`]: from `u8` pixels to what a network sees,
 //! - [`augment`]: crops, flips and cut-outs,
 //! - [`loader`]: batches in a fixed order, made by threads ahead of their use,
+//! - [`mod@verify`]: whether a data set is the official one,
 //! - [`mod@describe`]: counts, class balance and channel statistics,
 //! - [`mod@contact_sheet`]: some images of every class, to look at.
 //!
@@ -49,6 +50,7 @@ pub mod progress;
 mod read;
 pub mod sources;
 pub mod split;
+pub mod verify;
 mod write;
 
 pub use augment::AugmentConfig;
@@ -66,3 +68,4 @@ pub use sources::cifar100::Labels;
 pub use sources::folder::FolderConfig;
 pub use sources::synthetic::SyntheticConfig;
 pub use split::{Split, split};
+pub use verify::{Verified, verify};

@@ -1,6 +1,6 @@
 //! Files read whole, but never more of them than they may hold.
 
-use std::fs::{self, File};
+use std::fs::{self, File, FileType};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
@@ -28,6 +28,27 @@ pub(crate) fn open(path: &Path, expected: &str) -> Result<File, DatasetError> {
         return Err(Flaw::file(found, "a file").of(path));
     }
     File::open(path).map_err(unreadable)
+}
+
+/// Whether `path` is a folder. Where nobody may look, there may be one, so that is an error.
+pub(crate) fn is_folder(path: &Path) -> Result<bool, DatasetError> {
+    Ok(kind(path)?.is_some_and(|kind| kind.is_dir()))
+}
+
+/// Whether `path` is a file.
+pub(crate) fn is_file(path: &Path) -> Result<bool, DatasetError> {
+    Ok(kind(path)?.is_some_and(|kind| kind.is_file()))
+}
+
+/// What `path` is, or none if it is nothing.
+fn kind(path: &Path) -> Result<Option<FileType>, DatasetError> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(Some(found.file_type())),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(source) => Err(DatasetError::Unreadable { path: path.to_owned(), source }),
+    }
 }
 
 /// Reads all of `reader`, but at most one byte more than `longest`. Memory is taken for `known`

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use lasnn_core::{BatchSource, Seed};
 use lasnn_datasets::{
-    AugmentConfig, DatasetConfig, Loader, Moments, Normalisation, Normaliser, Source, describe,
-    load, split,
+    AugmentConfig, DatasetConfig, Images, LoadOptions, Loader, Moments, Normalisation, Normaliser,
+    Source, Verified, describe, load, split, verify,
 };
 
 fn data_dir() -> Option<PathBuf> {
@@ -74,4 +74,23 @@ fn the_real_cifar10_is_whole() {
     let count = 10_000.0 * 3072.0;
     assert!((sum / count).abs() < 0.05, "{}", sum / count);
     assert!((squares / count - 1.0).abs() < 0.05, "{}", squares / count);
+}
+
+/// The hash of the images is of those that everybody has: their means by channel are published with
+/// all digits, so the sums of all pixels are known to the unit.
+#[test]
+fn the_real_cifar10_is_the_official_one() {
+    let Some(directory) = data_dir() else { return };
+    let options = LoadOptions { data_dir: Some(&directory), ..LoadOptions::default() };
+    let (dataset, verified) = verify(&DatasetConfig::new(Source::Cifar10), options).unwrap();
+    assert_eq!(verified, Verified::Official);
+    let means = |images: &Images| {
+        let mut sums = [0_u64; 3];
+        for (plane, pixels) in images.pixels.chunks_exact(1024).enumerate() {
+            sums[plane % 3] += pixels.iter().map(|&pixel| u64::from(pixel)).sum::<u64>();
+        }
+        sums.map(|sum| sum as f64 / (images.len() * 1024) as f64)
+    };
+    assert_eq!(means(&dataset.train), [125.306918046875, 122.950394140625, 113.86538318359375]);
+    assert_eq!(means(&dataset.test), [126.02464140625, 123.70850419921875, 114.85431865234375]);
 }

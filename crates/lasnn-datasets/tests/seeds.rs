@@ -182,17 +182,21 @@ fn pictures() -> Vec<Seed> {
     let webp = encode(coloured.clone(), ImageFormat::WebP);
     let smaller = encode(coloured.crop_imm(0, 0, 2, 2), ImageFormat::Png);
     let cut = jpeg[..jpeg.len() - 20].to_vec();
+    // An end mark, and not all pixels before it.
+    let lacks = [&jpeg[..jpeg.len() - 22], &[0xFF, 0xD9]].concat();
     // Only the end chunk's checksum: every pixel is there.
     let cut_png = png[..png.len() - 4].to_vec();
     vec![
         ("jpeg", "good", jpeg.clone()),
         ("jpeg", "bad-cut", cut.clone()),
+        ("jpeg", "bad-lacks", lacks.clone()),
         ("picture", "good-png", png.clone()),
         ("picture", "good-grey-png", encode(grey.clone(), ImageFormat::Png)),
         ("picture", "good-webp", webp),
         ("picture", "good-grey-jpeg", encode(grey, ImageFormat::Jpeg)),
         ("picture", "good-jpeg", jpeg),
         ("picture", "bad-cut-jpeg", cut),
+        ("picture", "bad-lacks-jpeg", lacks),
         ("picture", "bad-cut-png", cut_png.clone()),
         ("picture", "bad-size", smaller),
         ("png", "bad-cut", cut_png),

@@ -1,55 +1,104 @@
 //! `data verify`, `data info` and `data fetch`.
 
+use std::path::Path;
+
 use anyhow::Context;
+use lasnn_core::Seed;
 use lasnn_datasets::fetch::{Fetched, Origin};
-use lasnn_datasets::{Dataset, Description, contact_sheet, describe};
+use lasnn_datasets::{
+    Dataset, DatasetConfig, Description, Source, Verified, contact_sheet, describe,
+};
 use serde_json::json;
 
 use super::show;
 use crate::args::{DataAction, DataOf, DatasetName, Global};
-use crate::data::Data;
+use crate::data::{Wanted, summary};
+use crate::failure::wrong;
+use crate::progress::Progress;
 use crate::report::table;
 use crate::{fetch, recipe};
 
-/// Gets a data set, or reads the images of a recipe, which checks them, and says what was found.
+/// Gets a data set, or reads one or the images of a recipe, which checks them, and says what was found.
 ///
 /// # Errors
 ///
-/// Fails if the recipe is wrong, if the data are missing or malformed, or if they cannot be had.
+/// Fails if the recipe is wrong, if the data are missing or malformed, if they are to be verified and
+/// are not the official ones, or if they cannot be had.
 pub fn data(action: &DataAction, global: &Global) -> anyhow::Result<()> {
     match action {
         DataAction::Fetch { name, mirror } => get(*name, mirror.as_deref(), global),
         DataAction::Verify(of) => {
-            let data = load(of, global)?;
-            let found = data.summary();
-            let json = json!({"verified": true, "dataset": found});
+            let (dataset, split, verified) =
+                read(of, global, |wanted, progress| wanted.verify(global, progress))?;
+            let found = summary(&dataset, &split);
+            let json = json!({"verified": verified, "dataset": found});
             show(global, &json, || {
                 format!(
-                    "{}: {} training, {} validation and {} test images of {}, well-formed\nsha256 {}",
+                    "{}: {} training, {} validation and {} test images of {}; {}\nsha256 {}",
                     found.name,
                     found.train,
                     found.validation,
                     found.test,
-                    data.dataset.shape,
+                    dataset.shape,
+                    meaning(verified),
                     found.sha256
                 )
             })
         }
         DataAction::Info { of, sheet } => {
-            let data = load(of, global)?;
-            let description = describe(&data.dataset, &data.split);
+            let (dataset, split) =
+                read(of, global, |wanted, progress| wanted.load(global, progress))?;
+            let description = describe(&dataset, &split);
             if let Some(path) = sheet {
-                let Dataset { train, classes, .. } = &data.dataset;
-                contact_sheet(train, &data.split.train, *classes).save(path)?;
+                let Dataset { train, classes, .. } = &dataset;
+                contact_sheet(train, &split.train, *classes)?.save(path)?;
             }
             show(global, &description, || text(&description))
         }
     }
 }
 
-fn load(of: &DataOf, global: &Global) -> anyhow::Result<Data> {
-    let recipe = recipe::read(&of.recipe, global.seed)?;
-    fetch::load(&recipe, &of.recipe, of.fetch, global)
+/// Finds out which images are wanted, and reads them.
+fn read<T>(
+    of: &DataOf,
+    global: &Global,
+    read: impl Fn(&Wanted<'_>, &Progress) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let by = of.target.as_path();
+    let (config, seed) = match by.to_str().and_then(Source::named) {
+        // Nothing is held out, so the seed decides nothing.
+        Some(source) => (DatasetConfig::new(source), Seed(0)),
+        None if by.extension().is_none_or(|extension| extension != "toml") && !by.exists() => {
+            return Err(unknown(by));
+        }
+        None => {
+            let recipe = recipe::read(by, global.seed)?;
+            (recipe.data, recipe.seed)
+        }
+    };
+    let wanted = Wanted { config: &config, by, seed };
+    let progress = Progress::new(global.quiet);
+    fetch::or_get(&of.missing, global, || read(&wanted, &progress))
+}
+
+fn unknown(target: &Path) -> anyhow::Error {
+    let names = Source::ALL.map(Source::name);
+    wrong(format_args!(
+        "`{}` is no recipe (.toml) and no data set; the data sets are {}",
+        target.display(),
+        names.join(", ")
+    ))
+}
+
+/// What a user may conclude.
+fn meaning(verified: Verified) -> &'static str {
+    match verified {
+        Verified::Official => "they are those of the official edition",
+        Verified::Structure => {
+            "well-formed, but only the structure was checked: no hash of the right images is known"
+        }
+        Verified::BuiltIn => "they come with the program",
+    }
 }
 
 fn get(name: DatasetName, mirror: Option<&str>, global: &Global) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use lasnn_training::Checkpoint;
 use serde::Serialize;
 
 use super::show;
-use crate::args::{Global, StageName};
+use crate::args::{Global, Missing, StageName};
 use crate::data::Data;
 use crate::device::TrainingBackend;
 use crate::failure::wrong;
@@ -33,8 +33,8 @@ pub struct Request {
     pub stage: Option<StageName>,
     /// Steps to simulate.
     pub time_steps: Option<NonZeroUsize>,
-    /// Whether the data set is fetched first.
-    pub fetch: bool,
+    /// What becomes of a data set that is missing.
+    pub missing: Missing,
     /// What every command takes.
     pub global: Global,
 }
@@ -60,7 +60,7 @@ struct Evaluation {
 pub fn evaluate<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow::Result<()> {
     let Request { recipe: file, global, .. } = request;
     let recipe = recipe::read(file, global.seed)?;
-    let data = fetch::load(&recipe, file, request.fetch, global)?;
+    let data = fetch::load(&recipe, file, &request.missing, global)?;
     let images = &data.dataset;
     let plans = recipe::validate(&recipe, file, images.shape, images.classes)?;
     let path = match &request.checkpoint {

@@ -8,7 +8,7 @@ use lasnn_training::Checkpoint;
 use serde::Serialize;
 
 use super::show;
-use crate::args::Global;
+use crate::args::{Global, Missing};
 use crate::failure::wrong;
 use crate::report::{percent, table};
 use crate::stored::About;
@@ -84,7 +84,7 @@ fn unknown(target: &str) -> anyhow::Error {
 
 fn recipe(path: &Path, global: &Global) -> anyhow::Result<()> {
     let recipe = recipe::read(path, global.seed)?;
-    let data = fetch::load(&recipe, path, false, global)?;
+    let data = fetch::load(&recipe, path, &Missing::default(), global)?;
     let images = &data.dataset;
     let plans = recipe::validate(&recipe, path, images.shape, images.classes)?;
     let teacher = NetworkView::new(&plans.teacher, None);

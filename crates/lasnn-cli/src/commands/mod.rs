@@ -47,9 +47,9 @@ pub fn execute(args: Args) -> anyhow::Result<()> {
         Command::Distill { run, teacher, intermediate } => {
             stages(Goal::Distill, run, teacher, intermediate)
         }
-        Command::Eval { recipe, checkpoint, stage, time_steps, fetch } => {
+        Command::Eval { recipe, checkpoint, stage, time_steps, missing } => {
             let backend = global.backend;
-            let request = eval::Request { recipe, checkpoint, stage, time_steps, fetch, global };
+            let request = eval::Request { recipe, checkpoint, stage, time_steps, missing, global };
             device::dispatch(backend, Job::Evaluate(Box::new(request)))
         }
         Command::CheckBackend => device::dispatch(global.backend, Job::CheckBackend(global)),

@@ -54,7 +54,7 @@ pub fn run<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow:
     let begun = Instant::now();
     let Request { goal, run: Run { recipe: file, .. }, global, .. } = request;
     let recipe = recipe::read(file, global.seed)?;
-    let data = fetch::load(&recipe, file, request.run.fetch, global)?;
+    let data = fetch::load(&recipe, file, &request.run.missing, global)?;
     let images = &data.dataset;
     let plans = recipe::validate(&recipe, file, images.shape, images.classes)?;
     let teacher = request.teacher.as_deref().map(Given::new).transpose()?;
@@ -141,13 +141,27 @@ fn folder(
     Ok(folder)
 }
 
+/// The words of a command without the mirror, in which there may be a password. The data set is here
+/// once something was trained on it.
+fn without_mirror(mut words: impl Iterator<Item = String>) -> Vec<String> {
+    let mut kept = Vec::new();
+    while let Some(word) = words.next() {
+        if word == "--mirror" {
+            words.next();
+        } else if !word.trim_start_matches('\'').starts_with("--mirror=") {
+            kept.push(word);
+        }
+    }
+    kept
+}
+
 /// An interruption becomes a message that says how to go on; every other error stays.
 fn tell_how_to_resume(error: anyhow::Error) -> anyhow::Error {
     let training = matches!(error.downcast_ref(), Some(TrainError::Interrupted { .. }));
     if !training && error.downcast_ref::<Interrupted>().is_none() {
         return error;
     }
-    let mut words: Vec<String> = std::env::args().map(|word| quoted(&word)).collect();
+    let mut words = without_mirror(std::env::args().map(|word| quoted(&word)));
     if !words.iter().any(|word| word.starts_with("--resume")) {
         words.push("--resume".into());
     }
@@ -175,6 +189,15 @@ fn text(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mirror_is_not_repeated() {
+        let kept = |words: &[&str]| without_mirror(words.iter().map(|word| quoted(word))).join(" ");
+        let mirror = "https://me:pass word@a/";
+        assert_eq!(kept(&["run", "--fetch", "--mirror", mirror, "a.toml"]), "run --fetch a.toml");
+        let joined = format!("--mirror={mirror}");
+        assert_eq!(kept(&["run", &joined, "a.toml", "--fetch"]), "run a.toml --fetch");
+    }
 
     #[test]
     fn only_interruptions_become_advice() {

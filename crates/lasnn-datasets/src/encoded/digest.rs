@@ -8,7 +8,8 @@
 //! [fingerprint](super::fingerprint) of paths, lengths and times; as long as that is the same, no
 //! file is read. On Unix that takes in the time of the last change of any kind, which no program can
 //! set. Elsewhere a file that is replaced by another of the same length and the same time of writing
-//! is not noticed; whoever does that deletes the `.seen` files of the cache folder.
+//! is not noticed; whoever does that deletes the `.seen` files of the cache folder. Nor is it noticed
+//! anywhere if a disk loses a bit, unless everything is asked to be read again.
 
 use std::fs;
 use std::path::{Path, PathBuf};

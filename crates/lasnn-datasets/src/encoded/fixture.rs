@@ -35,5 +35,5 @@ pub(crate) fn write(root: &Path, name: &str, bytes: impl AsRef<[u8]>) {
 
 /// Packs are kept in `cache_dir`, and nobody wants to know about progress.
 pub(crate) fn keeping(cache_dir: &Path) -> Keeping<'_> {
-    Keeping { cache_dir, progress: None }
+    Keeping { cache_dir, again: false, progress: None }
 }

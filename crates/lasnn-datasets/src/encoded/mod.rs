@@ -62,10 +62,12 @@ pub(crate) struct Sample {
     pub label: u32,
 }
 
-/// Where packs are kept, and who is told how far it is.
+/// Where packs are kept, whether files are read although they seem to be those of last time, and who
+/// is told how far it is.
 #[derive(Clone, Copy)]
 pub(crate) struct Keeping<'a> {
     pub cache_dir: &'a Path,
+    pub again: bool,
     pub progress: Option<OnProgress<'a>>,
 }
 
@@ -100,16 +102,26 @@ pub(crate) fn load(
     };
     let known = digest::recall(keeping.cache_dir, name, fingerprint);
     let recalled = match &known {
-        Some(content) => {
+        Some(content) if !keeping.again => {
             let (path, header) = pack(content);
             packed::open(&path, &header)?
         }
-        None => None,
+        _ => None,
     };
     let (pixels, content) = match (recalled, known) {
         (Some(pixels), Some(content)) => (pixels, content),
-        _ => {
+        (_, known) => {
             let hashed = digest::of_files(files, &names, keeping)?;
+            if let Some(expected) = known.filter(|known| keeping.again && *known != hashed.content)
+            {
+                let (root, _) = files.on_disk(&[]);
+                return Err(DatasetError::Changed {
+                    path: root.to_owned(),
+                    found: hashed.content,
+                    expected,
+                    cache_dir: keeping.cache_dir.to_owned(),
+                });
+            }
             let (path, header) = pack(&hashed.content);
             let pixels =
                 packed::open_or_build(&path, &header, batch(target.shape), |first, out| {
@@ -145,7 +157,7 @@ pub(crate) fn load(
 /// What decides about the pixels: the files, and what is made of them.
 fn key(content: &str, target: Target) -> [u8; 32] {
     let Target { shape, resize } = target;
-    let rules = format!("{content} {shape} {resize} {}", pack::VERSION);
+    let rules = format!("{content} {shape} {resize} {} {}", pack::VERSION, picture::RULES);
     Sha256::digest(rules.as_bytes()).into()
 }
 

@@ -55,7 +55,7 @@ fn age(folder: &Path, seconds: u64) {
 fn reported(files: &Files, cache: &Path) -> (Dataset, Vec<Progress>) {
     let reports = RefCell::new(Vec::new());
     let progress = |progress| reports.borrow_mut().push(progress);
-    let keeping = Keeping { cache_dir: cache, progress: Some(&progress) };
+    let keeping = Keeping { progress: Some(&progress), ..keeping(cache) };
     let dataset = load(files, scan(), TARGET, keeping).unwrap();
     (dataset, reports.into_inner())
 }
@@ -99,6 +99,30 @@ fn files_with_other_times_are_hashed_but_not_decoded_again() {
     let (_, reports) = reported(&files, &cache);
     assert_eq!(reports, [Progress { step: Step::Hashing, done: 10, total: 10 }]);
     assert_eq!(reported(&files, &cache).1, []);
+}
+
+/// As if a disk had lost a bit: where a byte is changed by a program, the time of that tells it on
+/// Unix, so what is remembered of the files is put under their new fingerprint.
+#[test]
+fn a_byte_that_changed_in_secret_is_found_where_files_are_read_again() {
+    let (directory, files, cache) = fixture();
+    let (before, _) = reported(&files, &cache);
+    let again = Keeping { again: true, ..keeping(&cache) };
+    let unchanged = load(&files, scan(), TARGET, again).unwrap();
+    assert_eq!((&unchanged.train, &unchanged.sha256), (&before.train, &before.sha256));
+
+    write(directory.path(), "files/list.txt", "Text");
+    age(&directory.path().join("files"), 1000);
+    let names: Vec<String> = (0..9).map(|image| format!("{image}.png")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).chain(["list.txt"]).collect();
+    let fingerprint = fingerprint::of_files(&files, &names).unwrap();
+    assert!(fingerprint.is_some());
+    digest::remember(&cache, "fixture", fingerprint, &before.sha256);
+    assert_eq!(reported(&files, &cache).1, [], "nothing is read");
+    let error = load(&files, scan(), TARGET, again).unwrap_err();
+    let DatasetError::Changed { found, expected, .. } = &error else { panic!("{error}") };
+    assert_eq!(*expected, before.sha256);
+    assert!(error.to_string().contains(found) && found != expected, "{error}");
 }
 
 #[test]
@@ -150,7 +174,7 @@ fn a_file_that_changes_between_hashing_and_decoding_is_noticed() {
             write(directory.path(), "files/0.png", encoded("0.png", 2, 2, 77));
         }
     };
-    let keeping = Keeping { cache_dir: &cache, progress: Some(&spoil) };
+    let keeping = Keeping { progress: Some(&spoil), ..keeping(&cache) };
     let error = load(&files, scan(), TARGET, keeping).unwrap_err().to_string();
     assert!(error.contains("0.png: found other bytes than a moment ago"), "{error}");
 }
@@ -163,7 +187,7 @@ fn a_folder_that_vanishes_is_an_error() {
             fs::remove_dir_all(directory.path().join("files")).unwrap();
         }
     };
-    let keeping = Keeping { cache_dir: &cache, progress: Some(&vanish) };
+    let keeping = Keeping { progress: Some(&vanish), ..keeping(&cache) };
     let error = load(&files, scan(), TARGET, keeping).unwrap_err();
     assert!(matches!(error, DatasetError::Missing { .. }), "{error}");
 }

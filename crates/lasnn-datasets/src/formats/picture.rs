@@ -17,6 +17,9 @@ use crate::error::Flaw;
 pub const LARGEST_SIDE: u32 = 16_384;
 /// No more pixels than this are decoded.
 pub const LARGEST_IMAGE: u64 = 1 << 26;
+/// Counts changes of what is accepted and of the pixels that come out, so that nothing is taken from a
+/// pack that was made by other rules. The second: a JPEG has all its pixels.
+pub(crate) const RULES: u32 = 2;
 /// What a decoder may allocate: eight bytes for each of the most pixels, the most that any format
 /// here has.
 const LARGEST_MEMORY: u64 = 8 * LARGEST_IMAGE;
@@ -120,7 +123,8 @@ pub fn decode(bytes: &[u8], named: Format, target: Target, out: &mut [u8]) -> Re
     }
     if !is_whole(bytes, named) {
         let name = named.name();
-        return Err(Flaw::file(format!("a {name} that breaks off"), format!("a whole {name}")));
+        let found = format!("a {name} that breaks off or lacks a part");
+        return Err(Flaw::file(found, format!("a whole {name}")));
     }
     let image = guarded(named, || DynamicImage::from_decoder(decoder))?;
     if shape.channels == 1 {
@@ -131,7 +135,7 @@ pub fn decode(bytes: &[u8], named: Format, target: Target, out: &mut [u8]) -> Re
     Ok(())
 }
 
-/// Whether the end of a file is there, as far as decoders do not see to that themselves.
+/// Whether all of a file is there, as far as decoders do not see to that themselves.
 fn is_whole(bytes: &[u8], format: Format) -> bool {
     match (format, bytes) {
         (Format::Png, _) => png::is_whole(bytes),
@@ -339,5 +343,16 @@ mod tests {
                 assert!(cut.is_err(), "{named:?} of {length} bytes");
             }
         }
+    }
+
+    #[test]
+    fn a_jpeg_that_lost_its_middle_is_refused() {
+        let whole = encode(coloured(), ImageFormat::Jpeg);
+        assert!(decoded(&whole, Format::Jpeg, SMALL, false).is_ok());
+        // Decoders are content with this, and paint what is missing grey.
+        let lacks = [&whole[..whole.len() - 22], &[0xFF, 0xD9]].concat();
+        let message = "found a JPEG that breaks off or lacks a part, expected a whole JPEG";
+        refuses(&lacks, Format::Jpeg, message);
+        assert!(image::load_from_memory(&lacks).is_ok());
     }
 }

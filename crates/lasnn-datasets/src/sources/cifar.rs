@@ -13,7 +13,7 @@ use crate::dataset::{Dataset, Images, sha256};
 use crate::error::{DatasetError, Flaw};
 use crate::formats::records::Layout;
 use crate::formats::text;
-use crate::read::read;
+use crate::read::{is_folder, read};
 
 pub(crate) const SHAPE: Shape = Shape { channels: 3, height: 32, width: 32 };
 /// Bytes of pixels in a record.
@@ -57,7 +57,7 @@ pub(crate) fn load(
     label: usize,
 ) -> Result<Dataset, DatasetError> {
     let folder = data_dir.join(edition.folder);
-    let directory = if folder.is_dir() { folder } else { data_dir.to_owned() };
+    let directory = if is_folder(&folder)? { folder } else { data_dir.to_owned() };
     let mut names = Vec::with_capacity(edition.names.len());
     let mut class_names = Vec::with_capacity(edition.names.len());
     for (name, described) in edition.names.iter().zip(edition.layout.labels) {

@@ -40,9 +40,13 @@ impl Default for SyntheticConfig {
     }
 }
 
-/// No more pixels than this, in bytes: a slip of a digit in a recipe should be an error, not a
-/// machine out of memory.
+/// No number is larger, and no more bytes are taken: a slip of a digit in a recipe should be an
+/// error, not a machine out of memory.
 const LARGEST: usize = 1 << 32;
+
+/// What a class takes beside its pattern, and an image beside its pixels: names and labels, and these
+/// once more for the hash.
+const BESIDE: u128 = 64;
 
 impl SyntheticConfig {
     /// The shape of every image.
@@ -63,18 +67,29 @@ impl SyntheticConfig {
                 return Err(DatasetError::config(key, value, format!("1 to {LARGEST}")));
             }
         }
-        // Patterns are held for all classes, images for both splits.
-        let size = [self.channels, self.height, self.width];
-        let largest = [self.classes, self.train, self.test].into_iter().max().unwrap_or(1);
-        let bytes = size.into_iter().try_fold(largest, usize::checked_mul);
-        match bytes {
-            Some(bytes) if bytes <= LARGEST => Ok(()),
-            _ => Err(DatasetError::config(
-                "synthetic",
-                format!("{largest} images or classes of {} pixels", self.shape()),
-                format!("at most {LARGEST} pixels in all"),
-            )),
+        let bytes = self.bytes();
+        if bytes <= LARGEST as u128 {
+            return Ok(());
         }
+        let images = self.train as u128 + self.test as u128;
+        let found = format!(
+            "{images} images and {} classes of {} pixels, {bytes} bytes",
+            self.classes,
+            self.shape()
+        );
+        Err(DatasetError::config("synthetic", found, format!("at most {LARGEST} bytes in all")))
+    }
+
+    /// The memory that the images of both splits take, a byte for each pixel, and the patterns of all
+    /// classes, a number of 32 bits for each.
+    fn bytes(&self) -> u128 {
+        let [channels, height, width, classes, train, test] =
+            [self.channels, self.height, self.width, self.classes, self.train, self.test]
+                .map(|number| number as u128);
+        let pixels = channels.saturating_mul(height).saturating_mul(width);
+        let patterns = pixels.saturating_mul(4).saturating_add(BESIDE).saturating_mul(classes);
+        let images = pixels.saturating_add(BESIDE).saturating_mul(train + test);
+        patterns.saturating_add(images)
     }
 }
 
@@ -227,8 +242,27 @@ mod tests {
         );
         refuses(
             SyntheticConfig { train: 1 << 30, ..config() },
-            "`data.synthetic` is 1073741824 images or classes of 3x9x5 pixels, expected at most \
-             4294967296 pixels in all",
+            "`data.synthetic` is 1073742024 images and 4 classes of 3x9x5 pixels, 213674665192 bytes, \
+             expected at most 4294967296 bytes in all",
         );
+    }
+
+    /// What counts is what is allocated: patterns have four bytes for each pixel, and there are two
+    /// splits.
+    #[test]
+    fn the_bound_is_one_of_memory() {
+        let large = SyntheticConfig { channels: 1, height: 1 << 14, width: 1 << 14, ..config() };
+        let with = |classes, train, test| {
+            SyntheticConfig { classes, train, test, ..large.clone() }.validate()
+        };
+        // A pattern takes a quarter of the room, an image a sixteenth.
+        assert!(with(1, 5, 6).is_ok());
+        for (classes, train, test) in [(4, 1, 1), (1, 6, 7), (15, 1, 1), (1, 1, 15)] {
+            let error = with(classes, train, test).unwrap_err().to_string();
+            assert!(error.contains("expected at most 4294967296 bytes in all"), "{error}");
+        }
+        let most = LARGEST;
+        let all = SyntheticConfig { channels: most, height: most, width: most, ..config() };
+        assert!(SyntheticConfig { classes: most, train: most, ..all }.validate().is_err());
     }
 }

@@ -16,6 +16,7 @@ use crate::encoded::{self, Keeping, Sample, Scan};
 use crate::error::{DatasetError, Flaw};
 use crate::formats::picture::{Format, Target};
 use crate::formats::tiny_imagenet as text;
+use crate::read::{is_file, is_folder};
 
 /// The folder that the official archive unpacks to, and the archive's name without `.zip`.
 const FOLDER: &str = "tiny-imagenet-200";
@@ -53,9 +54,9 @@ pub(crate) fn load(data_dir: &Path, keeping: Keeping<'_>) -> Result<Dataset, Dat
 fn load_size(data_dir: &Path, size: Size, keeping: Keeping<'_>) -> Result<Dataset, DatasetError> {
     let folder = data_dir.join(FOLDER);
     let archive = data_dir.join(format!("{FOLDER}.zip"));
-    let files = if folder.is_dir() {
+    let files = if is_folder(&folder)? {
         Files::Folder(folder)
-    } else if archive.is_file() {
+    } else if is_file(&archive)? {
         Files::in_zip(&archive, FOLDER)?
     } else {
         let expected =

@@ -223,6 +223,32 @@ fn an_address_that_is_none_is_refused_at_once() {
     assert!(place.names().is_empty());
 }
 
+/// What is in the folder of a fetch is removed without a question, so it must be ours.
+#[cfg(unix)]
+#[test]
+fn a_link_in_place_of_our_folders_is_not_followed() {
+    use std::os::unix::fs::symlink;
+
+    let (origin, server) = good();
+    for link in [".fetch", ".fetch/toy", ".fetch/toy/unpacked"] {
+        let (place, other) = (Place::new(), Place::new());
+        let precious = ["toy/unpacked/thesis", "unpacked/thesis", "thesis", "toy/toy.tar.gz"];
+        for file in precious.map(|name| other.path().join(name)) {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "mine").unwrap();
+        }
+        let link = place.path().join(link);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        symlink(other.path(), &link).unwrap();
+        place.fetch(&origin, &server).unwrap();
+        place.is_whole();
+        for file in precious {
+            let found = fs::read(other.path().join(file)).ok();
+            assert_eq!(found.as_deref(), Some(&b"mine"[..]), "{file} behind {}", link.display());
+        }
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_folder_that_cannot_be_written_is_named() {

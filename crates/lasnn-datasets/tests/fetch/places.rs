@@ -72,6 +72,35 @@ fn what_is_in_the_way_is_left_alone() {
     refuses(&place, "`sub/b.txt` has 2 bytes, expected 5");
 }
 
+/// Whatever the list says, the files of the data set must be there, and a list that lacks some of
+/// them says nothing.
+#[test]
+fn a_list_does_not_make_a_folder_whole() {
+    let (origin, server) = good();
+    let list = |place: &Place, text: &str| {
+        fs::create_dir_all(place.path().join("toy")).unwrap();
+        fs::write(place.path().join("toy/.fetched"), text).unwrap();
+    };
+    for text in ["fetched by lasnn: toy\n", "fetched by lasnn: toy\n0 a.bin\n"] {
+        let place = Place::new();
+        list(&place, text);
+        let refused = |found: &str| {
+            let error = place.fetch(&origin, &server).unwrap_err().to_string();
+            assert!(error.contains(&format!("is there already, but {found};")), "{error}");
+        };
+        refused("`a.bin` is missing");
+        fs::write(place.path().join("toy/a.bin"), "").unwrap();
+        refused("`a.bin` has 0 bytes, expected 300000");
+    }
+    assert!(server.seen().is_empty());
+
+    let place = Place::new();
+    place.fetch(&origin, &server).unwrap();
+    list(&place, "fetched by lasnn: toy\n");
+    let fetched = place.fetch(&origin, &server).unwrap();
+    assert_eq!((fetched.received, fetched.files, fetched.bytes), (None, 2, 300_005));
+}
+
 #[test]
 fn files_that_are_not_packed_become_the_folder() {
     let files = [("x.gz", gz(b"images")), ("y.gz", gz(b"labels"))];

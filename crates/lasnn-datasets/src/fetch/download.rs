@@ -50,7 +50,8 @@ impl Downloader<'_> {
             pieces |= match self.receive(file, url, &mut part) {
                 Ok(pieces) => pieces,
                 Err(error) => {
-                    if part.length() == 0 {
+                    // What can neither be gone on with nor used only keeps the disk full.
+                    if part.resume().is_none() && part.length() < file.bytes {
                         part.remove().ok();
                     }
                     return Err(error);

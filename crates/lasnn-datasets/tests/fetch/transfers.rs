@@ -297,6 +297,15 @@ fn a_server_that_says_nothing_is_left() {
 }
 
 #[test]
+fn a_part_that_cannot_be_gone_on_with_is_not_kept() {
+    let (error, _, place) = fails(|_, bytes| Reply::whole(bytes, &[]).cut(1000));
+    assert!(matches!(error, FetchError::GaveUp { .. }), "{error}");
+    assert!(!place.path().join(".fetch/toy").exists(), "{:?}", place.part());
+    let (_, _, place) = fails(|seen, bytes| file(seen, bytes, TAG).cut(1000));
+    assert_eq!(place.part(), Some(4000), "one with a version is");
+}
+
+#[test]
 fn a_head_that_breaks_off_is_asked_for_again() {
     for bytes in [0, 5, 20, 60] {
         let starts = succeeds(move |seen, archive| match seen.number {

@@ -22,6 +22,7 @@ mod error;
 mod folder;
 mod http;
 mod lock;
+mod pace;
 mod part;
 pub mod progress;
 pub mod unpack;

@@ -296,6 +296,27 @@ fn a_server_that_says_nothing_is_left() {
     assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
 }
 
+/// It never says nothing for long, and would take hours.
+#[test]
+fn a_server_that_drips_is_left() {
+    const PAUSE: Duration = Duration::from_millis(40);
+    let begun = Instant::now();
+    let starts = succeeds(|seen, bytes| match seen.number {
+        0 => file(seen, bytes, TAG).drip(1000, PAUSE),
+        _ => file(seen, bytes, TAG),
+    });
+    let [None, Some(second)] = starts[..] else { panic!("{starts:?}") };
+    assert!((1000..1100).contains(&second), "{starts:?}");
+
+    let (error, asked, place) = fails(|seen, bytes| file(seen, bytes, TAG).drip(1000, PAUSE));
+    let FetchError::GaveUp { attempts: 4, source } = error else { panic!("{error}") };
+    let FetchError::Slow { found, least: 400, .. } = *source else { panic!("{source}") };
+    assert!(found < 400, "{found}");
+    assert_eq!(asked, 4);
+    assert!(place.part().is_some_and(|part| (4000..5600).contains(&part)), "{:?}", place.part());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
 #[test]
 fn a_part_that_cannot_be_gone_on_with_is_not_kept() {
     let (error, _, place) = fails(|_, bytes| Reply::whole(bytes, &[]).cut(1000));

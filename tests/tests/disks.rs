@@ -170,6 +170,9 @@ fn a_disk_without_room_for_a_download_is_named() {
     let outcome = Outcome::of(output);
     fails(&outcome, &["data/.fetch/mnist/train-images-idx3-ubyte.gz", "No space left on device"]);
     assert!(!place.path().join("data/mnist").exists());
+    // The server names no version, so what came can never be gone on with.
+    let left = files(&place.path().join("data"));
+    assert_eq!(left, [place.path().join("data/.fetch/mnist.lock")]);
 }
 
 #[test]

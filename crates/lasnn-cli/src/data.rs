@@ -14,6 +14,7 @@ use crate::failure::wrong;
 use crate::fetch;
 use crate::progress::{Bar, Progress};
 use crate::recipe::Recipe;
+use crate::signals::{self, Interrupted};
 use crate::summary::DatasetSummary;
 
 /// The images of a recipe.
@@ -36,8 +37,8 @@ impl Data {
     ///
     /// # Errors
     ///
-    /// Fails if they are missing (then with the command that gets them) or malformed, or if the
-    /// recipe asks for more than there are.
+    /// Fails if they are missing (then with the command that gets them) or malformed, if the recipe
+    /// asks for more than there are, or if a signal comes.
     pub fn load(
         recipe: &Recipe,
         file: &Path,
@@ -50,10 +51,14 @@ impl Data {
             DatasetError::Missing { .. } | DatasetError::NoDirectory { .. } => {
                 fetch::not_there(error, recipe.data.source.name(), data_dir)
             }
+            DatasetError::Interrupted => Interrupted.into(),
             other => other.into(),
         };
         let shown = RefCell::new(None);
-        let show = |at: datasets::Progress| show(progress, &mut shown.borrow_mut(), at);
+        let show = |at: datasets::Progress| {
+            show(progress, &mut shown.borrow_mut(), at);
+            signals::go_on()
+        };
         let options = LoadOptions {
             data_dir: Some(data_dir),
             progress: Some(&show),
@@ -61,6 +66,8 @@ impl Data {
         };
         let dataset = datasets::load_with(&recipe.data, options).map_err(in_recipe)?;
         drop(shown.take());
+        // Sources of few files ask nobody whether to go on.
+        Interrupted::check()?;
         let split = datasets::split(&dataset, &recipe.data, recipe.seed).map_err(in_recipe)?;
         if split.validation.is_empty() {
             return Err(wrong(format_args!(
@@ -153,9 +160,15 @@ fn show(progress: &Progress, shown: &mut Option<(Step, Bar)>, at: datasets::Prog
         _ => {
             let label = match at.step {
                 Step::Hashing => "hashes",
+                Step::Waiting => "waits",
                 Step::Decoding => "decodes",
             };
-            progress.say(format!("{label} {} files, once", at.total));
+            match at.step {
+                Step::Waiting => {
+                    progress.say("waits for another process that prepares the same images");
+                }
+                _ => progress.say(format!("{label} {} files, once", at.total)),
+            }
             // The old bar goes before the new one comes.
             *shown = None;
             &mut shown.insert((at.step, progress.bar(label, at.total as u64))).1

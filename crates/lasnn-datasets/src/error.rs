@@ -54,6 +54,9 @@ pub enum DatasetError {
         /// Where it is wrong, the value there, and what the format allows.
         flaw: Flaw,
     },
+    /// Whoever was told about the progress wanted it to stop.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 /// What is wrong with the bytes of a file; [`Flaw::of`] adds which file that is.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -136,6 +136,18 @@ impl Outcome {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+}
+
+/// Sends a signal with the shell's own `kill`, which every system has.
+///
+/// # Panics
+///
+/// Panics if the process is not there any more.
+#[track_caller]
+pub fn send(signal: &str, process: &Child) {
+    let command = format!("kill -{signal} {}", process.id());
+    let sent = Command::new("sh").args(["-c", &command]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "{command}");
 }
 
 /// Reads a JSON file.

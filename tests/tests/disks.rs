@@ -1,22 +1,23 @@
-//! Data sets on disks that are full, forbidden, shared with other processes, or gone while they are read.
+//! Data sets on disks that are full, forbidden, shared with other processes, or gone while they are read,
+//! and commands that are interrupted.
 
 // All of this is a test, the helpers too.
 #![allow(clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use image::RgbImage;
 use lasnn_tests::Workplace;
 use lasnn_tests::recipe::tiny_with;
-use lasnn_tests::workplace::Outcome;
+use lasnn_tests::workplace::{Outcome, send};
 
 const SIDE: u32 = 32;
 /// Images for training; there is one for testing besides.
@@ -69,6 +70,11 @@ fn fails(outcome: &Outcome, words: &[&str]) {
     }
 }
 
+/// Says what is not tested here, past the test harness, which would swallow what a passing test prints.
+fn skipped(reason: &str) {
+    writeln!(std::io::stderr(), "skipped: {reason}").ok();
+}
+
 /// A small file system at the folder `data`.
 struct Disk(PathBuf);
 
@@ -85,7 +91,7 @@ impl Disk {
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Self(folder));
         }
-        eprintln!("skipped: no file system can be mounted here");
+        skipped("no file system can be mounted here");
         None
     }
 
@@ -123,7 +129,7 @@ fn humble(place: &Workplace, arguments: &[&str]) -> Option<Outcome> {
     match command.output() {
         Ok(output) => Some(Outcome::of(output)),
         Err(error) => {
-            eprintln!("skipped: root, and no setpriv: {error}");
+            skipped(&format!("root, and no setpriv: {error}"));
             None
         }
     }
@@ -170,6 +176,9 @@ fn a_disk_without_room_for_a_download_is_named() {
     let outcome = Outcome::of(output);
     fails(&outcome, &["data/.fetch/mnist/train-images-idx3-ubyte.gz", "No space left on device"]);
     assert!(!place.path().join("data/mnist").exists());
+    // The server names no version, so what came can never be gone on with.
+    let left = files(&place.path().join("data"));
+    assert_eq!(left, [place.path().join("data/.fetch/mnist.lock")]);
 }
 
 #[test]
@@ -257,6 +266,87 @@ fn processes_share_a_pack() {
     let made: Vec<_> = all.iter().filter(|path| is_pack(path)).collect();
     assert_eq!(made.len(), 1, "{all:?}");
     assert!(all.iter().all(|path| !path.to_string_lossy().ends_with(".part")), "{all:?}");
+}
+
+/// Starts a command, sends SIGINT as soon as `ready` holds, and says how it ends.
+#[track_caller]
+fn interrupt(command: &mut Command, ready: impl Fn(&str) -> bool) -> Outcome {
+    let said = tempfile::NamedTempFile::new().unwrap();
+    let stderr = said.reopen().unwrap();
+    let mut child = command.stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+    let words = || fs::read_to_string(said.path()).unwrap();
+    until(&mut child, |_| ready(&words()));
+    send("INT", &child);
+    until(&mut child, |child| child.try_wait().unwrap().is_some());
+    let code = child.wait().unwrap().code();
+    Outcome { code, stdout: String::new(), stderr: words() }
+}
+
+/// Waits until something holds; ends the process if that takes too long.
+#[track_caller]
+fn until(child: &mut Child, holds: impl Fn(&mut Child) -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds(child) {
+        if Instant::now() > end {
+            child.kill().unwrap();
+            panic!("waited a minute in vain");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn who_waits_for_a_pack_can_be_interrupted() {
+    let place = Workplace::new();
+    images(&place);
+    place.succeed(&VERIFY);
+    let packed = files(&place.path().join("data/packed"));
+    let with = |extension| {
+        let is = |path: &&PathBuf| path.extension().is_some_and(|found| found == extension);
+        packed.iter().find(is).unwrap()
+    };
+    fs::remove_file(with("pack")).unwrap();
+    let lock = File::options().write(true).open(with("lock")).unwrap();
+    lock.lock().unwrap();
+    for arguments in [&VERIFY[..], &["run", "images.toml", "--data-dir", "data"]] {
+        let outcome = interrupt(&mut place.lasnn(arguments), |said| said.contains("waits for"));
+        fails(&outcome, &["interrupted"]);
+    }
+    drop(lock);
+    place.succeed(&VERIFY);
+}
+
+#[test]
+fn a_download_that_is_interrupted_is_kept_and_nothing_else() {
+    let place = Workplace::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mirror = format!("http://{}/", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 4096];
+            if !stream.read(&mut request).is_ok_and(|read| read > 0) {
+                continue;
+            }
+            let head = "HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nContent-Length: 9912422\r\n\r\n";
+            let mut sent = stream.write_all(head.as_bytes());
+            while sent.is_ok() {
+                sent = stream.write_all(&[1; 1000]);
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    });
+    let work = place.path().join("data/.fetch/mnist");
+    let part = work.join("train-images-idx3-ubyte.gz.part");
+    let came = || fs::metadata(&part).is_ok_and(|part| part.len() > 0);
+    let arguments = ["data", "fetch", "mnist", "--mirror", &mirror, "--data-dir", "data"];
+    let mut command = place.lasnn(&arguments);
+    let outcome = interrupt(command.env("NO_PROXY", "127.0.0.1"), |_| came());
+    fails(&outcome, &["interrupted"]);
+    assert!(came());
+    let mut left = files(&work);
+    left.sort();
+    assert_eq!(left, [part.clone(), part.with_added_extension("version")]);
+    assert!(!work.join("unpacked").exists());
 }
 
 #[test]

@@ -6,12 +6,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use lasnn_tests::Workplace;
 use lasnn_tests::recipe::{TINY, tiny_with};
-use lasnn_tests::workplace::{Outcome, numbers, tensors};
+use lasnn_tests::workplace::{Outcome, numbers, send, tensors};
 use serde_json::Value;
 
 /// Long enough for kills in each stage, short enough for a test: three times six epochs.
@@ -146,12 +146,6 @@ fn wait_for(run: &mut Child, condition: impl Fn() -> bool) {
         assert!(run.try_wait().unwrap().is_none(), "the run ended too early");
         std::thread::sleep(Duration::from_millis(1));
     }
-}
-
-/// Sends a signal with the shell's own `kill`, which every system has.
-fn send(signal: &str, process: &Child) {
-    let command = format!("kill -{signal} {}", process.id());
-    assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
 }
 
 /// How many epochs are in the metrics of the only run.

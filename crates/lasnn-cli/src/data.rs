@@ -15,6 +15,7 @@ use crate::failure::wrong;
 use crate::fetch;
 use crate::progress::{Bar, Progress};
 use crate::recipe::Recipe;
+use crate::signals::{self, Interrupted};
 use crate::summary::DatasetSummary;
 
 /// Images that are asked for.
@@ -67,7 +68,10 @@ impl Wanted<'_> {
         read: impl FnOnce(LoadOptions<'_>) -> Result<T, DatasetError>,
     ) -> anyhow::Result<T> {
         let shown = RefCell::new(None);
-        let show = |at: datasets::Progress| show(progress, &mut shown.borrow_mut(), at);
+        let show = |at: datasets::Progress| {
+            show(progress, &mut shown.borrow_mut(), at);
+            signals::go_on()
+        };
         let (data_dir, cache_dir) = (global.data_dir(), global.cache_dir());
         let options = LoadOptions {
             data_dir: Some(&data_dir),
@@ -75,7 +79,10 @@ impl Wanted<'_> {
             progress: Some(&show),
             ..LoadOptions::default()
         };
-        read(options).map_err(|error| self.told(error, global))
+        let read = read(options).map_err(|error| self.told(error, global))?;
+        // Sources of few files ask nobody whether to go on.
+        Interrupted::check()?;
+        Ok(read)
     }
 
     /// An error as a user needs it.
@@ -85,6 +92,7 @@ impl Wanted<'_> {
             DatasetError::Missing { .. } | DatasetError::NoDirectory { .. } => {
                 fetch::not_there(error, self.config.source.name(), &global.data_dir())
             }
+            DatasetError::Interrupted => Interrupted.into(),
             DatasetError::Unwritable { .. } => NoCache { source: error }.into(),
             other => other.into(),
         }
@@ -133,8 +141,8 @@ impl Data {
     ///
     /// # Errors
     ///
-    /// Fails if they are missing (then with the command that gets them) or malformed, or if the
-    /// recipe asks for more than there are.
+    /// Fails if they are missing (then with the command that gets them) or malformed, if the recipe
+    /// asks for more than there are, or if a signal comes.
     pub fn load(
         recipe: &Recipe,
         file: &Path,
@@ -228,9 +236,15 @@ fn show(progress: &Progress, shown: &mut Option<(Step, Bar)>, at: datasets::Prog
         _ => {
             let label = match at.step {
                 Step::Hashing => "hashes",
+                Step::Waiting => "waits",
                 Step::Decoding => "decodes",
             };
-            progress.say(format!("{label} {} files", at.total));
+            match at.step {
+                Step::Waiting => {
+                    progress.say("waits for another process that prepares the same images");
+                }
+                _ => progress.say(format!("{label} {} files", at.total)),
+            }
             // The old bar goes before the new one comes.
             *shown = None;
             &mut shown.insert((at.step, progress.bar(label, at.total as u64))).1

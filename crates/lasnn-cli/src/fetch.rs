@@ -84,7 +84,7 @@ pub fn or_get<T>(
 pub fn get(origin: &Origin<'_>, mirror: Option<&str>, global: &Global) -> anyhow::Result<Fetched> {
     let progress = Progress::new(global.quiet);
     let mut shown = Shown { progress: &progress, bar: None, line: String::new() };
-    let options = Options { mirror, ..Options::default() };
+    let options = Options { mirror, sleep: &signals::sleep, ..Options::default() };
     let fetched = fetch::fetch(origin, &global.data_dir(), &options, &mut shown);
     fetched.map_err(|error| match error {
         FetchError::Mirror { .. } => wrong(error),
@@ -142,10 +142,7 @@ impl fetch::Progress for Shown<'_> {
                 self.say(format!("{file}: {reason}; again in {} s", wait.as_secs()));
             }
         }
-        match signals::stopped() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
+        signals::go_on()
     }
 }
 

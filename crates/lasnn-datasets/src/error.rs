@@ -100,6 +100,9 @@ pub enum DatasetError {
         /// That of the official ones.
         expected: String,
     },
+    /// Whoever was told about the progress wanted it to stop.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 /// What is wrong with the bytes of a file; [`Flaw::of`] adds which file that is.

@@ -1,4 +1,6 @@
-//! How far the preparation of a data set is, for whoever shows it.
+//! How far the preparation of a data set is, for whoever shows it or stops it.
+
+use std::ops::ControlFlow;
 
 /// A step towards a data set, and how far it is. Only sources of many files report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,9 +18,12 @@ pub struct Progress {
 pub enum Step {
     /// Files are read and hashed.
     Hashing,
+    /// Another process decodes the same images; this one waits for it.
+    Waiting,
     /// Images are decoded.
     Decoding,
 }
 
-/// Is told about progress, by one thread at a time.
-pub type OnProgress<'a> = &'a dyn Fn(Progress);
+/// Is told about progress, by one thread at a time. `Break` stops the preparation with
+/// [`Interrupted`](crate::DatasetError::Interrupted), and nothing unfinished is left.
+pub type OnProgress<'a> = &'a dyn Fn(Progress) -> ControlFlow<()>;

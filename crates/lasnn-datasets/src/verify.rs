@@ -95,6 +95,7 @@ fn of_image(images: &Images, index: usize) -> [u8; 32] {
 mod tests {
     use std::cell::Cell;
     use std::fs::File;
+    use std::ops::ControlFlow;
     use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
@@ -178,6 +179,7 @@ mod tests {
             if at.step == Step::Hashing {
                 hashed.set(hashed.get() + at.total);
             }
+            ControlFlow::Continue(())
         };
         let options = LoadOptions {
             data_dir: Some(directory.path()),

@@ -56,7 +56,10 @@ pub fn execute(args: Args) -> anyhow::Result<()> {
         Command::Inspect { target, image, classes } => {
             inspect::inspect(&target, image, classes, &global)
         }
-        Command::Data { action } => data::data(&action, &global),
+        Command::Data { action } => {
+            signals::listen()?;
+            data::data(&action, &global)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "lasnn", &mut script);

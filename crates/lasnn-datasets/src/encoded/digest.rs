@@ -23,8 +23,8 @@ use crate::error::DatasetError;
 use crate::progress::Step;
 use crate::write::write_whole;
 
-/// So many files are hashed between two reports.
-const BATCH: usize = 1024;
+/// So many files are hashed between two reports; few, since only a report can stop it.
+const BATCH: usize = 128;
 
 /// The hashes of files.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub(super) fn of_files<'a>(
             content.update([0]);
             hashed.push((name, hash));
         }
-        keeping.report(Step::Hashing, hashed.len(), names.len());
+        keeping.report(Step::Hashing, hashed.len(), names.len())?;
     }
     Ok(Hashed { content: hex(&content.finalize()), files: hashed })
 }

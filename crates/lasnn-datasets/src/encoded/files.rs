@@ -216,6 +216,25 @@ mod tests {
         }
     }
 
+    /// More than the 16 bits of the oldest format count, as the images of Tiny ImageNet are.
+    #[test]
+    fn an_archive_may_have_a_long_list() {
+        const FILES: usize = 70_000;
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("files.zip");
+        let names: Vec<String> =
+            (0..FILES).map(|file| format!("root/{}/{file}", file % 2)).collect();
+        let files: Vec<(&str, &[u8])> = names.iter().map(|name| (&**name, &b""[..])).collect();
+        fs::write(&path, archive(&[&files[..], &[("root/last", b"abc")]].concat())).unwrap();
+        let files = Files::in_zip(&path, "root").unwrap();
+        assert_eq!(files.list("", "").unwrap().len(), 3);
+        for half in ["0", "1"] {
+            assert_eq!(files.list(half, "").unwrap().len(), FILES / 2);
+        }
+        assert_eq!(files.read("1/69999", 0, "").unwrap(), b"");
+        assert_eq!(files.read("last", 3, "").unwrap(), b"abc");
+    }
+
     #[test]
     fn an_entry_that_is_damaged_is_named() {
         let directory = TempDir::new().unwrap();

@@ -14,6 +14,7 @@ mod packed;
 #[cfg(test)]
 mod tests;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -72,9 +73,11 @@ pub(crate) struct Keeping<'a> {
 }
 
 impl Keeping<'_> {
-    fn report(&self, step: Step, done: usize, total: usize) {
-        if let Some(progress) = self.progress {
-            progress(Progress { step, done, total });
+    /// Tells how far it is, and fails if that is to be the end.
+    fn report(&self, step: Step, done: usize, total: usize) -> Result<(), DatasetError> {
+        match self.progress.map(|progress| progress(Progress { step, done, total })) {
+            Some(ControlFlow::Break(())) => Err(DatasetError::Interrupted),
+            _ => Ok(()),
         }
     }
 }
@@ -123,13 +126,14 @@ pub(crate) fn load(
                 });
             }
             let (path, header) = pack(&hashed.content);
-            let pixels =
-                packed::open_or_build(&path, &header, batch(target.shape), |first, out| {
-                    decode(files, &samples[first..], &hashed, target, out)?;
-                    let done = first + out.len() / target.shape.len();
-                    keeping.report(Step::Decoding, done, samples.len());
-                    Ok(())
-                })?;
+            let fill = |first, out: &mut [u8]| {
+                decode(files, &samples[first..], &hashed, target, out)?;
+                let done = first + out.len() / target.shape.len();
+                keeping.report(Step::Decoding, done, samples.len())
+            };
+            let wait = || keeping.report(Step::Waiting, 0, samples.len());
+            let batch = batch(target.shape);
+            let pixels = packed::open_or_build(&path, &header, batch, fill, wait)?;
             digest::remember(keeping.cache_dir, name, fingerprint, &hashed.content);
             (pixels, hashed.content)
         }

@@ -9,6 +9,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use memmap2::Mmap;
 use sha2::{Digest, Sha256};
@@ -21,6 +22,8 @@ use crate::write::write_whole;
 
 /// Bytes of a pack that are read at once to check it.
 const BLOCK: usize = 1 << 20;
+/// How often it is looked whether another process is done.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// The pixels of the pack `path`, if there is one, it is whole, and it is the one that `wanted`
 /// describes.
@@ -95,7 +98,7 @@ fn map(file: &File) -> io::Result<Mmap> {
 /// The pixels of the pack `path`, which is made first if there is none that is of use.
 ///
 /// `fill(first, out)` decodes images from number `first` on, as many as `out` has room for, at most
-/// `batch`.
+/// `batch`; `wait` is called now and then while another process does so. Either ends it by failing.
 ///
 /// # Errors
 ///
@@ -105,6 +108,7 @@ pub(super) fn open_or_build(
     header: &Header,
     batch: usize,
     fill: impl Fn(usize, &mut [u8]) -> Result<(), DatasetError>,
+    wait: impl Fn() -> Result<(), DatasetError>,
 ) -> Result<Pixels, DatasetError> {
     if let Some(pixels) = open(path, header)? {
         return Ok(pixels);
@@ -114,7 +118,7 @@ pub(super) fn open_or_build(
     let lock_path = path.with_extension("lock");
     let lock = File::options().create(true).write(true).truncate(false).open(&lock_path);
     let lock = lock.map_err(|source| unwritable(&lock_path, source))?;
-    wait_for(&lock).map_err(|source| unwritable(&lock_path, source))?;
+    wait_for(&lock, &lock_path, wait)?;
     // Another process may have made it while this one waited.
     if let Some(pixels) = open(path, header)? {
         return Ok(pixels);
@@ -139,15 +143,20 @@ pub(super) fn open_or_build(
     })
 }
 
-/// Takes the lock, and says so where that takes time.
-fn wait_for(lock: &File) -> io::Result<()> {
-    match lock.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => {
-            tracing::info!("another process prepares the same images");
-            lock.lock()
+/// Takes the lock, and calls `wait` as long as another process has it. To let the system wait would
+/// be simpler, but nothing could stop that.
+fn wait_for(
+    lock: &File,
+    path: &Path,
+    wait: impl Fn() -> Result<(), DatasetError>,
+) -> Result<(), DatasetError> {
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => wait()?,
+            Err(TryLockError::Error(source)) => return Err(unwritable(path, source)),
         }
-        Err(TryLockError::Error(error)) => Err(error),
+        std::thread::sleep(AGAIN);
     }
 }
 
@@ -199,13 +208,17 @@ mod tests {
         }
     }
 
+    fn patiently() -> Result<(), DatasetError> {
+        Ok(())
+    }
+
     fn build(path: &Path) -> Pixels {
         let fill = |first, out: &mut [u8]| {
             assert!(out.len() <= 8, "more than a batch");
             fill(first, out);
             Ok(())
         };
-        open_or_build(path, &HEADER_OF_FIVE, 2, fill).unwrap()
+        open_or_build(path, &HEADER_OF_FIVE, 2, fill, patiently).unwrap()
     }
 
     fn expected() -> Vec<u8> {
@@ -229,7 +242,10 @@ mod tests {
         assert_eq!(open(&path, &HEADER_OF_FIVE).unwrap().unwrap()[..], expected());
         assert_eq!(names(&directory), ["a.lock", "a.pack"]);
         let never = |_: usize, _: &mut [u8]| panic!("it is there already");
-        assert_eq!(open_or_build(&path, &HEADER_OF_FIVE, 2, never).unwrap()[..], expected());
+        assert_eq!(
+            open_or_build(&path, &HEADER_OF_FIVE, 2, never, patiently).unwrap()[..],
+            expected()
+        );
     }
 
     #[test]
@@ -278,7 +294,7 @@ mod tests {
             out.fill(0);
             Ok(())
         };
-        assert_eq!(open_or_build(&path, &other, 3, dark).unwrap()[..], [0; 20]);
+        assert_eq!(open_or_build(&path, &other, 3, dark, patiently).unwrap()[..], [0; 20]);
         assert_eq!(old[..], expected());
     }
 
@@ -292,16 +308,35 @@ mod tests {
                 scope.spawn(|| {
                     let count = |first, out: &mut [u8]| {
                         made.fetch_add(1, Ordering::SeqCst);
-                        std::thread::sleep(std::time::Duration::from_millis(5));
+                        std::thread::sleep(Duration::from_millis(5));
                         fill(first, out);
                         Ok(())
                     };
-                    let pixels = open_or_build(&path, &HEADER_OF_FIVE, 2, count).unwrap();
+                    let pixels =
+                        open_or_build(&path, &HEADER_OF_FIVE, 2, count, patiently).unwrap();
                     assert_eq!(pixels[..], expected());
                 });
             }
         });
         assert_eq!(made.load(Ordering::SeqCst), 3, "three batches, once");
+    }
+
+    #[test]
+    fn waiting_for_another_can_be_stopped() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("a.pack");
+        let lock = File::create(directory.path().join("a.lock")).unwrap();
+        lock.lock().unwrap();
+        let never = |_: usize, _: &mut [u8]| panic!("another process does that");
+        let asked = AtomicUsize::new(0);
+        let third = || match asked.fetch_add(1, Ordering::SeqCst) {
+            2 => Err(DatasetError::Interrupted),
+            _ => Ok(()),
+        };
+        let error = open_or_build(&path, &HEADER_OF_FIVE, 2, never, third).unwrap_err();
+        assert!(matches!(error, DatasetError::Interrupted), "{error}");
+        drop(lock);
+        assert_eq!(build(&path)[..], expected());
     }
 
     #[test]
@@ -315,7 +350,7 @@ mod tests {
                 _ => Ok(()),
             }
         };
-        let error = open_or_build(&path, &HEADER_OF_FIVE, 2, fail).unwrap_err();
+        let error = open_or_build(&path, &HEADER_OF_FIVE, 2, fail, patiently).unwrap_err();
         assert!(matches!(error, DatasetError::Config { .. }), "{error}");
         assert_eq!(names(&directory), ["a.lock"]);
         // What a killed process leaves is no hindrance.
@@ -363,7 +398,8 @@ mod tests {
         let file = directory.path().join("file");
         fs::write(&file, b"").unwrap();
         let never = |_: usize, _: &mut [u8]| panic!("nothing to decode for");
-        let error = open_or_build(&file.join("a.pack"), &HEADER_OF_FIVE, 2, never).unwrap_err();
+        let error =
+            open_or_build(&file.join("a.pack"), &HEADER_OF_FIVE, 2, never, patiently).unwrap_err();
         assert!(
             matches!(error, DatasetError::Unwritable { .. } | DatasetError::Unreadable { .. }),
             "{error:?}"

@@ -54,7 +54,10 @@ fn age(folder: &Path, seconds: u64) {
 /// Loads the images and says what was reported about it.
 fn reported(files: &Files, cache: &Path) -> (Dataset, Vec<Progress>) {
     let reports = RefCell::new(Vec::new());
-    let progress = |progress| reports.borrow_mut().push(progress);
+    let progress = |progress| {
+        reports.borrow_mut().push(progress);
+        ControlFlow::Continue(())
+    };
     let keeping = Keeping { progress: Some(&progress), ..keeping(cache) };
     let dataset = load(files, scan(), TARGET, keeping).unwrap();
     (dataset, reports.into_inner())
@@ -167,12 +170,40 @@ fn the_first_image_that_cannot_be_decoded_is_named_and_nothing_is_left() {
 }
 
 #[test]
+fn what_is_interrupted_leaves_nothing_half_done() {
+    let (_directory, files, cache) = fixture();
+    let interrupted = |at| {
+        let stop = |progress: Progress| match progress.step == at {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        let keeping = Keeping { progress: Some(&stop), ..keeping(&cache) };
+        let error = load(&files, scan(), TARGET, keeping).unwrap_err();
+        assert!(matches!(error, DatasetError::Interrupted), "{error}");
+    };
+    let left = || -> Vec<PathBuf> {
+        fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    interrupted(Step::Hashing);
+    assert!(!cache.exists());
+    interrupted(Step::Decoding);
+    let [lock] = &left()[..] else { panic!("{:?}", left()) };
+    assert_eq!(lock.extension(), Some("lock".as_ref()));
+    // Nor does what an earlier process left when it was killed.
+    fs::write(lock.with_extension("pack.part"), [1; 1000]).unwrap();
+    interrupted(Step::Decoding);
+    assert_eq!(left(), [lock.clone()]);
+    assert_eq!(reported(&files, &cache).0.train.len(), 7);
+}
+
+#[test]
 fn a_file_that_changes_between_hashing_and_decoding_is_noticed() {
     let (directory, files, cache) = fixture();
     let spoil = |progress: Progress| {
         if progress.step == Step::Hashing {
             write(directory.path(), "files/0.png", encoded("0.png", 2, 2, 77));
         }
+        ControlFlow::Continue(())
     };
     let keeping = Keeping { progress: Some(&spoil), ..keeping(&cache) };
     let error = load(&files, scan(), TARGET, keeping).unwrap_err().to_string();
@@ -186,6 +217,7 @@ fn a_folder_that_vanishes_is_an_error() {
         if progress.step == Step::Hashing {
             fs::remove_dir_all(directory.path().join("files")).unwrap();
         }
+        ControlFlow::Continue(())
     };
     let keeping = Keeping { progress: Some(&vanish), ..keeping(&cache) };
     let error = load(&files, scan(), TARGET, keeping).unwrap_err();

@@ -47,6 +47,14 @@ pub fn remove_unless_file(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Makes a folder and those above it. A link, a pipe or the like in its place is removed as
+/// [`remove_unless_file`] does, since what is in a folder of ours is removed without a question, and
+/// behind a link it may be somebody's.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    remove_unless_file(path)?;
+    fs::create_dir_all(path)
+}
+
 /// Reads a file of text that is at most `longest` bytes long; `None` if it is not there, is longer
 /// or is no text.
 pub fn read_text(path: &Path, longest: u64) -> io::Result<Option<String>> {

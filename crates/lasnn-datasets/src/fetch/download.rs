@@ -1,7 +1,7 @@
 //! One file, from the first request to the right checksum.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{Cursor, ErrorKind, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +16,8 @@ use super::progress::{Event, Progress};
 
 /// How much is read at once.
 const BLOCK: usize = 64 * 1024;
+/// No page with which a hotel or a proxy answers in place of the server is longer, in bytes.
+const LONGEST_PAGE: u64 = 256 * 1024;
 
 /// What all files of a data set share.
 pub struct Downloader<'a> {
@@ -48,7 +50,8 @@ impl Downloader<'_> {
             pieces |= match self.receive(file, url, &mut part) {
                 Ok(pieces) => pieces,
                 Err(error) => {
-                    if part.length() == 0 {
+                    // What can neither be gone on with nor used only keeps the disk full.
+                    if part.resume().is_none() && part.length() < file.bytes {
                         part.remove().ok();
                     }
                     return Err(error);
@@ -120,7 +123,6 @@ impl Downloader<'_> {
         self.tell(&Event::Downloading { file: file.file, done: part.length(), total: file.bytes })?;
         let mut answer = self.client.get(url, part.resume(), file.bytes)?;
         if matches!(answer, Answer::StartOver) {
-            part.start_over()?;
             answer = self.client.get(url, None, file.bytes)?;
         }
         let Answer::Body { start, length, validator, mut body } = answer else {
@@ -131,14 +133,17 @@ impl Downloader<'_> {
                 expected: file.bytes,
             });
         };
-        if start == 0 {
-            part.start_over()?;
-        }
+        // What is here is thrown away only for an answer that can be the file: it may be hours of
+        // downloading, and the answer the page of a hotel that asks for a room number.
         let expected = file.bytes - start;
         if let Some(found) = length.filter(|&found| found != expected) {
             return Err(FetchError::Announced { url: url.to_string(), found, expected });
         }
         if start == 0 {
+            if length.is_none() && part.length() > 0 {
+                body = longer_than_a_page(body, url, file.bytes)?;
+            }
+            part.start_over()?;
             part.note(validator)?;
         }
         self.take(file, url, part, &mut body)?;
@@ -188,6 +193,28 @@ impl Downloader<'_> {
             ControlFlow::Break(()) => Err(FetchError::Stopped),
         }
     }
+}
+
+/// A body of which nobody has said how long it is, if it is longer than a page or as long as the
+/// file.
+fn longer_than_a_page(
+    mut body: Box<dyn Read>,
+    url: &Address,
+    total: u64,
+) -> Result<Box<dyn Read>, FetchError> {
+    let least = LONGEST_PAGE.min(total);
+    let mut opening = Vec::new();
+    match body.by_ref().take(least).read_to_end(&mut opening) {
+        Err(error) if error.kind() != ErrorKind::UnexpectedEof => {
+            return Err(http::broke(url, error));
+        }
+        _ => {}
+    }
+    let found = opening.len() as u64;
+    if found < least {
+        return Err(FetchError::CutOff { url: url.to_string(), found, expected: total });
+    }
+    Ok(Box::new(Cursor::new(opening).chain(body)))
 }
 
 /// Whether a file of an earlier fetch is there and right. One that is not is removed.

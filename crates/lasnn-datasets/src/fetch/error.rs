@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::unpack::ArchiveError;
 
@@ -57,6 +58,18 @@ pub enum FetchError {
         url: String,
         /// Why not.
         source: io::Error,
+    },
+    /// The server sends too little to be waited for; another attempt may succeed.
+    #[error("{url}: {found} bytes came in {span:?}, expected at least {least}")]
+    Slow {
+        /// The address.
+        url: String,
+        /// How many bytes came.
+        found: u64,
+        /// In which time.
+        span: Duration,
+        /// How many should have come.
+        least: u64,
     },
     /// The server cannot be asked at all.
     #[error("{url}: the server cannot be asked")]
@@ -167,7 +180,7 @@ impl FetchError {
     /// Whether the same request may succeed a little later.
     pub(super) fn is_passing(&self) -> bool {
         match self {
-            Self::CutOff { .. } | Self::Unreachable { .. } => true,
+            Self::CutOff { .. } | Self::Unreachable { .. } | Self::Slow { .. } => true,
             // Request Timeout, Too Early and Too Many Requests ask for it; so does every failure
             // of the server's own.
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),

@@ -39,8 +39,9 @@ pub enum Found {
     Else(String),
 }
 
-/// Looks at the folder of a data set. Without a list, which is so if somebody else has put it
-/// there, the files of the catalogue must be there in their sizes.
+/// Looks at the folder of a data set. The files of the catalogue must be there in their sizes, and so
+/// must those of the list, if there is one; there is none where somebody else has put the folder
+/// there.
 pub fn look(folder: &Path, origin: &Origin<'_>) -> Result<Found, FetchError> {
     let failed = |error| FetchError::file("read", folder, error);
     match fs::metadata(folder) {
@@ -55,10 +56,10 @@ pub fn look(folder: &Path, origin: &Origin<'_>) -> Result<Found, FetchError> {
         Err(error) => return Err(failed(error)),
     }
     let list = disk::read_text(&folder.join(LIST), LONGEST_LIST).map_err(failed)?;
-    let listed = list.as_deref().and_then(|list| read_list(list, origin.name));
-    match listed {
-        Some(listed) => check(folder, listed),
-        None => check(folder, expected(origin)),
+    let known = check(folder, expected(origin))?;
+    match (known, list.as_deref().and_then(|list| read_list(list, origin))) {
+        (Found::Whole { .. }, Some(listed)) => check(folder, listed),
+        (known, _) => Ok(known),
     }
 }
 
@@ -118,16 +119,19 @@ pub fn write_list(folder: &Path, name: &str, files: &[Unpacked]) -> Result<(), F
     write().map_err(|error| FetchError::file("write", &path, error))
 }
 
-/// The files and sizes of a list; `None` if it is not one of this data set.
-fn read_list<'a>(text: &'a str, name: &str) -> Option<Vec<(&'a str, Option<u64>)>> {
+/// The files and sizes of a list; `None` if it is not one of this data set, or lacks a file that the
+/// data set must have and so says nothing about the others either.
+fn read_list<'a>(text: &'a str, origin: &Origin<'_>) -> Option<Vec<(&'a str, Option<u64>)>> {
     let mut lines = text.lines();
     let title = lines.next()?.strip_prefix(TITLE)?;
-    if title.trim() != name {
+    if title.trim() != origin.name {
         return None;
     }
     let line = |line: &'a str| {
         let (bytes, path) = line.split_once(' ')?;
         Some((path, Some(bytes.parse().ok()?)))
     };
-    lines.map(line).collect()
+    let listed: Vec<_> = lines.map(line).collect::<Option<_>>()?;
+    let has = |path| listed.iter().any(|(known, _)| *known == path);
+    expected(origin).all(|(path, _)| has(path)).then_some(listed)
 }

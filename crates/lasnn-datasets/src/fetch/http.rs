@@ -8,6 +8,7 @@ use ureq::{Agent, Proxy};
 
 use super::address::Address;
 use super::error::FetchError;
+use super::pace::Paced;
 
 /// The longest validator of a server that is kept; usual ones have some forty bytes.
 const LONGEST_VALIDATOR: usize = 1024;
@@ -19,6 +20,11 @@ pub struct Network {
     pub connect: Duration,
     /// How long a server may say nothing.
     pub stall: Duration,
+    /// The time in which `least` bytes of a file must come; a server that sends fewer is left as one
+    /// that says nothing.
+    pub span: Duration,
+    /// How many bytes must come in the time `span`.
+    pub least: u64,
     /// How many redirections are followed.
     pub redirects: u32,
     /// How often a file is asked for before giving up, at least 1. Attempts that bring much do not
@@ -40,6 +46,9 @@ impl Default for Network {
         Self {
             connect: Duration::from_secs(20),
             stall: Duration::from_secs(30),
+            // A kilobyte a second: a telephone line has more.
+            span: Duration::from_secs(60),
+            least: 64 * 1024,
             redirects: 8,
             attempts: 6,
             much: 1 << 20,
@@ -97,7 +106,7 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Client {
     agent: Agent,
-    redirects: u32,
+    network: Network,
 }
 
 impl Client {
@@ -118,7 +127,7 @@ impl Client {
             .accept_encoding("identity")
             .proxy(if proxy { Proxy::try_from_env() } else { None })
             .build();
-        Self { agent: config.new_agent(), redirects }
+        Self { agent: config.new_agent(), network: *network }
     }
 
     /// Asks for a file, or for the rest of it from byte `resume.0` on if it is still the version
@@ -155,7 +164,11 @@ impl Client {
             start,
             length: response.body().content_length(),
             validator: Validator::of(response.headers()),
-            body: Box::new(response.into_body().into_reader()),
+            body: Box::new(Paced::new(
+                response.into_body().into_reader(),
+                url.to_string(),
+                &self.network,
+            )),
         })
     }
 
@@ -163,7 +176,7 @@ impl Client {
         use ureq::Error;
         let url = url.to_string();
         match error {
-            Error::TooManyRedirects => FetchError::Redirects { url, most: self.redirects },
+            Error::TooManyRedirects => FetchError::Redirects { url, most: self.network.redirects },
             Error::Timeout(_)
             | Error::Io(_)
             | Error::HostNotFound
@@ -187,9 +200,12 @@ fn is_rest(range: &str, start: u64, total: u64) -> bool {
     numbers() == Some((start, total, total))
 }
 
-/// A connection that broke while the body came in.
-pub fn broke(url: &Address, source: io::Error) -> FetchError {
-    FetchError::Unreachable { url: url.to_string(), source }
+/// A connection that broke while the body came in, or one that was given up.
+pub fn broke(url: &Address, error: io::Error) -> FetchError {
+    match error.downcast::<FetchError>() {
+        Ok(ours) => ours,
+        Err(source) => FetchError::Unreachable { url: url.to_string(), source },
+    }
 }
 
 #[cfg(test)]

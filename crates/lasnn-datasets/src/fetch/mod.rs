@@ -22,6 +22,7 @@ mod error;
 mod folder;
 mod http;
 mod lock;
+mod pace;
 mod part;
 pub mod progress;
 pub mod unpack;
@@ -206,8 +207,9 @@ fn settle(from: &Path, to: &Path) -> Result<(), FetchError> {
     disk::sync(above).map_err(|error| FetchError::file("write", above, error))
 }
 
+/// Makes a folder that is ours.
 fn make(folder: &Path) -> Result<(), FetchError> {
-    fs::create_dir_all(folder).map_err(|error| FetchError::file("make", folder, error))
+    disk::make_folder(folder).map_err(|error| FetchError::file("make", folder, error))
 }
 
 /// A folder that is gone in the end, whatever happens, and with it the one around it if nothing is

@@ -1,6 +1,7 @@
 //! The list of files in a zip archive.
 
-use std::io::{Read, Seek};
+use std::collections::BTreeSet;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
 use ::zip::ZipArchive;
 
@@ -18,7 +19,11 @@ use crate::error::Flaw;
 pub fn open<R: Read + Seek>(reader: R) -> Result<(ZipArchive<R>, Vec<String>), Flaw> {
     let archive = ZipArchive::new(reader).map_err(damaged)?;
     if archive.has_duplicate_names() {
-        return Err(Flaw::file("two entries of the same name", "another name for each"));
+        let start = archive.central_directory_start();
+        let name =
+            first_twice(archive.into_inner(), start).map_err(|error| damaged(error.into()))?;
+        let found = format!("two entries of the name {}", quoted(&String::from_utf8_lossy(&name)));
+        return Err(Flaw::file(found, "another name for each"));
     }
     let mut names = Vec::new();
     for name in archive.file_names() {
@@ -32,6 +37,36 @@ pub fn open<R: Read + Seek>(reader: R) -> Result<(ZipArchive<R>, Vec<String>), F
         }
     }
     Ok((archive, names))
+}
+
+/// The first name that comes twice in the list of entries that begins at the byte `start`.
+///
+/// The library keeps one entry of each name and does not say of which there were two.
+///
+/// # Errors
+///
+/// Fails if the list cannot be read, or if no name comes twice.
+pub(crate) fn first_twice(reader: impl Read + Seek, start: u64) -> io::Result<Vec<u8>> {
+    let mut reader = io::BufReader::new(reader);
+    reader.seek(SeekFrom::Start(start))?;
+    let mut names = BTreeSet::new();
+    loop {
+        // APPNOTE 4.3.12: a header of 46 bytes, then a name, a field of notes and a comment, with
+        // the lengths of these three at byte 28.
+        let mut header = [0; 46];
+        reader.read_exact(&mut header)?;
+        if !header.starts_with(b"PK\x01\x02") {
+            return Err(io::Error::new(ErrorKind::InvalidData, "no name comes twice in the list"));
+        }
+        let length = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+        let mut name = vec![0; usize::from(length(28))];
+        reader.read_exact(&mut name)?;
+        if names.contains(&name) {
+            return Ok(name);
+        }
+        names.insert(name);
+        reader.seek_relative(i64::from(length(30)) + i64::from(length(32)))?;
+    }
 }
 
 /// An error of the library that reads archives.
@@ -115,7 +150,14 @@ pub(crate) mod tests {
         let error = open(Cursor::new(renamed(&twice, b"name 2", b"name 1"))).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "found two entries of the same name, expected another name for each"
+            "found two entries of the name `name 1`, expected another name for each"
         );
+        let error = open(Cursor::new(renamed(
+            &renamed(&twice, b"name 2", b"\x1B[2J\n!"),
+            b"name 1",
+            b"\x1B[2J\n!",
+        )));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(r"of the name `\u{1b}[2J\n!`,"), "{error}");
     }
 }

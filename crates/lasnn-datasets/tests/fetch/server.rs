@@ -25,6 +25,8 @@ pub struct Reply {
     body: Vec<u8>,
     /// After so many bytes, head included, the server says nothing more...
     cut: Option<usize>,
+    /// ...but for one byte at a time, with so long between them...
+    drip: Option<Duration>,
     /// ...and keeps the connection for so long.
     stall: Duration,
 }
@@ -71,6 +73,11 @@ impl Reply {
     pub fn cut_head(mut self, bytes: usize) -> Self {
         self.cut = Some(bytes);
         self
+    }
+
+    /// After so many bytes of the body, sends the rest byte by byte with a pause before each.
+    pub fn drip(self, bytes: usize, pause: Duration) -> Self {
+        Self { drip: Some(pause), ..self.cut(bytes) }
     }
 
     /// Keeps the connection in the end.
@@ -171,8 +178,13 @@ fn serve(
     let mut bytes = reply.head.into_bytes();
     bytes.extend_from_slice(b"\r\n");
     bytes.extend_from_slice(&reply.body);
-    bytes.truncate(reply.cut.unwrap_or(usize::MAX));
+    let rest = bytes.split_off(reply.cut.unwrap_or(usize::MAX).min(bytes.len()));
     stream.write_all(&bytes).ok()?;
+    // A client that waits for all of it has failed the test, and need not wait for hours.
+    for byte in rest.chunks(1).take(300).take_while(|_| reply.drip.is_some()) {
+        std::thread::sleep(reply.drip.unwrap_or_default());
+        stream.write_all(byte).ok()?;
+    }
     std::thread::sleep(reply.stall);
     Some(())
 }

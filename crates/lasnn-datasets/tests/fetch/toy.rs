@@ -83,6 +83,8 @@ pub fn origin(archive: &[u8]) -> Origin<'static> {
 pub const NETWORK: Network = Network {
     connect: Duration::from_secs(5),
     stall: Duration::from_millis(400),
+    span: Duration::from_millis(500),
+    least: 400,
     redirects: 3,
     attempts: 4,
     much: 20_000,

@@ -164,6 +164,54 @@ fn a_wrong_size_is_refused_before_anything_comes() {
     }
 }
 
+/// Interrupts a fetch, lets another server answer the next one, which must fail, and goes on with
+/// the first; gives how the second failed.
+#[track_caller]
+fn keeps_what_was_here(other: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> FetchError {
+    let archive = archive();
+    let origin = origin(&archive);
+    let server = Server::new(move |seen| match seen.from {
+        None => file(seen, &archive, TAG).cut(200_000).stall(Duration::from_secs(5)),
+        Some(_) => file(seen, &archive, TAG),
+    });
+    let place = Place::new();
+    let mut watch = Watch { stop_at: Some(200_000), ..Watch::default() };
+    place.watched(&origin, &server, &mut watch).unwrap_err();
+    assert_eq!(place.part(), Some(200_000));
+    let error = place.fetch(&origin, &Server::new(other)).unwrap_err();
+    assert_eq!(place.part(), Some(200_000), "{error}");
+    place.fetch(&origin, &server).unwrap();
+    assert_eq!(server.starts(), [None, Some(200_000)]);
+    place.is_whole();
+    error
+}
+
+/// As a network does that wants a password first.
+#[test]
+fn a_page_in_place_of_the_rest_leaves_what_is_here() {
+    const PAGE: [u8; 3000] = [b' '; 3000];
+    let error = keeps_what_was_here(|_| Reply::whole(&PAGE, &[]));
+    assert!(matches!(error, FetchError::Announced { found: 3000, .. }), "{error}");
+    let error = keeps_what_was_here(|_| Reply::new("200 OK", &[]).body(&PAGE));
+    let FetchError::GaveUp { source, .. } = error else { panic!("{error}") };
+    assert!(matches!(*source, FetchError::CutOff { found: 3000, .. }), "{source}");
+    let error = keeps_what_was_here(|seen| match seen.from {
+        Some(_) => Reply::status("416 Range Not Satisfiable"),
+        None => Reply::whole(&PAGE, &["ETag: \"page\""]),
+    });
+    assert!(matches!(error, FetchError::Announced { found: 3000, .. }), "{error}");
+}
+
+/// Where the server has a new version, and does not say how long it is.
+#[test]
+fn a_new_version_without_a_length_starts_over() {
+    let starts = succeeds(|seen, bytes| match seen.number {
+        0 => file(seen, bytes, "\"old\"").cut(1000),
+        _ => Reply::new("200 OK", &["ETag: \"new\""]).body(bytes),
+    });
+    assert_eq!(starts, [None, Some(1000)]);
+}
+
 #[test]
 fn what_is_too_long_is_cut_off() {
     let (error, asked, place) = fails(|_, bytes| {
@@ -246,6 +294,36 @@ fn a_server_that_says_nothing_is_left() {
     });
     assert_eq!(starts, [None, Some(1000), Some(1000)]);
     assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+}
+
+/// It never says nothing for long, and would take hours.
+#[test]
+fn a_server_that_drips_is_left() {
+    const PAUSE: Duration = Duration::from_millis(40);
+    let begun = Instant::now();
+    let starts = succeeds(|seen, bytes| match seen.number {
+        0 => file(seen, bytes, TAG).drip(1000, PAUSE),
+        _ => file(seen, bytes, TAG),
+    });
+    let [None, Some(second)] = starts[..] else { panic!("{starts:?}") };
+    assert!((1000..1100).contains(&second), "{starts:?}");
+
+    let (error, asked, place) = fails(|seen, bytes| file(seen, bytes, TAG).drip(1000, PAUSE));
+    let FetchError::GaveUp { attempts: 4, source } = error else { panic!("{error}") };
+    let FetchError::Slow { found, least: 400, .. } = *source else { panic!("{source}") };
+    assert!(found < 400, "{found}");
+    assert_eq!(asked, 4);
+    assert!(place.part().is_some_and(|part| (4000..5600).contains(&part)), "{:?}", place.part());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_part_that_cannot_be_gone_on_with_is_not_kept() {
+    let (error, _, place) = fails(|_, bytes| Reply::whole(bytes, &[]).cut(1000));
+    assert!(matches!(error, FetchError::GaveUp { .. }), "{error}");
+    assert!(!place.path().join(".fetch/toy").exists(), "{:?}", place.part());
+    let (_, _, place) = fails(|seen, bytes| file(seen, bytes, TAG).cut(1000));
+    assert_eq!(place.part(), Some(4000), "one with a version is");
 }
 
 #[test]

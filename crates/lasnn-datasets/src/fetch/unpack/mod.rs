@@ -95,9 +95,6 @@ pub enum ArchiveError {
         /// The name of the entry.
         entry: String,
     },
-    /// Two entries of a list have the same name; which one is not known.
-    #[error("two entries of the archive have the same name, expected each name once")]
-    SameName,
     /// There are too many entries.
     #[error("the archive has more than {most} entries")]
     Entries {

@@ -13,6 +13,7 @@ use zip::{CompressionMethod, ZipArchive};
 use super::name::shown;
 use super::sink::Sink;
 use super::{ArchiveError, Limits, Tick, Unpacked};
+use crate::formats;
 
 /// How many bytes of the list of entries are read for each that the limits allow. Lists of data
 /// sets take about a hundred.
@@ -50,8 +51,10 @@ pub fn unpack_zip(
         return Err(ArchiveError::Entries { most: limits.entries });
     }
     if archive.has_duplicate_names() {
-        // The library keeps one of each name and does not say of which there were two.
-        return Err(ArchiveError::SameName);
+        let start = archive.central_directory_start();
+        let name = formats::zip::first_twice(archive.into_inner(), start);
+        let entry = shown(&name.map_err(ArchiveError::reading)?);
+        return Err(ArchiveError::Duplicate { entry });
     }
     let mut sink = Sink::new(into, folder, limits);
     for index in 0..archive.len() {

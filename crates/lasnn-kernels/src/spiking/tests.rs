@@ -69,6 +69,36 @@ fn a_network_fires_and_learns_on_tiles_as_it_does_without() {
 }
 
 #[test]
+fn threads_change_no_bit_on_tiles() {
+    for size in SIZES {
+        for driven in [false, true] {
+            // Weights of many bits: a sum in another order has other ones.
+            let order = StepOrder::IntegrateThenFire;
+            let network = Network::new(size, Weights::OfManyBits, order, driven);
+            let with = |threads: usize| {
+                Level::EmulatedTiles.run(threads, || {
+                    let (counted, gradients) = network.learn(Precision::Bf16, Show::Counts);
+                    let (squared, of_squares) = network.learn(Precision::Bf16, Show::Squares);
+                    let streamed = network.stream(WeightFormat::Bf16);
+                    ([counted, squared, streamed], [gradients, of_squares])
+                })
+            };
+            let (expected, exact) = with(1);
+            assert!(expected[1].squares.iter().flatten().any(|&square| square > 0.0));
+            for threads in [2, 5] {
+                let (outcomes, gradients) = with(threads);
+                for (found, expected) in outcomes.iter().zip(&expected) {
+                    same(found, expected, &format!("{threads} threads"));
+                }
+                for (found, exact) in gradients.iter().zip(&exact) {
+                    assert!(all(found) == all(exact), "other gradients with {threads} threads");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn all_instructions_give_the_same_bits() {
     for size in SIZES {
         for driven in [false, true] {

@@ -9,7 +9,9 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Distribution, Tensor, TensorData};
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
-use lasnn_conversion::{Simulator, SpikingConfig, SpikingNetwork, WeightFormat};
+use lasnn_conversion::{
+    NetworkCase, Simulator, SpikingConfig, SpikingNetwork, WeightFormat, compare_network,
+};
 use lasnn_core::{Architecture, Layer, Pass, Plan, Precision, Seed, Shape, Tap, Tapped};
 use lasnn_neurons::{Encoding, PoissonRange, Reset, SpikingBackend, StepOrder};
 
@@ -37,6 +39,7 @@ on_both_backends!(
     what_the_kernels_do_not_cover_runs_layer_by_layer,
     weights_of_fewer_bits_are_rounded_alike_whole_and_layer_by_layer,
     products_of_bfloat16_change_gradients_a_little_and_nothing_else,
+    the_cases_for_other_machines_pass,
 );
 
 /// Weights that are multiples of 1/64, so that both ways sum the same currents and no spike can
@@ -223,6 +226,13 @@ fn what_the_kernels_do_not_cover_runs_layer_by_layer<A: Training>() {
         Layer::Classifier { bias: false },
     ]);
     check::<A>(&plan, &SpikingConfig::default(), true);
+}
+
+fn the_cases_for_other_machines_pass<A: Training>() {
+    for case in NetworkCase::ALL {
+        let found = compare_network::<A>(case, &Default::default()).unwrap();
+        assert!(found.is_right(), "{case}: {found:?}");
+    }
 }
 
 /// Weights of many bits.

@@ -58,8 +58,12 @@ impl Workplace {
     /// `lasnn` with the given arguments, ready to start in the folder. One thread, because several
     /// of these run side by side.
     pub fn lasnn(&self, arguments: &[&str]) -> Command {
+        self.lasnn_on("1", arguments)
+    }
+
+    fn lasnn_on(&self, threads: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(lasnn());
-        command.args(arguments).args(["--threads", "1"]).current_dir(self.path());
+        command.args(arguments).args(["--threads", threads]).current_dir(self.path());
         command
     }
 
@@ -69,8 +73,7 @@ impl Workplace {
     ///
     /// Panics if it cannot be started.
     pub fn run(&self, arguments: &[&str]) -> Outcome {
-        let output = self.lasnn(arguments).output();
-        Outcome::of(output.unwrap_or_else(|error| panic!("cannot start lasnn: {error}")))
+        end(self.lasnn(arguments))
     }
 
     /// Runs `lasnn`, which is expected to do what it is asked.
@@ -80,7 +83,17 @@ impl Workplace {
     /// Panics with what it said if its exit code is not 0.
     #[track_caller]
     pub fn succeed(&self, arguments: &[&str]) -> Outcome {
-        let outcome = self.run(arguments);
+        self.succeed_on("1", arguments)
+    }
+
+    /// The same on another number of threads than one.
+    ///
+    /// # Panics
+    ///
+    /// Panics as the above does.
+    #[track_caller]
+    pub fn succeed_on(&self, threads: &str, arguments: &[&str]) -> Outcome {
+        let outcome = end(self.lasnn_on(threads, arguments));
         assert_eq!(outcome.code, Some(0), "lasnn {}: {outcome:#?}", arguments.join(" "));
         outcome
     }
@@ -125,6 +138,11 @@ impl Workplace {
     pub fn summary(&self, recipe: &str) -> Value {
         read_json(&self.only_run(recipe).join("summary.json"))
     }
+}
+
+fn end(mut command: Command) -> Outcome {
+    let output = command.output();
+    Outcome::of(output.unwrap_or_else(|error| panic!("cannot start lasnn: {error}")))
 }
 
 impl Outcome {

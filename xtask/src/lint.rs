@@ -1,6 +1,12 @@
 //! `cargo xtask lint`: everything that is checked without running the code.
 
-use crate::workspace::{Workspace, finish};
+use std::path::Path;
+use std::process::Command;
+
+use crate::workspace::{Workspace, finish, run_for_output};
+
+/// Processors other than the one at hand for which the kernels have code of their own.
+const OTHER: &str = "aarch64-unknown-linux-gnu";
 
 pub fn lint(workspace: &Workspace) -> anyhow::Result<()> {
     let mut format = workspace.cargo("fmt");
@@ -17,5 +23,21 @@ pub fn lint(workspace: &Workspace) -> anyhow::Result<()> {
 
     let mut features = workspace.cargo("check");
     features.args(["--package", "lasnn-cli", "--features", "cuda,vulkan", "--locked"]);
-    finish(features)
+    finish(features)?;
+
+    // Checking needs no C compiler for that processor, as building would.
+    if !is_installed(OTHER) {
+        eprintln!("note: the kernels are not checked for {OTHER}; `rustup target add {OTHER}`");
+        return Ok(());
+    }
+    let mut other = workspace.cargo("check");
+    other.args(["--package", "lasnn-kernels", "--target", OTHER, "--locked"]);
+    finish(other)
+}
+
+/// Whether rustc has the standard library of a target.
+fn is_installed(target: &str) -> bool {
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--print", "target-libdir", "--target", target]);
+    run_for_output(rustc).is_ok_and(|folder| Path::new(folder.trim()).is_dir())
 }

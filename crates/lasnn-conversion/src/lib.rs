@@ -9,7 +9,8 @@
 //! - [`simulate`](mod@simulate): accuracy by time step, firing rates, operations,
 //! - [`simulator`]: a network that is run again and again with the same weights,
 //! - [`counting`]: a drive that counts the spikes of each neuron,
-//! - [`energy`]: what a spike sets in motion and what that costs.
+//! - [`energy`]: what a spike sets in motion and what that costs,
+//! - [`parity`]: whether the kernels of a device do the same as a whole and layer by layer.
 
 pub mod config;
 pub mod convert;
@@ -19,6 +20,7 @@ pub mod energy;
 pub mod error;
 pub mod layers;
 pub mod network;
+pub mod parity;
 pub mod quantile;
 pub mod report;
 pub mod signal;
@@ -33,6 +35,7 @@ pub use energy::ann_energy_pj;
 pub use error::ConversionError;
 pub use lasnn_kernels::spiking::WeightFormat;
 pub use network::SpikingNetwork;
+pub use parity::{NetworkCase, NetworkComparison, NetworkError, compare_network};
 pub use report::{ConversionReport, LayerReport};
 pub use simulate::{LayerRate, Simulation, simulate};
 pub use simulator::Simulator;

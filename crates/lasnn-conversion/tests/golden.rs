@@ -1,5 +1,5 @@
 //! Whole spiking networks against PyTorch autograd: spikes through the logits, and the gradients of
-//! every weight. The values are those of `lasnn-neurons/tests/golden/make_golden.py`.
+//! every weight, on both CPU backends. The values are those of `lasnn-neurons/tests/golden/make_golden.py`.
 
 // All of this is a test, the helpers too.
 #![allow(clippy::unwrap_used)]
@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Int, Tensor, TensorData, Tolerance, activation::log_softmax, backend::Backend};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor, TensorData, Tolerance, activation::log_softmax};
 use burn_flex::Flex;
+use burn_ndarray::NdArray;
 use lasnn_conversion::{SpikingConfig, SpikingNetwork};
 use lasnn_core::{Architecture, Layer, Pass, Seed, Shape, StateDict, Tapped, state};
-use lasnn_neurons::{Readout, Reset, StepOrder};
+use lasnn_neurons::{Readout, Reset, SpikingBackend, StepOrder};
 use serde::Deserialize;
-
-type B = Autodiff<Flex>;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -73,12 +73,12 @@ const RESIDUAL: Names = &[
     ("readout", "layers.2.linear.weight", None),
 ];
 
-fn check(case: &Case, names: Names, layers: Vec<Layer>) {
+fn check<A: SpikingBackend + AutodiffBackend>(case: &Case, names: Names, layers: &[Layer]) {
     let device = Default::default();
     let [steps, batch, channels, height, width] = case.input.shape[..] else { panic!("input") };
     let input = Shape { channels, height, width };
     let classes = case.logits.shape[1];
-    let architecture = Architecture { name: case.name.clone(), layers };
+    let architecture = Architecture { name: case.name.clone(), layers: layers.to_vec() };
     let plan = architecture.plan(input, classes).unwrap();
     let config = SpikingConfig {
         leak: case.leak,
@@ -87,7 +87,7 @@ fn check(case: &Case, names: Names, layers: Vec<Layer>) {
         readout: case.readout,
         ..Default::default()
     };
-    let network = SpikingNetwork::<B>::new(&plan, &config, steps, &device).unwrap();
+    let network = SpikingNetwork::<A>::new(&plan, &config, steps, &device).unwrap();
     let mut tensors: StateDict = state::save(&network);
     for (theirs, weight, neurons) in names {
         tensors.insert((*weight).into(), case.weights[*theirs].data());
@@ -108,7 +108,7 @@ fn check(case: &Case, names: Names, layers: Vec<Layer>) {
     features.logits.to_data().assert_approx_eq::<f32>(&logits, tolerance);
 
     let labels =
-        Tensor::<B, 1, Int>::from_data(TensorData::new(case.labels.clone(), [batch]), &device);
+        Tensor::<A, 1, Int>::from_data(TensorData::new(case.labels.clone(), [batch]), &device);
     let loss = log_softmax(features.logits, 1).gather(1, labels.unsqueeze_dim(1)).mean().neg();
     let gradients = gradients(&network, &loss.backward());
     assert_eq!(gradients.len(), names.len(), "only weights are trained");
@@ -118,18 +118,23 @@ fn check(case: &Case, names: Names, layers: Vec<Layer>) {
     }
 }
 
+fn on_both_backends(case: &Case, names: Names, layers: &[Layer]) {
+    check::<Autodiff<Flex>>(case, names, layers);
+    check::<Autodiff<NdArray>>(case, names, layers);
+}
+
 /// Gradients by the names of the tensors they belong to.
-fn gradients(
-    network: &SpikingNetwork<B>,
-    gradients: &<B as burn::tensor::backend::AutodiffBackend>::Gradients,
+fn gradients<A: SpikingBackend + AutodiffBackend>(
+    network: &SpikingNetwork<A>,
+    gradients: &A::Gradients,
 ) -> StateDict {
-    struct Collect<'a> {
-        gradients: &'a <B as burn::tensor::backend::AutodiffBackend>::Gradients,
+    struct Collect<'a, A: AutodiffBackend> {
+        gradients: &'a A::Gradients,
         path: state::Path,
         found: StateDict,
     }
-    impl ModuleVisitor<B> for Collect<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+    impl<A: AutodiffBackend> ModuleVisitor<A> for Collect<'_, A> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<A, D>>) {
             if let Some(gradient) = param.val().grad(self.gradients) {
                 self.found.insert(self.path.name(), gradient.into_data());
             }
@@ -141,7 +146,8 @@ fn gradients(
             self.path.exit(container);
         }
     }
-    let mut collect = Collect { gradients, path: Default::default(), found: StateDict::new() };
+    let mut collect: Collect<'_, A> =
+        Collect { gradients, path: Default::default(), found: StateDict::new() };
     network.visit(&mut collect);
     collect.found
 }
@@ -156,13 +162,13 @@ fn networks_of_convolution_pool_and_linear_layers_equal_pytorch() {
     assert_eq!(golden.plain.len(), 8);
     for case in &golden.plain {
         let (channels, features) = (case.weights["conv"].shape[0], case.weights["linear"].shape[0]);
-        let layers = vec![
+        let layers = [
             Layer::conv(channels),
             Layer::AveragePool { size: 2 },
             Layer::Linear { features, bias: false },
             Layer::Classifier { bias: false },
         ];
-        check(case, PLAIN, layers);
+        on_both_backends(case, PLAIN, &layers);
     }
 }
 
@@ -174,8 +180,8 @@ fn residual_blocks_equal_pytorch() {
         let channels = case.weights["conv"].shape[0];
         let block =
             Layer::Residual { channels, stride: 1, batch_norm: false, dropout: 0.0, tap: None };
-        let layers = vec![Layer::conv(channels), block, Layer::Classifier { bias: false }];
-        check(case, RESIDUAL, layers);
+        let layers = [Layer::conv(channels), block, Layer::Classifier { bias: false }];
+        on_both_backends(case, RESIDUAL, &layers);
     }
 }
 

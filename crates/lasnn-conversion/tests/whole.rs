@@ -4,20 +4,49 @@
 #![allow(clippy::unwrap_used)]
 
 use burn::backend::Autodiff;
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Distribution, Tensor, TensorData};
 use burn_flex::Flex;
-use lasnn_conversion::{Simulator, SpikingConfig, SpikingNetwork, WeightFormat};
+use burn_ndarray::NdArray;
+use lasnn_conversion::{
+    NetworkCase, Simulator, SpikingConfig, SpikingNetwork, WeightFormat, compare_network,
+};
 use lasnn_core::{Architecture, Layer, Pass, Plan, Precision, Seed, Shape, Tap, Tapped};
-use lasnn_neurons::{Encoding, PoissonRange, Reset, StepOrder};
+use lasnn_neurons::{Encoding, PoissonRange, Reset, SpikingBackend, StepOrder};
 
-type Ad = Autodiff<Flex>;
+/// A backend with gradients.
+trait Training: SpikingBackend + AutodiffBackend<InnerBackend: SpikingBackend> {}
+
+impl<A: SpikingBackend + AutodiffBackend<InnerBackend: SpikingBackend>> Training for A {}
+
+/// Makes each function generic over a backend a test on both.
+macro_rules! on_both_backends {
+    ($($test:ident),* $(,)?) => {
+        mod flex {
+            $(#[test] fn $test() { super::$test::<super::Autodiff<super::Flex>>() })*
+        }
+        mod ndarray {
+            $(#[test] fn $test() { super::$test::<super::Autodiff<super::NdArray>>() })*
+        }
+    };
+}
+
+on_both_backends!(
+    plain_networks_agree,
+    residual_networks_agree,
+    all_dynamics_agree,
+    what_the_kernels_do_not_cover_runs_layer_by_layer,
+    weights_of_fewer_bits_are_rounded_alike_whole_and_layer_by_layer,
+    products_of_bfloat16_change_gradients_a_little_and_nothing_else,
+    the_cases_for_other_machines_pass,
+);
 
 /// Weights that are multiples of 1/64, so that both ways sum the same currents and no spike can
 /// depend on the order of a sum.
 struct Draw(u64);
 
-impl<B: burn::tensor::backend::Backend> ModuleMapper<B> for Draw {
+impl<B: Backend> ModuleMapper<B> for Draw {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         if D == 1 {
             return param;
@@ -79,11 +108,12 @@ fn residual() -> Plan {
 }
 
 #[track_caller]
-fn check(plan: &Plan, config: &SpikingConfig, training: bool) {
+fn check<A: Training>(plan: &Plan, config: &SpikingConfig, training: bool) {
+    assert!(A::on_host(&[], |_| ()).is_some(), "without kernels this would compare nothing");
     let device = Default::default();
-    let network = SpikingNetwork::<Ad>::new(plan, config, 6, &device).unwrap();
+    let network = SpikingNetwork::<A>::new(plan, config, 6, &device).unwrap();
     let network = network.map(&mut Draw(3));
-    let images: Tensor<Ad, 4> =
+    let images: Tensor<A, 4> =
         Tensor::random([3, 3, 8, 8], Distribution::Uniform(-1.0, 1.0), &device);
     let images = (images * 8.0).round() / 8.0;
     let samples = [4, 9, 2];
@@ -91,7 +121,7 @@ fn check(plan: &Plan, config: &SpikingConfig, training: bool) {
         true => Pass::train(Seed(5), 1, &samples),
         false => Pass::evaluate(Seed(5), &samples),
     };
-    let run = |network: &SpikingNetwork<Ad>, rates: bool| {
+    let run = |network: &SpikingNetwork<A>, rates: bool| {
         let (logits, taps) = match rates {
             true => {
                 let features = network.features(images.clone(), &pass);
@@ -102,7 +132,7 @@ fn check(plan: &Plan, config: &SpikingConfig, training: bool) {
                 (attention.logits, attention.maps)
             }
         };
-        let taps: Vec<Tensor<Ad, 4>> = taps.into_values().collect();
+        let taps: Vec<Tensor<A, 4>> = taps.into_values().collect();
         let mut loss = logits.clone().powi_scalar(2).mean();
         for tap in &taps {
             loss = loss + tap.clone().powi_scalar(2).sum();
@@ -140,13 +170,13 @@ fn close(found: &TensorData, expected: &TensorData) {
     }
 }
 
-struct Gradients {
-    gradients: <Ad as burn::tensor::backend::AutodiffBackend>::Gradients,
+struct Gradients<A: AutodiffBackend> {
+    gradients: A::Gradients,
     found: Vec<TensorData>,
 }
 
-impl burn::module::ModuleVisitor<Ad> for Gradients {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Ad, D>>) {
+impl<A: AutodiffBackend> ModuleVisitor<A> for Gradients<A> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<A, D>>) {
         if let Some(gradient) = param.val().grad(&self.gradients) {
             self.found.push(gradient.into_data());
         }
@@ -161,34 +191,30 @@ fn encodings() -> [Encoding; 3] {
     ]
 }
 
-#[test]
-fn plain_networks_agree() {
+fn plain_networks_agree<A: Training>() {
     for encoding in encodings() {
         for training in [false, true] {
-            check(&plain(), &SpikingConfig { encoding, ..Default::default() }, training);
+            check::<A>(&plain(), &SpikingConfig { encoding, ..Default::default() }, training);
         }
     }
 }
 
-#[test]
-fn residual_networks_agree() {
+fn residual_networks_agree<A: Training>() {
     for encoding in encodings() {
         let config = SpikingConfig { encoding, leak: 0.875, ..Default::default() };
-        check(&residual(), &config, true);
+        check::<A>(&residual(), &config, true);
     }
 }
 
-#[test]
-fn all_dynamics_agree() {
+fn all_dynamics_agree<A: Training>() {
     for reset in [Reset::Subtract, Reset::Zero] {
         for step_order in [StepOrder::IntegrateThenFire, StepOrder::FireThenIntegrate] {
-            check(&plain(), &SpikingConfig { reset, step_order, ..Default::default() }, true);
+            check::<A>(&plain(), &SpikingConfig { reset, step_order, ..Default::default() }, true);
         }
     }
 }
 
-#[test]
-fn what_the_kernels_do_not_cover_runs_layer_by_layer() {
+fn what_the_kernels_do_not_cover_runs_layer_by_layer<A: Training>() {
     // Dropout before a pooling.
     let plan = plan(vec![
         Layer::conv(8).tapped(Tap::Low),
@@ -199,31 +225,38 @@ fn what_the_kernels_do_not_cover_runs_layer_by_layer() {
         Layer::Linear { features: 9, bias: false },
         Layer::Classifier { bias: false },
     ]);
-    check(&plan, &SpikingConfig::default(), true);
+    check::<A>(&plan, &SpikingConfig::default(), true);
+}
+
+fn the_cases_for_other_machines_pass<A: Training>() {
+    for case in NetworkCase::ALL {
+        let found = compare_network::<A>(case, &Default::default()).unwrap();
+        assert!(found.is_right(), "{case}: {found:?}");
+    }
 }
 
 /// Weights of many bits.
 struct Stretch;
 
-impl<B: burn::tensor::backend::Backend> ModuleMapper<B> for Stretch {
+impl<B: Backend> ModuleMapper<B> for Stretch {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         param.map(|tensor| if D == 1 { tensor } else { tensor * 0.917_351 })
     }
 }
 
-#[test]
-fn weights_of_fewer_bits_are_rounded_alike_whole_and_layer_by_layer() {
+fn weights_of_fewer_bits_are_rounded_alike_whole_and_layer_by_layer<A: Training>() {
     let device = Default::default();
     for plan in [plain(), residual()] {
         for encoding in [Encoding::Direct, Encoding::Poisson { range: PoissonRange::Signed }] {
             let config = SpikingConfig { encoding, ..SpikingConfig::default() };
-            let network = SpikingNetwork::<Flex>::new(&plan, &config, 6, &device).unwrap();
+            let network =
+                SpikingNetwork::<A::InnerBackend>::new(&plan, &config, 6, &device).unwrap();
             let network = network.map(&mut Draw(3)).map(&mut Stretch);
-            let images: Tensor<Flex, 4> =
+            let images: Tensor<A::InnerBackend, 4> =
                 Tensor::random([3, 3, 8, 8], Distribution::Uniform(-1.0, 1.0), &device);
             let images = (images * 8.0).round() / 8.0;
             let pass = Pass::evaluate(Seed(5), &[4, 9, 2]);
-            let logits = |network: &SpikingNetwork<Flex>, format| {
+            let logits = |network: &SpikingNetwork<A::InnerBackend>, format| {
                 let simulator = Simulator::with_format(network.clone(), format);
                 simulator.logits(images.clone(), &pass).into_data()
             };
@@ -237,12 +270,11 @@ fn weights_of_fewer_bits_are_rounded_alike_whole_and_layer_by_layer() {
     }
 }
 
-#[test]
-fn products_of_bfloat16_change_gradients_a_little_and_nothing_else() {
+fn products_of_bfloat16_change_gradients_a_little_and_nothing_else<A: Training>() {
     let device = Default::default();
-    let network = SpikingNetwork::<Ad>::new(&plain(), &SpikingConfig::default(), 6, &device);
+    let network = SpikingNetwork::<A>::new(&plain(), &SpikingConfig::default(), 6, &device);
     let network = network.unwrap().map(&mut Draw(3));
-    let images: Tensor<Ad, 4> =
+    let images: Tensor<A, 4> =
         Tensor::random([3, 3, 8, 8], Distribution::Uniform(-1.0, 1.0), &device);
     let run = |precision: Precision| {
         let samples = [4, 9, 2];

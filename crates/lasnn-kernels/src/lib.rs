@@ -10,6 +10,7 @@
 //! Burn.
 
 pub mod dense;
+mod level;
 pub mod matrix;
 pub mod memory;
 mod product;

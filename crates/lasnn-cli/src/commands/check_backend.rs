@@ -1,6 +1,7 @@
 //! `check-backend`: do the kernels do what the reference does, on this device?
 
 use anyhow::bail;
+use lasnn_conversion::{NetworkCase, NetworkComparison, NetworkError, compare_network};
 use lasnn_neurons::parity::{Comparison, compare};
 use lasnn_neurons::{ParityCase, ParityError};
 use serde::Serialize;
@@ -21,6 +22,7 @@ struct Row {
     spikes: Option<usize>,
     differing_spikes: Option<usize>,
     gradient_error: Option<f64>,
+    /// Of the membranes that a network shows, those of its readout, this is the error of the class scores.
     membrane_error: Option<f64>,
 }
 
@@ -38,10 +40,12 @@ struct Rows {
 ///
 /// Fails if one is wrong, after all are shown.
 pub fn check<A: TrainingBackend>(global: &Global, device: &A::Device) -> anyhow::Result<()> {
-    let cases: Vec<Row> = ParityCase::all()
+    let neurons = ParityCase::all()
         .into_iter()
-        .map(|case| row(case, compare::<A::InnerBackend>(case, device)))
-        .collect();
+        .map(|case| row(case, compare::<A::InnerBackend>(case, device)));
+    let networks =
+        NetworkCase::ALL.map(|case| network_row(case, compare_network::<A>(case, device)));
+    let cases: Vec<Row> = neurons.chain(networks).collect();
     let wrong = cases.iter().filter(|row| !row.right).count();
     let rows = Rows { backend: global.backend.name(), right: wrong == 0, cases };
     show(global, &rows, || text(&rows))?;
@@ -70,6 +74,24 @@ fn row(case: ParityCase, result: Result<Comparison, ParityError>) -> Row {
         differing_spikes: comparison.map(|found| found.differing_spikes),
         gradient_error: comparison.map(|found| found.gradient_error),
         membrane_error: comparison.map(|found| found.membrane_error),
+    }
+}
+
+fn network_row(case: NetworkCase, result: Result<NetworkComparison, NetworkError>) -> Row {
+    let error = match &result {
+        Ok(found) if found.is_right() => None,
+        Ok(found) => Some(format!("as a whole it is not what it is layer by layer: {found:?}")),
+        Err(error) => Some(error.to_string()),
+    };
+    let comparison = result.ok();
+    Row {
+        case: case.to_string(),
+        right: error.is_none(),
+        error,
+        spikes: comparison.map(|found| found.spikes),
+        differing_spikes: comparison.map(|found| found.differing),
+        gradient_error: comparison.map(|found| found.gradient_error),
+        membrane_error: comparison.map(|found| found.score_error),
     }
 }
 

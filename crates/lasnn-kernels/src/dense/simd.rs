@@ -28,7 +28,7 @@ macro_rules! vectorised {
                 }
             }
 
-            pulp::Arch::new().dispatch(Job { $($argument,)* lifetime: std::marker::PhantomData })
+            crate::level::vectors().dispatch(Job { $($argument,)* lifetime: std::marker::PhantomData })
         }
     };
 }

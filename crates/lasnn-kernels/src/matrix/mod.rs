@@ -111,7 +111,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::product::emulating;
+    use crate::level::emulating;
 
     #[test]
     fn products_of_matrices_and_their_transposes() {

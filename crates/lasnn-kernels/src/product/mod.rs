@@ -9,6 +9,9 @@
 use pulp::bytemuck::Pod;
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+use crate::level::Level;
+
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
 #[cfg(target_arch = "x86_64")]
@@ -22,7 +25,7 @@ mod tiles;
 pub(crate) use rows::{BLOCK, TOGETHER, rows_by_block, stretch};
 use single::{Single, half};
 #[cfg(test)]
-pub(crate) use tiles::{Emulated, emulating};
+use tiles::Emulated;
 pub(crate) use tiles::{Operand, Place, SIDE, TileTask, Tiles, tiles_left};
 
 /// What dense products multiply; they add up in `f32` always.
@@ -53,8 +56,8 @@ impl Precision {
             Self::F32 => job.run(Single { rounded: false }),
             Self::Bf16 => {
                 #[cfg(test)]
-                if tiles::is_emulating() {
-                    return job.run(Emulated);
+                if let Some(level) = Level::forced() {
+                    return run_at(level, job);
                 }
                 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
                 if let Some(amx) = amx::Amx::detect() {
@@ -100,13 +103,32 @@ pub(crate) fn pair(first: f32, second: f32) -> u32 {
 /// Whether the processor has tiles.
 pub(crate) fn has_tiles() -> bool {
     #[cfg(test)]
-    if tiles::is_emulating() {
-        return true;
+    if let Some(level) = Level::forced() {
+        return level.has_tiles();
     }
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     return amx::Amx::detect().is_some();
     #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
     return false;
+}
+
+/// Whether the processor multiplies pairs, fast or not.
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) fn has_pairs() -> bool {
+    pairs::Pairs::detect().is_some()
+}
+
+/// [`Precision::run`] for bfloat16 on a level that a test forces.
+#[cfg(test)]
+fn run_at<J: Job>(level: Level, job: J) -> J::Output {
+    match level {
+        Level::EmulatedTiles => job.run(Emulated),
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Level::Tiles => job.run(amx::Amx::detect().unwrap_or_else(|| panic!("no tiles here"))),
+        #[cfg(target_arch = "x86_64")]
+        Level::Pairs => job.run(pairs::Pairs::detect().unwrap_or_else(|| panic!("no pairs here"))),
+        _ => job.run(Single { rounded: true }),
+    }
 }
 
 /// What is done in a format.

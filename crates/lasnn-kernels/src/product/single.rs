@@ -1,8 +1,9 @@
 //! One `f32` at a time.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 
 use super::{Format, Product, Task};
+use crate::level::vectors;
 
 /// Numbers as they are, or rounded to bfloat16 first.
 #[derive(Clone, Copy)]
@@ -54,7 +55,7 @@ impl Format for Single {
                 self.0.run(Singles(simd))
             }
         }
-        Arch::new().dispatch(Dispatch(task))
+        vectors().dispatch(Dispatch(task))
     }
 }
 

@@ -82,30 +82,10 @@ pub(crate) fn tiles_left(done: usize, length: usize) -> usize {
     ((length - done) / SIDE).min(2)
 }
 
-/// Runs something that takes tiles in plain numbers for bfloat16, on this thread and those that it
-/// hands the format to.
-#[cfg(test)]
-pub(crate) fn emulating<T>(run: impl FnOnce() -> T) -> T {
-    EMULATES.set(true);
-    let result = run();
-    EMULATES.set(false);
-    result
-}
-
-#[cfg(test)]
-thread_local! {
-    static EMULATES: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-}
-
-#[cfg(test)]
-pub(super) fn is_emulating() -> bool {
-    EMULATES.get()
-}
-
 /// The same in plain numbers, so that what is done with tiles is tested everywhere.
 #[cfg(test)]
 #[derive(Clone, Copy)]
-pub(crate) struct Emulated;
+pub(super) struct Emulated;
 
 #[cfg(test)]
 impl Format for Emulated {

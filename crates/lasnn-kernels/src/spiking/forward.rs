@@ -1,8 +1,9 @@
 //! A pass from the input to the readout.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::level::vectors;
 use crate::memory::Scratch;
 use crate::product::Precision;
 
@@ -181,7 +182,7 @@ impl Call<'_> {
             let size = images * steps * grid.tile;
             let kept = kept.parts_mut([size; 2], panels.len());
             panels.zip(kept).for_each(|((panel, (words, u)), kept)| {
-                Arch::new().dispatch(RunMatrix { matrix, panel, neurons, steps, words, u, kept });
+                vectors().dispatch(RunMatrix { matrix, panel, neurons, steps, words, u, kept });
             });
         } else if self.is_tiled(index) {
             tiles::run_maps(self, index, tape, membranes, (&mut spikes, &mut kept));
@@ -196,7 +197,7 @@ impl Call<'_> {
             let kept = kept.parts_mut([steps * frame; 2], units.len());
             units.zip(kept).for_each(|((index, (words, u)), kept)| {
                 let unit = Unit::new(grid, index, self.batch, &feeds, constant);
-                Arch::new().dispatch(RunUnit { unit, grid, neurons, words, u, kept });
+                vectors().dispatch(RunUnit { unit, grid, neurons, words, u, kept });
             });
         }
         (spikes, kept)
@@ -264,7 +265,7 @@ impl Call<'_> {
         outcome.by_step.resize(first + tape.steps * self.batch * classes, 0.0);
         let steps = tape.steps;
         for panel in 0..classes.div_ceil(width) {
-            let currents = Arch::new().dispatch(Currents { matrix: &matrix, panel });
+            let currents = vectors().dispatch(Currents { matrix: &matrix, panel });
             let rows = self.batch * steps;
             for (index, currents) in currents.chunks_exact(linear::TILE).enumerate() {
                 let (tile, row) = (panel * linear::PANEL + index / rows, index % rows);

@@ -252,7 +252,7 @@ mod tests {
     use super::super::geometry::Padded;
     use super::super::spikes::Grid;
     use super::*;
-    use crate::product::emulating;
+    use crate::level::emulating;
 
     /// Small whole numbers, which bfloat16 holds.
     fn numbers(count: usize, by: usize) -> Vec<f32> {

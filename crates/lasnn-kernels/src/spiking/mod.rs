@@ -16,6 +16,8 @@ mod site_grad;
 mod sparse_input_grad;
 mod spikes;
 mod tape;
+#[cfg(test)]
+mod tests;
 mod tiles;
 mod weight_grad;
 mod weights;

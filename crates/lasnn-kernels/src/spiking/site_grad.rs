@@ -5,9 +5,10 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::level::vectors;
 use crate::memory::Scratch;
 
 use super::circuit::View;
@@ -179,15 +180,7 @@ impl SiteGrad {
                 true => gradient.fill(0.0),
                 false => padded.clear_border(grid.tile, gradient),
             }
-            Arch::new().dispatch(BackUnit {
-                site,
-                pending,
-                padded,
-                images,
-                index,
-                gradient,
-                summed,
-            });
+            vectors().dispatch(BackUnit { site, pending, padded, images, index, gradient, summed });
         });
         Self { grid, padded, images, steps, gradient }
     }
@@ -298,7 +291,7 @@ pub(super) fn linear_site(
     gradient.par_chunks_mut(panel_size).enumerate().for_each(|(panel, gradient)| {
         let kept = kept.part(panel, panel_size);
         let images = (images, steps);
-        Arch::new().dispatch(BackMatrix {
+        vectors().dispatch(BackMatrix {
             matrix,
             kept,
             neurons,

@@ -5,9 +5,10 @@
 //! the gradient of its input decays the same way and changes only by what `s_t` adds: a sparse
 //! sum of weights, as in the forward pass, but with values.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::level::vectors;
 use crate::memory::Scratch;
 
 use crate::product::Precision;
@@ -66,7 +67,7 @@ pub(super) fn convolution(
     }
     rows.into_par_iter().enumerate().for_each(|(index, rows)| {
         let (image, row) = (index / (positions / width), index % (positions / width));
-        Arch::new().dispatch(Row {
+        vectors().dispatch(Row {
             rows,
             first: row * width,
             changes: &changes[image * delta.steps..][..delta.steps],

@@ -2,8 +2,10 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+
+use crate::level::vectors;
 
 use super::circuit::Shape;
 use super::simd::LANES;
@@ -135,7 +137,7 @@ impl Spikes {
         let positions = self.grid.shape.positions();
         let mut sums = vec![0.0; self.batch * positions];
         sums.par_chunks_exact_mut(positions).enumerate().for_each(|(image, sums)| {
-            Arch::new().dispatch(ByWord {
+            vectors().dispatch(ByWord {
                 spikes: self,
                 image,
                 visit: |position: usize, _, counts: [f32; LANES]| {
@@ -157,7 +159,7 @@ impl Spikes {
         let (positions, lanes) = (self.grid.shape.positions(), self.grid.lanes());
         let images = to.par_chunks_exact_mut(positions * lanes).enumerate();
         images.zip(gradient.par_chunks_exact(positions)).for_each(|((image, to), gradient)| {
-            Arch::new().dispatch(ByWord {
+            vectors().dispatch(ByWord {
                 spikes: self,
                 image,
                 visit: |position: usize, lane, counts: [f32; LANES]| {

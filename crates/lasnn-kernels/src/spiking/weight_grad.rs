@@ -5,9 +5,10 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::level::vectors;
 use crate::memory;
 
 use super::events::{ByChannel, Events};
@@ -39,7 +40,7 @@ pub(super) fn convolution(
     for (tile_index, gradient) in gradient.chunks_exact_mut(inputs * taps * tile).enumerate() {
         gradient.par_chunks_mut(chunk).enumerate().for_each(|(index, gradient)| {
             let first = index * CHANNELS;
-            Arch::new().dispatch(Channels {
+            vectors().dispatch(Channels {
                 gradient,
                 channels: first..inputs.min(first + CHANNELS),
                 by_channel: &by_channel,
@@ -156,7 +157,7 @@ pub(super) fn matrix(
     let size = delta.len() / outputs.div_ceil(tile);
     gradient.par_chunks_mut(ROWS * outputs).enumerate().for_each(|(chunk, gradient)| {
         let first = chunk * ROWS;
-        Arch::new().dispatch(MatrixRows {
+        vectors().dispatch(MatrixRows {
             gradient,
             outputs,
             indices,

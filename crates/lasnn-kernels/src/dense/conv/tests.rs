@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::{ConvShape, forward, input_grad, weight_grad};
-use crate::product::{Precision, emulating};
+use crate::level::emulating;
+use crate::product::Precision;
 
 /// Calls `term(input, weight, output)` with the indices of every product of the convolution.
 fn products(shape: &ConvShape, mut term: impl FnMut(usize, usize, usize)) {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::circuit::View;
@@ -11,6 +11,7 @@ use super::super::events::Allowed;
 use super::super::simd::LANES;
 use super::super::spikes::Spikes;
 use super::GROUP;
+use crate::level::vectors;
 use crate::memory::Scratch;
 use crate::product::{SIDE, widened};
 
@@ -46,7 +47,7 @@ impl Frames {
         let allowed = allowed.unwrap_or_default();
         let by_position = frames.numbers.par_chunks_exact_mut(size).enumerate();
         by_position.for_each(|(position, numbers)| {
-            Arch::new().dispatch(Expand {
+            vectors().dispatch(Expand {
                 spikes,
                 view,
                 allowed: &allowed,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use pulp::bytemuck::cast_slice;
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::circuit::{Call, Connection, Shape, Source};
@@ -16,6 +16,7 @@ use super::super::spikes::{Grid, Spikes};
 use super::super::tape::{Kept, PartMut, Tape};
 use super::super::weights::{WeightFormat, Weights};
 use super::{FRAMES, Frames, GROUP, TILE};
+use crate::level::vectors;
 use crate::memory::Scratch;
 use crate::product::{
     BLOCK, Format, Job, Operand, Place, Precision, SIDE, TileTask, Tiles, tiles_left, widened,
@@ -198,7 +199,7 @@ impl TileTask for Run<'_> {
                 }
             }
             let currents = &currents[..];
-            Arch::new().dispatch(Integrate { task, position, currents, job: &mut job });
+            vectors().dispatch(Integrate { task, position, currents, job: &mut job });
         }
     }
 }

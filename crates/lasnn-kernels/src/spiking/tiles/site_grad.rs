@@ -1,7 +1,7 @@
 //! Gradients of a site's membranes with tiles: those of its spikes come from what is behind it, one position
 //! after the other, and go back in time as they come.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::neuron::Neurons;
@@ -11,6 +11,7 @@ use super::super::spikes::Grid;
 use super::super::tape::{Kept, Part};
 use super::delta::Cell;
 use super::{Delta, FRAMES, GROUP};
+use crate::level::vectors;
 use crate::memory::Scratch;
 use crate::product::{Format, Job, Precision, TileTask, Tiles};
 
@@ -149,7 +150,7 @@ impl<F: Format> TileTask for Places<'_, F> {
                 }
             }
             let at = (position, group);
-            Arch::new().dispatch(StepBack { site, at, found: &found, deltas: &mut deltas });
+            vectors().dispatch(StepBack { site, at, found: &found, deltas: &mut deltas });
             match to {
                 To::Delta(cell) => cell.write(format, &deltas),
                 To::Sums(sums) => {

@@ -1,24 +1,18 @@
 //! What is done with tiles, in plain numbers, against the definition and the lists.
 
-#![allow(clippy::unwrap_used)]
-
 use pulp::bytemuck::cast_slice;
 
-use super::super::backward::{Gradients, OutcomeGrad};
-use super::super::circuit::{Call, Circuit, Connection, Drive, Origin, Shape, Site, Source};
+use super::super::circuit::Shape;
 use super::super::events::Events;
-use super::super::forward::Show;
 use super::super::geometry::{Geometry, Padded};
 use super::super::linear::TILE;
-use super::super::neuron::{Neurons, Reset, StepOrder, Surrogate};
-use super::super::prepared::Prepared;
 use super::super::site_grad::SiteGrad;
 use super::super::spikes::Grid;
 use super::super::spikes::Spikes;
 use super::super::weight_grad;
-use super::super::weights::WeightFormat;
 use super::*;
-use crate::product::{Precision, emulating};
+use crate::level::emulating;
+use crate::product::Precision;
 
 /// Small whole numbers, which bfloat16 holds.
 fn numbers(count: usize, by: usize) -> Vec<f32> {
@@ -169,133 +163,6 @@ fn currents_are_those_of_the_matrix() {
                 .map(|input| counts[input] * weights.get(input * outputs + output).unwrap_or(&0.0));
             let expected: f32 = if output < outputs { terms.sum() } else { 0.0 };
             assert_eq!(*current, 1.0 + 0.5 * expected, "{index}");
-        }
-    }
-}
-
-/// A network of all kinds of sources: behind poolings and masks, of which one cuts neurons off, with a stride,
-/// a shortcut with weights and one without, and matrices.
-fn network() -> Circuit {
-    let map = |channels, side| Shape { channels, height: side, width: side };
-    let conv = |kernel, stride, weight| Connection::Conv { kernel, stride, weight };
-    let source =
-        |site, connection| Source { origin: Origin::Site(site), view: View::PLAIN, connection };
-    let pooled = |mask| View { pool: [2, 2], mask: Some(mask) };
-    let input = Source { origin: Origin::Input, view: pooled(0), connection: conv(3, 1, 0) };
-    let behind = Source { view: pooled(1), ..source(2, conv(3, 1, 4)) };
-    Circuit {
-        input: map(5, 12),
-        sites: vec![
-            Site { shape: map(40, 6), sources: vec![input] },
-            Site {
-                shape: map(40, 6),
-                sources: vec![source(0, conv(3, 1, 1)), source(0, Connection::Identity)],
-            },
-            Site {
-                shape: map(33, 3),
-                sources: vec![source(1, conv(3, 2, 2)), source(1, conv(1, 2, 3))],
-            },
-            Site { shape: map(70, 1), sources: vec![behind] },
-            Site { shape: map(50, 1), sources: vec![source(3, Connection::Linear { weight: 5 })] },
-        ],
-        readout: source(4, Connection::Linear { weight: 6 }),
-        classes: 3,
-    }
-}
-
-#[test]
-fn a_network_fires_and_learns_as_it_does_without_tiles() {
-    let circuit = network();
-    // The same with currents from outside in place of the first site's source.
-    let mut driven = circuit.clone();
-    driven.sites[0].sources.clear();
-    let sizes = [40 * 5 * 9, 40 * 40 * 9, 33 * 40 * 9, 33 * 40, 70 * 33 * 9, 70 * 50, 50 * 3];
-    let weights: Vec<Vec<f32>> = sizes.map(|size| numbers(size, 11)).into();
-    let weights: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
-    // One thread, so that all of it emulates.
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    // Fewer frames than tiles have rows, more, and images of which not all fit together.
-    for ((batch, steps), step_order) in [
-        ((1, 3), StepOrder::IntegrateThenFire),
-        ((5, 8), StepOrder::IntegrateThenFire),
-        ((5, 8), StepOrder::FireThenIntegrate),
-        ((2, 33), StepOrder::IntegrateThenFire),
-    ] {
-        // Whole numbers lie far from most thresholds, so most surrogates are wide.
-        let wide = Surrogate::Rectangular { width: 20.0 };
-        let narrow = Surrogate::Linear { damping: 0.3 };
-        let neurons = [(9.0, wide), (40.0, narrow), (60.0, wide), (9.0, wide), (30.0, wide)];
-        let neurons = neurons.map(|(threshold, surrogate)| Neurons {
-            threshold,
-            leak: 1.0,
-            reset: Reset::Subtract,
-            step_order,
-            surrogate,
-        });
-        let mask = |size: usize| -> Vec<f32> {
-            (0..batch * size).map(|i| if i % 4 == 0 { 0.0 } else { 2.0 }).collect()
-        };
-        let masks = [mask(5 * 36), mask(33)];
-        let masks = [Some(&masks[0][..]), Some(&masks[1][..])];
-        let fires = |i: usize| if i * 7919 % 31 < 7 { 1.0 } else { 0.0 };
-        let input: Vec<f32> = (0..steps * batch * circuit.input.neurons()).map(fires).collect();
-        let currents: Vec<f32> = numbers(batch * 40 * 36, 13).iter().map(|x| x / 2.0).collect();
-        let readout = numbers(batch * 3, 5);
-        let counts = numbers(batch * 40 * 36, 7);
-        for (circuit, drive) in
-            [(&circuit, Drive::Spikes(&input)), (&driven, Drive::Currents(&currents))]
-        {
-            circuit.check().unwrap();
-            let call = Call {
-                circuit,
-                neurons: &neurons,
-                weights: &weights,
-                masks: &masks,
-                batch,
-                prepared: None,
-                precision: Precision::F32,
-            };
-            let run = |precision| {
-                let call = Call { precision, ..call };
-                let (outcome, tape) = call.record(drive, steps, &[Show::Counts; 5]);
-                let counts = [None, Some(&counts[..]), None, None, None];
-                (
-                    outcome,
-                    call.backward(
-                        &tape,
-                        OutcomeGrad { readout: &readout, counts: &counts, squares: &[] },
-                    ),
-                )
-            };
-            let (expected, exact) = run(Precision::F32);
-            let (outcome, gradients) = pool.install(|| emulating(|| run(Precision::Bf16)));
-            let streamed = pool.install(|| {
-                emulating(|| {
-                    let prepared = Prepared::new(circuit, &weights, WeightFormat::Bf16);
-                    let call = Call { prepared: Some(&prepared), ..call };
-                    call.advance(drive, steps, &mut call.rest(), &[Show::Counts; 5])
-                })
-            });
-            for found in [&outcome, &streamed] {
-                assert_eq!(found.counts, expected.counts);
-                assert_eq!(found.by_step, expected.by_step);
-            }
-            assert!(expected.counts.iter().all(|counts| counts.iter().any(|&count| count > 0.0)));
-            // Gradients are rounded in one and not in the other.
-            let all = |gradients: &Gradients| -> Vec<Vec<f32>> {
-                gradients.weights.iter().cloned().chain(gradients.currents.clone()).collect()
-            };
-            let (found, exact) = (all(&gradients), all(&exact));
-            assert_eq!(found.len(), exact.len());
-            for (found, exact) in found.iter().zip(&exact) {
-                assert_eq!(found.len(), exact.len());
-                let norm =
-                    |of: &mut dyn Iterator<Item = f32>| of.map(|x| x * x).sum::<f32>().sqrt();
-                let error = norm(&mut found.iter().zip(exact).map(|(a, b)| a - b));
-                let size = norm(&mut exact.iter().copied());
-                assert!(size > 0.0 || exact.is_empty());
-                assert!(error <= 0.01 * size, "{error} of {size}");
-            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Gradients of a convolution's weights with tiles: frames are the depth of a product, two of them a pair.
 
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::circuit::View;
@@ -11,6 +11,7 @@ use super::super::spikes::Spikes;
 use super::delta::pairs;
 use super::frames::ONE;
 use super::{Delta, GROUP, TILE, can_count};
+use crate::level::vectors;
 use crate::memory::Scratch;
 use crate::product::{Format, Job, Operand, Place, Precision, SIDE, TileTask, Tiles, tiles_left};
 
@@ -117,7 +118,7 @@ pub(super) fn fired(spikes: &Spikes, view: &View, mask: Option<&[f32]>) -> Scrat
     rows.for_each(|(index, to)| {
         let (block, row) = (index / seen.height, index % seen.height);
         let (allowed, to) = (&allowed[..], cast_slice_mut(to));
-        Arch::new().dispatch(Turn { spikes, view, allowed, block, row, size, to });
+        vectors().dispatch(Turn { spikes, view, allowed, block, row, size, to });
     });
     fired
 }

@@ -192,7 +192,7 @@ fn what_is_interrupted_leaves_nothing_half_done() {
     // Nor does what an earlier process left when it was killed.
     fs::write(lock.with_extension("pack.part"), [1; 1000]).unwrap();
     interrupted(Step::Decoding);
-    assert_eq!(left(), [lock.clone()]);
+    assert_eq!(left(), std::slice::from_ref(lock));
     assert_eq!(reported(&files, &cache).0.train.len(), 7);
 }
 

@@ -10,7 +10,7 @@ pub fn block(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 
 /// Writes the blocks whose counters begin with `first`, `first + 1` and so on, and go on with `rest`.
 pub fn blocks(first: u32, rest: [u32; 3], key: [u32; 2], out: &mut [[u32; 4]]) {
-    pulp::Arch::new().dispatch(Blocks { first, rest, key, out });
+    crate::level::vectors().dispatch(Blocks { first, rest, key, out });
 }
 
 /// Blocks in step with each other: as many as the longest vectors have lanes.

@@ -20,6 +20,10 @@ mod rows;
 mod single;
 #[cfg(test)]
 mod tests;
+#[cfg_attr(
+    not(all(target_arch = "x86_64", target_os = "linux")),
+    allow(dead_code, reason = "there are no tiles there")
+)]
 mod tiles;
 
 pub(crate) use rows::{BLOCK, TOGETHER, rows_by_block, stretch};

@@ -18,6 +18,10 @@ mod spikes;
 mod tape;
 #[cfg(test)]
 mod tests;
+#[cfg_attr(
+    not(all(target_arch = "x86_64", target_os = "linux")),
+    allow(dead_code, reason = "there are no tiles there")
+)]
 mod tiles;
 mod weight_grad;
 mod weights;

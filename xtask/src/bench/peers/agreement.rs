@@ -10,11 +10,10 @@ use super::matrix::Format;
 /// follows from that one spike differs too. A wrong weight or threshold changes much more.
 const LIMIT: f64 = 0.005;
 
-/// The same where ours has rounded its weights to 12 bits.
-const INT12_LIMIT: f64 = 0.02;
-
-/// The same where it has rounded them to bfloat16, up to eight times as far.
-const BF16_LIMIT: f64 = 0.05;
+/// The same where ours has rounded its weights, to 12 bits or to bfloat16. That is another network, whose spikes
+/// go their own way layer by layer, so this says little; that a rounded network is computed rightly is what the
+/// tests of the kernels are for.
+const ROUNDED_LIMIT: f64 = 0.1;
 
 /// How many images both sides must give the same class, where both compute with the same numbers. (Random
 /// weights give every class nearly the same score, so rounded ones change many.)
@@ -67,8 +66,7 @@ impl Agreement {
     pub fn beyond(&self, format: Format) -> Option<String> {
         let (limit, same) = match format {
             Format::F32 => (LIMIT, SAME_CLASSES),
-            Format::Int12 => (INT12_LIMIT, 0.0),
-            Format::Bf16 => (BF16_LIMIT, 0.0),
+            Format::Int12 | Format::Bf16 => (ROUNDED_LIMIT, 0.0),
         };
         let percent = |share: f64| format!("{:.2} %", 100.0 * share);
         if self.spikes > limit {
@@ -124,7 +122,9 @@ mod tests {
     fn rounded_weights_may_lead_further_away() {
         let far = Agreement { spikes: 0.04, classes: 0.1 };
         assert!(far.beyond(Format::Bf16).is_none());
-        assert!(far.beyond(Format::Int12).unwrap().contains("4.00 %, at most 2.00 %"));
+        assert!(far.beyond(Format::F32).unwrap().contains("4.00 %, at most 0.50 %"));
+        let further = Agreement { spikes: 0.11, classes: 1.0 };
+        assert!(further.beyond(Format::Int12).unwrap().contains("11.00 %, at most 10.00 %"));
         let classes = Agreement { spikes: 0.0, classes: 0.5 };
         assert!(classes.beyond(Format::F32).unwrap().contains("50.00 % of the images"));
         assert!(Agreement { spikes: 0.005, classes: 0.75 }.beyond(Format::F32).is_none());

@@ -47,7 +47,7 @@ where it has compiled. \
 Firing rates are spikes per neuron and time step. Neurons are integrate-and-fire with reset by subtraction, without dropout. \
 A training step is forward, cross-entropy, backward and Adam. Before the rounds both sides compute the same input, the peer in fp32 and plain layout whatever the setting that is timed: \
 the table gives the largest difference of a layer's numbers of spikes (until commit 0535ad9 of all images together, since then image by image), and the share of images of the same class. What differs by more than 0.5 %, or gives \
-less than three quarters of the images the same class, is not compared, nor what differs by more than 10 % where ours rounds its weights, which makes another network of random ones (until then the limits were 2 and 5 %; `int12` and `bf16`; `docs/recipes.md` says what they are; until commit 8f1b7fe `bf16` was the pass back alone in training). Under Poisson encoding the peers get their input spikes ready-made; ours draws them within the step. \
+less than three quarters of the images the same class, is not compared, nor what differs by more than 10 % where ours rounds its weights, which makes another network of random ones; until then the limits were 2 and 5 % (`int12` and `bf16`: `docs/recipes.md` says what they are; until commit 8f1b7fe `bf16` was the pass back alone in training). Under Poisson encoding the peers get their input spikes ready-made; ours draws them within the step. \
 Ordinary networks are compared with PyTorch in the same way, but process by process, and without a look at memory.
 
 The last table of each machine has the milliseconds of the fastest of a few steps, each setting in a process of its own; the fastest one was then \

@@ -4,6 +4,8 @@
 //! The first site repeats the input spikes, whose rate is given that way. `f32` works on lists of events,
 //! `bf16` in tiles where the processor has them.
 
+mod numbers;
+
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
@@ -12,6 +14,8 @@ use lasnn_kernels::spiking::{
     Site, Source, StepOrder, Surrogate, View,
 };
 use lasnn_kernels::{Precision, memory};
+
+use crate::numbers::numbers;
 
 const RATES: [f32; 3] = [0.02, 0.05, 0.2];
 const BATCH: usize = 8;
@@ -120,14 +124,4 @@ fn size(source: &Source, from: Shape, to: Shape) -> Option<usize> {
         Connection::Linear { .. } => Some(from.neurons() * to.neurons()),
         Connection::Identity => None,
     }
-}
-
-/// Numbers between `from` and 1, the same every time.
-fn numbers(count: usize, from: f32) -> Vec<f32> {
-    let mut state = 7u64;
-    let mut next = || {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 40) as f32 / (1u64 << 24) as f32
-    };
-    (0..count).map(|_| from + (1.0 - from) * next()).collect()
 }

@@ -3,10 +3,12 @@
 //! machine's limit.
 
 mod limit;
+mod numbers;
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, Throughput};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use lasnn_kernels::Precision;
 use lasnn_kernels::dense::conv::{self, ConvShape};
 use lasnn_kernels::dense::linear::{self, LinearShape};
@@ -14,6 +16,7 @@ use lasnn_kernels::dense::norm::{self, Layer, MapShape};
 use lasnn_kernels::dense::optimizer::{self, AdamStep, SgdStep};
 
 use crate::limit::{Machine, Work};
+use crate::numbers::numbers;
 
 const BATCH: usize = 64;
 const FORMATS: [(&str, Precision); 2] = [("f32", Precision::F32), ("bf16", Precision::Bf16)];
@@ -53,22 +56,17 @@ fn convolution(criterion: &mut Criterion, shape: ConvShape) {
     let mut group = criterion.benchmark_group(format!("ordinary {name} (CPU)"));
     let products = shape.batch * shape.output_image() * inputs * kernel * kernel;
     group.throughput(Throughput::Elements(products as u64));
-    let (input, weights) = (numbers(shape.batch * shape.image()), numbers(shape.weights()));
-    let grad = numbers(shape.batch * shape.output_image());
-    let (mut output, mut input_grad, mut weight_grad) =
-        (grad.clone(), input.clone(), weights.clone());
+    let (input, weights) = (signed(shape.batch * shape.image()), signed(shape.weights()));
+    let grad = signed(shape.batch * shape.output_image());
+    let (mut output, mut to_input, mut to_weights) = (grad.clone(), input.clone(), weights.clone());
     for (format, precision) in FORMATS {
-        group.bench_function(BenchmarkId::new("forward", format), |bencher| {
-            bencher.iter(|| {
-                conv::forward(shape, precision, &input, &weights, None, true, &mut output);
-            });
-        });
-        group.bench_function(BenchmarkId::new("input gradient", format), |bencher| {
-            bencher.iter(|| conv::input_grad(shape, precision, &grad, &weights, &mut input_grad));
-        });
-        group.bench_function(BenchmarkId::new("weight gradient", format), |bencher| {
-            bencher.iter(|| conv::weight_grad(shape, precision, &input, &grad, &mut weight_grad));
-        });
+        passes(
+            &mut group,
+            format,
+            || conv::forward(shape, precision, &input, &weights, None, true, &mut output),
+            || conv::input_grad(shape, precision, &grad, &weights, &mut to_input),
+            || conv::weight_grad(shape, precision, &input, &grad, &mut to_weights),
+        );
     }
     group.finish();
 }
@@ -78,24 +76,32 @@ fn matrix(criterion: &mut Criterion, shape: LinearShape) {
     let mut group =
         criterion.benchmark_group(format!("ordinary matrix {inputs} to {outputs} (CPU)"));
     group.throughput(Throughput::Elements((batch * inputs * outputs) as u64));
-    let (input, weights) = (numbers(batch * inputs), numbers(inputs * outputs));
-    let grad = numbers(batch * outputs);
-    let (mut output, mut input_grad, mut weight_grad) =
-        (grad.clone(), input.clone(), weights.clone());
+    let (input, weights) = (signed(batch * inputs), signed(inputs * outputs));
+    let grad = signed(batch * outputs);
+    let (mut output, mut to_input, mut to_weights) = (grad.clone(), input.clone(), weights.clone());
     for (format, precision) in FORMATS {
-        group.bench_function(BenchmarkId::new("forward", format), |bencher| {
-            bencher.iter(|| {
-                linear::forward(shape, precision, &input, &weights, None, true, &mut output);
-            });
-        });
-        group.bench_function(BenchmarkId::new("input gradient", format), |bencher| {
-            bencher.iter(|| linear::input_grad(shape, precision, &grad, &weights, &mut input_grad));
-        });
-        group.bench_function(BenchmarkId::new("weight gradient", format), |bencher| {
-            bencher.iter(|| linear::weight_grad(shape, precision, &input, &grad, &mut weight_grad));
-        });
+        passes(
+            &mut group,
+            format,
+            || linear::forward(shape, precision, &input, &weights, None, true, &mut output),
+            || linear::input_grad(shape, precision, &grad, &weights, &mut to_input),
+            || linear::weight_grad(shape, precision, &input, &grad, &mut to_weights),
+        );
     }
     group.finish();
+}
+
+/// The pass forward and both gradients.
+fn passes(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    format: &str,
+    mut forward: impl FnMut(),
+    mut input_grad: impl FnMut(),
+    mut weight_grad: impl FnMut(),
+) {
+    group.bench_function(BenchmarkId::new("forward", format), |b| b.iter(&mut forward));
+    group.bench_function(BenchmarkId::new("input gradient", format), |b| b.iter(&mut input_grad));
+    group.bench_function(BenchmarkId::new("weight gradient", format), |b| b.iter(&mut weight_grad));
 }
 
 fn batch_norm(criterion: &mut Criterion, machine: Machine, channels: usize, side: usize) {
@@ -104,7 +110,7 @@ fn batch_norm(criterion: &mut Criterion, machine: Machine, channels: usize, side
     let mut group =
         criterion.benchmark_group(format!("batch norm {channels}, {side}x{side} (CPU)"));
     group.throughput(Throughput::Elements(size as u64));
-    let (input, grad, gamma) = (numbers(size), numbers(size), numbers(channels));
+    let (input, grad, gamma) = (signed(size), signed(size), signed(channels));
     let mut output = vec![0.0; size];
     // The input is read, the output written.
     let work = Work { additions: 0, bytes: 8 * size as u64 };
@@ -126,7 +132,7 @@ fn batch_norm(criterion: &mut Criterion, machine: Machine, channels: usize, side
 fn optimisers(criterion: &mut Criterion, machine: Machine, weights: usize) {
     let mut group = criterion.benchmark_group(format!("optimiser, {weights} weights (CPU)"));
     group.throughput(Throughput::Elements(weights as u64));
-    let (mut parameter, gradient) = (numbers(weights), numbers(weights));
+    let (mut parameter, gradient) = (signed(weights), signed(weights));
     let (mut mean, mut square) = (vec![0.0; weights], vec![0.0; weights]);
     let step = AdamStep {
         rate: 1e-8,
@@ -155,12 +161,7 @@ fn optimisers(criterion: &mut Criterion, machine: Machine, weights: usize) {
     group.finish();
 }
 
-/// Numbers between -1 and 1, the same every time.
-fn numbers(count: usize) -> Vec<f32> {
-    let mut state = 7u64;
-    let mut next = || {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    (0..count).map(|_| next()).collect()
+/// So many numbers between -1 and 1.
+fn signed(count: usize) -> Vec<f32> {
+    numbers(count, -1.0)
 }

@@ -7,6 +7,7 @@
 //! lists events and adds a number each, some per cent of the time.
 
 mod limit;
+mod numbers;
 
 use std::hint::black_box;
 
@@ -23,6 +24,7 @@ use lasnn_kernels::{Precision, memory};
 use lasnn_neurons::{Dynamics, reference};
 
 use crate::limit::{Machine, Work};
+use crate::numbers::numbers;
 
 const RATES: [f32; 4] = [0.02, 0.05, 0.1, 0.2];
 const BATCH: usize = 8;
@@ -227,14 +229,4 @@ fn synaptic_operations(spikes: &[f32], shape: Shape, connection: Connection) -> 
 fn spikes(neurons: usize, rate: f32) -> Vec<f32> {
     let draw = |number: f32| if number < rate { 1.0 } else { 0.0 };
     numbers(neurons * BATCH * STEPS, 0.0).into_iter().map(draw).collect()
-}
-
-/// Numbers between `from` and 1, the same every time.
-fn numbers(count: usize, from: f32) -> Vec<f32> {
-    let mut state = 7u64;
-    let mut next = || {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 40) as f32 / (1u64 << 24) as f32
-    };
-    (0..count).map(|_| from + (1.0 - from) * next()).collect()
 }

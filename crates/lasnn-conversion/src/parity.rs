@@ -188,7 +188,7 @@ fn run<A: SpikingBackend + AutodiffBackend>(
 }
 
 /// Draws weights that are multiples of 1/64, as images are of 1/8.
-struct Draw(u32);
+pub(crate) struct Draw(pub u32);
 
 impl<B: Backend> ModuleMapper<B> for Draw {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {

@@ -132,27 +132,7 @@ mod tests {
 
     use super::*;
     use crate::SpikingConfig;
-
-    /// Weights that are multiples of 1/64, so that no spike depends on the order of a sum.
-    struct Draw(u64);
-
-    impl<B: Backend> ModuleMapper<B> for Draw {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-            let mut next = || {
-                self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                ((self.0 >> 58) as f32 - 28.0) / 64.0
-            };
-            param.map(|weights| match D {
-                // Thresholds and leaks.
-                1 => weights,
-                _ => {
-                    let numbers = (0..weights.shape().num_elements()).map(|_| next()).collect();
-                    let data = TensorData::new::<f32, _>(numbers, weights.shape());
-                    Tensor::from_data(data, &weights.device())
-                }
-            })
-        }
-    }
+    use crate::parity::Draw;
 
     #[test]
     fn the_length_of_a_chunk_changes_no_score() {
@@ -171,7 +151,7 @@ mod tests {
             let config = SpikingConfig { encoding, ..Default::default() };
             let device = Default::default();
             let network = SpikingNetwork::<Flex>::new(&plan, &config, 7, &device).unwrap();
-            let simulator = Simulator::new(network.map(&mut Draw(1)));
+            let simulator = Simulator::new(network.map(&mut Draw(0)));
             let numbers: Vec<f32> = (0..2 * 3 * 64).map(|i| (i % 17) as f32 / 16.0).collect();
             let images = Tensor::from_data(TensorData::new(numbers, [2, 3, 8, 8]), &device);
             let pass = Pass::evaluate(Seed(3), &[4, 9]);

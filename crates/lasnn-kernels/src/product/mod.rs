@@ -164,20 +164,6 @@ pub(crate) trait Format: Copy + Send + Sync {
     /// Stores two rows together; the second one is dropped where only one is held.
     fn join(self, first: &[f32], second: &[f32], to: &mut [Self::Number]);
 
-    /// Stores [`Self::HELD`] rows together, which `fill` writes, given which one it is. Where two
-    /// are held, it writes them to `scratch`, twice as long as a row.
-    fn merge(
-        self,
-        scratch: &mut [f32],
-        to: &mut [Self::Number],
-        mut fill: impl FnMut(usize, &mut [f32]),
-    ) {
-        let (first, second) = scratch.split_at_mut(to.len());
-        fill(0, first);
-        fill(1, second);
-        self.join(first, second, to);
-    }
-
     /// Runs a task with tiles where products are theirs, with the widest registers elsewhere.
     fn multiply(self, task: impl Task<Self::Number, Output = ()> + TileTask) {
         if Self::TILED { self.with_tiles(task) } else { self.dispatch(task) }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::{
     __cpuid, __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps,
-    _mm512_permutexvar_epi16,
+    _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16,
 };
 use std::mem::transmute;
 
@@ -47,19 +47,20 @@ impl Pairs {
         }
     }
 
-    /// Lane by lane of two rows, as many whole registers as there are.
+    /// Lane by lane of two rows.
     #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512bf16")]
     fn lanes(self, first: &[f32], second: &[f32], to: &mut [u32]) {
-        let order: [u16; 32] = std::array::from_fn(|i| (i / 2 + i % 2 * LANES) as u16);
-        let rows = first.as_chunks::<LANES>().0.iter().zip(second.as_chunks::<LANES>().0);
-        for ((first, second), to) in rows.zip(to.as_chunks_mut::<LANES>().0) {
-            // SAFETY: all types are 64 bytes of which any will do.
-            *to = unsafe {
-                transmute::<__m512i, [u32; LANES]>(_mm512_permutexvar_epi16(
-                    transmute::<[u16; 32], __m512i>(order),
-                    transmute::<__m512bh, __m512i>(round(load(first), load(second))),
-                ))
-            };
+        assert_eq!([first.len(), second.len()], [to.len(); 2], "numbers of two rows");
+        let (firsts, first) = first.as_chunks::<LANES>();
+        let (seconds, second) = second.as_chunks::<LANES>();
+        let (whole, rest) = to.as_chunks_mut::<LANES>();
+        for ((first, second), to) in firsts.iter().zip(seconds).zip(whole) {
+            *to = words(interleave(round(load(first), load(second))));
+        }
+        // Rows of small maps are shorter than a register.
+        if !rest.is_empty() {
+            let found = words(interleave(round(load_part(first), load_part(second))));
+            rest.copy_from_slice(&found[..rest.len()]);
         }
     }
 }
@@ -71,10 +72,31 @@ fn load(numbers: &[f32]) -> __m512 {
     unsafe { _mm512_loadu_ps(numbers.as_ptr()) }
 }
 
+/// Fewer numbers than a register has, and zeros.
+#[target_feature(enable = "avx512f")]
+fn load_part(numbers: &[f32]) -> __m512 {
+    let mask = (1 << numbers.len().min(LANES - 1)) - 1;
+    // SAFETY: so many numbers are there, and no more are read.
+    unsafe { _mm512_maskz_loadu_ps(mask, numbers.as_ptr()) }
+}
+
 /// Two registers rounded to one, the first one in its lower half.
 #[target_feature(enable = "avx512f,avx512bf16")]
 fn round(low: __m512, high: __m512) -> __m512bh {
     _mm512_cvtne2ps_pbh(high, low)
+}
+
+/// The halves of a register lane by lane.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn interleave(halves: __m512bh) -> __m512bh {
+    let order: [u16; 32] = std::array::from_fn(|i| (i / 2 + i % 2 * LANES) as u16);
+    // SAFETY: all types are 64 bytes of which any will do.
+    unsafe {
+        transmute::<__m512i, __m512bh>(_mm512_permutexvar_epi16(
+            transmute::<[u16; 32], __m512i>(order),
+            transmute::<__m512bh, __m512i>(halves),
+        ))
+    }
 }
 
 #[target_feature(enable = "avx512f")]
@@ -104,11 +126,6 @@ impl Format for Pairs {
     fn join(self, first: &[f32], second: &[f32], to: &mut [u32]) {
         // SAFETY: `detect` found the instructions.
         unsafe { self.lanes(first, second, to) };
-        let done = to.len() / LANES * LANES;
-        let rest = first[done..].iter().zip(&second[done..]);
-        for (to, (&first, &second)) in to[done..].iter_mut().zip(rest) {
-            *to = self.number(first, second);
-        }
     }
 
     fn dispatch<T: Task<u32>>(self, task: T) -> T::Output {

@@ -15,12 +15,6 @@ impl Single {
     fn rounded(self, number: f32) -> f32 {
         if self.rounded { f32::from_bits(half(number) << 16) } else { number }
     }
-
-    fn round(self, numbers: &mut [f32]) {
-        if self.rounded {
-            numbers.iter_mut().for_each(|x| *x = f32::from_bits(half(*x) << 16));
-        }
-    }
 }
 
 impl Format for Single {
@@ -33,16 +27,13 @@ impl Format for Single {
 
     fn store(self, row: &[f32], to: &mut [f32]) {
         to.copy_from_slice(row);
-        self.round(to);
+        if self.rounded {
+            to.iter_mut().for_each(|number| *number = self.rounded(*number));
+        }
     }
 
     fn join(self, first: &[f32], _: &[f32], to: &mut [f32]) {
         self.store(first, to);
-    }
-
-    fn merge(self, _: &mut [f32], to: &mut [f32], mut fill: impl FnMut(usize, &mut [f32])) {
-        fill(0, to);
-        self.round(to);
     }
 
     fn dispatch<T: Task<f32>>(self, task: T) -> T::Output {

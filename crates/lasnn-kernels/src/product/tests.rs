@@ -96,6 +96,13 @@ fn the_processor_rounds_as_we_do() {
         let pair = [pair << 16, pair & 0xffff_0000].map(f32::from_bits);
         assert_eq!(pair, *expected);
     }
+    for length in 0..40 {
+        let (first, second) = (&row[..length], &row[40..][..length]);
+        let mut joined = vec![0; length + 1];
+        pairs.join(first, second, &mut joined[..length]);
+        let expected = first.iter().zip(second).map(|(&a, &b)| half(a) | half(b) << 16);
+        assert!(joined.into_iter().eq(expected.chain([0])), "{length} numbers of two rows");
+    }
 }
 
 /// The product of two tiles on the left and two on the right, added to what is there.

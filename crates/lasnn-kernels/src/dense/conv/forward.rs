@@ -102,10 +102,9 @@ pub(super) struct Maps<'a, F> {
 impl<'a, F: Format> Maps<'a, F> {
     /// For images of so many channels.
     pub fn new(format: F, padded: &'a Padded, runs: &'a [Run], channels: usize) -> Self {
-        let buffer = padded.buffer(channels_together::<F>(channels));
         // Padding stays zero.
-        let spare = Scratch::zeros(if F::HELD == 1 { 0 } else { F::HELD * padded.len() });
-        Self { format, padded, runs, buffer, spare }
+        let buffer = padded.buffer(channels_together::<F>(channels));
+        Self { format, padded, runs, buffer, spare: padded.spare() }
     }
 
     /// The channels of an image, as many together as a number holds.
@@ -115,12 +114,7 @@ impl<'a, F: Format> Maps<'a, F> {
         let buffer: &mut [F::Number] = cast_slice_mut(buffer);
         let channels = buffer.chunks_exact_mut(padded.len());
         for (channel, planes) in channels.zip(image.chunks(F::HELD * plane)) {
-            format.merge(spare, channel, |which, channel| {
-                match planes.chunks_exact(plane).nth(which) {
-                    Some(plane) => padded.fill(runs, channel, plane),
-                    None => channel.fill(0.0),
-                }
-            });
+            padded.fill(*format, runs, channel, planes.split_at(plane).into(), spare);
         }
         buffer
     }

@@ -9,7 +9,7 @@ use crate::product::{Format, Operand, Place, Product, SIDE, Task, TileTask, Tile
 pub(super) const LANES: usize = 16;
 
 /// Outputs of a block, where not for tiles.
-const OUTPUTS: usize = 8;
+pub(super) const OUTPUTS: usize = 8;
 
 /// Outputs of a block.
 pub(super) fn block_outputs<F: Format>() -> usize {

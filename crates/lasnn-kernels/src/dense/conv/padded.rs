@@ -11,6 +11,7 @@
 
 use super::super::simd::vectorised;
 use crate::memory::Scratch;
+use crate::product::Format;
 
 /// The zeros, or other values, that vectors may read behind the last plane.
 const SLACK: usize = 64;
@@ -100,50 +101,114 @@ impl Padded {
         runs
     }
 
-    /// Writes a plane into one channel of a [`buffer`](Self::buffer). Padding is not touched.
-    pub fn fill(&self, runs: &[Run], channel: &mut [f32], plane: &[f32]) {
-        for &Run { from, to, count } in runs {
-            let target = &mut channel[to..][..count];
-            if self.stride == 1 {
-                target.copy_from_slice(&plane[from..][..count]);
-            } else {
-                let source = plane[from..].iter().step_by(self.stride);
-                for (target, &value) in target.iter_mut().zip(source) {
-                    *target = value;
-                }
-            }
+    /// Memory for [`fill`](Self::fill).
+    pub fn spare(&self) -> Scratch {
+        Scratch::new(2 * self.pitch)
+    }
+
+    /// Writes planes, as many as a number holds, into one channel of a [`buffer`](Self::buffer). An empty
+    /// plane is one of zeros. Padding is not touched.
+    pub fn fill<F: Format>(
+        &self,
+        format: F,
+        runs: &[Run],
+        channel: &mut [F::Number],
+        [first, second]: [&[f32]; 2],
+        spare: &mut [f32],
+    ) {
+        let (spare, other) = spare.split_at_mut(self.pitch);
+        for &run in runs {
+            let target = &mut channel[run.to..][..run.count];
+            let first = self.piece(run, first, spare);
+            let second = if F::HELD == 1 { &[] } else { self.piece(run, second, other) };
+            format.join(first, second, target);
         }
     }
 
-    /// Writes up to `LANES` planes, one after the other in `planes`, so that each place holds one
-    /// element of all of them; padding and empty lanes become zero.
-    pub fn fill_turned<const LANES: usize>(
-        &self,
-        runs: &[Run],
-        target: &mut [[f32; LANES]],
-        planes: &[f32],
-    ) {
-        let plane = self.source_len();
-        if planes.len() < LANES * plane {
-            target.fill([0.0; LANES]);
+    /// What a run has of a plane, brought together in `spare` where it is not.
+    fn piece<'a>(&self, run: Run, plane: &'a [f32], spare: &'a mut [f32]) -> &'a [f32] {
+        let Run { from, count, .. } = run;
+        if self.stride == 1 && !plane.is_empty() {
+            return &plane[from..][..count];
         }
+        let spare = &mut spare[..count];
+        if plane.is_empty() {
+            spare.fill(0.0);
+        }
+        let source = plane.iter().skip(from).step_by(self.stride);
+        for (spare, &value) in spare.iter_mut().zip(source) {
+            *spare = value;
+        }
+        spare
+    }
+
+    /// Writes up to `LANES` planes, one after the other, of each of as many images as a number holds, so
+    /// that each place has one element of all of them; padding and empty lanes become zero.
+    pub fn fill_turned<F: Format, const LANES: usize>(
+        &self,
+        format: F,
+        runs: &[Run],
+        target: &mut [[F::Number; LANES]],
+        images: [&[f32]; 2],
+    ) {
+        let zeros = [F::Number::default(); LANES];
         let mut end = 0;
         for &Run { from, to, count } in runs {
-            target[end..to].fill([0.0; LANES]);
+            target[end..to].fill(zeros);
             end = to + count;
-            let target = &mut target[to..end];
-            if self.stride == 1 && planes.len() >= LANES * plane {
-                turn(planes, plane, from, target.as_flattened_mut(), LANES);
-                continue;
+            let source = Turn { plane: self.source_len(), from, stride: self.stride };
+            source.together(format, images, &mut target[to..end]);
+        }
+        target[end..].fill(zeros);
+    }
+}
+
+/// Elements of planes that are turned around: so that each place has one element of all planes.
+#[derive(Clone, Copy)]
+pub(super) struct Turn {
+    /// Elements of a plane.
+    pub plane: usize,
+    /// The first one of each that is taken.
+    pub from: usize,
+    /// From one to the next.
+    pub stride: usize,
+}
+
+impl Turn {
+    /// Writes up to `LANES` planes of each of as many images as a number holds.
+    pub fn together<F: Format, const LANES: usize>(
+        self,
+        format: F,
+        [first, second]: [&[f32]; 2],
+        target: &mut [[F::Number; LANES]],
+    ) {
+        const PLACES: usize = 32;
+        let (mut one, mut other) = ([[0.0; LANES]; PLACES], [[0.0; LANES]; PLACES]);
+        let mut part = self;
+        for target in target.chunks_mut(PLACES) {
+            let (one, other) = (&mut one[..target.len()], &mut other[..target.len()]);
+            part.write(first, one);
+            if F::HELD == 2 {
+                part.write(second, other);
             }
-            for (lane, plane) in planes.chunks_exact(plane).enumerate().take(LANES) {
-                let source = plane[from..].iter().step_by(self.stride);
-                for (target, &value) in target.iter_mut().zip(source) {
-                    target[lane] = value;
-                }
+            let target = target.as_flattened_mut();
+            format.join(one.as_flattened(), other.as_flattened(), target);
+            part.from += PLACES * self.stride;
+        }
+    }
+
+    fn write<const LANES: usize>(self, planes: &[f32], target: &mut [[f32; LANES]]) {
+        let Self { plane, from, stride } = self;
+        if stride == 1 && planes.len() >= LANES * plane && LANES.is_multiple_of(SQUARE) {
+            return turn(planes, plane, from, target.as_flattened_mut(), LANES);
+        }
+        target.fill([0.0; LANES]);
+        for (lane, plane) in planes.chunks_exact(plane).enumerate().take(LANES) {
+            let source = plane[from..].iter().step_by(stride);
+            for (target, &value) in target.iter_mut().zip(source) {
+                target[lane] = value;
             }
         }
-        target[end..].fill([0.0; LANES]);
     }
 }
 
@@ -153,7 +218,7 @@ const SQUARE: usize = 8;
 vectorised! {
     /// Writes the elements from `from` on of planes of length `plane`, `lanes` of them together;
     /// `lanes` is a multiple of 8.
-    pub(super) fn turn<'a>(
+    fn turn<'a>(
         planes: &'a [f32],
         plane: usize,
         from: usize,

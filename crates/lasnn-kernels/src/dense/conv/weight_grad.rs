@@ -8,8 +8,8 @@ use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
 use super::forward::layout;
-use super::gather::{Gather, LANES, block_outputs, flat_positions};
-use super::padded::turn;
+use super::gather::{Gather, LANES, OUTPUTS, block_outputs, flat_positions};
+use super::padded::Turn;
 use super::shape::ConvShape;
 use crate::memory::Scratch;
 use crate::product::{Format, Job, Precision, SIDE};
@@ -109,28 +109,19 @@ impl Job for WeightGrad<'_> {
     }
 }
 
-/// Calls `write` for each image with what it writes of it, `length` numbers, and stores as many images
-/// together as a number holds. Behind them are `slack` zeros.
+/// Calls `write` with as many images as a number holds, an empty one where there are no more, and with
+/// the `length` numbers to write of them. Behind them are `slack` zeros.
 fn images_together<F: Format>(
-    format: F,
     images: &[f32],
     image: usize,
     [length, slack]: [usize; 2],
-    write: impl Fn(&[f32], &mut [f32]) + Sync,
+    write: impl Fn([&[f32]; 2], &mut [F::Number]) + Sync,
 ) -> Scratch {
     let whole = (images.len() / image).div_ceil(F::HELD) * length;
     let mut together = Scratch::new(whole + slack);
     together[whole..].fill(0.0);
     let groups = together[..whole].par_chunks_mut(length).zip(images.par_chunks(F::HELD * image));
-    let spare = || Scratch::new(if F::HELD == 1 { 0 } else { F::HELD * length });
-    groups.for_each_init(spare, |spare, (to, images)| {
-        format.merge(spare, cast_slice_mut(to), |which, to| {
-            match images.chunks_exact(image).nth(which) {
-                Some(image) => write(image, to),
-                None => to.fill(0.0),
-            }
-        });
-    });
+    groups.for_each(|(to, images)| write(images.split_at(image).into(), cast_slice_mut(to)));
     together
 }
 
@@ -156,10 +147,11 @@ impl Turned {
         let blocks = shape.inputs.div_ceil(LANES);
         let image = blocks * padded.len();
         let lengths = [image * LANES, slack::<F>()];
-        let images = images_together(format, input, shape.image(), lengths, |image, to| {
-            let to: &mut [[f32; LANES]] = to.as_chunks_mut().0;
-            let blocks = to.chunks_mut(padded.len()).zip(image.chunks(LANES * plane));
-            blocks.for_each(|(to, planes)| padded.fill_turned(&runs, to, planes));
+        let images = images_together::<F>(input, shape.image(), lengths, |images, to| {
+            let to: &mut [[F::Number; LANES]] = to.as_chunks_mut().0;
+            for (block, to) in to.chunks_mut(padded.len()).enumerate() {
+                padded.fill_turned(format, &runs, to, planes(images, block * LANES, LANES, plane));
+            }
         });
         let starts = (0..blocks).flat_map(|block| {
             let first = block * padded.len();
@@ -177,14 +169,16 @@ impl Turned {
         let blocks = (shape.inputs * shape.taps()).div_ceil(LANES);
         let image = blocks * rows * columns;
         let lengths = [image * LANES, slack::<F>()];
-        let images = images_together(format, input, shape.image(), lengths, |image, to| {
+        let images = images_together::<F>(input, shape.image(), lengths, |images, to| {
             let mut buffer = padded.buffer(shape.inputs);
+            let buffer: &mut [F::Number] = cast_slice_mut(&mut buffer);
+            let mut spare = padded.spare();
             // Empty lanes.
-            to.fill(0.0);
-            let to: &mut [[f32; LANES]] = to.as_chunks_mut().0;
-            let planes = image.chunks_exact(shape.height * shape.width);
-            for (channel, plane) in buffer.chunks_mut(padded.len()).zip(planes) {
-                padded.fill(&runs, channel, plane);
+            to.fill(F::Number::default());
+            let to: &mut [[F::Number; LANES]] = to.as_chunks_mut().0;
+            for (channel, to) in buffer.chunks_exact_mut(padded.len()).enumerate() {
+                let planes = planes(images, channel, 1, shape.height * shape.width);
+                padded.fill(format, &runs, to, planes, &mut spare);
             }
             for weight in 0..shape.inputs * shape.taps() {
                 let (channel, tap) = (weight / shape.taps(), weight % shape.taps());
@@ -213,25 +207,22 @@ fn slack<F: Format>() -> usize {
     if F::TILED { SIDE * LANES } else { 0 }
 }
 
+/// Up to `count` planes of each image from the `first` on.
+fn planes<'a>(images: [&'a [f32]; 2], first: usize, count: usize, plane: usize) -> [&'a [f32]; 2] {
+    let (start, end) = (first * plane, (first + count) * plane);
+    images.map(|image| &image[start.min(image.len())..end.min(image.len())])
+}
+
 /// The output's gradient as `[images, blocks, positions, outputs of a block]`, the last block filled
 /// up with zeros.
 fn turn_grads<F: Format>(format: F, shape: &ConvShape, output_grad: &[f32]) -> Scratch {
-    let outputs = block_outputs::<F>();
     let positions = shape.output_height() * shape.output_width();
-    let length = shape.outputs.div_ceil(outputs) * positions * outputs;
-    images_together(format, output_grad, shape.output_image(), [length, 0], |image, turned| {
-        let blocks = turned.chunks_exact_mut(positions * outputs);
-        for (target, planes) in blocks.zip(image.chunks(outputs * positions)) {
-            if planes.len() == outputs * positions {
-                turn(planes, positions, 0, target, outputs);
-                continue;
-            }
-            target.fill(0.0);
-            for (lane, plane) in planes.chunks_exact(positions).enumerate() {
-                for (target, &grad) in target.chunks_exact_mut(outputs).zip(plane) {
-                    target[lane] = grad;
-                }
-            }
+    let length = shape.outputs.div_ceil(OUTPUTS) * positions * OUTPUTS;
+    images_together::<F>(output_grad, shape.output_image(), [length, 0], |images, turned| {
+        let turned: &mut [[F::Number; OUTPUTS]] = turned.as_chunks_mut().0;
+        for (block, target) in turned.chunks_exact_mut(positions).enumerate() {
+            let planes = planes(images, block * OUTPUTS, OUTPUTS, positions);
+            Turn { plane: positions, from: 0, stride: 1 }.together(format, planes, target);
         }
     })
 }
@@ -247,12 +238,20 @@ fn flat_grads<F: Format>(
     let [rows, columns] = [shape.output_height(), shape.output_width()];
     let flat = flat_positions([rows, columns], pitch);
     let length = shape.outputs.next_multiple_of(block_outputs::<F>()) * flat;
-    images_together(format, output_grad, shape.output_image(), [length, 0], |image, to| {
-        to.fill(0.0);
-        for (to, plane) in to.chunks_exact_mut(flat).zip(image.chunks_exact(rows * columns)) {
-            for (to, row) in to.chunks_mut(pitch).zip(plane.chunks_exact(columns)) {
-                to[..columns].copy_from_slice(row);
+    let nothing = vec![0.0; rows * columns];
+    images_together::<F>(output_grad, shape.output_image(), [length, 0], |images, to| {
+        for (output, to) in to.chunks_exact_mut(flat).enumerate() {
+            let planes = planes(images, output, 1, rows * columns);
+            let [first, second] =
+                planes.map(|plane| if plane.is_empty() { &nothing } else { plane });
+            let sources = first.chunks_exact(columns).zip(second.chunks_exact(columns));
+            let (whole, rest) = to.split_at_mut(flat.min(rows * pitch));
+            for (to, (first, second)) in whole.chunks_mut(pitch).zip(sources) {
+                let (row, gap) = to.split_at_mut(columns);
+                format.join(first, second, row);
+                gap.fill(F::Number::default());
             }
+            rest.fill(F::Number::default());
         }
     })
 }

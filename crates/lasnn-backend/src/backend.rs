@@ -4,6 +4,9 @@ use burn::tensor::{Tensor, TensorPrimitive, backend::Backend, ops::ConvOptions, 
 use lasnn_kernels::Precision;
 use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
 
+use crate::normalised::{
+    self, ConvolutionGrads, ConvolutionInputs, NormalisedConvolution, Recorded,
+};
 use crate::reference;
 
 /// How a convolution with square kernels is computed.
@@ -48,7 +51,7 @@ pub struct Normalised<T> {
 /// the rectifier, which [`gate`](Self::gate) gives.
 ///
 /// On an autodiff backend the forward methods are differentiable; of what [`normalise`](Self::normalise)
-/// gives, the output is.
+/// and [`convolve_normalise`](Self::convolve_normalise) give, the output is.
 pub trait DenseBackend: Backend {
     /// The convolution of `input` with `weights`, plus the bias `[outputs]`.
     fn convolve(
@@ -150,6 +153,26 @@ pub trait DenseBackend: Backend {
             output_grad,
             epsilon,
         )
+    }
+
+    /// A convolution with a batch norm behind it, and what is added to that before the rectifier; and
+    /// the map between the two, of which no gradient is looked for.
+    fn convolve_normalise(
+        inputs: ConvolutionInputs<FloatTensor<Self>>,
+        layer: NormalisedConvolution,
+    ) -> (Normalised<FloatTensor<Self>>, FloatTensor<Self>) {
+        normalised::convolve_normalise::<Self>(inputs, layer)
+    }
+
+    /// The gradients with respect to the inputs of [`convolve_normalise`](Self::convolve_normalise),
+    /// `output_grad` being the one behind the rectifier.
+    fn convolve_normalise_backward(
+        recorded: Recorded<FloatTensor<Self>>,
+        output_grad: FloatTensor<Self>,
+        layer: NormalisedConvolution,
+        wants_input: bool,
+    ) -> ConvolutionGrads<FloatTensor<Self>> {
+        normalised::convolve_normalise_backward::<Self>(recorded, output_grad, layer, wants_input)
     }
 
     /// `scale · x + shift`, with a scale and a shift `[channels]`.

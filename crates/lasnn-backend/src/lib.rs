@@ -2,6 +2,7 @@
 //!
 //! - [`backend`]: the trait [`DenseBackend`], a few operations with default bodies,
 //! - [`reference`](mod@reference): these bodies, made of stock tensor operations,
+//! - [`normalised`]: what a convolution with a batch norm behind it takes and gives,
 //! - [`ops`]: the operations on tensors, the way in for networks.
 //!
 //! Burn's Flex and NdArray take the kernels of `lasnn-kernels`; GPU backends keep the default bodies,
@@ -9,6 +10,7 @@
 //! so that they, too, are single operations of the backend below.
 
 pub mod backend;
+pub mod normalised;
 pub mod ops;
 pub mod reference;
 
@@ -20,3 +22,4 @@ pub use backend::{Convolution, DenseBackend, Normalised};
 pub use kernel::recycle::bytes as recycled;
 pub use lasnn_kernels::Precision;
 pub use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
+pub use normalised::NormalisedConvolution;

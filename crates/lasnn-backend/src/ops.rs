@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 
 use crate::backend::{Convolution, DenseBackend, Normalised, from_primitive, into_primitive};
+use crate::normalised::{ConvolutionInputs, NormalisedConvolution};
 use crate::{AdamStep, Precision, SgdStep};
 
 /// The convolution of `input` `[batch, inputs, height, width]` with `weights`
@@ -48,6 +49,28 @@ pub fn normalise<B: DenseBackend>(
     let (gamma, beta) = (into_primitive(gamma), into_primitive(beta));
     let Normalised { output, mean, variance } =
         B::normalise(into_primitive(input), gamma, beta, epsilon, rectify);
+    (from_primitive(output), [from_primitive(mean), from_primitive(variance)])
+}
+
+/// The convolution of `input` with `weights` without a bias, [normalised](normalise), plus what is `added`,
+/// as one operation: the output, the mean `[outputs]` and the variance `[outputs]`.
+///
+/// On an autodiff backend, mean and variance are constants.
+pub fn convolve_normalise<B: DenseBackend>(
+    input: Tensor<B, 4>,
+    weights: Tensor<B, 4>,
+    [gamma, beta]: [Tensor<B, 1>; 2],
+    added: Option<Tensor<B, 4>>,
+    layer: NormalisedConvolution,
+) -> (Tensor<B, 4>, [Tensor<B, 1>; 2]) {
+    let inputs = ConvolutionInputs {
+        input: into_primitive(input),
+        weights: into_primitive(weights),
+        gamma: into_primitive(gamma),
+        beta: into_primitive(beta),
+        added: added.map(into_primitive),
+    };
+    let (Normalised { output, mean, variance }, _) = B::convolve_normalise(inputs, layer);
     (from_primitive(output), [from_primitive(mean), from_primitive(variance)])
 }
 

@@ -7,11 +7,14 @@
 use burn::backend::Autodiff;
 #[cfg(feature = "vulkan")]
 use burn::backend::Vulkan;
+use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
-use lasnn_backend::{AdamStep, Convolution, DenseBackend, Precision, SgdStep, ops, reference};
+use lasnn_backend::{
+    AdamStep, Convolution, DenseBackend, NormalisedConvolution, Precision, SgdStep, ops, reference,
+};
 
 type Tensors<B> = Vec<Tensor<B, 4>>;
 
@@ -175,6 +178,94 @@ fn norms<B: DenseBackend>() {
     }
 }
 
+fn convolutions_with_norms<B: DenseBackend>() {
+    for ([batch, inputs, outputs, height, width], kernel, stride) in [
+        ([2, 3, 16, 8, 8], 3, 1),
+        ([3, 16, 17, 7, 9], 3, 1),
+        ([4, 20, 8, 8, 6], 3, 2),
+        ([1, 16, 32, 8, 8], 1, 2),
+    ] {
+        for (rectify, adds, precision) in [
+            (false, false, Precision::F32),
+            (true, false, Precision::F32),
+            (false, true, Precision::F32),
+            (true, true, Precision::F32),
+        ] {
+            let convolution = Convolution { stride, padding: kernel / 2, precision };
+            let layer = NormalisedConvolution { convolution, epsilon: 1e-5, rectify };
+            let channels = [1, outputs, 1, 1];
+            let mut leaves = vec![
+                numbers::<B, 4>([batch, inputs, height, width], 1),
+                numbers([outputs, inputs, kernel, kernel], 2),
+                numbers(channels, 3),
+                numbers(channels, 4),
+            ];
+            if adds {
+                let [height, width] = [height, width].map(|size| size.div_ceil(stride));
+                leaves.push(numbers([batch, outputs, height, width], 5));
+            }
+            check::<B>(
+                &format!("{layer:?} of {:?} {:?}", leaves[0].dims(), leaves[1].dims()),
+                leaves.clone(),
+                |l| {
+                    let scales = [per_channel(&l[2]), per_channel(&l[3])];
+                    let added = l.get(4).cloned();
+                    let (input, weights) = (l[0].clone(), l[1].clone());
+                    ops::convolve_normalise(input, weights, scales, added, layer).0
+                },
+                |l| {
+                    let [input, weights] = [0, 1].map(|at| primitive(l[at].clone()));
+                    let [gamma, beta] = [2, 3].map(|at| primitive(per_channel(&l[at])));
+                    let map = reference::convolve::<Autodiff<B>>(
+                        input,
+                        weights,
+                        None,
+                        convolution,
+                        false,
+                    );
+                    let normal =
+                        reference::normalise::<Autodiff<B>>(map, gamma, beta, 1e-5, false).output;
+                    let output = tensor::<Autodiff<B>, 4>(normal);
+                    let output = match l.get(4) {
+                        Some(added) => output + added.clone(),
+                        None => output,
+                    };
+                    if rectify { relu(output) } else { output }
+                },
+            );
+        }
+    }
+}
+
+/// Rounded to bfloat16, both ways round the same numbers, so the kernels agree with the operations that
+/// they stand for.
+fn rounded_convolutions_with_norms<B: DenseBackend>() {
+    let convolution = Convolution { stride: 1, padding: 1, precision: Precision::Bf16 };
+    let layer = NormalisedConvolution { convolution, epsilon: 1e-5, rectify: true };
+    let leaves = vec![
+        numbers::<B, 4>([3, 16, 8, 8], 1),
+        numbers([24, 16, 3, 3], 2),
+        numbers([1, 24, 1, 1], 3),
+        numbers([1, 24, 1, 1], 4),
+        numbers([3, 24, 8, 8], 5),
+    ];
+    check::<B>(
+        "rounded convolution with norm",
+        leaves,
+        |l| {
+            let scales = [per_channel(&l[2]), per_channel(&l[3])];
+            let (input, weights, added) = (l[0].clone(), l[1].clone(), Some(l[4].clone()));
+            ops::convolve_normalise(input, weights, scales, added, layer).0
+        },
+        |l| {
+            let (gamma, beta) = (per_channel(&l[2]), per_channel(&l[3]));
+            let map = ops::convolve(l[0].clone(), l[1].clone(), None, convolution, false);
+            let (output, _) = ops::normalise(map, gamma, beta, 1e-5, false);
+            ops::rectified_sum(output, l[4].clone())
+        },
+    );
+}
+
 fn others<B: DenseBackend>() {
     let map = |salt| numbers::<B, 4>([2, 3, 7, 9], salt);
     check::<B>(
@@ -319,6 +410,12 @@ macro_rules! on {
             #[test]
             fn norms() {
                 super::norms::<$type>();
+            }
+
+            #[test]
+            fn convolutions_with_norms() {
+                super::convolutions_with_norms::<$type>();
+                super::rounded_convolutions_with_norms::<$type>();
             }
 
             #[test]

@@ -5,10 +5,10 @@ use burn::nn::BatchNorm;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_backend::{DenseBackend, ops};
-use lasnn_core::{Pass, Precision};
+use lasnn_core::{Mode, Pass, Precision};
 
 use crate::init::Weights;
-use crate::norm::normalise;
+use crate::norm::{convolve_normalise, normalise};
 
 /// Convolution, then batch norm and activation where wanted.
 #[derive(Module, Debug)]
@@ -49,12 +49,43 @@ impl<B: Backend> Convolution<B> {
 
 impl<B: DenseBackend> Convolution<B> {
     pub(crate) fn forward(&self, input: Tensor<B, 4>, pass: &Pass<'_>) -> Tensor<B, 4> {
-        match &self.norm {
-            Some(norm) => {
-                let output = convolve(&self.conv, input, pass.precision, false);
-                normalise(norm, output, pass.mode, self.activation)
+        self.run(input, None, self.activation, pass)
+    }
+
+    /// The rectified sum of the layer without its activation and of another map.
+    pub(crate) fn forward_added(
+        &self,
+        input: Tensor<B, 4>,
+        added: Tensor<B, 4>,
+        pass: &Pass<'_>,
+    ) -> Tensor<B, 4> {
+        self.run(input, Some(added), true, pass)
+    }
+
+    fn run(
+        &self,
+        input: Tensor<B, 4>,
+        added: Option<Tensor<B, 4>>,
+        rectify: bool,
+        pass: &Pass<'_>,
+    ) -> Tensor<B, 4> {
+        match (&self.norm, pass.mode, &self.conv.bias) {
+            (Some(norm), Mode::Train, None) => {
+                let convolution = shape(&self.conv, pass.precision);
+                convolve_normalise(norm, input, self.conv.weight.val(), added, convolution, rectify)
             }
-            None => convolve(&self.conv, input, pass.precision, self.activation),
+            (norm, mode, _) => {
+                let alone = rectify && added.is_none();
+                let convolve = |rectify| convolve(&self.conv, input, pass.precision, rectify);
+                let output = match norm {
+                    Some(norm) => normalise(norm, convolve(false), mode, alone),
+                    None => convolve(alone),
+                };
+                match added {
+                    Some(added) => ops::rectified_sum(output, added),
+                    None => output,
+                }
+            }
         }
     }
 }
@@ -66,12 +97,15 @@ pub(crate) fn convolve<B: DenseBackend>(
     precision: Precision,
     rectify: bool,
 ) -> Tensor<B, 4> {
-    let shape = lasnn_backend::Convolution {
+    let bias = conv.bias.as_ref().map(|bias| bias.val());
+    ops::convolve(input, conv.weight.val(), bias, shape(conv, precision), rectify)
+}
+
+fn shape<B: Backend>(conv: &Conv2d<B>, precision: Precision) -> lasnn_backend::Convolution {
+    lasnn_backend::Convolution {
         stride: conv.stride[0],
         // As `Weights::convolution` has made it.
         padding: conv.kernel_size[0] / 2,
         precision,
-    };
-    let bias = conv.bias.as_ref().map(|bias| bias.val());
-    ops::convolve(input, conv.weight.val(), bias, shape, rectify)
+    }
 }

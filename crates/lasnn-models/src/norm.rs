@@ -1,9 +1,9 @@
 //! Batch norm that does what the pass says.
 
-use burn::module::{Module, RunningState};
+use burn::module::Module;
 use burn::nn::BatchNorm;
 use burn::tensor::{Tensor, backend::Backend};
-use lasnn_backend::{DenseBackend, ops};
+use lasnn_backend::{Convolution, DenseBackend, NormalisedConvolution, ops};
 use lasnn_core::Mode;
 
 use crate::init::Weights;
@@ -31,10 +31,8 @@ pub(crate) fn normalise<B: DenseBackend>(
     let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
     match mode {
         Mode::Train => {
-            let (output, [mean, variance]) =
-                ops::normalise(input, gamma, beta, norm.epsilon, rectify);
-            follow(&norm.running_mean, mean, norm.momentum);
-            follow(&norm.running_var, variance, norm.momentum);
+            let (output, statistics) = ops::normalise(input, gamma, beta, norm.epsilon, rectify);
+            follow(norm, statistics);
             output
         }
         Mode::Evaluate => {
@@ -45,10 +43,30 @@ pub(crate) fn normalise<B: DenseBackend>(
     }
 }
 
-/// Moves a running statistic towards that of the batch.
-fn follow<B: Backend>(running: &RunningState<Tensor<B, 1>>, batch: Tensor<B, 1>, momentum: f64) {
-    let before = running.value_sync();
-    running.update((before * (1.0 - momentum) + batch.detach() * momentum).detach());
+/// A convolution with this batch norm behind it, in [`Mode::Train`], plus what is `added` before the
+/// rectifier.
+pub(crate) fn convolve_normalise<B: DenseBackend>(
+    norm: &BatchNorm<B>,
+    input: Tensor<B, 4>,
+    weights: Tensor<B, 4>,
+    added: Option<Tensor<B, 4>>,
+    convolution: Convolution,
+    rectify: bool,
+) -> Tensor<B, 4> {
+    let layer = NormalisedConvolution { convolution, epsilon: norm.epsilon, rectify };
+    let scales = [norm.gamma.val(), norm.beta.val()];
+    let (output, statistics) = ops::convolve_normalise(input, weights, scales, added, layer);
+    follow(norm, statistics);
+    output
+}
+
+/// Moves the running statistics towards those of the batch.
+fn follow<B: Backend>(norm: &BatchNorm<B>, [mean, variance]: [Tensor<B, 1>; 2]) {
+    for (running, batch) in [(&norm.running_mean, mean), (&norm.running_var, variance)] {
+        let before = running.value_sync();
+        let after = before * (1.0 - norm.momentum) + batch.detach() * norm.momentum;
+        running.update(after.detach());
+    }
 }
 
 /// Batch norm and activation without a convolution before them.

@@ -65,12 +65,11 @@ impl<B: DenseBackend> Residual<B> {
         if let Some(mask) = mask {
             inner = ops::masked(inner, mask);
         }
-        let inner = self.second.forward(inner, pass);
         let outer = match &self.shortcut {
             Some(shortcut) => shortcut.forward(input, pass),
             None => input,
         };
-        let output = ops::rectified_sum(inner, outer);
+        let output = self.second.forward_added(inner, outer, pass);
         trace.see(index, "second", &output);
         output
     }

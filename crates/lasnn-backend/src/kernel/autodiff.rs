@@ -3,15 +3,17 @@
 //! A gradient that nobody asks for is not computed: images have none, and the first convolution's
 //! would cost as much as its forward pass.
 
+mod normalised;
+
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
-use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::FloatTensor;
 use lasnn_kernels::Precision;
 
 use crate::backend::{Convolution, DenseBackend, Normalised, from_primitive, into_primitive};
+use crate::normalised::{ConvolutionInputs, NormalisedConvolution};
 
 /// What the backward pass of a convolution or a linear layer needs.
 #[derive(Clone, Debug)]
@@ -120,40 +122,6 @@ fn step<B: DenseBackend, C: CheckpointStrategy, const N: usize>(
     match Backward::<B, N>::prepare::<C>(WeightedStep, nodes).compute_bound().stateful() {
         OpsKind::Tracked(graph) => graph.finish(state, output),
         OpsKind::UnTracked(graph) => graph.finish(output),
-    }
-}
-
-/// The step of a batch norm. Its parents are input, γ and β.
-#[derive(Debug)]
-struct NormaliseStep;
-
-#[derive(Clone, Debug)]
-struct NormaliseState<T> {
-    input: T,
-    gamma: T,
-    statistics: [T; 2],
-    /// Where it was rectified.
-    output: Option<T>,
-    epsilon: f64,
-}
-
-impl<B: DenseBackend> Backward<B, 3> for NormaliseStep {
-    type State = NormaliseState<FloatTensor<B>>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, 3>,
-        grads: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let NormaliseState { input, gamma, statistics, output, epsilon } = ops.state;
-        let grad = grads.consume::<B>(&ops.node);
-        let found = B::normalise_backward(input, gamma, statistics, output, grad, epsilon);
-        for (node, grad) in ops.parents.into_iter().zip(found) {
-            if let Some(node) = node {
-                grads.register::<B>(node.id, grad);
-            }
-        }
     }
 }
 
@@ -268,21 +236,14 @@ impl<B: DenseBackend, C: CheckpointStrategy> DenseBackend for Autodiff<B, C> {
         epsilon: f64,
         rectify: bool,
     ) -> Normalised<FloatTensor<Self>> {
-        let nodes = [input.node, gamma.node, beta.node];
-        let (input, gamma) = (input.primitive, gamma.primitive);
-        let Normalised { output, mean, variance } =
-            B::normalise(input.clone(), gamma.clone(), beta.primitive, epsilon, rectify);
-        let statistics = [mean.clone(), variance.clone()];
-        let output = match NormaliseStep.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(graph) => {
-                let gate = rectify.then(|| output.clone());
-                let state = NormaliseState { input, gamma, statistics, output: gate, epsilon };
-                graph.finish(state, output)
-            }
-            OpsKind::UnTracked(graph) => graph.finish(output),
-        };
-        let (mean, variance) = (Self::from_inner(mean), Self::from_inner(variance));
-        Normalised { output, mean, variance }
+        normalised::normalise::<B, C>([input, gamma, beta], epsilon, rectify)
+    }
+
+    fn convolve_normalise(
+        inputs: ConvolutionInputs<FloatTensor<Self>>,
+        layer: NormalisedConvolution,
+    ) -> (Normalised<FloatTensor<Self>>, FloatTensor<Self>) {
+        normalised::convolve_normalise::<B, C>(inputs, layer)
     }
 
     fn rectified_sum(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {

@@ -138,6 +138,35 @@ macro_rules! dense_on_host {
             }
         }
 
+        fn convolve_normalise(
+            inputs: ConvolutionInputs<FloatTensor<Self>>,
+            layer: NormalisedConvolution,
+        ) -> (Normalised<FloatTensor<Self>>, FloatTensor<Self>) {
+            match inputs.input.dtype() {
+                DType::F32 => host::convolve_normalise(&inputs, layer),
+                _ => normalised::convolve_normalise::<Self>(inputs, layer),
+            }
+        }
+
+        fn convolve_normalise_backward(
+            recorded: Recorded<FloatTensor<Self>>,
+            grad: FloatTensor<Self>,
+            layer: NormalisedConvolution,
+            wants_input: bool,
+        ) -> ConvolutionGrads<FloatTensor<Self>> {
+            match grad.dtype() {
+                DType::F32 => {
+                    host::convolve_normalise_backward(&recorded, grad, layer, wants_input)
+                }
+                _ => normalised::convolve_normalise_backward::<Self>(
+                    recorded,
+                    grad,
+                    layer,
+                    wants_input,
+                ),
+            }
+        }
+
         fn scale_and_shift(
             input: FloatTensor<Self>,
             scale: FloatTensor<Self>,

@@ -11,6 +11,9 @@ use super::dispatch::dense_on_host;
 use super::host::{self, HostTensor};
 use super::recycle;
 use crate::backend::{Convolution, DenseBackend, Normalised};
+use crate::normalised::{
+    self, ConvolutionGrads, ConvolutionInputs, NormalisedConvolution, Recorded,
+};
 use crate::reference;
 
 impl DenseBackend for Flex {

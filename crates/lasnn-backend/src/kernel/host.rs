@@ -1,17 +1,23 @@
 //! The CPU kernels on tensors: reads slices, calls the kernel, wraps what it wrote.
 
+mod normalised;
+
 use std::borrow::Cow;
 
 use burn::tensor::{Shape, TensorMetadata};
 use lasnn_kernels::Precision;
 use lasnn_kernels::dense::conv::{self, ConvShape};
 use lasnn_kernels::dense::linear::{self, LinearShape};
-use lasnn_kernels::dense::norm::{self, MapShape, Statistics};
+use lasnn_kernels::dense::norm::{self, MapShape};
 use lasnn_kernels::dense::optimizer::{self, AdamStep, SgdStep};
 use lasnn_kernels::dense::pool::{self, PoolShape};
 use lasnn_kernels::dense::rectify;
 
-use crate::backend::{Convolution, Normalised};
+pub(super) use normalised::{
+    convolve_normalise, convolve_normalise_backward, normalise, normalise_backward,
+};
+
+use crate::backend::Convolution;
 
 /// A tensor of `f32` in host memory.
 pub(super) trait HostTensor: TensorMetadata + Sized {
@@ -145,57 +151,6 @@ pub(super) fn fully_connect_weight_grad<T: HostTensor>(
 fn map_shape<T: HostTensor>(map: &T) -> MapShape {
     let shape = map.shape();
     MapShape { batch: shape[0], channels: shape[1], positions: shape[2] * shape[3] }
-}
-
-pub(super) fn normalise<T: HostTensor>(
-    input: &T,
-    gamma: &T,
-    beta: &T,
-    epsilon: f64,
-    rectify: bool,
-) -> Normalised<T> {
-    let shape = map_shape(input);
-    let mut statistics = Vec::new();
-    let output = written(input.shape(), |output| {
-        let (gamma, beta) = (gamma.read(), beta.read());
-        let input = input.read();
-        statistics = norm::forward(shape, &input, [&gamma, &beta], epsilon as f32, rectify, output);
-    });
-    let per_channel = |number: fn(&Statistics) -> f32| {
-        T::write(statistics.iter().map(number).collect(), [shape.channels].into())
-    };
-    Normalised { output, mean: per_channel(|s| s.mean), variance: per_channel(|s| s.variance) }
-}
-
-pub(super) fn normalise_backward<T: HostTensor>(
-    input: &T,
-    gamma: &T,
-    [mean, variance]: [&T; 2],
-    output: Option<&T>,
-    output_grad: &T,
-    epsilon: f64,
-) -> [T; 3] {
-    let shape = map_shape(input);
-    let (mean, variance) = (mean.read(), variance.read());
-    let statistics = mean.iter().zip(&variance[..]);
-    let statistics = statistics.map(|(&mean, &variance)| Statistics { mean, variance });
-    let statistics: Vec<_> = statistics.collect();
-    let mut channels = Vec::new();
-    let input_grad = written(input.shape(), |grad| {
-        let layer = norm::Layer {
-            shape,
-            input: &input.read(),
-            gamma: &gamma.read(),
-            statistics: &statistics,
-            epsilon: epsilon as f32,
-        };
-        let output = output.map(T::read);
-        channels = norm::backward(&layer, output.as_deref(), &output_grad.read(), grad);
-    });
-    let gamma = channels.iter().map(|channel| channel.gamma).collect();
-    let beta = channels.iter().map(|channel| channel.beta).collect();
-    let size = || Shape::from([shape.channels]);
-    [input_grad, T::write(gamma, size()), T::write(beta, size())]
 }
 
 pub(super) fn scale_and_shift<T: HostTensor>(input: &T, scale: &T, shift: &T, rectify: bool) -> T {

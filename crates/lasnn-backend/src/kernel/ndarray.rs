@@ -12,6 +12,9 @@ use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
 use super::dispatch::dense_on_host;
 use super::host::{self, HostTensor};
 use crate::backend::{Convolution, DenseBackend, Normalised};
+use crate::normalised::{
+    self, ConvolutionGrads, ConvolutionInputs, NormalisedConvolution, Recorded,
+};
 use crate::reference;
 
 impl<E, I, Q> DenseBackend for NdArray<E, I, Q>

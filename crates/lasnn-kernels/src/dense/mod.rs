@@ -2,6 +2,7 @@
 //!
 //! - [`conv`]: convolutions and their gradients,
 //! - [`linear`]: linear layers, on the products of [`matrix`](crate::matrix),
+//! - [`normalised`]: a convolution with a batch norm behind it,
 //! - [`norm`], [`pool`], [`rectify`]: what stands between them,
 //! - [`optimizer`]: update rules in one pass,
 //!
@@ -11,6 +12,7 @@
 pub mod conv;
 pub mod linear;
 pub mod norm;
+pub mod normalised;
 pub mod optimizer;
 pub mod pool;
 pub mod rectify;

@@ -55,7 +55,7 @@ pub fn channel_sums(map: &[f32], channels: usize, positions: usize) -> Vec<f32> 
     assert_eq!(map.len() % (channels * positions).max(1), 0, "elements of the map");
     let sum = |channel: usize| -> f32 {
         let planes = map.chunks_exact(positions).skip(channel).step_by(channels);
-        planes.map(super::norm::sum).sum()
+        planes.map(super::norm::plane_sum).sum()
     };
     (0..channels).into_par_iter().map(sum).collect()
 }
@@ -77,7 +77,7 @@ vectorised! {
 }
 
 vectorised! {
-    fn gate_chunk<'a>(grad: &'a [f32], gate: &'a [f32], output: &'a mut [f32]) -> () {
+    pub(super) fn gate_chunk<'a>(grad: &'a [f32], gate: &'a [f32], output: &'a mut [f32]) -> () {
         for (output, (&grad, &gate)) in output.iter_mut().zip(grad.iter().zip(gate)) {
             *output = if gate > 0.0 { grad } else { 0.0 };
         }

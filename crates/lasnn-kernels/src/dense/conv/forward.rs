@@ -1,8 +1,11 @@
 //! The convolution itself.
 
+use std::sync::OnceLock;
+
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
+use super::super::norm::Statistics;
 use super::super::simd::vectorised;
 use super::padded::{Padded, Run};
 use super::shape::{ConvShape, Reach};
@@ -30,23 +33,50 @@ pub fn forward(
     output: &mut [f32],
 ) {
     shape.check(input.len(), weights.len(), output.len());
-    precision.run(Forward { shape, input, weights, bias, rectify, output });
+    let seen = |_: usize, _: &[f32]| {};
+    precision.run(Forward { shape, input, weights, bias, rectify, seen, output });
 }
 
-struct Forward<'a> {
+/// Writes the convolution without a bias, and returns the statistics of each channel.
+///
+/// # Panics
+///
+/// Panics if a slice has not the elements that `shape` says.
+pub(in crate::dense) fn forward_with_statistics(
+    shape: ConvShape,
+    precision: Precision,
+    input: &[f32],
+    weights: &[f32],
+    output: &mut [f32],
+) -> Vec<Statistics> {
+    shape.check(input.len(), weights.len(), output.len());
+    let planes: Vec<_> = (0..shape.batch * shape.outputs).map(|_| OnceLock::new()).collect();
+    let seen = |number: usize, plane: &[f32]| {
+        planes[number].get_or_init(|| Statistics::of_plane(plane));
+    };
+    precision.run(Forward { shape, input, weights, bias: None, rectify: false, seen, output });
+    let planes: Vec<Statistics> =
+        planes.into_iter().map(|plane| plane.into_inner().unwrap_or_default()).collect();
+    let channel = |channel| planes.iter().copied().skip(channel).step_by(shape.outputs);
+    (0..shape.outputs).map(|number| Statistics::together(channel(number))).collect()
+}
+
+struct Forward<'a, S> {
     shape: ConvShape,
     input: &'a [f32],
     weights: &'a [f32],
     bias: Option<&'a [f32]>,
     rectify: bool,
+    /// Is shown every plane of the output, with its number, while it is in the nearest cache.
+    seen: S,
     output: &'a mut [f32],
 }
 
-impl Job for Forward<'_> {
+impl<S: Fn(usize, &[f32]) + Sync> Job for Forward<'_, S> {
     type Output = ();
 
     fn run<F: Format>(self, format: F) {
-        let Self { shape, input, weights, bias, rectify, output } = self;
+        let Self { shape, input, weights, bias, rectify, seen, output } = self;
         let (padded, offsets) = layout(&shape);
         let runs = padded.runs();
         let taps = shape.taps();
@@ -60,12 +90,14 @@ impl Job for Forward<'_> {
         let jobs = input
             .par_chunks(per_job * shape.image())
             .zip(output.par_chunks_mut(per_job * shape.output_image()));
-        jobs.for_each(|(images, outputs)| {
+        jobs.enumerate().for_each(|(job, (images, outputs))| {
             let mut maps = Maps::new(format, &padded, &runs, shape.inputs);
             let mut sums =
                 Scratch::new(shape.outputs.next_multiple_of(block_outputs(format)) * flat);
             let images = images.chunks_exact(shape.image());
-            for (image, output) in images.zip(outputs.chunks_exact_mut(shape.output_image())) {
+            let images = images.zip(outputs.chunks_exact_mut(shape.output_image()));
+            for (number, (image, output)) in images.enumerate() {
+                let first = (job * per_job + number) * shape.outputs;
                 format.multiply(Correlate {
                     source: maps.fill(image),
                     channel_len: padded.len(),
@@ -79,6 +111,7 @@ impl Job for Forward<'_> {
                 for (number, (plane, sums)) in planes.enumerate() {
                     let bias = bias.map_or(0.0, |bias| bias[number]);
                     finish(plane, columns, sums, padded.pitch, bias, rectify);
+                    seen(first + number, plane);
                 }
             }
         });

@@ -1,14 +1,13 @@
 //! The gradient of a convolution with respect to its input.
 
 use pulp::bytemuck::cast_slice;
-use rayon::prelude::*;
 
-use super::forward::{Maps, channels_together, images_per_job, pack};
-use super::padded::Padded;
+use super::forward::{Maps, channels_together, pack};
+use super::padded::{Padded, Run};
 use super::shape::ConvShape;
 use super::tile::{Correlate, block_outputs};
 use crate::memory::Scratch;
-use crate::product::{Format, Job, Precision};
+use crate::product::Format;
 
 const LANES: usize = 16;
 
@@ -20,84 +19,79 @@ struct Lattice {
     weights: Scratch,
 }
 
-/// Writes the gradient `[batch, inputs, height, width]` with respect to the input of
-/// [`forward`](super::forward), given that with respect to its output.
+/// The gradient with respect to the input of a convolution, image by image.
 ///
 /// It is itself a convolution of the output's gradient: at stride 1 with the kernel turned around,
 /// else with another part of the kernel for each phase of the input positions.
-///
-/// # Panics
-///
-/// Panics if a slice has not the elements that `shape` says.
-pub fn input_grad(
+pub(super) struct InputGrad<F> {
+    format: F,
     shape: ConvShape,
-    precision: Precision,
-    output_grad: &[f32],
-    weights: &[f32],
-    input_grad: &mut [f32],
-) {
-    shape.check(input_grad.len(), weights.len(), output_grad.len());
-    precision.run(InputGrad { shape, output_grad, weights, input_grad });
+    padded: Padded,
+    runs: Vec<Run>,
+    lattices: Vec<Lattice>,
+    flat: usize,
 }
 
-struct InputGrad<'a> {
-    shape: ConvShape,
-    output_grad: &'a [f32],
-    weights: &'a [f32],
-    input_grad: &'a mut [f32],
-}
-
-impl Job for InputGrad<'_> {
-    type Output = ();
-
-    fn run<F: Format>(self, format: F) {
-        let Self { shape, output_grad, weights, input_grad } = self;
+impl<F: Format> InputGrad<F> {
+    /// Packs the weights.
+    pub fn new(format: F, shape: ConvShape, weights: &[f32]) -> Self {
         let stride = shape.stride;
         let [low, high] = shape.shifts();
         let source = [shape.output_height(), shape.output_width()];
         let positions = [shape.height.div_ceil(stride), shape.width.div_ceil(stride)];
         let padded = Padded::new(source, 1, vec![[0, 0]], [-high, -low], positions);
         let runs = padded.runs();
-        let lattices: Vec<_> = (0..stride * stride)
+        let lattices = (0..stride * stride)
             .map(|phase| {
                 lattice(format, &shape, &padded, weights, [phase / stride, phase % stride])
             })
             .filter(|lattice| lattice.size[0] * lattice.size[1] > 0)
             .collect();
-
         let flat = ((positions[0] - 1) * padded.pitch + positions[1]).next_multiple_of(LANES);
-        let per_job = images_per_job(shape.batch);
-        let jobs = output_grad
-            .par_chunks(per_job * shape.output_image())
-            .zip(input_grad.par_chunks_mut(per_job * shape.image()));
-        jobs.for_each(|(grads, images)| {
-            let mut maps = Maps::new(format, &padded, &runs, shape.outputs);
-            let mut sums =
-                Scratch::new(shape.inputs.next_multiple_of(block_outputs(format)) * flat);
-            let grads = grads.chunks_exact(shape.output_image());
-            for (grads, image) in grads.zip(images.chunks_exact_mut(shape.image())) {
-                let source = maps.fill(grads);
-                for lattice in &lattices {
-                    if lattice.offsets.is_empty() {
-                        sums.fill(0.0);
-                    } else {
-                        format.multiply(Correlate {
-                            source,
-                            channel_len: padded.len(),
-                            offsets: &lattice.offsets,
-                            weights: cast_slice(&lattice.weights),
-                            channels: channels_together::<F>(shape.outputs),
-                            positions: flat,
-                            out: &mut sums,
-                        });
-                    }
-                    let planes = image.chunks_exact_mut(shape.height * shape.width);
-                    for (plane, sums) in planes.zip(sums.chunks_exact(flat)) {
-                        lattice.scatter(stride, plane, shape.width, sums, padded.pitch);
-                    }
-                }
+        Self { format, shape, padded, runs, lattices, flat }
+    }
+
+    /// The memory of a job.
+    pub fn work(&self) -> Work<'_, F> {
+        let Self { format, ref shape, ref padded, ref runs, flat, .. } = *self;
+        let maps = Maps::new(format, padded, runs, shape.outputs);
+        let sums = Scratch::new(shape.inputs.next_multiple_of(block_outputs(format)) * flat);
+        Work { to: self, maps, sums }
+    }
+}
+
+/// A job that goes through some images.
+pub(super) struct Work<'a, F> {
+    to: &'a InputGrad<F>,
+    maps: Maps<'a, F>,
+    sums: Scratch,
+}
+
+impl<F: Format> Work<'_, F> {
+    /// Writes the gradient `[inputs, height, width]` of an image, given that of its output.
+    pub fn write(&mut self, output_grad: &[f32], image: &mut [f32]) {
+        let Self { to, maps, sums } = self;
+        let InputGrad { format, shape, padded, lattices, flat, .. } = to;
+        let source = maps.fill(output_grad);
+        for lattice in lattices {
+            if lattice.offsets.is_empty() {
+                sums.fill(0.0);
+            } else {
+                format.multiply(Correlate {
+                    source,
+                    channel_len: padded.len(),
+                    offsets: &lattice.offsets,
+                    weights: cast_slice(&lattice.weights),
+                    channels: channels_together::<F>(shape.outputs),
+                    positions: *flat,
+                    out: &mut *sums,
+                });
             }
-        });
+            let planes = image.chunks_exact_mut(shape.height * shape.width);
+            for (plane, sums) in planes.zip(sums.chunks_exact(*flat)) {
+                lattice.scatter(shape.stride, plane, shape.width, sums, padded.pitch);
+            }
+        }
     }
 }
 

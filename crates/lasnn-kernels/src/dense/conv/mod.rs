@@ -6,6 +6,7 @@
 
 mod forward;
 mod gather;
+mod gradients;
 mod input_grad;
 mod padded;
 mod shape;
@@ -13,9 +14,10 @@ mod tile;
 mod weight_grad;
 
 pub use forward::forward;
-pub use input_grad::input_grad;
+pub(super) use forward::forward_with_statistics;
+pub(super) use gradients::{OutputGrads, gradients};
+pub use gradients::{input_grad, weight_grad};
 pub use shape::ConvShape;
-pub use weight_grad::weight_grad;
 
 #[cfg(test)]
 mod tests;

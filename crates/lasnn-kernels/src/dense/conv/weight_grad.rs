@@ -12,7 +12,7 @@ use super::gather::{Gather, LANES, OUTPUTS, block_outputs, flat_positions};
 use super::padded::Turn;
 use super::shape::ConvShape;
 use crate::memory::Scratch;
-use crate::product::{Format, Job, Precision, SIDE};
+use crate::product::{Format, SIDE};
 
 /// Columns and blocks of outputs of a job. Jobs share no sum, so threads change no bit.
 const COLUMNS: usize = 9;
@@ -21,52 +21,86 @@ const BLOCKS: usize = 4;
 /// With fewer inputs than this, a vector of them would be mostly empty.
 const FEW_INPUTS: usize = 8;
 
-/// Writes the gradient `[outputs, inputs, kernel, kernel]` with respect to the weights of
-/// [`forward`](super::forward), given that with respect to its output.
-///
-/// # Panics
-///
-/// Panics if a slice has not the elements that `shape` says.
-pub fn weight_grad(
+/// The gradient with respect to the weights of a convolution: the output's gradients of as many images
+/// as a number holds are [written](Self::write), and then all of them [multiplied](Self::multiply).
+pub(super) struct WeightGrad<F> {
+    format: F,
     shape: ConvShape,
-    precision: Precision,
-    input: &[f32],
-    output_grad: &[f32],
-    weight_grad: &mut [f32],
-) {
-    shape.check(input.len(), weight_grad.len(), output_grad.len());
-    precision.run(WeightGrad { shape, input, output_grad, weight_grad });
+    turned: Turned,
+    /// Numbers of a block of outputs.
+    of_block: usize,
 }
 
-struct WeightGrad<'a> {
-    shape: ConvShape,
-    input: &'a [f32],
-    output_grad: &'a [f32],
-    weight_grad: &'a mut [f32],
-}
-
-impl Job for WeightGrad<'_> {
-    type Output = ();
-
-    fn run<F: Format>(self, format: F) {
-        let Self { shape, input, output_grad, weight_grad } = self;
+impl<F: Format> WeightGrad<F> {
+    /// Turns the input around.
+    pub fn new(format: F, shape: ConvShape, input: &[f32]) -> Self {
         let turned = match shape.inputs < FEW_INPUTS {
             true => Turned::patches(format, &shape, input),
             false => Turned::channels(format, &shape, input),
         };
-        let grads = match F::TILED {
-            true => flat_grads(format, &shape, output_grad, turned.pitch),
-            false => turn_grads(format, &shape, output_grad),
-        };
-        let sources: &[F::Number] = cast_slice(&turned.images);
-        let grads: &[F::Number] = cast_slice(&grads);
         let size = [shape.output_height(), shape.output_width()];
-        let outputs = block_outputs::<F>();
-        let blocks = shape.outputs.div_ceil(outputs);
-        let of_block = match F::TILED {
-            true => outputs * flat_positions(size, turned.pitch),
-            false => outputs * size[0] * size[1],
+        let positions = match F::TILED {
+            true => flat_positions(size, turned.pitch),
+            false => size[0] * size[1],
         };
+        Self { format, shape, turned, of_block: block_outputs::<F>() * positions }
+    }
+
+    fn blocks(&self) -> usize {
+        self.shape.outputs.div_ceil(block_outputs::<F>())
+    }
+
+    /// How many numbers [`write`](Self::write) writes.
+    pub fn length(&self) -> usize {
+        self.blocks() * self.of_block
+    }
+
+    /// Stores the output's gradient of as many images as a number holds, the second one empty if there
+    /// is none.
+    pub fn write(&self, images: [&[f32]; 2], to: &mut [F::Number]) {
+        match F::TILED {
+            true => self.write_flat(images, to),
+            false => self.write_turned(images, to),
+        }
+    }
+
+    /// As `[blocks, positions, outputs of a block]`, the last block filled up with zeros.
+    fn write_turned(&self, images: [&[f32]; 2], to: &mut [F::Number]) {
+        let plane = self.shape.output_height() * self.shape.output_width();
+        let to: &mut [[F::Number; OUTPUTS]] = to.as_chunks_mut().0;
+        for (block, target) in to.chunks_exact_mut(plane).enumerate() {
+            let planes = planes(images, block * OUTPUTS, OUTPUTS, plane);
+            Turn { plane, from: 0, stride: 1 }.together(self.format, planes, target);
+        }
+    }
+
+    /// As `[outputs, positions]`, rows at the pitch of the input; what is between them, and what fills
+    /// up blocks and positions, is zero.
+    fn write_flat(&self, images: [&[f32]; 2], to: &mut [F::Number]) {
+        let [rows, columns] = [self.shape.output_height(), self.shape.output_width()];
+        let flat = self.of_block / block_outputs::<F>();
+        let pitch = self.turned.pitch;
+        let nothing = Scratch::zeros(columns);
+        for (output, to) in to.chunks_exact_mut(flat).enumerate() {
+            let planes = planes(images, output, 1, rows * columns);
+            let (whole, rest) = to.split_at_mut(flat.min(rows * pitch));
+            for (row, to) in whole.chunks_mut(pitch).enumerate() {
+                let sources = planes.map(|plane| plane.get(row * columns..(row + 1) * columns));
+                let [first, second] = sources.map(|row| row.unwrap_or(&nothing));
+                let (row, gap) = to.split_at_mut(columns);
+                self.format.join(first, second, row);
+                gap.fill(F::Number::default());
+            }
+            rest.fill(F::Number::default());
+        }
+    }
+
+    /// Writes the gradient `[outputs, inputs, kernel, kernel]`, given what was stored of all images.
+    pub fn multiply(&self, grads: &[F::Number], weight_grad: &mut [f32]) {
+        let Self { format, shape, ref turned, of_block } = *self;
+        let sources: &[F::Number] = cast_slice(&turned.images);
+        let size = [shape.output_height(), shape.output_width()];
+        let (outputs, blocks) = (block_outputs::<F>(), self.blocks());
         let blocks_per_job = (blocks / 2).clamp(1, BLOCKS);
         let jobs: Vec<(usize, usize)> = (0..turned.starts.len())
             .step_by(COLUMNS)
@@ -78,11 +112,10 @@ impl Job for WeightGrad<'_> {
             .par_iter()
             .map(|&(column, block)| {
                 let starts = &turned.starts[column..turned.starts.len().min(column + COLUMNS)];
-                let of_image = blocks * of_block;
                 let blocks = block..blocks.min(block + blocks_per_job);
                 let mut sums = vec![[0.0; LANES]; blocks.len() * starts.len() * outputs];
                 let sources: &[[F::Number; LANES]] = sources.as_chunks().0;
-                for (image, grads) in grads.chunks_exact(of_image).enumerate() {
+                for (image, grads) in grads.chunks_exact(self.length()).enumerate() {
                     let source = &sources[image * turned.image..];
                     let grads = &grads[blocks.start * of_block..blocks.end * of_block];
                     let pitch = turned.pitch;
@@ -208,50 +241,7 @@ fn slack<F: Format>() -> usize {
 }
 
 /// Up to `count` planes of each image from the `first` on.
-fn planes<'a>(images: [&'a [f32]; 2], first: usize, count: usize, plane: usize) -> [&'a [f32]; 2] {
+fn planes(images: [&[f32]; 2], first: usize, count: usize, plane: usize) -> [&[f32]; 2] {
     let (start, end) = (first * plane, (first + count) * plane);
     images.map(|image| &image[start.min(image.len())..end.min(image.len())])
-}
-
-/// The output's gradient as `[images, blocks, positions, outputs of a block]`, the last block filled
-/// up with zeros.
-fn turn_grads<F: Format>(format: F, shape: &ConvShape, output_grad: &[f32]) -> Scratch {
-    let positions = shape.output_height() * shape.output_width();
-    let length = shape.outputs.div_ceil(OUTPUTS) * positions * OUTPUTS;
-    images_together::<F>(output_grad, shape.output_image(), [length, 0], |images, turned| {
-        let turned: &mut [[F::Number; OUTPUTS]] = turned.as_chunks_mut().0;
-        for (block, target) in turned.chunks_exact_mut(positions).enumerate() {
-            let planes = planes(images, block * OUTPUTS, OUTPUTS, positions);
-            Turn { plane: positions, from: 0, stride: 1 }.together(format, planes, target);
-        }
-    })
-}
-
-/// The output's gradient as `[images, outputs, positions]`, rows at the pitch of the input; what is
-/// between them, and what fills up blocks and positions, is zero.
-fn flat_grads<F: Format>(
-    format: F,
-    shape: &ConvShape,
-    output_grad: &[f32],
-    pitch: usize,
-) -> Scratch {
-    let [rows, columns] = [shape.output_height(), shape.output_width()];
-    let flat = flat_positions([rows, columns], pitch);
-    let length = shape.outputs.next_multiple_of(block_outputs::<F>()) * flat;
-    let nothing = vec![0.0; rows * columns];
-    images_together::<F>(output_grad, shape.output_image(), [length, 0], |images, to| {
-        for (output, to) in to.chunks_exact_mut(flat).enumerate() {
-            let planes = planes(images, output, 1, rows * columns);
-            let [first, second] =
-                planes.map(|plane| if plane.is_empty() { &nothing } else { plane });
-            let sources = first.chunks_exact(columns).zip(second.chunks_exact(columns));
-            let (whole, rest) = to.split_at_mut(flat.min(rows * pitch));
-            for (to, (first, second)) in whole.chunks_mut(pitch).zip(sources) {
-                let (row, gap) = to.split_at_mut(columns);
-                format.join(first, second, row);
-                gap.fill(F::Number::default());
-            }
-            rest.fill(F::Number::default());
-        }
-    })
 }

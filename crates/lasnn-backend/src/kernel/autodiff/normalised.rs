@@ -1,0 +1,135 @@
+//! The backward passes of batch norms, alone and behind convolutions.
+
+use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::ops::FloatTensor;
+
+use crate::backend::{DenseBackend, Normalised};
+use crate::normalised::{ConvolutionInputs, NormalisedConvolution, Recorded};
+
+type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
+
+/// The step of a batch norm. Its parents are input, γ and β.
+#[derive(Debug)]
+struct NormaliseStep;
+
+#[derive(Clone, Debug)]
+struct NormaliseState<T> {
+    input: T,
+    gamma: T,
+    statistics: [T; 2],
+    /// Where it was rectified.
+    output: Option<T>,
+    epsilon: f64,
+}
+
+impl<B: DenseBackend> Backward<B, 3> for NormaliseStep {
+    type State = NormaliseState<FloatTensor<B>>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 3>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let NormaliseState { input, gamma, statistics, output, epsilon } = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let found = B::normalise_backward(input, gamma, statistics, output, grad, epsilon);
+        for (node, grad) in ops.parents.into_iter().zip(found) {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, grad);
+            }
+        }
+    }
+}
+
+pub(super) fn normalise<B: DenseBackend, C: CheckpointStrategy>(
+    [input, gamma, beta]: [Tracked<B, C>; 3],
+    epsilon: f64,
+    rectify: bool,
+) -> Normalised<Tracked<B, C>> {
+    let nodes = [input.node, gamma.node, beta.node];
+    let (input, gamma) = (input.primitive, gamma.primitive);
+    let Normalised { output, mean, variance } =
+        B::normalise(input.clone(), gamma.clone(), beta.primitive, epsilon, rectify);
+    let statistics = [mean.clone(), variance.clone()];
+    let output = match NormaliseStep.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(graph) => {
+            let gate = rectify.then(|| output.clone());
+            let state = NormaliseState { input, gamma, statistics, output: gate, epsilon };
+            graph.finish(state, output)
+        }
+        OpsKind::UnTracked(graph) => graph.finish(output),
+    };
+    let (mean, variance) =
+        (Autodiff::<B, C>::from_inner(mean), Autodiff::<B, C>::from_inner(variance));
+    Normalised { output, mean, variance }
+}
+
+/// The step of a convolution with a batch norm behind it. Its parents are input, weights, γ, β and, if
+/// `N` is 5, what is added.
+#[derive(Debug)]
+struct ConvolveNormaliseStep;
+
+impl<B: DenseBackend, const N: usize> Backward<B, N> for ConvolveNormaliseStep {
+    type State = (Recorded<FloatTensor<B>>, NormalisedConvolution);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, N>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let (recorded, layer) = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let wants_input = ops.parents.first().is_some_and(Option::is_some);
+        let found = B::convolve_normalise_backward(recorded, grad, layer, wants_input);
+        let found =
+            [found.input, Some(found.weights), Some(found.gamma), Some(found.beta), found.added];
+        for (node, grad) in ops.parents.into_iter().zip(found) {
+            if let (Some(node), Some(grad)) = (node, grad) {
+                grads.register::<B>(node.id, grad);
+            }
+        }
+    }
+}
+
+pub(super) fn convolve_normalise<B: DenseBackend, C: CheckpointStrategy>(
+    inputs: ConvolutionInputs<Tracked<B, C>>,
+    layer: NormalisedConvolution,
+) -> (Normalised<Tracked<B, C>>, Tracked<B, C>) {
+    let ConvolutionInputs { input, weights, gamma, beta, added } = inputs;
+    let inputs = ConvolutionInputs {
+        input: input.primitive.clone(),
+        weights: weights.primitive.clone(),
+        gamma: gamma.primitive.clone(),
+        beta: beta.primitive.clone(),
+        added: added.as_ref().map(|added| added.primitive.clone()),
+    };
+    let (found, map) = B::convolve_normalise(inputs.clone(), layer);
+    let recorded = Recorded { inputs, map: map.clone(), found: found.clone() };
+    let Normalised { output, mean, variance } = found;
+    let state = (recorded, layer);
+    let output = match added {
+        Some(added) => step::<B, C, 5>([input, weights, gamma, beta, added], state, output),
+        None => step::<B, C, 4>([input, weights, gamma, beta], state, output),
+    };
+    let [mean, variance, map] = [mean, variance, map].map(Autodiff::<B, C>::from_inner);
+    (Normalised { output, mean, variance }, map)
+}
+
+fn step<B: DenseBackend, C: CheckpointStrategy, const N: usize>(
+    parents: [Tracked<B, C>; N],
+    state: (Recorded<FloatTensor<B>>, NormalisedConvolution),
+    output: FloatTensor<B>,
+) -> Tracked<B, C> {
+    let nodes = parents.map(|parent| parent.node);
+    let step = Backward::<B, N>::prepare::<C>(ConvolveNormaliseStep, nodes);
+    match step.compute_bound().stateful() {
+        OpsKind::Tracked(graph) => graph.finish(state, output),
+        OpsKind::UnTracked(graph) => graph.finish(output),
+    }
+}

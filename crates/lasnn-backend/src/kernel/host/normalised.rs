@@ -1,0 +1,141 @@
+//! Batch norms, alone and behind convolutions.
+
+use lasnn_kernels::dense::norm::{self, ChannelGrad, Statistics};
+use lasnn_kernels::dense::normalised::{self as conv_norm, Gradients, NormalisedConv};
+
+use super::{HostTensor, conv_shape, map_shape, written};
+use crate::backend::Normalised;
+use crate::normalised::{ConvolutionGrads, ConvolutionInputs, NormalisedConvolution, Recorded};
+
+pub(in crate::kernel) fn normalise<T: HostTensor>(
+    input: &T,
+    gamma: &T,
+    beta: &T,
+    epsilon: f64,
+    rectify: bool,
+) -> Normalised<T> {
+    let shape = map_shape(input);
+    let mut statistics = Vec::new();
+    let output = written(input.shape(), |output| {
+        let (gamma, beta) = (gamma.read(), beta.read());
+        let input = input.read();
+        statistics = norm::forward(shape, &input, [&gamma, &beta], epsilon as f32, rectify, output);
+    });
+    normalised(output, &statistics)
+}
+
+pub(in crate::kernel) fn normalise_backward<T: HostTensor>(
+    input: &T,
+    gamma: &T,
+    [mean, variance]: [&T; 2],
+    output: Option<&T>,
+    output_grad: &T,
+    epsilon: f64,
+) -> [T; 3] {
+    let shape = map_shape(input);
+    let statistics = statistics(mean, variance);
+    let mut channels = Vec::new();
+    let input_grad = written(input.shape(), |grad| {
+        let layer = norm::Layer {
+            shape,
+            input: &input.read(),
+            gamma: &gamma.read(),
+            statistics: &statistics,
+            epsilon: epsilon as f32,
+        };
+        let output = output.map(T::read);
+        channels = norm::backward(&layer, output.as_deref(), &output_grad.read(), grad);
+    });
+    let [gamma, beta] = channel_grads(&channels);
+    [input_grad, gamma, beta]
+}
+
+fn layer<T: HostTensor>(
+    inputs: &ConvolutionInputs<T>,
+    layer: NormalisedConvolution,
+) -> NormalisedConv {
+    let NormalisedConvolution { convolution, epsilon, rectify } = layer;
+    let conv = conv_shape(&inputs.input, &inputs.weights, convolution);
+    let precision = convolution.precision;
+    NormalisedConv { conv, precision, epsilon: epsilon as f32, rectify }
+}
+
+pub(in crate::kernel) fn convolve_normalise<T: HostTensor>(
+    inputs: &ConvolutionInputs<T>,
+    convolution: NormalisedConvolution,
+) -> (Normalised<T>, T) {
+    let layer = layer(inputs, convolution);
+    let conv = layer.conv;
+    let shape = [conv.batch, conv.outputs, conv.output_height(), conv.output_width()];
+    let mut statistics = Vec::new();
+    let mut output = T::room(shape.iter().product());
+    let map = written(shape, |map| {
+        let ConvolutionInputs { input, weights, gamma, beta, added } = inputs;
+        let added = added.as_ref().map(T::read);
+        let inputs = [&*input.read(), &*weights.read()];
+        let scales = [&*gamma.read(), &*beta.read()];
+        let maps = [map, &mut output];
+        statistics = conv_norm::forward(layer, inputs, scales, added.as_deref(), maps);
+    });
+    (normalised(T::write(output, shape.into()), &statistics), map)
+}
+
+pub(in crate::kernel) fn convolve_normalise_backward<T: HostTensor>(
+    recorded: &Recorded<T>,
+    output_grad: T,
+    convolution: NormalisedConvolution,
+    wants_input: bool,
+) -> ConvolutionGrads<T> {
+    let Recorded { inputs, map, found } = recorded;
+    let layer = layer(inputs, convolution);
+    let ConvolutionInputs { input, weights, gamma, beta, added } = inputs;
+    let room = |like: &T| T::room(like.shape().num_elements());
+    let mut input_grad = wants_input.then(|| room(input));
+    // Before a rectifier the gradient is another one than behind it.
+    let mut gated = (added.is_some() && layer.rectify).then(|| room(map));
+    let mut channels = Vec::new();
+    let weights_grad = written(weights.shape(), |grad| {
+        let output = gated.as_ref().map(|_| found.output.read());
+        let to = Gradients {
+            input: input_grad.as_deref_mut(),
+            weights: grad,
+            added: output.as_deref().zip(gated.as_deref_mut()),
+        };
+        let recorded = conv_norm::Recorded {
+            input: &input.read(),
+            weights: &weights.read(),
+            scales: [&gamma.read(), &beta.read()],
+            map: &map.read(),
+            statistics: &statistics(&found.mean, &found.variance),
+        };
+        channels = conv_norm::backward(layer, &recorded, &output_grad.read(), to);
+    });
+    let [gamma, beta] = channel_grads(&channels);
+    let gated = gated.map(|grad| T::write(grad, map.shape()));
+    ConvolutionGrads {
+        input: input_grad.map(|grad| T::write(grad, input.shape())),
+        weights: weights_grad,
+        gamma,
+        beta,
+        added: added.as_ref().map(|_| gated.unwrap_or(output_grad)),
+    }
+}
+
+fn normalised<T: HostTensor>(output: T, statistics: &[Statistics]) -> Normalised<T> {
+    let per_channel = |number: fn(&Statistics) -> f32| {
+        T::write(statistics.iter().map(number).collect(), [statistics.len()].into())
+    };
+    Normalised { output, mean: per_channel(|s| s.mean), variance: per_channel(|s| s.variance) }
+}
+
+fn statistics<T: HostTensor>(mean: &T, variance: &T) -> Vec<Statistics> {
+    let (mean, variance) = (mean.read(), variance.read());
+    let both = mean.iter().zip(&variance[..]);
+    both.map(|(&mean, &variance)| Statistics { mean, variance }).collect()
+}
+
+/// The gradients of γ and β.
+fn channel_grads<T: HostTensor>(channels: &[ChannelGrad]) -> [T; 2] {
+    let numbers: [fn(&ChannelGrad) -> f32; 2] = [|channel| channel.gamma, |channel| channel.beta];
+    numbers.map(|number| T::write(channels.iter().map(number).collect(), [channels.len()].into()))
+}

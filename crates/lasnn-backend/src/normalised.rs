@@ -1,0 +1,98 @@
+//! A convolution with a batch norm behind it, as one operation.
+//!
+//! What is here composes it out of the other operations of [`DenseBackend`]; CPU backends have kernels
+//! that do both in fewer passes over their maps.
+
+use burn::tensor::ops::FloatTensor;
+
+use crate::backend::{Convolution, DenseBackend, Normalised};
+
+/// How a convolution without a bias and the batch norm behind it are computed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NormalisedConvolution {
+    /// The convolution.
+    pub convolution: Convolution,
+    /// What keeps the norm's division finite.
+    pub epsilon: f64,
+    /// Whether negative outputs become zero.
+    pub rectify: bool,
+}
+
+/// What [`DenseBackend::convolve_normalise`] is given.
+#[derive(Clone, Debug)]
+pub struct ConvolutionInputs<T> {
+    /// Maps `[batch, inputs, height, width]`.
+    pub input: T,
+    /// Weights `[outputs, inputs, kernel, kernel]`.
+    pub weights: T,
+    /// The scales γ `[outputs]`.
+    pub gamma: T,
+    /// The shifts β `[outputs]`.
+    pub beta: T,
+    /// What is added before the rectifier, of the output's shape.
+    pub added: Option<T>,
+}
+
+/// What the backward pass of [`DenseBackend::convolve_normalise`] needs.
+#[derive(Clone, Debug)]
+pub struct Recorded<T> {
+    /// Its inputs; of what was added only whether there was something.
+    pub inputs: ConvolutionInputs<T>,
+    /// What is between convolution and norm.
+    pub map: T,
+    /// What it gave.
+    pub found: Normalised<T>,
+}
+
+/// The gradients of [`DenseBackend::convolve_normalise`].
+#[derive(Clone, Debug)]
+pub struct ConvolutionGrads<T> {
+    /// With respect to the input, if that was asked for.
+    pub input: Option<T>,
+    /// With respect to the weights.
+    pub weights: T,
+    /// With respect to the scales.
+    pub gamma: T,
+    /// With respect to the shifts.
+    pub beta: T,
+    /// With respect to what was added, if something was.
+    pub added: Option<T>,
+}
+
+/// The body of [`DenseBackend::convolve_normalise`].
+pub(crate) fn convolve_normalise<B: DenseBackend>(
+    inputs: ConvolutionInputs<FloatTensor<B>>,
+    layer: NormalisedConvolution,
+) -> (Normalised<FloatTensor<B>>, FloatTensor<B>) {
+    let ConvolutionInputs { input, weights, gamma, beta, added } = inputs;
+    let NormalisedConvolution { convolution, epsilon, rectify } = layer;
+    let map = B::convolve(input, weights, None, convolution, false);
+    let alone = rectify && added.is_none();
+    let mut found = B::normalise(map.clone(), gamma, beta, epsilon, alone);
+    found.output = match added {
+        Some(added) if rectify => B::rectified_sum(found.output, added),
+        Some(added) => B::float_add(found.output, added),
+        None => found.output,
+    };
+    (found, map)
+}
+
+/// The body of [`DenseBackend::convolve_normalise_backward`].
+pub(crate) fn convolve_normalise_backward<B: DenseBackend>(
+    recorded: Recorded<FloatTensor<B>>,
+    output_grad: FloatTensor<B>,
+    layer: NormalisedConvolution,
+    wants_input: bool,
+) -> ConvolutionGrads<FloatTensor<B>> {
+    let Recorded { inputs, map, found } = recorded;
+    let ConvolutionInputs { input, weights, gamma, beta: _, added } = inputs;
+    let NormalisedConvolution { convolution, epsilon, rectify } = layer;
+    let grad = if rectify { B::gate(found.output, output_grad) } else { output_grad };
+    let added = added.map(|_| grad.clone());
+    let statistics = [found.mean, found.variance];
+    let [grad, gamma, beta] = B::normalise_backward(map, gamma, statistics, None, grad, epsilon);
+    let to_weights =
+        B::convolve_weight_grad(input.clone(), weights.clone(), grad.clone(), convolution);
+    let input = wants_input.then(|| B::convolve_input_grad(input, weights, grad, convolution));
+    ConvolutionGrads { input, weights: to_weights, gamma, beta, added }
+}

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use super::pairs::Pairs;
 use super::tiles::{Operand, Place, SIDE, TileTask, Tiles};
-use super::{Format, Task};
+use super::{Format, Rows, Task};
 
 /// Exists only where the processor has the instructions and the system lets this process use them.
 #[derive(Clone, Copy)]
@@ -70,6 +70,10 @@ impl Format for Amx {
 
     fn join(self, first: &[f32], second: &[f32], to: &mut [u32]) {
         self.0.join(first, second, to);
+    }
+
+    fn join_rows(self, planes: [&[f32]; 2], to: &mut [u32], rows: Rows) {
+        self.0.join_rows(planes, to, rows);
     }
 
     fn dispatch<T: Task<u32>>(self, task: T) -> T::Output {

@@ -144,6 +144,17 @@ pub(crate) trait Job {
     fn run<F: Format>(self, format: F) -> Self::Output;
 }
 
+/// Rows that are copied from one plane to another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows {
+    pub rows: usize,
+    /// Numbers of a row.
+    pub length: usize,
+    /// From one row to the next where they come from, and where they go.
+    pub from: usize,
+    pub to: usize,
+}
+
 /// How numbers are stored for products.
 pub(crate) trait Format: Copy + Send + Sync {
     /// One number, or two that are multiplied and added up together.
@@ -163,6 +174,15 @@ pub(crate) trait Format: Copy + Send + Sync {
 
     /// Stores two rows together; the second one is dropped where only one is held.
     fn join(self, first: &[f32], second: &[f32], to: &mut [Self::Number]);
+
+    /// [Joins](Self::join) rows of two planes.
+    fn join_rows(self, [first, second]: [&[f32]; 2], to: &mut [Self::Number], rows: Rows) {
+        for row in 0..rows.rows {
+            let from = row * rows.from..row * rows.from + rows.length;
+            let second = if Self::HELD == 1 { &[] } else { &second[from.clone()] };
+            self.join(&first[from], second, &mut to[row * rows.to..][..rows.length]);
+        }
+    }
 
     /// Runs a task with tiles where products are theirs, with the widest registers elsewhere.
     fn multiply(self, task: impl Task<Self::Number, Output = ()> + TileTask) {

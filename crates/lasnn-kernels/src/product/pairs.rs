@@ -10,7 +10,7 @@ use pulp::x86::V4;
 use pulp::{Simd, f32x16, u32x16};
 
 use super::single::half;
-use super::{Format, Product, Task};
+use super::{Format, Product, Rows, Task};
 
 /// Exists only where the processor has AVX-512 with bfloat16.
 #[derive(Clone, Copy)]
@@ -61,6 +61,16 @@ impl Pairs {
         if !rest.is_empty() {
             let found = words(interleave(round(load_part(first), load_part(second))));
             rest.copy_from_slice(&found[..rest.len()]);
+        }
+    }
+
+    /// [`lanes`](Self::lanes) of rows.
+    #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512bf16")]
+    fn lanes_of_rows(self, [first, second]: [&[f32]; 2], to: &mut [u32], rows: Rows) {
+        for row in 0..rows.rows {
+            let from = row * rows.from..row * rows.from + rows.length;
+            let to = &mut to[row * rows.to..][..rows.length];
+            self.lanes(&first[from.clone()], &second[from], to);
         }
     }
 }
@@ -126,6 +136,11 @@ impl Format for Pairs {
     fn join(self, first: &[f32], second: &[f32], to: &mut [u32]) {
         // SAFETY: `detect` found the instructions.
         unsafe { self.lanes(first, second, to) };
+    }
+
+    fn join_rows(self, planes: [&[f32]; 2], to: &mut [u32], rows: Rows) {
+        // SAFETY: `detect` found the instructions.
+        unsafe { self.lanes_of_rows(planes, to, rows) };
     }
 
     fn dispatch<T: Task<u32>>(self, task: T) -> T::Output {

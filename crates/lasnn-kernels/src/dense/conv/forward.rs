@@ -160,7 +160,7 @@ pub(super) fn images_per_job(batch: usize) -> usize {
 
 vectorised! {
     /// Writes sums in rows of `pitch` as rows of `columns`.
-    fn finish<'a>(
+    pub(super) fn finish<'a>(
         plane: &'a mut [f32],
         columns: usize,
         sums: &'a [f32],

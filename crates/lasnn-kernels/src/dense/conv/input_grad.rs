@@ -2,7 +2,7 @@
 
 use pulp::bytemuck::cast_slice;
 
-use super::forward::{Maps, channels_together, pack};
+use super::forward::{Maps, channels_together, finish, pack};
 use super::padded::{Padded, Run};
 use super::shape::ConvShape;
 use super::tile::{Correlate, block_outputs};
@@ -125,15 +125,14 @@ fn lattice<F: Format>(
 impl Lattice {
     /// Writes the sums, rows of `pitch`, to their places in a plane of the input.
     fn scatter(&self, stride: usize, plane: &mut [f32], width: usize, sums: &[f32], pitch: usize) {
+        if stride == 1 {
+            return finish(plane, width, sums, pitch, 0.0, false);
+        }
         for (row, sums) in sums.chunks(pitch).take(self.size[0]).enumerate() {
             let start = (stride * row + self.first[0]) * width + self.first[1];
             let sums = &sums[..self.size[1]];
-            if stride == 1 {
-                plane[start..][..sums.len()].copy_from_slice(sums);
-            } else {
-                for (value, &sum) in plane[start..].iter_mut().step_by(stride).zip(sums) {
-                    *value = sum;
-                }
+            for (value, &sum) in plane[start..].iter_mut().step_by(stride).zip(sums) {
+                *value = sum;
             }
         }
     }

@@ -11,7 +11,7 @@
 
 use super::super::simd::vectorised;
 use crate::memory::Scratch;
-use crate::product::Format;
+use crate::product::{Format, Rows};
 
 /// The zeros, or other values, that vectors may read behind the last plane.
 const SLACK: usize = 64;
@@ -116,6 +116,13 @@ impl Padded {
         [first, second]: [&[f32]; 2],
         spare: &mut [f32],
     ) {
+        let whole = self.stride == 1 && !first.is_empty() && (F::HELD == 1 || !second.is_empty());
+        if let (true, Some(&Run { from, to, count })) = (whole, runs.first()) {
+            let rows = runs.len();
+            let second = second.get(from..).unwrap_or_default();
+            let rows = Rows { rows, length: count, from: self.source[1], to: self.pitch };
+            return format.join_rows([&first[from..], second], &mut channel[to..], rows);
+        }
         let (spare, other) = spare.split_at_mut(self.pitch);
         for &run in runs {
             let target = &mut channel[run.to..][..run.count];
@@ -150,6 +157,7 @@ impl Padded {
         runs: &[Run],
         target: &mut [[F::Number; LANES]],
         images: [&[f32]; 2],
+        spare: &mut [f32],
     ) {
         let zeros = [F::Number::default(); LANES];
         let mut end = 0;
@@ -157,7 +165,7 @@ impl Padded {
             target[end..to].fill(zeros);
             end = to + count;
             let source = Turn { plane: self.source_len(), from, stride: self.stride };
-            source.together(format, images, &mut target[to..end]);
+            source.together(format, images, &mut target[to..end], spare);
         }
         target[end..].fill(zeros);
     }
@@ -174,16 +182,25 @@ pub(super) struct Turn {
     pub stride: usize,
 }
 
+/// Places that are turned around before they are stored together.
+const PLACES: usize = 32;
+
 impl Turn {
+    /// Memory for [`together`](Self::together).
+    pub fn spare(lanes: usize) -> Scratch {
+        Scratch::new(2 * PLACES * lanes)
+    }
+
     /// Writes up to `LANES` planes of each of as many images as a number holds.
     pub fn together<F: Format, const LANES: usize>(
         self,
         format: F,
         [first, second]: [&[f32]; 2],
         target: &mut [[F::Number; LANES]],
+        spare: &mut [f32],
     ) {
-        const PLACES: usize = 32;
-        let (mut one, mut other) = ([[0.0; LANES]; PLACES], [[0.0; LANES]; PLACES]);
+        let places: &mut [[f32; LANES]] = spare.as_chunks_mut().0;
+        let (one, other) = places.split_at_mut(PLACES);
         let mut part = self;
         for target in target.chunks_mut(PLACES) {
             let (one, other) = (&mut one[..target.len()], &mut other[..target.len()]);

@@ -12,7 +12,7 @@ use super::gather::{Gather, LANES, OUTPUTS, block_outputs, flat_positions};
 use super::padded::Turn;
 use super::shape::ConvShape;
 use crate::memory::Scratch;
-use crate::product::{Format, SIDE};
+use crate::product::{Format, Rows, SIDE};
 
 /// Columns and blocks of outputs of a job. Jobs share no sum, so threads change no bit.
 const COLUMNS: usize = 9;
@@ -68,9 +68,10 @@ impl<F: Format> WeightGrad<F> {
     fn write_turned(&self, images: [&[f32]; 2], to: &mut [F::Number]) {
         let plane = self.shape.output_height() * self.shape.output_width();
         let to: &mut [[F::Number; OUTPUTS]] = to.as_chunks_mut().0;
+        let mut spare = Turn::spare(OUTPUTS);
         for (block, target) in to.chunks_exact_mut(plane).enumerate() {
             let planes = planes(images, block * OUTPUTS, OUTPUTS, plane);
-            Turn { plane, from: 0, stride: 1 }.together(self.format, planes, target);
+            Turn { plane, from: 0, stride: 1 }.together(self.format, planes, target, &mut spare);
         }
     }
 
@@ -80,18 +81,16 @@ impl<F: Format> WeightGrad<F> {
         let [rows, columns] = [self.shape.output_height(), self.shape.output_width()];
         let flat = self.of_block / block_outputs::<F>();
         let pitch = self.turned.pitch;
-        let nothing = Scratch::zeros(columns);
+        let nothing = Scratch::zeros(rows * columns);
+        let copied = Rows { rows, length: columns, from: columns, to: pitch };
         for (output, to) in to.chunks_exact_mut(flat).enumerate() {
             let planes = planes(images, output, 1, rows * columns);
-            let (whole, rest) = to.split_at_mut(flat.min(rows * pitch));
-            for (row, to) in whole.chunks_mut(pitch).enumerate() {
-                let sources = planes.map(|plane| plane.get(row * columns..(row + 1) * columns));
-                let [first, second] = sources.map(|row| row.unwrap_or(&nothing));
-                let (row, gap) = to.split_at_mut(columns);
-                self.format.join(first, second, row);
-                gap.fill(F::Number::default());
+            let planes = planes.map(|plane| if plane.is_empty() { &nothing } else { plane });
+            self.format.join_rows(planes, to, copied);
+            for row in 1..rows {
+                to[(row - 1) * pitch + columns..row * pitch].fill(F::Number::default());
             }
-            rest.fill(F::Number::default());
+            to[(rows - 1) * pitch + columns..].fill(F::Number::default());
         }
     }
 
@@ -182,8 +181,10 @@ impl Turned {
         let lengths = [image * LANES, slack::<F>()];
         let images = images_together::<F>(input, shape.image(), lengths, |images, to| {
             let to: &mut [[F::Number; LANES]] = to.as_chunks_mut().0;
+            let mut spare = Turn::spare(LANES);
             for (block, to) in to.chunks_mut(padded.len()).enumerate() {
-                padded.fill_turned(format, &runs, to, planes(images, block * LANES, LANES, plane));
+                let planes = planes(images, block * LANES, LANES, plane);
+                padded.fill_turned(format, &runs, to, planes, &mut spare);
             }
         });
         let starts = (0..blocks).flat_map(|block| {

@@ -13,6 +13,7 @@ use lasnn_kernels::Precision;
 use lasnn_kernels::dense::conv::{self, ConvShape};
 use lasnn_kernels::dense::linear::{self, LinearShape};
 use lasnn_kernels::dense::norm::{self, Layer, MapShape};
+use lasnn_kernels::dense::normalised::{self, Gradients, NormalisedConv, Recorded};
 use lasnn_kernels::dense::optimizer::{self, AdamStep, SgdStep};
 
 use crate::limit::{Machine, Work};
@@ -35,6 +36,9 @@ fn main() {
         let (batch, height, width) = (BATCH, side, side);
         let shape = ConvShape { batch, inputs, outputs, height, width, kernel, stride, padding };
         convolution(&mut criterion, shape);
+        if [inputs, kernel, stride] == [outputs, 3, 1] {
+            convolution_with_norm(&mut criterion, shape);
+        }
     }
     for [inputs, outputs] in [[8192, 1024], [1024, 1024]] {
         matrix(&mut criterion, LinearShape { batch: BATCH, inputs, outputs });
@@ -67,6 +71,43 @@ fn convolution(criterion: &mut Criterion, shape: ConvShape) {
             || conv::input_grad(shape, precision, &grad, &weights, &mut to_input),
             || conv::weight_grad(shape, precision, &input, &grad, &mut to_weights),
         );
+    }
+    group.finish();
+}
+
+/// Forward, and back to input and weights.
+fn convolution_with_norm(criterion: &mut Criterion, conv: ConvShape) {
+    let ConvShape { inputs, outputs, height, kernel, .. } = conv;
+    let name = format!("convolution {kernel}x{kernel} with norm, {inputs} to {outputs}");
+    let mut group = criterion.benchmark_group(format!("ordinary {name}, {height}x{height} (CPU)"));
+    group.throughput(Throughput::Elements((conv.batch * conv.output_image()) as u64));
+    let (input, weights) = (signed(conv.batch * conv.image()), signed(conv.weights()));
+    let (grad, scales) = (signed(conv.batch * conv.output_image()), signed(outputs));
+    let (mut map, mut output) = (grad.clone(), grad.clone());
+    let (mut to_input, mut to_weights) = (input.clone(), weights.clone());
+    for (format, precision) in FORMATS {
+        let layer = NormalisedConv { conv, precision, epsilon: 1e-5, rectify: true };
+        let scales = [&scales[..]; 2];
+        let inputs = [&input[..], &weights];
+        group.bench_function(BenchmarkId::new("forward", format), |b| {
+            b.iter(|| normalised::forward(layer, inputs, scales, None, [&mut map, &mut output]));
+        });
+        // Once more, as benchmarks that nobody asks for do not run.
+        let statistics = normalised::forward(layer, inputs, scales, None, [&mut map, &mut output]);
+        let recorded = Recorded {
+            input: &input,
+            weights: &weights,
+            scales,
+            map: &map,
+            statistics: &statistics,
+        };
+        group.bench_function(BenchmarkId::new("backward", format), |b| {
+            b.iter(|| {
+                let input = Some(&mut to_input[..]);
+                let to = Gradients { input, weights: &mut to_weights, added: None };
+                normalised::backward(layer, &recorded, &grad, to)
+            });
+        });
     }
     group.finish();
 }
@@ -121,10 +162,10 @@ fn batch_norm(criterion: &mut Criterion, machine: Machine, channels: usize, side
     let layer =
         Layer { shape, input: &input, gamma: &gamma, statistics: &statistics, epsilon: 1e-5 };
     let mut input_grad = vec![0.0; size];
-    // Input, output and gradient are read, a gradient is written.
-    let work = Work { additions: 0, bytes: 16 * size as u64 };
+    // Input and gradient are read, a gradient is written.
+    let work = Work { additions: 0, bytes: 12 * size as u64 };
     machine.bench(&mut group, BenchmarkId::from_parameter("backward"), work, || {
-        norm::backward(&layer, Some(&output), &grad, &mut input_grad)
+        norm::backward(&layer, Some(&gamma), &grad, &mut input_grad)
     });
     group.finish();
 }

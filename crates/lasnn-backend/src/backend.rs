@@ -135,11 +135,11 @@ pub trait DenseBackend: Backend {
     }
 
     /// The gradients with respect to input, γ and β of [`normalise`](Self::normalise), given the
-    /// `statistics` mean and variance. Where the output was rectified, it is given as well, and
+    /// `scales` γ and β and the `statistics` mean and variance. Where the output was rectified, it is given as well, and
     /// `output_grad` is the gradient behind the rectifier.
     fn normalise_backward(
         input: FloatTensor<Self>,
-        gamma: FloatTensor<Self>,
+        scales: [FloatTensor<Self>; 2],
         statistics: [FloatTensor<Self>; 2],
         output: Option<FloatTensor<Self>>,
         output_grad: FloatTensor<Self>,
@@ -147,7 +147,7 @@ pub trait DenseBackend: Backend {
     ) -> [FloatTensor<Self>; 3] {
         reference::normalise_backward::<Self>(
             input,
-            gamma,
+            scales,
             statistics,
             output,
             output_grad,

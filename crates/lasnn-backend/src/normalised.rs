@@ -85,12 +85,12 @@ pub(crate) fn convolve_normalise_backward<B: DenseBackend>(
     wants_input: bool,
 ) -> ConvolutionGrads<FloatTensor<B>> {
     let Recorded { inputs, map, found } = recorded;
-    let ConvolutionInputs { input, weights, gamma, beta: _, added } = inputs;
+    let ConvolutionInputs { input, weights, gamma, beta, added } = inputs;
     let NormalisedConvolution { convolution, epsilon, rectify } = layer;
     let grad = if rectify { B::gate(found.output, output_grad) } else { output_grad };
     let added = added.map(|_| grad.clone());
-    let statistics = [found.mean, found.variance];
-    let [grad, gamma, beta] = B::normalise_backward(map, gamma, statistics, None, grad, epsilon);
+    let (scales, statistics) = ([gamma, beta], [found.mean, found.variance]);
+    let [grad, gamma, beta] = B::normalise_backward(map, scales, statistics, None, grad, epsilon);
     let to_weights =
         B::convolve_weight_grad(input.clone(), weights.clone(), grad.clone(), convolution);
     let input = wants_input.then(|| B::convolve_input_grad(input, weights, grad, convolution));

@@ -97,7 +97,7 @@ pub fn normalise<B: Backend>(
 /// The body of [`DenseBackend::normalise_backward`](crate::DenseBackend::normalise_backward).
 pub fn normalise_backward<B: Backend>(
     input: FloatTensor<B>,
-    gamma: FloatTensor<B>,
+    [gamma, _]: [FloatTensor<B>; 2],
     statistics: [FloatTensor<B>; 2],
     output: Option<FloatTensor<B>>,
     output_grad: FloatTensor<B>,

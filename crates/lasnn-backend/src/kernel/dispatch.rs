@@ -112,7 +112,7 @@ macro_rules! dense_on_host {
 
         fn normalise_backward(
             input: FloatTensor<Self>,
-            gamma: FloatTensor<Self>,
+            scales: [FloatTensor<Self>; 2],
             statistics: [FloatTensor<Self>; 2],
             output: Option<FloatTensor<Self>>,
             output_grad: FloatTensor<Self>,
@@ -121,15 +121,15 @@ macro_rules! dense_on_host {
             match input.dtype() {
                 DType::F32 => host::normalise_backward(
                     &input,
-                    &gamma,
+                    [&scales[0], &scales[1]],
                     [&statistics[0], &statistics[1]],
-                    output.as_ref(),
+                    output.is_some(),
                     &output_grad,
                     epsilon,
                 ),
                 _ => reference::normalise_backward::<Self>(
                     input,
-                    gamma,
+                    scales,
                     statistics,
                     output,
                     output_grad,

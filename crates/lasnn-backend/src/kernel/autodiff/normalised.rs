@@ -19,7 +19,7 @@ struct NormaliseStep;
 #[derive(Clone, Debug)]
 struct NormaliseState<T> {
     input: T,
-    gamma: T,
+    scales: [T; 2],
     statistics: [T; 2],
     /// Where it was rectified.
     output: Option<T>,
@@ -35,9 +35,9 @@ impl<B: DenseBackend> Backward<B, 3> for NormaliseStep {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let NormaliseState { input, gamma, statistics, output, epsilon } = ops.state;
+        let NormaliseState { input, scales, statistics, output, epsilon } = ops.state;
         let grad = grads.consume::<B>(&ops.node);
-        let found = B::normalise_backward(input, gamma, statistics, output, grad, epsilon);
+        let found = B::normalise_backward(input, scales, statistics, output, grad, epsilon);
         for (node, grad) in ops.parents.into_iter().zip(found) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, grad);
@@ -52,14 +52,15 @@ pub(super) fn normalise<B: DenseBackend, C: CheckpointStrategy>(
     rectify: bool,
 ) -> Normalised<Tracked<B, C>> {
     let nodes = [input.node, gamma.node, beta.node];
-    let (input, gamma) = (input.primitive, gamma.primitive);
+    let (input, scales) = (input.primitive, [gamma.primitive, beta.primitive]);
+    let [gamma, beta] = scales.clone();
     let Normalised { output, mean, variance } =
-        B::normalise(input.clone(), gamma.clone(), beta.primitive, epsilon, rectify);
+        B::normalise(input.clone(), gamma, beta, epsilon, rectify);
     let statistics = [mean.clone(), variance.clone()];
     let output = match NormaliseStep.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(graph) => {
             let gate = rectify.then(|| output.clone());
-            let state = NormaliseState { input, gamma, statistics, output: gate, epsilon };
+            let state = NormaliseState { input, scales, statistics, output: gate, epsilon };
             graph.finish(state, output)
         }
         OpsKind::UnTracked(graph) => graph.finish(output),

@@ -26,9 +26,9 @@ pub(in crate::kernel) fn normalise<T: HostTensor>(
 
 pub(in crate::kernel) fn normalise_backward<T: HostTensor>(
     input: &T,
-    gamma: &T,
+    [gamma, beta]: [&T; 2],
     [mean, variance]: [&T; 2],
-    output: Option<&T>,
+    rectified: bool,
     output_grad: &T,
     epsilon: f64,
 ) -> [T; 3] {
@@ -43,8 +43,8 @@ pub(in crate::kernel) fn normalise_backward<T: HostTensor>(
             statistics: &statistics,
             epsilon: epsilon as f32,
         };
-        let output = output.map(T::read);
-        channels = norm::backward(&layer, output.as_deref(), &output_grad.read(), grad);
+        let beta = rectified.then(|| beta.read());
+        channels = norm::backward(&layer, beta.as_deref(), &output_grad.read(), grad);
     });
     let [gamma, beta] = channel_grads(&channels);
     [input_grad, gamma, beta]

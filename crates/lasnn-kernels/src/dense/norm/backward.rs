@@ -5,7 +5,6 @@ use rayon::prelude::*;
 use super::super::rectify::gate_chunk;
 use super::loops::{Gate, combine, correlate, open};
 use super::{MapShape, Statistics};
-use crate::memory::Scratch;
 
 /// The gradients of one channel's scale and shift.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -31,26 +30,74 @@ pub struct Layer<'a> {
     pub epsilon: f32,
 }
 
+impl Layer<'_> {
+    fn check(&self, output_grad: &[f32]) {
+        let Layer { shape, input, gamma, statistics, .. } = self;
+        assert_eq!(
+            [input.len(), output_grad.len()],
+            [shape.elements(); 2],
+            "elements of {shape:?}"
+        );
+        assert_eq!([gamma.len(), statistics.len()], [shape.channels; 2], "channels of {shape:?}");
+    }
+
+    /// What a channel lets through, given its β where it is rectified.
+    fn gate(&self, beta: Option<&[f32]>, channel: usize) -> Gate {
+        let found = self.statistics[channel];
+        let scale = || found.scale(self.gamma[channel], self.epsilon);
+        beta.map_or_else(|| open(found.mean), |beta| [found.mean, scale(), beta[channel]])
+    }
+
+    /// The planes of a channel with the gradients behind them.
+    fn planes<'a>(
+        &'a self,
+        output_grad: &'a [f32],
+        channel: usize,
+    ) -> impl Iterator<Item = (&'a [f32], &'a [f32])> {
+        self.shape.planes(self.input, channel).zip(self.shape.planes(output_grad, channel))
+    }
+
+    /// The gradients of γ and β of a channel, and the factors of its input's gradient, given the sums of
+    /// its gradients and of their products with `x - µ`.
+    fn channel(&self, channel: usize, [beta, product]: [f32; 2]) -> (ChannelGrad, [f32; 3]) {
+        let count = (self.shape.batch * self.shape.positions) as f32;
+        let Statistics { mean, variance } = self.statistics[channel];
+        let inverse = 1.0 / (variance + self.epsilon).sqrt();
+        let found = ChannelGrad { gamma: product * inverse, beta };
+        let scale = self.gamma[channel] * inverse;
+        // scale · (dy - dβ / n - x̂ · dγ / n), with x̂ = (x - µ) · inverse
+        let by_input = -scale * found.gamma * inverse / count;
+        let constant = -scale * beta / count - by_input * mean;
+        (found, [scale, by_input, constant])
+    }
+}
+
 /// Writes the gradient with respect to the input of [`forward`](super::forward) to `input_grad`, and
-/// returns those of γ and β. `output` is what the forward pass gave, where it was rectified.
+/// returns those of γ and β. `beta` are the shifts, given where the output was rectified: what was below
+/// zero is found again.
 ///
 /// # Panics
 ///
 /// Panics if a slice has not the elements that the layer's shape says.
 pub fn backward(
     layer: &Layer<'_>,
-    output: Option<&[f32]>,
+    beta: Option<&[f32]>,
     output_grad: &[f32],
     input_grad: &mut [f32],
 ) -> Vec<ChannelGrad> {
-    let shape = layer.shape;
-    assert_eq!(input_grad.len(), shape.elements(), "elements of {shape:?}");
-    let mut room = Scratch::new(if output.is_some() { shape.elements() } else { 0 });
-    let gated = output.map(|output| Gated { output, to: &mut room });
-    let (channels, grads) = InputGrads::new(*layer, None, output_grad, gated);
-    let planes = input_grad.par_chunks_mut(shape.positions.max(1)).enumerate().with_min_len(16);
-    planes.for_each(|(plane, target)| grads.plane(plane, target));
-    channels
+    layer.check(output_grad);
+    assert_eq!(input_grad.len(), layer.shape.elements(), "elements of {:?}", layer.shape);
+    let channel = |(channel, targets): (usize, Vec<&mut [f32]>)| {
+        let planes = || layer.planes(output_grad, channel);
+        let gate = layer.gate(beta, channel);
+        let sums = total(planes().map(|(x, grads)| correlate(x, grads, gate)));
+        let (found, factors) = layer.channel(channel, sums);
+        for ((x, grads), target) in planes().zip(targets) {
+            combine(x, grads, gate, factors, target);
+        }
+        found
+    };
+    layer.shape.planes_mut(input_grad).into_par_iter().enumerate().map(channel).collect()
 }
 
 /// A rectifier behind which the gradients are: its output, and where they go as they are before it.
@@ -80,27 +127,14 @@ impl<'a> InputGrads<'a> {
         output_grad: &'a [f32],
         gated: Option<Gated<'a>>,
     ) -> (Vec<ChannelGrad>, Self) {
-        let Layer { shape, input, gamma, statistics, epsilon } = layer;
-        assert_eq!(
-            [input.len(), output_grad.len()],
-            [shape.elements(); 2],
-            "elements of {shape:?}"
-        );
-        assert_eq!([gamma.len(), statistics.len()], [shape.channels; 2], "channels of {shape:?}");
-        let gates: Vec<Gate> = (0..shape.channels)
-            .map(|channel| {
-                let found = statistics[channel];
-                match beta {
-                    Some(beta) => [found.mean, found.scale(gamma[channel], epsilon), beta[channel]],
-                    None => open(found.mean),
-                }
-            })
-            .collect();
-        let pairs = |channel| shape.planes(input, channel).zip(shape.planes(output_grad, channel));
+        layer.check(output_grad);
+        let shape = layer.shape;
+        let gates: Vec<Gate> = (0..shape.channels).map(|at| layer.gate(beta, at)).collect();
         let (sums, output_grad): (Vec<[f32; 2]>, _) = match gated {
             None => {
                 let channel = |channel: usize| {
-                    total(pairs(channel).map(|(x, grads)| correlate(x, grads, gates[channel])))
+                    let planes = layer.planes(output_grad, channel);
+                    total(planes.map(|(x, grads)| correlate(x, grads, gates[channel])))
                 };
                 ((0..shape.channels).into_par_iter().map(channel).collect(), output_grad)
             }
@@ -111,7 +145,8 @@ impl<'a> InputGrads<'a> {
                     "elements of {shape:?}"
                 );
                 let channel = |(channel, targets): (usize, Vec<&mut [f32]>)| {
-                    let planes = pairs(channel).zip(shape.planes(output, channel)).zip(targets);
+                    let planes = layer.planes(output_grad, channel);
+                    let planes = planes.zip(shape.planes(output, channel)).zip(targets);
                     total(planes.map(|(((x, grads), output), target)| {
                         gate_chunk(grads, output, target);
                         correlate(x, target, gates[channel])
@@ -121,23 +156,9 @@ impl<'a> InputGrads<'a> {
                 (sums, &*to)
             }
         };
-        let count = (shape.batch * shape.positions) as f32;
-        let (found, channels) = sums
-            .into_iter()
-            .zip(gates)
-            .enumerate()
-            .map(|(channel, ([beta, product], gate))| {
-                let Statistics { mean, variance } = statistics[channel];
-                let inverse = 1.0 / (variance + epsilon).sqrt();
-                let found = ChannelGrad { gamma: product * inverse, beta };
-                let scale = gamma[channel] * inverse;
-                // scale · (dy - dβ / n - x̂ · dγ / n), with x̂ = (x - µ) · inverse
-                let by_input = -scale * found.gamma * inverse / count;
-                let constant = -scale * beta / count - by_input * mean;
-                (found, (gate, [scale, by_input, constant]))
-            })
-            .unzip();
-        (found, Self { layer, output_grad, channels })
+        let channels = sums.into_iter().enumerate().map(|(at, sums)| layer.channel(at, sums));
+        let (found, factors): (Vec<_>, Vec<_>) = channels.unzip();
+        (found, Self { layer, output_grad, channels: gates.into_iter().zip(factors).collect() })
     }
 
     /// Writes the gradients of one plane: of channel `number % channels` of image `number / channels`.

@@ -54,6 +54,8 @@ pub fn run<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow:
     let begun = Instant::now();
     let Request { goal, run: Run { recipe: file, .. }, global, .. } = request;
     let recipe = recipe::read(file, global.seed)?;
+    // Now, as the tree may be another one when the run ends.
+    let git = Git::of(file.parent().unwrap_or(Path::new(".")));
     let data = fetch::load(&recipe, file, &request.run.missing, global)?;
     let images = &data.dataset;
     let plans = recipe::validate(&recipe, file, images.shape, images.classes)?;
@@ -107,7 +109,7 @@ pub fn run<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow:
         backend: global.backend.name(),
         threads: global.threads(),
         versions: Versions::HERE,
-        git: Git::of(file.parent().unwrap_or(Path::new("."))),
+        git,
         dataset: data.summary(),
         stages,
     };

@@ -36,8 +36,14 @@ pub struct ConvolutionInputs<T> {
 /// What the backward pass of [`DenseBackend::convolve_normalise`] needs.
 #[derive(Clone, Debug)]
 pub struct Recorded<T> {
-    /// Its inputs; of what was added only whether there was something.
-    pub inputs: ConvolutionInputs<T>,
+    /// Its input.
+    pub input: T,
+    /// Its weights.
+    pub weights: T,
+    /// γ and β.
+    pub scales: [T; 2],
+    /// Whether something was added.
+    pub adds: bool,
     /// What is between convolution and norm.
     pub map: T,
     /// What it gave.
@@ -84,12 +90,11 @@ pub(crate) fn convolve_normalise_backward<B: DenseBackend>(
     layer: NormalisedConvolution,
     wants_input: bool,
 ) -> ConvolutionGrads<FloatTensor<B>> {
-    let Recorded { inputs, map, found } = recorded;
-    let ConvolutionInputs { input, weights, gamma, beta, added } = inputs;
+    let Recorded { input, weights, scales, adds, map, found } = recorded;
     let NormalisedConvolution { convolution, epsilon, rectify } = layer;
     let grad = if rectify { B::gate(found.output, output_grad) } else { output_grad };
-    let added = added.map(|_| grad.clone());
-    let (scales, statistics) = ([gamma, beta], [found.mean, found.variance]);
+    let added = adds.then(|| grad.clone());
+    let statistics = [found.mean, found.variance];
     let [grad, gamma, beta] = B::normalise_backward(map, scales, statistics, None, grad, epsilon);
     let to_weights =
         B::convolve_weight_grad(input.clone(), weights.clone(), grad.clone(), convolution);

@@ -103,15 +103,24 @@ pub(super) fn convolve_normalise<B: DenseBackend, C: CheckpointStrategy>(
     layer: NormalisedConvolution,
 ) -> (Normalised<Tracked<B, C>>, Tracked<B, C>) {
     let ConvolutionInputs { input, weights, gamma, beta, added } = inputs;
+    let [values, kernel, scale, shift] =
+        [&input, &weights, &gamma, &beta].map(|parent| parent.primitive.clone());
     let inputs = ConvolutionInputs {
-        input: input.primitive.clone(),
-        weights: weights.primitive.clone(),
-        gamma: gamma.primitive.clone(),
-        beta: beta.primitive.clone(),
+        input: values.clone(),
+        weights: kernel.clone(),
+        gamma: scale.clone(),
+        beta: shift.clone(),
         added: added.as_ref().map(|added| added.primitive.clone()),
     };
-    let (found, map) = B::convolve_normalise(inputs.clone(), layer);
-    let recorded = Recorded { inputs, map: map.clone(), found: found.clone() };
+    let (found, map) = B::convolve_normalise(inputs, layer);
+    let recorded = Recorded {
+        input: values,
+        weights: kernel,
+        scales: [scale, shift],
+        adds: added.is_some(),
+        map: map.clone(),
+        found: found.clone(),
+    };
     let Normalised { output, mean, variance } = found;
     let state = (recorded, layer);
     let output = match added {

@@ -50,12 +50,9 @@ pub(in crate::kernel) fn normalise_backward<T: HostTensor>(
     [input_grad, gamma, beta]
 }
 
-fn layer<T: HostTensor>(
-    inputs: &ConvolutionInputs<T>,
-    layer: NormalisedConvolution,
-) -> NormalisedConv {
+fn layer<T: HostTensor>(input: &T, weights: &T, layer: NormalisedConvolution) -> NormalisedConv {
     let NormalisedConvolution { convolution, epsilon, rectify } = layer;
-    let conv = conv_shape(&inputs.input, &inputs.weights, convolution);
+    let conv = conv_shape(input, weights, convolution);
     let precision = convolution.precision;
     NormalisedConv { conv, precision, epsilon: epsilon as f32, rectify }
 }
@@ -64,13 +61,13 @@ pub(in crate::kernel) fn convolve_normalise<T: HostTensor>(
     inputs: &ConvolutionInputs<T>,
     convolution: NormalisedConvolution,
 ) -> (Normalised<T>, T) {
-    let layer = layer(inputs, convolution);
+    let ConvolutionInputs { input, weights, gamma, beta, added } = inputs;
+    let layer = layer(input, weights, convolution);
     let conv = layer.conv;
     let shape = [conv.batch, conv.outputs, conv.output_height(), conv.output_width()];
     let mut statistics = Vec::new();
     let mut output = T::room(shape.iter().product());
     let map = written(shape, |map| {
-        let ConvolutionInputs { input, weights, gamma, beta, added } = inputs;
         let added = added.as_ref().map(T::read);
         let inputs = [&*input.read(), &*weights.read()];
         let scales = [&*gamma.read(), &*beta.read()];
@@ -86,13 +83,12 @@ pub(in crate::kernel) fn convolve_normalise_backward<T: HostTensor>(
     convolution: NormalisedConvolution,
     wants_input: bool,
 ) -> ConvolutionGrads<T> {
-    let Recorded { inputs, map, found } = recorded;
-    let layer = layer(inputs, convolution);
-    let ConvolutionInputs { input, weights, gamma, beta, added } = inputs;
+    let Recorded { input, weights, scales: [gamma, beta], adds, map, found } = recorded;
+    let layer = layer(input, weights, convolution);
     let room = |like: &T| T::room(like.shape().num_elements());
     let mut input_grad = wants_input.then(|| room(input));
     // Before a rectifier the gradient is another one than behind it.
-    let mut gated = (added.is_some() && layer.rectify).then(|| room(map));
+    let mut gated = (*adds && layer.rectify).then(|| room(map));
     let mut channels = Vec::new();
     let weights_grad = written(weights.shape(), |grad| {
         let output = gated.as_ref().map(|_| found.output.read());
@@ -117,7 +113,7 @@ pub(in crate::kernel) fn convolve_normalise_backward<T: HostTensor>(
         weights: weights_grad,
         gamma,
         beta,
-        added: added.as_ref().map(|_| gated.unwrap_or(output_grad)),
+        added: adds.then(|| gated.unwrap_or(output_grad)),
     }
 }
 

@@ -10,6 +10,7 @@ use zip::ZipArchive;
 
 use crate::error::{DatasetError, Flaw};
 use crate::formats;
+use crate::formats::zip::Counted;
 use crate::read::{NO_FILE, check_length, open, read, read_from, unreadable};
 
 /// Files below a root. Paths have `/` between their parts on every system.
@@ -30,7 +31,7 @@ pub(crate) struct Zip {
     /// The files below the root.
     names: BTreeSet<String>,
     /// Unpacking a small file is quick beside decoding it, so threads take turns.
-    archive: Mutex<ZipArchive<BufReader<File>>>,
+    archive: Mutex<ZipArchive<Counted<BufReader<File>>>>,
 }
 
 /// Something in a folder.

@@ -41,6 +41,7 @@ pub fn unpack_zip(
     // The library keeps the list of entries in memory, so its length is bounded first.
     let budget = limits.entries.saturating_mul(LISTED).saturating_add(SEARCHED);
     let left = Rc::new(Cell::new(Some(budget)));
+    let archive = formats::zip::Counted::new(archive).map_err(broken)?;
     let bounded = Bounded { inner: archive, left: left.clone(), most: limits.entries };
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let mut archive = ZipArchive::with_config(config, BufReader::new(bounded)).map_err(broken)?;

@@ -1,10 +1,13 @@
 //! The list of files in a zip archive.
 
+pub(crate) mod counted;
+
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
 use ::zip::ZipArchive;
 
+pub use self::counted::Counted;
 use super::text::quoted;
 use crate::error::Flaw;
 
@@ -15,9 +18,10 @@ use crate::error::Flaw;
 ///
 /// # Errors
 ///
-/// Says that it is no zip archive, that a name comes twice, or which name is no plain path.
-pub fn open<R: Read + Seek>(reader: R) -> Result<(ZipArchive<R>, Vec<String>), Flaw> {
-    let archive = ZipArchive::new(reader).map_err(damaged)?;
+/// Says that it is no zip archive, that its end tells of another number of entries than there are, that
+/// a name comes twice, or which name is no plain path.
+pub fn open<R: Read + Seek>(reader: R) -> Result<(ZipArchive<Counted<R>>, Vec<String>), Flaw> {
+    let archive = Counted::new(reader).and_then(ZipArchive::new).map_err(damaged)?;
     if archive.has_duplicate_names() {
         let start = archive.central_directory_start();
         let name =

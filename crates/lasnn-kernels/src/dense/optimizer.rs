@@ -88,9 +88,17 @@ impl Constants {
     #[inline(always)]
     fn moments(&self, parameter: f32, gradient: f32, mean: &mut f32, square: &mut f32) {
         let gradient = gradient + parameter * self.coupled_decay;
-        *mean = *mean * self.beta1 + gradient * self.share1;
-        *square = *square * self.beta2 + gradient * gradient * self.share2;
+        *mean = normal(*mean * self.beta1 + gradient * self.share1);
+        *square = normal(*square * self.beta2 + gradient * gradient * self.share2);
     }
+}
+
+/// The number, or zero where it is subnormal. The average of gradients that have become zero, as those of
+/// dead neurons, fades to the smallest number there is and stays there, since nine tenths of that are
+/// rounded to itself; and processors of Intel's take a hundred cycles for every product with such numbers.
+#[inline(always)]
+fn normal(number: f32) -> f32 {
+    if number.abs() < f32::MIN_POSITIVE { 0.0 } else { number }
 }
 
 /// Moves a parameter by one step of Adam; all slices have the same length.
@@ -217,7 +225,7 @@ vectorised! {
         let [rate, weight_decay, momentum, own, ahead] = constants;
         for ((p, &g), b) in parameter.iter_mut().zip(gradient).zip(buffer) {
             let g = g + *p * weight_decay;
-            *b = *b * momentum + g;
+            *b = normal(*b * momentum + g);
             *p -= (own * g + ahead * *b) * rate;
         }
     }
@@ -239,5 +247,35 @@ vectorised! {
             }
         }
         lanes.iter().sum::<f32>() + rest.iter().map(|value| value * value).sum::<f32>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is left of a gradient is zero after a while, not a number that processors are slow with.
+    #[test]
+    fn moments_of_dead_weights_fade_to_zero() {
+        let step = AdamStep {
+            rate: 1e-3,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            decoupled: false,
+            step: 1000,
+        };
+        let (mut parameter, mut mean, mut square) = ([0.5; 40], [1e-36; 40], [2e-38; 40]);
+        for _ in 0..1000 {
+            adam(&step, &mut parameter, &[0.0; 40], &mut mean, &mut square, None);
+        }
+        assert_eq!((parameter, mean, square), ([0.5; 40], [0.0; 40], [0.0; 40]));
+        let step = SgdStep { rate: 0.1, weight_decay: 0.0, momentum: 0.9, nesterov: true };
+        let mut buffer = [-1e-36; 40];
+        for _ in 0..100 {
+            sgd(&step, &mut parameter, &[0.0; 40], Some(&mut buffer));
+        }
+        assert_eq!((parameter, buffer), ([0.5; 40], [0.0; 40]));
     }
 }

@@ -135,8 +135,8 @@ pub trait DenseBackend: Backend {
     }
 
     /// The gradients with respect to input, γ and β of [`normalise`](Self::normalise), given the
-    /// `scales` γ and β and the `statistics` mean and variance. Where the output was rectified, it is given as well, and
-    /// `output_grad` is the gradient behind the rectifier.
+    /// `scales` γ and β and the `statistics` mean and variance. Where the output was rectified, it is
+    /// given as well, and `output_grad` is the gradient behind the rectifier.
     fn normalise_backward(
         input: FloatTensor<Self>,
         scales: [FloatTensor<Self>; 2],

@@ -9,10 +9,10 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use ::zip::result::ZipError;
 
-/// Bytes of the end without its comment, of an entry of the list without what it names, and of the two
-/// records of zip64 (APPNOTE 4.3.16, 4.3.12, 4.3.14, 4.3.15).
+use super::next_name;
+
+/// Bytes of the end without its comment, and of the two records of zip64 (APPNOTE 4.3.16, 4.3.14, 4.3.15).
 const END: usize = 22;
-const ENTRY: usize = 46;
 const END64: usize = 56;
 const LOCATOR: usize = 20;
 
@@ -147,22 +147,15 @@ impl End {
 
 /// How many entries a list of so many bytes has; none if it is no list.
 fn count(list: &mut impl Read, size: u64) -> io::Result<Option<u64>> {
-    let mut list = BufReader::new(list.take(size));
-    let (mut entries, mut left) = (0, size);
-    while left > 0 {
-        let mut entry = [0; ENTRY];
-        match list.read_exact(&mut entry) {
+    let mut list = BufReader::new(list).take(size);
+    let mut entries = 0;
+    while list.limit() > 0 {
+        match next_name(&mut list) {
+            Ok(Some(_)) => entries += 1,
+            Ok(None) => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            read => read?,
+            Err(error) => return Err(error),
         }
-        let length = |at: usize| u64::from(u16::from_le_bytes([entry[at], entry[at + 1]]));
-        let rest = length(28) + length(30) + length(32);
-        let skipped = io::copy(&mut (&mut list).take(rest), &mut io::sink())?;
-        if !entry.starts_with(b"PK\x01\x02") || skipped < rest {
-            return Ok(None);
-        }
-        left -= ENTRY as u64 + rest;
-        entries += 1;
     }
     Ok(Some(entries))
 }

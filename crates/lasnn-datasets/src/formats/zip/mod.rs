@@ -54,22 +54,31 @@ pub(crate) fn first_twice(reader: impl Read + Seek, start: u64) -> io::Result<Ve
     let mut reader = io::BufReader::new(reader);
     reader.seek(SeekFrom::Start(start))?;
     let mut names = BTreeSet::new();
-    loop {
-        // APPNOTE 4.3.12: a header of 46 bytes, then a name, a field of notes and a comment, with
-        // the lengths of these three at byte 28.
-        let mut header = [0; 46];
-        reader.read_exact(&mut header)?;
-        if !header.starts_with(b"PK\x01\x02") {
-            return Err(io::Error::new(ErrorKind::InvalidData, "no name comes twice in the list"));
-        }
-        let length = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-        let mut name = vec![0; usize::from(length(28))];
-        reader.read_exact(&mut name)?;
+    while let Some(name) = next_name(&mut reader)? {
         if names.contains(&name) {
             return Ok(name);
         }
         names.insert(name);
-        reader.seek_relative(i64::from(length(30)) + i64::from(length(32)))?;
+    }
+    Err(io::Error::new(ErrorKind::InvalidData, "no name comes twice in the list"))
+}
+
+/// Reads an entry of the list and gives its name; none if what is there is no entry.
+fn next_name(list: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
+    // APPNOTE 4.3.12: a header of 46 bytes, then a name, a field of notes and a comment, with the
+    // lengths of these three at byte 28.
+    let mut header = [0; 46];
+    list.read_exact(&mut header)?;
+    if !header.starts_with(b"PK\x01\x02") {
+        return Ok(None);
+    }
+    let length = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+    let mut name = vec![0; usize::from(length(28))];
+    list.read_exact(&mut name)?;
+    let rest = u64::from(length(30)) + u64::from(length(32));
+    match io::copy(&mut list.take(rest), &mut io::sink())? {
+        skipped if skipped < rest => Err(ErrorKind::UnexpectedEof.into()),
+        _ => Ok(Some(name)),
     }
 }
 

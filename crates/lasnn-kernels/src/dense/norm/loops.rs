@@ -35,9 +35,16 @@ vectorised! {
     }
 }
 
-/// `[mean, scale, shift]`: a gradient counts where `(x - mean) · scale + shift` is above zero, which is
-/// to the bit what the forward pass rectified.
-pub type Gate = [f32; 3];
+/// `[mean, scale, shift]`, with which a number becomes `(x - mean) · scale + shift`.
+pub type Line = [f32; 3];
+
+#[inline(always)]
+fn on_line(x: f32, [mean, scale, shift]: Line) -> f32 {
+    (x - mean) * scale + shift
+}
+
+/// A gradient counts where the line is above zero, which is to the bit what the forward pass rectified.
+pub type Gate = Line;
 
 /// The gate that lets everything through.
 pub fn open(mean: f32) -> Gate {
@@ -45,8 +52,8 @@ pub fn open(mean: f32) -> Gate {
 }
 
 #[inline(always)]
-fn gated(x: f32, grad: f32, [mean, scale, shift]: Gate) -> f32 {
-    if (x - mean) * scale + shift > 0.0 { grad } else { 0.0 }
+fn gated(x: f32, grad: f32, gate: Gate) -> f32 {
+    if on_line(x, gate) > 0.0 { grad } else { 0.0 }
 }
 
 vectorised! {
@@ -93,14 +100,13 @@ vectorised! {
     /// `(x - mean) · scale + shift`
     pub fn affine<'a>(
         plane: &'a [f32],
-        parameters: [f32; 3],
+        line: Line,
         rectify: bool,
         target: &'a mut [f32],
     ) -> () {
-        let [mean, scale, shift] = parameters;
         let floor = if rectify { 0.0 } else { f32::NEG_INFINITY };
         for (target, &x) in target.iter_mut().zip(plane) {
-            *target = ((x - mean) * scale + shift).max(floor);
+            *target = on_line(x, line).max(floor);
         }
     }
 }
@@ -110,14 +116,13 @@ vectorised! {
     pub fn affine_sum<'a>(
         plane: &'a [f32],
         added: &'a [f32],
-        parameters: [f32; 3],
+        line: Line,
         rectify: bool,
         target: &'a mut [f32],
     ) -> () {
-        let [mean, scale, shift] = parameters;
         let floor = if rectify { 0.0 } else { f32::NEG_INFINITY };
         for (target, (&x, &added)) in target.iter_mut().zip(plane.iter().zip(added)) {
-            *target = ((x - mean) * scale + shift + added).max(floor);
+            *target = (on_line(x, line) + added).max(floor);
         }
     }
 }

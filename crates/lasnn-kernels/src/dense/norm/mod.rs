@@ -11,7 +11,7 @@ use rayon::prelude::*;
 pub use backward::{ChannelGrad, Layer, backward};
 pub(super) use backward::{Gated, InputGrads};
 pub(super) use loops::sum as plane_sum;
-use loops::{affine, affine_sum, squares, sum};
+use loops::{Line, affine, affine_sum, squares, sum};
 
 /// The sizes of a feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,13 +123,9 @@ pub fn scale_and_shift(
     rectify: bool,
     output: &mut [f32],
 ) {
-    assert_eq!([input.len(), output.len()], [shape.elements(); 2], "elements of {shape:?}");
     assert_eq!([scale.len(), shift.len()], [shape.channels; 2], "channels of {shape:?}");
-    let planes = input.par_chunks(shape.positions).zip(output.par_chunks_mut(shape.positions));
-    planes.enumerate().with_min_len(16).for_each(|(number, (plane, target))| {
-        let channel = number % shape.channels;
-        affine(plane, [0.0, scale[channel], shift[channel]], rectify, target);
-    });
+    let line = |channel: usize| [0.0, scale[channel], shift[channel]];
+    by_plane(shape, input, line, None, rectify, output);
 }
 
 /// Writes what [`forward`] does, with statistics that are known, plus a map that is added before the
@@ -147,19 +143,33 @@ pub(super) fn normalise_with(
     rectify: bool,
     output: &mut [f32],
 ) {
-    assert_eq!([input.len(), output.len()], [shape.elements(); 2], "elements of {shape:?}");
     assert_eq!([gamma.len(), beta.len()], [shape.channels; 2], "channels of {shape:?}");
+    let line = |channel: usize| {
+        let found = statistics[channel];
+        [found.mean, found.scale(gamma[channel], epsilon), beta[channel]]
+    };
+    by_plane(shape, input, line, added, rectify, output);
+}
+
+/// Writes what the line of its channel makes of every number, plus what is added.
+fn by_plane(
+    shape: MapShape,
+    input: &[f32],
+    line: impl Fn(usize) -> Line + Sync,
+    added: Option<&[f32]>,
+    rectify: bool,
+    output: &mut [f32],
+) {
+    assert_eq!([input.len(), output.len()], [shape.elements(); 2], "elements of {shape:?}");
     let planes = input.par_chunks(shape.positions).zip(output.par_chunks_mut(shape.positions));
     planes.enumerate().with_min_len(16).for_each(|(number, (plane, target))| {
-        let channel = number % shape.channels;
-        let found = statistics[channel];
-        let parameters = [found.mean, found.scale(gamma[channel], epsilon), beta[channel]];
+        let line = line(number % shape.channels);
         match added {
             Some(added) => {
                 let added = &added[number * shape.positions..][..shape.positions];
-                affine_sum(plane, added, parameters, rectify, target);
+                affine_sum(plane, added, line, rectify, target);
             }
-            None => affine(plane, parameters, rectify, target),
+            None => affine(plane, line, rectify, target),
         }
     });
 }

@@ -13,7 +13,9 @@ use lasnn_kernels::Precision;
 use lasnn_kernels::dense::conv::{self, ConvShape};
 use lasnn_kernels::dense::linear::{self, LinearShape};
 use lasnn_kernels::dense::norm::{self, Layer, MapShape};
-use lasnn_kernels::dense::normalised::{self, Gradients, NormalisedConv, Recorded};
+use lasnn_kernels::dense::normalised::{
+    self, Gradients, InputGrad, NormalisedConv, OutputGrad, Recorded,
+};
 use lasnn_kernels::dense::optimizer::{self, AdamStep, SgdStep};
 
 use crate::limit::{Machine, Work};
@@ -83,29 +85,25 @@ fn convolution_with_norm(criterion: &mut Criterion, conv: ConvShape) {
     group.throughput(Throughput::Elements((conv.batch * conv.output_image()) as u64));
     let (input, weights) = (signed(conv.batch * conv.image()), signed(conv.weights()));
     let (grad, scales) = (signed(conv.batch * conv.output_image()), signed(outputs));
-    let (mut map, mut output) = (grad.clone(), grad.clone());
+    let (mut kept, mut output) = (grad.clone(), grad.clone());
     let (mut to_input, mut to_weights) = (input.clone(), weights.clone());
     for (format, precision) in FORMATS {
         let layer = NormalisedConv { conv, precision, epsilon: 1e-5, rectify: true };
         let scales = [&scales[..]; 2];
         let inputs = [&input[..], &weights];
+        let kept = &mut kept[..layer.kept()];
         group.bench_function(BenchmarkId::new("forward", format), |b| {
-            b.iter(|| normalised::forward(layer, inputs, scales, None, [&mut map, &mut output]));
+            b.iter(|| normalised::forward(layer, inputs, scales, None, [&mut *kept, &mut output]));
         });
         // Once more, as benchmarks that nobody asks for do not run.
-        let statistics = normalised::forward(layer, inputs, scales, None, [&mut map, &mut output]);
-        let recorded = Recorded {
-            input: &input,
-            weights: &weights,
-            scales,
-            map: &map,
-            statistics: &statistics,
-        };
+        let statistics = normalised::forward(layer, inputs, scales, None, [kept, &mut output]);
+        let recorded =
+            Recorded { input: &input, weights: &weights, scales, kept, statistics: &statistics };
         group.bench_function(BenchmarkId::new("backward", format), |b| {
             b.iter(|| {
-                let input = Some(&mut to_input[..]);
-                let to = Gradients { input, weights: &mut to_weights, added: None };
-                normalised::backward(layer, &recorded, &grad, to)
+                let input = Some(InputGrad::New(&mut to_input));
+                let to = Gradients { input, weights: &mut to_weights };
+                normalised::backward(layer, &recorded, OutputGrad::Whole(&grad), to)
             });
         });
     }

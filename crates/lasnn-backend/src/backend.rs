@@ -1,11 +1,13 @@
 //! The few operations that a backend makes fast.
 
+use std::sync::Arc;
+
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend, ops::ConvOptions, ops::FloatTensor};
-use lasnn_kernels::Precision;
 use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
+use lasnn_kernels::{Mask, Precision};
 
 use crate::normalised::{
-    self, ConvolutionGrads, ConvolutionInputs, NormalisedConvolution, Recorded,
+    self, ConvolutionGrads, ConvolutionInputs, InputGrad, NormalisedConvolution, Recorded,
 };
 use crate::reference;
 
@@ -156,7 +158,7 @@ pub trait DenseBackend: Backend {
     }
 
     /// A convolution with a batch norm behind it, and what is added to that before the rectifier; and
-    /// the map between the two, of which no gradient is looked for.
+    /// the map between the two, in a form of the backend's own.
     fn convolve_normalise(
         inputs: ConvolutionInputs<FloatTensor<Self>>,
         layer: NormalisedConvolution,
@@ -170,9 +172,9 @@ pub trait DenseBackend: Backend {
         recorded: Recorded<FloatTensor<Self>>,
         output_grad: FloatTensor<Self>,
         layer: NormalisedConvolution,
-        wants_input: bool,
+        to_input: InputGrad<FloatTensor<Self>>,
     ) -> ConvolutionGrads<FloatTensor<Self>> {
-        normalised::convolve_normalise_backward::<Self>(recorded, output_grad, layer, wants_input)
+        normalised::convolve_normalise_backward::<Self>(recorded, output_grad, layer, to_input)
     }
 
     /// `scale · x + shift`, with a scale and a shift `[channels]`.
@@ -190,8 +192,8 @@ pub trait DenseBackend: Backend {
         reference::rectified_sum::<Self>(a, b)
     }
 
-    /// A map times a mask of the same shape, which is constant: it gets no gradient.
-    fn masked(map: FloatTensor<Self>, mask: FloatTensor<Self>) -> FloatTensor<Self> {
+    /// What a mask makes of a map, whose images are its rows.
+    fn masked(map: FloatTensor<Self>, mask: &Arc<Mask>) -> FloatTensor<Self> {
         reference::masked::<Self>(map, mask)
     }
 

@@ -20,6 +20,6 @@ mod kernel;
 pub use backend::{Convolution, DenseBackend, Normalised};
 #[cfg(feature = "flex")]
 pub use kernel::recycle::bytes as recycled;
-pub use lasnn_kernels::Precision;
 pub use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
+pub use lasnn_kernels::{Mask, Precision};
 pub use normalised::NormalisedConvolution;

@@ -44,10 +44,21 @@ pub struct Recorded<T> {
     pub scales: [T; 2],
     /// Whether something was added.
     pub adds: bool,
-    /// What is between convolution and norm.
+    /// What is between convolution and norm, in a form of the backend's own.
     pub map: T,
     /// What it gave.
     pub found: Normalised<T>,
+}
+
+/// Whether the gradient with respect to the input is asked for.
+#[derive(Clone, Debug)]
+pub enum InputGrad<T> {
+    /// It is not.
+    Nothing,
+    /// It is.
+    New,
+    /// It is, as a sum with this one, which came to the same input on another way.
+    Sum(T),
 }
 
 /// The gradients of [`DenseBackend::convolve_normalise`].
@@ -88,7 +99,7 @@ pub(crate) fn convolve_normalise_backward<B: DenseBackend>(
     recorded: Recorded<FloatTensor<B>>,
     output_grad: FloatTensor<B>,
     layer: NormalisedConvolution,
-    wants_input: bool,
+    to_input: InputGrad<FloatTensor<B>>,
 ) -> ConvolutionGrads<FloatTensor<B>> {
     let Recorded { input, weights, scales, adds, map, found } = recorded;
     let NormalisedConvolution { convolution, epsilon, rectify } = layer;
@@ -98,6 +109,11 @@ pub(crate) fn convolve_normalise_backward<B: DenseBackend>(
     let [grad, gamma, beta] = B::normalise_backward(map, scales, statistics, None, grad, epsilon);
     let to_weights =
         B::convolve_weight_grad(input.clone(), weights.clone(), grad.clone(), convolution);
-    let input = wants_input.then(|| B::convolve_input_grad(input, weights, grad, convolution));
+    let input_grad = || B::convolve_input_grad(input, weights, grad, convolution);
+    let input = match to_input {
+        InputGrad::Nothing => None,
+        InputGrad::New => Some(input_grad()),
+        InputGrad::Sum(other) => Some(B::float_add(other, input_grad())),
+    };
     ConvolutionGrads { input, weights: to_weights, gamma, beta, added }
 }

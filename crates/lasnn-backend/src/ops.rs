@@ -1,6 +1,9 @@
 //! The operations on tensors.
 
+use std::sync::Arc;
+
 use burn::tensor::Tensor;
+use lasnn_kernels::Mask;
 
 use crate::backend::{Convolution, DenseBackend, Normalised, from_primitive, into_primitive};
 use crate::normalised::{ConvolutionInputs, NormalisedConvolution};
@@ -91,9 +94,9 @@ pub fn rectified_sum<B: DenseBackend>(a: Tensor<B, 4>, b: Tensor<B, 4>) -> Tenso
     from_primitive(B::rectified_sum(into_primitive(a), into_primitive(b)))
 }
 
-/// A map times a mask of the same shape, which is constant: it gets no gradient.
-pub fn masked<B: DenseBackend>(map: Tensor<B, 4>, mask: Tensor<B, 4>) -> Tensor<B, 4> {
-    from_primitive(B::masked(into_primitive(map), into_primitive(mask)))
+/// What a mask makes of a map, whose images are its rows.
+pub fn masked<B: DenseBackend>(map: Tensor<B, 4>, mask: Mask) -> Tensor<B, 4> {
+    from_primitive(B::masked(into_primitive(map), &Arc::new(mask)))
 }
 
 /// The mean of each window of `size` × `size`, the windows lying side by side.

@@ -3,7 +3,8 @@
 //! These are the default bodies of [`DenseBackend`](crate::DenseBackend). They are functions of their
 //! own so that a backend whose kernels know `f32` only can take them for everything else.
 
-use burn::tensor::{backend::Backend, ops::FloatTensor};
+use burn::tensor::{TensorData, TensorMetadata, backend::Backend, ops::FloatTensor};
+use lasnn_kernels::Mask;
 use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
 
 use crate::backend::{Convolution, Normalised, from_primitive, into_primitive};
@@ -134,8 +135,10 @@ pub fn rectified_sum<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatT
 }
 
 /// The body of [`DenseBackend::masked`](crate::DenseBackend::masked).
-pub fn masked<B: Backend>(map: FloatTensor<B>, mask: FloatTensor<B>) -> FloatTensor<B> {
-    B::float_mul(map, mask)
+pub fn masked<B: Backend>(map: FloatTensor<B>, mask: &Mask) -> FloatTensor<B> {
+    let factors = TensorData::new(mask.rows().factors(), map.shape()).convert_dtype(map.dtype());
+    let factors = B::float_from_data(factors, &B::float_device(&map));
+    B::float_mul(map, factors)
 }
 
 /// The body of [`DenseBackend::gate`](crate::DenseBackend::gate).

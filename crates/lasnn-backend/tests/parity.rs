@@ -13,7 +13,8 @@ use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
 use lasnn_backend::{
-    AdamStep, Convolution, DenseBackend, NormalisedConvolution, Precision, SgdStep, ops, reference,
+    AdamStep, Convolution, DenseBackend, Mask, NormalisedConvolution, Precision, SgdStep, ops,
+    reference,
 };
 
 type Tensors<B> = Vec<Tensor<B, 4>>;
@@ -51,16 +52,39 @@ fn assert_near<B: Backend, const D: usize>(
     found: Tensor<B, D>,
     expected: Tensor<B, D>,
 ) {
+    assert_within(2e-4, what, found, expected);
+}
+
+#[track_caller]
+fn assert_within<B: Backend, const D: usize>(
+    tolerance: f64,
+    what: &str,
+    found: Tensor<B, D>,
+    expected: Tensor<B, D>,
+) {
     assert_eq!(found.dims(), expected.dims(), "shape of {what}");
     let (found, expected) = (found.into_data(), expected.into_data());
     for (index, (a, b)) in found.iter::<f64>().zip(expected.iter::<f64>()).enumerate() {
-        assert!((a - b).abs() <= 2e-4 * (1.0 + b.abs()), "{what} {index}: {a} instead of {b}");
+        let limit = tolerance * (1.0 + b.abs());
+        assert!((a - b).abs() <= limit, "{what} {index}: {a} instead of {b}");
     }
 }
 
 /// Compares `fast` and `stock` in their value and their gradients with respect to all inputs.
 #[track_caller]
 fn check<B: DenseBackend>(
+    what: &str,
+    inputs: Tensors<B>,
+    fast: impl Fn(&Tensors<Autodiff<B>>) -> Tensor<Autodiff<B>, 4>,
+    stock: impl Fn(&Tensors<Autodiff<B>>) -> Tensor<Autodiff<B>, 4>,
+) {
+    check_within(2e-4, what, inputs, fast, stock);
+}
+
+/// The same, with a tolerance for the gradients.
+#[track_caller]
+fn check_within<B: DenseBackend>(
+    tolerance: f64,
     what: &str,
     inputs: Tensors<B>,
     fast: impl Fn(&Tensors<Autodiff<B>>) -> Tensor<Autodiff<B>, 4>,
@@ -78,7 +102,7 @@ fn check<B: DenseBackend>(
     let ((value, grads), (expected, expected_grads)) = (run(&fast), run(&stock));
     assert_near(what, value, expected);
     for (number, (grad, expected)) in grads.into_iter().zip(expected_grads).enumerate() {
-        assert_near(&format!("gradient {number} of {what}"), grad, expected);
+        assert_within(tolerance, &format!("gradient {number} of {what}"), grad, expected);
     }
 }
 
@@ -237,33 +261,115 @@ fn convolutions_with_norms<B: DenseBackend>() {
     }
 }
 
+/// Rounded to bfloat16, with gradients as if it were not.
+fn rounded<B: Backend>(map: Tensor<Autodiff<B>, 4>) -> Tensor<Autodiff<B>, 4> {
+    let values = map.clone().inner().into_data();
+    let round = |value: f32| {
+        let bits = value.to_bits();
+        f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
+    };
+    let numbers: Vec<f32> = values.iter::<f32>().map(round).collect();
+    let rounded = Tensor::<B, 4>::from_data(TensorData::new(numbers, map.dims()), &map.device());
+    Tensor::from_inner(rounded) + (map.clone() - map.detach())
+}
+
 /// Rounded to bfloat16, both ways round the same numbers, so the kernels agree with the operations that
-/// they stand for.
+/// they stand for, given that the map between the two is rounded as well.
 fn rounded_convolutions_with_norms<B: DenseBackend>() {
-    let convolution = Convolution { stride: 1, padding: 1, precision: Precision::Bf16 };
-    let layer = NormalisedConvolution { convolution, epsilon: 1e-5, rectify: true };
-    let leaves = vec![
-        numbers::<B, 4>([3, 16, 8, 8], 1),
-        numbers([24, 16, 3, 3], 2),
-        numbers([1, 24, 1, 1], 3),
-        numbers([1, 24, 1, 1], 4),
-        numbers([3, 24, 8, 8], 5),
-    ];
-    check::<B>(
-        "rounded convolution with norm",
-        leaves,
-        |l| {
-            let scales = [per_channel(&l[2]), per_channel(&l[3])];
-            let (input, weights, added) = (l[0].clone(), l[1].clone(), Some(l[4].clone()));
-            ops::convolve_normalise(input, weights, scales, added, layer).0
-        },
-        |l| {
-            let (gamma, beta) = (per_channel(&l[2]), per_channel(&l[3]));
-            let map = ops::convolve(l[0].clone(), l[1].clone(), None, convolution, false);
-            let (output, _) = ops::normalise(map, gamma, beta, 1e-5, false);
-            ops::rectified_sum(output, l[4].clone())
-        },
-    );
+    for (outputs, [height, width]) in [(24, [8, 8]), (17, [7, 5])] {
+        let convolution = Convolution { stride: 1, padding: 1, precision: Precision::Bf16 };
+        let layer = NormalisedConvolution { convolution, epsilon: 1e-5, rectify: true };
+        let leaves = vec![
+            numbers::<B, 4>([3, 16, height, width], 1),
+            numbers([outputs, 16, 3, 3], 2),
+            numbers([1, outputs, 1, 1], 3),
+            numbers([1, outputs, 1, 1], 4),
+            numbers([3, outputs, height, width], 5),
+        ];
+        // Statistics are added up in another order, so that gradients may be rounded another way.
+        check_within::<B>(
+            2e-3,
+            &format!("rounded convolution with norm, {outputs} outputs"),
+            leaves,
+            |l| {
+                let scales = [per_channel(&l[2]), per_channel(&l[3])];
+                let (input, weights, added) = (l[0].clone(), l[1].clone(), Some(l[4].clone()));
+                ops::convolve_normalise(input, weights, scales, added, layer).0
+            },
+            |l| {
+                let (gamma, beta) = (per_channel(&l[2]), per_channel(&l[3]));
+                let map = ops::convolve(l[0].clone(), l[1].clone(), None, convolution, false);
+                let (output, _) = ops::normalise(rounded(map), gamma, beta, 1e-5, false);
+                ops::rectified_sum(output, l[4].clone())
+            },
+        );
+    }
+}
+
+/// How a block's input comes to its sum.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Shortcut {
+    Identity,
+    /// A convolution, run before or behind the one of the main path.
+    Before,
+    Behind,
+}
+
+/// The gradients of an input that goes two ways are added up.
+fn residual_blocks<B: DenseBackend>() {
+    for (stride, precision, shortcut) in [
+        (1, Precision::F32, Shortcut::Identity),
+        (1, Precision::F32, Shortcut::Before),
+        (2, Precision::F32, Shortcut::Before),
+        (2, Precision::F32, Shortcut::Behind),
+        (1, Precision::Bf16, Shortcut::Identity),
+        (2, Precision::Bf16, Shortcut::Behind),
+    ] {
+        // Each convolution has scales of its own: where several threads run backward passes, as tests do,
+        // Burn 0.21 now and then loses a part of the gradient of a leaf that is reshaped more than once.
+        let kernels = [3, 3, 1].map(|kernel| [16, 16, kernel, kernel]);
+        let convolutions = if shortcut == Shortcut::Identity { 2 } else { 3 };
+        let mut leaves = vec![short(numbers::<B, 4>([3, 16, 8, 6], 1))];
+        for (index, kernel) in kernels.into_iter().take(convolutions).enumerate() {
+            let salt = 3 * index as u32;
+            leaves.push(short(numbers(kernel, salt + 2)));
+            leaves.push(numbers([1, 16, 1, 1], salt + 3));
+            leaves.push(numbers([1, 16, 1, 1], salt + 4));
+        }
+        let convolve = |input: &Tensor<Autodiff<B>, 4>,
+                        parameters: &[Tensor<Autodiff<B>, 4>],
+                        added,
+                        stride,
+                        rectify| {
+            let weights = parameters[0].clone();
+            let padding = weights.dims()[2] / 2;
+            let convolution = Convolution { stride, padding, precision };
+            let layer = NormalisedConvolution { convolution, epsilon: 1e-5, rectify };
+            let scales = [per_channel(&parameters[1]), per_channel(&parameters[2])];
+            ops::convolve_normalise(input.clone(), weights, scales, added, layer).0
+        };
+        // The input as the main path and the shortcut see it.
+        let block = |l: &Tensors<Autodiff<B>>, [main, side]: [&Tensor<Autodiff<B>, 4>; 2]| {
+            let around = || convolve(side, &l[7..], None, stride, false);
+            let through = || convolve(main, &l[1..], None, stride, true);
+            let (through, around) = match shortcut {
+                Shortcut::Identity => (through(), side.clone()),
+                Shortcut::Before => {
+                    let around = around();
+                    (through(), around)
+                }
+                Shortcut::Behind => (through(), around()),
+            };
+            convolve(&through, &l[4..], Some(around), 1, true)
+        };
+        check::<B>(
+            &format!("residual block, stride {stride}, {precision:?}, {shortcut:?}"),
+            leaves,
+            |l| block(l, [&l[0], &l[0]]),
+            // Apart, so that Burn adds up.
+            |l| block(l, [&(l[0].clone() * 1.0), &(l[0].clone() * 1.0)]),
+        );
+    }
 }
 
 fn others<B: DenseBackend>() {
@@ -277,13 +383,22 @@ fn others<B: DenseBackend>() {
             tensor(reference::rectified_sum::<Autodiff<B>>(a, b))
         },
     );
-    // A constant: no leaf, so no gradient of it is looked for.
-    let mask = || Tensor::<Autodiff<B>, 4>::from_inner(map(3));
+    let draw = |row: usize, words: &mut [u64]| words.fill(0x9E37_79B9_7F4A_7C15 >> row);
+    let mask = || Mask::new([2, 3 * 7 * 9], 1.25, draw);
+    let factors = Tensor::from_data(
+        TensorData::new(mask().rows().factors(), [2, 3, 7, 9]),
+        &B::Device::default(),
+    );
     check::<B>(
         "mask",
         vec![map(1)],
         |l| ops::masked(l[0].clone(), mask()),
-        |l| tensor(reference::masked::<Autodiff<B>>(primitive(l[0].clone()), primitive(mask()))),
+        |l| l[0].clone() * factors.clone(),
+    );
+    assert_near(
+        "mask of the reference",
+        tensor::<B, 4>(reference::masked::<B>(primitive(map(1)), &mask())),
+        map(1) * Tensor::from_data(factors.to_data(), &B::Device::default()),
     );
     for size in [2, 3] {
         check::<B>(
@@ -363,6 +478,13 @@ fn updates<B: DenseBackend>() {
     assert_near("sum of squares", sum, tensor(reference::sum_of_squares::<B>(primitive(flat(1)))));
 }
 
+/// On GPUs nothing is rounded.
+#[test]
+fn rounded_convolutions_with_norms_on_cpus() {
+    rounded_convolutions_with_norms::<Flex>();
+    rounded_convolutions_with_norms::<NdArray>();
+}
+
 /// A tensor that shares its memory keeps its numbers when another one is updated.
 #[test]
 fn updates_leave_clones_alone() {
@@ -415,7 +537,7 @@ macro_rules! on {
             #[test]
             fn convolutions_with_norms() {
                 super::convolutions_with_norms::<$type>();
-                super::rounded_convolutions_with_norms::<$type>();
+                super::residual_blocks::<$type>();
             }
 
             #[test]

@@ -208,7 +208,7 @@ impl Wiring {
         let masks = self
             .dropouts
             .iter()
-            .map(|&(layer, probability, shape)| pass.dropout_mask(layer, probability, shape.len()));
+            .map(|&(layer, probability, shape)| pass.dropout(layer, probability, shape.len()));
         let of = |(_, site): (String, &lasnn_neurons::SpikingNeurons<B>)| {
             let leak = site.leak.val().into_data().iter::<f32>().next().unwrap_or(1.0);
             neurons(site.threshold_value(), leak, site.dynamics)

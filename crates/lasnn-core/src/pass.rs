@@ -1,8 +1,6 @@
 //! What a forward pass must know beside its input, so that no network keeps hidden state.
 
-use burn::tensor::{Tensor, TensorData, backend::Backend};
-use lasnn_kernels::Precision;
-use rayon::prelude::*;
+use lasnn_kernels::{Mask, Precision};
 
 use crate::random::{Seed, Stream};
 
@@ -58,45 +56,20 @@ impl<'a> Pass<'a> {
         Pass { samples: &self.samples[range], ..*self }
     }
 
-    /// The dropout mask of a layer for a tensor of `shape` (first dimension: the batch): zero with
-    /// `probability`, else `1 / (1 - probability)`. `None` where dropout does nothing.
+    /// The dropout mask of a layer, `per_sample` numbers for each sample: zero with `probability`, else
+    /// `1 / (1 - probability)`. `None` where dropout does nothing.
     ///
     /// `layer` tells dropout layers of one network apart.
-    ///
-    /// # Panics
-    ///
-    /// Panics if the first dimension of `shape` is not the number of samples.
-    pub fn dropout<B: Backend, const D: usize>(
-        &self,
-        layer: u32,
-        probability: f64,
-        shape: [usize; D],
-        device: &B::Device,
-    ) -> Option<Tensor<B, D>> {
-        assert_eq!(shape[0], self.samples.len(), "one sample per row of the batch");
-        let mask = self.dropout_mask(layer, probability, shape[1..].iter().product())?;
-        Some(Tensor::from_data(TensorData::new(mask, shape), device))
-    }
-
-    /// The numbers of [`Pass::dropout`], `per_sample` for each sample, in host memory.
-    pub fn dropout_mask(
-        &self,
-        layer: u32,
-        probability: f64,
-        per_sample: usize,
-    ) -> Option<Vec<f32>> {
+    pub fn dropout(&self, layer: u32, probability: f64, per_sample: usize) -> Option<Mask> {
         if self.mode == Mode::Evaluate || probability <= 0.0 {
             return None;
         }
-        let keep = (1.0 / (1.0 - probability)) as f32;
+        let factor = (1.0 / (1.0 - probability)) as f32;
         // A draw of 32 bits is below this with the given probability.
         let threshold = (probability * 2f64.powi(32)) as u32;
-        let mut mask = vec![0f32; self.samples.len() * per_sample];
-        let rows = mask.par_chunks_exact_mut(per_sample.max(1)).zip(self.samples);
-        rows.for_each(|(row, &sample)| {
-            let draws = self.seed.draws(Stream::Dropout, [layer, self.epoch, sample]);
-            draws.fill(row, |bits| if bits < threshold { 0.0 } else { keep });
-        });
-        Some(mask)
+        Some(Mask::new([self.samples.len(), per_sample], factor, |row, words| {
+            let draws = self.seed.draws(Stream::Dropout, [layer, self.epoch, self.samples[row]]);
+            draws.fill_bits(words, |draw| draw >= threshold);
+        }))
     }
 }

@@ -71,6 +71,19 @@ impl Draws {
         }
     }
 
+    /// Sets the bits of `words`, the lowest one of the first word first, for which `map` of successive 32-bit
+    /// draws is true.
+    pub fn fill_bits(&self, words: &mut [u64], map: impl Fn(u32) -> bool) {
+        let [_, a, b, c] = self.counter;
+        const OF_WORD: usize = u64::BITS as usize / 4;
+        let mut draws = [[0; 4]; OF_WORD];
+        for (index, word) in words.iter_mut().enumerate() {
+            random::blocks((index * OF_WORD) as u32, [a, b, c], self.key, &mut draws);
+            let bits = draws.as_flattened().iter().enumerate();
+            *word = bits.fold(0, |word, (bit, &draw)| word | u64::from(map(draw)) << bit);
+        }
+    }
+
     /// The draws one after the other.
     pub fn iter(self) -> impl Iterator<Item = u32> {
         (0..=u32::MAX).flat_map(move |index| self.block(index))
@@ -127,6 +140,16 @@ mod tests {
             let mut filled = vec![0; count];
             draws.fill(&mut filled, |bits| bits);
             assert_eq!(filled, draws.iter().take(count).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn bits_take_one_draw_after_the_other() {
+        let draws = Seed(5).draws(Stream::Test, [1, 2, 3]);
+        let mut words = [0; 5];
+        draws.fill_bits(&mut words, |draw| draw % 3 == 0);
+        for (index, draw) in draws.iter().take(5 * 64).enumerate() {
+            assert_eq!(words[index / 64] >> (index % 64) & 1 == 1, draw % 3 == 0, "draw {index}");
         }
     }
 

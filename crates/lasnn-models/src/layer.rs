@@ -141,7 +141,8 @@ impl Fixed {
             Operation::MaxPool { size } => ops::maximum_pool(input, size),
             Operation::GlobalAveragePool => global_average(input),
             Operation::Dropout { probability } => {
-                match pass.dropout(index as u32, probability, input.dims(), &input.device()) {
+                let [_, channels, height, width] = input.dims();
+                match pass.dropout(index as u32, probability, channels * height * width) {
                     Some(mask) => ops::masked(input, mask),
                     None => input,
                 }

@@ -61,7 +61,8 @@ impl<B: DenseBackend> Residual<B> {
     ) -> Tensor<B, 4> {
         let mut inner = self.first.forward(input.clone(), pass);
         trace.see(index, "first", &inner);
-        let mask = pass.dropout(index as u32, self.dropout, inner.dims(), &inner.device());
+        let [_, channels, height, width] = inner.dims();
+        let mask = pass.dropout(index as u32, self.dropout, channels * height * width);
         if let Some(mask) = mask {
             inner = ops::masked(inner, mask);
         }

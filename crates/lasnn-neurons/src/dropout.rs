@@ -1,6 +1,6 @@
 //! Dropout over time.
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Tensor, TensorData, backend::Backend};
 use lasnn_core::Pass;
 
 /// Dropout of a tensor that has time folded into its batch, one mask held over all time steps.
@@ -26,12 +26,12 @@ pub fn held_dropout<B: Backend, const D: usize>(
     let shape = folded.dims();
     let batch = pass.samples.len();
     assert_eq!(shape[0], time_steps * batch, "rows are time steps times samples");
-    let mut mask_shape = shape;
-    mask_shape[0] = batch;
-    let Some(mask) = pass.dropout::<B, D>(layer, probability, mask_shape, &folded.device()) else {
+    let per_sample = shape[1..].iter().product();
+    let Some(mask) = pass.dropout(layer, probability, per_sample) else {
         return folded;
     };
-    let values = mask.shape().num_elements();
-    let mask = mask.reshape([1, values]);
+    let values = mask.rows().numbers();
+    let mask = TensorData::new(mask.rows().factors(), [1, values]);
+    let mask = Tensor::from_data(mask, &folded.device());
     (folded.reshape([time_steps, values]) * mask).reshape(shape)
 }

@@ -10,11 +10,11 @@
 use std::sync::Arc;
 
 use burn::tensor::{Shape, TensorMetadata, backend::Backend, ops::FloatTensor};
-use lasnn_kernels::Precision;
 use lasnn_kernels::spiking::{
     self as kernels, Call, Circuit, Drive, Membranes, Neurons, Outcome, OutcomeGrad, Prepared,
     Show, Tape, WeightFormat,
 };
+use lasnn_kernels::{Mask, Precision};
 
 use crate::backend::SpikingBackend;
 use crate::neuron::{Dynamics, Reset, StepOrder};
@@ -40,8 +40,8 @@ pub struct NetworkPass<B: Backend> {
     pub weights: Vec<FloatTensor<B>>,
     /// What drives the first site.
     pub input: NetworkInput<FloatTensor<B>>,
-    /// The masks that the circuit names, each `[batch, channels, height, width]`.
-    pub masks: Arc<[Option<Vec<f32>>]>,
+    /// The masks that the circuit names, each with a row `[channels, height, width]` for each image.
+    pub masks: Arc<[Option<Mask>]>,
     /// Images.
     pub batch: usize,
     /// Time steps.
@@ -126,7 +126,7 @@ fn with_call<B: SpikingBackend, R>(
 ) -> Option<R> {
     let input = pass.input.tensor().clone();
     let tensors: Vec<_> = std::iter::once(input).chain(pass.weights.iter().cloned()).collect();
-    let masks: Vec<Option<&[f32]>> = pass.masks.iter().map(Option::as_deref).collect();
+    let masks: Vec<_> = pass.masks.iter().map(|mask| mask.as_ref().map(Mask::rows)).collect();
     B::on_host(&tensors, |numbers| {
         let call = Call {
             circuit: &pass.circuit,

@@ -5,12 +5,14 @@
 
 mod normalised;
 
+use std::sync::Arc;
+
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
 use burn::tensor::ops::FloatTensor;
-use lasnn_kernels::Precision;
+use lasnn_kernels::{Mask, Precision};
 
 use crate::backend::{Convolution, DenseBackend, Normalised, from_primitive, into_primitive};
 use crate::normalised::{ConvolutionInputs, NormalisedConvolution};
@@ -150,7 +152,7 @@ impl<B: DenseBackend> Backward<B, 2> for RectifiedSumStep {
 struct MaskedStep;
 
 impl<B: DenseBackend> Backward<B, 1> for MaskedStep {
-    type State = FloatTensor<B>;
+    type State = Arc<Mask>;
 
     fn backward(
         self,
@@ -159,7 +161,7 @@ impl<B: DenseBackend> Backward<B, 1> for MaskedStep {
         _checkpointer: &mut Checkpointer,
     ) {
         let mask = ops.state;
-        unary::<B, _>(ops.parents, ops.node, grads, |grad| B::masked(grad, mask));
+        unary::<B, _>(ops.parents, ops.node, grads, |grad| B::masked(grad, &mask));
     }
 }
 
@@ -254,11 +256,10 @@ impl<B: DenseBackend, C: CheckpointStrategy> DenseBackend for Autodiff<B, C> {
         }
     }
 
-    fn masked(map: FloatTensor<Self>, mask: FloatTensor<Self>) -> FloatTensor<Self> {
-        let mask = mask.primitive;
-        let output = B::masked(map.primitive, mask.clone());
+    fn masked(map: FloatTensor<Self>, mask: &Arc<Mask>) -> FloatTensor<Self> {
+        let output = B::masked(map.primitive, mask);
         match MaskedStep.prepare::<C>([map.node]).compute_bound().stateful() {
-            OpsKind::Tracked(graph) => graph.finish(mask, output),
+            OpsKind::Tracked(graph) => graph.finish(mask.clone(), output),
             OpsKind::UnTracked(graph) => graph.finish(output),
         }
     }

@@ -152,18 +152,13 @@ macro_rules! dense_on_host {
             recorded: Recorded<FloatTensor<Self>>,
             grad: FloatTensor<Self>,
             layer: NormalisedConvolution,
-            wants_input: bool,
+            to_input: InputGrad<FloatTensor<Self>>,
         ) -> ConvolutionGrads<FloatTensor<Self>> {
             match grad.dtype() {
-                DType::F32 => {
-                    host::convolve_normalise_backward(&recorded, grad, layer, wants_input)
+                DType::F32 => host::convolve_normalise_backward(&recorded, grad, layer, to_input),
+                _ => {
+                    normalised::convolve_normalise_backward::<Self>(recorded, grad, layer, to_input)
                 }
-                _ => normalised::convolve_normalise_backward::<Self>(
-                    recorded,
-                    grad,
-                    layer,
-                    wants_input,
-                ),
             }
         }
 
@@ -186,9 +181,9 @@ macro_rules! dense_on_host {
             }
         }
 
-        fn masked(map: FloatTensor<Self>, mask: FloatTensor<Self>) -> FloatTensor<Self> {
+        fn masked(map: FloatTensor<Self>, mask: &Arc<Mask>) -> FloatTensor<Self> {
             match map.dtype() {
-                DType::F32 => host::masked(&map, &mask),
+                DType::F32 => host::masked(&map, mask),
                 _ => reference::masked::<Self>(map, mask),
             }
         }

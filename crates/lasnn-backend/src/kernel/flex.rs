@@ -1,18 +1,19 @@
 //! Burn's Flex backend.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use burn::tensor::{DType, Shape, ops::FloatTensor};
 use burn_flex::{Flex, FlexTensor, Layout};
 use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
-use lasnn_kernels::{Precision, memory};
+use lasnn_kernels::{Mask, Precision, memory};
 
 use super::dispatch::dense_on_host;
 use super::host::{self, HostTensor};
 use super::recycle;
 use crate::backend::{Convolution, DenseBackend, Normalised};
 use crate::normalised::{
-    self, ConvolutionGrads, ConvolutionInputs, NormalisedConvolution, Recorded,
+    self, ConvolutionGrads, ConvolutionInputs, InputGrad, NormalisedConvolution, Recorded,
 };
 use crate::reference;
 

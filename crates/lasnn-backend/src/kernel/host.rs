@@ -5,13 +5,13 @@ mod normalised;
 use std::borrow::Cow;
 
 use burn::tensor::{Shape, TensorMetadata};
-use lasnn_kernels::Precision;
 use lasnn_kernels::dense::conv::{self, ConvShape};
 use lasnn_kernels::dense::linear::{self, LinearShape};
 use lasnn_kernels::dense::norm::{self, MapShape};
 use lasnn_kernels::dense::optimizer::{self, AdamStep, SgdStep};
 use lasnn_kernels::dense::pool::{self, PoolShape};
 use lasnn_kernels::dense::rectify;
+use lasnn_kernels::{Mask, Precision};
 
 pub(super) use normalised::{
     convolve_normalise, convolve_normalise_backward, normalise, normalise_backward,
@@ -164,8 +164,8 @@ pub(super) fn rectified_sum<T: HostTensor>(a: &T, b: &T) -> T {
     written(a.shape(), |output| rectify::rectified_sum(&a.read(), &b.read(), output))
 }
 
-pub(super) fn masked<T: HostTensor>(map: &T, mask: &T) -> T {
-    written(map.shape(), |output| rectify::masked(&map.read(), &mask.read(), output))
+pub(super) fn masked<T: HostTensor>(map: &T, mask: &Mask) -> T {
+    written(map.shape(), |output| mask.rows().apply(&map.read(), output))
 }
 
 pub(super) fn gate<T: HostTensor>(output: &T, output_grad: &T) -> T {

@@ -1,19 +1,20 @@
 //! Burn's NdArray backend.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use burn::tensor::{DType, Shape, TensorData, TensorMetadata, ops::FloatTensor};
 use burn_ndarray::{
     FloatNdArrayElement, IntNdArrayElement, NdArray, NdArrayTensor, QuantElement, SharedArray,
 };
-use lasnn_kernels::Precision;
 use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
+use lasnn_kernels::{Mask, Precision};
 
 use super::dispatch::dense_on_host;
 use super::host::{self, HostTensor};
 use crate::backend::{Convolution, DenseBackend, Normalised};
 use crate::normalised::{
-    self, ConvolutionGrads, ConvolutionInputs, NormalisedConvolution, Recorded,
+    self, ConvolutionGrads, ConvolutionInputs, InputGrad, NormalisedConvolution, Recorded,
 };
 use crate::reference;
 

@@ -17,4 +17,4 @@ pub mod optimizer;
 pub mod pool;
 pub mod rectify;
 
-mod simd;
+mod kept;

@@ -2,10 +2,15 @@
 //!
 //! Apart, both would write maps that the other one reads again. Together, the statistics of a plane are
 //! found while it is in the nearest cache; and on the way back the gradient of the map between the two
-//! is made image by image, and is gone when the convolution has taken it.
+//! is made image by image, and is gone when the convolution has taken it. The map itself is kept as what
+//! is multiplied: a number that is rounded takes half the way through memory.
 
-use super::conv::{ConvShape, OutputGrads, forward_with_statistics, gradients};
-use super::norm::{ChannelGrad, Gated, InputGrads, Layer, MapShape, Statistics, normalise_with};
+use pulp::bytemuck::{cast_slice, cast_slice_mut};
+
+use super::conv::{ConvShape, OutputGrads, ToInput, forward_with_statistics, gradients};
+use super::kept::Kept;
+pub use super::norm::OutputGrad;
+use super::norm::{ChannelGrad, InputGrads, Layer, MapShape, Statistics, normalise_with};
 use crate::product::Precision;
 
 /// What a convolution with a batch norm does.
@@ -13,7 +18,7 @@ use crate::product::Precision;
 pub struct NormalisedConv {
     /// The sizes of the convolution, which has no bias.
     pub conv: ConvShape,
-    /// What is multiplied.
+    /// What is multiplied, and what the map between the two is kept as.
     pub precision: Precision,
     /// What keeps the norm's division finite.
     pub epsilon: f32,
@@ -27,20 +32,52 @@ impl NormalisedConv {
         let positions = self.conv.output_height() * self.conv.output_width();
         MapShape { batch: self.conv.batch, channels: self.conv.outputs, positions }
     }
+
+    /// Numbers of `f32` that the map between the two takes the room of.
+    pub fn kept(&self) -> usize {
+        match self.precision {
+            Precision::F32 => self.maps().elements(),
+            Precision::Bf16 => self.maps().elements().div_ceil(2),
+        }
+    }
+
+    /// Panics unless there is as much room for the map between the two as [`kept`](Self::kept) says.
+    fn check_kept(&self, kept: usize) {
+        assert_eq!(kept, self.kept(), "room for the map of {self:?}");
+    }
 }
 
-/// Writes the convolution of `input` to `map`, and `γ · (map - µ) / sqrt(σ² + ε) + β + added` to
-/// `output`, µ and σ² being those of each channel, which are returned.
+/// Writes `γ · (map - µ) / sqrt(σ² + ε) + β + added` to `output`, map being the convolution of `input`,
+/// and µ and σ² those of each of its channels, which are returned. The map goes to `kept`, for
+/// [`backward`].
 ///
 /// # Panics
 ///
 /// Panics if a slice has not the elements that the layer says.
 pub fn forward(
     layer: NormalisedConv,
+    inputs: [&[f32]; 2],
+    scales: [&[f32]; 2],
+    added: Option<&[f32]>,
+    [kept, output]: [&mut [f32]; 2],
+) -> Vec<Statistics> {
+    layer.check_kept(kept.len());
+    match layer.precision {
+        Precision::F32 => forward_as(layer, inputs, scales, added, kept, output),
+        Precision::Bf16 => {
+            let kept: &mut [u16] = &mut cast_slice_mut(kept)[..layer.maps().elements()];
+            forward_as(layer, inputs, scales, added, kept, output)
+        }
+    }
+}
+
+fn forward_as<N: Kept>(
+    layer: NormalisedConv,
     [input, weights]: [&[f32]; 2],
     scales: [&[f32]; 2],
     added: Option<&[f32]>,
-    [map, output]: [&mut [f32]; 2],
+    map: &mut [N],
+    output: &mut [f32],
 ) -> Vec<Statistics> {
     let NormalisedConv { conv, precision, epsilon, rectify } = layer;
     let found = forward_with_statistics(conv, precision, input, weights, map);
@@ -57,8 +94,8 @@ pub struct Recorded<'a> {
     pub weights: &'a [f32],
     /// γ and β.
     pub scales: [&'a [f32]; 2],
-    /// What it wrote between convolution and norm.
-    pub map: &'a [f32],
+    /// What it kept.
+    pub kept: &'a [f32],
     /// What it returned.
     pub statistics: &'a [Statistics],
 }
@@ -67,15 +104,22 @@ pub struct Recorded<'a> {
 #[derive(Debug)]
 pub struct Gradients<'a> {
     /// With respect to the input, if that is asked for.
-    pub input: Option<&'a mut [f32]>,
+    pub input: Option<InputGrad<'a>>,
     /// With respect to the weights.
     pub weights: &'a mut [f32],
-    /// With respect to what was added before a rectifier, given its output.
-    pub added: Option<(&'a [f32], &'a mut [f32])>,
+}
+
+/// Where the gradient with respect to the input goes.
+#[derive(Debug)]
+pub enum InputGrad<'a> {
+    /// To where nothing is yet.
+    New(&'a mut [f32]),
+    /// Added to what came to the same input on another way.
+    Sum(&'a mut [f32]),
 }
 
 /// Writes the gradients of [`forward`], given that with respect to its output, and returns those of γ
-/// and β. Where something was added before a rectifier, its gradient must be asked for.
+/// and β.
 ///
 /// # Panics
 ///
@@ -83,33 +127,56 @@ pub struct Gradients<'a> {
 pub fn backward(
     layer: NormalisedConv,
     recorded: &Recorded<'_>,
-    output_grad: &[f32],
+    output_grad: OutputGrad<'_>,
+    to: Gradients<'_>,
+) -> Vec<ChannelGrad> {
+    layer.check_kept(recorded.kept.len());
+    match layer.precision {
+        Precision::F32 => backward_as(layer, recorded, recorded.kept, output_grad, to),
+        Precision::Bf16 => {
+            let kept: &[u16] = &cast_slice(recorded.kept)[..layer.maps().elements()];
+            backward_as(layer, recorded, kept, output_grad, to)
+        }
+    }
+}
+
+fn backward_as<N: Kept>(
+    layer: NormalisedConv,
+    recorded: &Recorded<'_>,
+    map: &[N],
+    output_grad: OutputGrad<'_>,
     to: Gradients<'_>,
 ) -> Vec<ChannelGrad> {
     let NormalisedConv { conv, precision, epsilon, rectify } = layer;
-    let &Recorded { input, weights, scales: [gamma, beta], map, statistics } = recorded;
+    let &Recorded { input, weights, scales: [gamma, beta], kept: _, statistics } = recorded;
     assert_eq!(input.len(), conv.batch * conv.image(), "elements of the input of {conv:?}");
     assert_eq!([weights.len(), to.weights.len()], [conv.weights(); 2], "weights of {conv:?}");
-    if let Some(grad) = &to.input {
-        assert_eq!(grad.len(), input.len(), "elements of the input gradient of {conv:?}");
+    let to_input = to.input.map(|grad| match grad {
+        InputGrad::New(grad) => ToInput { weights, grad, adds: false },
+        InputGrad::Sum(grad) => ToInput { weights, grad, adds: true },
+    });
+    if let Some(to) = &to_input {
+        assert_eq!(to.grad.len(), input.len(), "elements of the input gradient of {conv:?}");
     }
     let norm = Layer { shape: layer.maps(), input: map, gamma, statistics, epsilon };
-    let gated = to.added.map(|(output, to)| Gated { output, to });
-    let shifts = (rectify && gated.is_none()).then_some(beta);
-    let (found, grads) = InputGrads::new(norm, shifts, output_grad, gated);
+    let alone = matches!(output_grad, OutputGrad::Whole(_));
+    assert!(
+        alone || rectify,
+        "a sum without a rectifier has the gradient of its output: {layer:?}"
+    );
+    let (found, grads) = InputGrads::new(norm, (rectify && alone).then_some(beta), output_grad);
     let grads = Images { grads, shape: norm.shape };
-    let to_input = to.input.map(|grad| (weights, grad));
     gradients(conv, precision, &grads, to_input, Some((input, to.weights)));
     found
 }
 
 /// The gradient with respect to the map, image by image.
-struct Images<'a> {
-    grads: InputGrads<'a>,
+struct Images<'a, N> {
+    grads: InputGrads<'a, N>,
     shape: MapShape,
 }
 
-impl OutputGrads for Images<'_> {
+impl<N: Kept> OutputGrads for Images<'_, N> {
     fn spare(&self) -> usize {
         self.shape.channels * self.shape.positions
     }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::simd::vectorised;
+use crate::simd::vectorised;
 
 /// Elements of a job: small enough for the nearest large cache, large enough to be worth a job.
 const CHUNK: usize = 1 << 14;

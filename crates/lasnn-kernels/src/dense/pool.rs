@@ -4,7 +4,7 @@
 
 use rayon::prelude::*;
 
-use super::simd::vectorised;
+use crate::simd::vectorised;
 
 /// The sizes of a pooling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

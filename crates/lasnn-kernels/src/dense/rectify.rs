@@ -1,8 +1,8 @@
-//! Sums, masks and gates of whole feature maps, element by element.
+//! Sums and gates of whole feature maps, element by element.
 
 use rayon::prelude::*;
 
-use super::simd::vectorised;
+use crate::simd::vectorised;
 
 /// Elements of a job.
 const CHUNK: usize = 1 << 14;
@@ -16,20 +16,6 @@ pub fn rectified_sum(a: &[f32], b: &[f32], output: &mut [f32]) {
     assert_eq!([a.len(), b.len()], [output.len(); 2], "lengths of a sum");
     let sources = a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK));
     output.par_chunks_mut(CHUNK).zip(sources).for_each(|(output, (a, b))| add(a, b, output));
-}
-
-/// Writes `map · mask` to `output`; all slices have the same length.
-///
-/// # Panics
-///
-/// Panics if they have not.
-pub fn masked(map: &[f32], mask: &[f32], output: &mut [f32]) {
-    assert_eq!([map.len(), mask.len()], [output.len(); 2], "lengths of a mask");
-    let sources = map.par_chunks(CHUNK).zip(mask.par_chunks(CHUNK));
-    output
-        .par_chunks_mut(CHUNK)
-        .zip(sources)
-        .for_each(|(output, (map, mask))| multiply(map, mask, output));
 }
 
 /// Writes `grad` where `gate` is above zero, and zero elsewhere; all slices have the same length.
@@ -69,15 +55,16 @@ vectorised! {
 }
 
 vectorised! {
-    fn multiply<'a>(map: &'a [f32], mask: &'a [f32], output: &'a mut [f32]) -> () {
-        for (output, (&map, &mask)) in output.iter_mut().zip(map.iter().zip(mask)) {
-            *output = map * mask;
+    /// Clears the gradients at which `gate` is not above zero.
+    pub(super) fn gate_in_place<'a>(grads: &'a mut [f32], gate: &'a [f32]) -> () {
+        for (grad, &gate) in grads.iter_mut().zip(gate) {
+            *grad = if gate > 0.0 { *grad } else { 0.0 };
         }
     }
 }
 
 vectorised! {
-    pub(super) fn gate_chunk<'a>(grad: &'a [f32], gate: &'a [f32], output: &'a mut [f32]) -> () {
+    fn gate_chunk<'a>(grad: &'a [f32], gate: &'a [f32], output: &'a mut [f32]) -> () {
         for (output, (&grad, &gate)) in output.iter_mut().zip(grad.iter().zip(gate)) {
             *output = if gate > 0.0 { grad } else { 0.0 };
         }

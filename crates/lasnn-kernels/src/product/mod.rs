@@ -27,7 +27,8 @@ mod tests;
 mod tiles;
 
 pub(crate) use rows::{BLOCK, TOGETHER, rows_by_block, stretch};
-use single::{Single, half};
+use single::Single;
+pub(crate) use single::half;
 #[cfg(test)]
 use tiles::Emulated;
 pub(crate) use tiles::{Operand, Place, SIDE, TileTask, Tiles, tiles_left};

@@ -52,7 +52,7 @@ impl Format for Single {
 
 /// A number rounded to bfloat16, ties to even, as the lower 16 bits.
 #[inline(always)]
-pub(super) fn half(number: f32) -> u32 {
+pub(crate) fn half(number: f32) -> u32 {
     let bits = number.to_bits();
     // What is not a number stays none, whatever its lower bits.
     let quiet = bits >> 16 | 0x40;

@@ -15,7 +15,9 @@ use crate::memory::Scratch;
 use crate::product::Precision;
 
 use super::circuit::{Call, Connection, Origin, Source};
+use super::events::Allowed;
 use super::input_grad::{self, OutputGrad};
+use super::simd::LANES;
 use super::site_grad::{ByStep, Pending, linear_site};
 use super::tape::Tape;
 use super::{tiles, weight_grad};
@@ -173,12 +175,21 @@ impl Back<'_> {
 
     /// The mask in the view of a source, 0 or 1 for `[image][position of the view][lane]`.
     fn silenced(&self, source: &Source, images: Range<usize>) -> Option<Scratch> {
+        let mask = self.call.mask(source)?;
         let seen = self.call.circuit.seen(source);
-        let (mask, _) = self.call.mask(source)?;
-        let mask = &mask[images.start * seen.neurons()..images.end * seen.neurons()];
-        let bits: Vec<f32> = mask.iter().map(|&m| if m == 0.0 { 0.0 } else { 1.0 }).collect();
-        let lanes = lanes(self.call, source.origin);
-        Some(transposed(&bits, seen.positions(), lanes, images.len()))
+        let (lanes, positions) = (lanes(self.call, source.origin), seen.positions());
+        let mut silenced = Scratch::new(images.len() * positions * lanes);
+        let rows = silenced.par_chunks_exact_mut(positions * lanes).zip(images);
+        rows.for_each(|(to, image)| {
+            let allowed = Allowed::of(mask, image, seen);
+            for (position, to) in to.chunks_exact_mut(lanes).enumerate() {
+                for (lane, to) in to.iter_mut().enumerate() {
+                    let bit = allowed.word(position, lane / LANES) >> (lane % LANES) & 1;
+                    *to = f32::from(bit);
+                }
+            }
+        });
+        Some(silenced)
     }
 
     /// A site behind a matrix, all images at once.
@@ -198,7 +209,7 @@ impl Back<'_> {
         let (weights, scale) = (call.weights[weight], call.scale(&source));
         let spikes = self.tape.spikes(source.origin);
         self.weights[weight] = if call.is_rough() && tiles::fit(&source.view) {
-            let spikes = (spikes, &source.view, call.mask(&source).map(|(mask, _)| mask));
+            let spikes = (spikes, &source.view, call.mask(&source));
             tiles::matrix_grad(spikes, outputs, &delta, grid.tile, scale)
         } else {
             let inputs = weights.len() / outputs;

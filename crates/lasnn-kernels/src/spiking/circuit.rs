@@ -1,7 +1,6 @@
 //! What a spiking network is to the kernels: sites of neurons and what drives them.
 
-use std::ops::Range;
-
+use crate::mask::MaskRows;
 use crate::product::Precision;
 
 use super::neuron::Neurons;
@@ -220,10 +219,9 @@ pub struct Call<'a> {
     pub neurons: &'a [Neurons],
     /// The weights that connections name, in their layouts.
     pub weights: &'a [&'a [f32]],
-    /// The masks that views name, each `[batch, channels, height, width]` of the view's shape: 0
-    /// where a neuron is silenced, and one and the same number wherever it is not. `None`: nobody
-    /// is silenced.
-    pub masks: &'a [Option<&'a [f32]>],
+    /// The masks that views name, each with a row for each image, `[channels, height, width]` of the view's
+    /// shape: they silence neurons. `None`: nobody is silenced.
+    pub masks: &'a [Option<MaskRows<'a>>],
     /// Images.
     pub batch: usize,
     /// The same weights, packed before.
@@ -270,22 +268,8 @@ impl<'a> Call<'a> {
             && sources.iter().all(|source| tiles::fit(&source.view))
     }
 
-    /// The mask in the view of a source, and what it multiplies those by whom it does not silence.
-    pub(super) fn mask(&self, source: &Source) -> Option<(&'a [f32], f32)> {
-        let mask = self.masks[source.view.mask?]?;
-        // Where everybody is silenced the number does not matter.
-        Some((mask, mask.iter().copied().find(|&number| number != 0.0).unwrap_or(1.0)))
-    }
-
-    /// A mask for some of the images.
-    pub(super) fn mask_of(
-        &self,
-        mask: Option<&'a [f32]>,
-        images: &Range<usize>,
-    ) -> Option<&'a [f32]> {
-        mask.map(|mask| {
-            let size = mask.len() / self.batch;
-            &mask[images.start * size..images.end * size]
-        })
+    /// The mask in the view of a source.
+    pub(super) fn mask(&self, source: &Source) -> Option<MaskRows<'a>> {
+        self.masks[source.view.mask?]
     }
 }

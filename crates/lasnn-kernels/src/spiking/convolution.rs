@@ -9,6 +9,8 @@ use std::sync::Arc;
 use pulp::Simd;
 use rayon::prelude::*;
 
+use crate::mask::MaskRows;
+
 use super::circuit::{Call, Connection, Shape, Source};
 use super::events::{Events, Gathered};
 use super::fixed;
@@ -121,25 +123,16 @@ pub(super) fn feeds<'a>(
             },
             _ => Cow::Owned(Weights::Full(Vec::new())),
         };
-        let mask = call.mask(source).map(|(mask, _)| mask);
-        let (events, scale) = (events(spikes, source, seen, mask), call.scale(source));
+        let mask = call.mask(source);
+        let (events, scale) = (events(spikes, source, mask), call.scale(source));
         Feed { source: *source, seen, packed, events, scale }
     };
     sources.iter().zip(spikes).map(feed).collect()
 }
 
 /// The events of all images behind the view of a source.
-pub(super) fn events(
-    spikes: &Spikes,
-    source: &Source,
-    seen: Shape,
-    mask: Option<&[f32]>,
-) -> Vec<Events> {
-    let size = seen.neurons();
-    let of = |image: usize| {
-        let mask = mask.map(|mask| &mask[image * size..][..size]);
-        Events::of(spikes, &source.view, image, mask)
-    };
+pub(super) fn events(spikes: &Spikes, source: &Source, mask: Option<MaskRows<'_>>) -> Vec<Events> {
+    let of = |image: usize| Events::of(spikes, &source.view, image, mask);
     (0..spikes.batch).into_par_iter().map(of).collect()
 }
 

@@ -8,6 +8,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::mask::MaskRows;
+
 use super::circuit::{Shape, View};
 use super::simd::LANES;
 use super::spikes::Spikes;
@@ -41,9 +43,8 @@ fn bits(words: &[u16]) -> u64 {
 pub(super) const SLACK: usize = 16;
 
 impl Events {
-    /// The events of one image behind a view; `mask` has the view's `[channels, height, width]`
-    /// numbers.
-    pub fn of(spikes: &Spikes, view: &View, image: usize, mask: Option<&[f32]>) -> Self {
+    /// The events of one image behind a view, given the mask of all images.
+    pub fn of(spikes: &Spikes, view: &View, image: usize, mask: Option<MaskRows<'_>>) -> Self {
         let shape = view.shape(spikes.grid.shape);
         let places = spikes.steps * shape.positions();
         let mut events = Self {
@@ -51,7 +52,7 @@ impl Events {
             starts: Vec::with_capacity(places + 1),
             shape,
         };
-        let allowed = mask.map(|mask| Allowed::of(mask, shape));
+        let allowed = mask.map(|mask| Allowed::of(mask, image, shape));
         for step in 0..spikes.steps {
             for position in 0..shape.positions() {
                 events.starts.push(events.codes.len() as u32);
@@ -250,20 +251,21 @@ impl Allowed {
         self.words[position * self.stride + word]
     }
 
-    /// Those whom a mask `[image][channel][position]` does not silence, by image.
-    pub fn by_image(mask: &[f32], shape: Shape) -> Vec<Self> {
-        mask.par_chunks_exact(shape.neurons()).map(|mask| Self::of(mask, shape)).collect()
+    /// Those whom a mask does not silence, by image.
+    pub fn by_image(mask: MaskRows<'_>, images: Range<usize>, shape: Shape) -> Vec<Self> {
+        images.into_par_iter().map(|image| Self::of(mask, image, shape)).collect()
     }
 
-    pub fn of(mask: &[f32], shape: Shape) -> Self {
+    /// Those of an image.
+    pub fn of(mask: MaskRows<'_>, image: usize, shape: Shape) -> Self {
         let positions = shape.positions();
         // Rounded up to the widest tile: the last one of a grid may reach beyond the channels.
         let stride = shape.channels.next_multiple_of(128) / LANES;
         let mut words = vec![0; positions * stride];
-        for (channel, map) in mask.chunks_exact(positions).enumerate() {
-            for (position, &number) in map.iter().enumerate() {
-                words[position * stride + channel / LANES] |=
-                    u16::from(number != 0.0) << (channel % LANES);
+        for channel in 0..shape.channels {
+            for position in 0..positions {
+                let kept = mask.keeps(image, channel * positions + position);
+                words[position * stride + channel / LANES] |= u16::from(kept) << (channel % LANES);
             }
         }
         Self { words, stride }

@@ -11,6 +11,7 @@ use super::circuit::{Call, Connection, Drive, Shape, Source};
 use super::convolution::{Unit, events, feeds, grid};
 use super::linear::{self, Matrix, RowEvents};
 use super::neuron::Neurons;
+use super::simd::LANES;
 use super::spikes::{Grid, Spikes};
 use super::tape::{Keep, Kept, PartMut, Tape};
 use super::tiles::{self, Frames};
@@ -205,7 +206,7 @@ impl Call<'_> {
 
     /// What a spike counts for behind the view of a source.
     pub(super) fn scale(&self, source: &Source) -> f32 {
-        source.view.scale() * self.mask(source).map_or(1.0, |(_, scale)| scale)
+        source.view.scale() * self.mask(source).map_or(1.0, |mask| mask.factor())
     }
 
     /// The matrix of a linear source.
@@ -221,7 +222,7 @@ impl Call<'_> {
         let format = self.format();
         let (events, blocks, dense) = match format {
             WeightFormat::Bf16 if tiles::fit(&source.view) => {
-                let mask = self.mask(source).map(|(mask, _)| mask);
+                let mask = self.mask(source);
                 let frames = Frames::of(spikes, &source.view, mask, 0..spikes.batch);
                 (RowEvents::none(spikes.frames()), Vec::new(), Some(frames))
             }
@@ -247,8 +248,8 @@ impl Call<'_> {
     /// The rows of its matrix that a linear source names.
     pub(super) fn row_events(&self, source: &Source, tape: &Tape) -> RowEvents {
         let seen = self.circuit.seen(source);
-        let mask = self.mask(source).map(|(mask, _)| mask);
-        let events = events(tape.spikes(source.origin), source, seen, mask);
+        let mask = self.mask(source);
+        let events = events(tape.spikes(source.origin), source, mask);
         RowEvents::of(&events, seen.channels, seen.positions(), tape.steps)
     }
 
@@ -301,13 +302,20 @@ pub(super) fn tiled(maps: &[f32], grid: Grid, batch: usize) -> Scratch {
     // All of it is written.
     let mut tiled = Scratch::new(grid.lanes() * positions * batch);
     tiled.par_chunks_mut(positions * grid.tile).enumerate().for_each(|(unit, tiled)| {
-        tiled.fill(0.0);
         let (tile, image) = (unit / batch, unit % batch);
-        for lane in 0..grid.tile.min(channels - tile * grid.tile) {
-            let channel = tile * grid.tile + lane;
-            let map = &maps[(image * channels + channel) * positions..][..positions];
-            for (position, &number) in map.iter().enumerate() {
-                tiled[position * grid.tile + lane] = number;
+        // So many positions of so many lanes at a time as are found in lines of the cache.
+        for (index, tiled) in tiled.chunks_mut(LANES * grid.tile).enumerate() {
+            for first in (0..grid.tile).step_by(LANES) {
+                let channel = tile * grid.tile + first;
+                let mut near = [[0.0; LANES]; LANES];
+                for (lane, channel) in (channel..channels.min(channel + LANES)).enumerate() {
+                    let map = &maps[(image * channels + channel) * positions..][..positions];
+                    let map = map[index * LANES..].iter().zip(&mut near);
+                    map.for_each(|(&number, near)| near[lane] = number);
+                }
+                for (to, near) in tiled.chunks_exact_mut(grid.tile).zip(&near) {
+                    to[first..first + LANES].copy_from_slice(near);
+                }
             }
         }
     });
@@ -382,11 +390,11 @@ impl WithSimd for RunMatrix<'_> {
         matrix.add_currents(simd, panel, currents);
         let images =
             currents.chunks_exact(steps * linear::TILE).zip(u.chunks_exact_mut(linear::TILE));
-        let words_of_image = steps * (linear::TILE / super::simd::LANES);
+        let words_of_image = steps * (linear::TILE / LANES);
         let images = images.zip(words.chunks_exact_mut(words_of_image)).enumerate();
         for (image, ((currents, u), words)) in images {
             let by_step = currents.chunks_exact(linear::TILE);
-            let words = words.chunks_exact_mut(linear::TILE / super::simd::LANES);
+            let words = words.chunks_exact_mut(linear::TILE / LANES);
             for (step, (currents, words)) in by_step.zip(words).enumerate() {
                 neurons.step(simd, u, currents, words);
                 if let Some(slopes) = &mut slopes {

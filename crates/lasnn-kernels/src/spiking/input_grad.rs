@@ -232,14 +232,21 @@ pub(super) fn matrix(
     multiply(precision, Matrix::rows(weights, [inputs, outputs]), turned, &mut by_input);
     // All of it is written, as many rows at once as are found in a line of the cache.
     let mut gradient = Scratch::new(rows * positions * lanes);
+    let channels = inputs / positions;
     gradient.par_chunks_mut(LANES * positions * lanes).enumerate().for_each(|(block, gradient)| {
-        gradient.fill(0.0);
-        for position in 0..positions {
-            let channels = by_input.chunks_exact(rows).skip(position).step_by(positions);
-            for (channel, found) in channels.enumerate() {
-                let to = gradient[position * lanes + channel..].iter_mut();
-                let found = &found[block * LANES..];
-                to.step_by(positions * lanes).zip(found).for_each(|(to, &found)| *to = found);
+        let some = (0..lanes).step_by(LANES);
+        let places = (0..positions).flat_map(|at| some.clone().map(move |first| (at, first)));
+        for (position, first) in places {
+            // Turned around side by side: where they go, they are in one another's place in the cache.
+            let mut near = [[0.0; LANES]; LANES];
+            for (lane, channel) in (first..channels.min(first + LANES)).enumerate() {
+                let found = &by_input[(channel * positions + position) * rows..][..rows];
+                let found = found[block * LANES..].iter().zip(&mut near);
+                found.for_each(|(&found, near)| near[lane] = found);
+            }
+            for (row, near) in gradient.chunks_exact_mut(positions * lanes).zip(&near) {
+                let to = &mut row[position * lanes + first..][..LANES.min(lanes - first)];
+                to.copy_from_slice(&near[..to.len()]);
             }
         }
     });

@@ -170,10 +170,20 @@ impl Neurons {
         }
     }
 
-    /// [`Neurons::step_back`], given the derivatives that [`Neurons::slopes`] wrote.
+    /// What 1 stands for in [`Neurons::slopes`], with respect to membrane potentials.
+    pub(super) fn unit(&self) -> f32 {
+        self.steepest().unwrap_or(0.0) / (255.0 * self.threshold)
+    }
+
+    /// [`Neurons::step_back`], given the derivatives that [`Neurons::slopes`] wrote, and their
+    /// [unit](Self::unit).
     #[inline(always)]
-    pub(super) fn step_back_along(&self, delta: &mut [f32], slopes: &[u8], grad: &[f32]) {
-        let unit = self.steepest().unwrap_or(0.0) / (255.0 * self.threshold);
+    pub(super) fn step_back_along(
+        &self,
+        delta: &mut [f32],
+        (slopes, unit): (&[u8], f32),
+        grad: &[f32],
+    ) {
         for ((delta, &slope), &grad) in delta.iter_mut().zip(slopes).zip(grad) {
             *delta = grad * (unit * f32::from(slope)) + self.leak * *delta;
         }
@@ -219,7 +229,7 @@ mod tests {
             let (grad, mut slopes) = (vec![1.0; u.len()], vec![0; u.len()]);
             neurons.step_back(&mut exact, &u, &grad);
             neurons.slopes(&u, &mut slopes);
-            neurons.step_back_along(&mut found, &slopes, &grad);
+            neurons.step_back_along(&mut found, (&slopes, neurons.unit()), &grad);
             let largest = exact.iter().copied().fold(0.0, f32::max);
             assert!(largest > 0.0 && exact.contains(&0.0));
             for ((exact, found), u) in exact.iter().zip(&found).zip(&u) {

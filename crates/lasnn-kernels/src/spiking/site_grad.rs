@@ -248,7 +248,7 @@ impl WithSimd for BackUnit<'_> {
                 match kept {
                     Part::Slopes(kept) => {
                         let slopes = &kept[place(step)..][..width];
-                        neurons.step_back_along(&mut delta, slopes, &spike_grad);
+                        neurons.step_back_along(&mut delta, (slopes, neurons.unit()), &spike_grad);
                     }
                     _ => {
                         let u = &potentials[step * width..][..width];
@@ -358,7 +358,7 @@ impl WithSimd for BackMatrix<'_> {
                 match kept {
                     Part::Slopes(kept) => {
                         let slopes = &kept[(index * steps + step) * width..][..width];
-                        neurons.step_back_along(&mut delta, slopes, &spike_grad);
+                        neurons.step_back_along(&mut delta, (slopes, neurons.unit()), &spike_grad);
                     }
                     _ => neurons.step_back(&mut delta, row, &spike_grad),
                 }

@@ -1,10 +1,10 @@
 //! A layer between neurons that fire at a given rate and a classifier.
 
-use lasnn_kernels::Precision;
 use lasnn_kernels::spiking::{
     Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Prepared, Reset, Shape, Show,
     Site, Source, StepOrder, Surrogate, View, WeightFormat,
 };
+use lasnn_kernels::{Mask, Precision};
 
 use crate::reference;
 
@@ -33,7 +33,7 @@ pub struct Network {
     setting: Setting,
     circuit: Circuit,
     weights: Vec<Vec<f32>>,
-    masks: Vec<Vec<f32>>,
+    masks: Vec<Mask>,
     input: Vec<f32>,
     draw: Draw,
 }
@@ -148,10 +148,11 @@ impl Network {
     fn view(&mut self, site: usize, pool: usize, dropout: f32) -> View {
         let mut view = View { pool: [pool; 2], mask: None };
         if pool == 1 {
-            let count = self.setting.batch * self.circuit.sites[site].shape.neurons();
+            let row = self.circuit.sites[site].shape.neurons();
             let factor = 1.0 / (1.0 - dropout);
             let number = |number: f32| if number < dropout { 0.0 } else { factor };
-            self.masks.push((0..count).map(|_| number(self.draw.next())).collect());
+            let factors = (0..self.setting.batch * row).map(|_| number(self.draw.next()));
+            self.masks.push(Mask::of(row, &factors.collect::<Vec<_>>()));
             view.mask = Some(self.masks.len() - 1);
         }
         view
@@ -210,7 +211,7 @@ impl Network {
         let last = self.circuit.sites[sites - 1].shape.neurons() * batch;
         let (readout, counts) = (self.draw.grads(CLASSES * batch), self.draw.grads(last));
         let weights: Vec<&[f32]> = self.weights.iter().map(Vec::as_slice).collect();
-        let masks: Vec<Option<&[f32]>> = self.masks.iter().map(|mask| Some(&mask[..])).collect();
+        let masks: Vec<_> = self.masks.iter().map(|mask| Some(mask.rows())).collect();
         let call = Call {
             circuit: &self.circuit,
             neurons: &vec![NEURONS; sites],

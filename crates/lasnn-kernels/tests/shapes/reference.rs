@@ -106,7 +106,7 @@ impl<'a> Synapses<'a> {
     fn each_place(&self, mut each: impl FnMut(usize, usize, f64)) {
         let (of, view) = (self.of, self.source.view.shape(self.of));
         let [rows, columns] = self.source.view.pool;
-        let mask = self.source.view.mask.and_then(|mask| self.call.masks[mask]);
+        let mask = self.source.view.mask.and_then(|mask| Some(self.call.masks[mask]?.factors()));
         let is_matrix = matches!(self.source.connection, Connection::Linear { .. });
         for image in 0..self.call.batch {
             for (y, x) in (0..of.height).flat_map(|y| (0..of.width).map(move |x| (y, x))) {
@@ -117,7 +117,7 @@ impl<'a> Synapses<'a> {
                     let by_position = (image * view.positions() + position) * of.channels + channel;
                     // A matrix has its inputs in the order of the channels.
                     let to = if is_matrix { by_channel } else { by_position };
-                    let factor = mask.map_or(1.0, |mask| f64::from(mask[by_channel]));
+                    let factor = mask.as_ref().map_or(1.0, |mask| f64::from(mask[by_channel]));
                     each(from, to, factor / (rows * columns) as f64);
                 }
             }

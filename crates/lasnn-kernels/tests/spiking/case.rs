@@ -1,10 +1,10 @@
 //! Circuits with their numbers, drawn from a recipe, and what has to hold for each of them.
 
-use lasnn_kernels::Precision;
 use lasnn_kernels::spiking::{
     Call, Circuit, Connection, Drive, Neurons, Origin, Outcome, OutcomeGrad, Prepared, Shape, Show,
     Site, Source, Tape, View, WeightFormat,
 };
+use lasnn_kernels::{Mask, Precision};
 
 use crate::naive;
 
@@ -14,7 +14,7 @@ pub struct Case {
     pub circuit: Circuit,
     pub neurons: Vec<Neurons>,
     pub weights: Vec<Vec<f32>>,
-    pub masks: Vec<Option<Vec<f32>>>,
+    pub masks: Vec<Option<Mask>>,
     pub batch: usize,
     pub steps: usize,
     pub input: Vec<f32>,
@@ -153,10 +153,14 @@ impl Case {
             let size = all.len() / self.batch;
             all[image * size..(image + 1) * size].to_vec()
         };
+        let mask_of = |mask: &Mask| {
+            let row = mask.rows().some(image..image + 1).factors();
+            Mask::of(row.len(), &row)
+        };
         Self {
             batch: 1,
             input: of(&self.input),
-            masks: self.masks.iter().map(|mask| mask.as_deref().map(of)).collect(),
+            masks: self.masks.iter().map(|mask| mask.as_ref().map(mask_of)).collect(),
             readout_grad: of(&self.readout_grad),
             count_grads: self.count_grads.iter().map(|grad| grad.as_deref().map(of)).collect(),
             ..self.clone()
@@ -171,9 +175,10 @@ impl Case {
     fn view(&mut self, numbers: &mut Numbers, shape: Shape, pool: [usize; 2], mask: bool) -> View {
         let mut view = View { pool, mask: None };
         if mask {
-            let count = view.shape(shape).neurons() * self.batch;
+            let row = view.shape(shape).neurons();
             let number = |number: f32| if number < 0.5 { 0.0 } else { 2.0 };
-            self.masks.push(Some((0..count).map(|_| number(numbers.next())).collect()));
+            let factors = (0..row * self.batch).map(|_| number(numbers.next()));
+            self.masks.push(Some(Mask::of(row, &factors.collect::<Vec<_>>())));
             view.mask = Some(self.masks.len() - 1);
         }
         view
@@ -190,7 +195,7 @@ impl Case {
 
     pub fn with_call<T>(&self, run: impl FnOnce(&Call<'_>, Drive<'_>) -> T) -> T {
         let weights: Vec<&[f32]> = self.weights.iter().map(|w| &w[..]).collect();
-        let masks: Vec<Option<&[f32]>> = self.masks.iter().map(Option::as_deref).collect();
+        let masks: Vec<_> = self.masks.iter().map(|mask| mask.as_ref().map(Mask::rows)).collect();
         let call = Call {
             circuit: &self.circuit,
             neurons: &self.neurons,

@@ -183,13 +183,13 @@ fn each_place(call: &Call<'_>, source: &Source, mut each: impl FnMut(usize, usiz
     let shape = call.circuit.shape(source.origin);
     let view = source.view.shape(shape);
     let [rows, columns] = source.view.pool;
-    let mask = source.view.mask.and_then(|mask| call.masks[mask]);
+    let mask = source.view.mask.and_then(|mask| Some(call.masks[mask]?.factors()));
     for map in 0..call.batch * shape.channels {
         for y in 0..view.height * rows {
             for x in 0..view.width * columns {
                 let from = (map * shape.height + y) * shape.width + x;
                 let to = (map * view.height + y / rows) * view.width + x / columns;
-                let factor = mask.map_or(1.0, |mask| mask[to]) / (rows * columns) as f32;
+                let factor = mask.as_ref().map_or(1.0, |mask| mask[to]) / (rows * columns) as f32;
                 each(from, to, factor);
             }
         }

@@ -68,8 +68,10 @@ impl<B: Backend> Tapped<B> for Tiny<B> {
         }
         let map = relu(x);
         let mut x = map.clone();
-        if let Some(mask) = pass.dropout(0, self.dropout, x.dims(), &x.device()) {
-            x = x * mask;
+        let [_, channels, height, width] = x.dims();
+        if let Some(mask) = pass.dropout(0, self.dropout, channels * height * width) {
+            let mask = TensorData::new(mask.rows().factors(), x.dims());
+            x = x.clone() * Tensor::from_data(mask, &x.device());
         }
         let logits = self.classifier.forward(x.flatten(1, 3));
         Features { logits, taps: [(Tap::Low, map)].into() }

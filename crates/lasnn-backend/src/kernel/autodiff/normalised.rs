@@ -8,7 +8,7 @@ use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::FloatTensor;
 
 use crate::backend::{DenseBackend, Normalised};
-use crate::normalised::{ConvolutionInputs, NormalisedConvolution, Recorded};
+use crate::normalised::{ConvolutionInputs, InputGrad, NormalisedConvolution, Recorded};
 
 type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
 
@@ -86,8 +86,16 @@ impl<B: DenseBackend, const N: usize> Backward<B, N> for ConvolveNormaliseStep {
     ) {
         let (recorded, layer) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
-        let wants_input = ops.parents.first().is_some_and(Option::is_some);
-        let found = B::convolve_normalise_backward(recorded, grad, layer, wants_input);
+        let to_input = match ops.parents.first() {
+            Some(Some(node)) => {
+                // A tensor of that node, whatever is in it, is how its gradient is asked for.
+                let mut input = Autodiff::<B>::from_inner(grad.clone());
+                input.node = node.clone();
+                grads.remove::<B>(&input).map_or(InputGrad::New, InputGrad::Sum)
+            }
+            _ => InputGrad::Nothing,
+        };
+        let found = B::convolve_normalise_backward(recorded, grad, layer, to_input);
         let found =
             [found.input, Some(found.weights), Some(found.gamma), Some(found.beta), found.added];
         for (node, grad) in ops.parents.into_iter().zip(found) {

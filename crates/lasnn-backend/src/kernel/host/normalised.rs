@@ -1,11 +1,13 @@
 //! Batch norms, alone and behind convolutions.
 
 use lasnn_kernels::dense::norm::{self, ChannelGrad, Statistics};
-use lasnn_kernels::dense::normalised::{self as conv_norm, Gradients, NormalisedConv};
+use lasnn_kernels::dense::normalised::{self as conv_norm, Gradients, NormalisedConv, OutputGrad};
 
 use super::{HostTensor, conv_shape, map_shape, written};
 use crate::backend::Normalised;
-use crate::normalised::{ConvolutionGrads, ConvolutionInputs, NormalisedConvolution, Recorded};
+use crate::normalised::{
+    ConvolutionGrads, ConvolutionInputs, InputGrad, NormalisedConvolution, Recorded,
+};
 
 pub(in crate::kernel) fn normalise<T: HostTensor>(
     input: &T,
@@ -67,7 +69,7 @@ pub(in crate::kernel) fn convolve_normalise<T: HostTensor>(
     let shape = [conv.batch, conv.outputs, conv.output_height(), conv.output_width()];
     let mut statistics = Vec::new();
     let mut output = T::room(shape.iter().product());
-    let map = written(shape, |map| {
+    let map = written([layer.kept()], |map| {
         let added = added.as_ref().map(T::read);
         let inputs = [&*input.read(), &*weights.read()];
         let scales = [&*gamma.read(), &*beta.read()];
@@ -81,39 +83,49 @@ pub(in crate::kernel) fn convolve_normalise_backward<T: HostTensor>(
     recorded: &Recorded<T>,
     output_grad: T,
     convolution: NormalisedConvolution,
-    wants_input: bool,
+    to_input: InputGrad<T>,
 ) -> ConvolutionGrads<T> {
     let Recorded { input, weights, scales: [gamma, beta], adds, map, found } = recorded;
     let layer = layer(input, weights, convolution);
-    let room = |like: &T| T::room(like.shape().num_elements());
-    let mut input_grad = wants_input.then(|| room(input));
+    let mut new_grad =
+        matches!(to_input, InputGrad::New).then(|| T::room(input.shape().num_elements()));
+    let mut sum = match to_input {
+        InputGrad::Sum(other) => Some(other.contiguous()),
+        InputGrad::New | InputGrad::Nothing => None,
+    };
     // Before a rectifier the gradient is another one than behind it.
-    let mut gated = (*adds && layer.rectify).then(|| room(map));
+    let mut output_grad = output_grad.contiguous();
     let mut channels = Vec::new();
     let weights_grad = written(weights.shape(), |grad| {
-        let output = gated.as_ref().map(|_| found.output.read());
-        let to = Gradients {
-            input: input_grad.as_deref_mut(),
-            weights: grad,
-            added: output.as_deref().zip(gated.as_deref_mut()),
-        };
+        let new = new_grad.as_deref_mut().map(conv_norm::InputGrad::New);
+        let sum = sum.as_mut().map(|sum| conv_norm::InputGrad::Sum(sum.elements_mut()));
+        let to = Gradients { input: new.or(sum), weights: grad };
         let recorded = conv_norm::Recorded {
             input: &input.read(),
             weights: &weights.read(),
             scales: [&gamma.read(), &beta.read()],
-            map: &map.read(),
+            kept: &map.read(),
             statistics: &statistics(&found.mean, &found.variance),
         };
-        channels = conv_norm::backward(layer, &recorded, &output_grad.read(), to);
+        channels = match *adds && layer.rectify {
+            true => {
+                let output = &found.output.read();
+                let output_grad = OutputGrad::Added { grad: output_grad.elements_mut(), output };
+                conv_norm::backward(layer, &recorded, output_grad, to)
+            }
+            false => {
+                let output_grad = output_grad.read();
+                conv_norm::backward(layer, &recorded, OutputGrad::Whole(&output_grad), to)
+            }
+        };
     });
     let [gamma, beta] = channel_grads(&channels);
-    let gated = gated.map(|grad| T::write(grad, map.shape()));
     ConvolutionGrads {
-        input: input_grad.map(|grad| T::write(grad, input.shape())),
+        input: new_grad.map(|grad| T::write(grad, input.shape())).or(sum),
         weights: weights_grad,
         gamma,
         beta,
-        added: adds.then(|| gated.unwrap_or(output_grad)),
+        added: adds.then_some(output_grad),
     }
 }
 

@@ -5,13 +5,14 @@ use std::sync::OnceLock;
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
+use super::super::kept::Kept;
 use super::super::norm::Statistics;
-use super::super::simd::vectorised;
 use super::padded::{Padded, Run};
 use super::shape::{ConvShape, Reach};
 use super::tile::{Correlate, block_outputs, channel_block, place_of_weight};
 use crate::memory::Scratch;
 use crate::product::{Format, Job, Precision};
+use crate::simd::vectorised;
 
 /// Every position count is rounded up to this, the longest vector there is.
 const LANES: usize = 16;
@@ -33,8 +34,11 @@ pub fn forward(
     output: &mut [f32],
 ) {
     shape.check(input.len(), weights.len(), output.len());
-    let seen = |_: usize, _: &[f32]| {};
-    precision.run(Forward { shape, input, weights, bias, rectify, seen, output });
+    let end = |number: usize, plane: &mut [f32], sums: Sums<'_>| {
+        let bias = bias.map_or(0.0, |bias| bias[number % shape.outputs]);
+        finish(plane, sums, bias, rectify);
+    };
+    precision.run(Forward { shape, input, weights, end, output });
 }
 
 /// Writes the convolution without a bias, and returns the statistics of each channel.
@@ -42,41 +46,51 @@ pub fn forward(
 /// # Panics
 ///
 /// Panics if a slice has not the elements that `shape` says.
-pub(in crate::dense) fn forward_with_statistics(
+pub(in crate::dense) fn forward_with_statistics<N: Kept>(
     shape: ConvShape,
     precision: Precision,
     input: &[f32],
     weights: &[f32],
-    output: &mut [f32],
+    output: &mut [N],
 ) -> Vec<Statistics> {
     shape.check(input.len(), weights.len(), output.len());
     let planes: Vec<_> = (0..shape.batch * shape.outputs).map(|_| OnceLock::new()).collect();
-    let seen = |number: usize, plane: &[f32]| {
+    let end = |number: usize, plane: &mut [N], sums: Sums<'_>| {
+        finish(plane, sums, 0.0, false);
+        // While it is in the nearest cache.
         planes[number].get_or_init(|| Statistics::of_plane(plane));
     };
-    precision.run(Forward { shape, input, weights, bias: None, rectify: false, seen, output });
+    precision.run(Forward { shape, input, weights, end, output });
     let planes: Vec<Statistics> =
         planes.into_iter().map(|plane| plane.into_inner().unwrap_or_default()).collect();
     let channel = |channel| planes.iter().copied().skip(channel).step_by(shape.outputs);
     (0..shape.outputs).map(|number| Statistics::together(channel(number))).collect()
 }
 
-struct Forward<'a, S> {
+struct Forward<'a, N, E> {
     shape: ConvShape,
     input: &'a [f32],
     weights: &'a [f32],
-    bias: Option<&'a [f32]>,
-    rectify: bool,
-    /// Is shown every plane of the output, with its number, while it is in the nearest cache.
-    seen: S,
-    output: &'a mut [f32],
+    /// Writes a plane of the output, given its number.
+    end: E,
+    output: &'a mut [N],
 }
 
-impl<S: Fn(usize, &[f32]) + Sync> Job for Forward<'_, S> {
+/// The sums of a plane.
+#[derive(Clone, Copy)]
+pub(super) struct Sums<'a> {
+    pub sums: &'a [f32],
+    /// From one row to the next.
+    pub pitch: usize,
+    /// Sums of a row.
+    pub columns: usize,
+}
+
+impl<N: Kept, E: Fn(usize, &mut [N], Sums<'_>) + Sync> Job for Forward<'_, N, E> {
     type Output = ();
 
     fn run<F: Format>(self, format: F) {
-        let Self { shape, input, weights, bias, rectify, seen, output } = self;
+        let Self { shape, input, weights, end, output } = self;
         let (padded, offsets) = layout(&shape);
         let runs = padded.runs();
         let taps = shape.taps();
@@ -109,9 +123,7 @@ impl<S: Fn(usize, &[f32]) + Sync> Job for Forward<'_, S> {
                 });
                 let planes = output.chunks_exact_mut(rows * columns).zip(sums.chunks_exact(flat));
                 for (number, (plane, sums)) in planes.enumerate() {
-                    let bias = bias.map_or(0.0, |bias| bias[number]);
-                    finish(plane, columns, sums, padded.pitch, bias, rectify);
-                    seen(first + number, plane);
+                    end(first + number, plane, Sums { sums, pitch: padded.pitch, columns });
                 }
             }
         });
@@ -159,20 +171,31 @@ pub(super) fn images_per_job(batch: usize) -> usize {
 }
 
 vectorised! {
-    /// Writes sums in rows of `pitch` as rows of `columns`.
-    pub(super) fn finish<'a>(
-        plane: &'a mut [f32],
-        columns: usize,
-        sums: &'a [f32],
-        pitch: usize,
+    /// Writes sums as a plane.
+    pub(super) fn finish<'a, N: Kept>(
+        plane: &'a mut [N],
+        sums: Sums<'a>,
         bias: f32,
         rectify: bool,
     ) -> () {
+        let Sums { sums, pitch, columns } = sums;
         for (row, sums) in plane.chunks_exact_mut(columns).zip(sums.chunks(pitch)) {
             for (value, &sum) in row.iter_mut().zip(sums) {
                 let sum = sum + bias;
                 // Not `max`: what is not a number must stay visible.
-                *value = if rectify && sum < 0.0 { 0.0 } else { sum };
+                *value = N::keep(if rectify && sum < 0.0 { 0.0 } else { sum });
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Adds sums to a plane.
+    pub(super) fn add_to<'a>(plane: &'a mut [f32], sums: Sums<'a>) -> () {
+        let Sums { sums, pitch, columns } = sums;
+        for (row, sums) in plane.chunks_exact_mut(columns).zip(sums.chunks(pitch)) {
+            for (value, &sum) in row.iter_mut().zip(sums) {
+                *value += sum;
             }
         }
     }

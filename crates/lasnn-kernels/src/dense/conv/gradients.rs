@@ -51,7 +51,8 @@ pub fn input_grad(
 ) {
     shape.check(input_grad.len(), weights.len(), output_grad.len());
     let grads = Images { images: output_grad, image: shape.output_image() };
-    gradients(shape, precision, &grads, Some((weights, input_grad)), None);
+    let to_input = ToInput { weights, grad: input_grad, adds: false };
+    gradients(shape, precision, &grads, Some(to_input), None);
 }
 
 /// Writes the gradient `[outputs, inputs, kernel, kernel]` with respect to the weights of
@@ -72,13 +73,21 @@ pub fn weight_grad(
     gradients(shape, precision, &grads, None, Some((input, weight_grad)));
 }
 
-/// Writes those gradients that are asked for: with respect to the input, given the weights, and with
-/// respect to the weights, given the input.
+/// The gradient with respect to the input.
+pub(in crate::dense) struct ToInput<'a> {
+    pub weights: &'a [f32],
+    pub grad: &'a mut [f32],
+    /// Whether it is added to what is there.
+    pub adds: bool,
+}
+
+/// Writes those gradients that are asked for: with respect to the input, and with respect to the
+/// weights, given the input.
 pub(in crate::dense) fn gradients(
     shape: ConvShape,
     precision: Precision,
     grads: &impl OutputGrads,
-    to_input: Option<(&[f32], &mut [f32])>,
+    to_input: Option<ToInput<'_>>,
     to_weights: Option<(&[f32], &mut [f32])>,
 ) {
     precision.run(Gradients { shape, grads, to_input, to_weights });
@@ -87,7 +96,7 @@ pub(in crate::dense) fn gradients(
 struct Gradients<'a, G> {
     shape: ConvShape,
     grads: &'a G,
-    to_input: Option<(&'a [f32], &'a mut [f32])>,
+    to_input: Option<ToInput<'a>>,
     to_weights: Option<(&'a [f32], &'a mut [f32])>,
 }
 
@@ -97,7 +106,9 @@ impl<G: OutputGrads> Job for Gradients<'_, G> {
     fn run<F: Format>(self, format: F) {
         let Self { shape, grads, to_input, to_weights } = self;
         let (input, images) = to_input
-            .map(|(weights, images)| (InputGrad::new(format, shape, weights), images))
+            .map(|ToInput { weights, grad, adds }| {
+                (InputGrad::new(format, shape, weights, adds), grad)
+            })
             .unzip();
         let (weights, weight_grad) = to_weights
             .map(|(input, weight_grad)| (WeightGrad::new(format, shape, input), weight_grad))

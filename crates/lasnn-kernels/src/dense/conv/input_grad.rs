@@ -2,7 +2,7 @@
 
 use pulp::bytemuck::cast_slice;
 
-use super::forward::{Maps, channels_together, finish, pack};
+use super::forward::{Maps, Sums, add_to, channels_together, finish, pack};
 use super::padded::{Padded, Run};
 use super::shape::ConvShape;
 use super::tile::{Correlate, block_outputs};
@@ -30,11 +30,13 @@ pub(super) struct InputGrad<F> {
     runs: Vec<Run>,
     lattices: Vec<Lattice>,
     flat: usize,
+    /// Whether it is added to what is there.
+    adds: bool,
 }
 
 impl<F: Format> InputGrad<F> {
     /// Packs the weights.
-    pub fn new(format: F, shape: ConvShape, weights: &[f32]) -> Self {
+    pub fn new(format: F, shape: ConvShape, weights: &[f32], adds: bool) -> Self {
         let stride = shape.stride;
         let [low, high] = shape.shifts();
         let source = [shape.output_height(), shape.output_width()];
@@ -48,7 +50,7 @@ impl<F: Format> InputGrad<F> {
             .filter(|lattice| lattice.size[0] * lattice.size[1] > 0)
             .collect();
         let flat = ((positions[0] - 1) * padded.pitch + positions[1]).next_multiple_of(LANES);
-        Self { format, shape, padded, runs, lattices, flat }
+        Self { format, shape, padded, runs, lattices, flat, adds }
     }
 
     /// The memory of a job.
@@ -68,10 +70,11 @@ pub(super) struct Work<'a, F> {
 }
 
 impl<F: Format> Work<'_, F> {
-    /// Writes the gradient `[inputs, height, width]` of an image, given that of its output.
+    /// Writes the gradient `[inputs, height, width]` of an image, or adds it to what is there, given that
+    /// of its output.
     pub fn write(&mut self, output_grad: &[f32], image: &mut [f32]) {
         let Self { to, maps, sums } = self;
-        let InputGrad { format, shape, padded, lattices, flat, .. } = to;
+        let InputGrad { format, shape, padded, lattices, flat, adds, .. } = to;
         let source = maps.fill(output_grad);
         for lattice in lattices {
             if lattice.offsets.is_empty() {
@@ -89,7 +92,8 @@ impl<F: Format> Work<'_, F> {
             }
             let planes = image.chunks_exact_mut(shape.height * shape.width);
             for (plane, sums) in planes.zip(sums.chunks_exact(*flat)) {
-                lattice.scatter(shape.stride, plane, shape.width, sums, padded.pitch);
+                let sums = Sums { sums, pitch: padded.pitch, columns: lattice.size[1] };
+                lattice.scatter(shape, plane, sums, *adds);
             }
         }
     }
@@ -123,16 +127,19 @@ fn lattice<F: Format>(
 }
 
 impl Lattice {
-    /// Writes the sums, rows of `pitch`, to their places in a plane of the input.
-    fn scatter(&self, stride: usize, plane: &mut [f32], width: usize, sums: &[f32], pitch: usize) {
-        if stride == 1 {
-            return finish(plane, width, sums, pitch, 0.0, false);
+    /// Writes the sums to their places in a plane of the input, or adds them to what is there.
+    fn scatter(&self, shape: &ConvShape, plane: &mut [f32], sums: Sums<'_>, adds: bool) {
+        match (shape.stride, adds) {
+            (1, false) => return finish(plane, sums, 0.0, false),
+            (1, true) => return add_to(plane, sums),
+            _ => {}
         }
+        let Sums { sums, pitch, columns } = sums;
         for (row, sums) in sums.chunks(pitch).take(self.size[0]).enumerate() {
-            let start = (stride * row + self.first[0]) * width + self.first[1];
-            let sums = &sums[..self.size[1]];
-            for (value, &sum) in plane[start..].iter_mut().step_by(stride).zip(sums) {
-                *value = sum;
+            let start = (shape.stride * row + self.first[0]) * shape.width + self.first[1];
+            let values = plane[start..].iter_mut().step_by(shape.stride);
+            for (value, &sum) in values.zip(&sums[..columns]) {
+                *value = if adds { *value + sum } else { sum };
             }
         }
     }

@@ -15,7 +15,7 @@ mod weight_grad;
 
 pub use forward::forward;
 pub(super) use forward::forward_with_statistics;
-pub(super) use gradients::{OutputGrads, gradients};
+pub(super) use gradients::{OutputGrads, ToInput, gradients};
 pub use gradients::{input_grad, weight_grad};
 pub use shape::ConvShape;
 

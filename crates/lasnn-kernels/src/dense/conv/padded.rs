@@ -9,9 +9,9 @@
 //! With a stride of `s`, the input is first dealt out into `s · s` planes (phases), in which
 //! neighbours are neighbours again.
 
-use super::super::simd::vectorised;
 use crate::memory::Scratch;
 use crate::product::{Format, Rows};
+use crate::simd::vectorised;
 
 /// The zeros, or other values, that vectors may read behind the last plane.
 const SLACK: usize = 64;

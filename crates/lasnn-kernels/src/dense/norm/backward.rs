@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::super::rectify::gate_chunk;
+use super::super::kept::Kept;
+use super::super::rectify::gate_in_place;
 use super::loops::{Gate, combine, correlate, open};
 use super::{MapShape, Statistics};
 
@@ -17,11 +18,11 @@ pub struct ChannelGrad {
 
 /// A batch norm whose forward pass is done.
 #[derive(Clone, Copy, Debug)]
-pub struct Layer<'a> {
+pub struct Layer<'a, N = f32> {
     /// The sizes of its input.
     pub shape: MapShape,
     /// Its input.
-    pub input: &'a [f32],
+    pub input: &'a [N],
     /// The scales γ.
     pub gamma: &'a [f32],
     /// What the forward pass found.
@@ -30,7 +31,7 @@ pub struct Layer<'a> {
     pub epsilon: f32,
 }
 
-impl Layer<'_> {
+impl<N: Kept> Layer<'_, N> {
     fn check(&self, output_grad: &[f32]) {
         let Layer { shape, input, gamma, statistics, .. } = self;
         assert_eq!(
@@ -53,7 +54,7 @@ impl Layer<'_> {
         &'a self,
         output_grad: &'a [f32],
         channel: usize,
-    ) -> impl Iterator<Item = (&'a [f32], &'a [f32])> {
+    ) -> impl Iterator<Item = (&'a [N], &'a [f32])> {
         self.shape.planes(self.input, channel).zip(self.shape.planes(output_grad, channel))
     }
 
@@ -100,60 +101,71 @@ pub fn backward(
     layer.shape.planes_mut(input_grad).into_par_iter().enumerate().map(channel).collect()
 }
 
-/// A rectifier behind which the gradients are: its output, and where they go as they are before it.
-pub(in crate::dense) struct Gated<'a> {
-    pub output: &'a [f32],
-    pub to: &'a mut [f32],
+/// The gradient with respect to the output of a norm with a rectifier, or of more than that.
+#[derive(Debug)]
+pub enum OutputGrad<'a> {
+    /// The norm and its rectifier, or the norm alone.
+    Whole(&'a [f32]),
+    /// Something was added between the two.
+    Added {
+        /// The gradient, which becomes the one before the rectifier: that of what was added.
+        grad: &'a mut [f32],
+        /// What the rectifier let through.
+        output: &'a [f32],
+    },
+}
+
+impl OutputGrad<'_> {
+    fn numbers(&self) -> &[f32] {
+        match self {
+            Self::Whole(grad) => grad,
+            Self::Added { grad, .. } => grad,
+        }
+    }
 }
 
 /// The gradient with respect to the input of a batch norm, plane by plane.
-pub(in crate::dense) struct InputGrads<'a> {
-    layer: Layer<'a>,
+pub(in crate::dense) struct InputGrads<'a, N> {
+    layer: Layer<'a, N>,
     output_grad: &'a [f32],
     channels: Vec<(Gate, [f32; 3])>,
 }
 
-impl<'a> InputGrads<'a> {
-    /// Finds the sums of each channel, and with them the gradients of γ and β. Where nothing but a
-    /// rectifier is behind the norm, `beta` tells which outputs it let through; where something is added
-    /// before, `gated` does.
+impl<'a, N: Kept> InputGrads<'a, N> {
+    /// Finds the sums of each channel, and with them the gradients of γ and β. Where nothing is added
+    /// before a rectifier, `beta` tells which outputs it let through.
     ///
     /// # Panics
     ///
     /// Panics if a slice has not the elements that the layer's shape says.
     pub fn new(
-        layer: Layer<'a>,
+        layer: Layer<'a, N>,
         beta: Option<&[f32]>,
-        output_grad: &'a [f32],
-        gated: Option<Gated<'a>>,
+        output_grad: OutputGrad<'a>,
     ) -> (Vec<ChannelGrad>, Self) {
-        layer.check(output_grad);
+        layer.check(output_grad.numbers());
         let shape = layer.shape;
         let gates: Vec<Gate> = (0..shape.channels).map(|at| layer.gate(beta, at)).collect();
-        let (sums, output_grad): (Vec<[f32; 2]>, _) = match gated {
-            None => {
+        let (sums, output_grad): (Vec<[f32; 2]>, &[f32]) = match output_grad {
+            OutputGrad::Whole(grad) => {
                 let channel = |channel: usize| {
-                    let planes = layer.planes(output_grad, channel);
+                    let planes = layer.planes(grad, channel);
                     total(planes.map(|(x, grads)| correlate(x, grads, gates[channel])))
                 };
-                ((0..shape.channels).into_par_iter().map(channel).collect(), output_grad)
+                ((0..shape.channels).into_par_iter().map(channel).collect(), grad)
             }
-            Some(Gated { output, to }) => {
-                assert_eq!(
-                    [output.len(), to.len()],
-                    [shape.elements(); 2],
-                    "elements of {shape:?}"
-                );
-                let channel = |(channel, targets): (usize, Vec<&mut [f32]>)| {
-                    let planes = layer.planes(output_grad, channel);
-                    let planes = planes.zip(shape.planes(output, channel)).zip(targets);
-                    total(planes.map(|(((x, grads), output), target)| {
-                        gate_chunk(grads, output, target);
-                        correlate(x, target, gates[channel])
+            OutputGrad::Added { grad, output } => {
+                assert_eq!(output.len(), shape.elements(), "elements of {shape:?}");
+                let channel = |(channel, grads): (usize, Vec<&mut [f32]>)| {
+                    let planes = shape.planes(layer.input, channel);
+                    let planes = planes.zip(shape.planes(output, channel)).zip(grads);
+                    total(planes.map(|((x, output), grads)| {
+                        gate_in_place(grads, output);
+                        correlate(x, grads, gates[channel])
                     }))
                 };
-                let sums = shape.planes_mut(to).into_par_iter().enumerate().map(channel).collect();
-                (sums, &*to)
+                let planes = shape.planes_mut(grad).into_par_iter();
+                (planes.enumerate().map(channel).collect(), grad)
             }
         };
         let channels = sums.into_iter().enumerate().map(|(at, sums)| layer.channel(at, sums));

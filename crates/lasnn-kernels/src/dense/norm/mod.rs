@@ -8,8 +8,9 @@ mod loops;
 
 use rayon::prelude::*;
 
-pub use backward::{ChannelGrad, Layer, backward};
-pub(super) use backward::{Gated, InputGrads};
+use super::kept::Kept;
+pub(super) use backward::InputGrads;
+pub use backward::{ChannelGrad, Layer, OutputGrad, backward};
 pub(super) use loops::sum as plane_sum;
 use loops::{Line, affine, affine_sum, squares, sum};
 
@@ -40,7 +41,7 @@ impl MapShape {
     }
 
     /// The planes of one channel.
-    fn planes<'a>(&self, map: &'a [f32], channel: usize) -> impl Iterator<Item = &'a [f32]> {
+    fn planes<'a, N>(&self, map: &'a [N], channel: usize) -> impl Iterator<Item = &'a [N]> {
         map.chunks_exact(self.positions.max(1)).skip(channel).step_by(self.channels)
     }
 
@@ -56,7 +57,7 @@ impl MapShape {
 
 impl Statistics {
     /// Those of one plane.
-    pub(super) fn of_plane(plane: &[f32]) -> Self {
+    pub(super) fn of_plane<N: Kept>(plane: &[N]) -> Self {
         let count = plane.len() as f32;
         let mean = sum(plane) / count;
         Self { mean, variance: squares(plane, mean) / count }
@@ -134,9 +135,9 @@ pub fn scale_and_shift(
 /// # Panics
 ///
 /// Panics if a slice has not the elements that `shape` says.
-pub(super) fn normalise_with(
+pub(super) fn normalise_with<N: Kept>(
     shape: MapShape,
-    input: &[f32],
+    input: &[N],
     [gamma, beta]: [&[f32]; 2],
     (statistics, epsilon): (&[Statistics], f32),
     added: Option<&[f32]>,
@@ -152,9 +153,9 @@ pub(super) fn normalise_with(
 }
 
 /// Writes what the line of its channel makes of every number, plus what is added.
-fn by_plane(
+fn by_plane<N: Kept>(
     shape: MapShape,
-    input: &[f32],
+    input: &[N],
     line: impl Fn(usize) -> Line + Sync,
     added: Option<&[f32]>,
     rectify: bool,

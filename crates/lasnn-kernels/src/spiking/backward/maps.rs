@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use crate::mask::MaskRows;
 use crate::memory::{self, Scratch};
 
 use super::super::circuit::{Call, Connection, Source};
@@ -102,7 +103,8 @@ impl Back<'_> {
         let call = self.call;
         let grid = call.grid(site);
         let sources = &call.circuit.sites[site].sources;
-        let masks: Vec<_> = call.masks.iter().map(|mask| call.mask_of(*mask, images)).collect();
+        let masks = call.masks.iter().map(|mask| Some((*mask)?.some(images.clone())));
+        let masks: Vec<Option<MaskRows<'_>>> = masks.collect();
         let part = Call { masks: &masks, batch: images.len(), ..*call };
         let spikes: Vec<Spikes> = sources
             .iter()
@@ -207,14 +209,14 @@ impl Convolution<'_> {
         let seen = part.circuit.seen(source);
         let shape = (seen.channels, reached.len());
         packed.resize(lanes * shape.0 * shape.1, 0.0);
-        let (scale, mask) = (part.scale(source), part.mask(source).map(|(mask, _)| mask));
+        let (scale, mask) = (part.scale(source), part.mask(source));
         let dense = tiles::WeightGrad { spikes, view: &source.view, mask, reached, scale };
         if dense.worth_it(part.precision) {
             dense.add_to(packed, deltas.rounded());
         } else {
             let events = match self.feed {
                 Some(feed) => Cow::Borrowed(&feed.events),
-                None => Cow::Owned(events(spikes, source, seen, mask)),
+                None => Cow::Owned(events(spikes, source, mask)),
             };
             weight_grad::convolution(packed, &events, deltas.exact(), geometry, shape, scale);
         }

@@ -8,6 +8,7 @@ use super::super::forward::{Outcome, Show};
 use super::super::neuron::{Neurons, Reset, StepOrder, Surrogate};
 use super::super::prepared::Prepared;
 use super::super::weights::WeightFormat;
+use crate::mask::Mask;
 use crate::product::Precision;
 
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +66,7 @@ pub(super) struct Network {
     circuit: Circuit,
     neurons: Vec<Neurons>,
     weights: Vec<Vec<f32>>,
-    masks: [Vec<f32>; 2],
+    masks: [Mask; 2],
     /// Spikes, or currents in their place.
     input: Vec<f32>,
     readout_grad: Vec<f32>,
@@ -98,8 +99,9 @@ impl Network {
             step_order,
             surrogate,
         });
-        let mask = |size: usize| -> Vec<f32> {
-            (0..batch * size).map(|i| if i % 4 == 0 { 0.0 } else { 2.0 }).collect()
+        let mask = |size: usize| {
+            let factors = (0..batch * size).map(|i| if i % 4 == 0 { 0.0 } else { 2.0 });
+            Mask::of(size, &factors.collect::<Vec<f32>>())
         };
         let sizes = [40 * 5 * 9, 40 * 40 * 9, 33 * 40 * 9, 33 * 40, 70 * 33 * 9, 70 * 50, 50 * 3];
         let weight = |i: usize, whole: f32| match weights {
@@ -129,7 +131,7 @@ impl Network {
             circuit: &self.circuit,
             neurons: &self.neurons,
             weights: &weights,
-            masks: &[Some(&self.masks[0]), Some(&self.masks[1])],
+            masks: &[Some(self.masks[0].rows()), Some(self.masks[1].rows())],
             batch: self.size.batch,
             prepared: None,
             precision: Precision::F32,

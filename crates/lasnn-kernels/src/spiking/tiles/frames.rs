@@ -12,6 +12,7 @@ use super::super::simd::LANES;
 use super::super::spikes::Spikes;
 use super::GROUP;
 use crate::level::vectors;
+use crate::mask::MaskRows;
 use crate::memory::Scratch;
 use crate::product::{SIDE, widened};
 
@@ -37,13 +38,17 @@ impl Frames {
         Self { numbers, positions, groups, count, room }
     }
 
-    /// The spikes of some images; `mask` has the view's `[image][channel][position]` of all images.
-    pub fn of(spikes: &Spikes, view: &View, mask: Option<&[f32]>, images: Range<usize>) -> Self {
+    /// The spikes of some images, given the mask of all.
+    pub fn of(
+        spikes: &Spikes,
+        view: &View,
+        mask: Option<MaskRows<'_>>,
+        images: Range<usize>,
+    ) -> Self {
         let seen = view.shape(spikes.grid.shape);
         let mut frames = Self::new(seen.positions(), seen.channels, images.len() * spikes.steps);
         let (room, size) = (frames.room, frames.groups * frames.room * SIDE);
-        let of_images = images.start * seen.neurons()..images.end * seen.neurons();
-        let allowed = mask.map(|mask| Allowed::by_image(&mask[of_images], seen));
+        let allowed = mask.map(|mask| Allowed::by_image(mask, images.clone(), seen));
         let allowed = allowed.unwrap_or_default();
         let by_position = frames.numbers.par_chunks_exact_mut(size).enumerate();
         by_position.for_each(|(position, numbers)| {
@@ -146,7 +151,16 @@ fn counts(spikes: &Spikes, view: &View, at: usize, allowed: u16) -> [u16; LANES]
             }
         }
     }
-    sums.map(|sum| (f32::from(sum).to_bits() >> 16) as u16)
+    bfloat16s(&mut sums);
+    sums
+}
+
+/// Whole numbers as bfloat16. Not by `map`: of so many numbers, that is a call.
+#[inline(always)]
+pub(super) fn bfloat16s(numbers: &mut [u16]) {
+    for number in numbers {
+        *number = (f32::from(*number).to_bits() >> 16) as u16;
+    }
 }
 
 /// 1 as bfloat16.

@@ -17,10 +17,12 @@ use super::super::tape::{Kept, PartMut, Tape};
 use super::super::weights::{WeightFormat, Weights};
 use super::{FRAMES, Frames, GROUP, TILE};
 use crate::level::vectors;
+use crate::mask::MaskRows;
 use crate::memory::Scratch;
 use crate::product::{
     BLOCK, Format, Job, Operand, Place, Precision, SIDE, TileTask, Tiles, tiles_left, widened,
 };
+use crate::simd::vectorised;
 
 /// Bytes of spikes as numbers that are held at once, where those of a job are not more.
 const HELD: usize = 64 << 20;
@@ -29,7 +31,7 @@ const HELD: usize = 64 << 20;
 struct Feed<'a> {
     source: &'a Source,
     spikes: &'a Spikes,
-    mask: Option<&'a [f32]>,
+    mask: Option<MaskRows<'a>>,
     scale: f32,
     /// For each position of the site the taps of a convolution and what they see; none of an identity.
     windows: Option<Vec<Vec<[usize; 2]>>>,
@@ -52,7 +54,7 @@ impl<'a> Feed<'a> {
             }
             _ => (None, Cow::Owned(Weights::Full(Vec::new()))),
         };
-        let mask = call.mask(source).map(|(mask, _)| mask);
+        let mask = call.mask(source);
         Self { source, spikes, mask, scale: call.scale(source), windows, weights }
     }
 }
@@ -185,10 +187,10 @@ impl TileTask for Run<'_> {
                         let weights = cast_slice(&weights[job.tile * size..][..size]);
                         let (frames, window) = ((frames, 0..room), &windows[position]);
                         add_up(&mut tiles, frames, window, weights, grid.tile, &mut sums);
-                        for (current, sum) in currents.iter_mut().zip(&*sums) {
-                            let before = if index == 0 { 0.0 } else { *current };
-                            *current = before + feed.scale * sum;
+                        if index == 0 {
+                            currents.fill(0.0);
                         }
+                        add_scaled(&sums, feed.scale, &mut currents);
                     }
                     _ => {
                         if index == 0 {
@@ -200,6 +202,14 @@ impl TileTask for Run<'_> {
             }
             let currents = &currents[..];
             vectors().dispatch(Integrate { task, position, currents, job: &mut job });
+        }
+    }
+}
+
+vectorised! {
+    fn add_scaled<'a>(sums: &'a [f32], scale: f32, currents: &'a mut [f32]) -> () {
+        for (current, sum) in currents.iter_mut().zip(sums) {
+            *current += scale * sum;
         }
     }
 }

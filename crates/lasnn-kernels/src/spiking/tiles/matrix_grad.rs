@@ -8,13 +8,14 @@ use super::super::spikes::Spikes;
 use super::TILE;
 use super::delta::pairs;
 use super::weight_grad::{CHANNELS, fired};
+use crate::mask::MaskRows;
 use crate::memory::{self, Scratch};
 use crate::product::{Format, Job, Operand, Place, Precision, SIDE, TileTask, Tiles, tiles_left};
 
 /// The gradient of a matrix `[inputs, outputs]` that has seen `spikes` behind a view, given the gradients
 /// `[tile][image and step][lane]` of its outputs.
 pub(in crate::spiking) fn matrix_grad(
-    (spikes, view, mask): (&Spikes, &View, Option<&[f32]>),
+    (spikes, view, mask): (&Spikes, &View, Option<MaskRows<'_>>),
     outputs: usize,
     delta: &[f32],
     tile: usize,
@@ -26,7 +27,7 @@ pub(in crate::spiking) fn matrix_grad(
 struct Matrix<'a> {
     spikes: &'a Spikes,
     view: &'a View,
-    mask: Option<&'a [f32]>,
+    mask: Option<MaskRows<'a>>,
     outputs: usize,
     delta: &'a [f32],
     tile: usize,

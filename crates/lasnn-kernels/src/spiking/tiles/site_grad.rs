@@ -12,8 +12,9 @@ use super::super::tape::{Kept, Part};
 use super::delta::Cell;
 use super::{Delta, FRAMES, GROUP};
 use crate::level::vectors;
-use crate::memory::Scratch;
+use crate::memory::{Scratch, prefetch};
 use crate::product::{Format, Job, Precision, TileTask, Tiles};
+use crate::simd::vectorised;
 
 /// Bytes of weights that a job takes for a position before the next one.
 const CACHED: usize = 512 << 10;
@@ -42,16 +43,23 @@ impl SiteBack<'_> {
         let (shape, groups) = (self.grid.shape, self.grid.lanes().div_ceil(GROUP));
         // [position][group][image][lane of the group]
         let size = self.images * GROUP;
-        let mut sums = Scratch::zeros_together(shape.positions() * groups * size);
+        let mut sums = Scratch::new(shape.positions() * groups * size);
         self.run(sums.chunks_exact_mut(size).map(To::Sums));
         maps.par_chunks_mut(shape.neurons()).enumerate().for_each(|(image, maps)| {
-            // As many positions as are written to a line of the cache.
-            let some = sums.chunks(LANES * groups * size).enumerate();
-            for (index, sums) in some {
-                for (channel, map) in maps.chunks_exact_mut(shape.positions()).enumerate() {
-                    let lane = (channel / GROUP * self.images + image) * GROUP + channel % GROUP;
-                    let sums = sums.chunks_exact(groups * size).map(|sums| sums[lane]);
-                    map[index * LANES..].iter_mut().zip(sums).for_each(|(to, sum)| *to = sum);
+            for (group, maps) in maps.chunks_mut(GROUP * shape.positions()).enumerate() {
+                let first = (group * self.images + image) * GROUP;
+                // As many positions as are written to a line of the cache.
+                for (index, sums) in sums.chunks(LANES * groups * size).enumerate() {
+                    // Side by side: where they come from, they are in one another's place in the cache.
+                    let mut near = [[0.0; GROUP]; LANES];
+                    let sums = sums.chunks_exact(groups * size);
+                    for (near, sums) in near.iter_mut().zip(sums) {
+                        near.copy_from_slice(&sums[first..][..GROUP]);
+                    }
+                    for (lane, map) in maps.chunks_exact_mut(shape.positions()).enumerate() {
+                        let map = map[index * LANES..].iter_mut().zip(&near);
+                        map.for_each(|(to, near)| *to = near[lane]);
+                    }
                 }
             }
         });
@@ -153,15 +161,22 @@ impl<F: Format> TileTask for Places<'_, F> {
             vectors().dispatch(StepBack { site, at, found: &found, deltas: &mut deltas });
             match to {
                 To::Delta(cell) => cell.write(format, &deltas),
-                To::Sums(sums) => {
-                    let images = deltas.chunks_exact(site.steps * GROUP);
-                    for (sums, deltas) in sums.chunks_exact_mut(GROUP).zip(images) {
-                        for delta in deltas.chunks_exact(GROUP) {
-                            sums.iter_mut().zip(delta).for_each(|(sum, delta)| *sum += delta);
-                        }
-                    }
-                }
+                To::Sums(sums) => sum_steps(&deltas, site.steps, sums),
             }
+        }
+    }
+}
+
+vectorised! {
+    /// Writes the sums over all steps, `[image][lane of the group]`, of `[frame][lane of the group]`.
+    fn sum_steps<'a>(deltas: &'a [f32], steps: usize, sums: &'a mut [f32]) -> () {
+        let images = deltas.chunks_exact(steps * GROUP);
+        for (to, deltas) in sums.as_chunks_mut::<GROUP>().0.iter_mut().zip(images) {
+            let mut sums = [0.0; GROUP];
+            for delta in deltas.as_chunks::<GROUP>().0 {
+                sums.iter_mut().zip(delta).for_each(|(sum, delta)| *sum += delta);
+            }
+            *to = sums;
         }
     }
 }
@@ -192,6 +207,7 @@ impl WithSimd for StepBack<'_, '_> {
     fn with_simd<S: Simd>(self, _: S) {
         let (position, group) = self.at;
         let SiteBack { grid, neurons, images, steps, kept: (kept, batch, first), .. } = *self.site;
+        let unit = neurons.unit();
         for half in 0..GROUP / LANES {
             let lane = group * GROUP + half * LANES;
             if lane >= grid.lanes() {
@@ -217,8 +233,10 @@ impl WithSimd for StepBack<'_, '_> {
                         }
                     }
                     let place = (step * grid.shape.positions() + position) * grid.tile;
-                    let slopes = &slopes[place + lane % grid.tile..][..LANES];
-                    neurons.step_back_along(&mut delta, slopes, &gradient);
+                    let here = &slopes[place + lane % grid.tile..][..LANES];
+                    // The next position's, which no processor foresees, so far is one step from another.
+                    prefetch(slopes, place + lane % grid.tile + grid.tile);
+                    neurons.step_back_along(&mut delta, (here, unit), &gradient);
                     let frame = (image * steps + step) * GROUP + half * LANES;
                     self.deltas[frame..][..LANES].copy_from_slice(&delta);
                 }

@@ -12,6 +12,7 @@ use super::super::spikes::Spikes;
 use super::super::weight_grad;
 use super::*;
 use crate::level::emulating;
+use crate::mask::Mask;
 use crate::product::Precision;
 
 /// Small whole numbers, which bfloat16 holds.
@@ -26,7 +27,7 @@ const BATCH: usize = 3;
 /// step, image, channel and position.
 struct Fired {
     spikes: Spikes,
-    mask: Vec<f32>,
+    mask: Mask,
     counts: Vec<f32>,
     seen: Shape,
 }
@@ -36,7 +37,7 @@ fn fired(shape: Shape, view: &View) -> Fired {
     let fires = |i: usize| if i * 7919 % 31 < 9 { 1.0 } else { 0.0 };
     let all: Vec<f32> = (0..STEPS * BATCH * size).map(fires).collect();
     let seen = view.shape(shape);
-    let mask: Vec<f32> =
+    let factors: Vec<f32> =
         (0..BATCH * seen.neurons()).map(|i| if i % 5 == 0 { 0.0 } else { 1.25 }).collect();
     let mut counts = vec![0.0; STEPS * BATCH * seen.neurons()];
     for (index, count) in counts.iter_mut().enumerate() {
@@ -48,10 +49,11 @@ fn fired(shape: Shape, view: &View) -> Fired {
                 *count += all[map * shape.positions() + y * shape.width + x];
             }
         }
-        if mask[index % mask.len()] == 0.0 {
+        if factors[index % factors.len()] == 0.0 {
             *count = 0.0;
         }
     }
+    let mask = Mask::of(seen.neurons(), &factors);
     Fired { spikes: Spikes::of(&all, shape, BATCH, STEPS), mask, counts, seen }
 }
 
@@ -94,10 +96,7 @@ fn weight_gradients_are_those_of_the_lists() {
             let geometry = Geometry::new(fired.seen, padded, kernel, stride);
             let taps = kernel * kernel;
             let events: Vec<Events> = (0..images)
-                .map(|image| {
-                    let mask = &fired.mask[image * fired.seen.neurons()..][..fired.seen.neurons()];
-                    Events::of(spikes, &view, image, Some(mask))
-                })
+                .map(|image| Events::of(spikes, &view, image, Some(fired.mask.rows())))
                 .collect();
             let mut expected = vec![1.0; grid.lanes() * inputs * taps];
             let mut found = expected.clone();
@@ -110,7 +109,7 @@ fn weight_gradients_are_those_of_the_lists() {
                 0.5,
             );
             let reached = &geometry.reached(padded, taps);
-            let (view, mask) = (&view, Some(&fired.mask[..]));
+            let (view, mask) = (&view, Some(fired.mask.rows()));
             let of = WeightGrad { spikes, view, mask, reached, scale: 0.5 };
             let rounded = emulating(|| {
                 let rounded = Delta::rounded(&delta);
@@ -135,7 +134,7 @@ fn currents_are_those_of_the_matrix() {
         let positions = fired.seen.positions();
         let weights = numbers(channels * positions * outputs, 11);
         let packed = pack_matrix(&weights, outputs, positions);
-        let frames = Frames::of(&fired.spikes, &view, Some(&fired.mask), 0..BATCH);
+        let frames = Frames::of(&fired.spikes, &view, Some(fired.mask.rows()), 0..BATCH);
         // All tiles but the first one.
         let tiles = outputs.div_ceil(TILE);
         let first = usize::from(tiles > 1);

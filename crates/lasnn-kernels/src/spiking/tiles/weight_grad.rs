@@ -9,9 +9,10 @@ use super::super::events::Allowed;
 use super::super::geometry::Reached;
 use super::super::spikes::Spikes;
 use super::delta::pairs;
-use super::frames::ONE;
+use super::frames::{ONE, bfloat16s};
 use super::{Delta, GROUP, TILE, can_count};
 use crate::level::vectors;
+use crate::mask::MaskRows;
 use crate::memory::Scratch;
 use crate::product::{Format, Job, Operand, Place, Precision, SIDE, TileTask, Tiles, tiles_left};
 
@@ -30,8 +31,7 @@ const PRODUCTS: usize = 32;
 pub(in crate::spiking) struct WeightGrad<'a> {
     pub spikes: &'a Spikes,
     pub view: &'a View,
-    /// `[image][channel][position of the view]`.
-    pub mask: Option<&'a [f32]>,
+    pub mask: Option<MaskRows<'a>>,
     /// What the taps reach.
     pub reached: &'a Reached,
     pub scale: f32,
@@ -108,9 +108,10 @@ impl Job for Add<'_> {
 }
 
 /// Who fired, `[block of channels][position of the view][tile of pairs][channel of the block][pair]`.
-pub(super) fn fired(spikes: &Spikes, view: &View, mask: Option<&[f32]>) -> Scratch {
+pub(super) fn fired(spikes: &Spikes, view: &View, mask: Option<MaskRows<'_>>) -> Scratch {
     let seen = view.shape(spikes.grid.shape);
-    let allowed = mask.map(|mask| Allowed::by_image(mask, seen)).unwrap_or_default();
+    let allowed =
+        mask.map(|mask| Allowed::by_image(mask, 0..spikes.batch, seen)).unwrap_or_default();
     let size = pairs(spikes.frames()) * SIDE;
     // All of it is written.
     let mut fired = Scratch::new(seen.channels.div_ceil(SIDE) * seen.positions() * size);
@@ -146,30 +147,35 @@ impl WithSimd for Turn<'_> {
         let (of_tile, map_width) = (spikes.grid.words(), spikes.grid.shape.width);
         let [rows, columns] = view.pool;
         let pitch = spikes.grid.shape.positions() * of_tile;
+        let places = (0..rows).flat_map(|row| (0..columns).map(move |column| [row, column]));
+        let places: Vec<usize> =
+            places.map(|[row, column]| (row * map_width + column) * of_tile).collect();
         // How often each channel fires in a frame: the lowest bits of all channels, the next ones, and so on.
         let frames = 2 * size / SIDE;
-        let bits = (rows * columns).ilog2() as usize + 1;
-        let mut planes = vec![0u16; bits * frames];
-        for (column, to) in to.chunks_exact_mut(size).enumerate() {
-            let first = row * rows * map_width + column * columns;
-            let start = spikes.at(block / of_tile, 0, 0, first) + block % of_tile;
-            planes.fill(0);
-            for image in 0..spikes.batch {
-                let allowed = match allowed {
-                    [] => u16::MAX,
-                    all => all[image].word(row * width + column, block),
-                };
-                for frame in image * spikes.steps..(image + 1) * spikes.steps {
-                    let at = start + frame * pitch;
-                    for place in 0..rows * columns {
-                        let place = place / columns * map_width + place % columns;
-                        let mut carry = spikes.words[at + place * of_tile] & allowed;
+        let bits = places.len().ilog2() as usize + 1;
+        // [column][bit][frame]
+        let mut planes = vec![0u16; width * bits * frames];
+        let first = spikes.at(block / of_tile, 0, 0, row * rows * map_width) + block % of_tile;
+        for image in 0..spikes.batch {
+            for frame in image * spikes.steps..(image + 1) * spikes.steps {
+                // A row of a map at a time: it is a few lines of the cache.
+                let at = first + frame * pitch;
+                for (column, planes) in planes.chunks_exact_mut(bits * frames).enumerate() {
+                    let allowed = match allowed {
+                        [] => u16::MAX,
+                        all => all[image].word(row * width + column, block),
+                    };
+                    for place in &places {
+                        let at = at + column * columns * of_tile + place;
+                        let mut carry = spikes.words[at] & allowed;
                         for plane in planes[frame..].iter_mut().step_by(frames) {
                             (*plane, carry) = (*plane ^ carry, *plane & carry);
                         }
                     }
                 }
             }
+        }
+        for (planes, to) in planes.chunks_exact(bits * frames).zip(to.chunks_exact_mut(size)) {
             let to = cast_slice_mut::<u32, u16>(to).as_chunks_mut::<{ 2 * TILE }>().0;
             for (index, to) in to.iter_mut().enumerate() {
                 for (channel, to) in to.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
@@ -180,10 +186,11 @@ impl WithSimd for Turn<'_> {
                             *count |= (word >> channel & 1) << bit;
                         }
                     }
-                    *to = match bits {
-                        1 => counts.map(|count| count * ONE),
-                        _ => counts.map(|count| (f32::from(count).to_bits() >> 16) as u16),
-                    };
+                    match bits {
+                        1 => counts.iter_mut().for_each(|count| *count *= ONE),
+                        _ => bfloat16s(&mut counts),
+                    }
+                    *to = counts;
                 }
             }
         }

@@ -152,7 +152,7 @@ mod tests {
         for (rows, row) in [(1, 1), (3, 63), (2, 64), (4, 65), (2, 200), (0, 5), (3, 0)] {
             let draw = |_: usize, words: &mut [u64]| {
                 for (index, word) in words.iter_mut().enumerate() {
-                    let kept = (0..WORD).filter(|bit| (index * WORD + bit) % 3 == 0);
+                    let kept = (0..WORD).filter(|bit| (index * WORD + bit).is_multiple_of(3));
                     *word = kept.fold(0, |word, bit| word | 1 << bit);
                 }
             };

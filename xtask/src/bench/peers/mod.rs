@@ -74,7 +74,7 @@ pub struct PeersArguments {
     /// Compare ours with ours, on one thread and over twice the steps, and nothing else
     #[arg(long, conflicts_with_all = ["time_steps", "peer", "checkpoint", "ordinary", "quick"])]
     ourselves: bool,
-    /// Keep the rows of an earlier run that this one does not measure
+    /// Keep the rows of this kind of machine that this run does not measure; others' are kept always
     #[arg(long)]
     keep: bool,
     /// Where the table goes: results/cpu, or target/bench-peers/quick
@@ -92,7 +92,10 @@ pub fn peers(workspace: &Workspace, arguments: &PeersArguments) -> anyhow::Resul
         false => workspace.root.join("results/cpu"),
     });
     fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
-    let mut rows = if arguments.keep { read(&out)? } else { Vec::new() };
+    let mut rows = read(&out)?;
+    if !arguments.keep {
+        rows.retain(|row| row.machine != machine.kind());
+    }
     let peers = if arguments.peer.is_empty() { &Peer::ALL[..] } else { &arguments.peer };
     let rounds = if arguments.quick { QUICK_ROUNDS } else { ROUNDS };
     let rounds = arguments.rounds.unwrap_or(rounds).max(1);

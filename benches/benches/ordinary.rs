@@ -101,7 +101,7 @@ fn convolution_with_norm(criterion: &mut Criterion, conv: ConvShape) {
             Recorded { input: &input, weights: &weights, scales, kept, statistics: &statistics };
         group.bench_function(BenchmarkId::new("backward", format), |b| {
             b.iter(|| {
-                let input = Some(InputGrad::New(&mut to_input));
+                let input = Some(InputGrad { to: &mut to_input, adds: false });
                 let to = Gradients { input, weights: &mut to_weights };
                 normalised::backward(layer, &recorded, OutputGrad::Whole(&grad), to)
             });

@@ -92,9 +92,8 @@ impl<'a> MaskRows<'a> {
 
     /// What each number is multiplied by.
     pub fn factors(&self) -> Vec<f32> {
-        let mut factors = vec![1.0; self.numbers()];
-        let rows = factors.par_chunks_exact_mut(self.row.max(1)).zip(self.by_row());
-        rows.for_each(|(row, words)| scale(words, self.factor, row));
+        let mut factors = vec![0.0; self.numbers()];
+        self.apply(&vec![1.0; self.numbers()], &mut factors);
         factors
     }
 
@@ -127,16 +126,6 @@ vectorised! {
                 for (lane, (output, &number)) in output.iter_mut().zip(numbers).enumerate() {
                     *output = if bits >> lane & 1 != 0 { number * factor } else { 0.0 };
                 }
-            }
-        }
-    }
-}
-
-vectorised! {
-    fn scale<'a>(words: &'a [u64], factor: f32, row: &'a mut [f32]) -> () {
-        for (&word, row) in words.iter().zip(row.chunks_mut(WORD)) {
-            for (lane, number) in row.iter_mut().enumerate() {
-                *number = if word >> lane & 1 != 0 { factor } else { 0.0 };
             }
         }
     }

@@ -111,11 +111,11 @@ pub struct Gradients<'a> {
 
 /// Where the gradient with respect to the input goes.
 #[derive(Debug)]
-pub enum InputGrad<'a> {
-    /// To where nothing is yet.
-    New(&'a mut [f32]),
-    /// Added to what came to the same input on another way.
-    Sum(&'a mut [f32]),
+pub struct InputGrad<'a> {
+    /// Its place.
+    pub to: &'a mut [f32],
+    /// Whether it is added to what is there, which came to the same input on another way.
+    pub adds: bool,
 }
 
 /// Writes the gradients of [`forward`], given that with respect to its output, and returns those of γ
@@ -151,10 +151,7 @@ fn backward_as<N: Kept>(
     let &Recorded { input, weights, scales: [gamma, beta], kept: _, statistics } = recorded;
     assert_eq!(input.len(), conv.batch * conv.image(), "elements of the input of {conv:?}");
     assert_eq!([weights.len(), to.weights.len()], [conv.weights(); 2], "weights of {conv:?}");
-    let to_input = to.input.map(|grad| match grad {
-        InputGrad::New(grad) => ToInput { weights, grad, adds: false },
-        InputGrad::Sum(grad) => ToInput { weights, grad, adds: true },
-    });
+    let to_input = to.input.map(|InputGrad { to, adds }| ToInput { weights, grad: to, adds });
     if let Some(to) = &to_input {
         assert_eq!(to.grad.len(), input.len(), "elements of the input gradient of {conv:?}");
     }

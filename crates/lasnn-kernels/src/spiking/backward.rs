@@ -20,6 +20,7 @@ use super::input_grad::{self, OutputGrad};
 use super::simd::LANES;
 use super::site_grad::{ByStep, Pending, linear_site};
 use super::tape::Tape;
+use super::transpose::transpose;
 use super::{tiles, weight_grad};
 
 /// The gradient of a loss with respect to what a pass left.
@@ -91,12 +92,10 @@ fn transposed(maps: &[f32], positions: usize, lanes: usize, images: usize) -> Sc
     let mut result = Scratch::new(images * positions * lanes);
     let frames = result.par_chunks_mut(positions * lanes).zip(maps.par_chunks(size));
     frames.for_each(|(result, maps)| {
-        result.fill(0.0);
-        for (channel, map) in maps.chunks_exact(positions).enumerate() {
-            for (row, &number) in result.chunks_exact_mut(lanes).zip(map) {
-                row[channel] = number;
-            }
+        if size < result.len() {
+            result.fill(0.0);
         }
+        transpose((maps, positions), (result, lanes), [size / positions, positions]);
     });
     result
 }

@@ -11,10 +11,10 @@ use super::circuit::{Call, Connection, Drive, Shape, Source};
 use super::convolution::{Unit, events, feeds, grid};
 use super::linear::{self, Matrix, RowEvents};
 use super::neuron::Neurons;
-use super::simd::LANES;
 use super::spikes::{Grid, Spikes};
 use super::tape::{Keep, Kept, PartMut, Tape};
 use super::tiles::{self, Frames};
+use super::transpose::transpose;
 use super::weights::WeightFormat;
 
 /// Rows of images and steps that a pass without history runs at once: enough for a wide matrix to
@@ -303,21 +303,12 @@ pub(super) fn tiled(maps: &[f32], grid: Grid, batch: usize) -> Scratch {
     let mut tiled = Scratch::new(grid.lanes() * positions * batch);
     tiled.par_chunks_mut(positions * grid.tile).enumerate().for_each(|(unit, tiled)| {
         let (tile, image) = (unit / batch, unit % batch);
-        // So many positions of so many lanes at a time as are found in lines of the cache.
-        for (index, tiled) in tiled.chunks_mut(LANES * grid.tile).enumerate() {
-            for first in (0..grid.tile).step_by(LANES) {
-                let channel = tile * grid.tile + first;
-                let mut near = [[0.0; LANES]; LANES];
-                for (lane, channel) in (channel..channels.min(channel + LANES)).enumerate() {
-                    let map = &maps[(image * channels + channel) * positions..][..positions];
-                    let map = map[index * LANES..].iter().zip(&mut near);
-                    map.for_each(|(&number, near)| near[lane] = number);
-                }
-                for (to, near) in tiled.chunks_exact_mut(grid.tile).zip(&near) {
-                    to[first..first + LANES].copy_from_slice(near);
-                }
-            }
+        let lanes = grid.tile.min(channels - tile * grid.tile);
+        if lanes < grid.tile {
+            tiled.fill(0.0);
         }
+        let maps = &maps[(image * channels + tile * grid.tile) * positions..];
+        transpose((maps, positions), (tiled, grid.tile), [lanes, positions]);
     });
     tiled
 }
@@ -390,11 +381,11 @@ impl WithSimd for RunMatrix<'_> {
         matrix.add_currents(simd, panel, currents);
         let images =
             currents.chunks_exact(steps * linear::TILE).zip(u.chunks_exact_mut(linear::TILE));
-        let words_of_image = steps * (linear::TILE / LANES);
+        let words_of_image = steps * (linear::TILE / super::simd::LANES);
         let images = images.zip(words.chunks_exact_mut(words_of_image)).enumerate();
         for (image, ((currents, u), words)) in images {
             let by_step = currents.chunks_exact(linear::TILE);
-            let words = words.chunks_exact_mut(linear::TILE / LANES);
+            let words = words.chunks_exact_mut(linear::TILE / super::simd::LANES);
             for (step, (currents, words)) in by_step.zip(words).enumerate() {
                 neurons.step(simd, u, currents, words);
                 if let Some(slopes) = &mut slopes {

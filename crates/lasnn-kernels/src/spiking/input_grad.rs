@@ -16,6 +16,7 @@ use super::geometry::{Class, Geometry, Tap};
 use super::simd::LANES;
 use super::site_grad::SiteGrad;
 use super::tiles;
+use super::transpose::transpose;
 
 /// The shape of a convolution's weights `[outputs, inputs, taps]`, and of what they give.
 #[derive(Clone, Copy)]
@@ -234,20 +235,15 @@ pub(super) fn matrix(
     let mut gradient = Scratch::new(rows * positions * lanes);
     let channels = inputs / positions;
     gradient.par_chunks_mut(LANES * positions * lanes).enumerate().for_each(|(block, gradient)| {
-        let some = (0..lanes).step_by(LANES);
-        let places = (0..positions).flat_map(|at| some.clone().map(move |first| (at, first)));
-        for (position, first) in places {
-            // Turned around side by side: where they go, they are in one another's place in the cache.
-            let mut near = [[0.0; LANES]; LANES];
-            for (lane, channel) in (first..channels.min(first + LANES)).enumerate() {
-                let found = &by_input[(channel * positions + position) * rows..][..rows];
-                let found = found[block * LANES..].iter().zip(&mut near);
-                found.for_each(|(&found, near)| near[lane] = found);
-            }
-            for (row, near) in gradient.chunks_exact_mut(positions * lanes).zip(&near) {
-                let to = &mut row[position * lanes + first..][..LANES.min(lanes - first)];
-                to.copy_from_slice(&near[..to.len()]);
-            }
+        let rows_here = LANES.min(rows - block * LANES);
+        if channels < lanes {
+            gradient.fill(0.0);
+        }
+        for position in 0..positions {
+            let from = &by_input[position * rows + block * LANES..];
+            let to = &mut gradient[position * lanes..];
+            let pitches = (positions * rows, positions * lanes);
+            transpose((from, pitches.0), (to, pitches.1), [channels, rows_here]);
         }
     });
     gradient

@@ -87,19 +87,20 @@ pub(in crate::kernel) fn convolve_normalise_backward<T: HostTensor>(
 ) -> ConvolutionGrads<T> {
     let Recorded { input, weights, scales: [gamma, beta], adds, map, found } = recorded;
     let layer = layer(input, weights, convolution);
-    let mut new_grad =
-        matches!(to_input, InputGrad::New).then(|| T::room(input.shape().num_elements()));
-    let mut sum = match to_input {
+    let adds_input = matches!(to_input, InputGrad::Sum(_));
+    let mut input_grad = match to_input {
+        InputGrad::Nothing => None,
+        InputGrad::New => Some(T::write(T::room(input.shape().num_elements()), input.shape())),
         InputGrad::Sum(other) => Some(other.contiguous()),
-        InputGrad::New | InputGrad::Nothing => None,
     };
     // Before a rectifier the gradient is another one than behind it.
     let mut output_grad = output_grad.contiguous();
     let mut channels = Vec::new();
     let weights_grad = written(weights.shape(), |grad| {
-        let new = new_grad.as_deref_mut().map(conv_norm::InputGrad::New);
-        let sum = sum.as_mut().map(|sum| conv_norm::InputGrad::Sum(sum.elements_mut()));
-        let to = Gradients { input: new.or(sum), weights: grad };
+        let to_input = input_grad
+            .as_mut()
+            .map(|to| conv_norm::InputGrad { to: to.elements_mut(), adds: adds_input });
+        let to = Gradients { input: to_input, weights: grad };
         let recorded = conv_norm::Recorded {
             input: &input.read(),
             weights: &weights.read(),
@@ -121,7 +122,7 @@ pub(in crate::kernel) fn convolve_normalise_backward<T: HostTensor>(
     });
     let [gamma, beta] = channel_grads(&channels);
     ConvolutionGrads {
-        input: new_grad.map(|grad| T::write(grad, input.shape())).or(sum),
+        input: input_grad,
         weights: weights_grad,
         gamma,
         beta,

@@ -9,6 +9,7 @@ use super::super::simd::LANES;
 use super::super::site_grad::{Pending, fires_at};
 use super::super::spikes::Grid;
 use super::super::tape::{Kept, Part};
+use super::super::transpose::transpose;
 use super::delta::Cell;
 use super::{Delta, FRAMES, GROUP};
 use crate::level::vectors;
@@ -42,25 +43,14 @@ impl SiteBack<'_> {
     pub fn sums(&self, maps: &mut [f32]) {
         let (shape, groups) = (self.grid.shape, self.grid.lanes().div_ceil(GROUP));
         // [position][group][image][lane of the group]
-        let size = self.images * GROUP;
-        let mut sums = Scratch::new(shape.positions() * groups * size);
-        self.run(sums.chunks_exact_mut(size).map(To::Sums));
+        let size_of_group = self.images * GROUP;
+        let mut sums = Scratch::new(shape.positions() * groups * size_of_group);
+        self.run(sums.chunks_exact_mut(size_of_group).map(To::Sums));
         maps.par_chunks_mut(shape.neurons()).enumerate().for_each(|(image, maps)| {
             for (group, maps) in maps.chunks_mut(GROUP * shape.positions()).enumerate() {
-                let first = (group * self.images + image) * GROUP;
-                // As many positions as are written to a line of the cache.
-                for (index, sums) in sums.chunks(LANES * groups * size).enumerate() {
-                    // Side by side: where they come from, they are in one another's place in the cache.
-                    let mut near = [[0.0; GROUP]; LANES];
-                    let sums = sums.chunks_exact(groups * size);
-                    for (near, sums) in near.iter_mut().zip(sums) {
-                        near.copy_from_slice(&sums[first..][..GROUP]);
-                    }
-                    for (lane, map) in maps.chunks_exact_mut(shape.positions()).enumerate() {
-                        let map = map[index * LANES..].iter_mut().zip(&near);
-                        map.for_each(|(to, near)| *to = near[lane]);
-                    }
-                }
+                let sums = &sums[(group * self.images + image) * GROUP..];
+                let size = [shape.positions(), maps.len() / shape.positions()];
+                transpose((sums, groups * size_of_group), (maps, shape.positions()), size);
             }
         });
     }

@@ -1,33 +1,51 @@
 //! Rows turned into columns, in pieces that stay in the nearest cache.
 
 use super::simd::LANES;
+use crate::simd::vectorised;
 
 /// Numbers of a matrix of rows and columns: the first one, and how far apart rows are.
 pub(super) type Strided<N> = (N, usize);
 
-/// Writes number `column` of row `row` of `from` to number `row` of row `column` of `to`, for a matrix of so
-/// many rows and columns in `from`.
-///
-/// Rows are often a power of two apart, and then in one another's place in the cache; so a piece is copied
-/// side by side first, as many numbers of as many rows as are found in lines of the cache.
-pub(super) fn transpose(
+vectorised! {
+    /// Writes number `column` of row `row` of `from` to number `row` of row `column` of `to`, for a matrix of
+    /// so many rows and columns in `from`.
+    ///
+    /// Rows are often a power of two apart, and then in one another's place in the cache; so a piece is copied
+    /// side by side first, as many numbers of as many rows as are found in lines of the cache.
+    pub(super) fn transpose<'a>(
+        from: Strided<&'a [f32]>,
+        to: Strided<&'a mut [f32]>,
+        size: [usize; 2],
+    ) -> () {
+        let ([rows, columns], (to, to_pitch)) = (size, to);
+        for column in (0..columns).step_by(LANES) {
+            for row in (0..rows).step_by(LANES) {
+                let from = (&from.0[row * from.1 + column..], from.1);
+                let to = (&mut to[column * to_pitch + row..], to_pitch);
+                match [rows - row, columns - column].map(|left| left.min(LANES)) {
+                    // A known size needs no calls for what it copies.
+                    [LANES, LANES] => piece(from, to, [LANES; 2]),
+                    less => piece(from, to, less),
+                }
+            }
+        }
+    }
+}
+
+/// The same of at most [`LANES`] rows and columns.
+#[inline(always)]
+fn piece(
     (from, from_pitch): Strided<&[f32]>,
     (to, to_pitch): Strided<&mut [f32]>,
     [rows, columns]: [usize; 2],
 ) {
-    for first_column in (0..columns).step_by(LANES) {
-        let width = LANES.min(columns - first_column);
-        for first_row in (0..rows).step_by(LANES) {
-            let height = LANES.min(rows - first_row);
-            let mut near = [[0.0; LANES]; LANES];
-            for (row, number) in (first_row..first_row + height).enumerate() {
-                let from = &from[number * from_pitch + first_column..][..width];
-                near.iter_mut().zip(from).for_each(|(near, &number)| near[row] = number);
-            }
-            for (near, number) in near[..width].iter().zip(first_column..) {
-                to[number * to_pitch + first_row..][..height].copy_from_slice(&near[..height]);
-            }
-        }
+    let mut near = [[0.0; LANES]; LANES];
+    for row in 0..rows {
+        let from = &from[row * from_pitch..][..columns];
+        near.iter_mut().zip(from).for_each(|(near, &number)| near[row] = number);
+    }
+    for (column, near) in near[..columns].iter().enumerate() {
+        to[column * to_pitch..][..rows].copy_from_slice(&near[..rows]);
     }
 }
 

@@ -89,13 +89,13 @@ impl<N: Pod> TileTask for Tile<'_, N> {
                     true => tiles.load(size, sums, place),
                     false => tiles.zero(),
                 }
-                for at in (0..width).step_by(SIDE) {
-                    tiles.add(
-                        size,
+                let products = (0..width).step_by(SIDE).map(|at| {
+                    [
                         Operand::new(&rows[first * width + at..], width, SIDE * width),
                         Operand::new(&weights[at * BLOCK..], BLOCK, SIDE),
-                    );
-                }
+                    ]
+                });
+                tiles.add(size, products);
                 tiles.store(size, sums, place);
             }
         }

@@ -59,6 +59,9 @@ impl Format for Amx {
     type Number = u32;
     const HELD: usize = 2;
     const TILED: bool = true;
+    // With 20, a training step takes 0.8 to 0.95 of the time with lists, with 50 it takes 0.9 to 1.15
+    // (VGG9 and ResNet12).
+    const TILE_PRODUCTS: usize = 32;
 
     fn number(self, first: f32, second: f32) -> u32 {
         self.0.number(first, second)
@@ -117,53 +120,10 @@ impl Registers {
         }
         Self(PhantomData)
     }
-}
 
-impl Tiles for Registers {
+    /// The product of one or two tiles with one or two others.
     #[inline(always)]
-    fn zero(&mut self) {
-        // SAFETY: the registers are configured for as long as `self` lives.
-        unsafe {
-            asm!(
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                options(nostack, nomem, preserves_flags)
-            );
-        }
-    }
-
-    #[inline(always)]
-    fn load(&mut self, size: [usize; 2], from: &[f32], place: Place) {
-        assert!(place.end(size) <= from.len(), "tiles of sums");
-        let (from, pitch) = (from.as_ptr(), 4 * place.pitch);
-        macro_rules! load {
-            ($tile:literal, $at:expr) => {
-                // SAFETY: the tile lies in the slice, as is asserted above.
-                unsafe {
-                    asm!(
-                        concat!("tileloadd ", $tile, ", [{from} + {pitch}]"),
-                        from = in(reg) from.add($at), pitch = in(reg) pitch,
-                        options(nostack, readonly, preserves_flags)
-                    )
-                }
-            };
-        }
-        load!("tmm0", 0);
-        if size[1] == 2 {
-            load!("tmm1", place.right);
-        }
-        if size[0] == 2 {
-            load!("tmm2", place.down);
-        }
-        if size == [2, 2] {
-            load!("tmm3", place.down + place.right);
-        }
-    }
-
-    #[inline(always)]
-    fn add(&mut self, size: [usize; 2], left: Operand<'_>, right: Operand<'_>) {
+    fn multiply(&mut self, size: [usize; 2], left: Operand<'_>, right: Operand<'_>) {
         let (lefts, rights) = (left.checked(size[0]), right.checked(size[1]));
         macro_rules! add {
             ($($line:literal),*) => {
@@ -211,6 +171,55 @@ impl Tiles for Registers {
                 "tdpbf16ps tmm3, tmm5, tmm7"
             ),
         }
+    }
+}
+
+impl Tiles for Registers {
+    #[inline(always)]
+    fn zero(&mut self) {
+        // SAFETY: the registers are configured for as long as `self` lives.
+        unsafe {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                options(nostack, nomem, preserves_flags)
+            );
+        }
+    }
+
+    #[inline(always)]
+    fn load(&mut self, size: [usize; 2], from: &[f32], place: Place) {
+        assert!(place.end(size) <= from.len(), "tiles of sums");
+        let (from, pitch) = (from.as_ptr(), 4 * place.pitch);
+        macro_rules! load {
+            ($tile:literal, $at:expr) => {
+                // SAFETY: the tile lies in the slice, as is asserted above.
+                unsafe {
+                    asm!(
+                        concat!("tileloadd ", $tile, ", [{from} + {pitch}]"),
+                        from = in(reg) from.add($at), pitch = in(reg) pitch,
+                        options(nostack, readonly, preserves_flags)
+                    )
+                }
+            };
+        }
+        load!("tmm0", 0);
+        if size[1] == 2 {
+            load!("tmm1", place.right);
+        }
+        if size[0] == 2 {
+            load!("tmm2", place.down);
+        }
+        if size == [2, 2] {
+            load!("tmm3", place.down + place.right);
+        }
+    }
+
+    #[inline(always)]
+    fn add<'a>(&mut self, size: [usize; 2], products: impl Iterator<Item = [Operand<'a>; 2]>) {
+        products.for_each(|[left, right]| self.multiply(size, left, right));
     }
 
     #[inline(always)]

@@ -15,6 +15,8 @@ use crate::level::Level;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
 #[cfg(target_arch = "x86_64")]
+mod pair_tiles;
+#[cfg(target_arch = "x86_64")]
 mod pairs;
 mod rows;
 mod single;
@@ -47,12 +49,17 @@ pub enum Precision {
 impl Precision {
     /// How much cheaper than a product of two `f32` numbers one of these is in registers.
     pub(crate) fn speed(self) -> f64 {
-        self.run(Kind).0 as f64
+        self.run(Kind).held as f64
     }
 
-    /// Whether the processor makes products of these in tiles.
+    /// Whether all products of these are in tiles.
     pub(crate) fn is_tiled(self) -> bool {
-        self.run(Kind).1
+        self.run(Kind).tiled
+    }
+
+    /// See [`Format::TILE_PRODUCTS`].
+    pub(crate) fn tile_products(self) -> usize {
+        self.run(Kind).tile_products
     }
 
     /// Hands the format to a job: the fastest that the processor has for these numbers.
@@ -78,14 +85,20 @@ impl Precision {
     }
 }
 
-/// How many numbers are held together, and whether products are those of tiles.
+/// What there is to know about a format.
 struct Kind;
 
-impl Job for Kind {
-    type Output = (usize, bool);
+struct Known {
+    held: usize,
+    tiled: bool,
+    tile_products: usize,
+}
 
-    fn run<F: Format>(self, _: F) -> (usize, bool) {
-        (F::HELD, F::TILED)
+impl Job for Kind {
+    type Output = Known;
+
+    fn run<F: Format>(self, _: F) -> Known {
+        Known { held: F::HELD, tiled: F::TILED, tile_products: F::TILE_PRODUCTS }
     }
 }
 
@@ -105,7 +118,7 @@ pub(crate) fn pair(first: f32, second: f32) -> u32 {
     half(first) | half(second) << 16
 }
 
-/// Whether the processor has tiles.
+/// Whether the processor has registers for tiles.
 pub(crate) fn has_tiles() -> bool {
     #[cfg(test)]
     if let Some(level) = Level::forced() {
@@ -164,8 +177,12 @@ pub(crate) trait Format: Copy + Send + Sync {
     /// How many a [`Self::Number`] holds: 1 or 2.
     const HELD: usize;
 
-    /// Whether products are those of [`Tiles`], of `u32` numbers.
+    /// Whether all products are those of [`Tiles`], of `u32` numbers.
     const TILED: bool = false;
+
+    /// How many products of [`Tiles`] take the time of an addition of a number that a list of events names;
+    /// 0 where there are no tiles.
+    const TILE_PRODUCTS: usize = 0;
 
     /// Two numbers; the second one is dropped where only one is held.
     fn number(self, first: f32, second: f32) -> Self::Number;

@@ -9,8 +9,9 @@ use std::mem::transmute;
 use pulp::x86::V4;
 use pulp::{Simd, f32x16, u32x16};
 
+use super::pair_tiles::PairTiles;
 use super::single::half;
-use super::{Format, Product, Rows, Task};
+use super::{Format, Product, Rows, Task, TileTask};
 
 /// Exists only where the processor has AVX-512 with bfloat16.
 #[derive(Clone, Copy)]
@@ -118,6 +119,8 @@ fn words(halves: __m512bh) -> [u32; LANES] {
 impl Format for Pairs {
     type Number = u32;
     const HELD: usize = 2;
+    // At 5 %, a training step of VGG9 takes 0.9 of the time with 9 that it takes with 3 or 1000.
+    const TILE_PRODUCTS: usize = 9;
 
     fn number(self, first: f32, second: f32) -> u32 {
         half(first) | half(second) << 16
@@ -146,6 +149,10 @@ impl Format for Pairs {
     fn dispatch<T: Task<u32>>(self, task: T) -> T::Output {
         // SAFETY: `detect` found the instructions.
         unsafe { self.run(task) }
+    }
+
+    fn with_tiles(self, task: impl TileTask) {
+        task.run(PairTiles::new(self));
     }
 }
 

@@ -1,5 +1,7 @@
 //! All formats against each other.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::amx::Amx;
 #[cfg(target_arch = "x86_64")]
@@ -105,7 +107,7 @@ fn the_processor_rounds_as_we_do() {
     }
 }
 
-/// The product of two tiles on the left and two on the right, added to what is there.
+/// Products of two tiles on the left and two on the right, added to what is there.
 struct Products<'a> {
     size: [usize; 2],
     left: &'a [u32],
@@ -117,44 +119,59 @@ impl TileTask for Products<'_> {
     fn run<T: Tiles>(self, mut tiles: T) {
         let place = Place::matrix(40);
         tiles.load(self.size, self.sums, place);
-        for at in [0, SIDE] {
+        // More than are taken together anywhere.
+        let products = [0, SIDE].into_iter().cycle().take(75).map(|at| {
             let left = Operand::new(&self.left[at..], 37, SIDE * 37);
-            let right = Operand::new(&self.right[at * 50..], 50, SIDE + 1);
-            tiles.add(self.size, left, right);
-        }
+            [left, Operand::new(&self.right[at * 50..], 50, SIDE + 1)]
+        });
+        tiles.add(self.size, products);
         tiles.store(self.size, self.sums, place);
         tiles.zero();
         tiles.store([1, 1], &mut self.sums[39 * 40..], Place { pitch: 0, down: 0, right: 0 });
     }
 }
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-#[test]
-fn registers_multiply_tiles_as_plain_numbers_do() {
-    let Some(amx) = Amx::detect() else { return };
+fn multiplies_tiles_as_plain_numbers_do(format: impl Format) {
     let pairs = |count: usize, by: usize| -> Vec<u32> {
-        let number = |i: usize| (i * by % 255) as f32 - 127.0;
+        let number = |i: usize| (i * by % 31) as f32 - 15.0;
         (0..count).map(|i| Emulated.number(number(2 * i), number(2 * i + 1))).collect()
     };
-    let (left, right) = (pairs(32 * 37, 31), pairs(32 * 50, 17));
+    let (left, right) = (pairs(32 * 37, 17), pairs(32 * 50, 12));
     for size in [[1, 1], [1, 2], [2, 1], [2, 2]] {
         let start: Vec<f32> = (0..40 * 40).map(|i| i as f32).collect();
         let (mut found, mut expected) = (start.clone(), start.clone());
-        amx.with_tiles(Products { size, left: &left, right: &right, sums: &mut found });
+        format.with_tiles(Products { size, left: &left, right: &right, sums: &mut found });
         Emulated.with_tiles(Products { size, left: &left, right: &right, sums: &mut expected });
         assert_eq!(found, expected, "{size:?}");
         assert_ne!(found, start);
     }
 }
 
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn refuses_tiles_beyond_a_slice(format: impl Format) {
+    let refused = |left: usize, right: usize| {
+        let (left, right) = (vec![0; left], vec![0; right]);
+        let sums = &mut [0.0; 40 * 40];
+        let work = Products { size: [2, 2], left: &left, right: &right, sums };
+        let panic = catch_unwind(AssertUnwindSafe(|| format.with_tiles(work)));
+        let message = panic.err().and_then(|panic| Some(panic.downcast_ref::<&str>()?.to_string()));
+        message.is_some_and(|message| message.contains("numbers of a tile"))
+    };
+    assert!(!refused(32 * 37, 32 * 50 + 1));
+    assert!(refused(32 * 37, 31 * 50));
+    assert!(refused(31 * 37, 32 * 50 + 1));
+}
+
 #[test]
-#[should_panic(expected = "numbers of a tile")]
-fn tiles_beyond_a_slice_are_refused() {
-    let sums = &mut [0.0; 40 * 40];
-    let work = Products { size: [2, 2], left: &[0; 32 * 37], right: &[0; 31 * 50], sums };
-    match Amx::detect() {
-        Some(amx) => amx.with_tiles(work),
-        None => Emulated.with_tiles(work),
+fn tiles_are_checked_and_multiplied_alike_everywhere() {
+    refuses_tiles_beyond_a_slice(Emulated);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(pairs) = Pairs::detect() {
+        multiplies_tiles_as_plain_numbers_do(pairs);
+        refuses_tiles_beyond_a_slice(pairs);
+    }
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if let Some(amx) = Amx::detect() {
+        multiplies_tiles_as_plain_numbers_do(amx);
+        refuses_tiles_beyond_a_slice(amx);
     }
 }

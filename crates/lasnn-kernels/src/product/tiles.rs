@@ -23,15 +23,16 @@ pub(crate) trait Tiles {
     /// Sums of what is there already.
     fn load(&mut self, size: [usize; 2], from: &[f32], place: Place);
 
-    /// Adds the product of [`SIDE`] numbers of each row on the left with so many rows on the right.
-    fn add(&mut self, size: [usize; 2], left: Operand<'_>, right: Operand<'_>);
+    /// Adds products, one after the other: of [`SIDE`] numbers of each row on the left with so many rows on
+    /// the right.
+    fn add<'a>(&mut self, size: [usize; 2], products: impl Iterator<Item = [Operand<'a>; 2]>);
 
     /// Writes the sums.
     fn store(&mut self, size: [usize; 2], to: &mut [f32], place: Place);
 }
 
 /// One or two tiles: [`SIDE`] rows of as many numbers.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Operand<'a> {
     /// From the first number of each tile on.
     pub tiles: [&'a [u32]; 2],
@@ -92,6 +93,7 @@ impl Format for Emulated {
     type Number = u32;
     const HELD: usize = 2;
     const TILED: bool = true;
+    const TILE_PRODUCTS: usize = 32;
 
     fn number(self, first: f32, second: f32) -> u32 {
         half(first) | half(second) << 16
@@ -137,17 +139,23 @@ impl Tiles for EmulatedTiles {
         }
     }
 
-    fn add(&mut self, [rows, columns]: [usize; 2], left: Operand<'_>, right: Operand<'_>) {
-        left.checked(rows);
-        right.checked(columns);
+    fn add<'a>(
+        &mut self,
+        [rows, columns]: [usize; 2],
+        products: impl Iterator<Item = [Operand<'a>; 2]>,
+    ) {
         let halves = |pair: u32| [pair << 16, pair & 0xffff_0000].map(f32::from_bits);
-        for row in 0..rows * SIDE {
-            for column in 0..columns * SIDE {
-                for k in 0..SIDE {
-                    let a = left.tiles[row / SIDE][row % SIDE * left.pitch + k];
-                    let b = right.tiles[column / SIDE][k * right.pitch + column % SIDE];
-                    let ([a, c], [b, d]) = (halves(a), halves(b));
-                    self.0[row][column] += a * b + c * d;
+        for [left, right] in products {
+            left.checked(rows);
+            right.checked(columns);
+            for row in 0..rows * SIDE {
+                for column in 0..columns * SIDE {
+                    for k in 0..SIDE {
+                        let a = left.tiles[row / SIDE][row % SIDE * left.pitch + k];
+                        let b = right.tiles[column / SIDE][k * right.pitch + column % SIDE];
+                        let ([a, c], [b, d]) = (halves(a), halves(b));
+                        self.0[row][column] += a * b + c * d;
+                    }
                 }
             }
         }

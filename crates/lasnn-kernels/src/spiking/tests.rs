@@ -69,14 +69,17 @@ fn a_network_fires_and_learns_on_tiles_as_it_does_without() {
 }
 
 #[test]
-fn threads_change_no_bit_on_tiles() {
-    for size in SIZES {
+fn threads_change_no_bit_of_a_pass_that_rounds() {
+    let levels = Level::all_here();
+    for (size, level) in
+        SIZES.into_iter().flat_map(|size| levels.iter().map(move |level| (size, level)))
+    {
         for driven in [false, true] {
             // Weights of many bits: a sum in another order has other ones.
             let order = StepOrder::IntegrateThenFire;
             let network = Network::new(size, Weights::OfManyBits, order, driven);
             let with = |threads: usize| {
-                Level::EmulatedTiles.run(threads, || {
+                level.run(threads, || {
                     let (counted, gradients) = network.learn(Precision::Bf16, Show::Counts);
                     let (squared, of_squares) = network.learn(Precision::Bf16, Show::Squares);
                     let streamed = network.stream(WeightFormat::Bf16);
@@ -87,11 +90,12 @@ fn threads_change_no_bit_on_tiles() {
             assert!(expected[1].squares.iter().flatten().any(|&square| square > 0.0));
             for threads in [2, 5] {
                 let (outcomes, gradients) = with(threads);
+                let what = format!("{threads} threads, {level:?}");
                 for (found, expected) in outcomes.iter().zip(&expected) {
-                    same(found, expected, &format!("{threads} threads"));
+                    same(found, expected, &what);
                 }
                 for (found, exact) in gradients.iter().zip(&exact) {
-                    assert!(all(found) == all(exact), "other gradients with {threads} threads");
+                    assert!(all(found) == all(exact), "other gradients with {what}");
                 }
             }
         }

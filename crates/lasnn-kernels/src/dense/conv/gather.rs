@@ -96,15 +96,15 @@ impl<N: Pod> TileTask for Gather<'_, N> {
                 };
                 let columns = [column(0), column(1)];
                 tiles.load(size, sums, place);
-                for position in (0..flat).step_by(SIDE) {
+                let products = (0..flat).step_by(SIDE).map(|position| {
                     let columns =
                         columns.map(|from| from.get(position * LANES..).unwrap_or_default());
-                    tiles.add(
-                        size,
+                    [
                         Operand::new(&grads[position..], flat, SIDE * flat),
                         Operand { tiles: columns, pitch: LANES },
-                    );
-                }
+                    ]
+                });
+                tiles.add(size, products);
                 tiles.store(size, sums, place);
             }
         }

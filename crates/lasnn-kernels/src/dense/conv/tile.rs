@@ -113,18 +113,17 @@ impl<N: Pod> TileTask for Correlate<'_, N> {
             while start < positions {
                 let size = [rows, tiles_left(start, positions)];
                 tiles.zero();
-                let mut at = 0;
-                for channel in (0..channels).step_by(SIDE) {
+                let sources = (0..channels).step_by(SIDE).flat_map(|channel| {
                     let source = &source[channel * channel_len + start..];
-                    for &offset in offsets {
-                        tiles.add(
-                            size,
-                            Operand::new(&weights[at..], SIDE, depth),
-                            Operand::new(&source[offset..], channel_len, SIDE),
-                        );
-                        at += SIDE * SIDE;
-                    }
-                }
+                    offsets.iter().map(move |&offset| &source[offset..])
+                });
+                let products = sources.enumerate().map(|(at, source)| {
+                    [
+                        Operand::new(&weights[at * SIDE * SIDE..], SIDE, depth),
+                        Operand::new(source, channel_len, SIDE),
+                    ]
+                });
+                tiles.add(size, products);
                 tiles.store(size, &mut out[first + start..], place);
                 start += size[1] * SIDE;
             }

@@ -231,16 +231,16 @@ pub(super) fn add_up<T: Tiles>(
         let size = [tiles_left(first, frames.end), BLOCK / SIDE];
         for (block, weights) in weights.chunks_exact(of_block).enumerate() {
             tiles.zero();
-            for &[tap, position] in window {
+            let products = window.iter().flat_map(|&[tap, position]| {
                 let weights = weights[tap * of_tap..][..of_tap].chunks_exact(SIDE * BLOCK);
-                for (group, weights) in weights.enumerate() {
-                    tiles.add(
-                        size,
+                weights.enumerate().map(move |(group, weights)| {
+                    [
                         Operand::new(numbers.from(position, group, first), SIDE, TILE),
                         Operand::new(weights, BLOCK, SIDE),
-                    );
-                }
-            }
+                    ]
+                })
+            });
+            tiles.add(size, products);
             let place = (first - frames.start) * tile + block * BLOCK;
             tiles.store(size, &mut sums[place..], Place::matrix(tile));
         }

@@ -112,13 +112,13 @@ impl TileTask for Rows<'_> {
                 let count = [blocks, tiles_left(output, rounded)];
                 let grads = &grads[output / tile * (size / SIDE) * tile + output % tile..];
                 tiles.zero();
-                for at in (0..size).step_by(TILE) {
-                    tiles.add(
-                        count,
+                let products = (0..size).step_by(TILE).map(|at| {
+                    [
                         Operand::new(&fired[at..], SIDE, of_block),
                         Operand::new(&grads[at / SIDE * tile..], tile, SIDE),
-                    );
-                }
+                    ]
+                });
+                tiles.add(count, products);
                 let place = position * outputs + output;
                 let columns = count[1] * SIDE;
                 if gradient.len() == blocks * SIDE * row && output + columns <= outputs {

@@ -1,7 +1,8 @@
-//! Products that do not skip zeros, for processors that multiply tiles of bfloat16 (AMX).
+//! Products that do not skip zeros, for processors that multiply tiles of bfloat16 (AMX), and on the way back
+//! through maps for those that multiply pairs.
 //!
-//! There a product costs so little that layers gain nothing by skipping nineteen of twenty
-//! (`docs/performance.md`). Spikes become numbers for it: how often a window's channel fired, which
+//! With AMX a product costs so little that layers gain nothing by skipping nineteen of twenty
+//! (`docs/performance.md`). On the way back hardly anything is zero but spikes. Spikes become numbers for it: how often a window's channel fired, which
 //! bfloat16 holds exactly up to 256.
 //!
 //! The rows of all products, or their depth where weights get their gradients, are frames: the steps of

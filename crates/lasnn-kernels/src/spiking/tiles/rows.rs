@@ -86,15 +86,15 @@ impl<F: Format> TileTask for Multiply<'_, F> {
                         0 => tiles.zero(),
                         _ => tiles.load(size, sums, Place::matrix(TILE)),
                     }
-                    for at in range.clone() {
+                    let products = range.clone().map(|at| {
                         let (group, position) = (at / frames.positions, at % frames.positions);
                         let weights = &weights[(at - start) * SIDE * BLOCK..];
-                        tiles.add(
-                            size,
+                        [
                             Operand::new(frames.from(position, group, row), SIDE, SIDE * SIDE),
                             Operand::new(weights, BLOCK, SIDE),
-                        );
-                    }
+                        ]
+                    });
+                    tiles.add(size, products);
                     tiles.store(size, sums, Place::matrix(TILE));
                 }
             }

@@ -22,10 +22,6 @@ pub(super) const CHANNELS: usize = 2 * SIDE;
 /// Bytes of both sides of a product that are taken for all taps before the next ones are.
 const CACHED: usize = 512 << 10;
 
-/// How many products take the time of an addition from a list: between 20, where a training step with tiles takes
-/// 0.8 to 0.95 of the time with lists, and 50, where it takes 0.9 to 1.15 (VGG9 and ResNet12).
-const PRODUCTS: usize = 32;
-
 /// A convolution on the way back.
 #[derive(Clone, Copy)]
 pub(in crate::spiking) struct WeightGrad<'a> {
@@ -46,14 +42,14 @@ impl WeightGrad<'_> {
 
     /// Whether that takes less time than adding up what lists of spikes name.
     pub fn worth_it(&self, precision: Precision) -> bool {
-        if !precision.is_tiled() || !can_count(self.view) {
+        if !can_count(self.view) {
             return false;
         }
         let channels = self.view.shape(self.spikes.grid.shape).channels;
         let places: usize = self.reached.iter().map(Vec::len).sum();
         let depth = 2 * pairs(self.spikes.frames());
         let products = places * depth * channels.next_multiple_of(SIDE);
-        products < PRODUCTS * self.reached.len() * self.spikes.number()
+        products < precision.tile_products() * self.reached.len() * self.spikes.number()
     }
 }
 
@@ -226,17 +222,18 @@ impl TileTask for Channels<'_> {
                 for (tap, reached) in reached.iter().enumerate() {
                     let sums = &mut sums[(tap * blocks * outputs + output) * TILE..];
                     tiles.load(count, sums, place);
-                    for &[from, to] in reached.iter().skip(start).take(together) {
+                    let reached = reached.iter().skip(start).take(together);
+                    let products = reached.flat_map(|&[from, to]| {
                         let fired = &fired[from * size..];
                         let grads = delta.pairs(to, first + output);
-                        for at in (0..size).step_by(TILE) {
-                            tiles.add(
-                                count,
+                        (0..size).step_by(TILE).map(move |at| {
+                            [
                                 Operand::new(&fired[at..], SIDE, of_block),
                                 Operand::new(&grads[at / SIDE * GROUP..], GROUP, SIDE),
-                            );
-                        }
-                    }
+                            ]
+                        })
+                    });
+                    tiles.add(count, products);
                     tiles.store(count, sums, place);
                 }
             }

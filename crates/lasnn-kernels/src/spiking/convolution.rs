@@ -13,10 +13,10 @@ use crate::mask::MaskRows;
 
 use super::circuit::{Call, Connection, Shape, Source};
 use super::events::{Events, Gathered};
-use super::fixed;
 use super::spikes::{Grid, Spikes};
 use super::tiles;
 use super::weights::{WeightFormat, Weights};
+use super::{fixed, halves};
 
 /// Weights of a tile that stay in a core's second-level cache beside the membranes.
 const TILE_BYTES: usize = 640 << 10;
@@ -73,13 +73,10 @@ pub(super) fn pack_all(
         let packed = tiles::pack_convolution(weights, [inputs, taps], grid.lanes());
         return Weights::Tiles(Arc::new(packed));
     }
-    let mut packed = pack(weights, inputs, taps, grid);
+    let packed = pack(weights, inputs, taps, grid);
     match format {
         WeightFormat::F32 => return Weights::Full(packed),
-        WeightFormat::Bf16 => {
-            format.round_convolution(&mut packed, 1);
-            return Weights::Full(packed);
-        }
+        WeightFormat::Bf16 => return Weights::Halves(halves::pack(&packed)),
         WeightFormat::Int12 => {}
     }
     let (mut words, mut steps) = (vec![0; packed.len() / 2], Vec::new());

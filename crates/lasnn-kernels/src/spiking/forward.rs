@@ -228,8 +228,8 @@ impl Call<'_> {
             }
             format => {
                 let events = self.row_events(source, tape);
-                let blocks =
-                    events.blocks(self.circuit.seen(source).neurons(), linear::block(format));
+                let rows = self.circuit.seen(source).neurons();
+                let blocks = events.blocks(rows, linear::block(format));
                 (events, blocks, None)
             }
         };
@@ -240,7 +240,7 @@ impl Call<'_> {
             events,
             blocks,
             dense,
-            rounded: format == WeightFormat::Bf16,
+            format,
             scale: self.scale(source),
         }
     }

@@ -7,18 +7,18 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use pulp::Simd;
-use pulp::bytemuck::cast_slice;
+use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
 use crate::memory::{Scratch, prefetch};
-use crate::product::{Precision, bfloat16};
+use crate::product::Precision;
 
 use super::circuit::View;
 use super::events::Events;
-use super::fixed;
 use super::simd::LANES;
 use super::tiles::{self, Frames, MatrixWeights};
 use super::weights::{Rows, WeightFormat, Weights};
+use super::{fixed, halves};
 
 /// Neurons in a tile of a linear site.
 pub(super) const TILE: usize = 64;
@@ -30,8 +30,8 @@ pub(super) const PANEL: usize = 8;
 /// Rows of a block, so that one of its tiles fits a core's first-level cache.
 pub(super) fn block(format: WeightFormat) -> usize {
     match format {
-        WeightFormat::F32 | WeightFormat::Bf16 => 128,
-        WeightFormat::Int12 => 256,
+        WeightFormat::F32 => 128,
+        WeightFormat::Int12 | WeightFormat::Bf16 => 256,
     }
 }
 
@@ -152,8 +152,8 @@ pub(super) struct Matrix<'a> {
     pub blocks: Vec<BlockEvents>,
     /// The events as numbers, for products in tiles; there are no others then.
     pub dense: Option<Frames>,
-    /// Whether weights that were not packed before are rounded to bfloat16.
-    pub rounded: bool,
+    /// How the weights are stored, or will be where they are not packed yet.
+    pub format: WeightFormat,
     pub scale: f32,
 }
 
@@ -178,15 +178,16 @@ impl Matrix<'_> {
         }
         let first = panel * PANEL * TILE;
         let columns = first..self.outputs.min(first + PANEL * TILE);
-        let format = self.packed.map_or(WeightFormat::F32, Weights::format);
+        let format = self.format;
         // Classes of a readout may be far fewer than a tile has columns.
         let width = columns.len().next_multiple_of(format.columns()).min(TILE);
         let tiles = columns.len().div_ceil(TILE);
         let rows = self.events.len();
         // Of a tile of a block.
         let size = block(format) * TILE;
-        // Columns that only fill up the last tile stay zero.
-        let mut buffer = Scratch::zeros(if self.packed.is_some() { 0 } else { tiles * size });
+        // Numbers, or words of two.
+        let room = tiles * size * format.bytes() / size_of::<f32>();
+        let mut buffer = Scratch::new(if self.packed.is_some() { 0 } else { room });
         // All panels before this one have all their tiles.
         let start = panel * PANEL * size * self.blocks.len();
         // A tile of weights that were packed before comes from memory, in any order: the next one
@@ -195,16 +196,26 @@ impl Matrix<'_> {
         let lines = (size / line).div_ceil(rows);
         for (index, block) in self.blocks.iter().enumerate() {
             if self.packed.is_none() {
-                let rows = block.rows.clone();
-                pack(self.weights, self.outputs, rows, columns.clone(), size / TILE, &mut buffer);
-                if self.rounded {
-                    buffer.iter_mut().for_each(|weight| *weight = bfloat16(*weight));
+                let matrix = (self.weights, self.outputs);
+                let part = (block.rows.clone(), columns.clone(), size / TILE);
+                match format {
+                    WeightFormat::Bf16 => {
+                        let words: &mut [u32] = cast_slice_mut(&mut buffer);
+                        pack(matrix, part, |at, row| {
+                            halves::pack_to(row, &mut words[at / 2..][..TILE / 2]);
+                        });
+                    }
+                    _ => pack(matrix, part, |at, row| buffer[at..][..TILE].copy_from_slice(row)),
                 }
             }
             for (tile, currents) in currents.chunks_exact_mut(rows * TILE).enumerate() {
                 let place = start + (index * tiles + tile) * size;
                 let weights = match self.packed {
                     Some(all) => all.rows((place, size), columns.start + tile * TILE, TILE),
+                    None if format == WeightFormat::Bf16 => Rows::Halves(halves::Rows {
+                        words: &cast_slice(&buffer)[tile * size / 2..][..size / 2],
+                        width: TILE,
+                    }),
                     None => Rows::Full { matrix: &buffer[tile * size..][..size], width: TILE },
                 };
                 let mut first = 0;
@@ -225,16 +236,13 @@ impl Matrix<'_> {
     }
 }
 
-/// Copies some rows and columns of a matrix with `width` columns as `[tile][row][column]`, with `block` rows in a
-/// tile.
+/// Hands out some rows and columns of a matrix of so many columns, in the order `[tile][row][column]`, `block`
+/// rows in a tile: a row of a tile, with zeros where there are no more columns, and where it belongs.
 #[inline(always)]
 fn pack(
-    matrix: &[f32],
-    width: usize,
-    rows: Range<usize>,
-    columns: Range<usize>,
-    block: usize,
-    packed: &mut [f32],
+    (matrix, width): (&[f32], usize),
+    (rows, columns, block): (Range<usize>, Range<usize>, usize),
+    mut put: impl FnMut(usize, &[f32; TILE]),
 ) {
     for (index, row) in rows.enumerate() {
         let from = &matrix[row * width..][columns.clone()];
@@ -245,14 +253,13 @@ fn pack(
         let (tiles, rest) = from.as_chunks::<TILE>();
         let mut at = index * TILE;
         for tile in tiles {
-            // A copy of known size, which needs no call.
-            if let Some(to) = packed[at..].first_chunk_mut::<TILE>() {
-                *to = *tile;
-            }
+            put(at, tile);
             at += block * TILE;
         }
         if !rest.is_empty() {
-            packed[at..at + rest.len()].copy_from_slice(rest);
+            let mut filled = [0.0; TILE];
+            filled[..rest.len()].copy_from_slice(rest);
+            put(at, &filled);
         }
     }
 }
@@ -265,13 +272,8 @@ pub(super) fn pack_all(
     view: &View,
     format: WeightFormat,
 ) -> Weights {
-    if format == WeightFormat::Bf16 {
-        if tiles::fit(view) {
-            return Weights::Tiles(Arc::new(tiles::pack_matrix(matrix, outputs, positions)));
-        }
-        let mut rounded = matrix.to_vec();
-        format.round_matrix(&mut rounded, outputs);
-        return pack_all(&rounded, [positions, outputs], view, WeightFormat::F32);
+    if format == WeightFormat::Bf16 && tiles::fit(view) {
+        return Weights::Tiles(Arc::new(tiles::pack_matrix(matrix, outputs, positions)));
     }
     let inputs = matrix.len() / outputs;
     let block = block(format);
@@ -283,11 +285,15 @@ pub(super) fn pack_all(
         let size = columns.len().div_ceil(TILE) * block * TILE;
         for (index, packed) in packed.chunks_exact_mut(size).enumerate() {
             let rows = index * block..inputs.min((index + 1) * block);
-            pack(matrix, outputs, rows, columns.clone(), block, packed);
+            pack((matrix, outputs), (rows, columns.clone(), block), |at, row| {
+                packed[at..][..TILE].copy_from_slice(row);
+            });
         }
     });
-    if format == WeightFormat::F32 {
-        return Weights::Full(packed);
+    match format {
+        WeightFormat::F32 => return Weights::Full(packed),
+        WeightFormat::Bf16 => return Weights::Halves(halves::pack(&packed)),
+        WeightFormat::Int12 => {}
     }
     let tiles = (0..outputs.div_ceil(TILE)).into_par_iter();
     let steps = tiles.flat_map_iter(|tile| {

@@ -7,6 +7,7 @@ mod events;
 mod fixed;
 mod forward;
 mod geometry;
+mod halves;
 mod input_grad;
 mod linear;
 mod neuron;

@@ -128,6 +128,27 @@ fn all_instructions_give_the_same_bits() {
 }
 
 #[test]
+fn lists_of_bfloat16_give_the_bits_of_the_network_of_rounded_weights() {
+    for (size, driven) in SIZES.into_iter().flat_map(|size| [(size, false), (size, true)]) {
+        let network =
+            || Network::new(size, Weights::OfManyBits, StepOrder::IntegrateThenFire, driven);
+        let (network, rounded) = (network(), network().rounded());
+        let (recorded, streamed) = Level::Scalar.run(2, || {
+            (rounded.learn(Precision::F32, Show::Counts).0, rounded.stream(WeightFormat::F32))
+        });
+        assert_ne!(streamed.by_step, network.stream(WeightFormat::F32).by_step);
+        for level in Level::all_here().into_iter().filter(|level| !level.has_tiles()) {
+            let found = level.run(2, || {
+                let recorded = network.learn(Precision::Bf16, Show::Counts).0;
+                (recorded, network.stream(WeightFormat::Bf16))
+            });
+            same(&found.0, &recorded, &format!("recorded, {level:?}"));
+            same(&found.1, &streamed, &format!("streamed, {level:?}"));
+        }
+    }
+}
+
+#[test]
 fn instructions_for_bfloat16_give_the_same_spikes_and_nearly_the_same_gradients() {
     for size in SIZES {
         for driven in [false, true] {

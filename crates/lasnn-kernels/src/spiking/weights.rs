@@ -5,10 +5,10 @@ use std::sync::Arc;
 use pulp::Simd;
 use serde::{Deserialize, Serialize};
 
-use super::fixed;
 use super::simd::{self, LANES};
+use super::{fixed, halves};
 use crate::memory::{Scratch, prefetch};
-use crate::product::{BLOCK, bfloat16, has_tiles};
+use crate::product::bfloat16;
 
 /// How a network's weights are stored for passes without gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,9 +21,9 @@ pub enum WeightFormat {
     /// most 1/2047 of the channel's largest weight. Half the memory, and twice as many weights in
     /// one addition.
     Int12,
-    /// Rounded to bfloat16, an error of at most 1/256 of each. Where the processor multiplies tiles of
-    /// them (AMX) they take half the memory and are multiplied densely; elsewhere they are added up
-    /// as the `f32` numbers that they are.
+    /// Rounded to bfloat16, an error of at most 1/256 of each. Half the memory. Where the processor multiplies
+    /// tiles of them (AMX) they are multiplied densely; elsewhere they are added up as the `f32` numbers that
+    /// they are.
     Bf16,
 }
 
@@ -64,7 +64,6 @@ impl WeightFormat {
     pub(super) fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
-            Self::Bf16 if !has_tiles() => 4,
             Self::Int12 | Self::Bf16 => 2,
         }
     }
@@ -74,7 +73,7 @@ impl WeightFormat {
         match self {
             Self::F32 => LANES,
             Self::Int12 => fixed::COLUMNS,
-            Self::Bf16 => BLOCK,
+            Self::Bf16 => halves::COLUMNS,
         }
     }
 }
@@ -88,19 +87,13 @@ pub(super) enum Weights {
         words: Vec<u32>,
         steps: Vec<f32>,
     },
+    /// Bfloat16, two to a word.
+    Halves(Vec<u32>),
     /// Pairs for tiles.
     Tiles(Arc<Scratch>),
 }
 
 impl Weights {
-    pub fn format(&self) -> WeightFormat {
-        match self {
-            Self::Full(_) => WeightFormat::F32,
-            Self::Fixed { .. } => WeightFormat::Int12,
-            Self::Tiles(_) => WeightFormat::Bf16,
-        }
-    }
-
     /// `length` weights from the `start`-th on, in rows that begin with `column` and have `width`
     /// columns.
     #[inline(always)]
@@ -111,6 +104,9 @@ impl Weights {
                 words: &words[start / 2..(start + length) / 2],
                 steps: &steps[column..column + width],
             }),
+            Self::Halves(words) => {
+                Rows::Halves(halves::Rows { words: &words[start / 2..(start + length) / 2], width })
+            }
             Self::Tiles(_) => unreachable!("tiles have no rows to add up"),
         }
     }
@@ -120,7 +116,7 @@ impl Weights {
     pub fn prefetch(&self, at: usize) {
         match self {
             Self::Full(all) => prefetch(all, at),
-            Self::Fixed { words, .. } => prefetch(words, at / 2),
+            Self::Fixed { words, .. } | Self::Halves(words) => prefetch(words, at / 2),
             Self::Tiles(_) => {}
         }
     }
@@ -131,6 +127,7 @@ impl Weights {
 pub(super) enum Rows<'a> {
     Full { matrix: &'a [f32], width: usize },
     Fixed(fixed::Rows<'a>),
+    Halves(halves::Rows<'a>),
 }
 
 impl Rows<'_> {
@@ -144,6 +141,7 @@ impl Rows<'_> {
                 simd::add_rows(simd, sum, rows, events, scale);
             }
             Self::Fixed(rows) => fixed::add_rows(simd, sum, rows, events, scale),
+            Self::Halves(rows) => halves::add_rows(simd, sum, rows, events, scale),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::super::neuron::{Neurons, Reset, StepOrder, Surrogate};
 use super::super::prepared::Prepared;
 use super::super::weights::WeightFormat;
 use crate::mask::Mask;
-use crate::product::Precision;
+use crate::product::{Precision, bfloat16};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
@@ -123,6 +123,14 @@ impl Network {
             counts_grad: numbers(batch * 40 * 36, 7),
             squares_grad: numbers(batch * 36, 7),
         }
+    }
+
+    /// The network of the weights that bfloat16 has for these.
+    pub fn rounded(mut self) -> Self {
+        for weight in self.weights.iter_mut().flatten() {
+            *weight = bfloat16(*weight);
+        }
+        self
     }
 
     fn with_call<T>(&self, run: impl FnOnce(Call<'_>, Drive<'_>) -> T) -> T {

@@ -1,0 +1,102 @@
+//! Weights rounded to bfloat16, two to a word, for lists of events.
+//!
+//! A number of bfloat16 is the upper half of an `f32`, so a shift or a mask makes one of each weight, and the
+//! sums are, to the bit, those of `f32` weights that happen to be rounded. They take half the memory, and rows
+//! come from a core's second-level cache in half the time.
+//!
+//! A word holds column `i` of a group of 32 in its lower half and column `i + 16` in its upper one.
+
+use pulp::Simd;
+use rayon::prelude::*;
+
+use super::simd::LANES;
+use crate::product::pair;
+
+/// Columns of 16 words.
+pub(super) const COLUMNS: usize = 2 * LANES;
+
+/// Weights in rows of a multiple of [`COLUMNS`].
+pub(super) fn pack(weights: &[f32]) -> Vec<u32> {
+    const PIECE: usize = 1 << 10;
+    let mut words = vec![0; weights.len() / 2];
+    let pieces = words.par_chunks_mut(PIECE).zip(weights.par_chunks(2 * PIECE));
+    pieces.for_each(|(words, weights)| pack_to(weights, words));
+    words
+}
+
+/// Writes what [`pack`] gives.
+#[inline(always)]
+pub(super) fn pack_to(weights: &[f32], words: &mut [u32]) {
+    let groups = words.as_chunks_mut::<LANES>().0.iter_mut().zip(weights.as_chunks::<COLUMNS>().0);
+    for (words, weights) in groups {
+        for lane in 0..LANES {
+            words[lane] = pair(weights[lane], weights[lane + LANES]);
+        }
+    }
+}
+
+/// Rows of `width` weights, a multiple of [`COLUMNS`], as [`pack`] makes them.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub words: &'a [u32],
+    pub width: usize,
+}
+
+/// Adds the first `sum.len()` numbers, a multiple of [`COLUMNS`], of the rows that events name to
+/// `sum`, times `scale`.
+#[inline(always)]
+pub(super) fn add_rows<S: Simd>(
+    simd: S,
+    sum: &mut [f32],
+    rows: Rows<'_>,
+    events: &[u32],
+    scale: f32,
+) {
+    let width = rows.width / 2 / S::U32_LANES;
+    let words = S::as_simd_u32s(rows.words).0;
+    let registers = sum.len() / 2 / S::U32_LANES;
+    let sum = S::as_mut_simd_f32s(sum).0;
+    let mut at = 0;
+    while at < registers {
+        let to = (&mut *sum, at);
+        at += match registers - at {
+            4.. => columns::<S, 4>(simd, to, (words, width), events, scale),
+            2.. => columns::<S, 2>(simd, to, (words, width), events, scale),
+            _ => columns::<S, 1>(simd, to, (words, width), events, scale),
+        };
+    }
+}
+
+/// The sums of `N` registers of each row, from the `at`-th on.
+#[inline(always)]
+fn columns<S: Simd, const N: usize>(
+    simd: S,
+    (sum, at): (&mut [S::f32s], usize),
+    (words, width): (&[S::u32s], usize),
+    events: &[u32],
+    scale: f32,
+) -> usize {
+    let [shift, mask] = [16, 0xffff_0000].map(|word| simd.splat_u32s(word));
+    // Registers of 16 words, whatever they hold here.
+    let per_group = LANES / S::U32_LANES;
+    let zero = simd.splat_f32s(0.0);
+    let (mut low, mut high) = ([zero; N], [zero; N]);
+    for &event in events {
+        let row = &words[event as usize * width + at..][..N];
+        for lane in 0..N {
+            let lower = simd.wrapping_dyn_shl_u32s(row[lane], shift);
+            let upper = simd.and_u32s(row[lane], mask);
+            low[lane] = simd.add_f32s(low[lane], simd.transmute_f32s_u32s(lower));
+            high[lane] = simd.add_f32s(high[lane], simd.transmute_f32s_u32s(upper));
+        }
+    }
+    let scale = simd.splat_f32s(scale);
+    for lane in 0..N {
+        let (group, part) = ((at + lane) / per_group, (at + lane) % per_group);
+        let first = 2 * group * per_group + part;
+        for (found, place) in [(low[lane], first), (high[lane], first + per_group)] {
+            sum[place] = simd.add_f32s(sum[place], simd.mul_f32s(found, scale));
+        }
+    }
+    N
+}

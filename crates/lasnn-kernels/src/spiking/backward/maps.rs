@@ -1,7 +1,7 @@
 //! The pass back through sites on maps, some images at a time.
 //!
-//! Where a pass rounds and the processor multiplies bfloat16, a site asks what is behind it for the gradients of its
-//! spikes (`tiles::SiteBack`); elsewhere whoever is behind has left them, map by map.
+//! Where a pass rounds and the processor multiplies bfloat16, a site asks what is behind it for the gradients
+//! of its spikes (`tiles::SiteBack`); elsewhere whoever is behind has left them, map by map.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;

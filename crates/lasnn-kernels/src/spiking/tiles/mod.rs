@@ -2,8 +2,8 @@
 //! through maps for those that multiply pairs.
 //!
 //! With AMX a product costs so little that layers gain nothing by skipping nineteen of twenty
-//! (`docs/performance.md`). On the way back hardly anything is zero but spikes. Spikes become numbers for it: how often a window's channel fired, which
-//! bfloat16 holds exactly up to 256.
+//! (`docs/performance.md`); and gradients of membranes, unlike spikes, are hardly ever zero. Spikes become numbers
+//! for it: how often a window's channel fired, which bfloat16 holds exactly up to 256.
 //!
 //! The rows of all products, or their depth where weights get their gradients, are frames: the steps of
 //! some images, one after the other. So even maps of a single position fill tiles, no border is multiplied,

@@ -5,15 +5,12 @@
 //! whole numbers: no order of adding up changes a bit of them. They take half the memory of `f32`,
 //! and an instruction adds twice as many.
 //!
-//! A word holds column `i` of a group of 32 in its lower half and column `i + 16` in its upper one,
-//! each raised by [`BIAS`] so that nothing is negative and no sum of [`GROUP`] words carries over.
+//! A word holds two columns as [`COLUMNS`] says, each raised by [`BIAS`] so that nothing is negative and no
+//! sum of [`GROUP`] words carries over.
 
 use pulp::Simd;
 
-use super::simd::LANES;
-
-/// Columns of 16 words.
-pub(super) const COLUMNS: usize = 2 * LANES;
+use super::simd::{COLUMNS, LANES, of_halves};
 
 /// What a weight of 0 is stored as.
 const BIAS: u32 = 1 << 11;
@@ -130,8 +127,6 @@ fn columns<S: Simd, const N: usize>(
 ) -> usize {
     let [zero, mask, half, magic] = [0, 0xffff, 16, MAGIC].map(|word| simd.splat_u32s(word));
     let scale = simd.splat_f32s(scale);
-    // Registers of 16 words, whatever they hold here.
-    let per_group = LANES / S::U32_LANES;
     for chunk in events.chunks(CHUNK) {
         let (mut low, mut high) = ([zero; N], [zero; N]);
         for group in chunk.chunks(GROUP) {
@@ -150,9 +145,8 @@ fn columns<S: Simd, const N: usize>(
         }
         let bias = simd.splat_f32s((MAGIC_VALUE + BIAS * chunk.len() as u32) as f32);
         for lane in 0..N {
-            let (group, part) = ((at + lane) / per_group, (at + lane) % per_group);
-            let first = 2 * group * per_group + part;
-            for (whole, place) in [(low[lane], first), (high[lane], first + per_group)] {
+            for (whole, place) in [low[lane], high[lane]].into_iter().zip(of_halves::<S>(at + lane))
+            {
                 let number = simd.transmute_f32s_u32s(simd.or_u32s(whole, magic));
                 let number = simd.sub_f32s(number, bias);
                 let number = simd.mul_f32s(number, simd.mul_f32s(steps[place], scale));

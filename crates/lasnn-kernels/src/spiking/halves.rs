@@ -1,19 +1,14 @@
 //! Weights rounded to bfloat16, two to a word, for lists of events.
 //!
 //! A number of bfloat16 is the upper half of an `f32`, so a shift or a mask makes one of each weight, and the
-//! sums are, to the bit, those of `f32` weights that happen to be rounded. They take half the memory, and rows
-//! come from a core's second-level cache in half the time.
-//!
-//! A word holds column `i` of a group of 32 in its lower half and column `i + 16` in its upper one.
+//! sums are, to the bit, those of `f32` weights that happen to be rounded. They take half the memory, and half as
+//! many lines of the caches are read for a row. Words hold columns as [`COLUMNS`] says.
 
 use pulp::Simd;
 use rayon::prelude::*;
 
-use super::simd::LANES;
+use super::simd::{COLUMNS, LANES, of_halves};
 use crate::product::pair;
-
-/// Columns of 16 words.
-pub(super) const COLUMNS: usize = 2 * LANES;
 
 /// Weights in rows of a multiple of [`COLUMNS`].
 pub(super) fn pack(weights: &[f32]) -> Vec<u32> {
@@ -77,8 +72,6 @@ fn columns<S: Simd, const N: usize>(
     scale: f32,
 ) -> usize {
     let [shift, mask] = [16, 0xffff_0000].map(|word| simd.splat_u32s(word));
-    // Registers of 16 words, whatever they hold here.
-    let per_group = LANES / S::U32_LANES;
     let zero = simd.splat_f32s(0.0);
     let (mut low, mut high) = ([zero; N], [zero; N]);
     for &event in events {
@@ -92,9 +85,7 @@ fn columns<S: Simd, const N: usize>(
     }
     let scale = simd.splat_f32s(scale);
     for lane in 0..N {
-        let (group, part) = ((at + lane) / per_group, (at + lane) % per_group);
-        let first = 2 * group * per_group + part;
-        for (found, place) in [(low[lane], first), (high[lane], first + per_group)] {
+        for (found, place) in [low[lane], high[lane]].into_iter().zip(of_halves::<S>(at + lane)) {
             sum[place] = simd.add_f32s(sum[place], simd.mul_f32s(found, scale));
         }
     }

@@ -10,6 +10,19 @@ use pulp::{Simd, bytemuck};
 /// Neurons in one word of spikes, and numbers in the widest register.
 pub(super) const LANES: usize = 16;
 
+/// Columns of 16 words that hold two each: column `i` of them in its lower half, column `i + 16` in its upper one.
+pub(super) const COLUMNS: usize = 2 * LANES;
+
+/// Which registers of sums the lower and the upper halves of a register of such words belong to.
+#[inline(always)]
+pub(super) fn of_halves<S: Simd>(register: usize) -> [usize; 2] {
+    // Registers of 16 words, whatever they hold here.
+    let per_group = LANES / S::U32_LANES;
+    let (group, part) = (register / per_group, register % per_group);
+    let first = 2 * group * per_group + part;
+    [first, first + per_group]
+}
+
 /// A matrix of which the rows that events name are added up: rows of `width` numbers, a multiple of
 /// [`LANES`], of which events count from `first`.
 #[derive(Clone, Copy)]

@@ -72,8 +72,7 @@ impl WeightFormat {
     pub(super) fn columns(self) -> usize {
         match self {
             Self::F32 => LANES,
-            Self::Int12 => fixed::COLUMNS,
-            Self::Bf16 => halves::COLUMNS,
+            Self::Int12 | Self::Bf16 => simd::COLUMNS,
         }
     }
 }

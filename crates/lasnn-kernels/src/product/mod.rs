@@ -20,6 +20,8 @@ mod pair_tiles;
 mod pairs;
 mod rows;
 mod single;
+#[cfg(target_arch = "x86_64")]
+mod some;
 #[cfg(test)]
 mod tests;
 #[cfg_attr(

@@ -8,7 +8,8 @@ use std::arch::x86_64::{
 use std::mem::transmute;
 
 use super::pairs::Pairs;
-use super::tiles::{Operand, Place, SIDE, Tiles};
+use super::some;
+use super::tiles::{Operand, Place, SIDE, Tiles, check_rows};
 
 /// Rows whose sums are in registers at once: with two tiles side by side, half of all registers.
 const ROWS: usize = 8;
@@ -20,12 +21,14 @@ const TOGETHER: usize = 32;
 #[repr(C, align(64))]
 pub(super) struct PairTiles {
     sums: [[[[f32; SIDE]; SIDE]; 2]; 2],
+    /// Memory for [`Tiles::some`].
+    found: Vec<f32>,
 }
 
 impl PairTiles {
     /// Sums of nothing, on a processor that has the instructions.
     pub fn new(_: Pairs) -> Self {
-        Self { sums: [[[[0.0; SIDE]; SIDE]; 2]; 2] }
+        Self { sums: [[[[0.0; SIDE]; SIDE]; 2]; 2], found: Vec::new() }
     }
 
     fn add_all(&mut self, [rows, columns]: [usize; 2], products: &[[Operand<'_>; 2]]) {
@@ -86,6 +89,8 @@ fn add_rows<const COLUMNS: usize>(
 }
 
 impl Tiles for PairTiles {
+    const CHOOSES: bool = true;
+
     fn zero(&mut self) {
         self.sums = [[[[0.0; SIDE]; SIDE]; 2]; 2];
     }
@@ -126,5 +131,15 @@ impl Tiles for PairTiles {
                 }
             }
         }
+    }
+
+    fn prefers_some(&self, asked: usize, rows: usize, products: usize) -> bool {
+        some::are_faster(asked, rows, products)
+    }
+
+    fn some(&mut self, asked: &[u32], products: &[[&[u32]; 2]], sums: &mut [f32]) {
+        check_rows(asked.len(), products, sums);
+        // SAFETY: whoever made `self` has the instructions, and the numbers of all rows are there.
+        unsafe { some::compute(asked, products, &mut self.found, sums) };
     }
 }

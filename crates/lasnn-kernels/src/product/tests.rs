@@ -7,6 +7,7 @@ use super::amx::Amx;
 #[cfg(target_arch = "x86_64")]
 use super::pairs::Pairs;
 use super::single::half;
+use super::tiles::ASKED;
 use super::*;
 
 /// Sums of 8 rows by a block of weights.
@@ -161,13 +162,68 @@ fn refuses_tiles_beyond_a_slice(format: impl Format) {
     assert!(refused(31 * 37, 32 * 50 + 1));
 }
 
+/// Some sums, of products in rows that need not lie one behind the other.
+struct SomeSums<'a> {
+    asked: &'a [u32],
+    lefts: &'a [Vec<u32>],
+    rights: &'a [Vec<u32>],
+    sums: &'a mut [f32],
+}
+
+impl TileTask for SomeSums<'_> {
+    fn run<T: Tiles>(self, mut tiles: T) {
+        let products = self.lefts.iter().zip(self.rights);
+        let products: Vec<[&[u32]; 2]> = products.map(|(left, right)| [&left[..], right]).collect();
+        tiles.some(self.asked, &products, self.sums);
+    }
+}
+
+fn computes_some_sums_as_plain_numbers_do(format: impl Format) {
+    let rows = 7;
+    let numbers = |rows: usize, of: usize| -> Vec<u32> {
+        let number = |i: usize| ((i * 17 + of * 5) % 31) as f32 - 15.0;
+        (0..rows * SIDE).map(|i| Emulated.number(number(2 * i), number(2 * i + 1))).collect()
+    };
+    // None, all, and as many as are left when others have been taken together.
+    let asked = [0, u32::MAX, 1, 1 << 31, 0b1101 << 14, 0x0f0f_0101, 0xffff];
+    for products in [1, 2, 3, 5, 6, 7, 12, 20] {
+        let lefts: Vec<_> = (0..products).map(|of| numbers(rows, of)).collect();
+        let rights: Vec<_> = (0..products).map(|of| numbers(ASKED, of + 40)).collect();
+        let [mut found, mut expected] = [vec![f32::NAN; rows * ASKED], vec![0.0; rows * ASKED]];
+        let (lefts, rights) = (&lefts, &rights);
+        format.with_tiles(SomeSums { asked: &asked, lefts, rights, sums: &mut found });
+        Emulated.with_tiles(SomeSums { asked: &asked, lefts, rights, sums: &mut expected });
+        assert_eq!(found, expected, "{products} products");
+        for (index, &sum) in found.iter().enumerate() {
+            assert!(sum == 0.0 || asked[index / ASKED] >> (index % ASKED) & 1 == 1, "{index}");
+        }
+        assert!(found.iter().any(|&sum| sum != 0.0));
+    }
+}
+
+fn refuses_rows_beyond_a_slice(format: impl Format) {
+    let refused = |rows: usize, left: usize, right: usize, sums: usize| {
+        let (lefts, rights) = (&[vec![0; left]], &[vec![0; right]]);
+        let (asked, sums) = (&vec![1; rows], &mut vec![0.0; sums]);
+        let work = SomeSums { asked, lefts, rights, sums };
+        catch_unwind(AssertUnwindSafe(|| format.with_tiles(work))).is_err()
+    };
+    assert!(!refused(3, 3 * SIDE, ASKED * SIDE, 3 * ASKED));
+    assert!(refused(3, 3 * SIDE - 1, ASKED * SIDE, 3 * ASKED));
+    assert!(refused(3, 3 * SIDE, ASKED * SIDE - 1, 3 * ASKED));
+    assert!(refused(3, 3 * SIDE, ASKED * SIDE, 3 * ASKED - 1));
+}
+
 #[test]
 fn tiles_are_checked_and_multiplied_alike_everywhere() {
     refuses_tiles_beyond_a_slice(Emulated);
+    refuses_rows_beyond_a_slice(Emulated);
     #[cfg(target_arch = "x86_64")]
     if let Some(pairs) = Pairs::detect() {
         multiplies_tiles_as_plain_numbers_do(pairs);
         refuses_tiles_beyond_a_slice(pairs);
+        computes_some_sums_as_plain_numbers_do(pairs);
+        refuses_rows_beyond_a_slice(pairs);
     }
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     if let Some(amx) = Amx::detect() {

@@ -17,6 +17,9 @@ pub(crate) trait TileTask {
 
 /// Sums of up to 2 x 2 tiles. `size` is how many tiles they have along rows and columns, 1 or 2.
 pub(crate) trait Tiles {
+    /// Whether [`Self::some`] may take less time than all sums do.
+    const CHOOSES: bool = false;
+
     /// Sums of nothing.
     fn zero(&mut self);
 
@@ -29,6 +32,30 @@ pub(crate) trait Tiles {
 
     /// Writes the sums.
     fn store(&mut self, size: [usize; 2], to: &mut [f32], place: Place);
+
+    /// Whether it does where so many sums are asked for, of so many rows, and a sum adds up so many products.
+    fn prefers_some(&self, _asked: usize, _rows: usize, _products: usize) -> bool {
+        false
+    }
+
+    /// Writes rows of [`ASKED`] sums of which some are asked for, by row a bit for each, and zeros for the
+    /// others. A sum adds up products of the [`SIDE`] numbers of its row on the left with those of its row on
+    /// the right.
+    fn some(&mut self, _asked: &[u32], _products: &[[&[u32]; 2]], _sums: &mut [f32]) {
+        unreachable!("tiles that compute all sums")
+    }
+}
+
+/// Sums of a row of which [`Tiles::some`] computes some.
+pub(crate) const ASKED: usize = 2 * SIDE;
+
+/// Asserts that the numbers of all rows are there.
+pub(super) fn check_rows(rows: usize, products: &[[&[u32]; 2]], sums: &[f32]) {
+    assert_eq!(rows * ASKED, sums.len(), "sums of all rows");
+    for [left, right] in products {
+        let [least, found] = [[rows, ASKED].map(|rows| rows * SIDE), [left.len(), right.len()]];
+        assert!(least[0] <= found[0] && least[1] <= found[1], "numbers of all rows");
+    }
 }
 
 /// One or two tiles: [`SIDE`] rows of as many numbers.
@@ -126,6 +153,8 @@ struct EmulatedTiles([[f32; 2 * SIDE]; 2 * SIDE]);
 
 #[cfg(test)]
 impl Tiles for EmulatedTiles {
+    const CHOOSES: bool = true;
+
     fn zero(&mut self) {
         self.0 = [[0.0; 2 * SIDE]; 2 * SIDE];
     }
@@ -166,6 +195,29 @@ impl Tiles for EmulatedTiles {
         for row in 0..rows * SIDE {
             for column in 0..columns * SIDE {
                 to[at(place, row, column)] = self.0[row][column];
+            }
+        }
+    }
+
+    fn prefers_some(&self, asked: usize, rows: usize, _: usize) -> bool {
+        2 * asked < rows * ASKED
+    }
+
+    fn some(&mut self, asked: &[u32], products: &[[&[u32]; 2]], sums: &mut [f32]) {
+        check_rows(asked.len(), products, sums);
+        let halves = |pair: u32| [pair << 16, pair & 0xffff_0000].map(f32::from_bits);
+        for (index, sum) in sums.iter_mut().enumerate() {
+            let (row, lane) = (index / ASKED, index % ASKED);
+            *sum = 0.0;
+            if asked[row] >> lane & 1 == 0 {
+                continue;
+            }
+            for [left, right] in products {
+                for (&left, &right) in left[row * SIDE..][..SIDE].iter().zip(&right[lane * SIDE..])
+                {
+                    let ([a, c], [b, d]) = (halves(left), halves(right));
+                    *sum += a * b + c * d;
+                }
             }
         }
     }

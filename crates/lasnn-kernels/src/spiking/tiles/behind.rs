@@ -1,7 +1,7 @@
 //! What is behind a site: the gradients of its spikes come from there.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::super::circuit::View;
 use super::super::geometry::Reached;
 use super::super::input_grad::Shape;
+use super::super::transpose::transpose;
 use super::maps::add_up;
 use super::{Delta, GROUP};
 use crate::memory::Scratch;
@@ -35,6 +36,9 @@ pub(in crate::spiking) struct Turned {
     weights: Scratch,
     /// Numbers of a group of inputs.
     of_group: usize,
+    /// The same where only some gradients are asked for: by group of inputs, `[tap][group of outputs][input of
+    /// the group][pair of outputs]`.
+    rows: Vec<OnceLock<Scratch>>,
     /// For each position of the inputs the taps that reach an output, and which.
     windows: Vec<Vec<[usize; 2]>>,
 }
@@ -52,7 +56,8 @@ impl Turned {
             reached.iter().for_each(|&[from, to]| windows[from].push([tap, to]));
         }
         let (weights, of_group) = turn(weights, shape, outputs.rows.groups);
-        Self { weights, of_group, windows }
+        let rows = weights.chunks_exact(of_group).map(|_| OnceLock::new()).collect();
+        Self { weights, of_group, rows, windows }
     }
 
     /// Positions of the inputs.
@@ -80,6 +85,45 @@ impl Turned {
         let Some(weights) = weights else { return sums.fill(0.0) };
         let (frames, window) = ((&delta.rows, frames), &self.windows[position]);
         add_up(tiles, frames, window, cast_slice(weights), GROUP, sums);
+    }
+
+    /// The same for all frames, as far as it is `asked` for, by frame a bit for each lane. The others are any.
+    #[inline(always)]
+    pub fn some_sums<T: Tiles>(
+        &self,
+        tiles: &mut T,
+        delta: &Delta,
+        (position, group): (usize, usize),
+        asked: &[u32],
+        sums: &mut [f32],
+    ) {
+        let (numbers, window) = (&delta.rows, &self.windows[position]);
+        let (products, of_group) = (window.len() * numbers.groups, GROUP * SIDE);
+        let count = asked.iter().map(|asked| asked.count_ones() as usize).sum();
+        let rows =
+            self.rows.get(group).filter(|_| tiles.prefers_some(count, asked.len(), products));
+        let Some(rows) = rows else {
+            return self.sums(tiles, (delta, 0..numbers.room), (position, group), sums);
+        };
+        let rows: &[u32] = cast_slice(rows.get_or_init(|| self.transposed(group)));
+        let products = window.iter().flat_map(|&[tap, position]| {
+            let rows = rows[tap * numbers.groups * of_group..].chunks_exact(of_group);
+            let groups = (0..numbers.groups).zip(rows);
+            groups.map(move |(group, rows)| [numbers.from(position, group, 0), rows])
+        });
+        let products: Vec<[&[u32]; 2]> = products.collect();
+        tiles.some(asked, &products, &mut sums[..asked.len() * GROUP]);
+    }
+
+    /// The weights of a group of inputs, by input.
+    fn transposed(&self, group: usize) -> Scratch {
+        let weights = &self.weights[group * self.of_group..][..self.of_group];
+        let mut rows = Scratch::new(weights.len());
+        let size = GROUP * SIDE;
+        for (from, to) in weights.chunks_exact(size).zip(rows.chunks_exact_mut(size)) {
+            transpose((from, GROUP), (to, SIDE), [SIDE, GROUP]);
+        }
+        rows
     }
 }
 

@@ -9,6 +9,7 @@
 //! some images, one after the other. So even maps of a single position fill tiles, no border is multiplied,
 //! and a neuron's currents of all steps come together and go into its membrane at once.
 
+mod asked;
 mod behind;
 mod delta;
 mod frames;

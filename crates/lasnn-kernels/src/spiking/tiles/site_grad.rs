@@ -129,6 +129,7 @@ impl<F: Format> TileTask for Places<'_, F> {
         let mut found: Vec<Found> = site.pending.behind.iter().map(found).collect();
         // Where there is no frame, it stays zero.
         let mut deltas = Scratch::zeros(room * GROUP);
+        let mut asked = vec![0; site.images * site.steps];
         for Place { position, group, to } in places {
             for (behind, found) in site.pending.behind.iter().zip(&mut found) {
                 let seen = behind.view.position(site.grid.shape, position);
@@ -140,6 +141,10 @@ impl<F: Format> TileTask for Places<'_, F> {
                 let Some(place) = of else { continue };
                 let to = &mut found.gradients;
                 match &behind.turned {
+                    Some(turned) if T::CHOOSES => {
+                        site.ask(behind, place, &mut asked);
+                        turned.some_sums(&mut tiles, &behind.delta, place, &asked, to);
+                    }
                     Some(turned) => {
                         let frames = 0..behind.delta.rows.room;
                         turned.sums(&mut tiles, (&behind.delta, frames), place, to);

@@ -13,7 +13,7 @@ use super::super::weight_grad;
 use super::*;
 use crate::level::emulating;
 use crate::mask::Mask;
-use crate::product::Precision;
+use crate::product::{Format, Job, Precision, TileTask, Tiles};
 
 /// Small whole numbers, which bfloat16 holds.
 fn numbers(count: usize, by: usize) -> Vec<f32> {
@@ -120,6 +120,74 @@ fn weight_gradients_are_those_of_the_lists() {
             assert!(expected.iter().any(|&gradient| gradient != 1.0));
             assert_eq!(found, expected);
         }
+    }
+}
+
+/// All sums of a convolution from outputs to inputs, and those that are asked for.
+struct Back<'a> {
+    turned: &'a Turned,
+    delta: &'a Delta,
+    place: (usize, usize),
+    asked: &'a [u32],
+    sums: [&'a mut [f32]; 2],
+}
+
+impl Job for Back<'_> {
+    type Output = ();
+
+    fn run<F: Format>(self, format: F) {
+        format.with_tiles(self);
+    }
+}
+
+impl TileTask for Back<'_> {
+    fn run<T: Tiles>(self, mut tiles: T) {
+        let Self { turned, delta, place, asked, sums: [all, some] } = self;
+        turned.sums(&mut tiles, (delta, 0..delta.rows.room), place, all);
+        turned.some_sums(&mut tiles, delta, place, asked, some);
+    }
+}
+
+#[test]
+fn sums_that_are_asked_for_are_those_of_all() {
+    for ([inputs, height, width], outputs, kernel, stride) in
+        [([33, 5, 4], 64, 3, 1), ([40, 6, 5], 48, 3, 2), ([64, 3, 3], 16, 1, 2)]
+    {
+        let seen = Shape { channels: inputs, height, width };
+        let [height, width] = [height, width].map(|at| at.div_ceil(stride));
+        let grid = Grid { shape: Shape { channels: outputs, height, width }, tile: 16 };
+        let padded = Padded { shape: grid.shape, border: kernel / 2 };
+        let (images, steps, taps) = (BATCH, STEPS, kernel * kernel);
+        let size = grid.tiles() * images * steps * padded.positions() * grid.tile;
+        let gradient = Scratch::copy(&numbers(size, 7));
+        let exact = SiteGrad { grid, padded, images, steps, gradient };
+        let geometry = Geometry::new(seen, padded, kernel, stride);
+        let reached = (&geometry.reached(padded, taps), seen.positions());
+        let weights = numbers(outputs * inputs * taps, 11);
+        let lanes = inputs.next_multiple_of(16);
+        emulating(|| {
+            let delta = &Delta::rounded(&exact);
+            let shape = super::super::input_grad::Shape { inputs, taps, lanes };
+            let turned = &Turned::new(&weights, shape, delta, reached);
+            let mut is_any = false;
+            for place in 0..seen.positions() * lanes.div_ceil(GROUP) {
+                let place = (place % seen.positions(), place / seen.positions());
+                // Every third lane or all of them, which are computed otherwise.
+                let lanes = if place.0.is_multiple_of(4) { u32::MAX } else { 0x4924_9249 };
+                let asked: Vec<u32> = (0..images * steps).map(|frame| lanes << frame).collect();
+                let [mut all, mut some] = [(); 2].map(|()| vec![0.0; delta.room() * GROUP]);
+                let (sums, asked) = ([&mut all[..], &mut some[..]], &asked[..]);
+                Precision::Bf16.run(Back { turned, delta, place, asked, sums });
+                for (index, (all, some)) in all.iter().zip(&some).enumerate() {
+                    let asked = asked.get(index / GROUP).copied().unwrap_or(0);
+                    if asked >> (index % GROUP) & 1 == 1 {
+                        assert_eq!(some, all, "{index} at {place:?}");
+                        is_any |= *all != 0.0;
+                    }
+                }
+            }
+            assert!(is_any);
+        });
     }
 }
 

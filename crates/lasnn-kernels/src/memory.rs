@@ -64,13 +64,27 @@ pub fn give(block: Vec<f32>) {
 #[inline(always)]
 pub(crate) fn prefetch<T>(numbers: &[T], at: usize) {
     #[cfg(target_arch = "x86_64")]
-    if let Some(number) = numbers.get(at) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing and cannot fault; the address is that of a number.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(number).cast()) };
-    }
+    ask::<{ std::arch::x86_64::_MM_HINT_T1 }, T>(numbers, at);
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (numbers, at);
+}
+
+/// [`prefetch`] into the nearest cache, for a number that is needed next.
+#[inline(always)]
+pub(crate) fn prefetch_nearest<T>(numbers: &[T], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    ask::<{ std::arch::x86_64::_MM_HINT_T0 }, T>(numbers, at);
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (numbers, at);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn ask<const HINT: i32, T>(numbers: &[T], at: usize) {
+    if let Some(number) = numbers.get(at) {
+        // SAFETY: a prefetch reads nothing and cannot fault; the address is that of a number.
+        unsafe { std::arch::x86_64::_mm_prefetch::<HINT>(std::ptr::from_ref(number).cast()) };
+    }
 }
 
 /// Numbers that a thread writes where several write a block.

@@ -14,25 +14,22 @@ use crate::level::Level;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod amx;
-#[cfg(target_arch = "x86_64")]
-mod pair_tiles;
+mod halves;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
+mod row_tiles;
 mod rows;
 mod single;
-#[cfg(target_arch = "x86_64")]
 mod some;
 #[cfg(test)]
 mod tests;
-#[cfg_attr(
-    not(all(target_arch = "x86_64", target_os = "linux")),
-    allow(dead_code, reason = "there are no tiles there")
-)]
 mod tiles;
 
+use halves::Halves;
 pub(crate) use rows::{BLOCK, TOGETHER, rows_by_block, stretch};
 use single::Single;
 pub(crate) use single::half;
+use tiles::ASKED;
 #[cfg(test)]
 use tiles::Emulated;
 pub(crate) use tiles::{Operand, Place, SIDE, TileTask, Tiles, tiles_left};
@@ -59,31 +56,81 @@ impl Precision {
         self.run(Kind).tiled
     }
 
-    /// See [`Format::TILE_PRODUCTS`].
-    pub(crate) fn tile_products(self) -> usize {
-        self.run(Kind).tile_products
-    }
-
     /// Hands the format to a job: the fastest that the processor has for these numbers.
     pub(crate) fn run<J: Job>(self, job: J) -> J::Output {
         match self {
             Self::F32 => job.run(Single { rounded: false }),
-            Self::Bf16 => {
-                #[cfg(test)]
-                if let Some(level) = Level::forced() {
-                    return run_at(level, job);
-                }
-                #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-                if let Some(amx) = amx::Amx::detect() {
-                    return job.run(amx);
-                }
-                #[cfg(target_arch = "x86_64")]
-                if let Some(pairs) = pairs::Pairs::detect().filter(|_| pairs::are_fast()) {
-                    return job.run(pairs);
-                }
-                job.run(Single { rounded: true })
-            }
+            Self::Bf16 => instructions().run(job, Single { rounded: true }),
         }
+    }
+}
+
+/// Hands the format that the processor has for tiles of bfloat16 to a job.
+pub(crate) fn tiled<J: Job>(job: J) -> J::Output {
+    instructions().run(job, Halves)
+}
+
+/// See [`Format::TILE_PRODUCTS`].
+pub(crate) fn tile_products() -> usize {
+    tiled(Kind).tile_products
+}
+
+/// What the processor has for bfloat16.
+enum Instructions {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Tiles(amx::Amx),
+    #[cfg(target_arch = "x86_64")]
+    Pairs(pairs::Pairs),
+    #[cfg(test)]
+    Emulated,
+    None,
+}
+
+impl Instructions {
+    /// Hands their format to a job, or another one where there are none.
+    fn run<J: Job>(self, job: J, none: impl Format) -> J::Output {
+        match self {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Self::Tiles(amx) => job.run(amx),
+            #[cfg(target_arch = "x86_64")]
+            Self::Pairs(pairs) => job.run(pairs),
+            #[cfg(test)]
+            Self::Emulated => job.run(Emulated),
+            Self::None => job.run(none),
+        }
+    }
+}
+
+fn instructions() -> Instructions {
+    #[cfg(test)]
+    if let Some(level) = Level::forced() {
+        return forced(level);
+    }
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if let Some(amx) = amx::Amx::detect() {
+        return Instructions::Tiles(amx);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(pairs) = pairs::Pairs::detect().filter(|_| pairs::are_fast()) {
+        return Instructions::Pairs(pairs);
+    }
+    Instructions::None
+}
+
+/// Those of a level that a test forces.
+#[cfg(test)]
+fn forced(level: Level) -> Instructions {
+    match level {
+        Level::EmulatedTiles => Instructions::Emulated,
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Level::Tiles => {
+            Instructions::Tiles(amx::Amx::detect().unwrap_or_else(|| panic!("no tiles here")))
+        }
+        #[cfg(target_arch = "x86_64")]
+        Level::Pairs => {
+            Instructions::Pairs(pairs::Pairs::detect().unwrap_or_else(|| panic!("no pairs here")))
+        }
+        _ => Instructions::None,
     }
 }
 
@@ -138,19 +185,6 @@ pub(crate) fn has_pairs() -> bool {
     pairs::Pairs::detect().is_some()
 }
 
-/// [`Precision::run`] for bfloat16 on a level that a test forces.
-#[cfg(test)]
-fn run_at<J: Job>(level: Level, job: J) -> J::Output {
-    match level {
-        Level::EmulatedTiles => job.run(Emulated),
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        Level::Tiles => job.run(amx::Amx::detect().unwrap_or_else(|| panic!("no tiles here"))),
-        #[cfg(target_arch = "x86_64")]
-        Level::Pairs => job.run(pairs::Pairs::detect().unwrap_or_else(|| panic!("no pairs here"))),
-        _ => job.run(Single { rounded: true }),
-    }
-}
-
 /// What is done in a format.
 pub(crate) trait Job {
     /// What it gives.
@@ -182,8 +216,8 @@ pub(crate) trait Format: Copy + Send + Sync {
     /// Whether all products are those of [`Tiles`], of `u32` numbers.
     const TILED: bool = false;
 
-    /// How many products of [`Tiles`] take the time of an addition of a number that a list of events names;
-    /// 0 where there are no tiles.
+    /// How many products of [`Tiles`] take the time of an addition of a number that a list of events names; any
+    /// number where there are no tiles.
     const TILE_PRODUCTS: usize = 0;
 
     /// Two numbers; the second one is dropped where only one is held.
@@ -262,4 +296,19 @@ pub(crate) trait Product<N>: Copy {
 
     /// The sums of two registers.
     fn both(self, a: Self::Sums, b: Self::Sums) -> Self::Sums;
+
+    /// The sum of the numbers in each register.
+    fn totals(self, sums: [Self::Sums; 4]) -> [f32; 4];
+
+    /// Writes numbers where `asked` has a bit, one after the other, and zeros elsewhere. There is room for a
+    /// register to be read.
+    #[inline(always)]
+    fn expand(self, asked: u32, from: &[f32], to: &mut [f32; ASKED]) {
+        *to = [0.0; ASKED];
+        let mut left = asked;
+        for &number in &from[..asked.count_ones() as usize] {
+            to[left.trailing_zeros() as usize % ASKED] = number;
+            left &= left.wrapping_sub(1);
+        }
+    }
 }

@@ -1,16 +1,21 @@
 //! Pairs of bfloat16 with AVX512-BF16.
 
 use std::arch::x86_64::{
-    __cpuid, __m512, __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_loadu_ps,
-    _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16,
+    __cpuid, __m128, __m512, __m512bh, __m512i, _mm_add_ps, _mm256_add_ps, _mm256_castps256_ps128,
+    _mm256_extractf128_ps, _mm512_add_ps, _mm512_castpd_ps, _mm512_castps_pd,
+    _mm512_castps512_ps256, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_extractf32x8_ps,
+    _mm512_loadu_ps, _mm512_maskz_expand_ps, _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16,
+    _mm512_storeu_ps, _mm512_unpackhi_pd, _mm512_unpackhi_ps, _mm512_unpacklo_pd,
+    _mm512_unpacklo_ps,
 };
 use std::mem::transmute;
 
 use pulp::x86::V4;
 use pulp::{Simd, f32x16, u32x16};
 
-use super::pair_tiles::PairTiles;
+use super::row_tiles::RowTiles;
 use super::single::half;
+use super::tiles::ASKED;
 use super::{Format, Product, Rows, Task, TileTask};
 
 /// Exists only where the processor has AVX-512 with bfloat16.
@@ -33,6 +38,8 @@ impl Pairs {
         if is_x86_feature_detected!("avx512bf16") { V4::try_new().map(Self) } else { None }
     }
 
+    // All that `V4` has found, and pairs.
+    #[target_feature(enable = "fma,bmi1,bmi2,lzcnt,popcnt")]
     #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512bf16")]
     fn run<T: Task<u32>>(self, task: T) -> T::Output {
         task.run(self)
@@ -152,7 +159,7 @@ impl Format for Pairs {
     }
 
     fn with_tiles(self, task: impl TileTask) {
-        task.run(PairTiles::new(self));
+        task.run(RowTiles::new(self));
     }
 }
 
@@ -202,5 +209,45 @@ impl Product<u32> for Pairs {
     #[inline(always)]
     fn both(self, a: f32x16, b: f32x16) -> f32x16 {
         self.0.add_f32s(a, b)
+    }
+
+    #[inline(always)]
+    fn totals(self, [a, b, c, d]: [f32x16; 4]) -> [f32; 4] {
+        // SAFETY: `detect` found the instructions; all types are as large, and any bits will do.
+        unsafe {
+            transmute::<__m128, [f32; 4]>(totals(transmute::<[f32x16; 4], [__m512; 4]>([
+                a, b, c, d,
+            ])))
+        }
+    }
+
+    #[inline(always)]
+    fn expand(self, asked: u32, from: &[f32], to: &mut [f32; ASKED]) {
+        // SAFETY: `detect` found the instruction.
+        unsafe { expand(asked, from, to) };
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn totals([a, b, c, d]: [__m512; 4]) -> __m128 {
+    let both = |a, b| _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    let (low, high) = (_mm512_castps_pd(both(a, b)), _mm512_castps_pd(both(c, d)));
+    let (even, odd) = (_mm512_unpacklo_pd(low, high), _mm512_unpackhi_pd(low, high));
+    let quarters = _mm512_add_ps(_mm512_castpd_ps(even), _mm512_castpd_ps(odd));
+    let halves =
+        _mm256_add_ps(_mm512_castps512_ps256(quarters), _mm512_extractf32x8_ps::<1>(quarters));
+    _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps::<1>(halves))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn expand(asked: u32, mut from: &[f32], to: &mut [f32; ASKED]) {
+    for (half, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        let asked = (asked >> (half * LANES)) as u16;
+        let found = _mm512_maskz_expand_ps(asked, load(from));
+        // SAFETY: a row is as long as a register, and need not be aligned.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr(), found) };
+        from = &from[asked.count_ones() as usize..];
     }
 }

@@ -103,4 +103,15 @@ impl<S: Simd> Product<f32> for Singles<S> {
     fn both(self, a: S::f32s, b: S::f32s) -> S::f32s {
         self.0.add_f32s(a, b)
     }
+
+    #[inline(always)]
+    fn totals(self, [a, b, c, d]: [S::f32s; 4]) -> [f32; 4] {
+        let Self(simd) = self;
+        [
+            simd.reduce_sum_f32s(a),
+            simd.reduce_sum_f32s(b),
+            simd.reduce_sum_f32s(c),
+            simd.reduce_sum_f32s(d),
+        ]
+    }
 }

@@ -218,6 +218,14 @@ fn refuses_rows_beyond_a_slice(format: impl Format) {
 fn tiles_are_checked_and_multiplied_alike_everywhere() {
     refuses_tiles_beyond_a_slice(Emulated);
     refuses_rows_beyond_a_slice(Emulated);
+    for level in Level::all_here() {
+        level.run(1, || {
+            multiplies_tiles_as_plain_numbers_do(Halves);
+            refuses_tiles_beyond_a_slice(Halves);
+            computes_some_sums_as_plain_numbers_do(Halves);
+            refuses_rows_beyond_a_slice(Halves);
+        });
+    }
     #[cfg(target_arch = "x86_64")]
     if let Some(pairs) = Pairs::detect() {
         multiplies_tiles_as_plain_numbers_do(pairs);

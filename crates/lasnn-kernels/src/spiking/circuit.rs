@@ -62,10 +62,6 @@ impl View {
     }
 
     /// The position behind the pooling to which one of a map belongs, unless it is cut off.
-    #[cfg_attr(
-        not(all(target_arch = "x86_64", target_os = "linux")),
-        allow(dead_code, reason = "there are no tiles there")
-    )]
     pub(super) fn position(&self, of: Shape, position: usize) -> Option<usize> {
         let [rows, columns] = self.pool;
         let seen = self.shape(of);

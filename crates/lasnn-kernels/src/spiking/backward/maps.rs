@@ -1,7 +1,7 @@
 //! The pass back through sites on maps, some images at a time.
 //!
-//! Where a pass rounds and the processor multiplies bfloat16, a site asks what is behind it for the gradients
-//! of its spikes (`tiles::SiteBack`); elsewhere whoever is behind has left them, map by map.
+//! Where a pass rounds, a site asks what is behind it for the gradients of its spikes (`tiles::SiteBack`);
+//! elsewhere whoever is behind has left them, map by map.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -174,7 +174,7 @@ impl Back<'_> {
         let neurons = call.neurons[site];
         let kept = (&self.tape.kept[site], call.batch, images.start);
         let is_first = call.circuit.sites[site].sources.is_empty();
-        if call.is_rough() && call.precision.tile_products() > 0 {
+        if call.is_rough() {
             let site = SiteBack { grid, neurons, images: images.len(), steps, kept, pending };
             if is_first {
                 site.sums(self.currents_of(images, grid.shape.neurons()));

@@ -10,7 +10,7 @@ use super::super::site_grad::SiteGrad;
 use super::super::spikes::Grid;
 use super::{FRAMES, Frames, GROUP};
 use crate::memory::Scratch;
-use crate::product::{Format, Job, Precision, SIDE, widened};
+use crate::product::{Format, Job, SIDE, tiled, widened};
 
 /// The gradients of membranes at all steps of some images.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Delta {
 
     /// Rounds gradients.
     pub fn rounded(exact: &SiteGrad) -> Self {
-        Precision::Bf16.run(Round(exact))
+        tiled(Round(exact))
     }
 
     /// The same numbers in maps with borders.

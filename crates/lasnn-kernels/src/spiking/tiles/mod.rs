@@ -1,5 +1,5 @@
-//! Products that do not skip zeros, for processors that multiply tiles of bfloat16 (AMX), and on the way back
-//! through maps for those that multiply pairs.
+//! Products that do not skip zeros: on the way back through maps in bfloat16, and for processors that multiply
+//! tiles of it (AMX) on all ways.
 //!
 //! With AMX a product costs so little that layers gain nothing by skipping nineteen of twenty
 //! (`docs/performance.md`); and gradients of membranes, unlike spikes, are hardly ever zero. Spikes become numbers

@@ -14,7 +14,7 @@ use super::delta::Cell;
 use super::{Delta, FRAMES, GROUP};
 use crate::level::vectors;
 use crate::memory::{Scratch, prefetch};
-use crate::product::{Format, Job, Precision, TileTask, Tiles};
+use crate::product::{Format, Job, TileTask, Tiles, tiled};
 use crate::simd::vectorised;
 
 /// Bytes of weights that a job takes for a position before the next one.
@@ -75,7 +75,7 @@ impl SiteBack<'_> {
         for places in &mut jobs {
             places.sort_by_key(|place| (place.position % shape.width / columns, place.group));
         }
-        Precision::Bf16.run(Jobs { site: self, jobs });
+        tiled(Jobs { site: self, jobs });
     }
 }
 

@@ -14,7 +14,9 @@ use super::{Delta, GROUP, TILE, can_count};
 use crate::level::vectors;
 use crate::mask::MaskRows;
 use crate::memory::Scratch;
-use crate::product::{Format, Job, Operand, Place, Precision, SIDE, TileTask, Tiles, tiles_left};
+use crate::product::{
+    Format, Job, Operand, Place, Precision, SIDE, TileTask, Tiles, tile_products, tiled, tiles_left,
+};
 
 /// Input channels of a job.
 pub(super) const CHANNELS: usize = 2 * SIDE;
@@ -37,19 +39,19 @@ impl WeightGrad<'_> {
     /// Does what [`super::super::weight_grad::convolution`] does, with `[tile][input][tap][output of the tile]`,
     /// of rounded gradients.
     pub fn add_to(self, gradient: &mut [f32], delta: &Delta) {
-        Precision::Bf16.run(Add { of: self, delta, gradient });
+        tiled(Add { of: self, delta, gradient });
     }
 
     /// Whether that takes less time than adding up what lists of spikes name.
     pub fn worth_it(&self, precision: Precision) -> bool {
-        if !can_count(self.view) {
+        if precision == Precision::F32 || !can_count(self.view) {
             return false;
         }
         let channels = self.view.shape(self.spikes.grid.shape).channels;
         let places: usize = self.reached.iter().map(Vec::len).sum();
         let depth = 2 * pairs(self.spikes.frames());
         let products = places * depth * channels.next_multiple_of(SIDE);
-        products < precision.tile_products() * self.reached.len() * self.spikes.number()
+        products < tile_products() * self.reached.len() * self.spikes.number()
     }
 }
 

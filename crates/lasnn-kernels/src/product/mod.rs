@@ -169,14 +169,7 @@ pub(crate) fn pair(first: f32, second: f32) -> u32 {
 
 /// Whether the processor has registers for tiles.
 pub(crate) fn has_tiles() -> bool {
-    #[cfg(test)]
-    if let Some(level) = Level::forced() {
-        return level.has_tiles();
-    }
-    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-    return amx::Amx::detect().is_some();
-    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-    return false;
+    tiled(Kind).tiled
 }
 
 /// Whether the processor multiplies pairs, fast or not.

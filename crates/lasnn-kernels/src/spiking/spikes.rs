@@ -1,5 +1,6 @@
 //! Spikes, a bit each.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
@@ -73,14 +74,17 @@ impl Spikes {
         spikes
     }
 
-    /// Those of some images.
-    pub fn images(&self, images: Range<usize>) -> Self {
+    /// Those of some images, copied if these are not all.
+    pub fn images(&self, images: Range<usize>) -> Cow<'_, Self> {
+        if images == (0..self.batch) {
+            return Cow::Borrowed(self);
+        }
         let size = self.image_words();
         let mut words = Vec::with_capacity(self.words.len() / self.batch.max(1) * images.len());
         for tile in self.words.chunks_exact(self.batch * size) {
             words.extend_from_slice(&tile[images.start * size..images.end * size]);
         }
-        Self { words, batch: images.len(), ..*self }
+        Cow::Owned(Self { words, batch: images.len(), ..*self })
     }
 
     /// Images times steps.

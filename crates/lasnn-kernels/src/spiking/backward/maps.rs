@@ -106,11 +106,11 @@ impl Back<'_> {
         let masks = call.masks.iter().map(|mask| Some((*mask)?.some(images.clone())));
         let masks: Vec<Option<MaskRows<'_>>> = masks.collect();
         let part = Call { masks: &masks, batch: images.len(), ..*call };
-        let spikes: Vec<Spikes> = sources
+        let spikes: Vec<Cow<'_, Spikes>> = sources
             .iter()
             .map(|source| self.tape.spikes(source.origin).images(images.clone()))
             .collect();
-        let from: Vec<&Spikes> = spikes.iter().collect();
+        let from: Vec<&Spikes> = spikes.iter().map(|spikes| &**spikes).collect();
         let kept = &self.tape.kept[site];
         let feeds = match kept.is_nothing() {
             true => feeds(&part, sources, grid, &from),

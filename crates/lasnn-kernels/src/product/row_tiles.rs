@@ -2,7 +2,7 @@
 //! registers while all products are added.
 
 use super::some::{self, SomeSums};
-use super::tiles::{Operand, Place, SIDE, Tiles, check_rows};
+use super::tiles::{Operand, Place, SIDE, Tiles};
 use super::{Format, Product, Task};
 
 /// Products that are added for some rows before they are for the next ones.
@@ -58,10 +58,6 @@ impl<F: Format<Number = u32>> Tiles for RowTiles<F> {
                 *to = product;
                 count += 1;
             }
-            for [left, right] in &known[..count] {
-                left.checked(rows);
-                right.checked(columns);
-            }
             for (tile, sums) in self.sums[..rows].iter_mut().enumerate() {
                 self.format.dispatch(Add { sums, tile, columns, products: &known[..count] });
             }
@@ -87,12 +83,11 @@ impl<F: Format<Number = u32>> Tiles for RowTiles<F> {
     }
 
     fn some(&mut self, asked: &[u32], products: &[[&[u32]; 2]], sums: &mut [f32]) {
-        check_rows(asked.len(), products, sums);
         self.format.dispatch(SomeSums { asked, products, found: &mut self.found, sums });
     }
 }
 
-/// Adds products of the `tile`-th tile on the left to the sums of one or two columns. Their operands are checked.
+/// Adds products of the `tile`-th tile on the left to the sums of one or two columns.
 struct Add<'a> {
     sums: &'a mut Sums,
     tile: usize,
@@ -106,6 +101,10 @@ impl Task<u32> for Add<'_> {
     #[inline(always)]
     fn run<P: Product<u32>>(self, product: P) {
         let Self { sums, tile, columns, products } = self;
+        for [left, right] in products {
+            left.checked(tile + 1);
+            right.checked(columns);
+        }
         // As many rows as have their sums in half of all registers, or nearly.
         match (SIDE / P::LANES, columns) {
             (1, 1) => add_rows::<P, 1, 8>(product, &mut sums[..1], tile, 0, products),
@@ -149,12 +148,12 @@ fn add_rows<P: Product<u32>, const REGISTERS: usize, const ROWS: usize>(
                 for (register, to) in rights.iter_mut().enumerate() {
                     let tile = right.tiles[column + register / of_tile];
                     let at = depth * right.pitch + register % of_tile * P::LANES;
-                    // SAFETY: the operand is checked, so the row is there.
+                    // SAFETY: `run` has checked the operand, so the row is there.
                     *to = product.load(unsafe { tile.get_unchecked(at..at + P::LANES) });
                 }
                 for (row, held) in held.iter_mut().enumerate() {
                     let at = (first + row) * left.pitch + depth;
-                    // SAFETY: the operand is checked, so the row is there.
+                    // SAFETY: `run` has checked the operand, so the row is there.
                     let value = product.splat(unsafe { *left.tiles[tile].get_unchecked(at) });
                     for (sum, &right) in held.iter_mut().zip(&rights) {
                         *sum = product.add(value, right, *sum);

@@ -1,7 +1,7 @@
 //! Some sums of a product where there are no registers for tiles: each is the product of two rows, so that
 //! nothing is computed that nobody asks for.
 
-use super::tiles::{ASKED, SIDE};
+use super::tiles::{ASKED, SIDE, check_rows};
 use super::{Product, Task};
 use crate::memory::prefetch_nearest;
 
@@ -15,8 +15,7 @@ pub(super) fn are_faster(asked: usize, rows: usize, products: usize) -> bool {
     some < rows * ASKED * products
 }
 
-/// Writes the sums that are asked for, and zeros; see [`Tiles::some`](super::tiles::Tiles::some). All numbers of
-/// the rows are there.
+/// Writes the sums that are asked for, and zeros; see [`Tiles::some`](super::tiles::Tiles::some).
 pub(super) struct SomeSums<'a> {
     pub asked: &'a [u32],
     pub products: &'a [[&'a [u32]; 2]],
@@ -30,6 +29,7 @@ impl Task<u32> for SomeSums<'_> {
     #[inline(always)]
     fn run<P: Product<u32>>(self, product: P) {
         let Self { asked, products, found, sums } = self;
+        check_rows(asked.len(), products, sums);
         let count: usize = asked.iter().map(|asked| asked.count_ones() as usize).sum();
         // One behind the other as they are asked for, and room for a few more.
         found.clear();
@@ -87,7 +87,7 @@ fn add<P: Product<u32>, const REGISTERS: usize>(
         for (held, [left, _]) in held.chunks_exact_mut(of_row).zip(products) {
             for (part, held) in held.iter_mut().enumerate() {
                 let at = row * SIDE + part * P::LANES;
-                // SAFETY: the numbers of all rows are there.
+                // SAFETY: `run` found the numbers of all rows.
                 *held = product.load(unsafe { left.get_unchecked(at..at + P::LANES) });
             }
             prefetch_nearest(left, (row + 1) * SIDE);
@@ -124,7 +124,7 @@ fn some<P: Product<u32>, const COUNT: usize, const REGISTERS: usize>(
         let right = rights[register / of_row];
         for (sum, &row) in sums.iter_mut().zip(&rows) {
             let at = row + register % of_row * P::LANES;
-            // SAFETY: there are numbers for all bits of what can be asked for.
+            // SAFETY: `run` found numbers for all bits of what can be asked for.
             let right = product.load(unsafe { right.get_unchecked(at..at + P::LANES) });
             *sum = product.add(held, right, *sum);
         }

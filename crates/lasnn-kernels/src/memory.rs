@@ -60,31 +60,32 @@ pub fn give(block: Vec<f32>) {
     drop(old);
 }
 
-/// Asks for a number that is needed soon; does nothing where it is not there, or cannot be asked for.
-#[inline(always)]
-pub(crate) fn prefetch<T>(numbers: &[T], at: usize) {
-    #[cfg(target_arch = "x86_64")]
-    ask::<{ std::arch::x86_64::_MM_HINT_T1 }, T>(numbers, at);
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (numbers, at);
+/// How soon a number is needed, and so which cache it comes into.
+#[derive(Clone, Copy)]
+pub(crate) enum Needed {
+    /// Into the nearest one.
+    Next,
+    /// Into the one behind it.
+    Soon,
 }
 
-/// [`prefetch`] into the nearest cache, for a number that is needed next.
+/// Asks for a number that is needed; does nothing where it is not there, or cannot be asked for.
 #[inline(always)]
-pub(crate) fn prefetch_nearest<T>(numbers: &[T], at: usize) {
+pub(crate) fn prefetch<T>(numbers: &[T], at: usize, needed: Needed) {
     #[cfg(target_arch = "x86_64")]
-    ask::<{ std::arch::x86_64::_MM_HINT_T0 }, T>(numbers, at);
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (numbers, at);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[inline(always)]
-fn ask<const HINT: i32, T>(numbers: &[T], at: usize) {
     if let Some(number) = numbers.get(at) {
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        let place = std::ptr::from_ref(number).cast();
         // SAFETY: a prefetch reads nothing and cannot fault; the address is that of a number.
-        unsafe { std::arch::x86_64::_mm_prefetch::<HINT>(std::ptr::from_ref(number).cast()) };
+        unsafe {
+            match needed {
+                Needed::Next => _mm_prefetch::<_MM_HINT_T0>(place),
+                Needed::Soon => _mm_prefetch::<_MM_HINT_T1>(place),
+            }
+        }
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (numbers, at, needed);
 }
 
 /// Numbers that a thread writes where several write a block.

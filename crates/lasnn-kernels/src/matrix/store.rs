@@ -1,7 +1,7 @@
 //! Operands of a product, stored for the registers.
 
 use super::Matrix;
-use crate::memory::prefetch;
+use crate::memory::{Needed, prefetch};
 use crate::product::{BLOCK, Format};
 
 /// Numbers of a line of the cache.
@@ -66,7 +66,7 @@ impl Part<'_> {
             let start = self.first[axis] * self.of.strides[axis]
                 + (self.first[1 - axis] + line) * self.of.strides[1 - axis];
             for at in (0..self.size[axis]).step_by(CACHE_LINE) {
-                prefetch(self.of.elements, start + at);
+                prefetch(self.of.elements, start + at, Needed::Soon);
             }
         }
     }

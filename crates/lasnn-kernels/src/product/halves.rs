@@ -6,6 +6,7 @@ use pulp::{Simd, WithSimd};
 
 use super::row_tiles::RowTiles;
 use super::single::half;
+use super::vectors::Vectors;
 use super::{Format, Product, Task, TileTask, pair};
 use crate::level::vectors;
 use crate::simd::vectorised;
@@ -55,7 +56,7 @@ impl Format for Halves {
 
             #[inline(always)]
             fn with_simd<S: Simd>(self, simd: S) -> T::Output {
-                self.0.run(Widened(simd))
+                self.0.run(Vectors(simd))
             }
         }
         vectors().dispatch(Dispatch(task))
@@ -66,30 +67,16 @@ impl Format for Halves {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Widened<S>(S);
-
-impl<S: Simd> Widened<S> {
-    /// The numbers in the lower and in the upper halves.
-    #[inline(always)]
-    fn of(self, pairs: S::u32s) -> [S::f32s; 2] {
-        let Self(simd) = self;
-        let lower = simd.wrapping_dyn_shl_u32s(pairs, simd.splat_u32s(16));
-        let upper = simd.and_u32s(pairs, simd.splat_u32s(0xffff_0000));
-        [simd.transmute_f32s_u32s(lower), simd.transmute_f32s_u32s(upper)]
-    }
+/// The numbers in the lower and in the upper halves.
+#[inline(always)]
+fn widened<S: Simd>(simd: S, pairs: S::u32s) -> [S::f32s; 2] {
+    let lower = simd.wrapping_dyn_shl_u32s(pairs, simd.splat_u32s(16));
+    let upper = simd.and_u32s(pairs, simd.splat_u32s(0xffff_0000));
+    [simd.transmute_f32s_u32s(lower), simd.transmute_f32s_u32s(upper)]
 }
 
-impl<S: Simd> Product<u32> for Widened<S> {
+impl<S: Simd> Product<u32> for Vectors<S> {
     type Numbers = S::u32s;
-    type Sums = S::f32s;
-    const LANES: usize = S::F32_LANES;
-    const REGISTERS: usize = S::REGISTER_COUNT;
-
-    #[inline(always)]
-    fn zero(self) -> S::f32s {
-        self.0.splat_f32s(0.0)
-    }
 
     #[inline(always)]
     fn splat(self, pair: u32) -> S::u32s {
@@ -103,33 +90,8 @@ impl<S: Simd> Product<u32> for Widened<S> {
 
     #[inline(always)]
     fn add(self, a: S::u32s, b: S::u32s, sums: S::f32s) -> S::f32s {
-        let ([a, c], [b, d]) = (self.of(a), self.of(b));
-        self.0.mul_add_f32s(c, d, self.0.mul_add_f32s(a, b, sums))
-    }
-
-    #[inline(always)]
-    fn read(self, from: &[f32]) -> S::f32s {
-        S::as_simd_f32s(&from[..S::F32_LANES]).0[0]
-    }
-
-    #[inline(always)]
-    fn write(self, sums: S::f32s, to: &mut [f32]) {
-        S::as_mut_simd_f32s(&mut to[..S::F32_LANES]).0[0] = sums;
-    }
-
-    #[inline(always)]
-    fn both(self, a: S::f32s, b: S::f32s) -> S::f32s {
-        self.0.add_f32s(a, b)
-    }
-
-    #[inline(always)]
-    fn totals(self, [a, b, c, d]: [S::f32s; 4]) -> [f32; 4] {
         let Self(simd) = self;
-        [
-            simd.reduce_sum_f32s(a),
-            simd.reduce_sum_f32s(b),
-            simd.reduce_sum_f32s(c),
-            simd.reduce_sum_f32s(d),
-        ]
+        let ([a, c], [b, d]) = (widened(simd, a), widened(simd, b));
+        simd.mul_add_f32s(c, d, simd.mul_add_f32s(a, b, sums))
     }
 }

@@ -24,12 +24,12 @@ mod some;
 #[cfg(test)]
 mod tests;
 mod tiles;
+mod vectors;
 
 use halves::Halves;
 pub(crate) use rows::{BLOCK, TOGETHER, rows_by_block, stretch};
 use single::Single;
 pub(crate) use single::half;
-use tiles::ASKED;
 #[cfg(test)]
 use tiles::Emulated;
 pub(crate) use tiles::{Operand, Place, SIDE, TileTask, Tiles, tiles_left};
@@ -68,6 +68,19 @@ impl Precision {
 /// Hands the format that the processor has for tiles of bfloat16 to a job.
 pub(crate) fn tiled<J: Job>(job: J) -> J::Output {
     instructions().run(job, Halves)
+}
+
+/// Runs a task with the tiles of this thread.
+pub(crate) fn with_tiles(task: impl TileTask) {
+    struct Run<T>(T);
+    impl<T: TileTask> Job for Run<T> {
+        type Output = ();
+
+        fn run<F: Format>(self, format: F) {
+            format.with_tiles(self.0);
+        }
+    }
+    tiled(Run(task));
 }
 
 /// See [`Format::TILE_PRODUCTS`].
@@ -255,15 +268,12 @@ pub(crate) trait Task<N> {
     fn run<P: Product<N>>(self, product: P) -> Self::Output;
 }
 
-/// Products on one instruction set.
-pub(crate) trait Product<N>: Copy {
-    /// A register of numbers.
-    type Numbers: Copy;
-
+/// Registers of sums on one instruction set.
+pub(crate) trait Registers: Copy {
     /// A register of sums.
     type Sums: Copy;
 
-    /// Numbers, and sums, of a register.
+    /// Sums of a register, and numbers.
     const LANES: usize;
 
     /// How many registers there are.
@@ -271,15 +281,6 @@ pub(crate) trait Product<N>: Copy {
 
     /// Sums of nothing.
     fn zero(self) -> Self::Sums;
-
-    /// The same number in all lanes.
-    fn splat(self, number: N) -> Self::Numbers;
-
-    /// The first [`Self::LANES`] numbers.
-    fn load(self, numbers: &[N]) -> Self::Numbers;
-
-    /// Adds the products of each lane to its sum.
-    fn add(self, a: Self::Numbers, b: Self::Numbers, sums: Self::Sums) -> Self::Sums;
 
     /// The first [`Self::LANES`] sums.
     fn read(self, from: &[f32]) -> Self::Sums;
@@ -296,12 +297,27 @@ pub(crate) trait Product<N>: Copy {
     /// Writes numbers where `asked` has a bit, one after the other, and zeros elsewhere. There is room for a
     /// register to be read.
     #[inline(always)]
-    fn expand(self, asked: u32, from: &[f32], to: &mut [f32; ASKED]) {
-        *to = [0.0; ASKED];
+    fn expand(self, asked: u32, from: &[f32], to: &mut [f32; BLOCK]) {
+        *to = [0.0; BLOCK];
         let mut left = asked;
         for &number in &from[..asked.count_ones() as usize] {
-            to[left.trailing_zeros() as usize % ASKED] = number;
+            to[left.trailing_zeros() as usize % BLOCK] = number;
             left &= left.wrapping_sub(1);
         }
     }
+}
+
+/// Products on one instruction set.
+pub(crate) trait Product<N>: Registers {
+    /// A register of numbers.
+    type Numbers: Copy;
+
+    /// The same number in all lanes.
+    fn splat(self, number: N) -> Self::Numbers;
+
+    /// The first [`Registers::LANES`] numbers.
+    fn load(self, numbers: &[N]) -> Self::Numbers;
+
+    /// Adds the products of each lane to its sum.
+    fn add(self, a: Self::Numbers, b: Self::Numbers, sums: Self::Sums) -> Self::Sums;
 }

@@ -15,8 +15,7 @@ use pulp::{Simd, f32x16, u32x16};
 
 use super::row_tiles::RowTiles;
 use super::single::half;
-use super::tiles::ASKED;
-use super::{Format, Product, Rows, Task, TileTask};
+use super::{BLOCK, Format, Product, Registers, Rows, Task, TileTask};
 
 /// Exists only where the processor has AVX-512 with bfloat16.
 #[derive(Clone, Copy)]
@@ -163,8 +162,7 @@ impl Format for Pairs {
     }
 }
 
-impl Product<u32> for Pairs {
-    type Numbers = u32x16;
+impl Registers for Pairs {
     type Sums = f32x16;
     const LANES: usize = LANES;
     const REGISTERS: usize = 32;
@@ -172,28 +170,6 @@ impl Product<u32> for Pairs {
     #[inline(always)]
     fn zero(self) -> f32x16 {
         self.0.splat_f32s(0.0)
-    }
-
-    #[inline(always)]
-    fn splat(self, number: u32) -> u32x16 {
-        self.0.splat_u32s(number)
-    }
-
-    #[inline(always)]
-    fn load(self, numbers: &[u32]) -> u32x16 {
-        V4::as_simd_u32s(&numbers[..LANES]).0[0]
-    }
-
-    #[inline(always)]
-    fn add(self, a: u32x16, b: u32x16, sums: f32x16) -> f32x16 {
-        // SAFETY: `detect` found the instruction; all types are 64 bytes of which any will do.
-        unsafe {
-            transmute::<__m512, f32x16>(_mm512_dpbf16_ps(
-                transmute::<f32x16, __m512>(sums),
-                transmute::<u32x16, __m512bh>(a),
-                transmute::<u32x16, __m512bh>(b),
-            ))
-        }
     }
 
     #[inline(always)]
@@ -222,9 +198,35 @@ impl Product<u32> for Pairs {
     }
 
     #[inline(always)]
-    fn expand(self, asked: u32, from: &[f32], to: &mut [f32; ASKED]) {
+    fn expand(self, asked: u32, from: &[f32], to: &mut [f32; BLOCK]) {
         // SAFETY: `detect` found the instruction.
         unsafe { expand(asked, from, to) };
+    }
+}
+
+impl Product<u32> for Pairs {
+    type Numbers = u32x16;
+
+    #[inline(always)]
+    fn splat(self, number: u32) -> u32x16 {
+        self.0.splat_u32s(number)
+    }
+
+    #[inline(always)]
+    fn load(self, numbers: &[u32]) -> u32x16 {
+        V4::as_simd_u32s(&numbers[..LANES]).0[0]
+    }
+
+    #[inline(always)]
+    fn add(self, a: u32x16, b: u32x16, sums: f32x16) -> f32x16 {
+        // SAFETY: `detect` found the instruction; all types are 64 bytes of which any will do.
+        unsafe {
+            transmute::<__m512, f32x16>(_mm512_dpbf16_ps(
+                transmute::<f32x16, __m512>(sums),
+                transmute::<u32x16, __m512bh>(a),
+                transmute::<u32x16, __m512bh>(b),
+            ))
+        }
     }
 }
 
@@ -242,7 +244,7 @@ fn totals([a, b, c, d]: [__m512; 4]) -> __m128 {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn expand(asked: u32, mut from: &[f32], to: &mut [f32; ASKED]) {
+fn expand(asked: u32, mut from: &[f32], to: &mut [f32; BLOCK]) {
     for (half, to) in to.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
         let asked = (asked >> (half * LANES)) as u16;
         let found = _mm512_maskz_expand_ps(asked, load(from));

@@ -2,7 +2,8 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::{Format, Product, Task};
+use super::vectors::Vectors;
+use super::{Format, Product, Registers, Task};
 use crate::level::vectors;
 
 /// Numbers as they are, or rounded to bfloat16 first.
@@ -43,7 +44,7 @@ impl Format for Single {
 
             #[inline(always)]
             fn with_simd<S: Simd>(self, simd: S) -> T::Output {
-                self.0.run(Singles(simd))
+                self.0.run(Vectors(simd))
             }
         }
         vectors().dispatch(Dispatch(task))
@@ -60,19 +61,8 @@ pub(crate) fn half(number: f32) -> u32 {
     if number.is_nan() { quiet } else { rounded }
 }
 
-#[derive(Clone, Copy)]
-struct Singles<S>(S);
-
-impl<S: Simd> Product<f32> for Singles<S> {
+impl<S: Simd> Product<f32> for Vectors<S> {
     type Numbers = S::f32s;
-    type Sums = S::f32s;
-    const LANES: usize = S::F32_LANES;
-    const REGISTERS: usize = S::REGISTER_COUNT;
-
-    #[inline(always)]
-    fn zero(self) -> S::f32s {
-        self.0.splat_f32s(0.0)
-    }
 
     #[inline(always)]
     fn splat(self, number: f32) -> S::f32s {
@@ -81,37 +71,11 @@ impl<S: Simd> Product<f32> for Singles<S> {
 
     #[inline(always)]
     fn load(self, numbers: &[f32]) -> S::f32s {
-        S::as_simd_f32s(&numbers[..S::F32_LANES]).0[0]
+        self.read(numbers)
     }
 
     #[inline(always)]
     fn add(self, a: S::f32s, b: S::f32s, sums: S::f32s) -> S::f32s {
         self.0.mul_add_f32s(a, b, sums)
-    }
-
-    #[inline(always)]
-    fn read(self, from: &[f32]) -> S::f32s {
-        self.load(from)
-    }
-
-    #[inline(always)]
-    fn write(self, sums: S::f32s, to: &mut [f32]) {
-        S::as_mut_simd_f32s(&mut to[..S::F32_LANES]).0[0] = sums;
-    }
-
-    #[inline(always)]
-    fn both(self, a: S::f32s, b: S::f32s) -> S::f32s {
-        self.0.add_f32s(a, b)
-    }
-
-    #[inline(always)]
-    fn totals(self, [a, b, c, d]: [S::f32s; 4]) -> [f32; 4] {
-        let Self(simd) = self;
-        [
-            simd.reduce_sum_f32s(a),
-            simd.reduce_sum_f32s(b),
-            simd.reduce_sum_f32s(c),
-            simd.reduce_sum_f32s(d),
-        ]
     }
 }

@@ -1,9 +1,9 @@
 //! Some sums of a product where there are no registers for tiles: each is the product of two rows, so that
 //! nothing is computed that nobody asks for.
 
-use super::tiles::{ASKED, SIDE, check_rows};
-use super::{Product, Task};
-use crate::memory::prefetch_nearest;
+use super::tiles::{SIDE, check_rows};
+use super::{BLOCK, Product, Task};
+use crate::memory::{Needed, prefetch};
 
 /// Sums of a row that are computed at once.
 const TOGETHER: usize = 4;
@@ -12,7 +12,7 @@ const TOGETHER: usize = 4;
 /// takes one cycle for all sums, and for some a little more, with what adding up the numbers of a register takes.
 pub(super) fn are_faster(asked: usize, rows: usize, products: usize) -> bool {
     let some = asked * (products * 9 / 8 + products.div_ceil(6));
-    some < rows * ASKED * products
+    some < rows * BLOCK * products
 }
 
 /// Writes the sums that are asked for, and zeros; see [`Tiles::some`](super::tiles::Tiles::some).
@@ -33,7 +33,7 @@ impl Task<u32> for SomeSums<'_> {
         let count: usize = asked.iter().map(|asked| asked.count_ones() as usize).sum();
         // One behind the other as they are asked for, and room for a few more.
         found.clear();
-        found.resize(count + ASKED, 0.0);
+        found.resize(count + BLOCK, 0.0);
         // No closures here: what is called may not know that the processor has wide vectors.
         for products in products.chunks(depth::<P>()) {
             let of_row = SIDE / P::LANES;
@@ -46,7 +46,7 @@ impl Task<u32> for SomeSums<'_> {
             }
         }
         let mut at = 0;
-        for (&asked, sums) in asked.iter().zip(sums.as_chunks_mut::<ASKED>().0) {
+        for (&asked, sums) in asked.iter().zip(sums.as_chunks_mut::<BLOCK>().0) {
             product.expand(asked, &found[at..], sums);
             at += asked.count_ones() as usize;
         }
@@ -90,7 +90,7 @@ fn add<P: Product<u32>, const REGISTERS: usize>(
                 // SAFETY: `run` found the numbers of all rows.
                 *held = product.load(unsafe { left.get_unchecked(at..at + P::LANES) });
             }
-            prefetch_nearest(left, (row + 1) * SIDE);
+            prefetch(left, (row + 1) * SIDE, Needed::Next);
         }
         let mut left = asked;
         while left != 0 {

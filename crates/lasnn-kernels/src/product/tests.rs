@@ -7,7 +7,6 @@ use super::amx::Amx;
 #[cfg(target_arch = "x86_64")]
 use super::pairs::Pairs;
 use super::single::half;
-use super::tiles::ASKED;
 use super::*;
 
 /// Sums of 8 rows by a block of weights.
@@ -188,14 +187,14 @@ fn computes_some_sums_as_plain_numbers_do(format: impl Format) {
     let asked = [0, u32::MAX, 1, 1 << 31, 0b1101 << 14, 0x0f0f_0101, 0xffff];
     for products in [1, 2, 3, 5, 6, 7, 12, 20] {
         let lefts: Vec<_> = (0..products).map(|of| numbers(rows, of)).collect();
-        let rights: Vec<_> = (0..products).map(|of| numbers(ASKED, of + 40)).collect();
-        let [mut found, mut expected] = [vec![f32::NAN; rows * ASKED], vec![0.0; rows * ASKED]];
+        let rights: Vec<_> = (0..products).map(|of| numbers(BLOCK, of + 40)).collect();
+        let [mut found, mut expected] = [vec![f32::NAN; rows * BLOCK], vec![0.0; rows * BLOCK]];
         let (lefts, rights) = (&lefts, &rights);
         format.with_tiles(SomeSums { asked: &asked, lefts, rights, sums: &mut found });
         Emulated.with_tiles(SomeSums { asked: &asked, lefts, rights, sums: &mut expected });
         assert_eq!(found, expected, "{products} products");
         for (index, &sum) in found.iter().enumerate() {
-            assert!(sum == 0.0 || asked[index / ASKED] >> (index % ASKED) & 1 == 1, "{index}");
+            assert!(sum == 0.0 || asked[index / BLOCK] >> (index % BLOCK) & 1 == 1, "{index}");
         }
         assert!(found.iter().any(|&sum| sum != 0.0));
     }
@@ -208,10 +207,10 @@ fn refuses_rows_beyond_a_slice(format: impl Format) {
         let work = SomeSums { asked, lefts, rights, sums };
         catch_unwind(AssertUnwindSafe(|| format.with_tiles(work))).is_err()
     };
-    assert!(!refused(3, 3 * SIDE, ASKED * SIDE, 3 * ASKED));
-    assert!(refused(3, 3 * SIDE - 1, ASKED * SIDE, 3 * ASKED));
-    assert!(refused(3, 3 * SIDE, ASKED * SIDE - 1, 3 * ASKED));
-    assert!(refused(3, 3 * SIDE, ASKED * SIDE, 3 * ASKED - 1));
+    assert!(!refused(3, 3 * SIDE, BLOCK * SIDE, 3 * BLOCK));
+    assert!(refused(3, 3 * SIDE - 1, BLOCK * SIDE, 3 * BLOCK));
+    assert!(refused(3, 3 * SIDE, BLOCK * SIDE - 1, 3 * BLOCK));
+    assert!(refused(3, 3 * SIDE, BLOCK * SIDE, 3 * BLOCK - 1));
 }
 
 #[test]

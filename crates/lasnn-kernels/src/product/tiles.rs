@@ -1,6 +1,7 @@
 //! Products of tiles: a matrix of sums that adds up products of matrices, where the processor has
 //! registers for them.
 
+use super::BLOCK;
 #[cfg(test)]
 use super::single::half;
 #[cfg(test)]
@@ -38,7 +39,7 @@ pub(crate) trait Tiles {
         false
     }
 
-    /// Writes rows of [`ASKED`] sums of which some are asked for, by row a bit for each, and zeros for the
+    /// Writes rows of a [`BLOCK`] of sums of which some are asked for, by row a bit for each, and zeros for the
     /// others. A sum adds up products of the [`SIDE`] numbers of its row on the left with those of its row on
     /// the right.
     fn some(&mut self, _asked: &[u32], _products: &[[&[u32]; 2]], _sums: &mut [f32]) {
@@ -46,14 +47,11 @@ pub(crate) trait Tiles {
     }
 }
 
-/// Sums of a row of which [`Tiles::some`] computes some.
-pub(crate) const ASKED: usize = 2 * SIDE;
-
 /// Asserts that the numbers of all rows are there.
 pub(super) fn check_rows(rows: usize, products: &[[&[u32]; 2]], sums: &[f32]) {
-    assert_eq!(rows * ASKED, sums.len(), "sums of all rows");
+    assert_eq!(rows * BLOCK, sums.len(), "sums of all rows");
     for [left, right] in products {
-        let [least, found] = [[rows, ASKED].map(|rows| rows * SIDE), [left.len(), right.len()]];
+        let [least, found] = [[rows, BLOCK].map(|rows| rows * SIDE), [left.len(), right.len()]];
         assert!(least[0] <= found[0] && least[1] <= found[1], "numbers of all rows");
     }
 }
@@ -201,14 +199,14 @@ impl Tiles for EmulatedTiles {
     }
 
     fn prefers_some(&self, asked: usize, rows: usize, _: usize) -> bool {
-        2 * asked < rows * ASKED
+        2 * asked < rows * BLOCK
     }
 
     fn some(&mut self, asked: &[u32], products: &[[&[u32]; 2]], sums: &mut [f32]) {
         check_rows(asked.len(), products, sums);
         let halves = |pair: u32| [pair << 16, pair & 0xffff_0000].map(f32::from_bits);
         for (index, sum) in sums.iter_mut().enumerate() {
-            let (row, lane) = (index / ASKED, index % ASKED);
+            let (row, lane) = (index / BLOCK, index % BLOCK);
             *sum = 0.0;
             if asked[row] >> lane & 1 == 0 {
                 continue;

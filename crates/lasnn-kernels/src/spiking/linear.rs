@@ -10,7 +10,7 @@ use pulp::Simd;
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
-use crate::memory::{Scratch, prefetch};
+use crate::memory::{Needed, Scratch, prefetch};
 use crate::product::Precision;
 
 use super::circuit::View;
@@ -248,7 +248,7 @@ fn pack(
         let from = &matrix[row * width..][columns.clone()];
         // Rows lie far apart, so the machine does not foresee where the next piece begins.
         for column in columns.clone().step_by(LANES) {
-            prefetch(matrix, (row + AHEAD) * width + column);
+            prefetch(matrix, (row + AHEAD) * width + column, Needed::Soon);
         }
         let (tiles, rest) = from.as_chunks::<TILE>();
         let mut at = index * TILE;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::simd::{self, LANES};
 use super::{fixed, halves};
-use crate::memory::{Scratch, prefetch};
+use crate::memory::{Needed, Scratch, prefetch};
 use crate::product::bfloat16;
 
 /// How a network's weights are stored for passes without gradients.
@@ -114,8 +114,10 @@ impl Weights {
     #[inline(always)]
     pub fn prefetch(&self, at: usize) {
         match self {
-            Self::Full(all) => prefetch(all, at),
-            Self::Fixed { words, .. } | Self::Halves(words) => prefetch(words, at / 2),
+            Self::Full(all) => prefetch(all, at, Needed::Soon),
+            Self::Fixed { words, .. } | Self::Halves(words) => {
+                prefetch(words, at / 2, Needed::Soon)
+            }
             Self::Tiles(_) => {}
         }
     }

@@ -20,7 +20,7 @@ use crate::level::vectors;
 use crate::mask::MaskRows;
 use crate::memory::Scratch;
 use crate::product::{
-    BLOCK, Format, Job, Operand, Place, Precision, SIDE, TileTask, Tiles, tiles_left, widened,
+    BLOCK, Operand, Place, SIDE, TileTask, Tiles, tiles_left, widened, with_tiles,
 };
 use crate::simd::vectorised;
 
@@ -132,7 +132,7 @@ pub(in crate::spiking) fn run_maps(
         let task = Task { feeds: &feeds, grid, steps, neurons: call.neurons[site] };
         jobs.into_par_iter().for_each(|job| {
             let frames = &frames[(job.images.start - first) / together];
-            Precision::Bf16.run(Run { task, frames, job });
+            with_tiles(Run { task, frames, job });
         });
     }
 }
@@ -162,14 +162,6 @@ struct Run<'a> {
     /// By feed.
     frames: &'a [Frames],
     job: Images<'a>,
-}
-
-impl Job for Run<'_> {
-    type Output = ();
-
-    fn run<F: Format>(self, format: F) {
-        format.with_tiles(self);
-    }
 }
 
 impl TileTask for Run<'_> {

@@ -6,7 +6,7 @@ use pulp::bytemuck::{cast_slice, cast_slice_mut};
 
 use super::super::linear::TILE;
 use super::{Frames, GROUP};
-use crate::memory::{Scratch, prefetch};
+use crate::memory::{Needed, Scratch, prefetch};
 use crate::product::{BLOCK, Format, Job, Operand, Place, SIDE, TileTask, Tiles, tiles_left};
 
 /// Where the weights of a matrix come from.
@@ -133,7 +133,7 @@ fn pack<F: Format>(
                 // Rows lie far apart, so the machine does not foresee where the next piece begins.
                 let next = if positions == 1 { row + GROUP } else { row + 1 };
                 for column in columns.clone().step_by(SIDE) {
-                    prefetch(matrix, next * outputs + column);
+                    prefetch(matrix, next * outputs + column, Needed::Soon);
                 }
                 &matrix[row * outputs..][columns.clone()]
             }

@@ -13,7 +13,7 @@ use super::super::transpose::transpose;
 use super::delta::Cell;
 use super::{Delta, FRAMES, GROUP};
 use crate::level::vectors;
-use crate::memory::{Scratch, prefetch};
+use crate::memory::{Needed, Scratch, prefetch};
 use crate::product::{Format, Job, TileTask, Tiles, tiled};
 use crate::simd::vectorised;
 
@@ -230,7 +230,7 @@ impl WithSimd for StepBack<'_, '_> {
                     let place = (step * grid.shape.positions() + position) * grid.tile;
                     let here = &slopes[place + lane % grid.tile..][..LANES];
                     // The next position's, which no processor foresees, so far is one step from another.
-                    prefetch(slopes, place + lane % grid.tile + grid.tile);
+                    prefetch(slopes, place + lane % grid.tile + grid.tile, Needed::Soon);
                     neurons.step_back_along(&mut delta, (here, unit), &gradient);
                     let frame = (image * steps + step) * GROUP + half * LANES;
                     self.deltas[frame..][..LANES].copy_from_slice(&delta);

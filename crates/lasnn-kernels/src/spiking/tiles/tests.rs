@@ -13,7 +13,7 @@ use super::super::weight_grad;
 use super::*;
 use crate::level::emulating;
 use crate::mask::Mask;
-use crate::product::{Format, Job, Precision, TileTask, Tiles};
+use crate::product::{Precision, TileTask, Tiles, with_tiles};
 
 /// Small whole numbers, which bfloat16 holds.
 fn numbers(count: usize, by: usize) -> Vec<f32> {
@@ -132,14 +132,6 @@ struct Back<'a> {
     sums: [&'a mut [f32]; 2],
 }
 
-impl Job for Back<'_> {
-    type Output = ();
-
-    fn run<F: Format>(self, format: F) {
-        format.with_tiles(self);
-    }
-}
-
 impl TileTask for Back<'_> {
     fn run<T: Tiles>(self, mut tiles: T) {
         let Self { turned, delta, place, asked, sums: [all, some] } = self;
@@ -177,7 +169,7 @@ fn sums_that_are_asked_for_are_those_of_all() {
                 let asked: Vec<u32> = (0..images * steps).map(|frame| lanes << frame).collect();
                 let [mut all, mut some] = [(); 2].map(|()| vec![0.0; delta.room() * GROUP]);
                 let (sums, asked) = ([&mut all[..], &mut some[..]], &asked[..]);
-                Precision::Bf16.run(Back { turned, delta, place, asked, sums });
+                with_tiles(Back { turned, delta, place, asked, sums });
                 for (index, (all, some)) in all.iter().zip(&some).enumerate() {
                     let asked = asked.get(index / GROUP).copied().unwrap_or(0);
                     if asked >> (index % GROUP) & 1 == 1 {

@@ -192,7 +192,8 @@ pub trait DenseBackend: Backend {
         reference::rectified_sum::<Self>(a, b)
     }
 
-    /// What a mask makes of a map, whose images are its rows.
+    /// What a mask makes of a map, whose images are its rows. Of a map with several times as many rows, as
+    /// one of many time steps, each time's are multiplied by the same.
     fn masked(map: FloatTensor<Self>, mask: &Arc<Mask>) -> FloatTensor<Self> {
         reference::masked::<Self>(map, mask)
     }

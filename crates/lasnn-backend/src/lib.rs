@@ -3,15 +3,17 @@
 //! - [`backend`]: the trait [`DenseBackend`], a few operations with default bodies,
 //! - [`reference`](mod@reference): these bodies, made of stock tensor operations,
 //! - [`normalised`]: what a convolution with a batch norm behind it takes and gives,
-//! - [`ops`]: the operations on tensors, the way in for networks.
+//! - [`ops`]: the operations on tensors, the way in for networks,
+//! - [`parity`]: whether kernels do what the reference does, on the device at hand.
 //!
-//! Burn's Flex and NdArray take the kernels of `lasnn-kernels`; GPU backends keep the default bodies,
-//! since their own kernels are fast. On an autodiff backend the backward passes are written by hand,
+//! Burn's Flex and NdArray take the kernels of `lasnn-kernels`; GPU backends keep the default bodies but
+//! for convolutions and update rules. On an autodiff backend the backward passes are written by hand,
 //! so that they, too, are single operations of the backend below.
 
 pub mod backend;
 pub mod normalised;
 pub mod ops;
+pub mod parity;
 pub mod reference;
 
 mod formulas;

@@ -94,8 +94,9 @@ pub fn rectified_sum<B: DenseBackend>(a: Tensor<B, 4>, b: Tensor<B, 4>) -> Tenso
     from_primitive(B::rectified_sum(into_primitive(a), into_primitive(b)))
 }
 
-/// What a mask makes of a map, whose images are its rows.
-pub fn masked<B: DenseBackend>(map: Tensor<B, 4>, mask: Mask) -> Tensor<B, 4> {
+/// What a mask makes of a map, whose images are its rows; of a map with several times as many rows, as one
+/// of many time steps, each time's are multiplied by the same.
+pub fn masked<B: DenseBackend, const D: usize>(map: Tensor<B, D>, mask: Mask) -> Tensor<B, D> {
     from_primitive(B::masked(into_primitive(map), &Arc::new(mask)))
 }
 

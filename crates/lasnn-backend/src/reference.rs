@@ -3,7 +3,7 @@
 //! These are the default bodies of [`DenseBackend`](crate::DenseBackend). They are functions of their
 //! own so that a backend whose kernels know `f32` only can take them for everything else.
 
-use burn::tensor::{TensorData, TensorMetadata, backend::Backend, ops::FloatTensor};
+use burn::tensor::{Shape, TensorData, TensorMetadata, backend::Backend, ops::FloatTensor};
 use lasnn_kernels::Mask;
 use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
 
@@ -136,9 +136,12 @@ pub fn rectified_sum<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatT
 
 /// The body of [`DenseBackend::masked`](crate::DenseBackend::masked).
 pub fn masked<B: Backend>(map: FloatTensor<B>, mask: &Mask) -> FloatTensor<B> {
-    let factors = TensorData::new(mask.rows().factors(), map.shape()).convert_dtype(map.dtype());
+    let (shape, numbers) = (map.shape(), mask.rows().numbers());
+    let factors = TensorData::new(mask.rows().factors(), [1, numbers]).convert_dtype(map.dtype());
     let factors = B::float_from_data(factors, &B::float_device(&map));
-    B::float_mul(map, factors)
+    let times = shape.num_elements() / numbers.max(1);
+    let rows = B::float_reshape(map, Shape::new([times, numbers]));
+    B::float_reshape(B::float_mul(rows, factors), shape)
 }
 
 /// The body of [`DenseBackend::gate`](crate::DenseBackend::gate).

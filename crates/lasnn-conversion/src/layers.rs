@@ -222,7 +222,7 @@ impl AveragePool {
 
 impl HeldDropout {
     /// Silences neurons for all steps alike.
-    pub(crate) fn forward<B: Backend>(&self, signal: Signal<B>, pass: &Pass<'_>) -> Signal<B> {
+    pub(crate) fn forward<B: DenseBackend>(&self, signal: Signal<B>, pass: &Pass<'_>) -> Signal<B> {
         let steps = signal.maps.dims()[0] / pass.samples.len().max(1);
         let layer = self.layer as u32;
         signal.map(|maps| held_dropout(maps, layer, self.probability, steps, pass))

@@ -68,6 +68,17 @@ impl<'a> MaskRows<'a> {
         self.row.div_ceil(WORD)
     }
 
+    /// Numbers of a row.
+    pub fn row(&self) -> usize {
+        self.row
+    }
+
+    /// Row after row, the bits that say what is kept. A row begins with a word, its first number with the
+    /// lowest bit.
+    pub fn words(&self) -> &'a [u64] {
+        self.words
+    }
+
     /// Some of these rows.
     pub fn some(self, rows: Range<usize>) -> Self {
         let words = &self.words[rows.start * self.of_row()..rows.end * self.of_row()];

@@ -1,6 +1,7 @@
 //! Dropout over time.
 
-use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn::tensor::Tensor;
+use lasnn_backend::{DenseBackend, ops};
 use lasnn_core::Pass;
 
 /// Dropout of a tensor that has time folded into its batch, one mask held over all time steps.
@@ -16,7 +17,7 @@ use lasnn_core::Pass;
 /// # Panics
 ///
 /// Panics if the first dimension is not `time_steps` times the number of samples in `pass`.
-pub fn held_dropout<B: Backend, const D: usize>(
+pub fn held_dropout<B: DenseBackend, const D: usize>(
     folded: Tensor<B, D>,
     layer: u32,
     probability: f64,
@@ -27,11 +28,8 @@ pub fn held_dropout<B: Backend, const D: usize>(
     let batch = pass.samples.len();
     assert_eq!(shape[0], time_steps * batch, "rows are time steps times samples");
     let per_sample = shape[1..].iter().product();
-    let Some(mask) = pass.dropout(layer, probability, per_sample) else {
-        return folded;
-    };
-    let values = mask.rows().numbers();
-    let mask = TensorData::new(mask.rows().factors(), [1, values]);
-    let mask = Tensor::from_data(mask, &folded.device());
-    (folded.reshape([time_steps, values]) * mask).reshape(shape)
+    match pass.dropout(layer, probability, per_sample) {
+        Some(mask) => ops::masked(folded, mask),
+        None => folded,
+    }
 }

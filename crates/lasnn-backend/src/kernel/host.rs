@@ -165,7 +165,13 @@ pub(super) fn rectified_sum<T: HostTensor>(a: &T, b: &T) -> T {
 }
 
 pub(super) fn masked<T: HostTensor>(map: &T, mask: &Mask) -> T {
-    written(map.shape(), |output| mask.rows().apply(&map.read(), output))
+    written(map.shape(), |output| {
+        let (map, mask) = (map.read(), mask.rows());
+        let numbers = mask.numbers().max(1);
+        for (output, map) in output.chunks_mut(numbers).zip(map.chunks(numbers)) {
+            mask.apply(map, output);
+        }
+    })
 }
 
 pub(super) fn gate<T: HostTensor>(output: &T, output_grad: &T) -> T {

@@ -12,6 +12,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
+use lasnn_backend::parity::{DenseCase, compare_dense};
 use lasnn_backend::{
     AdamStep, Convolution, DenseBackend, Mask, NormalisedConvolution, Precision, SgdStep, ops,
     reference,
@@ -72,40 +73,59 @@ fn assert_within<B: Backend, const D: usize>(
     }
 }
 
-/// Compares `fast` and `stock` in their value and their gradients with respect to all inputs.
+/// Compares `fast` with `stock` on a backend of its own, in their value and their gradients with respect to
+/// all inputs.
 #[track_caller]
-fn check<B: DenseBackend>(
+fn check<B: DenseBackend, S: DenseBackend>(
     what: &str,
     inputs: Tensors<B>,
     fast: impl Fn(&Tensors<Autodiff<B>>) -> Tensor<Autodiff<B>, 4>,
-    stock: impl Fn(&Tensors<Autodiff<B>>) -> Tensor<Autodiff<B>, 4>,
+    stock: impl Fn(&Tensors<Autodiff<S>>) -> Tensor<Autodiff<S>, 4>,
 ) {
-    check_within(2e-4, what, inputs, fast, stock);
+    check_within::<B, S>(2e-4, what, inputs, fast, stock);
 }
 
 /// The same, with a tolerance for the gradients.
 #[track_caller]
-fn check_within<B: DenseBackend>(
+fn check_within<B: DenseBackend, S: DenseBackend>(
     tolerance: f64,
     what: &str,
     inputs: Tensors<B>,
     fast: impl Fn(&Tensors<Autodiff<B>>) -> Tensor<Autodiff<B>, 4>,
-    stock: impl Fn(&Tensors<Autodiff<B>>) -> Tensor<Autodiff<B>, 4>,
+    stock: impl Fn(&Tensors<Autodiff<S>>) -> Tensor<Autodiff<S>, 4>,
 ) {
-    let run = |f: &Operation<'_, Autodiff<B>>| {
-        let leaves: Tensors<Autodiff<B>> =
-            inputs.iter().map(|input| Tensor::from_inner(input.clone()).require_grad()).collect();
-        let output = f(&leaves);
-        let slope = short(numbers::<Autodiff<B>, 4>(output.dims(), 99));
-        let grads = (output.clone() * slope).sum().backward();
-        let grads: Tensors<B> = leaves.iter().map(|leaf| leaf.grad(&grads).unwrap()).collect();
-        (output.inner(), grads)
-    };
-    let ((value, grads), (expected, expected_grads)) = (run(&fast), run(&stock));
-    assert_near(what, value, expected);
-    for (number, (grad, expected)) in grads.into_iter().zip(expected_grads).enumerate() {
-        assert_within(tolerance, &format!("gradient {number} of {what}"), grad, expected);
+    let expected = run::<S>(&inputs.iter().map(elsewhere).collect(), &stock);
+    let found = run::<B>(&inputs, &fast);
+    for (number, (found, expected)) in found.into_iter().zip(&expected).enumerate() {
+        match number {
+            0 => assert_near(what, found, elsewhere(expected)),
+            _ => {
+                let what = format!("gradient {} of {what}", number - 1);
+                assert_within(tolerance, &what, found, elsewhere(expected));
+            }
+        }
     }
+}
+
+/// The value of a function and the gradients of its inputs.
+fn run<B: Backend>(inputs: &Tensors<B>, f: &Operation<'_, Autodiff<B>>) -> Tensors<B> {
+    let leaf = |input: &Tensor<B, 4>| Tensor::from_inner(input.clone()).require_grad();
+    let leaves: Tensors<Autodiff<B>> = inputs.iter().map(leaf).collect();
+    let output = f(&leaves);
+    let slope = short(numbers::<Autodiff<B>, 4>(output.dims(), 99));
+    let grads = (output.clone() * slope).sum().backward();
+    let grads = leaves.iter().map(|leaf| leaf.grad(&grads).unwrap());
+    [output.inner()].into_iter().chain(grads).collect()
+}
+
+/// The same numbers on another backend.
+fn elsewhere<A: Backend, B: Backend>(tensor: &Tensor<A, 4>) -> Tensor<B, 4> {
+    Tensor::from_data(tensor.to_data(), &B::Device::default())
+}
+
+fn matrix<B: Backend>(tensor: &Tensor<B, 4>) -> Tensor<B, 2> {
+    let [rows, columns, _, _] = tensor.dims();
+    tensor.clone().reshape([rows, columns])
 }
 
 fn per_channel<B: Backend>(tensor: &Tensor<B, 4>) -> Tensor<B, 1> {
@@ -134,7 +154,7 @@ fn convolutions<B: DenseBackend>() {
             if biased {
                 leaves.push(numbers([1, outputs, 1, 1], 3));
             }
-            check::<B>(
+            check::<B, NdArray>(
                 &format!("convolution {:?} {:?}", leaves[0].dims(), leaves[1].dims()),
                 leaves.clone(),
                 |leaves| {
@@ -144,7 +164,9 @@ fn convolutions<B: DenseBackend>() {
                 |leaves| {
                     let bias = leaves.get(2).map(|bias| primitive(per_channel(bias)));
                     let [input, weights] = [0, 1].map(|at| primitive(leaves[at].clone()));
-                    tensor(reference::convolve::<Autodiff<B>>(input, weights, bias, conv, rectify))
+                    tensor(reference::convolve::<Autodiff<NdArray>>(
+                        input, weights, bias, conv, rectify,
+                    ))
                 },
             );
         }
@@ -157,14 +179,10 @@ fn linear_layers<B: DenseBackend>() {
         short(numbers([37, 19, 1, 1], 2)),
         numbers([1, 19, 1, 1], 3),
     ];
-    let matrix = |t: &Tensor<Autodiff<B>, 4>| {
-        let [rows, columns, _, _] = t.dims();
-        t.clone().reshape([rows, columns])
-    };
     for (rectify, precision) in
         [(false, Precision::F32), (true, Precision::F32), (true, Precision::Bf16)]
     {
-        check::<B>(
+        check::<B, NdArray>(
             "linear",
             leaves.clone(),
             |l| {
@@ -175,7 +193,8 @@ fn linear_layers<B: DenseBackend>() {
             |l| {
                 let bias = Some(primitive(per_channel(&l[2])));
                 let [input, weights] = [0, 1].map(|at| primitive(matrix(&l[at])));
-                let output = reference::fully_connect::<Autodiff<B>>(input, weights, bias, rectify);
+                let output =
+                    reference::fully_connect::<Autodiff<NdArray>>(input, weights, bias, rectify);
                 tensor::<_, 2>(output).reshape([5, 19, 1, 1])
             },
         );
@@ -186,7 +205,7 @@ fn norms<B: DenseBackend>() {
     for (shape, rectify) in [([3, 4, 5, 7], false), ([2, 3, 8, 8], true), ([4, 2, 1, 1], true)] {
         let channels = [1, shape[1], 1, 1];
         let leaves = vec![numbers::<B, 4>(shape, 1), numbers(channels, 2), numbers(channels, 3)];
-        check::<B>(
+        check::<B, NdArray>(
             "norm",
             leaves,
             |l| {
@@ -197,7 +216,8 @@ fn norms<B: DenseBackend>() {
                 let (gamma, beta) = (primitive(per_channel(&l[1])), primitive(per_channel(&l[2])));
                 let input = primitive(l[0].clone());
                 tensor(
-                    reference::normalise::<Autodiff<B>>(input, gamma, beta, 1e-5, rectify).output,
+                    reference::normalise::<Autodiff<NdArray>>(input, gamma, beta, 1e-5, rectify)
+                        .output,
                 )
             },
         );
@@ -206,22 +226,22 @@ fn norms<B: DenseBackend>() {
 
 fn others<B: DenseBackend>() {
     let map = |salt| numbers::<B, 4>([2, 3, 7, 9], salt);
-    check::<B>(
+    check::<B, NdArray>(
         "rectified sum",
         vec![map(1), map(2)],
         |l| ops::rectified_sum(l[0].clone(), l[1].clone()),
         |l| {
             let [a, b] = [0, 1].map(|at| primitive(l[at].clone()));
-            tensor(reference::rectified_sum::<Autodiff<B>>(a, b))
+            tensor(reference::rectified_sum::<Autodiff<NdArray>>(a, b))
         },
     );
     let draw = |row: usize, words: &mut [u64]| words.fill(0x9E37_79B9_7F4A_7C15 >> row);
     let mask = || Mask::new([2, 3 * 7 * 9], 1.25, draw);
     let factors = Tensor::from_data(
         TensorData::new(mask().rows().factors(), [2, 3, 7, 9]),
-        &B::Device::default(),
+        &Default::default(),
     );
-    check::<B>(
+    check::<B, NdArray>(
         "mask",
         vec![map(1)],
         |l| ops::masked(l[0].clone(), mask()),
@@ -233,17 +253,17 @@ fn others<B: DenseBackend>() {
         map(1) * Tensor::from_data(factors.to_data(), &B::Device::default()),
     );
     for size in [2, 3] {
-        check::<B>(
+        check::<B, NdArray>(
             "average pooling",
             vec![map(1)],
             |l| ops::average_pool(l[0].clone(), size),
-            |l| tensor(reference::average_pool::<Autodiff<B>>(primitive(l[0].clone()), size)),
+            |l| tensor(reference::average_pool::<Autodiff<NdArray>>(primitive(l[0].clone()), size)),
         );
-        check::<B>(
+        check::<B, NdArray>(
             "maximum pooling",
             vec![map(1)],
             |l| ops::maximum_pool(l[0].clone(), size),
-            |l| tensor(reference::maximum_pool::<Autodiff<B>>(primitive(l[0].clone()), size)),
+            |l| tensor(reference::maximum_pool::<Autodiff<NdArray>>(primitive(l[0].clone()), size)),
         );
     }
     let channels = |salt| numbers::<B, 1>([3], salt);
@@ -339,6 +359,14 @@ fn turned_and_double_tensors() {
     assert_near("double", output.cast(burn::tensor::DType::F32), expected);
 }
 
+/// The comparisons that machines without tests make.
+fn parity_cases<B: DenseBackend>() {
+    for case in DenseCase::all() {
+        let found = compare_dense::<B>(case, &B::Device::default()).unwrap();
+        assert!(found.is_right(), "{case}: {found:?}");
+    }
+}
+
 macro_rules! on {
     ($backend:ident, $type:ty) => {
         mod $backend {
@@ -373,6 +401,11 @@ macro_rules! on {
             #[test]
             fn updates() {
                 super::updates::<$type>();
+            }
+
+            #[test]
+            fn parity_cases() {
+                super::parity_cases::<$type>();
             }
         }
     };

@@ -28,7 +28,7 @@ pub fn convolutions_with_norms<B: DenseBackend>() {
                 let [height, width] = [height, width].map(|size| size.div_ceil(stride));
                 leaves.push(numbers([batch, outputs, height, width], 5));
             }
-            check::<B>(
+            check::<B, NdArray>(
                 &format!("{layer:?} of {:?} {:?}", leaves[0].dims(), leaves[1].dims()),
                 leaves.clone(),
                 |l| {
@@ -40,7 +40,7 @@ pub fn convolutions_with_norms<B: DenseBackend>() {
                 |l| {
                     let [input, weights] = [0, 1].map(|at| primitive(l[at].clone()));
                     let [gamma, beta] = [2, 3].map(|at| primitive(per_channel(&l[at])));
-                    let map = reference::convolve::<Autodiff<B>>(
+                    let map = reference::convolve::<Autodiff<NdArray>>(
                         input,
                         weights,
                         None,
@@ -48,8 +48,9 @@ pub fn convolutions_with_norms<B: DenseBackend>() {
                         false,
                     );
                     let normal =
-                        reference::normalise::<Autodiff<B>>(map, gamma, beta, 1e-5, false).output;
-                    let output = tensor::<Autodiff<B>, 4>(normal);
+                        reference::normalise::<Autodiff<NdArray>>(map, gamma, beta, 1e-5, false)
+                            .output;
+                    let output = tensor::<Autodiff<NdArray>, 4>(normal);
                     let output = match l.get(4) {
                         Some(added) => output + added.clone(),
                         None => output,
@@ -87,7 +88,7 @@ fn rounded_convolutions_with_norms<B: DenseBackend>() {
             numbers([3, outputs, height, width], 5),
         ];
         // Statistics are added up in another order, so that gradients may be rounded another way.
-        check_within::<B>(
+        check_within::<B, B>(
             2e-3,
             &format!("rounded convolution with norm, {outputs} outputs"),
             leaves,
@@ -162,7 +163,7 @@ pub fn residual_blocks<B: DenseBackend>() {
             };
             convolve(&through, &l[4..], Some(around), 1, true)
         };
-        check::<B>(
+        check::<B, B>(
             &format!("residual block, stride {stride}, {precision:?}, {shortcut:?}"),
             leaves,
             |l| block(l, [&l[0], &l[0]]),

@@ -1,6 +1,7 @@
 //! `check-backend`: do the kernels do what the reference does, on this device?
 
 use anyhow::bail;
+use lasnn_backend::parity::{DenseCase, compare_dense};
 use lasnn_conversion::{NetworkCase, NetworkComparison, NetworkError, compare_network};
 use lasnn_neurons::parity::{Comparison, compare};
 use lasnn_neurons::{ParityCase, ParityError};
@@ -22,8 +23,8 @@ struct Row {
     spikes: Option<usize>,
     differing_spikes: Option<usize>,
     gradient_error: Option<f64>,
-    /// Of the membranes that a network shows, those of its readout, this is the error of the class scores.
-    membrane_error: Option<f64>,
+    /// Of the outputs of dense operations, of membrane potentials, or of class scores.
+    value_error: Option<f64>,
 }
 
 /// All comparisons.
@@ -40,12 +41,13 @@ struct Rows {
 ///
 /// Fails if one is wrong, after all are shown.
 pub fn check<A: TrainingBackend>(global: &Global, device: &A::Device) -> anyhow::Result<()> {
+    let dense = DenseCase::all().into_iter().map(|case| dense_row::<A>(case, device));
     let neurons = ParityCase::all()
         .into_iter()
         .map(|case| row(case, compare::<A::InnerBackend>(case, device)));
     let networks =
         NetworkCase::ALL.map(|case| network_row(case, compare_network::<A>(case, device)));
-    let cases: Vec<Row> = neurons.chain(networks).collect();
+    let cases: Vec<Row> = dense.chain(neurons).chain(networks).collect();
     let wrong = cases.iter().filter(|row| !row.right).count();
     let rows = Rows { backend: global.backend.name(), right: wrong == 0, cases };
     show(global, &rows, || text(&rows))?;
@@ -53,6 +55,25 @@ pub fn check<A: TrainingBackend>(global: &Global, device: &A::Device) -> anyhow:
         bail!("{wrong} of {} comparisons on `{}` are wrong", rows.cases.len(), rows.backend);
     }
     Ok(())
+}
+
+fn dense_row<A: TrainingBackend>(case: DenseCase, device: &A::Device) -> Row {
+    let result = compare_dense::<A::InnerBackend>(case, device);
+    let error = match &result {
+        Ok(found) if found.is_right() => None,
+        Ok(found) => Some(format!("it is not what stock operations give: {found:?}")),
+        Err(error) => Some(error.to_string()),
+    };
+    let comparison = result.ok();
+    Row {
+        case: case.to_string(),
+        right: error.is_none(),
+        error,
+        spikes: None,
+        differing_spikes: None,
+        gradient_error: comparison.and_then(|found| found.gradient_error),
+        value_error: comparison.map(|found| found.value_error),
+    }
 }
 
 fn row(case: ParityCase, result: Result<Comparison, ParityError>) -> Row {
@@ -73,7 +94,7 @@ fn row(case: ParityCase, result: Result<Comparison, ParityError>) -> Row {
         spikes: comparison.map(|found| found.spikes),
         differing_spikes: comparison.map(|found| found.differing_spikes),
         gradient_error: comparison.map(|found| found.gradient_error),
-        membrane_error: comparison.map(|found| found.membrane_error),
+        value_error: comparison.map(|found| found.membrane_error),
     }
 }
 
@@ -91,13 +112,13 @@ fn network_row(case: NetworkCase, result: Result<NetworkComparison, NetworkError
         spikes: comparison.map(|found| found.spikes),
         differing_spikes: comparison.map(|found| found.differing),
         gradient_error: comparison.map(|found| found.gradient_error),
-        membrane_error: comparison.map(|found| found.score_error),
+        value_error: comparison.map(|found| found.score_error),
     }
 }
 
 fn text(rows: &Rows) -> String {
     let mut table =
-        table(&["case", "spikes", "differing", "gradient error", "membrane error", "verdict"]);
+        table(&["case", "spikes", "differing", "gradient error", "value error", "verdict"]);
     let number = |value: Option<usize>| value.map_or("-".into(), |value| value.to_string());
     let error = |value: Option<f64>| value.map_or("-".into(), |value| format!("{value:.1e}"));
     for row in &rows.cases {
@@ -106,7 +127,7 @@ fn text(rows: &Rows) -> String {
             number(row.spikes),
             number(row.differing_spikes),
             error(row.gradient_error),
-            error(row.membrane_error),
+            error(row.value_error),
             if row.right { "right".into() } else { "WRONG".into() },
         ]);
     }

@@ -26,7 +26,7 @@ pub use architecture::{Architecture, Layer};
 pub use attention::{Attention, attention_map};
 pub use batch::{Batch, BatchSource};
 pub use lasnn_kernels::Precision;
-pub use objective::{Loss, LossPart, Objective};
+pub use objective::{Loss, LossPart, Objective, batch_mean, cross_entropy};
 pub use pass::{Mode, Pass};
 pub use plan::{ArchitectureError, Plan, PlannedLayer};
 pub use random::{Seed, Stream};

@@ -1,6 +1,6 @@
 //! What a training loop minimises.
 
-use burn::tensor::{Int, Tensor, backend::Backend};
+use burn::tensor::{Int, Tensor, activation::log_softmax, backend::Backend};
 
 use crate::pass::Pass;
 
@@ -36,4 +36,18 @@ pub trait Objective<B: Backend, M> {
         targets: Tensor<B, 1, Int>,
         pass: &Pass<'_>,
     ) -> Loss<B>;
+}
+
+/// The mean of `-log softmax(logits)[target]`, `[1]` (Eq. 9).
+///
+/// `logits` is `[batch, classes]`, `targets` `[batch]` with values in `0..classes`. The largest
+/// score is subtracted before the exponential, so that no score is too large.
+pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+    batch_mean(log_softmax(logits, 1).gather(1, targets.unsqueeze_dim(1))).neg()
+}
+
+/// The mean of `[batch, 1]`, `[1]`. It is not that of a whole tensor, which a GPU adds up in whatever order
+/// its multiprocessors end.
+pub fn batch_mean<B: Backend>(column: Tensor<B, 2>) -> Tensor<B, 1> {
+    column.mean_dim(0).reshape([1])
 }

@@ -8,6 +8,7 @@
 //! Komodakis, "Paying more attention to attention", 2017).
 
 use burn::tensor::{Tensor, backend::Backend, module::adaptive_avg_pool2d};
+use lasnn_core::batch_mean;
 use serde::{Deserialize, Serialize};
 
 /// The norm of Eq. 7, which the paper leaves open (`attention.distance`).
@@ -57,8 +58,8 @@ pub fn attention_distance<B: Backend>(
     let difference = normalise(student.flatten(1, 3)) - normalise(teacher.flatten(1, 3));
     let squares = difference.clone() * difference;
     match distance {
-        Distance::Norm => squares.sum_dim(1).clamp_min(EQUAL).sqrt().mean(),
-        Distance::MeanSquare => squares.mean(),
+        Distance::Norm => batch_mean(squares.sum_dim(1).clamp_min(EQUAL).sqrt()),
+        Distance::MeanSquare => batch_mean(squares.mean_dim(1)),
     }
 }
 

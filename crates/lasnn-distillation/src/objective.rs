@@ -1,8 +1,7 @@
 //! Cross-entropy and distillation together (Eq. 8).
 
-use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, backend::AutodiffBackend};
-use lasnn_core::{Attention, Loss, LossPart, Mode, Objective, Pass, Tapped};
+use lasnn_core::{Attention, Loss, LossPart, Mode, Objective, Pass, Tapped, cross_entropy};
 
 use crate::config::DistillationConfig;
 use crate::loss::{AttentionLoss, DistillationLoss};
@@ -56,12 +55,4 @@ where
 fn constant<B: AutodiffBackend>(attention: Attention<B::InnerBackend>) -> Attention<B> {
     let maps = attention.maps.into_iter().map(|(tap, map)| (tap, Tensor::from_inner(map)));
     Attention { logits: Tensor::from_inner(attention.logits), maps: maps.collect() }
-}
-
-/// −Σ_i y_i · log p_i, averaged over the batch (Eq. 9).
-fn cross_entropy<B: AutodiffBackend>(
-    logits: Tensor<B, 2>,
-    targets: Tensor<B, 1, Int>,
-) -> Tensor<B, 1> {
-    log_softmax(logits, 1).gather(1, targets.unsqueeze_dim(1)).mean().neg()
 }

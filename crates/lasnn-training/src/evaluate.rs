@@ -1,10 +1,10 @@
 //! Accuracy and loss of a network on a split.
 
 use burn::tensor::{Tensor, backend::Backend};
-use lasnn_core::{BatchSource, Pass, Seed, Tapped};
+use lasnn_core::{BatchSource, Pass, Seed, Tapped, cross_entropy};
 use serde::{Deserialize, Serialize};
 
-use crate::objective::{correct, cross_entropy};
+use crate::objective::correct;
 
 /// How well a network does on a split.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

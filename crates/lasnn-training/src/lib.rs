@@ -37,7 +37,7 @@ pub use error::{CheckpointError, ConfigError, TrainError};
 pub use evaluate::{Evaluation, evaluate};
 pub use fit::{BEST, FitContext, Fitted, LAST, fit};
 pub use gradients::Gradients;
-pub use objective::{CrossEntropy, cross_entropy};
+pub use objective::CrossEntropy;
 pub use optimizer::Optimizer;
 pub use record::{EpochRecord, Observer, Started, StepInfo};
 pub use schedule::Schedule;

@@ -1,7 +1,7 @@
 //! Cross-entropy, the objective of networks that learn from labels alone.
 
-use burn::tensor::{Int, Tensor, activation::log_softmax, backend::Backend};
-use lasnn_core::{Loss, LossPart, Objective, Pass, Tapped};
+use burn::tensor::{Int, Tensor, backend::Backend};
+use lasnn_core::{Loss, LossPart, Objective, Pass, Tapped, cross_entropy};
 
 /// Cross-entropy between class scores and labels, averaged over the batch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,14 +20,6 @@ impl<B: Backend, M: Tapped<B>> Objective<B, M> for CrossEntropy {
         let part = LossPart { name: "cross_entropy".into(), value: total.clone() };
         Loss { total, parts: vec![part], logits }
     }
-}
-
-/// The mean of `-log softmax(logits)[target]`, `[1]`.
-///
-/// `logits` is `[batch, classes]`, `targets` `[batch]` with values in `0..classes`. The largest
-/// score is subtracted before the exponential, so that no score is too large.
-pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
-    log_softmax(logits, 1).gather(1, targets.unsqueeze_dim(1)).mean().neg()
 }
 
 /// How many rows of `logits` have their largest score at the target, `[1]`.

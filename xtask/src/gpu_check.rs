@@ -199,8 +199,18 @@ mod tests {
             let verdict = text.lines().last().unwrap_or_default().to_owned();
             (output.status.success(), verdict)
         };
-        let (passed, verdict) = check("#!/bin/sh\nexit 0\n");
+        let runs = |loss: &str| {
+            format!(
+                "#!/bin/sh\n[ \"$1\" = run ] || exit 0\nmkdir -p \"$6/recipe/id\"\n\
+                 printf '{{\"loss\":{loss},\"seconds\":%s}}\\n' $$ >\"$6/recipe/id/metrics.jsonl\"\n"
+            )
+        };
+        let (passed, verdict) = check(&runs("0.5"));
         assert!(passed && verdict.starts_with("PASS"), "{verdict}");
+        let (passed, verdict) = check(&runs("'$$'"));
+        assert!(!passed && verdict.starts_with("FAIL: the same recipe"), "{verdict}");
+        let (passed, verdict) = check("#!/bin/sh\nexit 0\n");
+        assert!(!passed && verdict.starts_with("FAIL: training wrote no"), "{verdict}");
         let (passed, verdict) = check("#!/bin/sh\n[ \"$1\" != check-backend ]\n");
         assert!(!passed && verdict.starts_with("FAIL: kernel parity"), "{verdict}");
         let (passed, verdict) = check("#!/bin/sh\n[ \"$1\" != run ]\n");

@@ -1,6 +1,7 @@
-//! GPUs: Burn's own kernels and, where they are many or slow, ours in CubeCL. Of Burn's convolutions the one that multiplies in tensor cores is asked for by name, since the one that Burn takes
-//! unasked was three to seven times as slow on an H100 (`results/gpu`). It multiplies in TF32 there, whatever
-//! the precision, and is an error where a device has no such cores.
+//! GPUs: Burn's own kernels and, where those are many or slow, ours in CubeCL. Of Burn's convolutions the
+//! one that multiplies in tensor cores is asked for by name, since the one that Burn takes unasked was three
+//! to seven times as slow on an H100 (`results/gpu`). It multiplies in TF32 there, whatever the precision,
+//! and is an error where a device has no such cores.
 //!
 //! Burn can also find the fastest by trying them all (`autotune`). Which one that is depends on the clock,
 //! so the same recipe would give other numbers in another run.
@@ -20,7 +21,6 @@ use burn::tensor::ops::{ActivationOps, FloatTensor, FloatTensorOps, IntTensorOps
 use burn::tensor::{Shape, TensorData};
 use burn_cubecl::kernel::conv::{ConvStrategy, conv_data_backward, conv_forward};
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
-
 use lasnn_kernels::Mask;
 use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
 

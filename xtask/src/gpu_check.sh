@@ -1,8 +1,8 @@
 #!/bin/sh
 # Checks the CUDA backend on this machine: the kernels against their references, then all three
-# stages on the embedded digits, twice, with the same numbers. Needs the NVIDIA driver, the NVRTC library (libnvrtc.so, perhaps by
-# LD_LIBRARY_PATH) and CUDA's headers (in CUDA_PATH or /usr/local/cuda); no toolchain, no network, no
-# data. The last line is the verdict; the exit code is 0 only for PASS.
+# stages on the embedded digits, twice, with the same numbers. Needs the NVIDIA driver, the NVRTC
+# library (libnvrtc.so, perhaps by LD_LIBRARY_PATH) and CUDA's headers (in CUDA_PATH or
+# /usr/local/cuda); no toolchain, no network, no data. The last line is the verdict; the exit code is 0 only for PASS.
 cd "$(dirname "$0")" || exit 1
 
 fail() {

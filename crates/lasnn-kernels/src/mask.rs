@@ -64,7 +64,8 @@ pub struct MaskRows<'a> {
 }
 
 impl<'a> MaskRows<'a> {
-    fn of_row(&self) -> usize {
+    /// Words of a row.
+    pub fn words_of_row(&self) -> usize {
         self.row.div_ceil(WORD)
     }
 
@@ -81,13 +82,13 @@ impl<'a> MaskRows<'a> {
 
     /// Some of these rows.
     pub fn some(self, rows: Range<usize>) -> Self {
-        let words = &self.words[rows.start * self.of_row()..rows.end * self.of_row()];
+        let words = &self.words[rows.start * self.words_of_row()..rows.end * self.words_of_row()];
         Self { words, ..self }
     }
 
     /// Numbers that it has a factor for.
     pub fn numbers(&self) -> usize {
-        self.words.len() / self.of_row().max(1) * self.row
+        self.words.len() / self.words_of_row().max(1) * self.row
     }
 
     /// What is kept is multiplied by this.
@@ -98,7 +99,7 @@ impl<'a> MaskRows<'a> {
     /// Whether a number of a row is kept.
     #[inline(always)]
     pub fn keeps(&self, row: usize, number: usize) -> bool {
-        self.words[row * self.of_row() + number / WORD] >> (number % WORD) & 1 != 0
+        self.words[row * self.words_of_row() + number / WORD] >> (number % WORD) & 1 != 0
     }
 
     /// What each number is multiplied by.
@@ -123,7 +124,7 @@ impl<'a> MaskRows<'a> {
     }
 
     fn by_row(&self) -> impl IndexedParallelIterator<Item = &'a [u64]> {
-        self.words.par_chunks_exact(self.of_row().max(1))
+        self.words.par_chunks_exact(self.words_of_row().max(1))
     }
 }
 

@@ -80,7 +80,8 @@ pub fn compare_dense<B: DenseBackend>(
     })
 }
 
-/// What a case gives, by the reference or by the backend.
+/// What a case gives, by the reference or by the backend; a convolution, which plain loops are for, by the
+/// backend.
 fn compute<B: DenseBackend, const REFERENCE: bool>(
     case: DenseCase,
     device: &B::Device,
@@ -108,13 +109,13 @@ fn compute<B: DenseBackend, const REFERENCE: bool>(
             let (i, w, g) = (|| input.clone(), || weights.clone(), || grad.clone());
             Results {
                 outputs: vec![
-                    of!(convolve(i(), w(), None, convolution, true)),
-                    of!(convolve(i(), w(), Some(bias), convolution, false)),
+                    B::convolve(i(), w(), None, convolution, true),
+                    B::convolve(i(), w(), Some(bias), convolution, false),
                 ],
                 gradients: vec![
-                    of!(convolve_input_grad(i(), w(), g(), convolution)),
-                    of!(convolve_weight_grad(i(), w(), g(), convolution)),
-                    of!(channel_sums(g())),
+                    B::convolve_input_grad(i(), w(), g(), convolution),
+                    B::convolve_weight_grad(i(), w(), g(), convolution),
+                    B::channel_sums(g()),
                 ],
             }
         }

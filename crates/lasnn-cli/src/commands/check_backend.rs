@@ -1,7 +1,9 @@
 //! `check-backend`: do the kernels do what the reference does, on this device?
 
+use std::fmt::{Debug, Display};
+
 use anyhow::bail;
-use lasnn_backend::parity::{DenseCase, compare_dense};
+use lasnn_backend::parity::{DenseCase, DenseComparison, compare_dense};
 use lasnn_conversion::{NetworkCase, NetworkComparison, NetworkError, compare_network};
 use lasnn_neurons::parity::{Comparison, compare};
 use lasnn_neurons::{ParityCase, ParityError};
@@ -59,11 +61,7 @@ pub fn check<A: TrainingBackend>(global: &Global, device: &A::Device) -> anyhow:
 
 fn dense_row<A: TrainingBackend>(case: DenseCase, device: &A::Device) -> Row {
     let result = compare_dense::<A::InnerBackend>(case, device);
-    let error = match &result {
-        Ok(found) if found.is_right() => None,
-        Ok(found) => Some(format!("it is not what stock operations give: {found:?}")),
-        Err(error) => Some(error.to_string()),
-    };
+    let error = failure(&result, DenseComparison::is_right, "it should be, or not every time");
     let comparison = result.ok();
     Row {
         case: case.to_string(),
@@ -99,11 +97,7 @@ fn row(case: ParityCase, result: Result<Comparison, ParityError>) -> Row {
 }
 
 fn network_row(case: NetworkCase, result: Result<NetworkComparison, NetworkError>) -> Row {
-    let error = match &result {
-        Ok(found) if found.is_right() => None,
-        Ok(found) => Some(format!("as a whole it is not what it is layer by layer: {found:?}")),
-        Err(error) => Some(error.to_string()),
-    };
+    let error = failure(&result, NetworkComparison::is_right, "it is layer by layer");
     let comparison = result.ok();
     Row {
         case: case.to_string(),
@@ -113,6 +107,19 @@ fn network_row(case: NetworkCase, result: Result<NetworkComparison, NetworkError
         differing_spikes: comparison.map(|found| found.differing),
         gradient_error: comparison.map(|found| found.gradient_error),
         value_error: comparison.map(|found| found.score_error),
+    }
+}
+
+/// What was wrong, if something was.
+fn failure<T: Debug, E: Display>(
+    result: &Result<T, E>,
+    is_right: impl Fn(&T) -> bool,
+    expected: &str,
+) -> Option<String> {
+    match result {
+        Ok(found) if is_right(found) => None,
+        Ok(found) => Some(format!("it is not what {expected}: {found:?}")),
+        Err(error) => Some(error.to_string()),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It is that of a convolution whose window moves by one and whose output gradients are zero in between,
 //! which Burn has a kernel in tensor cores for. What it has for other strides gives zeros for a window of one
-//! position and a stride of two.
+//! position and a stride of two (seen on Vulkan, and wrong on CUDA).
 
 use burn::tensor::Shape;
 use burn_cubecl::CubeRuntime;

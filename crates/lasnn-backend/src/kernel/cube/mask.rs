@@ -37,7 +37,7 @@ fn masked_kernel<F: Float>(
 pub(super) fn masked<R: CubeRuntime>(
     map: CubeTensor<R>,
     words: CubeTensor<R>,
-    row: usize,
+    [row, words_of_row]: [usize; 2],
     factor: f32,
 ) -> CubeTensor<R> {
     let map = into_contiguous(map);
@@ -53,7 +53,7 @@ pub(super) fn masked<R: CubeRuntime>(
         words.into_array_arg(),
         output.clone().into_array_arg(),
         row,
-        row.div_ceil(64) * 2,
+        words_of_row,
         InputScalar::new(f64::from(factor), dtype),
         dtype,
     );

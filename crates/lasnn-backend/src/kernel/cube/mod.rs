@@ -161,7 +161,7 @@ where
         let words: Vec<u32> = halves.collect();
         let shape = Shape::new([words.len()]);
         let words = Self::int_from_data(TensorData::new(words, shape), &map.device);
-        mask::masked(map, words, rows.row(), rows.factor())
+        mask::masked(map, words, [rows.row(), 2 * rows.words_of_row()], rows.factor())
     }
 
     fn maximum_pool_backward(

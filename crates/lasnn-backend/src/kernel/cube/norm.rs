@@ -47,6 +47,17 @@ fn place(at: usize, channel: usize, channels: usize, positions: usize) -> usize 
     (at / positions * channels + channel) * positions + at % positions
 }
 
+/// The number of a channel that a part begins with, or that the last one ends before.
+#[cube]
+fn first_of_part(part: usize, numbers: usize, parts: usize) -> usize {
+    min(part * numbers.div_ceil(parts), numbers)
+}
+
+#[cube]
+fn rectified<F: Float>(value: F, #[comptime] rectify: bool) -> F {
+    if comptime!(rectify) { max(value, F::new(0.0)) } else { value }
+}
+
 /// The sum of the values of all units of a cube.
 #[cube]
 fn cube_sum<F: Float>(value: F) -> F {
@@ -80,12 +91,8 @@ fn sums_kernel<F: Float>(
     #[define(F)] _dtype: StorageType,
 ) {
     let (channel, part) = (CUBE_POS_X as usize, CUBE_POS_Y as usize);
-    let length = numbers.div_ceil(parts);
-    let mut end = (part + 1) * length;
-    if end > numbers {
-        end = numbers;
-    }
-    let mut at = part * length + UNIT_POS as usize;
+    let end = first_of_part(part + 1, numbers, parts);
+    let mut at = first_of_part(part, numbers, parts) + UNIT_POS as usize;
     let mut sum = F::new(0.0);
     while at < end {
         let number = map[place(at, channel, channels, positions)];
@@ -118,12 +125,8 @@ fn gradient_sums_kernel<F: Float>(
     #[define(F)] _dtype: StorageType,
 ) {
     let (channel, part) = (CUBE_POS_X as usize, CUBE_POS_Y as usize);
-    let length = numbers.div_ceil(parts);
-    let mut end = (part + 1) * length;
-    if end > numbers {
-        end = numbers;
-    }
-    let mut at = part * length + UNIT_POS as usize;
+    let end = first_of_part(part + 1, numbers, parts);
+    let mut at = first_of_part(part, numbers, parts) + UNIT_POS as usize;
     let mut sum = F::new(0.0);
     let mut product = F::new(0.0);
     while at < end {
@@ -182,11 +185,7 @@ fn normalise_kernel<F: Float>(
     let channel = ABSOLUTE_POS / positions % channels;
     let scale = gamma[channel] / (variances[channel] + epsilon.get::<F>()).sqrt();
     let value = (map[ABSOLUTE_POS] - means[channel]) * scale + beta[channel];
-    if comptime!(rectify) {
-        output[ABSOLUTE_POS] = max(value, F::new(0.0));
-    } else {
-        output[ABSOLUTE_POS] = value;
-    }
+    output[ABSOLUTE_POS] = rectified::<F>(value, rectify);
 }
 
 /// `scale · x + shift`
@@ -206,11 +205,7 @@ fn scale_kernel<F: Float>(
     }
     let channel = ABSOLUTE_POS / positions % channels;
     let value = map[ABSOLUTE_POS] * scale[channel] + shift[channel];
-    if comptime!(rectify) {
-        output[ABSOLUTE_POS] = max(value, F::new(0.0));
-    } else {
-        output[ABSOLUTE_POS] = value;
-    }
+    output[ABSOLUTE_POS] = rectified::<F>(value, rectify);
 }
 
 /// With `p` the sum of `dy · (x - µ)`, `s` that of `dy` and `n` numbers in a channel,

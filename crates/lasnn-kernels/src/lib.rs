@@ -19,6 +19,7 @@ mod product;
 pub mod random;
 mod simd;
 pub mod spiking;
+mod transpose;
 
 pub use mask::{Mask, MaskRows};
 pub use product::Precision;

@@ -20,7 +20,7 @@ use super::input_grad::{self, OutputGrad};
 use super::simd::LANES;
 use super::site_grad::{ByStep, Pending, linear_site};
 use super::tape::Tape;
-use super::transpose::transpose;
+use crate::transpose::transpose;
 use super::{tiles, weight_grad};
 
 /// The gradient of a loss with respect to what a pass left.

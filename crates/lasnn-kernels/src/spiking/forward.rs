@@ -14,7 +14,7 @@ use super::neuron::Neurons;
 use super::spikes::{Grid, Spikes};
 use super::tape::{Keep, Kept, PartMut, Tape};
 use super::tiles::{self, Frames};
-use super::transpose::transpose;
+use crate::transpose::transpose;
 use super::weights::WeightFormat;
 
 /// Rows of images and steps that a pass without history runs at once: enough for a wide matrix to

@@ -16,7 +16,7 @@ use super::geometry::{Class, Geometry, Tap};
 use super::simd::LANES;
 use super::site_grad::SiteGrad;
 use super::tiles;
-use super::transpose::transpose;
+use crate::transpose::transpose;
 
 /// The shape of a convolution's weights `[outputs, inputs, taps]`, and of what they give.
 #[derive(Clone, Copy)]

@@ -24,7 +24,6 @@ mod tests;
     allow(dead_code, reason = "there are no tiles there")
 )]
 mod tiles;
-mod transpose;
 mod weight_grad;
 mod weights;
 

@@ -9,9 +9,11 @@
 //! With a stride of `s`, the input is first dealt out into `s · s` planes (phases), in which
 //! neighbours are neighbours again.
 
+use pulp::bytemuck::cast_slice_mut;
+
 use crate::memory::Scratch;
 use crate::product::{Format, Rows};
-use crate::simd::vectorised;
+use crate::transpose::transpose;
 
 /// The zeros, or other values, that vectors may read behind the last plane.
 const SLACK: usize = 64;
@@ -150,121 +152,28 @@ impl Padded {
     }
 
     /// Writes up to `LANES` planes, one after the other, of each of as many images as a number holds, so
-    /// that each place has one element of all of them; padding and empty lanes become zero.
+    /// that each place has one element of all of them; padding and empty lanes are zero. `buffer` is one of
+    /// so many channels.
     pub fn fill_turned<F: Format, const LANES: usize>(
         &self,
         format: F,
         runs: &[Run],
-        target: &mut [[F::Number; LANES]],
+        (buffer, spare): (&mut [f32], &mut [f32]),
         images: [&[f32]; 2],
-        spare: &mut [f32],
-    ) {
-        let zeros = [F::Number::default(); LANES];
-        let mut end = 0;
-        for &Run { from, to, count } in runs {
-            target[end..to].fill(zeros);
-            end = to + count;
-            let source = Turn { plane: self.source_len(), from, stride: self.stride };
-            source.together(format, images, &mut target[to..end], spare);
-        }
-        target[end..].fill(zeros);
-    }
-}
-
-/// Elements of planes that are turned around: so that each place has one element of all planes.
-#[derive(Clone, Copy)]
-pub(super) struct Turn {
-    /// Elements of a plane.
-    pub plane: usize,
-    /// The first one of each that is taken.
-    pub from: usize,
-    /// From one to the next.
-    pub stride: usize,
-}
-
-/// Places that are turned around before they are stored together.
-const PLACES: usize = 32;
-
-impl Turn {
-    /// Memory for [`together`](Self::together).
-    pub fn spare(lanes: usize) -> Scratch {
-        Scratch::new(2 * PLACES * lanes)
-    }
-
-    /// Writes up to `LANES` planes of each of as many images as a number holds.
-    pub fn together<F: Format, const LANES: usize>(
-        self,
-        format: F,
-        [first, second]: [&[f32]; 2],
         target: &mut [[F::Number; LANES]],
-        spare: &mut [f32],
     ) {
-        let places: &mut [[f32; LANES]] = spare.as_chunks_mut().0;
-        let (one, other) = places.split_at_mut(PLACES);
-        let mut part = self;
-        for target in target.chunks_mut(PLACES) {
-            let (one, other) = (&mut one[..target.len()], &mut other[..target.len()]);
-            part.write(first, one);
-            if F::HELD == 2 {
-                part.write(second, other);
-            }
-            let target = target.as_flattened_mut();
-            format.join(one.as_flattened(), other.as_flattened(), target);
-            part.from += PLACES * self.stride;
+        let size = self.source_len();
+        let channels: &mut [F::Number] = cast_slice_mut(buffer);
+        for (lane, channel) in channels.chunks_exact_mut(self.len()).take(LANES).enumerate() {
+            self.fill(format, runs, channel, planes(images, lane, 1, size), spare);
         }
-    }
-
-    fn write<const LANES: usize>(self, planes: &[f32], target: &mut [[f32; LANES]]) {
-        let Self { plane, from, stride } = self;
-        if stride == 1 && planes.len() >= LANES * plane && LANES.is_multiple_of(SQUARE) {
-            return turn(planes, plane, from, target.as_flattened_mut(), LANES);
-        }
-        target.fill([0.0; LANES]);
-        for (lane, plane) in planes.chunks_exact(plane).enumerate().take(LANES) {
-            let source = plane[from..].iter().step_by(stride);
-            for (target, &value) in target.iter_mut().zip(source) {
-                target[lane] = value;
-            }
-        }
+        let target = cast_slice_mut(target.as_flattened_mut());
+        transpose((buffer, self.len()), (target, LANES), [LANES, self.len()]);
     }
 }
 
-/// Elements that are turned around together, as a square.
-const SQUARE: usize = 8;
-
-vectorised! {
-    /// Writes the elements from `from` on of planes of length `plane`, `lanes` of them together;
-    /// `lanes` is a multiple of 8.
-    fn turn<'a>(
-        planes: &'a [f32],
-        plane: usize,
-        from: usize,
-        target: &'a mut [f32],
-        lanes: usize,
-    ) -> () {
-        let count = target.len() / lanes;
-        let whole = count / SQUARE * SQUARE;
-        for first in (0..lanes).step_by(SQUARE) {
-            let rows: [&[f32]; SQUARE] =
-                std::array::from_fn(|i| &planes[(first + i) * plane + from..][..count]);
-            for column in (0..whole).step_by(SQUARE) {
-                // By way of a small array, of which the compiler makes shuffles.
-                let square: [[f32; SQUARE]; SQUARE] = std::array::from_fn(|i| {
-                    let row = &rows[i][column..][..SQUARE];
-                    std::array::from_fn(|j| row[j])
-                });
-                let targets = target[column * lanes..].chunks_exact_mut(lanes);
-                for (j, target) in targets.enumerate().take(SQUARE) {
-                    for (target, row) in target[first..][..SQUARE].iter_mut().zip(&square) {
-                        *target = row[j];
-                    }
-                }
-            }
-            for (column, target) in target.chunks_exact_mut(lanes).enumerate().skip(whole) {
-                for (target, row) in target[first..][..SQUARE].iter_mut().zip(&rows) {
-                    *target = row[column];
-                }
-            }
-        }
-    }
+/// Up to `count` planes of `size` elements of each image from the `first` on.
+pub(super) fn planes(images: [&[f32]; 2], first: usize, count: usize, size: usize) -> [&[f32]; 2] {
+    let (start, end) = (first * size, (first + count) * size);
+    images.map(|image| &image[start.min(image.len())..end.min(image.len())])
 }

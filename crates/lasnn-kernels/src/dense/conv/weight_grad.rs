@@ -9,10 +9,11 @@ use rayon::prelude::*;
 
 use super::forward::layout;
 use super::gather::{Gather, LANES, OUTPUTS, block_outputs, flat_positions};
-use super::padded::Turn;
+use super::padded::planes;
 use super::shape::ConvShape;
 use crate::memory::Scratch;
 use crate::product::{Format, Rows, SIDE};
+use crate::transpose::transpose;
 
 /// Columns and blocks of outputs of a job. Jobs share no sum, so threads change no bit.
 const COLUMNS: usize = 9;
@@ -67,11 +68,16 @@ impl<F: Format> WeightGrad<F> {
     /// As `[blocks, positions, outputs of a block]`, the last block filled up with zeros.
     fn write_turned(&self, images: [&[f32]; 2], to: &mut [F::Number]) {
         let plane = self.shape.output_height() * self.shape.output_width();
-        let to: &mut [[F::Number; OUTPUTS]] = to.as_chunks_mut().0;
-        let mut spare = Turn::spare(OUTPUTS);
-        for (block, target) in to.chunks_exact_mut(plane).enumerate() {
-            let planes = planes(images, block * OUTPUTS, OUTPUTS, plane);
-            Turn { plane, from: 0, stride: 1 }.together(self.format, planes, target, &mut spare);
+        let nothing = Scratch::zeros(plane);
+        let mut rows = Scratch::new(OUTPUTS * plane);
+        for (block, target) in to.chunks_exact_mut(OUTPUTS * plane).enumerate() {
+            for (at, row) in rows.chunks_exact_mut(plane).enumerate() {
+                let [first, second] = planes(images, block * OUTPUTS + at, 1, plane)
+                    .map(|plane| if plane.is_empty() { &nothing } else { plane });
+                self.format.join(first, second, cast_slice_mut(row));
+            }
+            let target = (cast_slice_mut(target), OUTPUTS);
+            transpose((&rows, plane), target, [OUTPUTS, plane]);
         }
     }
 
@@ -181,10 +187,10 @@ impl Turned {
         let lengths = [image * LANES, slack::<F>()];
         let images = images_together::<F>(input, shape.image(), lengths, |images, to| {
             let to: &mut [[F::Number; LANES]] = to.as_chunks_mut().0;
-            let mut spare = Turn::spare(LANES);
+            let (mut buffer, mut spare) = (padded.buffer(LANES), padded.spare());
             for (block, to) in to.chunks_mut(padded.len()).enumerate() {
                 let planes = planes(images, block * LANES, LANES, plane);
-                padded.fill_turned(format, &runs, to, planes, &mut spare);
+                padded.fill_turned(format, &runs, (&mut buffer, &mut spare), planes, to);
             }
         });
         let starts = (0..blocks).flat_map(|block| {
@@ -239,10 +245,4 @@ impl Turned {
 /// What tiles may read behind the last image: they take positions in stretches.
 fn slack<F: Format>() -> usize {
     if F::TILED { SIDE * LANES } else { 0 }
-}
-
-/// Up to `count` planes of each image from the `first` on.
-fn planes(images: [&[f32]; 2], first: usize, count: usize, plane: usize) -> [&[f32]; 2] {
-    let (start, end) = (first * plane, (first + count) * plane);
-    images.map(|image| &image[start.min(image.len())..end.min(image.len())])
 }

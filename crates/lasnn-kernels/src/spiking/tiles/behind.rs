@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::super::circuit::View;
 use super::super::geometry::Reached;
 use super::super::input_grad::Shape;
-use super::super::transpose::transpose;
+use crate::transpose::transpose;
 use super::maps::add_up;
 use super::{Delta, GROUP};
 use crate::memory::Scratch;

@@ -9,7 +9,7 @@ use super::super::simd::LANES;
 use super::super::site_grad::{Pending, fires_at};
 use super::super::spikes::Grid;
 use super::super::tape::{Kept, Part};
-use super::super::transpose::transpose;
+use crate::transpose::transpose;
 use super::delta::Cell;
 use super::{Delta, FRAMES, GROUP};
 use crate::level::vectors;

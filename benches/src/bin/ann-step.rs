@@ -60,7 +60,10 @@ enum Format {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    rayon::ThreadPoolBuilder::new().num_threads(args.threads).use_current_thread().build_global()?;
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(args.threads)
+        .use_current_thread()
+        .build_global()?;
     let image = Shape { channels: 3, height: 32, width: 32 };
     let architecture = zoo::named(&args.network)
         .with_context(|| format!("no network `{}`; there are {:?}", args.network, zoo::NAMES))?;

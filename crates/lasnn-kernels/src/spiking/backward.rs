@@ -20,8 +20,8 @@ use super::input_grad::{self, OutputGrad};
 use super::simd::LANES;
 use super::site_grad::{ByStep, Pending, linear_site};
 use super::tape::Tape;
-use crate::transpose::transpose;
 use super::{tiles, weight_grad};
+use crate::transpose::transpose;
 
 /// The gradient of a loss with respect to what a pass left.
 #[derive(Clone, Copy, Debug)]

@@ -14,8 +14,8 @@ use super::neuron::Neurons;
 use super::spikes::{Grid, Spikes};
 use super::tape::{Keep, Kept, PartMut, Tape};
 use super::tiles::{self, Frames};
-use crate::transpose::transpose;
 use super::weights::WeightFormat;
+use crate::transpose::transpose;
 
 /// Rows of images and steps that a pass without history runs at once: enough for a wide matrix to
 /// be read once for many, few enough that memory does not grow with the number of steps.

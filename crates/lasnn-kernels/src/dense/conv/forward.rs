@@ -225,12 +225,13 @@ pub(super) fn pack<F: Format>(
     format: F,
     outputs: usize,
     [channels, taps]: [usize; 2],
-    weight: impl Fn(usize, usize, usize) -> f32,
+    weight: impl Fn(usize, usize, usize) -> f32 + Sync,
 ) -> Scratch {
     let block = block_outputs(format);
     let depth = channels_together::<F>(channels) * taps;
     let mut packed = Scratch::zeros(outputs.next_multiple_of(block) * depth);
-    for (first, packed) in packed.chunks_exact_mut((block * depth).max(1)).enumerate() {
+    let blocks = packed.par_chunks_exact_mut((block * depth).max(1));
+    blocks.enumerate().for_each(|(first, packed)| {
         let packed: &mut [F::Number] = cast_slice_mut(packed);
         let outputs = first * block..outputs.min((first + 1) * block);
         for (place, output) in outputs.enumerate() {
@@ -245,6 +246,6 @@ pub(super) fn pack<F: Format>(
                 }
             }
         }
-    }
+    });
     packed
 }

@@ -8,6 +8,7 @@ use super::shape::ConvShape;
 use super::tile::{Correlate, block_outputs};
 use crate::memory::Scratch;
 use crate::product::Format;
+use crate::simd::vectorised;
 
 const LANES: usize = 16;
 
@@ -29,6 +30,8 @@ pub(super) struct InputGrad<F> {
     padded: Padded,
     runs: Vec<Run>,
     lattices: Vec<Lattice>,
+    /// Whether there are positions that no tap reads.
+    unread: bool,
     flat: usize,
     /// Whether it is added to what is there.
     adds: bool,
@@ -47,10 +50,12 @@ impl<F: Format> InputGrad<F> {
             .map(|phase| {
                 lattice(format, &shape, &padded, weights, [phase / stride, phase % stride])
             })
-            .filter(|lattice| lattice.size[0] * lattice.size[1] > 0)
-            .collect();
+            .filter(|lattice| lattice.size[0] * lattice.size[1] > 0);
+        let (lattices, others): (Vec<_>, Vec<_>) =
+            lattices.partition(|lattice| !lattice.offsets.is_empty());
+        let unread = !others.is_empty();
         let flat = ((positions[0] - 1) * padded.pitch + positions[1]).next_multiple_of(LANES);
-        Self { format, shape, padded, runs, lattices, flat, adds }
+        Self { format, shape, padded, runs, lattices, unread, flat, adds }
     }
 
     /// The memory of a job.
@@ -74,22 +79,21 @@ impl<F: Format> Work<'_, F> {
     /// of its output.
     pub fn write(&mut self, output_grad: &[f32], image: &mut [f32]) {
         let Self { to, maps, sums } = self;
-        let InputGrad { format, shape, padded, lattices, flat, adds, .. } = to;
+        let InputGrad { format, shape, padded, lattices, unread, flat, adds, .. } = to;
         let source = maps.fill(output_grad);
+        if *unread && !*adds {
+            image.fill(0.0);
+        }
         for lattice in lattices {
-            if lattice.offsets.is_empty() {
-                sums.fill(0.0);
-            } else {
-                format.multiply(Correlate {
-                    source,
-                    channel_len: padded.len(),
-                    offsets: &lattice.offsets,
-                    weights: cast_slice(&lattice.weights),
-                    channels: channels_together::<F>(shape.outputs),
-                    positions: *flat,
-                    out: &mut *sums,
-                });
-            }
+            format.multiply(Correlate {
+                source,
+                channel_len: padded.len(),
+                offsets: &lattice.offsets,
+                weights: cast_slice(&lattice.weights),
+                channels: channels_together::<F>(shape.outputs),
+                positions: *flat,
+                out: &mut *sums,
+            });
             let planes = image.chunks_exact_mut(shape.height * shape.width);
             for (plane, sums) in planes.zip(sums.chunks_exact(*flat)) {
                 let sums = Sums { sums, pitch: padded.pitch, columns: lattice.size[1] };
@@ -134,11 +138,26 @@ impl Lattice {
             (1, true) => return add_to(plane, sums),
             _ => {}
         }
-        let Sums { sums, pitch, columns } = sums;
-        for (row, sums) in sums.chunks(pitch).take(self.size[0]).enumerate() {
-            let start = (shape.stride * row + self.first[0]) * shape.width + self.first[1];
-            let values = plane[start..].iter_mut().step_by(shape.stride);
-            for (value, &sum) in values.zip(&sums[..columns]) {
+        let from = self.first[0] * shape.width + self.first[1];
+        scatter(&mut plane[from..], [shape.stride * shape.width, shape.stride], sums, adds);
+    }
+}
+
+vectorised! {
+    /// Writes sums to every so many rows and columns, or adds them to what is there.
+    fn scatter<'a>(plane: &'a mut [f32], apart: [usize; 2], sums: Sums<'a>, adds: bool) -> () {
+        let ([row, column], Sums { sums, pitch, columns }) = (apart, sums);
+        for (row, sums) in plane.chunks_mut(row).zip(sums.chunks(pitch)) {
+            let sums = &sums[..columns];
+            let mut done = 0;
+            if column == 2 {
+                // Whole pairs are what the compiler makes vectors of; the last number may have no partner.
+                for (pair, &sum) in row.as_chunks_mut::<2>().0.iter_mut().zip(sums) {
+                    *pair = [if adds { pair[0] + sum } else { sum }, pair[1]];
+                }
+                done = columns.min(row.len() / 2);
+            }
+            for (value, &sum) in row.iter_mut().step_by(column).zip(sums).skip(done) {
                 *value = if adds { *value + sum } else { sum };
             }
         }

@@ -13,6 +13,7 @@ use pulp::bytemuck::cast_slice_mut;
 
 use crate::memory::Scratch;
 use crate::product::{Format, Rows};
+use crate::simd::vectorised;
 use crate::transpose::transpose;
 
 /// The zeros, or other values, that vectors may read behind the last plane.
@@ -32,12 +33,12 @@ pub(super) struct Padded {
     phase_len: usize,
 }
 
-/// A piece of a source row: `count` elements from `from` on, `stride` apart, go to places `to..`.
+/// The rows of a phase, whose columns are side by side in a [dealt](Padded::dealt) plane.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
-    pub from: usize,
-    pub to: usize,
-    pub count: usize,
+    from: usize,
+    to: usize,
+    rows: Rows,
 }
 
 impl Padded {
@@ -83,29 +84,41 @@ impl Padded {
     /// Which elements of a plane go where; all other places are padding.
     pub fn runs(&self) -> Vec<Run> {
         let [height, width] = self.source.map(|size| size as isize);
-        let stride = self.stride as isize;
-        let mut runs = Vec::new();
-        for (number, &[down, right]) in self.phases.iter().enumerate() {
+        let (stride, columns) = (self.stride as isize, self.columns());
+        let run = |(number, &[down, right]): (usize, &[usize; 2])| {
             // The columns `stride · i + right` that the source has and the row has room for.
             let until = (width - right as isize + stride - 1).div_euclid(stride);
-            let count = until.min(self.pitch as isize + self.low).max(0) as usize;
-            for row in 0..self.rows {
-                let y = stride * (row as isize + self.low) + down as isize;
-                if (0..height).contains(&y) && count > 0 {
-                    runs.push(Run {
-                        from: (y * width) as usize + right,
-                        to: number * self.phase_len + self.lead + row * self.pitch,
-                        count,
-                    });
-                }
-            }
-        }
-        runs
+            let length = until.min(self.pitch as isize + self.low).max(0) as usize;
+            let y = |row: usize| stride * (row as isize + self.low) + down as isize;
+            let mut rows = (0..self.rows).filter(|&row| (0..height).contains(&y(row)));
+            let first = rows.next().filter(|_| length > 0)?;
+            Some(Run {
+                from: (right * self.source[0] + y(first) as usize) * columns,
+                to: number * self.phase_len + self.lead + first * self.pitch,
+                rows: Rows {
+                    rows: 1 + rows.count(),
+                    length,
+                    from: self.stride * columns,
+                    to: self.pitch,
+                },
+            })
+        };
+        self.phases.iter().enumerate().filter_map(run).collect()
+    }
+
+    /// Columns of a phase.
+    fn columns(&self) -> usize {
+        self.source[1].div_ceil(self.stride)
+    }
+
+    /// Elements of a dealt plane.
+    fn dealt_len(&self) -> usize {
+        self.stride * self.source[0] * self.columns()
     }
 
     /// Memory for [`fill`](Self::fill).
     pub fn spare(&self) -> Scratch {
-        Scratch::new(2 * self.pitch)
+        Scratch::new(2 * self.dealt_len())
     }
 
     /// Writes planes, as many as a number holds, into one channel of a [`buffer`](Self::buffer). An empty
@@ -118,35 +131,33 @@ impl Padded {
         [first, second]: [&[f32]; 2],
         spare: &mut [f32],
     ) {
-        let whole = self.stride == 1 && !first.is_empty() && (F::HELD == 1 || !second.is_empty());
-        if let (true, Some(&Run { from, to, count })) = (whole, runs.first()) {
-            let rows = runs.len();
+        let (spare, other) = spare.split_at_mut(self.dealt_len());
+        let first = self.dealt(first, spare);
+        let second = if F::HELD == 1 { &[] } else { self.dealt(second, other) };
+        for &Run { from, to, rows } in runs {
             let second = second.get(from..).unwrap_or_default();
-            let rows = Rows { rows, length: count, from: self.source[1], to: self.pitch };
-            return format.join_rows([&first[from..], second], &mut channel[to..], rows);
-        }
-        let (spare, other) = spare.split_at_mut(self.pitch);
-        for &run in runs {
-            let target = &mut channel[run.to..][..run.count];
-            let first = self.piece(run, first, spare);
-            let second = if F::HELD == 1 { &[] } else { self.piece(run, second, other) };
-            format.join(first, second, target);
+            format.join_rows([&first[from..], second], &mut channel[to..], rows);
         }
     }
 
-    /// What a run has of a plane, brought together in `spare` where it is not.
-    fn piece<'a>(&self, run: Run, plane: &'a [f32], spare: &'a mut [f32]) -> &'a [f32] {
-        let Run { from, count, .. } = run;
-        if self.stride == 1 && !plane.is_empty() {
-            return &plane[from..][..count];
-        }
-        let spare = &mut spare[..count];
+    /// The columns of a plane by phase: its rows with the columns of the first one, then those with the
+    /// columns of the second one, and so on.
+    fn dealt<'a>(&self, plane: &'a [f32], spare: &'a mut [f32]) -> &'a [f32] {
         if plane.is_empty() {
             spare.fill(0.0);
+            return spare;
         }
-        let source = plane.iter().skip(from).step_by(self.stride);
-        for (spare, &value) in spare.iter_mut().zip(source) {
-            *spare = value;
+        if self.stride == 1 {
+            return plane;
+        }
+        let ([height, width], columns) = (self.source, self.columns());
+        // Where no column is missing, the end of a row is where the next one goes on.
+        let together = if width.is_multiple_of(self.stride) { height } else { 1 };
+        for (right, to) in spare.chunks_exact_mut(height * columns).enumerate() {
+            let rows = plane.chunks_exact(together * width);
+            for (row, to) in rows.zip(to.chunks_exact_mut(together * columns)) {
+                every(row.get(right..).unwrap_or_default(), self.stride, to);
+            }
         }
         spare
     }
@@ -169,6 +180,24 @@ impl Padded {
         }
         let target = cast_slice_mut(target.as_flattened_mut());
         transpose((buffer, self.len()), (target, LANES), [LANES, self.len()]);
+    }
+}
+
+vectorised! {
+    /// Writes the first number of every `stride`.
+    fn every<'a>(from: &'a [f32], stride: usize, to: &'a mut [f32]) -> () {
+        let mut done = 0;
+        if stride == 2 {
+            // Whole pairs are what the compiler makes vectors of; the last number may have no partner.
+            let pairs = from.as_chunks::<2>().0;
+            for (to, pair) in to.iter_mut().zip(pairs) {
+                *to = pair[0];
+            }
+            done = pairs.len();
+        }
+        for (to, &number) in to.iter_mut().zip(from.iter().step_by(stride)).skip(done) {
+            *to = number;
+        }
     }
 }
 

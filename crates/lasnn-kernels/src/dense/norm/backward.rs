@@ -146,29 +146,29 @@ impl<'a, N: Kept> InputGrads<'a, N> {
         layer.check(output_grad.numbers());
         let shape = layer.shape;
         let gates: Vec<Gate> = (0..shape.channels).map(|at| layer.gate(beta, at)).collect();
-        let (sums, output_grad): (Vec<[f32; 2]>, &[f32]) = match output_grad {
+        // Plane after plane, as they lie in memory, and only then by channel.
+        let size = shape.positions;
+        let xs = || layer.input.par_chunks(size).enumerate().with_min_len(TOGETHER);
+        let gate = |number: usize| gates[number % shape.channels];
+        let (planes, output_grad): (Vec<[f32; 2]>, &[f32]) = match output_grad {
             OutputGrad::Whole(grad) => {
-                let channel = |channel: usize| {
-                    let planes = layer.planes(grad, channel);
-                    total(planes.map(|(x, grads)| correlate(x, grads, gates[channel])))
-                };
-                ((0..shape.channels).into_par_iter().map(channel).collect(), grad)
+                let planes = xs().zip(grad.par_chunks(size));
+                let sums = planes.map(|((number, x), grads)| correlate(x, grads, gate(number)));
+                (sums.collect(), grad)
             }
             OutputGrad::Added { grad, output } => {
                 assert_eq!(output.len(), shape.elements(), "elements of {shape:?}");
-                let channel = |(channel, grads): (usize, Vec<&mut [f32]>)| {
-                    let planes = shape.planes(layer.input, channel);
-                    let planes = planes.zip(shape.planes(output, channel)).zip(grads);
-                    total(planes.map(|((x, output), grads)| {
-                        gate_in_place(grads, output);
-                        correlate(x, grads, gates[channel])
-                    }))
-                };
-                let planes = shape.planes_mut(grad).into_par_iter();
-                (planes.enumerate().map(channel).collect(), grad)
+                let planes = xs().zip(output.par_chunks(size)).zip(grad.par_chunks_mut(size));
+                let sums = planes.map(|(((number, x), output), grads)| {
+                    gate_in_place(grads, output);
+                    correlate(x, grads, gate(number))
+                });
+                (sums.collect(), grad)
             }
         };
-        let channels = sums.into_iter().enumerate().map(|(at, sums)| layer.channel(at, sums));
+        let of = |channel| planes.iter().copied().skip(channel).step_by(shape.channels);
+        let sums = (0..shape.channels).map(|channel| total(of(channel)));
+        let channels = sums.enumerate().map(|(at, sums)| layer.channel(at, sums));
         let (found, factors): (Vec<_>, Vec<_>) = channels.unzip();
         (found, Self { layer, output_grad, channels: gates.into_iter().zip(factors).collect() })
     }
@@ -182,6 +182,9 @@ impl<'a, N: Kept> InputGrads<'a, N> {
         combine(input, grads, gate, factors, target);
     }
 }
+
+/// Planes of a job.
+const TOGETHER: usize = 16;
 
 /// The sums of all planes, in their order.
 fn total(planes: impl Iterator<Item = [f32; 2]>) -> [f32; 2] {

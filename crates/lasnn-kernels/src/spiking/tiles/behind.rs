@@ -9,11 +9,11 @@ use rayon::prelude::*;
 use super::super::circuit::View;
 use super::super::geometry::Reached;
 use super::super::input_grad::Shape;
-use crate::transpose::transpose;
 use super::maps::add_up;
 use super::{Delta, GROUP};
 use crate::memory::Scratch;
 use crate::product::{SIDE, Tiles, pair};
+use crate::transpose::transpose;
 
 /// A source of a later site whose spikes come from this one.
 #[derive(Debug)]

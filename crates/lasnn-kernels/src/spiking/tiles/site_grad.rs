@@ -9,13 +9,13 @@ use super::super::simd::LANES;
 use super::super::site_grad::{Pending, fires_at};
 use super::super::spikes::Grid;
 use super::super::tape::{Kept, Part};
-use crate::transpose::transpose;
 use super::delta::Cell;
 use super::{Delta, FRAMES, GROUP};
 use crate::level::vectors;
 use crate::memory::{Needed, Scratch, prefetch};
 use crate::product::{Format, Job, TileTask, Tiles, tiled};
 use crate::simd::vectorised;
+use crate::transpose::transpose;
 
 /// Bytes of weights that a job takes for a position before the next one.
 const CACHED: usize = 512 << 10;

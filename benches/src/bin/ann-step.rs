@@ -60,6 +60,7 @@ enum Format {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
+    // As in `lasnn` itself.
     rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads)
         .use_current_thread()

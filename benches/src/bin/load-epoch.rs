@@ -66,7 +66,11 @@ enum Kind {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    rayon::ThreadPoolBuilder::new().num_threads(args.threads).build_global()?;
+    // As in `lasnn` itself.
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(args.threads)
+        .use_current_thread()
+        .build_global()?;
     let config = config(&args);
     let start = Instant::now();
     let options = LoadOptions {

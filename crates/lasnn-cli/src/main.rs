@@ -47,8 +47,10 @@ fn main() -> ExitCode {
 /// Sets up what the whole process shares.
 fn begin(args: &args::Args) -> anyhow::Result<()> {
     log::start(args.global.verbose, args.global.quiet)?;
+    // With this thread among them: else it would only wait for each kernel, and be woken after it.
     rayon::ThreadPoolBuilder::new()
         .num_threads(args.global.threads())
+        .use_current_thread()
         .build_global()
         .context("cannot start the threads that compute")
 }

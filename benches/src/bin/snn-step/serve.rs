@@ -76,7 +76,11 @@ impl Format {
 
 /// Answers line by line until the input ends.
 pub fn serve(arguments: &ServeArguments) -> anyhow::Result<()> {
-    rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build_global()?;
+    // As in `lasnn` itself.
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(arguments.threads)
+        .use_current_thread()
+        .build_global()?;
     let mut step = step(arguments)?;
     for line in stdin().lock().lines() {
         let answer = match line?.trim() {

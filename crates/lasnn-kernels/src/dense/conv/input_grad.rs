@@ -148,16 +148,18 @@ vectorised! {
     fn scatter<'a>(plane: &'a mut [f32], apart: [usize; 2], sums: Sums<'a>, adds: bool) -> () {
         let ([row, column], Sums { sums, pitch, columns }) = (apart, sums);
         for (row, sums) in plane.chunks_mut(row).zip(sums.chunks(pitch)) {
-            let sums = &sums[..columns];
-            let mut done = 0;
+            let mut sums = &sums[..columns];
+            let mut rest = row;
             if column == 2 {
                 // Whole pairs are what the compiler makes vectors of; the last number may have no partner.
-                for (pair, &sum) in row.as_chunks_mut::<2>().0.iter_mut().zip(sums) {
+                let (pairs, last) = rest.as_chunks_mut::<2>();
+                for (pair, &sum) in pairs.iter_mut().zip(sums) {
                     *pair = [if adds { pair[0] + sum } else { sum }, pair[1]];
                 }
-                done = columns.min(row.len() / 2);
+                sums = sums.get(pairs.len()..).unwrap_or_default();
+                rest = last;
             }
-            for (value, &sum) in row.iter_mut().step_by(column).zip(sums).skip(done) {
+            for (value, &sum) in rest.iter_mut().step_by(column).zip(sums) {
                 *value = if adds { *value + sum } else { sum };
             }
         }

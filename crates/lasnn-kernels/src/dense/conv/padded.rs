@@ -186,16 +186,17 @@ impl Padded {
 vectorised! {
     /// Writes the first number of every `stride`.
     fn every<'a>(from: &'a [f32], stride: usize, to: &'a mut [f32]) -> () {
-        let mut done = 0;
+        let (mut from, mut to) = (from, to);
         if stride == 2 {
             // Whole pairs are what the compiler makes vectors of; the last number may have no partner.
-            let pairs = from.as_chunks::<2>().0;
+            let (pairs, last) = from.as_chunks::<2>();
             for (to, pair) in to.iter_mut().zip(pairs) {
                 *to = pair[0];
             }
-            done = pairs.len();
+            from = last;
+            to = to.get_mut(pairs.len()..).unwrap_or_default();
         }
-        for (to, &number) in to.iter_mut().zip(from.iter().step_by(stride)).skip(done) {
+        for (to, &number) in to.iter_mut().zip(from.iter().step_by(stride)) {
             *to = number;
         }
     }

@@ -155,13 +155,13 @@ impl<N: Copy, const O: usize> Block<'_, N, O> {
             let source = &self.source[channel * self.channel_len + start..];
             for (&offset, weights) in self.offsets.iter().zip(weights) {
                 let source = &source[offset..][..WIDE * lanes];
-                let values: [P::Numbers; WIDE] =
-                    std::array::from_fn(|i| product.load(&source[i * lanes..]));
-                for (sums, &weight) in sums.iter_mut().zip(weights) {
-                    let weight = product.splat(weight);
-                    for (sum, &value) in sums.iter_mut().zip(&values) {
-                        *sum = product.add(weight, value, *sum);
-                    }
+                let mut values = [product.splat(weights[0]); WIDE];
+                for (value, source) in values.iter_mut().zip(source.chunks_exact(lanes)) {
+                    *value = product.load(source);
+                }
+                let fours = sums.as_chunks_mut().0.iter_mut().zip(weights.as_chunks().0);
+                for (sums, weights) in fours {
+                    *sums = add_four(product, *sums, weights, values);
                 }
             }
         }
@@ -173,4 +173,35 @@ impl<N: Copy, const O: usize> Block<'_, N, O> {
         }
         WIDE * lanes
     }
+}
+
+/// Adds the products of some vectors with four weights. Rows go by value and by name: sums that a loop reaches
+/// may be stored to memory after each product, as the compiler does not unroll long loops.
+#[inline(always)]
+fn add_four<N: Copy, P: Product<N>, const WIDE: usize>(
+    product: P,
+    [a, b, c, d]: [[P::Sums; WIDE]; FEW],
+    &[s, t, u, v]: &[N; FEW],
+    values: [P::Numbers; WIDE],
+) -> [[P::Sums; WIDE]; FEW] {
+    [
+        add_row(product, a, s, values),
+        add_row(product, b, t, values),
+        add_row(product, c, u, values),
+        add_row(product, d, v, values),
+    ]
+}
+
+#[inline(always)]
+fn add_row<N: Copy, P: Product<N>, const WIDE: usize>(
+    product: P,
+    mut sums: [P::Sums; WIDE],
+    weight: N,
+    values: [P::Numbers; WIDE],
+) -> [P::Sums; WIDE] {
+    let weight = product.splat(weight);
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum = product.add(weight, value, *sum);
+    }
+    sums
 }

@@ -10,9 +10,11 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use crate::mask::MaskRows;
+use crate::transpose::transpose;
 
 use super::circuit::{Call, Connection, Shape, Source};
 use super::events::{Events, Gathered};
+use super::simd::LANES;
 use super::spikes::{Grid, Spikes};
 use super::tiles;
 use super::weights::{WeightFormat, Weights};
@@ -45,17 +47,17 @@ pub(super) fn pack(weights: &[f32], inputs: usize, taps: usize, grid: Grid) -> V
     let mut packed = vec![0.0; grid.lanes() * inputs * taps];
     packed.par_chunks_mut(inputs * taps * tile).enumerate().for_each(|(index, packed)| {
         let first = index * tile;
-        let rows: Vec<&[f32]> = weights
-            .chunks_exact(inputs * taps)
-            .skip(first)
-            .take(tile.min(shape.channels - first))
-            .collect();
-        for input in 0..inputs {
-            for tap in 0..taps {
-                let to = &mut packed[(tap * inputs + input) * tile..][..tile];
-                for (to, row) in to.iter_mut().zip(&rows) {
-                    *to = row[input * taps + tap];
-                }
+        let outputs = tile.min(shape.channels - first);
+        let weights = &weights[first * inputs * taps..];
+        // As they lie in memory, `[input][tap][output]`, some inputs at a time.
+        let mut turned = vec![0.0; LANES * taps * tile];
+        for some in (0..inputs).step_by(LANES) {
+            let count = LANES.min(inputs - some);
+            let from = (&weights[some * taps..], inputs * taps);
+            transpose(from, (&mut turned, tile), [outputs, count * taps]);
+            for (index, turned) in turned.chunks_exact(tile).take(count * taps).enumerate() {
+                let (input, tap) = (some + index / taps, index % taps);
+                packed[(tap * inputs + input) * tile..][..tile].copy_from_slice(turned);
             }
         }
     });

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use crate::level::vectors;
 use crate::memory;
+use crate::transpose::transpose;
 
 use super::events::{ByChannel, Events};
 use super::geometry::{Class, Geometry, Tap};
@@ -131,11 +132,8 @@ pub(super) fn unpack(
     gradient.par_chunks_mut(LANES * rows).enumerate().for_each(|(block, gradient)| {
         let packed = &packed[block * LANES / tile * rows * tile..][..rows * tile];
         let lane = block * LANES % tile;
-        for (row, packed) in packed.chunks_exact(tile).enumerate() {
-            for (gradient, &sum) in gradient.chunks_exact_mut(rows).zip(&packed[lane..]) {
-                gradient[row] = sum;
-            }
-        }
+        let outputs = gradient.len() / rows;
+        transpose((&packed[lane..], tile), (gradient, rows), [rows, outputs]);
     });
     gradient
 }

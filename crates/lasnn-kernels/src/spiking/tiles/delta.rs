@@ -11,6 +11,7 @@ use super::super::spikes::Grid;
 use super::{FRAMES, Frames, GROUP};
 use crate::memory::Scratch;
 use crate::product::{Format, Job, SIDE, tiled, widened};
+use crate::simd::vectorised;
 
 /// The gradients of membranes at all steps of some images.
 #[derive(Debug)]
@@ -97,13 +98,20 @@ impl Delta {
                         let lane = tile * grid.tile + block * LANES;
                         let frame = image * steps + step;
                         let from = self.rows.from(position, lane / GROUP, frame);
-                        let from = &cast_slice::<u32, u16>(from)[lane % GROUP..];
-                        to.iter_mut().zip(from).for_each(|(to, &from)| *to = widened(from));
+                        widen(&cast_slice(from)[lane % GROUP..][..LANES], to);
                     }
                 }
             }
         });
         SiteGrad { grid, padded, images, steps, gradient }
+    }
+}
+
+vectorised! {
+    fn widen<'a>(from: &'a [u16], to: &'a mut [f32]) -> () {
+        for (to, &from) in to.iter_mut().zip(from) {
+            *to = widened(from);
+        }
     }
 }
 

@@ -71,10 +71,12 @@ impl Matrix<'_> {
     #[inline(always)]
     fn read<const SIDE: usize>(&self, [row, column]: [usize; 2]) -> Square<SIDE> {
         let (from, pitch) = self.from;
-        std::array::from_fn(|i| {
-            let row: &[f32; SIDE] = &from[(row + i) * pitch + column..].as_chunks().0[0];
-            *row
-        })
+        let mut square = [[0.0; SIDE]; SIDE];
+        // No closure: it would not be compiled for wide vectors.
+        for (i, numbers) in square.iter_mut().enumerate() {
+            numbers.copy_from_slice(&from[(row + i) * pitch + column..][..SIDE]);
+        }
+        square
     }
 
     #[inline(always)]

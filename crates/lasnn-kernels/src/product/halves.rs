@@ -24,7 +24,8 @@ vectorised! {
 }
 
 vectorised! {
-    fn lanes<'a>(first: &'a [f32], second: &'a [f32], to: &'a mut [u32]) -> () {
+    /// Two rows rounded and stored together.
+    pub(crate) fn lanes<'a>(first: &'a [f32], second: &'a [f32], to: &'a mut [u32]) -> () {
         for ((&first, &second), to) in first.iter().zip(second).zip(to) {
             *to = half(first) | half(second) << 16;
         }

@@ -27,6 +27,7 @@ mod tiles;
 mod vectors;
 
 use halves::Halves;
+pub(crate) use halves::lanes as pairs_of;
 pub(crate) use rows::{BLOCK, TOGETHER, rows_by_block, stretch};
 use single::Single;
 pub(crate) use single::half;
@@ -176,6 +177,7 @@ pub(crate) fn widened(half: u16) -> f32 {
 }
 
 /// Two numbers rounded to bfloat16, as tiles have them.
+#[inline(always)]
 pub(crate) fn pair(first: f32, second: f32) -> u32 {
     half(first) | half(second) << 16
 }

@@ -7,9 +7,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use pulp::Simd;
+use pulp::bytemuck::cast_slice_mut;
 use rayon::prelude::*;
 
 use crate::mask::MaskRows;
+use crate::memory::Scratch;
 use crate::transpose::transpose;
 
 use super::circuit::{Call, Connection, Shape, Source};
@@ -41,11 +43,18 @@ pub(super) fn tile(channels: usize, inputs: usize, format: WeightFormat) -> usiz
     [128, 64, 32].into_iter().find(fits).unwrap_or(format.columns())
 }
 
-/// Convolution weights `[outputs, inputs, taps]` as `[tile][tap][input][output of the tile]`.
-pub(super) fn pack(weights: &[f32], inputs: usize, taps: usize, grid: Grid) -> Vec<f32> {
+/// Hands out convolution weights `[outputs, inputs, taps]` as rows `[tile][tap][input][output of the tile]`, with
+/// where each of them belongs in `packed`.
+fn pack<W: Send>(
+    weights: &[f32],
+    [inputs, taps]: [usize; 2],
+    grid: Grid,
+    packed: &mut [W],
+    write: impl Fn(&[f32], &mut [W]) + Sync,
+) {
     let Grid { tile, shape } = grid;
-    let mut packed = vec![0.0; grid.lanes() * inputs * taps];
-    packed.par_chunks_mut(inputs * taps * tile).enumerate().for_each(|(index, packed)| {
+    let width = packed.len() / (grid.tiles() * inputs * taps);
+    packed.par_chunks_mut(inputs * taps * width).enumerate().for_each(|(index, packed)| {
         let first = index * tile;
         let outputs = tile.min(shape.channels - first);
         let weights = &weights[first * inputs * taps..];
@@ -57,14 +66,13 @@ pub(super) fn pack(weights: &[f32], inputs: usize, taps: usize, grid: Grid) -> V
             transpose(from, (&mut turned, tile), [outputs, count * taps]);
             for (index, turned) in turned.chunks_exact(tile).take(count * taps).enumerate() {
                 let (input, tap) = (some + index / taps, index % taps);
-                packed[(tap * inputs + input) * tile..][..tile].copy_from_slice(turned);
+                write(turned, &mut packed[(tap * inputs + input) * width..][..width]);
             }
         }
     });
-    packed
 }
 
-/// The same in a format, and for tiles where the site is multiplied in them.
+/// These rows in a format, or what tiles take where the site is multiplied in them.
 pub(super) fn pack_all(
     weights: &[f32],
     [inputs, taps]: [usize; 2],
@@ -75,11 +83,19 @@ pub(super) fn pack_all(
         let packed = tiles::pack_convolution(weights, [inputs, taps], grid.lanes());
         return Weights::Tiles(Arc::new(packed));
     }
-    let packed = pack(weights, inputs, taps, grid);
+    let numbers = grid.lanes() * inputs * taps;
+    // All of it is written.
+    let mut packed = Scratch::new(if format == WeightFormat::Bf16 { numbers / 2 } else { numbers });
     match format {
-        WeightFormat::F32 => return Weights::Full(packed),
-        WeightFormat::Bf16 => return Weights::Halves(halves::pack(&packed)),
-        WeightFormat::Int12 => {}
+        WeightFormat::Bf16 => {
+            let words = cast_slice_mut(&mut packed);
+            pack(weights, [inputs, taps], grid, words, |row, to| halves::pack_row(row, to));
+            return Weights::Halves(Arc::new(packed));
+        }
+        _ => pack(weights, [inputs, taps], grid, &mut packed, |row, to| to.copy_from_slice(row)),
+    }
+    if format == WeightFormat::F32 {
+        return Weights::Full(Arc::new(packed));
     }
     let (mut words, mut steps) = (vec![0; packed.len() / 2], Vec::new());
     let size = inputs * taps * grid.tile;
@@ -120,7 +136,7 @@ pub(super) fn feeds<'a>(
                     Cow::Owned(pack_all(call.weights[weight], size, grid, format))
                 }
             },
-            _ => Cow::Owned(Weights::Full(Vec::new())),
+            _ => Cow::Owned(Weights::none()),
         };
         let mask = call.mask(source);
         let (events, scale) = (events(spikes, source, mask), call.scale(source));

@@ -5,21 +5,31 @@
 //! many lines of the caches are read for a row. Words hold columns as [`COLUMNS`] says.
 
 use pulp::Simd;
+use pulp::bytemuck::cast_slice_mut;
 use rayon::prelude::*;
 
 use super::simd::{COLUMNS, LANES, of_halves};
+use crate::memory::Scratch;
 use crate::product::pair;
+use crate::simd::vectorised;
 
 /// Weights in rows of a multiple of [`COLUMNS`].
-pub(super) fn pack(weights: &[f32]) -> Vec<u32> {
+pub(super) fn pack(weights: &[f32]) -> Scratch {
     const PIECE: usize = 1 << 10;
-    let mut words = vec![0; weights.len() / 2];
+    let mut words = Scratch::new(weights.len() / 2);
     let pieces = words.par_chunks_mut(PIECE).zip(weights.par_chunks(2 * PIECE));
-    pieces.for_each(|(words, weights)| pack_to(weights, words));
+    pieces.for_each(|(words, weights)| pack_row(weights, cast_slice_mut(words)));
     words
 }
 
-/// Writes what [`pack`] gives.
+vectorised! {
+    /// Writes what [`pack`] gives.
+    pub(super) fn pack_row<'a>(weights: &'a [f32], words: &'a mut [u32]) -> () {
+        pack_to(weights, words);
+    }
+}
+
+/// The same, where vectors are chosen already.
 #[inline(always)]
 pub(super) fn pack_to(weights: &[f32], words: &mut [u32]) {
     let groups = words.as_chunks_mut::<LANES>().0.iter_mut().zip(weights.as_chunks::<COLUMNS>().0);

@@ -278,7 +278,7 @@ pub(super) fn pack_all(
     let inputs = matrix.len() / outputs;
     let block = block(format);
     let blocks = inputs.div_ceil(block);
-    let mut packed = vec![0.0; blocks * block * outputs.next_multiple_of(TILE)];
+    let mut packed = Scratch::zeros_together(blocks * block * outputs.next_multiple_of(TILE));
     let panels = packed.par_chunks_mut(blocks * block * PANEL * TILE);
     panels.enumerate().for_each(|(panel, packed)| {
         let columns = panel * PANEL * TILE..outputs.min((panel + 1) * PANEL * TILE);
@@ -291,8 +291,8 @@ pub(super) fn pack_all(
         }
     });
     match format {
-        WeightFormat::F32 => return Weights::Full(packed),
-        WeightFormat::Bf16 => return Weights::Halves(halves::pack(&packed)),
+        WeightFormat::F32 => return Weights::Full(Arc::new(packed)),
+        WeightFormat::Bf16 => return Weights::Halves(Arc::new(halves::pack(&packed))),
         WeightFormat::Int12 => {}
     }
     let tiles = (0..outputs.div_ceil(TILE)).into_par_iter();

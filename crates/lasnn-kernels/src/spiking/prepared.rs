@@ -20,7 +20,7 @@ pub struct Prepared {
 impl Prepared {
     /// Packs `weights`, as a [`Call`] gets them.
     pub fn new(circuit: &Circuit, weights: &[&[f32]], format: WeightFormat) -> Self {
-        let mut prepared = Self { weights: vec![Weights::Full(Vec::new()); weights.len()], format };
+        let mut prepared = Self { weights: vec![Weights::none(); weights.len()], format };
         let mut packed = prepared.weights.clone();
         let call = Call {
             circuit,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pulp::Simd;
+use pulp::bytemuck::cast_slice;
 use serde::{Deserialize, Serialize};
 
 use super::simd::{self, LANES};
@@ -80,19 +81,24 @@ impl WeightFormat {
 /// All weights of a connection.
 #[derive(Clone, Debug)]
 pub(super) enum Weights {
-    Full(Vec<f32>),
+    Full(Arc<Scratch>),
     /// With the step of each column.
     Fixed {
         words: Vec<u32>,
         steps: Vec<f32>,
     },
     /// Bfloat16, two to a word.
-    Halves(Vec<u32>),
+    Halves(Arc<Scratch>),
     /// Pairs for tiles.
     Tiles(Arc<Scratch>),
 }
 
 impl Weights {
+    /// Those of a connection that has none.
+    pub fn none() -> Self {
+        Self::Full(Arc::new(Scratch::new(0)))
+    }
+
     /// `length` weights from the `start`-th on, in rows that begin with `column` and have `width`
     /// columns.
     #[inline(always)]
@@ -104,7 +110,8 @@ impl Weights {
                 steps: &steps[column..column + width],
             }),
             Self::Halves(words) => {
-                Rows::Halves(halves::Rows { words: &words[start / 2..(start + length) / 2], width })
+                let words = cast_slice(&words[start / 2..(start + length) / 2]);
+                Rows::Halves(halves::Rows { words, width })
             }
             Self::Tiles(_) => unreachable!("tiles have no rows to add up"),
         }
@@ -115,9 +122,8 @@ impl Weights {
     pub fn prefetch(&self, at: usize) {
         match self {
             Self::Full(all) => prefetch(all, at, Needed::Soon),
-            Self::Fixed { words, .. } | Self::Halves(words) => {
-                prefetch(words, at / 2, Needed::Soon)
-            }
+            Self::Fixed { words, .. } => prefetch(words, at / 2, Needed::Soon),
+            Self::Halves(words) => prefetch(words, at / 2, Needed::Soon),
             Self::Tiles(_) => {}
         }
     }

@@ -12,7 +12,7 @@ use super::super::input_grad::Shape;
 use super::maps::add_up;
 use super::{Delta, GROUP};
 use crate::memory::Scratch;
-use crate::product::{SIDE, Tiles, pair};
+use crate::product::{SIDE, Tiles, pairs_of};
 use crate::transpose::transpose;
 
 /// A source of a later site whose spikes come from this one.
@@ -140,23 +140,19 @@ fn turn(
     let mut turned = Scratch::new(inputs.div_ceil(GROUP) * of_group);
     let is_whole = 2 * turned.len() == weights.len();
     turned.par_chunks_exact_mut(of_group).enumerate().for_each(|(group, to)| {
-        let to: &mut [u32] = cast_slice_mut(to);
         if !is_whole {
-            to.fill(0);
+            to.fill(0.0);
         }
         let columns = group * GROUP * taps..inputs.min((group + 1) * GROUP) * taps;
         // The last output of an odd number has no partner.
         let none = vec![0.0; columns.len()];
+        let mut pairs = Scratch::new(columns.len());
         for (index, weights) in weights.chunks(2 * inputs * taps).enumerate() {
             let (first, second) = weights.split_at(inputs * taps);
             let second = second.get(columns.clone()).unwrap_or(&none);
-            let lanes = first[columns.clone()].chunks_exact(taps).zip(second.chunks_exact(taps));
-            for (lane, (first, second)) in lanes.enumerate() {
-                let of_taps = to[index * GROUP + lane..].iter_mut().step_by(width * GROUP);
-                for ((to, &first), &second) in of_taps.zip(first).zip(second) {
-                    *to = pair(first, second);
-                }
-            }
+            pairs_of(&first[columns.clone()], second, cast_slice_mut(&mut pairs));
+            let to = (&mut to[index * GROUP..], width * GROUP);
+            transpose((&pairs, taps), to, [columns.len() / taps, taps]);
         }
     });
     (turned, of_group)

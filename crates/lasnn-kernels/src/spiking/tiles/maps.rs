@@ -52,7 +52,7 @@ impl<'a> Feed<'a> {
                 });
                 (Some(windows(seen, grid.shape, kernel, stride)), weights)
             }
-            _ => (None, Cow::Owned(Weights::Full(Vec::new()))),
+            _ => (None, Cow::Owned(Weights::none())),
         };
         let mask = call.mask(source);
         Self { source, spikes, mask, scale: call.scale(source), windows, weights }

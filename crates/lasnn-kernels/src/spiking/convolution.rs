@@ -83,20 +83,26 @@ pub(super) fn pack_all(
         let packed = tiles::pack_convolution(weights, [inputs, taps], grid.lanes());
         return Weights::Tiles(Arc::new(packed));
     }
-    let numbers = grid.lanes() * inputs * taps;
-    // All of it is written.
-    let mut packed = Scratch::new(if format == WeightFormat::Bf16 { numbers / 2 } else { numbers });
-    match format {
+    let (size, numbers) = ([inputs, taps], grid.lanes() * inputs * taps);
+    let packed = match format {
+        WeightFormat::F32 => {
+            // All of it is written.
+            let mut packed = Scratch::new(numbers);
+            pack(weights, size, grid, &mut packed, |row, to| to.copy_from_slice(row));
+            return Weights::Full(Arc::new(packed));
+        }
         WeightFormat::Bf16 => {
+            let mut packed = Scratch::new(numbers / 2);
             let words = cast_slice_mut(&mut packed);
-            pack(weights, [inputs, taps], grid, words, |row, to| halves::pack_row(row, to));
+            pack(weights, size, grid, words, |row, to| halves::pack_row(row, to));
             return Weights::Halves(Arc::new(packed));
         }
-        _ => pack(weights, [inputs, taps], grid, &mut packed, |row, to| to.copy_from_slice(row)),
-    }
-    if format == WeightFormat::F32 {
-        return Weights::Full(Arc::new(packed));
-    }
+        WeightFormat::Int12 => {
+            let mut packed = vec![0.0; numbers];
+            pack(weights, size, grid, &mut packed, |row, to| to.copy_from_slice(row));
+            packed
+        }
+    };
     let (mut words, mut steps) = (vec![0; packed.len() / 2], Vec::new());
     let size = inputs * taps * grid.tile;
     let tiles = packed.chunks_exact(size).zip(words.chunks_exact_mut(size / 2));

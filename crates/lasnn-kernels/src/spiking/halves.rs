@@ -5,25 +5,13 @@
 //! many lines of the caches are read for a row. Words hold columns as [`COLUMNS`] says.
 
 use pulp::Simd;
-use pulp::bytemuck::cast_slice_mut;
-use rayon::prelude::*;
 
 use super::simd::{COLUMNS, LANES, of_halves};
-use crate::memory::Scratch;
 use crate::product::pair;
 use crate::simd::vectorised;
 
-/// Weights in rows of a multiple of [`COLUMNS`].
-pub(super) fn pack(weights: &[f32]) -> Scratch {
-    const PIECE: usize = 1 << 10;
-    let mut words = Scratch::new(weights.len() / 2);
-    let pieces = words.par_chunks_mut(PIECE).zip(weights.par_chunks(2 * PIECE));
-    pieces.for_each(|(words, weights)| pack_row(weights, cast_slice_mut(words)));
-    words
-}
-
 vectorised! {
-    /// Writes what [`pack`] gives.
+    /// Writes weights in rows of a multiple of [`COLUMNS`].
     pub(super) fn pack_row<'a>(weights: &'a [f32], words: &'a mut [u32]) -> () {
         pack_to(weights, words);
     }
@@ -40,7 +28,7 @@ pub(super) fn pack_to(weights: &[f32], words: &mut [u32]) {
     }
 }
 
-/// Rows of `width` weights, a multiple of [`COLUMNS`], as [`pack`] makes them.
+/// Rows of `width` weights, a multiple of [`COLUMNS`], as [`pack_row`] writes them.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
     pub words: &'a [u32],

@@ -278,23 +278,26 @@ pub(super) fn pack_all(
     let inputs = matrix.len() / outputs;
     let block = block(format);
     let blocks = inputs.div_ceil(block);
-    let mut packed = Scratch::zeros_together(blocks * block * outputs.next_multiple_of(TILE));
-    let panels = packed.par_chunks_mut(blocks * block * PANEL * TILE);
-    panels.enumerate().for_each(|(panel, packed)| {
-        let columns = panel * PANEL * TILE..outputs.min((panel + 1) * PANEL * TILE);
-        let size = columns.len().div_ceil(TILE) * block * TILE;
-        for (index, packed) in packed.chunks_exact_mut(size).enumerate() {
-            let rows = index * block..inputs.min((index + 1) * block);
-            pack((matrix, outputs), (rows, columns.clone(), block), |at, row| {
-                packed[at..][..TILE].copy_from_slice(row);
-            });
+    let numbers = blocks * block * outputs.next_multiple_of(TILE);
+    let size = (outputs, block);
+    let packed = match format {
+        WeightFormat::F32 => {
+            let mut packed = Scratch::zeros_together(numbers);
+            pack_panels(matrix, size, &mut packed, |row, to| to.copy_from_slice(row));
+            return Weights::Full(Arc::new(packed));
         }
-    });
-    match format {
-        WeightFormat::F32 => return Weights::Full(Arc::new(packed)),
-        WeightFormat::Bf16 => return Weights::Halves(Arc::new(halves::pack(&packed))),
-        WeightFormat::Int12 => {}
-    }
+        WeightFormat::Bf16 => {
+            let mut packed = Scratch::zeros_together(numbers / 2);
+            let words = cast_slice_mut(&mut packed);
+            pack_panels(matrix, size, words, |row, to| halves::pack_row(row, to));
+            return Weights::Halves(Arc::new(packed));
+        }
+        WeightFormat::Int12 => {
+            let mut packed = vec![0.0; numbers];
+            pack_panels(matrix, size, &mut packed, |row, to| to.copy_from_slice(row));
+            packed
+        }
+    };
     let tiles = (0..outputs.div_ceil(TILE)).into_par_iter();
     let steps = tiles.flat_map_iter(|tile| {
         let columns = tile * TILE..outputs.min((tile + 1) * TILE);
@@ -311,4 +314,27 @@ pub(super) fn pack_all(
         }
     });
     Weights::Fixed { words, steps }
+}
+
+/// Hands out the rows of tiles of a whole matrix, with where each of them belongs in `packed`.
+fn pack_panels<W: Send>(
+    matrix: &[f32],
+    (outputs, block): (usize, usize),
+    packed: &mut [W],
+    write: impl Fn(&[f32], &mut [W]) + Sync,
+) {
+    let inputs = matrix.len() / outputs;
+    let rows = inputs.next_multiple_of(block);
+    // Of a row of a tile.
+    let width = TILE * packed.len() / (rows * outputs.next_multiple_of(TILE));
+    packed.par_chunks_mut(rows * PANEL * width).enumerate().for_each(|(panel, packed)| {
+        let columns = panel * PANEL * TILE..outputs.min((panel + 1) * PANEL * TILE);
+        let size = columns.len().div_ceil(TILE) * block * width;
+        for (index, packed) in packed.chunks_exact_mut(size).enumerate() {
+            let rows = index * block..inputs.min((index + 1) * block);
+            pack((matrix, outputs), (rows, columns.clone(), block), |at, row| {
+                write(row, &mut packed[at / TILE * width..][..width]);
+            });
+        }
+    });
 }

@@ -100,15 +100,26 @@ const LINE: usize = 16;
 pub(crate) struct Scratch {
     block: Vec<f32>,
     used: Range<usize>,
+    /// Whether the block is kept for the next one of its length.
+    is_kept: bool,
 }
 
 impl Scratch {
     /// So many numbers, whatever they are.
     pub fn new(length: usize) -> Self {
-        let block = take(length + LINE - 1);
+        Self::of(take(length + LINE - 1), true)
+    }
+
+    /// So many zeros that go back to the system: for what outlives a step, and may have no successor.
+    pub fn lasting(length: usize) -> Self {
+        Self::of(vec![0.0; length + LINE - 1], false)
+    }
+
+    fn of(block: Vec<f32>, is_kept: bool) -> Self {
         // No allocation is less aligned than its numbers are, so this is at most `LINE - 1`.
         let start = block.as_ptr().align_offset(size_of::<[f32; LINE]>()).min(LINE - 1);
-        Self { block, used: start..start + length }
+        let length = block.len() - (LINE - 1);
+        Self { block, used: start..start + length, is_kept }
     }
 
     /// A copy, written by all threads.
@@ -150,7 +161,9 @@ impl DerefMut for Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        give(mem::take(&mut self.block));
+        if self.is_kept {
+            give(mem::take(&mut self.block));
+        }
     }
 }
 

@@ -282,12 +282,12 @@ pub(super) fn pack_all(
     let size = (outputs, block);
     let packed = match format {
         WeightFormat::F32 => {
-            let mut packed = Scratch::zeros_together(numbers);
+            let mut packed = Scratch::lasting(numbers);
             pack_panels(matrix, size, &mut packed, |row, to| to.copy_from_slice(row));
             return Weights::Full(Arc::new(packed));
         }
         WeightFormat::Bf16 => {
-            let mut packed = Scratch::zeros_together(numbers / 2);
+            let mut packed = Scratch::lasting(numbers / 2);
             let words = cast_slice_mut(&mut packed);
             pack_panels(matrix, size, words, |row, to| halves::pack_row(row, to));
             return Weights::Halves(Arc::new(packed));

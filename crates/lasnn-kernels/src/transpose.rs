@@ -3,7 +3,7 @@
 #[cfg(target_arch = "x86_64")]
 mod registers;
 
-use pulp::{Arch, NullaryFnOnce};
+use pulp::NullaryFnOnce;
 
 use crate::level::vectors;
 
@@ -20,9 +20,9 @@ pub(crate) fn transpose(
     let matrix = Matrix { from, to, rows, columns };
     match vectors() {
         #[cfg(target_arch = "x86_64")]
-        Arch::V4(simd) => simd.vectorize(Transpose(simd, matrix)),
+        pulp::Arch::V4(simd) => simd.vectorize(Transpose(simd, matrix)),
         #[cfg(target_arch = "x86_64")]
-        Arch::V3(simd) => simd.vectorize(Transpose(simd, matrix)),
+        pulp::Arch::V3(simd) => simd.vectorize(Transpose(simd, matrix)),
         _ => Transpose(Plain, matrix).call(),
     }
 }

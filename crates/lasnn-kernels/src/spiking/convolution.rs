@@ -94,7 +94,7 @@ pub(super) fn pack_all(
         WeightFormat::Bf16 => {
             let mut packed = Scratch::new(numbers / 2);
             let words = cast_slice_mut(&mut packed);
-            pack(weights, size, grid, words, |row, to| halves::pack_row(row, to));
+            pack(weights, size, grid, words, halves::pack_row);
             return Weights::Halves(Arc::new(packed));
         }
         WeightFormat::Int12 => {

@@ -10,11 +10,14 @@ use super::simd::{COLUMNS, LANES, of_halves};
 use crate::product::pair;
 use crate::simd::vectorised;
 
-vectorised! {
-    /// Writes weights in rows of a multiple of [`COLUMNS`].
-    pub(super) fn pack_row<'a>(weights: &'a [f32], words: &'a mut [u32]) -> () {
-        pack_to(weights, words);
+/// Writes weights in rows of a multiple of [`COLUMNS`].
+pub(super) fn pack_row(weights: &[f32], words: &mut [u32]) {
+    vectorised! {
+        fn pack<'a>(weights: &'a [f32], words: &'a mut [u32]) -> () {
+            pack_to(weights, words);
+        }
     }
+    pack(weights, words);
 }
 
 /// The same, where vectors are chosen already.

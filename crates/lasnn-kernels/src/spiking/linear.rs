@@ -289,7 +289,7 @@ pub(super) fn pack_all(
         WeightFormat::Bf16 => {
             let mut packed = Scratch::lasting(numbers / 2);
             let words = cast_slice_mut(&mut packed);
-            pack_panels(matrix, size, words, |row, to| halves::pack_row(row, to));
+            pack_panels(matrix, size, words, halves::pack_row);
             return Weights::Halves(Arc::new(packed));
         }
         WeightFormat::Int12 => {

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::super::kept::Kept;
 use super::super::rectify::gate_in_place;
 use super::loops::{Gate, combine, correlate, open};
-use super::{MapShape, Statistics};
+use super::{MapShape, Statistics, TOGETHER};
 
 /// The gradients of one channel's scale and shift.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -182,9 +182,6 @@ impl<'a, N: Kept> InputGrads<'a, N> {
         combine(input, grads, gate, factors, target);
     }
 }
-
-/// Planes of a job.
-const TOGETHER: usize = 16;
 
 /// The sums of all planes, in their order.
 fn total(planes: impl Iterator<Item = [f32; 2]>) -> [f32; 2] {

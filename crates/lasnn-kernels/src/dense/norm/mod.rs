@@ -14,6 +14,9 @@ pub use backward::{ChannelGrad, Layer, OutputGrad, backward};
 pub(super) use loops::sum as plane_sum;
 use loops::{Line, affine, affine_sum, squares, sum};
 
+/// Planes of a job that takes them in their order.
+const TOGETHER: usize = 16;
+
 /// The sizes of a feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapShape {
@@ -163,7 +166,7 @@ fn by_plane<N: Kept>(
 ) {
     assert_eq!([input.len(), output.len()], [shape.elements(); 2], "elements of {shape:?}");
     let planes = input.par_chunks(shape.positions).zip(output.par_chunks_mut(shape.positions));
-    planes.enumerate().with_min_len(16).for_each(|(number, (plane, target))| {
+    planes.enumerate().with_min_len(TOGETHER).for_each(|(number, (plane, target))| {
         let line = line(number % shape.channels);
         match added {
             Some(added) => {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adam::Adam;
 use crate::error::ConfigError;
-use crate::schedule::Schedule;
+use crate::schedule::{Position, Schedule};
 use crate::sgd::Sgd;
 
 /// How a network is trained.
@@ -35,7 +35,7 @@ pub struct TrainConfig {
     pub checkpoint_steps: Option<u32>,
     /// The update rule.
     pub optimizer: OptimizerConfig,
-    /// The learning rate over the epochs.
+    /// The learning rate over the steps of the training.
     #[serde(default)]
     pub schedule: Schedule,
 }
@@ -61,9 +61,10 @@ impl OptimizerConfig {
 }
 
 impl TrainConfig {
-    /// The learning rate of an epoch, counted from 0.
-    pub fn learning_rate(&self, epoch: u32) -> f64 {
-        self.optimizer.learning_rate() * self.schedule.factor(epoch, self.epochs)
+    /// The learning rate of a step of an epoch, both counted from 0, in epochs of `steps` steps.
+    pub fn learning_rate(&self, epoch: u32, step: usize, steps: usize) -> f64 {
+        let at = Position { epoch, epochs: self.epochs, step, steps };
+        self.optimizer.learning_rate() * self.schedule.factor(at)
     }
 
     /// Checks what the types cannot say.
@@ -150,8 +151,29 @@ mod tests {
     #[test]
     fn the_rate_follows_the_schedule() {
         let config = parse("").unwrap();
-        assert_eq!(config.learning_rate(5), 0.1);
-        assert!((config.learning_rate(6) - 0.01).abs() < 1e-12);
+        assert_eq!(config.learning_rate(5, 6, 7), 0.1);
+        assert!((config.learning_rate(6, 0, 7) - 0.01).abs() < 1e-12);
+    }
+
+    /// A milestone counted in whole epochs would act on the first step of a short training.
+    #[test]
+    fn short_trainings_begin_at_the_rate_of_the_recipe() {
+        let rates = |epochs, steps| -> Vec<f64> {
+            let config = TrainConfig { epochs, ..parse("").unwrap() };
+            let all = (0..epochs).flat_map(|epoch| (0..steps).map(move |step| (epoch, step)));
+            all.map(|(epoch, step)| config.learning_rate(epoch, step, steps)).collect()
+        };
+        let check = |epochs, steps, exponents: &[i32]| {
+            let expected = exponents.iter().map(|&n| 0.1 * 0.1_f64.powi(n));
+            for (found, expected) in rates(epochs, steps).into_iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-12, "{epochs} x {steps}: {found}");
+            }
+        };
+        check(1, 1, &[0]);
+        check(1, 10, &[0, 0, 0, 0, 0, 0, 1, 1, 2, 3]);
+        check(2, 5, &[0, 0, 0, 0, 0, 0, 1, 1, 2, 3]);
+        check(5, 2, &[0, 0, 0, 0, 0, 0, 1, 1, 2, 3]);
+        check(3, 1, &[0, 0, 1]);
     }
 
     #[track_caller]
@@ -178,8 +200,13 @@ mod tests {
         refuses(r#", "checkpoint_steps": 0"#, "`checkpoint_steps` is 0, expected at least 1");
         refuses(
             r#", "schedule": {"kind": "steps", "milestones": [0.8, 0.6]}"#,
-            "`schedule.milestones` is [0.8, 0.6], expected shares of the epochs from 0 to 1",
+            "`schedule.milestones` is [0.8, 0.6], expected shares of the training above 0",
         );
+        // The first would act before the first step, the second after the last one.
+        for milestone in ["0.0", "1.0"] {
+            let schedule = format!(r#", "schedule": {{"kind": "steps", "milestones": [{milestone}]}}"#);
+            refuses(&schedule, "expected shares of the training above 0 and below 1");
+        }
         let mut config = parse("").unwrap();
         config.optimizer = OptimizerConfig::Sgd(Sgd { momentum: 1.0, ..Sgd::new(0.1) });
         assert_eq!(

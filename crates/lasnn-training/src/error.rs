@@ -57,7 +57,11 @@ pub enum TrainError {
         expected: String,
     },
     /// The network of the best epoch is not where the history says it is.
-    #[error("{}: expected the network of epoch {expected}, found {found}", path.display())]
+    #[error(
+        "{}: expected the network of epoch {}, found {found}; start anew without resuming",
+        path.display(),
+        expected + 1
+    )]
     BestLost {
         /// The file of the best network.
         path: PathBuf,
@@ -67,17 +71,28 @@ pub enum TrainError {
         found: String,
     },
     /// A number that steers the training is infinite or not a number.
-    #[error("the {quantity} is {value} in epoch {epoch}, step {step}: {layer}; {suggestion}")]
+    #[error(
+        "{stage}: the {quantity} is {value} in epoch {}/{epochs}, step {}/{steps}: {layer}; \
+         {suggestion}",
+        epoch + 1,
+        step + 1
+    )]
     NotFinite {
+        /// The stage's name.
+        stage: String,
         /// `training loss`, `gradient norm` or `validation loss`.
         quantity: &'static str,
         /// Its value.
         value: f64,
         /// The epoch, counted from 0.
         epoch: u32,
-        /// The step (the batch) within the epoch, counted from 0; after the last step for the
-        /// validation loss.
+        /// How many epochs the training has.
+        epochs: u32,
+        /// The step (the batch) within the epoch, counted from 0; the last one for the validation
+        /// loss.
         step: usize,
+        /// How many steps an epoch has.
+        steps: usize,
         /// The first thing that is not finite, named as checkpoints name it.
         layer: String,
         /// What to try.
@@ -85,7 +100,8 @@ pub enum TrainError {
     },
     /// Somebody asked the run to stop; it saved its state and did.
     #[error(
-        "interrupted in epoch {epoch} after {step} steps; resume goes on from {}",
+        "interrupted in epoch {} after {step} steps; resume goes on from {}",
+        epoch + 1,
         path.display()
     )]
     Interrupted {

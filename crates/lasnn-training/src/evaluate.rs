@@ -1,5 +1,7 @@
 //! Accuracy and loss of a network on a split.
 
+use std::ops::ControlFlow;
+
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{BatchSource, Pass, Seed, Tapped, cross_entropy};
 use serde::{Deserialize, Serialize};
@@ -28,8 +30,29 @@ pub fn evaluate<B: Backend, M: Tapped<B>>(
     seed: Seed,
     device: &B::Device,
 ) -> Evaluation {
+    let (ControlFlow::Continue(evaluation) | ControlFlow::Break(evaluation)) =
+        evaluate_while(model, source, seed, device, |_| ControlFlow::Continue(()));
+    evaluation
+}
+
+/// Like [`evaluate`], but asks `go_on` before each batch whether to measure it.
+///
+/// `go_on` is told how many images have been measured. Where it breaks, the result is
+/// `ControlFlow::Break` with the evaluation of the images so far.
+pub fn evaluate_while<B: Backend, M: Tapped<B>>(
+    model: &M,
+    source: &dyn BatchSource,
+    seed: Seed,
+    device: &B::Device,
+    mut go_on: impl FnMut(u64) -> ControlFlow<()>,
+) -> ControlFlow<Evaluation, Evaluation> {
     let (mut images, mut hits, mut loss) = (0, 0, 0.0);
+    let mut stopped = false;
     for batch in source.epoch(0, 0) {
+        stopped = go_on(images).is_break();
+        if stopped {
+            break;
+        }
         let targets = batch.targets::<B>(device);
         let pass = Pass::evaluate(seed, &batch.samples);
         let logits = model.logits(batch.images(device), &pass);
@@ -40,7 +63,12 @@ pub fn evaluate<B: Backend, M: Tapped<B>>(
         loss += sums[1] * batch.len() as f64;
     }
     let count = images.max(1) as f64;
-    Evaluation { images, correct: hits, accuracy: hits as f64 / count, loss: loss / count }
+    let accuracy = hits as f64 / count;
+    let evaluation = Evaluation { images, correct: hits, accuracy, loss: loss / count };
+    match stopped {
+        true => ControlFlow::Break(evaluation),
+        false => ControlFlow::Continue(evaluation),
+    }
 }
 
 /// The values of tensors `[1]`, waiting for the device only once.

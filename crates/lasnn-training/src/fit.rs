@@ -1,5 +1,6 @@
 //! The training loop.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -13,7 +14,7 @@ use serde_json::Value;
 use crate::config::TrainConfig;
 use crate::diagnosis::{first_not_finite, parameter, suggestion};
 use crate::error::TrainError;
-use crate::evaluate::{evaluate, read};
+use crate::evaluate::{evaluate_while, read};
 use crate::gradients::Gradients;
 use crate::objective::correct;
 pub use crate::progress::{BEST, LAST};
@@ -36,7 +37,8 @@ pub struct FitContext<'a> {
     pub fingerprint: &'a str,
     /// Kept in the checkpoints' metadata under `run.recipe`; the loop does not look at it.
     pub recipe: Value,
-    /// Looked at after every step: once true, the run saves itself and ends as interrupted.
+    /// Looked at after every micro-batch and before every batch of validation images. Once it is
+    /// true, the run saves the state after its last whole step and ends as interrupted.
     pub stop: &'a AtomicBool,
     /// Who is told how it goes.
     pub observer: &'a mut dyn Observer,
@@ -102,19 +104,24 @@ where
         steps,
         epoch: progress.epoch,
         step: progress.step,
+        learning_rate: config.learning_rate(progress.epoch, progress.step, steps),
         history: &progress.history,
     });
 
     while progress.epoch < config.epochs {
         let epoch = progress.epoch;
-        let learning_rate = config.learning_rate(epoch);
         let mut clock = Clock::start();
 
         for batch in train.epoch(epoch, progress.step) {
             let step = progress.step;
+            let learning_rate = config.learning_rate(epoch, step, steps);
             let pass = Pass::train(seed, epoch, &batch.samples).with_precision(config.precision);
-            let (mut sums, gradients) =
-                differentiate(&model, objective, &batch, &pass, config, device);
+            let differentiated =
+                differentiate(&model, objective, &batch, &pass, config, stop, device);
+            // A step that was stopped half way leaves no trace: it is done again after resuming.
+            let Some((mut sums, gradients)) = differentiated else {
+                return Err(store.interrupt(&model, &optimizer, &progress));
+            };
             let loss = sums.mean(sums.loss);
             // The loss alone does not tell: a rectifier may turn what is not a number into 0, and
             // the weights go on rotting unseen.
@@ -123,10 +130,13 @@ where
             if let Some(&(quantity, value)) = steering.iter().find(|(_, v)| !v.is_finite()) {
                 let pass = Pass::evaluate(seed, &batch.samples);
                 return Err(TrainError::NotFinite {
+                    stage: stage.into(),
                     quantity,
                     value,
                     epoch,
+                    epochs: config.epochs,
                     step,
+                    steps,
                     layer: first_not_finite(&model, &gradients, &batch, &pass, device),
                     suggestion: suggestion(config, learning_rate),
                 });
@@ -139,35 +149,47 @@ where
 
             sums.seconds = clock.lap();
             progress.end_step(&sums);
-            observer.step(StepInfo { epoch, step, steps, loss });
+            observer.step(StepInfo { epoch, step, steps, learning_rate, loss });
             if stop.load(Ordering::Relaxed) {
-                store.save_last(&model, &optimizer, &progress)?;
-                let path = store.last_path().to_owned();
-                return Err(TrainError::Interrupted { path, epoch, step: progress.step });
+                return Err(store.interrupt(&model, &optimizer, &progress));
             }
             if config.checkpoint_steps.is_some_and(|every| progress.step % every as usize == 0) {
                 store.save_last(&model, &optimizer, &progress)?;
             }
         }
 
-        let evaluation = evaluate(&model.valid(), validation, seed, device);
+        let images = validation.len() as u64;
+        let evaluation = evaluate_while(&model.valid(), validation, seed, device, |done| {
+            observer.validation(done, images);
+            match stop.load(Ordering::Relaxed) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        let ControlFlow::Continue(evaluation) = evaluation else {
+            return Err(store.interrupt(&model, &optimizer, &progress));
+        };
         if !evaluation.loss.is_finite() {
+            let last = steps.saturating_sub(1);
             return Err(TrainError::NotFinite {
+                stage: stage.into(),
                 quantity: "validation loss",
                 value: evaluation.loss,
                 epoch,
-                step: progress.step,
+                epochs: config.epochs,
+                step: last,
+                steps,
                 layer: match parameter(&model, None) {
                     Some(name) => format!("parameter `{name}` is not finite"),
                     None => "all parameters are finite".into(),
                 },
-                suggestion: suggestion(config, learning_rate),
+                suggestion: suggestion(config, config.learning_rate(epoch, last, steps)),
             });
         }
         let sums = &progress.sums;
         progress.end_epoch(EpochRecord {
             epoch,
-            learning_rate,
+            learning_rate: config.learning_rate(epoch, 0, steps),
             train_loss: sums.mean(sums.loss),
             train_accuracy: sums.mean(sums.correct as f64),
             loss_parts: sums.mean_parts(),
@@ -192,15 +214,17 @@ where
     Ok(Fitted { model, best_epoch, history: progress.history })
 }
 
-/// The sums of a batch and the gradients of its mean loss, micro-batch by micro-batch.
+/// The sums of a batch and the gradients of its mean loss, micro-batch by micro-batch; `None` if
+/// `stop` becomes true between two micro-batches.
 fn differentiate<B, M, O>(
     model: &M,
     objective: &O,
     batch: &Batch,
     pass: &Pass<'_>,
     config: &TrainConfig,
+    stop: &AtomicBool,
     device: &B::Device,
-) -> (Sums, Gradients<B::InnerBackend>)
+) -> Option<(Sums, Gradients<B::InnerBackend>)>
 where
     B: AutodiffBackend<InnerBackend: DenseBackend>,
     M: AutodiffModule<B>,
@@ -210,6 +234,9 @@ where
     let mut gradients = Gradients::default();
     let size = config.micro_batch.unwrap_or(batch.len()).max(1);
     for start in (0..batch.len()).step_by(size) {
+        if start > 0 && stop.load(Ordering::Relaxed) {
+            return None;
+        }
         let range = start..batch.len().min(start + size);
         let images = range.len() as f64;
         let part = batch.slice(range.clone());
@@ -238,7 +265,7 @@ where
             seconds: 0.0,
         });
     }
-    (sums, gradients)
+    Some((sums, gradients))
 }
 
 /// Time since the last look.

@@ -35,8 +35,9 @@ pub const LAST: &str = "last.safetensors";
 /// The file with the network of the best epoch.
 pub const BEST: &str = "best.safetensors";
 
-/// Raised when the meaning of the metadata changes.
-const FORMAT: u32 = 1;
+/// Raised when the meaning of the metadata changes, or what a resumed run would make of it.
+/// Since version 2 milestones act on steps and not on whole epochs.
+const FORMAT: u32 = 2;
 
 /// What tells one run from another; the first part of both files' metadata.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -207,10 +208,6 @@ impl Store {
         Ok(store)
     }
 
-    pub fn last_path(&self) -> &Path {
-        &self.last
-    }
-
     /// Writes everything that is needed to go on.
     pub fn save_last<B, M>(
         &self,
@@ -227,6 +224,28 @@ impl Store {
         checkpoint.put_section("model", state::save(&model.valid()));
         checkpoint.put_section("optimizer", optimizer.state());
         Ok(checkpoint.save(&self.last)?)
+    }
+
+    /// Saves the state of a run that was asked to stop; the error says where, or why it could not
+    /// be saved.
+    pub fn interrupt<B, M>(
+        &self,
+        model: &M,
+        optimizer: &Optimizer<B::InnerBackend>,
+        progress: &Progress,
+    ) -> TrainError
+    where
+        B: AutodiffBackend<InnerBackend: DenseBackend>,
+        M: AutodiffModule<B>,
+    {
+        match self.save_last(model, optimizer, progress) {
+            Ok(()) => TrainError::Interrupted {
+                path: self.last.clone(),
+                epoch: progress.epoch,
+                step: progress.step,
+            },
+            Err(error) => error,
+        }
     }
 
     /// Writes the network of the epoch that has just ended.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct EpochRecord {
     /// The epoch, counted from 0.
     pub epoch: u32,
-    /// The learning rate of the epoch.
+    /// The learning rate at the epoch's first step.
     pub learning_rate: f64,
     /// Mean loss per training image, while the network was learning.
     pub train_loss: f64,
@@ -41,6 +41,8 @@ pub struct Started<'a> {
     pub epoch: u32,
     /// The step of that epoch that comes next, counted from 0.
     pub step: usize,
+    /// The learning rate of that step.
+    pub learning_rate: f64,
     /// The epochs that are done.
     pub history: &'a [EpochRecord],
 }
@@ -54,6 +56,8 @@ pub struct StepInfo {
     pub step: usize,
     /// How many steps the epoch has.
     pub steps: usize,
+    /// The learning rate of the step.
+    pub learning_rate: f64,
     /// The loss of the step's batch.
     pub loss: f64,
 }
@@ -65,6 +69,9 @@ pub trait Observer {
 
     /// A step is done.
     fn step(&mut self, _: StepInfo) {}
+
+    /// So many of the validation images are measured.
+    fn validation(&mut self, _done: u64, _images: u64) {}
 
     /// An epoch is done and its checkpoints are written; its record is the last of `history`.
     fn epoch(&mut self, _history: &[EpochRecord]) {}

@@ -1,11 +1,36 @@
-//! The learning rate over the epochs.
+//! The learning rate over the steps of a training.
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::check;
 use crate::error::ConfigError;
 
-/// By which factor the learning rate of an epoch differs from the first one's.
+/// Where a step stands in the whole training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The epoch, counted from 0.
+    pub epoch: u32,
+    /// How many epochs the training has.
+    pub epochs: u32,
+    /// The step within the epoch, counted from 0.
+    pub step: usize,
+    /// How many steps an epoch has.
+    pub steps: usize,
+}
+
+impl Position {
+    /// How many steps of the whole training come before this one.
+    fn steps_before(self) -> f64 {
+        f64::from(self.epoch) * self.steps as f64 + self.step as f64
+    }
+
+    /// How many steps the whole training has.
+    fn all_steps(self) -> f64 {
+        f64::from(self.epochs) * self.steps as f64
+    }
+}
+
+/// The factor between the learning rate of a step and the rate of the recipe.
 ///
 /// Variants without keys are written with braces, for serde would let unknown keys beside a bare
 /// one pass.
@@ -14,16 +39,19 @@ use crate::error::ConfigError;
 pub enum Schedule {
     /// Multiplied by `factor` at each milestone.
     Steps {
-        /// Shares of the epochs, ascending; the rate falls at epoch `floor(share · epochs)`.
+        /// Shares of all steps of the training, between 0 and 1 and ascending. A milestone acts
+        /// on the first step that has at least this share of all steps before it. The first step
+        /// therefore always has the rate of the recipe, however short the training is.
         #[serde(default = "default_milestones")]
         milestones: Vec<f64>,
         /// What the rate is multiplied with.
         #[serde(default = "default_factor")]
         factor: f64,
     },
-    /// Half a cosine wave: `(1 + cos(π epoch / epochs)) / 2`. It would be 0 after the last epoch.
+    /// Half a cosine wave, `(1 + cos(π epoch / epochs)) / 2`, constant within an epoch. It would
+    /// be 0 after the last epoch.
     Cosine {},
-    /// The same for all epochs.
+    /// The rate of the recipe at every step.
     Constant {},
 }
 
@@ -42,18 +70,18 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// The factor of `epoch` (counted from 0) in a run of `epochs`.
-    pub fn factor(&self, epoch: u32, epochs: u32) -> f64 {
+    /// The factor of the step at a position.
+    pub fn factor(&self, at: Position) -> f64 {
         match self {
             Self::Steps { milestones, factor } => {
                 let passed = milestones.iter().filter(|&&share| {
-                    // 0.6 of 5 epochs must be 3, and 0.6 * 5.0 may fall just below.
-                    f64::from(epoch) >= (share * f64::from(epochs) + 1e-9).floor()
+                    // 0.6 of 5 steps is 3, and 0.6 * 5.0 may come out slightly above it.
+                    at.steps_before() + 1e-9 * at.all_steps() >= share * at.all_steps()
                 });
                 factor.powi(passed.count() as i32)
             }
             Self::Cosine {} => {
-                let angle = std::f64::consts::PI * f64::from(epoch) / f64::from(epochs);
+                let angle = std::f64::consts::PI * f64::from(at.epoch) / f64::from(at.epochs);
                 0.5 * (1.0 + angle.cos())
             }
             Self::Constant {} => 1.0,
@@ -64,10 +92,10 @@ impl Schedule {
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         let Self::Steps { milestones, factor } = self else { return Ok(()) };
         check(
-            milestones.is_sorted() && milestones.iter().all(|share| (0.0..=1.0).contains(share)),
+            milestones.is_sorted() && milestones.iter().all(|&share| share > 0.0 && share < 1.0),
             "schedule.milestones",
             format!("{milestones:?}"),
-            "shares of the epochs from 0 to 1, ascending",
+            "shares of the training above 0 and below 1, ascending",
         )?;
         check(
             *factor > 0.0 && *factor <= 1.0,

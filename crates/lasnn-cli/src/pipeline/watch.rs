@@ -16,6 +16,8 @@ pub struct Watch<'a> {
     run: &'a RunDir,
     bar: Bar,
     epochs: u32,
+    /// That of the last step.
+    learning_rate: f64,
     /// The loop cannot stop for this, so it is kept until the training is over.
     unwritten: Option<anyhow::Error>,
 }
@@ -29,7 +31,7 @@ impl<'a> Watch<'a> {
         run: &'a RunDir,
     ) -> Self {
         let bar = progress.bar(stage.name(), 0);
-        Self { stage, progress, metrics, run, bar, epochs: 0, unwritten: None }
+        Self { stage, progress, metrics, run, bar, epochs: 0, learning_rate: 0.0, unwritten: None }
     }
 
     /// The training is over.
@@ -41,8 +43,11 @@ impl<'a> Watch<'a> {
         self.unwritten.map_or(Ok(()), Err)
     }
 
-    fn begin_epoch(&self, epoch: u32, steps: usize) {
-        let label = format!("{} epoch {}/{}", self.stage.name(), epoch + 1, self.epochs);
+    /// Shows a bar for the rest of an epoch. A learning rate that changes within the epoch shows
+    /// too.
+    fn show(&self, epoch: u32, learning_rate: f64, steps: usize) {
+        let (name, epochs) = (self.stage.name(), self.epochs);
+        let label = format!("{name} epoch {}/{epochs}, rate {}", epoch + 1, rate(learning_rate));
         self.bar.restart(label, steps as u64);
     }
 }
@@ -50,7 +55,7 @@ impl<'a> Watch<'a> {
 impl Observer for Watch<'_> {
     fn started(&mut self, started: Started<'_>) {
         self.epochs = started.epochs;
-        let Started { epoch, step, steps, .. } = started;
+        let Started { epoch, step, steps, learning_rate, .. } = started;
         if epoch > 0 || step > 0 {
             let text = match epoch < started.epochs {
                 true => format!("goes on in epoch {} after step {step} of {steps}", epoch + 1),
@@ -58,16 +63,25 @@ impl Observer for Watch<'_> {
             };
             self.progress.say(format!("{}: {text}", self.stage.name()));
         }
-        self.begin_epoch(epoch, steps);
+        self.learning_rate = learning_rate;
+        self.show(epoch, learning_rate, steps);
     }
 
     fn step(&mut self, step: StepInfo) {
-        if step.step == 0 {
-            self.begin_epoch(step.epoch, step.steps);
+        let StepInfo { epoch, step, steps, learning_rate, loss } = step;
+        if step == 0 || self.learning_rate != learning_rate {
+            self.learning_rate = learning_rate;
+            self.show(epoch, learning_rate, steps);
         }
-        self.bar.at(step.step as u64 + 1);
-        let StepInfo { epoch, step, loss, .. } = step;
-        tracing::trace!(stage = self.stage.name(), epoch, step, loss, "step");
+        self.bar.at(step as u64 + 1);
+        tracing::trace!(stage = self.stage.name(), epoch, step, learning_rate, loss, "step");
+    }
+
+    fn validation(&mut self, done: u64, images: u64) {
+        if done == 0 {
+            self.bar.restart(format!("{} validation", self.stage.name()), images);
+        }
+        self.bar.at(done);
     }
 
     fn epoch(&mut self, history: &[EpochRecord]) {
@@ -86,8 +100,9 @@ impl Observer for Watch<'_> {
 /// An epoch in one line.
 fn line(record: &EpochRecord, epochs: u32) -> String {
     let mut text = format!(
-        "epoch {}/{epochs}, loss {:.4}, train {}, validation {}, {:.1} s",
+        "epoch {}/{epochs}, rate {}, loss {:.4}, train {}, validation {}, {:.1} s",
         record.epoch + 1,
+        rate(record.learning_rate),
         record.train_loss,
         percent(record.train_accuracy),
         percent(record.validation_accuracy),
@@ -99,4 +114,26 @@ fn line(record: &EpochRecord, epochs: u32) -> String {
         }
     }
     text
+}
+
+/// A learning rate to three digits: `0.002`, `3.17e-5`.
+fn rate(rate: f64) -> String {
+    let rounded: f64 = format!("{rate:.2e}").parse().unwrap_or(rate);
+    match rounded >= 1e-4 {
+        true => rounded.to_string(),
+        false => format!("{rounded:e}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_three_digits() {
+        assert_eq!(rate(0.1), "0.1");
+        assert_eq!(rate(0.002_000_000_1), "0.002");
+        assert_eq!(rate(0.123_456), "0.123");
+        assert_eq!(rate(3.1689e-5), "3.17e-5");
+    }
 }

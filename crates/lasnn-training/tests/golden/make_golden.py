@@ -16,10 +16,11 @@ The gradients' scale falls and rises again between steps, so that AMSGrad's maxi
 The momentum buffer starts as the first gradient (not as (1 - dampening) times it); AMSGrad takes the maximum of the
 second moment before its bias correction; epsilon is added after the square root.
 
-schedules.json: {"cases": [case]}, case = name, kind ("multi-step" or "cosine"), epochs, factors (one an epoch, from
-epoch 0, to multiply the initial learning rate with), and for multi-step also shares, milestones and gamma. The milestones
-are floor(share * epochs); from the epoch with that index on, the rate is gamma times lower. Cosine is
-0.5 (1 + cos(pi e / E)), which would reach 0 at epoch E, one past the last.
+schedules.json: {"cases": [case]}, case = name, kind ("multi-step" or "cosine"), epochs, factors (to multiply the
+initial learning rate with), and for multi-step also steps (of an epoch), shares, milestones and gamma. "multi-step" has
+a factor for each step of the training, since its scheduler is advanced after each step of the optimiser; its milestones
+are ceil(share * epochs * steps). "cosine" has a factor for each epoch: 0.5 (1 + cos(pi e / E)), which would reach 0 at
+epoch E, one past the last.
 
 Array: {"shape": [...], "data": [...]}, row-major, 9 significant digits.
 """
@@ -116,14 +117,14 @@ def factors(epochs, schedule):
     return [float(f"{value:.9g}") for value in values]
 
 
-def multi_step_case(epochs):
+def multi_step_case(epochs, steps):
     shares = [0.6, 0.8, 0.9]
-    # In whole percents: 0.6 * epochs in floating point may fall just below a whole number.
-    milestones = [round(100 * share) * epochs // 100 for share in shares]
-    values = factors(epochs, lambda optimizer: MultiStepLR(optimizer, milestones, gamma=0.1))
+    # In whole percents: 0.6 * epochs in floating point may fall just above a whole number.
+    milestones = [-(-round(100 * share) * epochs * steps // 100) for share in shares]
+    values = factors(epochs * steps, lambda optimizer: MultiStepLR(optimizer, milestones, gamma=0.1))
     return {
-        "name": f"multi-step-{epochs}", "kind": "multi-step", "epochs": epochs, "shares": shares,
-        "milestones": milestones, "gamma": 0.1, "factors": values,
+        "name": f"multi-step-{epochs}x{steps}", "kind": "multi-step", "epochs": epochs, "steps": steps,
+        "shares": shares, "milestones": milestones, "gamma": 0.1, "factors": values,
     }  # fmt: skip
 
 
@@ -141,4 +142,4 @@ def write(name, cases):
 
 if __name__ == "__main__":
     write("optimizers.json", optimizer_cases())
-    write("schedules.json", [multi_step_case(10), multi_step_case(7), multi_step_case(200), cosine_case(10)])
+    write("schedules.json", [multi_step_case(*size) for size in ((10, 1), (7, 3), (1, 12), (2, 5), (40, 5))] + [cosine_case(10)])

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use burn_flex::Flex;
 use lasnn_core::state;
-use lasnn_training::{Gradients, Optimizer, OptimizerConfig, Schedule};
+use lasnn_training::{Gradients, Optimizer, OptimizerConfig, Position, Schedule};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -116,13 +116,20 @@ fn schedules_are_pytorchs() {
                 factor: case["gamma"].as_f64().unwrap(),
             },
         };
-        let epochs = case["epochs"].as_u64().unwrap() as u32;
+        let whole = |key: &str| case[key].as_u64().unwrap_or(1) as usize;
+        let (epochs, steps) = (whole("epochs") as u32, whole("steps"));
         let factors: Vec<f64> = serde_json::from_value(case["factors"].clone()).unwrap();
-        assert_eq!(factors.len() as u32, epochs);
-        for (epoch, expected) in (0..).zip(factors) {
-            let found = schedule.factor(epoch, epochs);
+        assert_eq!(factors.len(), epochs as usize * steps);
+        for (index, expected) in factors.into_iter().enumerate() {
+            let at = Position {
+                epoch: (index / steps) as u32,
+                epochs,
+                step: index % steps,
+                steps,
+            };
+            let found = schedule.factor(at);
             let error = (found - expected).abs();
-            assert!(error < 1e-8, "{} epoch {epoch}: {found} {expected}", case["name"]);
+            assert!(error < 1e-8, "{} {at:?}: {found} {expected}", case["name"]);
         }
     }
 }

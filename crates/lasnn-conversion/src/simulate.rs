@@ -5,7 +5,7 @@ use lasnn_neurons::{Encoder, SpikingBackend};
 use serde::Serialize;
 
 use crate::counting::{Chunk, run, sizes, to_host};
-use crate::energy::{ADDITION_PJ, FanOut, MULTIPLY_ACCUMULATE_PJ, fan_outs};
+use crate::energy::{ADDITION_PJ, FanOut, fan_outs, image_energy_pj};
 use crate::simulator::Simulator;
 
 /// What a network did on a set of images.
@@ -75,9 +75,8 @@ pub fn simulate<B: SpikingBackend>(
         }
         images += batch.len();
     }
-    let synapses: u64 = input_fan_out.synapses.iter().sum();
-    let input_products = match network.config().encoding.is_constant() {
-        true => (synapses * plan.input.channels as u64) as f64,
+    let image_energy = match network.config().encoding.is_constant() {
+        true => image_energy_pj(plan),
         false => 0.0,
     };
     let per_image = 1.0 / (images as f64).max(1.0);
@@ -99,8 +98,7 @@ pub fn simulate<B: SpikingBackend>(
         firing_rate: rate(total, sizes.iter().sum::<usize>().max(1)),
         spikes_per_image: total * per_image,
         synops_per_image: synops * per_image,
-        energy_pj_per_image: input_products * MULTIPLY_ACCUMULATE_PJ
-            + synops * per_image * ADDITION_PJ,
+        energy_pj_per_image: image_energy + synops * per_image * ADDITION_PJ,
     }
 }
 

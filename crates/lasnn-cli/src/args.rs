@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use lasnn_core::Shape;
+use lasnn_datasets::Normalisation;
 
 use crate::device::BackendName;
 
@@ -27,13 +28,13 @@ pub struct Args {
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
     /// Seed of everything random, instead of the recipe's.
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", allow_negative_numbers = true, value_parser = seed)]
     pub seed: Option<u32>,
     /// What computes; it must be compiled in (cargo feature of the same name).
     #[arg(long, global = true, value_enum, default_value_t = BackendName::Flex)]
     pub backend: BackendName,
     /// Threads of the CPU backends and of the data loader [default: all cores].
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", allow_negative_numbers = true, value_parser = positive)]
     pub threads: Option<NonZeroUsize>,
     /// Where data sets lie [default: the variable LASNN_DATA_DIR, else `data`].
     #[arg(long, global = true, value_name = "DIR")]
@@ -136,9 +137,34 @@ pub enum Command {
         /// Which network [default: what the checkpoint says it is, else the student].
         #[arg(long, value_enum)]
         stage: Option<StageName>,
-        /// Steps to simulate a spiking network [default: the recipe's].
-        #[arg(long, value_name = "N")]
+        /// Simulate a spiking network over another number of time steps than the recipe's.
+        #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = positive)]
         time_steps: Option<NonZeroUsize>,
+        /// Normalise the images in another way than the recipe and the checkpoint say.
+        #[arg(long, value_name = "KIND", value_parser = normalisation)]
+        normalisation: Option<Normalisation>,
+        /// What becomes of a data set that is missing.
+        #[command(flatten)]
+        missing: Missing,
+    },
+    /// Write into a checkpoint which images, classes and neurons its tensors are for.
+    ///
+    /// Checkpoints of an older version or of another program do not say it. The recipe must be the
+    /// one that the network was trained with: nothing in the tensors shows whether it is.
+    #[command(
+        after_help = "Example: lasnn annotate vgg16.safetensors recipe.toml --stage teacher --out teacher.safetensors"
+    )]
+    Annotate {
+        /// The checkpoint.
+        checkpoint: PathBuf,
+        /// The recipe that the network was trained with.
+        recipe: PathBuf,
+        /// Which network of the recipe it is.
+        #[arg(long, value_enum)]
+        stage: StageName,
+        /// The checkpoint to write; it must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
         /// What becomes of a data set that is missing.
         #[command(flatten)]
         missing: Missing,
@@ -148,12 +174,13 @@ pub enum Command {
     Inspect {
         /// A checkpoint file (.safetensors), a recipe (.toml) or the name of a network.
         target: String,
-        /// For the name of a network: the shape of the images, channels x height x width.
-        #[arg(long, value_parser = shape, default_value = "3x32x32", value_name = "CxHxW")]
-        image: Shape,
-        /// For the name of a network: how many classes.
-        #[arg(long, default_value_t = 10, value_name = "N")]
-        classes: usize,
+        /// For the name of a network: the shape of the images, channels x height x width
+        /// [default: 3x32x32].
+        #[arg(long, value_parser = shape, value_name = "CxHxW")]
+        image: Option<Shape>,
+        /// For the name of a network: how many classes [default: 10].
+        #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = classes)]
+        classes: Option<usize>,
     },
     /// Get a data set, or look at one or at the data of a recipe.
     #[command(after_help = "Example: lasnn data verify cifar10 --data-dir data")]
@@ -241,6 +268,19 @@ impl StageName {
         }
     }
 
+    /// Whether it is a spiking network.
+    pub fn is_spiking(self) -> bool {
+        !matches!(self, Self::Teacher | Self::Intermediate)
+    }
+
+    /// The table of a recipe that holds its layers.
+    pub fn table(self) -> &'static str {
+        match self {
+            Self::Teacher => "teacher",
+            _ => "intermediate",
+        }
+    }
+
     /// The name by which the summary and the metrics call it.
     pub fn in_summary(self) -> &'static str {
         match self {
@@ -324,12 +364,47 @@ impl DatasetName {
     }
 }
 
+/// Reads the name of a normalisation.
+fn normalisation(text: &str) -> Result<Normalisation, String> {
+    let named = |normalisation: &Normalisation| normalisation.name() == text;
+    Normalisation::ALL.into_iter().find(named).ok_or_else(|| {
+        let names = Normalisation::ALL.map(Normalisation::name);
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+/// Reads a whole number of `least` to `most`.
+fn whole(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+    number.ok_or_else(|| match most {
+        u64::MAX => format!("expected a whole number, at least {least}"),
+        _ => format!("expected a whole number of {least} to {most}"),
+    })
+}
+
+fn seed(text: &str) -> Result<u32, String> {
+    whole(text, 0, u64::from(u32::MAX)).map(|number| number as u32)
+}
+
+fn positive(text: &str) -> Result<NonZeroUsize, String> {
+    let number = whole(text, 1, u64::MAX)?;
+    usize::try_from(number).ok().and_then(NonZeroUsize::new).ok_or_else(|| "too large".into())
+}
+
+fn classes(text: &str) -> Result<usize, String> {
+    whole(text, 2, u64::from(u32::MAX)).map(|number| number as usize)
+}
+
 /// Reads `3x32x32`.
 fn shape(text: &str) -> Result<Shape, String> {
-    let numbers: Option<Vec<usize>> = text.split('x').map(|part| part.parse().ok()).collect();
+    let side = |part: &str| whole(part, 1, 1 << 20).ok().map(|side| side as usize);
+    let numbers: Option<Vec<usize>> = text.split('x').map(side).collect();
     match numbers.as_deref() {
         Some(&[channels, height, width]) => Ok(Shape { channels, height, width }),
-        _ => Err("expected channels x height x width, for instance 3x32x32".into()),
+        _ => Err(format!(
+            "expected channels x height x width, each of 1 to {}, for instance 3x32x32",
+            1 << 20
+        )),
     }
 }
 
@@ -406,7 +481,26 @@ mod tests {
     #[test]
     fn shapes_are_read() {
         assert_eq!(shape("1x8x9"), Ok(Shape { channels: 1, height: 8, width: 9 }));
-        assert!(shape("8x8").is_err());
-        assert!(shape("3x-1x8").is_err());
+        for wrong in ["8x8", "3x8x8x1", "3x-1x8", "0x8x8", "3x8x99999999999999999999"] {
+            assert!(shape(wrong).unwrap_err().contains("3x32x32"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_are_answered_in_plain_words() {
+        for (arguments, expected) in [
+            (&["--threads", "0"][..], "expected a whole number, at least 1"),
+            (&["--threads", "-1"], "expected a whole number, at least 1"),
+            (&["--threads", "1.5"], "expected a whole number, at least 1"),
+            (&["--seed", "x"], "expected a whole number of 0 to 4294967295"),
+            (&["--seed", "4294967296"], "expected a whole number of 0 to 4294967295"),
+        ] {
+            let all = [&["lasnn", "run", "a.toml"], arguments].concat();
+            let error = Args::try_parse_from(all).unwrap_err().to_string();
+            assert!(error.contains(expected), "{arguments:?}: {error}");
+        }
+        let classes = ["lasnn", "inspect", "vgg5", "--classes", "1"];
+        let error = Args::try_parse_from(classes).unwrap_err().to_string();
+        assert!(error.contains("expected a whole number of 2 to"), "{error}");
     }
 }

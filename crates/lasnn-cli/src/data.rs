@@ -7,14 +7,14 @@ use std::sync::Arc;
 use lasnn_core::{Batch, BatchSource, Seed};
 use lasnn_datasets::{
     self as datasets, AugmentConfig, Dataset, DatasetConfig, DatasetError, Images, LoadOptions,
-    Loader, Normaliser, Prefetch, Split, Step, Verified,
+    Loader, Normalisation, Normaliser, Prefetch, Source, Split, Step, Verified,
 };
 
 use crate::args::Global;
 use crate::failure::wrong;
 use crate::fetch;
 use crate::progress::{Bar, Progress};
-use crate::recipe::Recipe;
+use crate::recipe::{Counts, Recipe};
 use crate::signals::{self, Interrupted};
 use crate::summary::DatasetSummary;
 
@@ -130,6 +130,7 @@ pub struct Data {
     pub split: Split,
     /// Which of those the student is trained on.
     student: Vec<u32>,
+    source: Source,
     normaliser: Normaliser,
     augment: AugmentConfig,
     seed: Seed,
@@ -178,15 +179,45 @@ impl Data {
         let usual = Prefetch::default();
         let prefetch = Prefetch { threads: usual.threads.min(global.threads()), ..usual };
         let (augment, seed) = (recipe.data.augment, recipe.seed);
-        Ok(Self { dataset, split, student, normaliser, augment, seed, prefetch })
+        Ok(Self { dataset, split, student, source, normaliser, augment, seed, prefetch })
+    }
+
+    /// How pixels become numbers.
+    pub fn normaliser(&self) -> &Normaliser {
+        &self.normaliser
+    }
+
+    /// A normaliser of another kind for these images.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the kind is `published` and there are no such numbers.
+    pub fn fit(&self, kind: Normalisation) -> Result<Normaliser, DatasetError> {
+        Normaliser::fit(kind, self.source, &self.dataset.train, &self.split.train)
+    }
+
+    /// Takes another normaliser, for as many channels, in place of the recipe's.
+    pub fn normalise_with(&mut self, normaliser: Normaliser) {
+        self.normaliser = normaliser;
+    }
+
+    /// How many images the networks are trained on.
+    pub fn counts(&self) -> Counts {
+        Counts { train: self.split.train.len(), student: self.student.len() }
     }
 
     /// The images to train on, `batch` at a time, in the order of the seed.
-    pub fn train(&self, batch: usize) -> Loader {
-        self.training(self.split.train.clone(), batch, self.augment)
+    ///
+    /// With `without_single` a last batch of a single image is left out, another image in each epoch:
+    /// a batch norm needs two.
+    pub fn train(&self, batch: usize, without_single: bool) -> Loader {
+        let images = self.split.train.clone();
+        let single = images.len() % batch == 1;
+        let loader = self.training(images, batch, self.augment);
+        if single && without_single { loader.without_partial_batch() } else { loader }
     }
 
-    /// The same for the student, which may see fewer.
+    /// The images to train the student on, which may be fewer.
     pub fn train_student(&self, batch: usize) -> Loader {
         self.training(self.student.clone(), batch, self.augment)
     }
@@ -216,11 +247,8 @@ impl Data {
 
     fn training(&self, indices: Vec<u32>, batch: usize, augment: AugmentConfig) -> Loader {
         let images = self.dataset.train.clone();
-        let rest = indices.len() % batch;
-        let loader = Loader::train(images, indices, batch, &self.normaliser, augment, self.seed)
-            .with_prefetch(self.prefetch);
-        // A single image has no variance for a batch norm.
-        if rest == 1 { loader.without_partial_batch() } else { loader }
+        Loader::train(images, indices, batch, &self.normaliser, augment, self.seed)
+            .with_prefetch(self.prefetch)
     }
 
     fn measured(&self, images: &Arc<Images>, indices: Vec<u32>, batch: usize) -> Loader {

@@ -39,6 +39,11 @@ pub enum BackendName {
 }
 
 impl BackendName {
+    /// Whether it computes on the CPU, with kernels of our own.
+    pub fn is_cpu(self) -> bool {
+        matches!(self, Self::Flex | Self::Ndarray)
+    }
+
     /// The name on the command line and in the summary, which is also that of the cargo feature.
     pub fn name(self) -> &'static str {
         match self {
@@ -97,7 +102,8 @@ pub fn probe<A: TrainingBackend>(device: &A::Device) -> anyhow::Result<()> {
     std::panic::set_hook(usual);
     match sum {
         Ok(Ok(Some(2.0))) => Ok(()),
-        Ok(Ok(other)) => bail!("the device is broken: 1 + 1 is {other:?} there"),
+        Ok(Ok(Some(other))) => bail!("the device is broken: 1 + 1 is {other} there"),
+        Ok(Ok(None)) => bail!("the device is broken: 1 + 1 has no result there"),
         Ok(Err(error)) => bail!("the device cannot be used: {error}"),
         Err(_) => {
             let reason = reason.get().map_or("no reason given", String::as_str);

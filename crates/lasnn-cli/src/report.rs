@@ -8,7 +8,7 @@ use lasnn_core::Plan;
 use crate::args::StageName;
 use crate::recipe::Plans;
 use crate::stored::Conversion;
-use crate::summary::Stages;
+use crate::summary::{ClassAccuracy, Stages};
 
 /// A table whose columns after the first stand to the right.
 pub fn table(header: &[&str]) -> Table {
@@ -84,16 +84,80 @@ pub fn stages(stages: &Stages, plans: &Plans) -> String {
     table.to_string()
 }
 
+/// The accuracy of each class, the worst class first.
+pub fn by_class(classes: &[ClassAccuracy]) -> String {
+    let mut worst_first: Vec<_> = classes.iter().collect();
+    // Stable: equal classes stay in the order of the class scores. One without images comes last.
+    let key = |class: &ClassAccuracy| class.accuracy.unwrap_or(f64::INFINITY);
+    worst_first.sort_by(|a, b| key(a).total_cmp(&key(b)));
+    let mut table = table(&["class", "test images", "accuracy"]);
+    for class in worst_first {
+        table.add_row([
+            printable(&class.class),
+            class.images.to_string(),
+            class.accuracy.map_or("-".into(), percent),
+        ]);
+    }
+    table.to_string()
+}
+
+/// The accuracy after each step as a row of bars, from the lowest to the highest.
+pub fn sparkline(accuracy_by_step: &[f64]) -> String {
+    const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    const WIDTH: usize = 40;
+    // Of more steps than columns, those are shown that divide them evenly, the last one included.
+    let steps = accuracy_by_step.len();
+    let shown: Vec<f64> = match steps <= WIDTH {
+        true => accuracy_by_step.to_vec(),
+        false => (1..=WIDTH).map(|column| accuracy_by_step[column * steps / WIDTH - 1]).collect(),
+    };
+    let low = shown.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = shown.iter().copied().fold(0.0, f64::max);
+    let bar = |accuracy: &f64| {
+        let share = (accuracy - low) / (high - low).max(f64::MIN_POSITIVE);
+        BARS[((share * 8.0) as usize).min(7)]
+    };
+    shown.iter().map(bar).collect()
+}
+
+/// The accuracy over time of every spiking network: one line each.
+pub fn over_time(stages: &Stages) -> String {
+    let mut text = String::new();
+    for (stage, summary) in stages.all() {
+        let Some(spiking) = &summary.spiking else { continue };
+        let steps = &spiking.accuracy_by_step;
+        if let [first, .., last] = steps[..] {
+            text.push_str(&format!(
+                "\n{}, accuracy after step 1 to {}: {} {} {}",
+                title(stage),
+                steps.len(),
+                percent(first),
+                sparkline(steps),
+                percent(last)
+            ));
+        }
+    }
+    text
+}
+
 /// What a conversion did to each layer. Its warnings are in the log.
 pub fn conversion(report: &Conversion) -> String {
-    let mut table =
-        table(&["layer", "threshold", "firing rate", "dead", "saturated", "correlation"]);
+    let mut table = table(&[
+        "layer",
+        "threshold",
+        "firing rate",
+        "dead",
+        "dead in the ANN",
+        "saturated",
+        "correlation",
+    ]);
     for layer in &report.layers {
         table.add_row([
             layer.layer.clone(),
             format!("{:.4}", layer.threshold),
             percent(layer.firing_rate),
             percent(layer.dead),
+            percent(layer.ann_dead),
             percent(layer.saturated),
             layer.correlation.map_or("-".into(), |value| format!("{value:.4}")),
         ]);
@@ -136,6 +200,15 @@ pub fn picojoules(energy: f64) -> String {
     scaled(energy, &[(1e9, " mJ"), (1e6, " uJ"), (1e3, " nJ")], " pJ")
 }
 
+/// A name that anybody may have chosen, without what would give orders to a terminal.
+pub fn printable(name: &str) -> String {
+    let shown = |character: char| match character.is_control() {
+        true => character.escape_default().to_string(),
+        false => character.to_string(),
+    };
+    name.chars().map(shown).collect()
+}
+
 fn scaled(number: f64, units: &[(f64, &str)], small: &str) -> String {
     let unit = units.iter().find(|(size, _)| number.abs() >= *size);
     let (size, name) = unit.copied().unwrap_or((1.0, small));
@@ -162,6 +235,29 @@ mod tests {
         assert_eq!(picojoules(0.0), "0.00 pJ");
         assert_eq!(picojoules(789_000.0), "789 nJ");
         assert_eq!(percent(0.9712), "97.12 %");
+    }
+
+    #[test]
+    fn accuracy_over_time_is_a_row_of_bars() {
+        assert_eq!(sparkline(&[0.1, 0.5, 0.9]), "▁▅█");
+        assert_eq!(sparkline(&[0.5, 0.5]), "▁▁");
+        let steps: Vec<f64> = (1..=100).map(|step| f64::from(step) / 100.0).collect();
+        let bars = sparkline(&steps);
+        assert_eq!(bars.chars().count(), 40);
+        assert!(bars.starts_with('▁') && bars.ends_with('█'), "{bars}");
+    }
+
+    #[test]
+    fn the_worst_class_comes_first_and_names_give_no_orders() {
+        let class =
+            |class: &str, accuracy| ClassAccuracy { class: class.into(), images: 4, accuracy };
+        let table = by_class(&[
+            class("none", None),
+            class("good", Some(1.0)),
+            class("bad\u{1b}[31m", Some(0.25)),
+        ]);
+        let place = |text: &str| table.find(text).unwrap();
+        assert!(place("bad\\u{1b}") < place("good") && place("good") < place("none"), "{table}");
     }
 
     #[test]

@@ -1,18 +1,24 @@
 //! A finished network in its file, with everything that a later run or a reader wants to know.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context;
-use lasnn_conversion::{ConversionReport, SpikingConfig};
-use lasnn_core::{Architecture, Shape, StateDict};
+use burn::tensor::TensorData;
+use lasnn_conversion::ConversionReport;
+use lasnn_core::StateDict;
 use lasnn_training::{Checkpoint, EpochRecord};
 use serde::{Deserialize, Serialize};
 
 use crate::args::StageName;
+use crate::definition::{Definition, SpikingDefinition};
+use crate::failure::{quoted, wrong};
+use crate::report::printable;
 use crate::summary::StageSummary;
 
-/// Raised when the meaning of the metadata changes; older files are then made again.
-pub const FORMAT: u32 = 1;
+/// Raised when the meaning of the metadata or of what it was made from changes; older files are
+/// then made again. Since version 2 a file holds the network's [`Definition`].
+pub const FORMAT: u32 = 2;
 
 /// A finished network.
 #[derive(Clone, Debug)]
@@ -23,7 +29,7 @@ pub struct Stored {
     pub about: About,
 }
 
-/// What is to be known about a network.
+/// What is to be known about a network; docs/checkpoints.md explains each key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
@@ -31,16 +37,12 @@ pub struct About {
     pub format: u32,
     /// The stage that it came out of.
     pub stage: StageName,
-    /// Its layers.
-    pub network: Architecture,
-    /// The images that it was made for.
-    pub image: Shape,
-    /// How many classes it tells apart.
-    pub classes: usize,
-    /// What a spiking network is beside its layers.
-    pub spiking: Option<SpikingConfig>,
-    /// What it is worth.
-    pub summary: StageSummary,
+    /// What its result depends on beside its tensors.
+    pub definition: Definition,
+    /// The axes of each tensor, row-major, by its name.
+    pub layout: BTreeMap<String, String>,
+    /// Its accuracy and what else was measured; absent where `lasnn annotate` wrote the file.
+    pub summary: Option<StageSummary>,
     /// How it was trained.
     pub history: Vec<EpochRecord>,
     /// How it was converted.
@@ -67,6 +69,8 @@ pub struct ConvertedLayer {
     pub firing_rate: f64,
     /// Share of neurons that never fired.
     pub dead: f64,
+    /// Share of neurons that were never active in the ordinary network.
+    pub ann_dead: f64,
     /// Share of neurons that fired at every step.
     pub saturated: f64,
     /// Correlation of activation and firing rate, where both vary.
@@ -80,11 +84,103 @@ impl From<ConversionReport> for Conversion {
             threshold: layer.threshold,
             firing_rate: layer.firing_rate,
             dead: layer.dead,
+            ann_dead: layer.ann_dead,
             saturated: layer.saturated,
             correlation: layer.correlation,
         };
         Self { layers: report.layers.into_iter().map(layer).collect(), warnings: report.warnings }
     }
+}
+
+impl About {
+    /// What the metadata of a checkpoint say about it.
+    ///
+    /// # Errors
+    ///
+    /// Fails if another version of this program or another program wrote the file. `recipe` and
+    /// `stage` are for the command that helps.
+    pub fn of(
+        checkpoint: &Checkpoint,
+        path: &Path,
+        recipe: &Path,
+        stage: StageName,
+    ) -> anyhow::Result<Self> {
+        let version = checkpoint.metadata.get("format").and_then(serde_json::Value::as_u64);
+        let reason = match (&checkpoint.metadata, version) {
+            (serde_json::Value::Null, _) => "another program wrote it".to_owned(),
+            (_, Some(version)) if version == u64::from(FORMAT) => {
+                match serde_json::from_value(checkpoint.metadata.clone()) {
+                    Ok(about) => return Ok(about),
+                    Err(error) => format!("its metadata are damaged: {error}"),
+                }
+            }
+            (metadata, _) if metadata.get("run").is_some() => {
+                "it is a file that a training goes on from".to_owned()
+            }
+            _ => "an older version of this program wrote it".to_owned(),
+        };
+        Err(wrong(format_args!(
+            "{} does not say which images, classes and neurons its tensors are for, since {reason}; \
+             `{}` adds what a recipe says",
+            path.display(),
+            annotate(path, recipe, stage)
+        )))
+    }
+}
+
+/// The command that makes a checkpoint with a definition out of one without.
+fn annotate(path: &Path, recipe: &Path, stage: StageName) -> String {
+    let word = |path: &Path| quoted(&path.to_string_lossy());
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let out = path.with_file_name(format!("{stem}-annotated.safetensors"));
+    format!(
+        "lasnn annotate {} {} --stage {} --out {}",
+        word(path),
+        word(recipe),
+        stage.name(),
+        word(&out)
+    )
+}
+
+/// A definition for a person.
+pub fn describe(definition: &Definition) -> String {
+    let Definition { network, image, normalisation, classes, spiking } = definition;
+    let numbers = |numbers: &[f64]| {
+        let rounded: Vec<_> = numbers.iter().map(|number| format!("{number:.4}")).collect();
+        rounded.join(", ")
+    };
+    let names: Vec<_> = classes.iter().map(|name| printable(name)).collect();
+    let mut text = format!(
+        "{} on images of {image}, normalised by \"{}\" (mean {}, deviation {})\n{} classes: {}",
+        network.name,
+        normalisation.kind.name(),
+        numbers(&normalisation.mean),
+        numbers(&normalisation.deviation),
+        names.len(),
+        names.join(", ")
+    );
+    if let Some(SpikingDefinition { config, time_steps }) = spiking {
+        let keys = toml::Table::try_from(config).unwrap_or_default();
+        let keys: Vec<_> = keys.iter().map(|(key, value)| format!("{key} {value}")).collect();
+        text.push_str(&format!("\n{time_steps} time steps; {}", keys.join(", ")));
+    }
+    text
+}
+
+/// The axes of each tensor of a network, in the order in which its numbers stand in the file.
+pub fn layout(state: &StateDict) -> BTreeMap<String, String> {
+    let axes = |name: &str, rank: usize| match (name.rsplit('.').next(), rank) {
+        (_, 4) => "output channel, input channel, kernel row, kernel column",
+        // Unlike PyTorch's `Linear.weight`, which is the transpose.
+        (_, 2) => "input feature (channel, then row, then column), output feature",
+        (Some("threshold" | "leak"), 1) => "one number for the whole layer",
+        (_, 1) => "output channel or feature",
+        _ => "no layout is known",
+    };
+    let row = |(name, data): (&String, &TensorData)| {
+        (name.clone(), axes(name, data.shape.num_dims()).to_owned())
+    };
+    state.iter().map(row).collect()
 }
 
 impl Stored {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use lasnn_conversion::Simulation;
-use lasnn_core::Plan;
+use lasnn_core::{ClassCount, Plan};
 use serde::{Deserialize, Serialize};
 
 use crate::args::StageName;
@@ -140,6 +140,8 @@ pub struct StageSummary {
     pub parameters: usize,
     /// Share of the test images classified correctly, with the weights of the chosen epoch.
     pub test_accuracy: f64,
+    /// The test accuracy of each class.
+    pub accuracy_by_class: Vec<ClassAccuracy>,
     /// The same on the validation images.
     pub validation_accuracy: f64,
     /// Epochs trained.
@@ -157,6 +159,30 @@ pub struct StageSummary {
     /// What only a spiking network has.
     #[serde(flatten)]
     pub spiking: Option<SpikingSummary>,
+}
+
+/// The test accuracy of one class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassAccuracy {
+    /// The name of the class.
+    pub class: String,
+    /// Its test images.
+    pub images: u64,
+    /// Share of them classified correctly; null if there is none.
+    pub accuracy: Option<f64>,
+}
+
+impl ClassAccuracy {
+    /// The counts of all classes with their names.
+    pub fn all(names: &[String], counts: &[ClassCount]) -> Vec<Self> {
+        let named = names.iter().zip(counts);
+        let one = |(name, count): (&String, &ClassCount)| Self {
+            class: name.clone(),
+            images: count.images,
+            accuracy: count.accuracy(),
+        };
+        named.map(one).collect()
+    }
 }
 
 /// What only a spiking network has.
@@ -252,6 +278,11 @@ mod tests {
             network: "net".into(),
             parameters: 10,
             test_accuracy: 0.1 + 0.2,
+            accuracy_by_class: vec![ClassAccuracy {
+                class: "ant".into(),
+                images: 3,
+                accuracy: Some(1.0 / 3.0),
+            }],
             validation_accuracy: 2.0 / 3.0,
             epochs: 3,
             best_epoch: Some(1),

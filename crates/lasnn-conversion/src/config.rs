@@ -90,7 +90,9 @@ impl ConversionConfig {
         if let Some((key, count)) = counts.into_iter().find(|&(_, count)| count == 0) {
             return Err(value(key, count as f64, "at least 1"));
         }
-        if !(self.scale.is_finite() && self.scale > 0.0) {
+        // In single precision, in which thresholds are stored.
+        let scale = self.scale as f32;
+        if !(scale.is_finite() && scale > 0.0) {
             return Err(value("conversion.scale", self.scale, "a number above 0"));
         }
         match self.policy {

@@ -10,6 +10,8 @@
 //! shortcut. The threshold of the block's first neurons is therefore multiplied into the weights of
 //! its second convolution. (The public code of hybrid training leaves these neurons at threshold 1.)
 
+use std::ops::ControlFlow;
+
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{Batch, Pass, Seed, StateDict, state};
 use lasnn_neurons::{SpikingBackend, SpikingNeurons};
@@ -19,6 +21,7 @@ use crate::counting::{chunk_steps, chunks, to_host};
 use crate::drive::{Drive, Streaming};
 use crate::error::ConversionError;
 use crate::network::SpikingNetwork;
+use crate::progress::{OnProgress, Progress, Task};
 use crate::report::{self, ConversionReport};
 use crate::signal::Signal;
 use crate::threshold::ThresholdPolicy;
@@ -30,31 +33,42 @@ pub type Activations<B> = Vec<(String, Tensor<B, 4>)>;
 /// Neurons of a layer that gets no positive input keep this threshold; the report warns.
 const SILENT_THRESHOLD: f32 = 1.0;
 
-/// Gives `network` the weights of the ordinary network `ann` and balances its thresholds on
-/// `batches`.
+/// On what and how thresholds are balanced.
+#[derive(Clone, Copy)]
+pub struct Balancing<'a> {
+    /// The policy and its numbers.
+    pub config: &'a ConversionConfig,
+    /// The images.
+    pub batches: &'a [Batch],
+    /// The seed of Poisson spikes.
+    pub seed: Seed,
+    /// Is told how far it is, and may end it.
+    pub on_progress: OnProgress<'a>,
+}
+
+/// Gives `network` the weights of the ordinary network `ann` and balances its thresholds.
 ///
 /// `reference` gives the ordinary network's activations, with which the report compares the firing
 /// rates.
 ///
 /// # Errors
 ///
-/// Names the tensor that does not fit, the layer whose input is not finite, or the key of `config`
-/// that is out of range.
+/// Names the tensor that does not fit, the layer whose input is not finite or whose threshold would
+/// not be positive, or the key of the configuration that is out of range; or says that it was ended.
 pub fn convert<B: SpikingBackend>(
     network: SpikingNetwork<B>,
     ann: &StateDict,
     reference: &dyn Fn(&Batch) -> Activations<B>,
-    config: &ConversionConfig,
-    batches: &[Batch],
-    seed: Seed,
+    balancing: Balancing<'_>,
     device: &B::Device,
 ) -> Result<(SpikingNetwork<B>, ConversionReport), ConversionError> {
+    let Balancing { config, batches, .. } = balancing;
     config.check()?;
     if batches.iter().all(Batch::is_empty) {
         return Err(ConversionError::NoImages);
     }
     let network = transfer(network, ann)?;
-    let (mut network, thresholds) = balance(network, config, batches, seed, device)?;
+    let (mut network, thresholds) = balance(network, balancing, device)?;
     let scale = config.scale as f32;
     let scaled: Vec<f32> = thresholds.iter().map(|&threshold| threshold * scale).collect();
     for site in 0..scaled.len() {
@@ -62,8 +76,7 @@ pub fn convert<B: SpikingBackend>(
     }
     let leak = network.config().leak;
     let network = network.with_neurons(leak, &scaled, device);
-    let report =
-        report::report(&network, &scaled, reference, batches, config.time_steps, seed, device)?;
+    let report = report::report(&network, &scaled, reference, balancing, device)?;
     Ok((network, report))
 }
 
@@ -82,23 +95,40 @@ fn transfer<B: Backend>(
 /// thresholds inside residual blocks multiplied into the weights behind them.
 fn balance<B: SpikingBackend>(
     mut network: SpikingNetwork<B>,
-    config: &ConversionConfig,
-    batches: &[Batch],
-    seed: Seed,
+    balancing: Balancing<'_>,
     device: &B::Device,
 ) -> Result<(SpikingNetwork<B>, Vec<f32>), ConversionError> {
+    let Balancing { config, batches, .. } = balancing;
     let names: Vec<String> = network.neurons().into_iter().map(|(name, _)| name).collect();
+    let images: usize = batches.iter().map(Batch::len).sum();
+    let of_layer = images as u64 * config.time_steps as u64;
+    let total = of_layer * names.len() as u64;
     let mut thresholds = vec![SILENT_THRESHOLD; names.len()];
     for (site, name) in names.iter().enumerate() {
         // Balancing is done on neurons without leak, whatever the network has afterwards.
         let balanced = network.clone().with_neurons(1.0, &thresholds, device);
         let mut policy = config.policy.start();
+        let mut done = of_layer * site as u64;
         for batch in batches.iter().filter(|batch| !batch.is_empty()) {
-            watch(&balanced, site, batch, config.time_steps, seed, device, policy.as_mut());
+            let on_progress = |steps: usize| {
+                let done = done + steps as u64 * batch.len() as u64;
+                let progress = Progress { task: Task::Balancing, done, total };
+                (balancing.on_progress)(progress)
+            };
+            let policy = policy.as_mut();
+            let watched = watch(&balanced, site, batch, balancing, &on_progress, policy, device);
+            if watched.is_break() {
+                return Err(ConversionError::Interrupted);
+            }
+            done += batch.len() as u64 * config.time_steps as u64;
         }
         let found = policy.threshold();
         if !found.is_finite() {
             return Err(ConversionError::NotFinite { layer: name.clone(), found });
+        }
+        let positive = policy.positive_share();
+        if found <= 0.0 && positive > 0.0 {
+            return Err(ConversionError::NotPositive { layer: name.clone(), positive });
         }
         tracing::debug!(layer = %name, threshold = found, "balanced");
         // A silent layer must not fire without input: zero input is never above this.
@@ -108,21 +138,26 @@ fn balance<B: SpikingBackend>(
     Ok((network, thresholds))
 }
 
-/// Shows `policy` the currents of one layer of neurons, streaming over all time steps.
+/// Shows `policy` the currents of one layer of neurons, streaming over all time steps. Ends early
+/// where `on_progress`, which is told how many steps are done, breaks.
 fn watch<B: SpikingBackend>(
     network: &SpikingNetwork<B>,
     site: usize,
     batch: &Batch,
-    time_steps: usize,
-    seed: Seed,
-    device: &B::Device,
+    balancing: Balancing<'_>,
+    on_progress: &dyn Fn(usize) -> ControlFlow<()>,
     policy: &mut dyn ThresholdPolicy,
-) {
+    device: &B::Device,
+) -> ControlFlow<()> {
+    let Balancing { config, seed, .. } = balancing;
     let pass = Pass::evaluate(seed, &batch.samples);
     let images = batch.images::<B>(device);
-    let mut drive = Watching { neurons: Streaming::new(), site, policy, constant: false };
-    for (first, steps) in chunks(time_steps, chunk_steps(network.plan(), batch.len())) {
+    let neurons = Streaming::new();
+    let mut drive = Watching { neurons, site, policy, constant: false, first: 0, on_progress };
+    for (first, steps) in chunks(config.time_steps, chunk_steps(network.plan(), batch.len())) {
         drive.neurons.next_chunk(steps);
+        drive.first = first;
+        on_progress(first)?;
         let input = network.encode(images.clone(), first, steps, &pass);
         network.flow(input, &pass, &mut drive);
         // Currents that are the same at every step need to be seen once.
@@ -130,6 +165,7 @@ fn watch<B: SpikingBackend>(
             break;
         }
     }
+    on_progress(config.time_steps)
 }
 
 /// Streams up to one layer of neurons, shows its currents and stops there.
@@ -138,6 +174,9 @@ struct Watching<'a, B: Backend> {
     site: usize,
     policy: &'a mut dyn ThresholdPolicy,
     constant: bool,
+    /// The first step of the chunk.
+    first: usize,
+    on_progress: &'a dyn Fn(usize) -> ControlFlow<()>,
 }
 
 impl<B: SpikingBackend> Drive<B> for Watching<'_, B> {
@@ -147,6 +186,10 @@ impl<B: SpikingBackend> Drive<B> for Watching<'_, B> {
         neurons: &SpikingNeurons<B>,
         currents: Signal<B>,
     ) -> Option<Tensor<B, 4>> {
+        // One layer over one step of a large batch may take most of a second.
+        if (self.on_progress)(self.first).is_break() {
+            return None;
+        }
         if site < self.site {
             return self.neurons.fire(site, neurons, currents);
         }

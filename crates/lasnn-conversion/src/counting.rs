@@ -1,5 +1,7 @@
 //! A streaming drive that counts spikes, and how long its chunks are.
 
+use std::ops::ControlFlow;
+
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{Batch, Pass, Plan, Seed};
 use lasnn_kernels::spiking::Show;
@@ -7,6 +9,7 @@ use lasnn_neurons::{SpikingBackend, SpikingNeurons};
 
 use crate::drive::{Drive, Streaming, sum_over_time};
 use crate::energy::fan_outs;
+use crate::progress::steps_at_once;
 use crate::signal::Signal;
 use crate::simulator::Simulator;
 
@@ -17,7 +20,7 @@ const CHUNK: usize = 1 << 24;
 /// How many time steps are run at once for batches of `batch` images, layer by layer.
 pub(crate) fn chunk_steps(plan: &Plan, batch: usize) -> usize {
     let widest = plan.layers.iter().map(|layer| layer.output.len()).max().unwrap_or(1);
-    (CHUNK / (batch * widest).max(1)).max(1)
+    (CHUNK / (batch * widest).max(1)).clamp(1, steps_at_once(plan, batch))
 }
 
 /// The same where the kernels run the network as a whole: numbers are its input alone.
@@ -63,20 +66,22 @@ impl<B: SpikingBackend> Drive<B> for Counting<B> {
 pub(crate) struct Chunk<'a, B: Backend> {
     /// The encoded input.
     pub input: &'a Signal<B>,
+    /// How many time steps it has.
+    pub steps: usize,
     /// What it adds to the class scores, `[steps, batch, classes]`.
     pub logits: Vec<f32>,
 }
 
 /// Runs a batch from rest over `time_steps`, chunk by chunk; returns the spikes of every neuron by
-/// layer of neurons, `[batch, channels, height, width]`.
+/// layer of neurons, `[batch, channels, height, width]`. Ends early where `each` breaks.
 pub(crate) fn run<B: SpikingBackend>(
     simulator: &Simulator<B>,
     batch: &Batch,
     time_steps: usize,
     seed: Seed,
     device: &B::Device,
-    mut each: impl FnMut(Chunk<'_, B>),
-) -> Vec<Vec<f32>> {
+    mut each: impl FnMut(Chunk<'_, B>) -> ControlFlow<()>,
+) -> ControlFlow<(), Vec<Vec<f32>>> {
     let network = simulator.network();
     let pass = Pass::evaluate(seed, &batch.samples);
     let images = batch.images::<B>(device);
@@ -85,7 +90,10 @@ pub(crate) fn run<B: SpikingBackend>(
     let mut counts: Vec<Vec<f32>> = Vec::new();
     // What is packed was packed for the kernels.
     let chunk = match simulator.prepared() {
-        Some(_) => chunk_steps_as_a_whole(network.plan(), batch.len()),
+        Some(_) => {
+            let at_once = steps_at_once(network.plan(), batch.len());
+            chunk_steps_as_a_whole(network.plan(), batch.len()).min(at_once)
+        }
         None => chunk_steps(network.plan(), batch.len()),
     };
     for (first, steps) in chunks(time_steps, chunk) {
@@ -100,19 +108,19 @@ pub(crate) fn run<B: SpikingBackend>(
                 so_far.resize(counts.len(), 0.0);
                 so_far.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
             }
-            each(Chunk { input: &input, logits: outcome.by_step });
+            each(Chunk { input: &input, steps, logits: outcome.by_step })?;
             continue;
         }
         drive.neurons.next_chunk(steps);
         if let Some(reached) = network.flow(input.clone(), &pass, &mut drive) {
             let logits = to_host(network.read_out(reached.unfold(steps)));
-            each(Chunk { input: &input, logits });
+            each(Chunk { input: &input, steps, logits })?;
         }
     }
-    match drive.counts.is_empty() {
+    ControlFlow::Continue(match drive.counts.is_empty() {
         true => counts,
         false => drive.counts.into_iter().map(to_host).collect(),
-    }
+    })
 }
 
 /// The number of neurons of every layer of neurons.

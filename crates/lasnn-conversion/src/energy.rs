@@ -96,10 +96,7 @@ pub fn connections(planned: &PlannedLayer) -> Vec<Connection> {
                 let narrow = Shape { channels: DENSE_BOTTLENECK * growth, ..input };
                 let grown = Shape { channels: growth, ..input };
                 let inner = Connection::conv(narrow, grown, 3, 1);
-                [
-                    Connection::conv(wide, narrow, 1, 1),
-                    Connection { at_entrance: false, ..inner },
-                ]
+                [Connection::conv(wide, narrow, 1, 1), Connection { at_entrance: false, ..inner }]
             };
             (0..units).flat_map(unit).collect()
         }
@@ -110,7 +107,7 @@ pub fn connections(planned: &PlannedLayer) -> Vec<Connection> {
         Layer::Norm { .. }
         | Layer::AveragePool { .. }
         | Layer::MaxPool { .. }
-        | Layer::GlobalAveragePool
+        | Layer::GlobalAveragePool {}
         | Layer::Dropout { .. } => Vec::new(),
     }
 }
@@ -161,7 +158,7 @@ fn fan_out(shape: Shape, layers: &[PlannedLayer]) -> FanOut {
                         .filter(|&(y, x)| y < height && x < width);
                 }
             }
-            Layer::GlobalAveragePool => places.fill(Some((0, 0))),
+            Layer::GlobalAveragePool {} => places.fill(Some((0, 0))),
             _ => {}
         }
         let mut next = connections(planned);
@@ -285,8 +282,7 @@ mod tests {
                         (*k, *s) = (kernel, stride);
                     }
                     let layers = vec![conv, Layer::Classifier { bias: false }];
-                    let plan =
-                        Architecture { name: "test".into(), layers }.plan(input, 4).unwrap();
+                    let plan = Architecture { name: "test".into(), layers }.plan(input, 4).unwrap();
                     let first = tried(input, 3, kernel, stride);
                     let last = plan.layers[0].output.len() as u64 * 4;
                     same(ann_energy_pj(&plan), energy(first + last, 0));
@@ -338,10 +334,8 @@ mod tests {
 
     #[test]
     fn dense_blocks_grow_unit_by_unit() {
-        let layers = vec![
-            Layer::Dense { units: 2, growth: 3, tap: None },
-            Layer::Classifier { bias: true },
-        ];
+        let layers =
+            vec![Layer::Dense { units: 2, growth: 3, tap: None }, Layer::Classifier { bias: true }];
         let input = Shape { channels: 2, height: 4, width: 3 };
         let plan = Architecture { name: "test".into(), layers }.plan(input, 5).unwrap();
         let unit = |channels| {

@@ -35,6 +35,22 @@ pub enum ConversionError {
         /// What the policy made of the sums.
         found: f32,
     },
+    /// The percentile that is to be a layer's threshold is not positive.
+    #[error(
+        "layer `{layer}`: only {:.2} % of its weighted input sums are positive, so that the \
+         percentile of `conversion.policy` is none of them; expected a percentile above {:.2}",
+        100.0 * positive,
+        100.0 * (1.0 - positive)
+    )]
+    NotPositive {
+        /// The layer.
+        layer: String,
+        /// The share of its input sums that are positive, 0 to 1.
+        positive: f64,
+    },
+    /// The computation was ended by the one who is told how far it is.
+    #[error("interrupted")]
+    Interrupted,
     /// The ordinary network shows other activations than the spiking network has neurons.
     #[error("the ordinary network's activations are {found:?}, expected {expected:?}")]
     Activations {

@@ -134,7 +134,7 @@ impl<B: Backend> SpikingLayer<B> {
                 })
             }
             Layer::AveragePool { size } => Self::AveragePool(AveragePool { size }),
-            Layer::GlobalAveragePool => Self::AveragePool(AveragePool { size: 0 }),
+            Layer::GlobalAveragePool {} => Self::AveragePool(AveragePool { size: 0 }),
             Layer::Dropout { probability } => {
                 Self::Dropout(HeldDropout { layer: index, probability })
             }

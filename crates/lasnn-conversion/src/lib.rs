@@ -10,6 +10,7 @@
 //! - [`simulator`]: a network that is run again and again with the same weights,
 //! - [`counting`]: a drive that counts the spikes of each neuron,
 //! - [`energy`]: what a spike sets in motion and what that costs,
+//! - [`progress`]: how far a long computation is, and how it is ended,
 //! - [`parity`]: whether the kernels of a device do the same as a whole and layer by layer.
 
 pub mod config;
@@ -21,6 +22,7 @@ pub mod error;
 pub mod layers;
 pub mod network;
 pub mod parity;
+pub mod progress;
 pub mod quantile;
 pub mod report;
 pub mod signal;
@@ -30,13 +32,14 @@ pub mod threshold;
 mod wiring;
 
 pub use config::{ConversionConfig, SpikingConfig};
-pub use convert::{Activations, convert};
+pub use convert::{Activations, Balancing, convert};
 pub use energy::ann_energy_pj;
 pub use error::ConversionError;
 pub use lasnn_kernels::spiking::WeightFormat;
 pub use network::SpikingNetwork;
 pub use parity::{NetworkCase, NetworkComparison, NetworkError, compare_network};
+pub use progress::{OnProgress, Progress, Task, images_at_once};
 pub use report::{ConversionReport, LayerReport};
-pub use simulate::{LayerRate, Simulation, simulate};
+pub use simulate::{LayerRate, Simulation, simulate, simulate_while};
 pub use simulator::Simulator;
 pub use threshold::{Policy, ThresholdPolicy};

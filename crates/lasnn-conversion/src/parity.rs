@@ -68,7 +68,7 @@ impl NetworkCase {
                 Layer::conv(8).tapped(Tap::Low),
                 block(8, 1).tapped(Tap::Middle),
                 block(16, 2).tapped(Tap::High),
-                Layer::GlobalAveragePool,
+                Layer::GlobalAveragePool {},
                 Layer::Classifier { bias: false },
             ],
         };
@@ -119,7 +119,7 @@ pub fn compare_network<A: SpikingBackend + AutodiffBackend>(
 ) -> Result<NetworkComparison, NetworkError> {
     let encoding = match case.poisson {
         true => Encoding::Poisson { range: PoissonRange::Signed },
-        false => Encoding::Direct,
+        false => Encoding::Direct {},
     };
     let config = SpikingConfig { encoding, ..SpikingConfig::default() };
     let network = SpikingNetwork::<A>::new(&case.plan()?, &config, STEPS, device)?;

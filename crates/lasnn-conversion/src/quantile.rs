@@ -39,6 +39,11 @@ impl StreamingQuantile {
         }
     }
 
+    /// The share of positive numbers, 0 to 1.
+    pub fn positive_share(&self) -> f64 {
+        (self.count - self.not_positive) as f64 / self.count.max(1) as f64
+    }
+
     /// The least number that `percentile` per cent of the stream do not exceed, rounded up to the
     /// edge of its bin; 0 if that number is not positive or the stream is empty. A number that is
     /// not finite anywhere in the stream is returned instead.
@@ -82,6 +87,8 @@ mod tests {
             assert!(close, "{percentile} %: {found}, sorted {exact}");
         }
         assert_eq!(stream.percentile(10.0), 0.0, "a negative percentile is no threshold");
+        let positive = sorted.iter().filter(|&&value| value > 0.0).count();
+        assert_eq!(stream.positive_share(), positive as f64 / 50_000.0);
     }
 
     #[test]

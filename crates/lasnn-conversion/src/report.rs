@@ -1,13 +1,16 @@
 //! What the conversion did to each layer, and where it went wrong.
 
-use lasnn_core::{Batch, Seed};
+use std::ops::ControlFlow;
+
+use lasnn_core::{Batch, Plan};
 use lasnn_neurons::SpikingBackend;
 use serde::Serialize;
 
-use crate::convert::Activations;
+use crate::convert::{Activations, Balancing};
 use crate::counting::{run, sizes, to_host};
 use crate::error::ConversionError;
 use crate::network::SpikingNetwork;
+use crate::progress::{Progress, Task, images_at_once};
 use crate::simulator::Simulator;
 
 /// A layer's firing rates should rise and fall with the ordinary network's activations; below this
@@ -41,6 +44,9 @@ pub struct LayerReport {
     pub firing_rate: f64,
     /// Share of neurons that fired for none of the images.
     pub dead: f64,
+    /// Share of neurons whose activation in the ordinary network was positive for none of the
+    /// images.
+    pub ann_dead: f64,
     /// Share of neurons that fired at every step, averaged over the images.
     pub saturated: f64,
     /// Pearson correlation of firing rate and the ordinary network's activation over images and
@@ -53,17 +59,29 @@ pub(crate) fn report<B: SpikingBackend>(
     network: &SpikingNetwork<B>,
     thresholds: &[f32],
     reference: &dyn Fn(&Batch) -> Activations<B>,
-    batches: &[Batch],
-    time_steps: usize,
-    seed: Seed,
+    balancing: Balancing<'_>,
     device: &B::Device,
 ) -> Result<ConversionReport, ConversionError> {
+    let Balancing { config, batches, seed, on_progress } = balancing;
+    let time_steps = config.time_steps;
     let simulator = Simulator::new(network.clone());
     let names: Vec<String> = network.neurons().into_iter().map(|(name, _)| name).collect();
     let mut watched: Vec<Tally> = sizes(network.plan()).into_iter().map(Tally::new).collect();
-    for batch in batches.iter().filter(|batch| !batch.is_empty()) {
-        let counts = run(&simulator, batch, time_steps, seed, device, |_| {});
-        let (found, activations): (Vec<String>, Vec<_>) = reference(batch).into_iter().unzip();
+    let images: usize = batches.iter().map(Batch::len).sum();
+    let total = images as u64 * time_steps as u64;
+    let mut done = 0;
+    for batch in batches.iter().flat_map(|batch| parts(batch, network.plan(), time_steps)) {
+        let mut steps = 0;
+        let counts = run(&simulator, &batch, time_steps, seed, device, |chunk| {
+            steps += chunk.steps as u64;
+            let done = done + steps * batch.len() as u64;
+            on_progress(Progress { task: Task::Comparing, done, total })
+        });
+        let ControlFlow::Continue(counts) = counts else {
+            return Err(ConversionError::Interrupted);
+        };
+        done += batch.len() as u64 * time_steps as u64;
+        let (found, activations): (Vec<String>, Vec<_>) = reference(&batch).into_iter().unzip();
         if found != names {
             return Err(ConversionError::Activations { found, expected: names });
         }
@@ -75,7 +93,8 @@ pub(crate) fn report<B: SpikingBackend>(
         name: name.clone(),
         threshold,
         firing_rate: tally.spikes / (tally.pairs * time_steps as f64),
-        dead: tally.fired.iter().filter(|&&fired| !fired).count() as f64 / tally.fired.len() as f64,
+        dead: share_without(&tally.fired),
+        ann_dead: share_without(&tally.activated),
         saturated: tally.saturated / tally.pairs,
         correlation: tally.correlation(),
     };
@@ -84,12 +103,32 @@ pub(crate) fn report<B: SpikingBackend>(
     Ok(ConversionReport { layers, warnings })
 }
 
+/// The images of a batch in parts that take about half a second each.
+fn parts(batch: &Batch, plan: &Plan, time_steps: usize) -> Vec<Batch> {
+    let images = images_at_once(plan, time_steps, batch.len()).max(1);
+    let starts = (0..batch.len()).step_by(images);
+    starts.map(|start| batch.slice(start..batch.len().min(start + images))).collect()
+}
+
+/// The share of neurons for which something never happened.
+fn share_without(happened: &[bool]) -> f64 {
+    happened.iter().filter(|&&happened| !happened).count() as f64 / happened.len().max(1) as f64
+}
+
 fn warning(layer: &LayerReport) -> Option<String> {
-    let LayerReport { name, threshold, firing_rate, dead, saturated, correlation } = layer;
+    let LayerReport { name, threshold, firing_rate, dead, ann_dead, saturated, correlation } =
+        layer;
     let per_cent = |share: f64| format!("{:.1} %", 100.0 * share);
+    // Where the ordinary network is dead, no threshold and no number of time steps helps.
+    if *ann_dead == 1.0 {
+        return Some(format!(
+            "layer `{name}` is silent because no neuron of the ordinary network is ever active \
+             there: train the intermediate network longer, or with another learning rate or `init`"
+        ));
+    }
     if *firing_rate == 0.0 {
         return Some(format!(
-            "layer `{name}` is silent (threshold {threshold}): nothing reaches the layers behind it; \
+            "layer `{name}` is silent (threshold {threshold}): nothing reaches the layers after it; \
              lower `conversion.scale` or give it more time steps"
         ));
     }
@@ -100,11 +139,21 @@ fn warning(layer: &LayerReport) -> Option<String> {
             per_cent(*saturated)
         ));
     }
+    if *dead > MANY_DEAD && *ann_dead > MANY_DEAD {
+        return Some(format!(
+            "layer `{name}`: {} of its neurons never fire, and {} are never active in the ordinary \
+             network either; train the intermediate network longer, or with another learning rate \
+             or `init`",
+            per_cent(*dead),
+            per_cent(*ann_dead)
+        ));
+    }
     if *dead > MANY_DEAD {
         return Some(format!(
-            "layer `{name}`: {} of its neurons never fire; lower `conversion.scale` or give it more \
-             time steps",
-            per_cent(*dead)
+            "layer `{name}`: {} of its neurons never fire, though only {} are never active in the \
+             ordinary network; lower `conversion.scale` or give it more time steps",
+            per_cent(*dead),
+            per_cent(*ann_dead)
         ));
     }
     match correlation {
@@ -123,6 +172,7 @@ fn warning(layer: &LayerReport) -> Option<String> {
 /// Sums over (image, neuron) pairs of one layer.
 struct Tally {
     fired: Vec<bool>,
+    activated: Vec<bool>,
     pairs: f64,
     spikes: f64,
     saturated: f64,
@@ -135,14 +185,24 @@ struct Tally {
 
 impl Tally {
     fn new(neurons: usize) -> Self {
-        let fired = vec![false; neurons];
-        Self { fired, pairs: 0.0, spikes: 0.0, saturated: 0.0, y: 0.0, xx: 0.0, yy: 0.0, xy: 0.0 }
+        Self {
+            fired: vec![false; neurons],
+            activated: vec![false; neurons],
+            pairs: 0.0,
+            spikes: 0.0,
+            saturated: 0.0,
+            y: 0.0,
+            xx: 0.0,
+            yy: 0.0,
+            xy: 0.0,
+        }
     }
 
     fn add(&mut self, counts: &[f32], activations: &[f32], time_steps: usize) {
         let neurons = self.fired.len();
         for (index, (&x, &y)) in counts.iter().zip(activations).enumerate() {
             self.fired[index % neurons] |= x > 0.0;
+            self.activated[index % neurons] |= y > 0.0;
             self.saturated += f64::from(u8::from(x as usize >= time_steps));
             let (x, y) = (f64::from(x), f64::from(y));
             self.spikes += x;
@@ -170,6 +230,7 @@ mod tests {
         let mut tally = Tally::new(2);
         tally.add(&[1.0, 0.0, 4.0, 0.0], &[2.0, 1.0, 8.5, 0.0], 4);
         assert_eq!(tally.fired, [true, false]);
+        assert_eq!(tally.activated, [true, true]);
         assert_eq!(tally.saturated, 1.0);
         // numpy.corrcoef([1, 0, 4, 0], [2, 1, 8.5, 0])[0, 1]
         assert!((tally.correlation().unwrap() - 0.992_206_7).abs() < 1e-6);
@@ -183,6 +244,7 @@ mod tests {
             threshold: 1.0,
             firing_rate: 0.1,
             dead: 0.1,
+            ann_dead: 0.1,
             saturated: 0.01,
             correlation: Some(0.9),
         };
@@ -196,7 +258,19 @@ mod tests {
             LayerReport { saturated: 0.5, ..healthy.clone() },
             "50.0 % of its neurons fire at every",
         );
-        warns(LayerReport { dead: 0.95, ..healthy.clone() }, "95.0 % of its neurons never fire");
+        warns(
+            LayerReport { dead: 0.95, ..healthy.clone() },
+            "95.0 % of its neurons never fire, though only 10.0 %",
+        );
+        warns(
+            LayerReport { dead: 0.95, ann_dead: 0.92, ..healthy.clone() },
+            "92.0 % are never active in the ordinary network either; train the intermediate",
+        );
+        // A silent ordinary network explains a silent spiking one.
+        warns(
+            LayerReport { firing_rate: 0.0, dead: 1.0, ann_dead: 1.0, ..healthy.clone() },
+            "no neuron of the ordinary network is ever active",
+        );
         warns(LayerReport { correlation: Some(0.2), ..healthy }, "correlation of only 0.20");
     }
 }

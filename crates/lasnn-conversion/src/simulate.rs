@@ -1,11 +1,14 @@
 //! Streaming simulation: accuracy by time step, firing rates, operations and energy.
 
-use lasnn_core::{BatchSource, Seed};
+use std::ops::ControlFlow;
+
+use lasnn_core::{BatchSource, ClassCount, Seed};
 use lasnn_neurons::{Encoder, SpikingBackend};
 use serde::Serialize;
 
 use crate::counting::{Chunk, run, sizes, to_host};
 use crate::energy::{ADDITION_PJ, FanOut, fan_outs, image_energy_pj};
+use crate::progress::{OnProgress, Progress, Task, go_on};
 use crate::simulator::Simulator;
 
 /// What a network did on a set of images.
@@ -17,6 +20,8 @@ pub struct Simulation {
     pub accuracy: f64,
     /// The same after each step, `time_steps` numbers.
     pub accuracy_by_step: Vec<f64>,
+    /// The images by their class, after the last step.
+    pub by_class: Vec<ClassCount>,
     /// Spikes per neuron and time step, by layer of neurons from the image on.
     pub firing_rate_by_layer: Vec<LayerRate>,
     /// Spikes per neuron and time step over all neurons.
@@ -49,26 +54,63 @@ pub fn simulate<B: SpikingBackend>(
     seed: Seed,
     device: &B::Device,
 ) -> Simulation {
+    let (ControlFlow::Continue(simulation) | ControlFlow::Break(simulation)) =
+        simulate_while(simulator, source, time_steps, seed, &go_on, device);
+    simulation
+}
+
+/// Like [`simulate`], but ends where `on_progress` breaks: `ControlFlow::Break` then holds what the
+/// whole batches so far came to.
+pub fn simulate_while<B: SpikingBackend>(
+    simulator: &Simulator<B>,
+    source: &dyn BatchSource,
+    time_steps: usize,
+    seed: Seed,
+    on_progress: OnProgress<'_>,
+    device: &B::Device,
+) -> ControlFlow<Simulation, Simulation> {
     let network = simulator.network();
     let plan = network.plan();
     let (input_fan_out, fan_outs) = fan_outs(plan);
     let mut images = 0;
     let mut correct = vec![0u64; time_steps];
+    let mut by_class = ClassCount::of(plan.classes);
     let mut spikes = vec![0f64; fan_outs.len()];
     let mut synops = 0f64;
+    let total = source.len() as u64 * time_steps as u64;
+    let mut stopped = false;
     for batch in source.epoch(0, 0) {
         let mut scores = Scores::new(batch.len(), plan.classes);
-        let mut step = 0;
-        let counts = run(simulator, &batch, time_steps, seed, device, |chunk: Chunk<'_, B>| {
-            if !chunk.input.constant {
-                // Signed Poisson spikes of -1 are operations too.
-                synops += operations(&to_host(chunk.input.maps.clone().abs()), &input_fan_out);
-            }
-            for logits in chunk.logits.chunks(scores.len()) {
-                correct[step] += scores.add(logits, &batch.labels);
-                step += 1;
-            }
+        let mut right = Vec::with_capacity(time_steps);
+        let mut from_input = 0.0;
+        let shown = |step: usize| {
+            let done = images as u64 * time_steps as u64 + batch.len() as u64 * step as u64;
+            on_progress(Progress { task: Task::Simulating, done, total })
+        };
+        let counts = shown(0).is_continue().then(|| {
+            run(simulator, &batch, time_steps, seed, device, |chunk: Chunk<'_, B>| {
+                if !chunk.input.constant {
+                    // Signed Poisson spikes of -1 are operations too.
+                    let spikes = to_host(chunk.input.maps.clone().abs());
+                    from_input += operations(&spikes, &input_fan_out);
+                }
+                for logits in chunk.logits.chunks(scores.len()) {
+                    right.push(scores.add(logits, &batch.labels));
+                }
+                shown(right.len())
+            })
         });
+        let Some(ControlFlow::Continue(counts)) = counts else {
+            stopped = true;
+            break;
+        };
+        synops += from_input;
+        for (label, right) in batch.labels.iter().zip(scores.are_right(&batch.labels)) {
+            by_class[*label as usize].add(right);
+        }
+        for (sum, right) in correct.iter_mut().zip(right) {
+            *sum += right;
+        }
         for ((spikes, fan_out), counts) in spikes.iter_mut().zip(&fan_outs).zip(counts) {
             *spikes += counts.iter().map(|&count| f64::from(count)).sum::<f64>();
             synops += operations(&counts, fan_out);
@@ -85,10 +127,11 @@ pub fn simulate<B: SpikingBackend>(
     let rate = |spikes: f64, neurons: usize| spikes * per_image / (neurons as f64 * steps);
     let accuracy_by_step: Vec<f64> = correct.iter().map(|&c| c as f64 * per_image).collect();
     let total: f64 = spikes.iter().sum();
-    Simulation {
+    let simulation = Simulation {
         images,
         accuracy: accuracy_by_step.last().copied().unwrap_or_default(),
         accuracy_by_step,
+        by_class,
         firing_rate_by_layer: network
             .neurons()
             .into_iter()
@@ -99,6 +142,10 @@ pub fn simulate<B: SpikingBackend>(
         spikes_per_image: total * per_image,
         synops_per_image: synops * per_image,
         energy_pj_per_image: image_energy + synops * per_image * ADDITION_PJ,
+    };
+    match stopped {
+        true => ControlFlow::Break(simulation),
+        false => ControlFlow::Continue(simulation),
     }
 }
 
@@ -126,15 +173,20 @@ impl Scores {
         self.sums.len()
     }
 
-    /// Adds a step; returns how many images are right now. The first of equal scores counts.
+    /// Adds a step; returns how many images are right now.
     fn add(&mut self, logits: &[f32], labels: &[u32]) -> u64 {
         for (sum, logit) in self.sums.iter_mut().zip(logits) {
             *sum += logit;
         }
+        self.are_right(labels).map(u64::from).sum()
+    }
+
+    /// Whether the largest score of each image is at its label. The first of equal scores counts.
+    fn are_right(&self, labels: &[u32]) -> impl Iterator<Item = bool> {
         let right = |(scores, &label): (&[f32], &u32)| {
             let best = (0..scores.len()).fold(0, |b, i| if scores[i] > scores[b] { i } else { b });
-            u64::from(best == label as usize)
+            best == label as usize
         };
-        self.sums.chunks_exact(self.classes).zip(labels).map(right).sum()
+        self.sums.chunks_exact(self.classes).zip(labels).map(right)
     }
 }

@@ -146,7 +146,7 @@ mod tests {
         let plan = Architecture { name: "test".into(), layers }.plan(input, 5).unwrap();
         let poisson = |range| Encoding::Poisson { range };
         let encodings =
-            [Encoding::Direct, poisson(PoissonRange::Signed), poisson(PoissonRange::Unit)];
+            [Encoding::Direct {}, poisson(PoissonRange::Signed), poisson(PoissonRange::Unit)];
         for encoding in encodings {
             let config = SpikingConfig { encoding, ..Default::default() };
             let device = Default::default();

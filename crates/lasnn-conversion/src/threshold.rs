@@ -12,16 +12,22 @@ pub trait ThresholdPolicy {
     /// Takes in weighted input sums of the layer, in any order and number.
     fn observe(&mut self, currents: &[f32]);
 
-    /// The threshold, before the recipe's scale. Zero means that no input was positive.
+    /// The threshold, before the recipe's scale; not positive if too few inputs were.
     fn threshold(&self) -> f32;
+
+    /// The share of positive inputs, 0 to 1.
+    fn positive_share(&self) -> f64;
 }
 
 /// The policies that a recipe can name.
+///
+/// Variants without keys are written with braces, for serde would let unknown keys beside a bare
+/// one pass.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Policy {
     /// The maximum over time, batch and neurons (Sengupta et al., 2019; the paper's choice).
-    Maximum,
+    Maximum {},
     /// A percentile over the same (Rathi and Roy, DIET-SNN: the 99.7th). The maximum is set by a
     /// few outliers; with few time steps the others then hardly fire.
     Percentile {
@@ -46,7 +52,7 @@ impl Policy {
     /// A policy that has seen nothing yet.
     pub fn start(self) -> Box<dyn ThresholdPolicy> {
         match self {
-            Self::Maximum => Box::new(Maximum(0.0)),
+            Self::Maximum {} => Box::new(Maximum(0.0)),
             Self::Percentile { percentile } => {
                 Box::new(Percentile { percentile, seen: StreamingQuantile::default() })
             }
@@ -69,6 +75,11 @@ impl ThresholdPolicy for Maximum {
     fn threshold(&self) -> f32 {
         self.0
     }
+
+    /// The maximum is positive as soon as one input is.
+    fn positive_share(&self) -> f64 {
+        if self.0 > 0.0 { 1.0 } else { 0.0 }
+    }
 }
 
 struct Percentile {
@@ -84,6 +95,10 @@ impl ThresholdPolicy for Percentile {
     fn threshold(&self) -> f32 {
         self.seen.percentile(self.percentile)
     }
+
+    fn positive_share(&self) -> f64 {
+        self.seen.positive_share()
+    }
 }
 
 #[cfg(test)]
@@ -98,9 +113,9 @@ mod tests {
 
     #[test]
     fn the_maximum_is_over_all_chunks() {
-        assert_eq!(threshold(Policy::Maximum, &[&[0.5, -3.0], &[2.5], &[1.0]]), 2.5);
-        assert_eq!(threshold(Policy::Maximum, &[&[-1.0]]), 0.0);
-        assert!(threshold(Policy::Maximum, &[&[f32::NAN]]).is_nan());
+        assert_eq!(threshold(Policy::Maximum {}, &[&[0.5, -3.0], &[2.5], &[1.0]]), 2.5);
+        assert_eq!(threshold(Policy::Maximum {}, &[&[-1.0]]), 0.0);
+        assert!(threshold(Policy::Maximum {}, &[&[f32::NAN]]).is_nan());
     }
 
     #[test]

@@ -37,9 +37,14 @@ impl Wiring {
     /// The wiring of a plan; `None` for what the kernels do not cover, which runs layer by layer.
     pub fn new(plan: &Plan, encoding: Encoding) -> Option<Self> {
         let signed = matches!(encoding, Encoding::Poisson { range: PoissonRange::Signed });
-        let direct = matches!(encoding, Encoding::Direct);
+        let direct = matches!(encoding, Encoding::Direct {});
         let mut input = plan.input;
         input.channels *= if signed { 2 } else { 1 };
+        // Weights and masks that see the input are those of one channel for each sign; that is done for
+        // one weight alone.
+        if signed && !starts_plainly(plan) {
+            return None;
+        }
         let mut builder = Builder {
             sites: Vec::new(),
             origin: Origin::Input,
@@ -263,6 +268,14 @@ impl<B: Backend> Weight<B> {
     }
 }
 
+/// Whether exactly one weight sees the input, and no dropout mask.
+fn starts_plainly(plan: &Plan) -> bool {
+    let mut layers = plan.layers.iter().map(|planned| &planned.layer);
+    let first = layers
+        .find(|layer| !matches!(layer, Layer::AveragePool { .. } | Layer::GlobalAveragePool {}));
+    !matches!(first, Some(Layer::Residual { .. } | Layer::Dropout { .. }))
+}
+
 /// The weights in the order in which [`Builder`] numbers them.
 fn weights<B: Backend>(network: &SpikingNetwork<B>) -> Vec<Weight<B>> {
     let mut weights = Vec::new();
@@ -363,13 +376,13 @@ impl Builder {
                 };
                 self.site(output, vec![second, shortcut]);
             }
-            Layer::AveragePool { .. } | Layer::GlobalAveragePool | Layer::Dropout { .. }
+            Layer::AveragePool { .. } | Layer::GlobalAveragePool {} | Layer::Dropout { .. }
                 if self.in_stem() => {}
-            Layer::AveragePool { .. } | Layer::GlobalAveragePool if self.view.mask.is_some() => {
+            Layer::AveragePool { .. } | Layer::GlobalAveragePool {} if self.view.mask.is_some() => {
                 return None;
             }
             Layer::AveragePool { size } => self.view.pool = self.view.pool.map(|by| by * size),
-            Layer::GlobalAveragePool => {
+            Layer::GlobalAveragePool {} => {
                 let [rows, columns] = self.view.pool;
                 self.view.pool = [rows * input.height, columns * input.width];
             }
@@ -413,7 +426,7 @@ mod tests {
 
     #[test]
     fn under_direct_encoding_the_first_convolution_is_outside() {
-        let direct = wiring(layers(), Encoding::Direct).unwrap();
+        let direct = wiring(layers(), Encoding::Direct {}).unwrap();
         assert_eq!((direct.stem, direct.circuit.sites.len()), (1, 3));
         assert!(direct.circuit.sites[0].sources.is_empty());
         assert_eq!(direct.circuit.sites[1].sources[0].view.pool, [2, 2]);
@@ -429,13 +442,28 @@ mod tests {
         }
     }
 
+    /// A residual block and a dropout mask would see twice as many channels as they have weights or
+    /// bits for.
+    #[test]
+    fn signed_spikes_enter_by_one_weight() {
+        let block =
+            Layer::Residual { channels: 8, stride: 2, batch_norm: false, dropout: 0.0, tap: None };
+        for first in [block, Layer::Dropout { probability: 0.2 }] {
+            let mut layers = layers();
+            layers.insert(0, first);
+            let poisson = |range| wiring(layers.clone(), Encoding::Poisson { range });
+            assert!(poisson(PoissonRange::Signed).is_none());
+            assert!(poisson(PoissonRange::Unit).is_some());
+        }
+    }
+
     #[test]
     fn what_is_not_covered_has_no_wiring() {
         let mut dropout_first = layers();
         dropout_first.swap(1, 3);
         dropout_first.insert(1, Layer::Dropout { probability: 0.2 });
         dropout_first.insert(2, Layer::AveragePool { size: 2 });
-        assert!(wiring(dropout_first, Encoding::Direct).is_none());
-        assert!(wiring(vec![Layer::Classifier { bias: false }], Encoding::Direct).is_none());
+        assert!(wiring(dropout_first, Encoding::Direct {}).is_none());
+        assert!(wiring(vec![Layer::Classifier { bias: false }], Encoding::Direct {}).is_none());
     }
 }

@@ -3,11 +3,14 @@
 // All of this is a test, the helpers too.
 #![allow(clippy::unwrap_used)]
 
+use std::cell::RefCell;
+use std::ops::ControlFlow;
+
 use burn::tensor::{Tensor, backend::BackendTypes};
 use burn_flex::Flex;
 use lasnn_conversion::{
-    ConversionConfig, ConversionError, Policy, Simulator, SpikingConfig, SpikingNetwork, convert,
-    simulate,
+    Balancing, ConversionConfig, ConversionError, Policy, Progress, Simulator, SpikingConfig,
+    SpikingNetwork, Task, convert, progress, simulate, simulate_while,
 };
 use lasnn_core::random::unit;
 use lasnn_core::{
@@ -72,6 +75,10 @@ fn residual_plan() -> Plan {
     Architecture { name: "residual".into(), layers }.plan(input, 5).unwrap()
 }
 
+fn balancing<'a>(config: &'a ConversionConfig, batches: &'a [Batch]) -> Balancing<'a> {
+    Balancing { config, batches, seed: SEED, on_progress: &progress::go_on }
+}
+
 struct Converted {
     ann: Network<B>,
     snn: SpikingNetwork<B>,
@@ -87,7 +94,7 @@ fn converted(plan: &Plan, spiking: &SpikingConfig, config: &ConversionConfig) ->
     let weights = state::save::<B, _>(&ann);
     let batches = [images(16)];
     let (snn, report) =
-        convert(network, &weights, &reference, config, &batches, SEED, &device()).unwrap();
+        convert(network, &weights, &reference, balancing(config, &batches), &device()).unwrap();
     Converted { ann, snn, report }
 }
 
@@ -96,7 +103,7 @@ fn converted(plan: &Plan, spiking: &SpikingConfig, config: &ConversionConfig) ->
 #[test]
 fn with_many_steps_the_converted_network_decides_as_the_ordinary_one() {
     let config =
-        ConversionConfig { time_steps: 600, policy: Policy::Maximum, ..Default::default() };
+        ConversionConfig { time_steps: 600, policy: Policy::Maximum {}, ..Default::default() };
     let Converted { ann, snn, report } =
         converted(&residual_plan(), &SpikingConfig::default(), &config);
     let names: Vec<&str> = report.layers.iter().map(|layer| layer.name.as_str()).collect();
@@ -127,7 +134,7 @@ fn with_many_steps_the_converted_network_decides_as_the_ordinary_one() {
 fn the_first_threshold_is_the_scaled_maximum_of_the_first_convolution() {
     let config = ConversionConfig {
         time_steps: 3,
-        policy: Policy::Maximum,
+        policy: Policy::Maximum {},
         scale: 0.5,
         ..Default::default()
     };
@@ -199,7 +206,9 @@ fn errors_name_what_is_wrong() {
     let run = |weights, batches: &[Batch]| {
         let reference = |_: &Batch| Vec::<(String, Tensor<B, 4>)>::new();
         let config = ConversionConfig { time_steps: 2, ..Default::default() };
-        convert(network(), &weights, &reference, &config, batches, SEED, &device()).err().unwrap()
+        convert(network(), &weights, &reference, balancing(&config, batches), &device())
+            .err()
+            .unwrap()
     };
     let good = state::save::<B, _>(&Network::<B>::new(&plan, Init::Kaiming, SEED, &device()));
 
@@ -226,4 +235,71 @@ fn errors_name_what_is_wrong() {
     let error =
         SpikingNetwork::<B>::new(&plan, &SpikingConfig::default(), 8, &device()).unwrap_err();
     assert!(error.to_string().contains("layer 0 (linear) cannot be made spiking: it has a bias"));
+}
+
+/// Converts the residual network and asks `go_on` at each look.
+fn convert_while(
+    config: &ConversionConfig,
+    go_on: &dyn Fn(Progress) -> ControlFlow<()>,
+) -> Result<(), ConversionError> {
+    let plan = residual_plan();
+    let ann = Network::<B>::new(&plan, Init::Kaiming, SEED, &device());
+    let network = SpikingNetwork::new(&plan, &SpikingConfig::default(), 8, &device())?;
+    let reference = |batch: &Batch| {
+        ann.activations(batch.images(&device()), &Pass::evaluate(SEED, &batch.samples))
+    };
+    let batches = [images(16), images(5)];
+    let balancing = Balancing { on_progress: go_on, ..balancing(config, &batches) };
+    convert(network, &state::save::<B, _>(&ann), &reference, balancing, &device()).map(|_| ())
+}
+
+#[test]
+fn a_conversion_tells_how_far_it_is_and_can_be_ended_anywhere() {
+    let config = ConversionConfig { time_steps: 40, ..Default::default() };
+    let seen = RefCell::new(Vec::new());
+    let look = |progress: Progress| {
+        seen.borrow_mut().push(progress);
+        ControlFlow::Continue(())
+    };
+    convert_while(&config, &look).unwrap();
+    let seen = seen.into_inner();
+    for task in [Task::Balancing, Task::Comparing] {
+        let of_task: Vec<_> = seen.iter().filter(|progress| progress.task == task).collect();
+        assert!(of_task.windows(2).all(|pair| pair[0].done <= pair[1].done), "{of_task:?}");
+        let last = of_task.last().unwrap();
+        assert_eq!(last.done, last.total, "{task:?}");
+    }
+    for end in 0..seen.len() {
+        let looks = RefCell::new(0);
+        let stop = |_: Progress| {
+            *looks.borrow_mut() += 1;
+            match *looks.borrow() > end {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        assert_eq!(convert_while(&config, &stop), Err(ConversionError::Interrupted), "{end}");
+    }
+}
+
+#[test]
+fn a_percentile_that_is_not_positive_is_no_threshold() {
+    let policy = Policy::Percentile { percentile: 10.0 };
+    let config = ConversionConfig { time_steps: 4, policy, ..Default::default() };
+    let error = convert_while(&config, &progress::go_on).unwrap_err();
+    assert!(matches!(error, ConversionError::NotPositive { .. }), "{error}");
+    let message = error.to_string();
+    assert!(message.contains("layer `layers.0`: only"), "{message}");
+    assert!(message.contains("`conversion.policy`"), "{message}");
+}
+
+#[test]
+fn a_simulation_that_is_ended_keeps_whole_batches_only() {
+    let plan = residual_plan();
+    let network = SpikingNetwork::new(&plan, &SpikingConfig::default(), 8, &device()).unwrap();
+    let simulator = Simulator::<B>::new(network);
+    let stop = |_: Progress| ControlFlow::Break(());
+    let source = Fixed(images(4));
+    let ended = simulate_while(&simulator, &source, 8, SEED, &stop, &device());
+    assert!(matches!(&ended, ControlFlow::Break(found) if found.images == 0), "{ended:?}");
 }

@@ -102,7 +102,7 @@ fn residual() -> Plan {
         Layer::conv(8).tapped(Tap::Low),
         block(8, 1).tapped(Tap::Middle),
         block(16, 2).tapped(Tap::High),
-        Layer::GlobalAveragePool,
+        Layer::GlobalAveragePool {},
         Layer::Classifier { bias: false },
     ])
 }
@@ -185,7 +185,7 @@ impl<A: AutodiffBackend> ModuleVisitor<A> for Gradients<A> {
 
 fn encodings() -> [Encoding; 3] {
     [
-        Encoding::Direct,
+        Encoding::Direct {},
         Encoding::Poisson { range: PoissonRange::Signed },
         Encoding::Poisson { range: PoissonRange::Unit },
     ]
@@ -247,7 +247,7 @@ impl<B: Backend> ModuleMapper<B> for Stretch {
 fn weights_of_fewer_bits_are_rounded_alike_whole_and_layer_by_layer<A: Training>() {
     let device = Default::default();
     for plan in [plain(), residual()] {
-        for encoding in [Encoding::Direct, Encoding::Poisson { range: PoissonRange::Signed }] {
+        for encoding in [Encoding::Direct {}, Encoding::Poisson { range: PoissonRange::Signed }] {
             let config = SpikingConfig { encoding, ..SpikingConfig::default() };
             let network =
                 SpikingNetwork::<A::InnerBackend>::new(&plan, &config, 6, &device).unwrap();

@@ -19,6 +19,9 @@ pub struct Architecture {
 
 /// One layer. "Activation" is a rectifier in the ordinary network and a layer of spiking neurons
 /// in the spiking network.
+///
+/// Variants without keys are written with braces, for serde would let unknown keys beside a bare
+/// one pass.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Layer {
@@ -94,7 +97,7 @@ pub enum Layer {
         size: usize,
     },
     /// Mean over all positions, leaving one number per channel.
-    GlobalAveragePool,
+    GlobalAveragePool {},
     /// Dropout: in training each activation is set to zero with this probability and the rest
     /// scaled by `1 / (1 - probability)`. A spiking network holds one mask over all time steps.
     Dropout {
@@ -171,6 +174,18 @@ impl Layer {
         self
     }
 
+    /// The same layer without a tap.
+    pub fn untapped(mut self) -> Self {
+        if let Self::Conv { tap, .. }
+        | Self::Residual { tap, .. }
+        | Self::Dense { tap, .. }
+        | Self::Norm { tap } = &mut self
+        {
+            *tap = None;
+        }
+        self
+    }
+
     /// The name of the kind as recipes and tables write it.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -180,7 +195,7 @@ impl Layer {
             Self::Norm { .. } => "norm",
             Self::AveragePool { .. } => "average-pool",
             Self::MaxPool { .. } => "max-pool",
-            Self::GlobalAveragePool => "global-average-pool",
+            Self::GlobalAveragePool {} => "global-average-pool",
             Self::Dropout { .. } => "dropout",
             Self::Linear { .. } => "linear",
             Self::Classifier { .. } => "classifier",
@@ -217,7 +232,7 @@ mod tests {
             name: "small".into(),
             layers: vec![
                 Layer::conv(8).tapped(Tap::Low),
-                Layer::GlobalAveragePool,
+                Layer::GlobalAveragePool {},
                 Layer::Classifier { bias: false },
             ],
         };
@@ -227,7 +242,12 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_an_error() {
-        let error = serde_json::from_str::<Layer>(r#"{"kind": "conv", "chanels": 8}"#).unwrap_err();
-        assert!(error.to_string().contains("chanels"), "{error}");
+        for (text, key) in [
+            (r#"{"kind": "conv", "chanels": 8}"#, "chanels"),
+            (r#"{"kind": "global-average-pool", "size": 3}"#, "size"),
+        ] {
+            let error = serde_json::from_str::<Layer>(text).unwrap_err();
+            assert!(error.to_string().contains(key), "{error}");
+        }
     }
 }

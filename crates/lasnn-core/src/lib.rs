@@ -3,6 +3,7 @@
 //! - [`architecture`]: the description that both the ordinary and the spiking network are built from,
 //! - [`plan`]: the same description with every shape, parameter and operation counted,
 //! - [`batch`]: labelled images on their way from a data set to a network,
+//! - [`class_count`]: how many images of each class a network classifies correctly,
 //! - [`random`]: counter-based random streams, the only source of randomness,
 //! - [`pass`]: what a forward pass must know beside its input,
 //! - [`tap`]: the points where a student is compared with its teacher,
@@ -14,6 +15,7 @@
 pub mod architecture;
 pub mod attention;
 pub mod batch;
+pub mod class_count;
 pub mod objective;
 pub mod pass;
 pub mod plan;
@@ -25,6 +27,7 @@ pub mod tap;
 pub use architecture::{Architecture, Layer};
 pub use attention::{Attention, attention_map};
 pub use batch::{Batch, BatchSource};
+pub use class_count::ClassCount;
 pub use lasnn_kernels::Precision;
 pub use objective::{Loss, LossPart, Objective, batch_mean, cross_entropy};
 pub use pass::{Mode, Pass};

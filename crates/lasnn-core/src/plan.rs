@@ -295,7 +295,7 @@ impl Planner<'_> {
                 self.shape.width /= size;
                 Ok((0, 0))
             }
-            Layer::GlobalAveragePool => {
+            Layer::GlobalAveragePool {} => {
                 self.need_map(index, kind, 1)?;
                 self.shape.height = 1;
                 self.shape.width = 1;

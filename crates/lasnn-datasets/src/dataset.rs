@@ -160,9 +160,33 @@ pub(crate) fn cut(config: &DatasetConfig, dataset: &mut Dataset) -> Result<(), D
     let held_out = dataset.validation.as_ref().map(Vec::len);
     config.validate_for(dataset.shape, dataset.train.len(), held_out, dataset.test.len())?;
     if let Some(limit) = config.test_limit {
+        sorted_by_class(config, dataset, limit)?;
         Arc::make_mut(&mut dataset.test).truncate(limit);
     }
     Ok(())
+}
+
+/// The test images of a folder come class by class, so the first ones may be of a few classes only, and
+/// the accuracy would be that of these classes.
+fn sorted_by_class(
+    config: &DatasetConfig,
+    dataset: &Dataset,
+    limit: usize,
+) -> Result<(), DatasetError> {
+    let labels = &dataset.test.labels;
+    let Some((first, rest)) = labels.split_at_checked(limit) else { return Ok(()) };
+    let lost = |label: &&u32| !first.contains(label);
+    match rest.iter().find(lost) {
+        Some(&label) if config.source == Source::Folder => {
+            let class = &dataset.class_names[label as usize];
+            let expected = format!(
+                "no such key, or so many that every class is among them, since the images of a \
+                 folder are sorted by class: none of class {class:?} is left"
+            );
+            Err(DatasetError::config("test_limit", limit, expected))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// SHA-256 over `parts` one after the other, in hexadecimal.

@@ -22,6 +22,9 @@ pub enum Normalisation {
 }
 
 impl Normalisation {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Signed, Self::Unit, Self::Standard, Self::Published];
+
     /// The name as recipes write it.
     pub fn name(self) -> &'static str {
         match self {
@@ -109,6 +112,13 @@ fn moments(counts: &[u64; 256]) -> (f64, f64) {
 #[serde(transparent)]
 pub struct Normaliser(Moments);
 
+impl From<Moments> for Normaliser {
+    /// A normaliser with known numbers, for instance those of a checkpoint.
+    fn from(moments: Moments) -> Self {
+        Self(moments)
+    }
+}
+
 impl Normaliser {
     /// The numbers for `normalisation` of images of `source`. Only `standard` looks at the images:
     /// at those in `indices`, which should be the ones trained on. A channel that is constant there
@@ -140,7 +150,7 @@ impl Normaliser {
         }))
     }
 
-    /// What is subtracted from each channel and what it is divided by.
+    /// The mean that is subtracted from each channel and the deviation that divides it.
     pub fn moments(&self) -> &Moments {
         &self.0
     }

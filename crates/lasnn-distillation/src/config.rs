@@ -1,6 +1,6 @@
 //! How a recipe says what is distilled.
 
-use lasnn_core::{Plan, Tap};
+use lasnn_core::{Plan, Shape, Tap};
 use serde::{Deserialize, Serialize};
 
 use crate::attention::Distance;
@@ -42,7 +42,7 @@ impl Default for DistillationConfig {
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum DistillationError {
     /// A number is out of range.
-    #[error("distillation.{key} is {found}, expected {expected}")]
+    #[error("`student.distillation.{key}` is {found}, expected {expected}")]
     Value {
         /// The key in the recipe.
         key: &'static str,
@@ -63,6 +63,38 @@ pub enum DistillationError {
         /// The network's name.
         network: String,
     },
+    /// The maps at a tap have one position, where attention is the same for every image.
+    #[error(
+        "distillation compares tap `{tap}`, where the teacher's map is {teacher} and the student's \
+         {student}: with one position in common there is no attention to compare, expected at least 2"
+    )]
+    OnePosition {
+        /// The tap.
+        tap: Tap,
+        /// The shape of the teacher's feature map.
+        teacher: Shape,
+        /// The shape of the student's feature map.
+        student: Shape,
+    },
+    /// The taps of the two networks come in another order.
+    #[error(
+        "distillation compares taps in the order {} of the teacher with the order {} of the student, \
+         expected the same order",
+        names(teacher),
+        names(student)
+    )]
+    Order {
+        /// The compared taps of the teacher from the image on.
+        teacher: Vec<Tap>,
+        /// The compared taps of the student from the image on.
+        student: Vec<Tap>,
+    },
+}
+
+/// Taps one after the other.
+fn names(taps: &[Tap]) -> String {
+    let names: Vec<_> = taps.iter().map(Tap::to_string).collect();
+    names.join(", ")
 }
 
 impl DistillationConfig {
@@ -80,7 +112,12 @@ impl DistillationConfig {
         }
         if config.taps.is_empty() {
             let (key, expected) = ("taps", "at least one of low, middle, high");
-            return Err(DistillationError::Value { key, found: "[]".into(), expected });
+            return Err(DistillationError::Value { key, found: "empty".into(), expected });
+        }
+        if let Some(tap) = twice(&config.taps) {
+            let (key, expected) = ("taps", "each depth once");
+            let found = format!("a list with `{tap}` twice");
+            return Err(DistillationError::Value { key, found, expected });
         }
         for &tap in &config.taps {
             for (role, plan) in [("teacher", teacher), ("student", student)] {
@@ -89,9 +126,30 @@ impl DistillationConfig {
                     return Err(DistillationError::MissingTap { tap, role, network });
                 }
             }
+            // Maps are compared in the smaller of the two sizes.
+            let sizes = [teacher, student].map(|plan| plan.tap(tap));
+            if let [Some(teacher), Some(student)] = sizes
+                && teacher.height.min(student.height) * teacher.width.min(student.width) == 1
+            {
+                return Err(DistillationError::OnePosition { tap, teacher, student });
+            }
+        }
+        let order = |plan: &Plan| -> Vec<Tap> {
+            let taps = plan.layers.iter().filter_map(|planned| planned.layer.tap());
+            taps.filter(|tap| config.taps.contains(tap)).collect()
+        };
+        let (teacher, student) = (order(teacher), order(student));
+        if teacher != student {
+            return Err(DistillationError::Order { teacher, student });
         }
         Ok(())
     }
+}
+
+/// The first tap that is there twice.
+fn twice(taps: &[Tap]) -> Option<Tap> {
+    let repeated = taps.iter().enumerate().find(|(index, tap)| taps[..*index].contains(tap));
+    repeated.map(|(_, &tap)| tap)
 }
 
 #[cfg(test)]
@@ -121,9 +179,25 @@ mod tests {
         let plan = plan(&Tap::ALL);
         let check = |config| DistillationConfig::Attention(config).check(&plan, &plan);
         let weight = AttentionConfig { weight: f64::NAN, ..Default::default() };
-        assert!(check(weight).unwrap_err().to_string().contains("weight is NaN"));
+        assert!(check(weight).unwrap_err().to_string().contains("weight` is NaN"));
         let taps = AttentionConfig { taps: vec![], ..Default::default() };
-        assert!(check(taps).unwrap_err().to_string().contains("taps is []"));
+        assert!(check(taps).unwrap_err().to_string().contains("taps` is empty"));
+        let taps = AttentionConfig { taps: vec![Tap::Low, Tap::Low], ..Default::default() };
+        assert!(check(taps).unwrap_err().to_string().contains("`low` twice"));
+    }
+
+    #[test]
+    fn what_compares_nothing_is_refused() {
+        let config = DistillationConfig::default();
+        let order = plan(&[Tap::Low, Tap::High, Tap::Middle]);
+        let message = config.check(&plan(&Tap::ALL), &order).unwrap_err().to_string();
+        assert!(message.contains("low, middle, high of the teacher"), "{message}");
+        let mut layers = vec![Layer::AveragePool { size: 8 }];
+        layers.extend(plan(&Tap::ALL).layers.into_iter().map(|planned| planned.layer));
+        let image = Shape { channels: 1, height: 8, width: 8 };
+        let pooled = Architecture { name: "net".into(), layers }.plan(image, 10).unwrap();
+        let message = config.check(&pooled, &plan(&Tap::ALL)).unwrap_err().to_string();
+        assert!(message.contains("tap `low`") && message.contains("one position"), "{message}");
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl<B: Backend> NetworkLayer<B> {
             Layer::Norm { tap: _ } => Self::Norm(Norm::new(weights, input.channels)),
             Layer::AveragePool { size } => fixed(Operation::AveragePool { size }),
             Layer::MaxPool { size } => fixed(Operation::MaxPool { size }),
-            Layer::GlobalAveragePool => fixed(Operation::GlobalAveragePool),
+            Layer::GlobalAveragePool {} => fixed(Operation::GlobalAveragePool),
             Layer::Dropout { probability } => fixed(Operation::Dropout { probability }),
             Layer::Linear { bias, .. } => {
                 let sizes = [input.len(), output.len()];

@@ -135,7 +135,7 @@ fn teacher_vgg16() -> Vec<Layer> {
         tap_last(&mut layers, number);
         layers.push(Layer::MaxPool { size: 2 });
     }
-    layers.extend([Layer::GlobalAveragePool, Layer::Classifier { bias: true }]);
+    layers.extend([Layer::GlobalAveragePool {}, Layer::Classifier { bias: true }]);
     layers
 }
 
@@ -157,7 +157,7 @@ fn teacher_resnet(stem: usize, groups: &[(usize, usize)]) -> Vec<Layer> {
         }
         tap_last(&mut layers, number);
     }
-    layers.extend([Layer::GlobalAveragePool, Layer::Classifier { bias: true }]);
+    layers.extend([Layer::GlobalAveragePool {}, Layer::Classifier { bias: true }]);
     layers
 }
 
@@ -185,7 +185,7 @@ fn teacher_densenet(growth: usize, blocks: &[usize]) -> Vec<Layer> {
         tap_last(&mut layers, number);
         channels += units * growth;
     }
-    layers.extend([Layer::GlobalAveragePool, Layer::Classifier { bias: true }]);
+    layers.extend([Layer::GlobalAveragePool {}, Layer::Classifier { bias: true }]);
     layers
 }
 

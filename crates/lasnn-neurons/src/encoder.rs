@@ -34,12 +34,14 @@ pub trait Encoder {
 }
 
 /// The encoders that a recipe can name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+///
+/// Variants without keys are written with braces, for serde would let unknown keys beside a bare
+/// one pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Encoding {
     /// The pixel is the current of every step; the neurons of the first layer make the spikes.
-    #[default]
-    Direct,
+    Direct {},
     /// At every step, a pixel `x` spikes with probability `|x|`, at most 1.
     ///
     /// The draws depend on seed, epoch, sample and step. Evaluation draws for itself, the same
@@ -62,9 +64,15 @@ pub enum PoissonRange {
     Unit,
 }
 
+impl Default for Encoding {
+    fn default() -> Self {
+        Self::Direct {}
+    }
+}
+
 impl Encoder for Encoding {
     fn is_constant(&self) -> bool {
-        matches!(self, Self::Direct)
+        matches!(self, Self::Direct {})
     }
 
     fn encode<B: Backend>(
@@ -75,7 +83,7 @@ impl Encoder for Encoding {
         pass: &Pass<'_>,
     ) -> Tensor<B, 4> {
         match *self {
-            Self::Direct => images.repeat_dim(0, steps),
+            Self::Direct {} => images.repeat_dim(0, steps),
             Self::Poisson { range } => poisson(images, range, first_step, steps, pass),
         }
     }

@@ -108,7 +108,8 @@ impl NeuronConfig {
     ///
     /// Names the first number that is not, its value and what was expected.
     pub fn check(&self) -> Result<(), NeuronError> {
-        if !(self.leak > 0.0 && self.leak <= 1.0) {
+        // Numbers are checked in single precision too, in which kernels compute with them.
+        if !(self.leak as f32 > 0.0 && self.leak <= 1.0) {
             return Err(NeuronError {
                 key: "leak",
                 found: self.leak,
@@ -116,7 +117,8 @@ impl NeuronConfig {
             });
         }
         let (key, found) = self.surrogate.parameter();
-        if !(found > 0.0 && found.is_finite()) {
+        let single = found as f32;
+        if !(single > 0.0 && single.is_finite() && (1.0 / single).is_finite()) {
             return Err(NeuronError { key, found, expected: "above 0 and finite" });
         }
         Ok(())

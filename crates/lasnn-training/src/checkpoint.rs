@@ -137,7 +137,12 @@ impl Checkpoint {
         tensors.collect()
     }
 
-    fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, CheckpointError> {
+    /// The checkpoint that the content of a file holds; `path` is for messages.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load), but for a missing file.
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, CheckpointError> {
         let (safetensors, entry) = parse(path, bytes)?;
         let mut tensors: Vec<(String, TensorView<'_>)> = safetensors.tensors();
         tensors.sort_by(|(left, _), (right, _)| left.cmp(right));

@@ -25,7 +25,7 @@ pub struct TrainConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<usize>,
     /// What the dense products multiply. Validation multiplies `f32`.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default)]
     pub precision: Precision,
     /// Largest norm of all gradients together; larger ones are scaled down to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,10 +93,6 @@ impl TrainConfig {
     }
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
 /// An error about `key` unless `right`.
 pub(crate) fn check(
     right: bool,
@@ -110,9 +106,9 @@ pub(crate) fn check(
     Err(ConfigError { key: key.into(), value: value.to_string(), expected: expected.into() })
 }
 
-/// Whether `value` is finite and above 0.
+/// Whether `value` is finite and above 0, in single precision too: kernels compute with that.
 pub(crate) fn positive(value: f64) -> bool {
-    value.is_finite() && value > 0.0
+    (value as f32).is_finite() && value as f32 > 0.0
 }
 
 /// Whether `value` is finite and not below 0.
@@ -204,7 +200,8 @@ mod tests {
         );
         // The first would act before the first step, the second after the last one.
         for milestone in ["0.0", "1.0"] {
-            let schedule = format!(r#", "schedule": {{"kind": "steps", "milestones": [{milestone}]}}"#);
+            let schedule =
+                format!(r#", "schedule": {{"kind": "steps", "milestones": [{milestone}]}}"#);
             refuses(&schedule, "expected shares of the training above 0 and below 1");
         }
         let mut config = parse("").unwrap();

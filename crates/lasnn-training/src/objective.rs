@@ -27,8 +27,16 @@ pub(crate) fn correct<B: Backend>(
     logits: Tensor<B, 2>,
     targets: Tensor<B, 1, Int>,
 ) -> Tensor<B, 1> {
+    is_correct(logits, targets).sum()
+}
+
+/// For each row of `logits` 1 if its largest score is at the target and 0 if not, `[batch]`.
+pub(crate) fn is_correct<B: Backend>(
+    logits: Tensor<B, 2>,
+    targets: Tensor<B, 1, Int>,
+) -> Tensor<B, 1> {
     let [batch, _] = logits.dims();
-    logits.argmax(1).reshape([batch]).equal(targets).float().sum()
+    logits.argmax(1).reshape([batch]).equal(targets).float()
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::show;
 use crate::args::Global;
 use crate::device::TrainingBackend;
 use crate::report::table;
+use crate::signals::{self, Interrupted};
 
 /// One comparison.
 #[derive(Serialize)]
@@ -47,9 +48,12 @@ pub fn check<A: TrainingBackend>(global: &Global, device: &A::Device) -> anyhow:
     let neurons = ParityCase::all()
         .into_iter()
         .map(|case| row(case, compare::<A::InnerBackend>(case, device)));
-    let networks =
-        NetworkCase::ALL.map(|case| network_row(case, compare_network::<A>(case, device)));
-    let cases: Vec<Row> = dense.chain(neurons).chain(networks).collect();
+    let networks = NetworkCase::ALL
+        .into_iter()
+        .map(|case| network_row(case, compare_network::<A>(case, device)));
+    let all = dense.chain(neurons).chain(networks);
+    let cases: Vec<Row> = all.take_while(|_| !signals::stopped()).collect();
+    Interrupted::check()?;
     let wrong = cases.iter().filter(|row| !row.right).count();
     let rows = Rows { backend: global.backend.name(), right: wrong == 0, cases };
     show(global, &rows, || text(&rows))?;

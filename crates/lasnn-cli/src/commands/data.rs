@@ -15,7 +15,7 @@ use crate::args::{DataAction, DataOf, DatasetName, Global};
 use crate::data::{Wanted, summary};
 use crate::failure::wrong;
 use crate::progress::Progress;
-use crate::report::table;
+use crate::report::{printable, table};
 use crate::{fetch, recipe};
 
 /// Gets a data set, or reads one or the images of a recipe, which checks them, and says what was found.
@@ -152,15 +152,6 @@ fn text(description: &Description) -> String {
     }
     let Description { name, shape, sha256, .. } = description;
     format!("{name}, images of {shape}\n{classes}\n{channels}\nsha256 {sha256}")
-}
-
-/// A name, which anybody may have chosen, without what would give orders to a terminal.
-fn printable(name: &str) -> String {
-    let shown = |character: char| match character.is_control() {
-        true => character.escape_default().to_string(),
-        false => character.to_string(),
-    };
-    name.chars().map(shown).collect()
 }
 
 #[cfg(test)]

@@ -3,25 +3,26 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use lasnn_conversion::{Simulator, SpikingNetwork};
-use lasnn_core::{StateDict, state};
+use lasnn_conversion::{Simulation, Simulator, SpikingNetwork, images_at_once};
+use lasnn_core::{Plan, state};
+use lasnn_datasets::Normalisation;
 use lasnn_models::{Init, Network};
-use lasnn_training::Checkpoint;
 use serde::Serialize;
 
 use super::show;
 use crate::args::{Global, Missing, StageName};
 use crate::data::Data;
+use crate::definition::{Definition, NormalisationNumbers, Overrides};
 use crate::device::TrainingBackend;
 use crate::failure::wrong;
 use crate::fetch;
+use crate::given::Given;
 use crate::pipeline::measure;
 use crate::progress::Progress;
-use crate::recipe::{self, Plans, Recipe};
-use crate::report::{count, percent, picojoules, table};
+use crate::recipe::{self, Recipe};
+use crate::report::{self, count, percent, picojoules, table};
 use crate::run_dir;
-use crate::stored::About;
-use crate::summary::SpikingSummary;
+use crate::summary::{ClassAccuracy, SpikingSummary};
 
 /// What to measure.
 pub struct Request {
@@ -31,8 +32,10 @@ pub struct Request {
     pub checkpoint: Option<PathBuf>,
     /// Which network.
     pub stage: Option<StageName>,
-    /// Steps to simulate.
+    /// Steps to simulate, in place of the checkpoint's.
     pub time_steps: Option<NonZeroUsize>,
+    /// How pixels become numbers, in place of the checkpoint's.
+    pub normalisation: Option<Normalisation>,
     /// What becomes of a data set that is missing.
     pub missing: Missing,
     /// What every command takes.
@@ -47,7 +50,11 @@ struct Evaluation {
     stage: StageName,
     network: String,
     images: usize,
+    /// What the command line said in place of the checkpoint.
+    overridden: Vec<String>,
+    normalisation: NormalisationNumbers,
     test_accuracy: f64,
+    accuracy_by_class: Vec<ClassAccuracy>,
     #[serde(flatten)]
     spiking: Option<SpikingSummary>,
 }
@@ -56,99 +63,140 @@ struct Evaluation {
 ///
 /// # Errors
 ///
-/// Fails if there is no such checkpoint or if it does not fit the recipe.
+/// Fails if there is no such checkpoint, or if it and the recipe contradict each other.
 pub fn evaluate<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow::Result<()> {
     let Request { recipe: file, global, .. } = request;
     let recipe = recipe::read(file, global.seed)?;
-    let data = fetch::load(&recipe, file, &request.missing, global)?;
-    let images = &data.dataset;
-    let plans = recipe::validate(&recipe, file, images.shape, images.classes)?;
     let path = match &request.checkpoint {
         Some(path) => path.clone(),
         None => newest(&global.runs_dir, &recipe, request.stage.unwrap_or(StageName::Student))?,
     };
-    let checkpoint = Checkpoint::load(&path).map_err(wrong)?;
-    let says = serde_json::from_value::<About>(checkpoint.metadata).ok().map(|about| about.stage);
-    let stage = request.stage.or(says).unwrap_or(StageName::Student);
-    let ordinary = matches!(stage, StageName::Teacher | StageName::Intermediate);
-    if ordinary && request.time_steps.is_some() {
+    let given = Given::new(&path, file, request.stage.unwrap_or(StageName::Student))?;
+    let stage = given.about.stage;
+    if let Some(asked) = request.stage {
+        given.is_of(asked)?;
+    }
+    if !stage.is_spiking() && request.time_steps.is_some() {
         return Err(wrong(format_args!("the {} has no time steps", stage.name())));
+    }
+    let mut data = fetch::load(&recipe, file, &request.missing, global)?;
+    let images = &data.dataset;
+    let plans = recipe::validate(&recipe, file, images.shape, images.classes, data.counts())?;
+    let expected = Definition::of(&recipe, &data, stage);
+    let definition = &given.about.definition;
+    let overrides = Overrides {
+        normalisation: request.normalisation,
+        time_steps: request.time_steps.map(NonZeroUsize::get),
+    };
+    definition.check(&expected, stage, overrides, &path)?;
+    let normalisation = match request.normalisation {
+        Some(kind) => NormalisationNumbers::of(kind, data.fit(kind)?.moments()),
+        None => definition.normalisation.clone(),
+    };
+    data.normalise_with(normalisation.normaliser(data.dataset.shape.channels, &path)?);
+    let time_steps = definition
+        .spiking
+        .as_ref()
+        .map(|spiking| overrides.time_steps.unwrap_or(spiking.time_steps));
+    recipe::check_encoding(&recipe.spiking, normalisation.kind).map_err(wrong)?;
+    if let Some(time_steps) = time_steps {
+        recipe::check_delay(&recipe, time_steps).map_err(wrong)?;
     }
 
     let progress = Progress::new(global.quiet);
-    let measured = Measured { recipe: &recipe, data: &data, plans: &plans, stage, path: &path };
-    let (test_accuracy, spiking) = if ordinary {
-        (measured.ordinary::<A>(checkpoint.state, &progress, device)?, None)
-    } else {
-        let steps = request.time_steps.map_or(recipe.student.time_steps, NonZeroUsize::get);
-        let found = measured.spiking::<A>(checkpoint.state, steps, &progress, device)?;
-        (found.test_accuracy(), Some(found))
+    let measured = Measured { recipe: &recipe, data: &data, plan: plans.of(stage), given: &given };
+    let (test_accuracy, by_class, spiking) = match time_steps {
+        None => {
+            let found = measured.ordinary::<A>(&progress, device)?;
+            (found.accuracy, found.by_class, None)
+        }
+        Some(steps) => {
+            let found = measured.spiking::<A>(steps, &progress, device)?;
+            let summary = SpikingSummary::new(&found, steps, measured.plan);
+            (found.accuracy, found.by_class, Some(summary))
+        }
     };
     let evaluation = Evaluation {
         recipe: recipe.name.clone(),
-        network: measured.plan().name.clone(),
+        network: measured.plan.name.clone(),
         images: data.dataset.test.len(),
         checkpoint: path.clone(),
         stage,
+        overridden: overridden(definition, &normalisation, time_steps),
+        normalisation,
         test_accuracy,
+        accuracy_by_class: ClassAccuracy::all(&data.dataset.class_names, &by_class),
         spiking,
     };
     show(global, &evaluation, || text(&evaluation))
+}
+
+/// What the command line said in place of the checkpoint: one sentence each.
+fn overridden(
+    definition: &Definition,
+    normalisation: &NormalisationNumbers,
+    time_steps: Option<usize>,
+) -> Vec<String> {
+    let mut all = Vec::new();
+    let made_with = &definition.normalisation;
+    if made_with.kind != normalisation.kind || !made_with.is_close(normalisation) {
+        all.push(format!(
+            "the images are normalised by \"{}\", the network was made for \"{}\"",
+            normalisation.kind.name(),
+            made_with.kind.name()
+        ));
+    }
+    if let (Some(spiking), Some(time_steps)) = (&definition.spiking, time_steps)
+        && spiking.time_steps != time_steps
+    {
+        let made_for = spiking.time_steps;
+        all.push(format!("{time_steps} time steps, the network was made for {made_for}"));
+    }
+    all
 }
 
 /// A network of a recipe that is to be measured.
 struct Measured<'a> {
     recipe: &'a Recipe,
     data: &'a Data,
-    plans: &'a Plans,
-    stage: StageName,
-    path: &'a Path,
+    plan: &'a Plan,
+    given: &'a Given,
 }
 
 impl Measured<'_> {
-    fn plan(&self) -> &lasnn_core::Plan {
-        match self.stage {
-            StageName::Teacher => &self.plans.teacher,
-            _ => &self.plans.student,
-        }
-    }
-
     fn ordinary<A: TrainingBackend>(
         &self,
-        tensors: StateDict,
         progress: &Progress,
         device: &A::Device,
-    ) -> anyhow::Result<f64> {
+    ) -> anyhow::Result<lasnn_training::Evaluation> {
         let seed = self.recipe.seed;
-        let network = Network::<A::InnerBackend>::new(self.plan(), Init::default(), seed, device);
-        let network = state::load(network, tensors).map_err(|error| self.does_not_fit(error))?;
-        let images = self.data.test(self.recipe.evaluation.batch);
-        measure::accuracy(&network, &images, seed, "test", progress, device)
+        let network = Network::<A::InnerBackend>::new(self.plan, Init::default(), seed, device);
+        let network = state::load(network, self.given.state.clone())
+            .map_err(|error| self.does_not_fit(error))?;
+        let images = images_at_once(self.plan, 1, self.recipe.evaluation.batch);
+        measure::evaluation(&network, &self.data.test(images), seed, "test", progress, device)
     }
 
     fn spiking<A: TrainingBackend>(
         &self,
-        tensors: StateDict,
         steps: usize,
         progress: &Progress,
         device: &A::Device,
-    ) -> anyhow::Result<SpikingSummary> {
-        let Self { recipe, .. } = self;
-        let plan = self.plan();
+    ) -> anyhow::Result<Simulation> {
+        let Self { recipe, plan, .. } = self;
         let network = SpikingNetwork::<A::InnerBackend>::new(plan, &recipe.spiking, steps, device)?;
-        let network = state::load(network, tensors).map_err(|error| self.does_not_fit(error))?;
-        let images = self.data.test(recipe.evaluation.batch);
+        let network = state::load(network, self.given.state.clone())
+            .map_err(|error| self.does_not_fit(error))?;
+        let images = self.data.test(images_at_once(plan, steps, recipe.evaluation.batch));
         let simulator = Simulator::with_format(network, recipe.evaluation.weights);
-        let found =
-            measure::simulation(&simulator, &images, steps, recipe.seed, "test", progress, device)?;
-        Ok(SpikingSummary::new(&found, steps, plan))
+        measure::simulation(&simulator, &images, steps, recipe.seed, "test", progress, device)
     }
 
     fn does_not_fit(&self, error: lasnn_core::StateError) -> anyhow::Error {
         wrong(format_args!(
             "{} does not hold the recipe's {}: {error}",
-            self.path.display(),
-            self.stage.name()
+            self.given.path.display(),
+            self.given.about.stage.name()
         ))
     }
 }
@@ -181,6 +229,10 @@ fn text(evaluation: &Evaluation) -> String {
         percent(*test_accuracy),
         checkpoint.display()
     );
+    for sentence in &evaluation.overridden {
+        text.push_str(&format!("\nnote: {sentence}"));
+    }
+    text.push_str(&format!("\n{}", report::by_class(&evaluation.accuracy_by_class)));
     if let Some(spiking) = &evaluation.spiking {
         let mut steps = table(&["time step", "test accuracy"]);
         for (step, accuracy) in spiking.accuracy_by_step.iter().enumerate() {

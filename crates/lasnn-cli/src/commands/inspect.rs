@@ -9,9 +9,10 @@ use serde::Serialize;
 
 use super::show;
 use crate::args::{Global, Missing};
+use crate::definition::Definition;
 use crate::failure::wrong;
 use crate::report::{percent, table};
-use crate::stored::About;
+use crate::stored::{About, describe, layout};
 use crate::{fetch, recipe};
 
 /// A network.
@@ -53,6 +54,7 @@ struct CheckpointView {
 struct TensorView {
     name: String,
     shape: Vec<usize>,
+    axes: String,
 }
 
 /// Shows what `target` names.
@@ -60,13 +62,26 @@ struct TensorView {
 /// # Errors
 ///
 /// Fails if it is neither a checkpoint nor a recipe nor the name of a network.
-pub fn inspect(target: &str, image: Shape, classes: usize, global: &Global) -> anyhow::Result<()> {
+pub fn inspect(
+    target: &str,
+    image: Option<Shape>,
+    classes: Option<usize>,
+    global: &Global,
+) -> anyhow::Result<()> {
     let path = Path::new(target);
+    let is_file = path.extension().is_some_and(|e| e == "safetensors" || e == "toml");
+    if is_file && (image.is_some() || classes.is_some()) {
+        return Err(wrong(format_args!(
+            "--image and --classes go with the name of a network; `{target}` says both itself"
+        )));
+    }
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("safetensors") => checkpoint(path, global),
         Some("toml") => recipe(path, global),
         _ => {
             let network = zoo::named(target).ok_or_else(|| unknown(target))?;
+            let usual = Shape { channels: 3, height: 32, width: 32 };
+            let (image, classes) = (image.unwrap_or(usual), classes.unwrap_or(10));
             let plan = network.plan(image, classes).map_err(wrong)?;
             let network = NetworkView::new(&plan, None);
             show(global, &network, || network.text())
@@ -86,7 +101,7 @@ fn recipe(path: &Path, global: &Global) -> anyhow::Result<()> {
     let recipe = recipe::read(path, global.seed)?;
     let data = fetch::load(&recipe, path, &Missing::default(), global)?;
     let images = &data.dataset;
-    let plans = recipe::validate(&recipe, path, images.shape, images.classes)?;
+    let plans = recipe::validate(&recipe, path, images.shape, images.classes, data.counts())?;
     let teacher = NetworkView::new(&plans.teacher, None);
     let student = NetworkView::new(&plans.student, None);
     let json = serde_json::json!({"teacher": teacher, "intermediate": student});
@@ -99,13 +114,17 @@ fn checkpoint(path: &Path, global: &Global) -> anyhow::Result<()> {
     let Checkpoint { state, metadata } = Checkpoint::load(path).map_err(wrong)?;
     let about: Option<About> = serde_json::from_value(metadata).ok();
     let network = match &about {
-        Some(About { network, image, classes, .. }) => {
-            Some(NetworkView::new(&plan(network, *image, *classes)?, Some(&state)))
+        Some(About { definition: Definition { network, image, classes, .. }, .. }) => {
+            Some(NetworkView::new(&plan(network, *image, classes.len())?, Some(&state)))
         }
         None => None,
     };
-    let tensors =
-        state.into_iter().map(|(name, data)| TensorView { name, shape: data.shape.to_vec() });
+    let mut axes = layout(&state);
+    let tensors = state.into_iter().map(|(name, data)| TensorView {
+        axes: axes.remove(&name).unwrap_or_default(),
+        name,
+        shape: data.shape.to_vec(),
+    });
     let view = CheckpointView { about, network, tensors: tensors.collect() };
     show(global, &view, || view.text())
 }
@@ -163,21 +182,26 @@ impl NetworkView {
 impl CheckpointView {
     fn text(&self) -> String {
         let mut text = String::new();
-        if let Some(About { stage, summary, .. }) = &self.about {
-            text.push_str(&format!(
-                "{}: {} of the test images after {} epochs\n",
-                stage.name(),
-                percent(summary.test_accuracy),
-                summary.epochs
-            ));
+        if let Some(About { stage, summary, definition, .. }) = &self.about {
+            if let Some(summary) = summary {
+                text.push_str(&format!(
+                    "{}: {} of the test images after {} epochs\n",
+                    stage.name(),
+                    percent(summary.test_accuracy),
+                    summary.epochs
+                ));
+            }
+            text.push_str(&describe(definition));
+            text.push('\n');
         }
         if let Some(network) = &self.network {
             text.push_str(&network.text());
             text.push('\n');
         }
-        let mut tensors = table(&["tensor", "shape"]);
+        let mut tensors = table(&["tensor", "shape", "axes, row-major"]);
         for tensor in &self.tensors {
-            tensors.add_row([tensor.name.clone(), format!("{:?}", tensor.shape)]);
+            let shape = format!("{:?}", tensor.shape);
+            tensors.add_row([tensor.name.clone(), shape, tensor.axes.clone()]);
         }
         text.push_str(&tensors.to_string());
         text

@@ -1,5 +1,6 @@
 //! The commands.
 
+mod annotate;
 mod check_backend;
 mod data;
 mod eval;
@@ -23,6 +24,8 @@ pub enum Job {
     Stages(Box<run::Request>),
     /// Measure a network.
     Evaluate(Box<eval::Request>),
+    /// Write into a checkpoint what its tensors are for.
+    Annotate(Box<annotate::Request>),
     /// Compare kernels with their reference.
     CheckBackend(Global),
 }
@@ -47,10 +50,23 @@ pub fn execute(args: Args) -> anyhow::Result<()> {
         Command::Distill { run, teacher, intermediate } => {
             stages(Goal::Distill, run, teacher, intermediate)
         }
-        Command::Eval { recipe, checkpoint, stage, time_steps, missing } => {
+        Command::Eval { recipe, checkpoint, stage, time_steps, normalisation, missing } => {
             let backend = global.backend;
-            let request = eval::Request { recipe, checkpoint, stage, time_steps, missing, global };
+            let request = eval::Request {
+                recipe,
+                checkpoint,
+                stage,
+                time_steps,
+                normalisation,
+                missing,
+                global,
+            };
             device::dispatch(backend, Job::Evaluate(Box::new(request)))
+        }
+        Command::Annotate { checkpoint, recipe, stage, out, missing } => {
+            let backend = global.backend;
+            let request = annotate::Request { checkpoint, recipe, stage, out, missing, global };
+            device::dispatch(backend, Job::Annotate(Box::new(request)))
         }
         Command::CheckBackend => device::dispatch(global.backend, Job::CheckBackend(global)),
         Command::Inspect { target, image, classes } => {
@@ -79,6 +95,7 @@ pub fn compute<A: TrainingBackend>(job: Job, device: &A::Device) -> anyhow::Resu
     match job {
         Job::Stages(request) => run::run::<A>(&request, device),
         Job::Evaluate(request) => eval::evaluate::<A>(&request, device),
+        Job::Annotate(request) => annotate::annotate::<A>(&request, device),
         Job::CheckBackend(global) => check_backend::check::<A>(&global, device),
     }
 }

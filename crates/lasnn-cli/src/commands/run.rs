@@ -8,17 +8,18 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::show;
-use crate::args::{Global, Run};
+use crate::args::{Global, Run, StageName};
 use crate::cache;
 use crate::device::TrainingBackend;
 use crate::failure::{Stopped, quoted};
+use crate::given::{self, Given};
 use crate::metrics::Metrics;
-use crate::pipeline::{self, Given, Goal, Session};
+use crate::pipeline::{self, Goal, Session};
 use crate::progress::Progress;
 use crate::recipe::{self, Plans, Recipe};
 use crate::run_dir::RunDir;
 use crate::signals::Interrupted;
-use crate::stored::Conversion;
+use crate::stored::{Conversion, FORMAT};
 use crate::summary::{Git, Stages, Summary, Versions};
 use crate::{fetch, log, report};
 
@@ -56,13 +57,25 @@ pub fn run<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow:
     let recipe = recipe::read(file, global.seed)?;
     // Now, as the tree may be another one when the run ends.
     let git = Git::of(file.parent().unwrap_or(Path::new(".")));
-    let data = fetch::load(&recipe, file, &request.run.missing, global)?;
+    let given = |path: &Option<PathBuf>, stage| {
+        path.as_deref().map(|path| Given::new(path, file, stage)).transpose()
+    };
+    let teacher = given(&request.teacher, StageName::Teacher)?;
+    let intermediate = given(&request.intermediate, StageName::Intermediate)?;
+    let mut data = fetch::load(&recipe, file, &request.run.missing, global)?;
     let images = &data.dataset;
-    let plans = recipe::validate(&recipe, file, images.shape, images.classes)?;
-    let teacher = request.teacher.as_deref().map(Given::new).transpose()?;
-    let intermediate = request.intermediate.as_deref().map(Given::new).transpose()?;
+    let plans = recipe::validate(&recipe, file, images.shape, images.classes, data.counts())?;
+    for (given, stage) in [(&teacher, StageName::Teacher), (&intermediate, StageName::Intermediate)]
+    {
+        if let Some(given) = given {
+            given.check::<A>(stage, &recipe, &plans, &data, device)?;
+        }
+    }
+    given::normalise_as(&mut data, teacher.iter().chain(&intermediate))?;
+    let images = &data.dataset;
 
     let hash = cache::hash(&json!({
+        "format": FORMAT,
         "command": goal.command(),
         "recipe": recipe,
         "backend": global.backend.name(),
@@ -71,9 +84,12 @@ pub fn run<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow:
         "intermediate": intermediate.as_ref().map(|given| &given.sha256),
     }))?;
     let progress = Progress::new(global.quiet);
+    let notes = recipe::notes(&recipe, &plans, images, &data.split, data.counts(), global.backend);
+    notes.iter().for_each(|note| progress.say(format!("note: {note}")));
     let folder = folder(request, &recipe, &hash, &progress)?;
     log::open(&folder.log())?;
     folder.write("recipe.toml", &toml::to_string_pretty(&recipe)?)?;
+    notes.iter().for_each(|note| tracing::info!("note: {note}"));
     tracing::info!(
         command = goal.command(),
         recipe = recipe.name,
@@ -183,6 +199,7 @@ fn text(
         text.push('\n');
     }
     text.push_str(&report::stages(&summary.stages, plans));
+    text.push_str(&report::over_time(&summary.stages));
     let seconds = begun.elapsed().as_secs_f64();
     text.push_str(&format!("\n{seconds:.1} s; results in {}", folder.path().display()));
     text

@@ -1,20 +1,26 @@
 //! The second half of stage 2: the intermediate network is made spiking.
 
+use std::cell::RefCell;
 use std::time::Instant;
 
-use lasnn_conversion::{Simulator, SpikingNetwork, convert};
+use lasnn_conversion::{
+    Balancing, ConversionError, Progress as At, Simulator, SpikingNetwork, Task, convert,
+    images_at_once,
+};
 use lasnn_core::{Batch, Pass, StateDict, state};
 use lasnn_neurons::SpikingBackend;
 use serde_json::json;
 
-use super::measure::{accuracy, simulation};
+use super::measure::{evaluation, simulation};
 use super::ordinary;
 use super::session::{Obtained, Session};
 use crate::args::StageName;
 use crate::device::TrainingBackend;
+use crate::progress::{Bar, Progress};
 use crate::report::percent;
+use crate::signals::{self, Interrupted};
 use crate::stored::{About, Conversion, Stored};
-use crate::summary::{AtTimeSteps, SpikingSummary, StageSummary};
+use crate::summary::{AtTimeSteps, ClassAccuracy, SpikingSummary, StageSummary};
 
 const STAGE: StageName = StageName::Converted;
 
@@ -52,11 +58,11 @@ fn make<A: TrainingBackend>(
     let Session { recipe, plans, data, progress, .. } = *session;
     let (seed, plan, steps) = (recipe.seed, &plans.student, recipe.student.time_steps);
     let config = &recipe.conversion;
+    let batches = data.balancing(config.batches, config.batch);
+    let images: usize = batches.iter().map(Batch::len).sum();
     progress.say(format!(
-        "{}: balances thresholds on {} x {} images over {} steps",
+        "{}: balances thresholds on {images} images over {} steps",
         STAGE.name(),
-        config.batches,
-        config.batch,
         config.time_steps,
     ));
     let ann =
@@ -65,22 +71,31 @@ fn make<A: TrainingBackend>(
         let pass = Pass::evaluate(seed, &batch.samples);
         ann.activations(batch.images(device), &pass)
     };
-    let batches = data.balancing(config.batches, config.batch);
     let empty = SpikingNetwork::<A::InnerBackend>::new(plan, &recipe.spiking, steps, device)?;
-    let (network, report) =
-        convert(empty, intermediate, &activations, config, &batches, seed, device)?;
+    let shown = RefCell::new(None);
+    let on_progress = |at: At| {
+        show(progress, &mut shown.borrow_mut(), at);
+        signals::go_on()
+    };
+    let balancing = Balancing { config, batches: &batches, seed, on_progress: &on_progress };
+    let converted = convert(empty, intermediate, &activations, balancing, device);
+    drop(shown);
+    let (network, report) = converted.map_err(|error| match error {
+        ConversionError::Interrupted => Interrupted.into(),
+        error => anyhow::Error::from(error),
+    })?;
 
-    let batch = recipe.evaluation.batch;
-    let validation = data.validation(batch);
+    let at_once = |steps| images_at_once(plan, steps, recipe.evaluation.batch);
+    let validation = data.validation(at_once(steps));
     let label = format!("{} validation", STAGE.name());
-    let validation_accuracy = accuracy(&network, &validation, seed, &label, progress, device)?;
+    let validation = evaluation(&network, &validation, seed, &label, progress, device)?;
     let simulator = Simulator::with_format(network.clone(), recipe.evaluation.weights);
-    let mut spiking = test(session, STAGE, &simulator, device)?;
+    let (mut spiking, accuracy_by_class) = test(session, STAGE, &simulator, device)?;
     let mut simulated: Vec<usize> = recipe.evaluation.time_steps.clone();
     simulated.sort_unstable();
     simulated.dedup();
     for time_steps in simulated {
-        let images = data.test(batch);
+        let images = data.test(at_once(time_steps));
         let label = format!("{} test", STAGE.name());
         let found = simulation(&simulator, &images, time_steps, seed, &label, progress, device)?;
         let accuracy = percent(found.accuracy);
@@ -91,7 +106,8 @@ fn make<A: TrainingBackend>(
         network: plan.name.clone(),
         parameters: plan.parameters(),
         test_accuracy: spiking.test_accuracy(),
-        validation_accuracy,
+        accuracy_by_class,
+        validation_accuracy: validation.accuracy,
         epochs: 0,
         best_epoch: None,
         last_test_accuracy: None,
@@ -99,24 +115,44 @@ fn make<A: TrainingBackend>(
         reused: false,
         spiking: Some(spiking),
     };
+    let state = state::save(&network);
     let about = About {
-        spiking: Some(recipe.spiking.clone()),
         conversion: Some(Conversion::from(report)),
-        ..session.about(STAGE, summary)
+        ..session.about(STAGE, &state, summary)
     };
-    Ok(Stored { state: state::save(&network), about })
+    Ok(Stored { state, about })
 }
 
-/// What a spiking network does on the test images over its own number of steps.
+/// What a spiking network does on the test images over its own number of steps, and the accuracy of
+/// each class.
 pub fn test<B: SpikingBackend>(
     session: &Session<'_>,
     stage: StageName,
     simulator: &Simulator<B>,
     device: &B::Device,
-) -> anyhow::Result<SpikingSummary> {
+) -> anyhow::Result<(SpikingSummary, Vec<ClassAccuracy>)> {
     let Session { recipe, plans, data, progress, .. } = *session;
-    let images = data.test(recipe.evaluation.batch);
     let (label, steps) = (format!("{} test", stage.name()), simulator.network().time_steps());
+    let images = data.test(images_at_once(&plans.student, steps, recipe.evaluation.batch));
     let found = simulation(simulator, &images, steps, recipe.seed, &label, progress, device)?;
-    Ok(SpikingSummary::new(&found, steps, &plans.student))
+    let by_class = session.by_class(&found.by_class);
+    Ok((SpikingSummary::new(&found, steps, &plans.student), by_class))
+}
+
+/// Shows how far a conversion is: one bar for each task.
+fn show(progress: &Progress, shown: &mut Option<(Task, Bar)>, at: At) {
+    let bar = match shown {
+        Some((task, bar)) if *task == at.task => bar,
+        _ => {
+            let label = match at.task {
+                Task::Balancing => "balances thresholds",
+                Task::Comparing => "compares with the ANN",
+                Task::Simulating => "measures",
+            };
+            // The old bar goes before the new one comes.
+            *shown = None;
+            &mut shown.insert((at.task, progress.bar(label, at.total))).1
+        }
+    };
+    bar.at(at.done);
 }

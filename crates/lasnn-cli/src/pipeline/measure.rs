@@ -1,30 +1,37 @@
 //! Measuring networks on images that they did not learn from.
 
-use lasnn_conversion::{Simulation, Simulator, simulate};
-use lasnn_core::{Batch, BatchSource, Seed, Tapped};
-use lasnn_neurons::SpikingBackend;
-use lasnn_training::evaluate;
+use std::ops::ControlFlow;
 
-use crate::progress::{Bar, Progress};
+use lasnn_conversion::{Progress as At, Simulation, Simulator, simulate_while};
+use lasnn_core::{BatchSource, Seed, Tapped};
+use lasnn_neurons::SpikingBackend;
+use lasnn_training::{Evaluation, evaluate_while};
+
+use crate::progress::Progress;
 use crate::signals::{self, Interrupted};
 
-/// The accuracy of a network.
+/// How well a network does on some images.
 ///
 /// # Errors
 ///
 /// Fails if a signal comes.
-pub fn accuracy<B: SpikingBackend>(
+pub fn evaluation<B: SpikingBackend>(
     network: &impl Tapped<B>,
     images: &dyn BatchSource,
     seed: Seed,
     label: &str,
     progress: &Progress,
     device: &B::Device,
-) -> anyhow::Result<f64> {
-    let watched = Watched { images, bar: progress.bar(label, images.len() as u64) };
-    let evaluation = evaluate::<B, _>(network, &watched, seed, device);
-    Interrupted::check()?;
-    Ok(evaluation.accuracy)
+) -> anyhow::Result<Evaluation> {
+    let bar = progress.bar(label, images.len() as u64);
+    let evaluation = evaluate_while::<B, _>(network, images, seed, device, |done| {
+        bar.at(done);
+        signals::go_on()
+    });
+    match evaluation {
+        ControlFlow::Continue(evaluation) => Ok(evaluation),
+        ControlFlow::Break(_) => Err(Interrupted.into()),
+    }
 }
 
 /// What a spiking network does over `time_steps`.
@@ -42,33 +49,13 @@ pub fn simulation<B: SpikingBackend>(
     device: &B::Device,
 ) -> anyhow::Result<Simulation> {
     let label = format!("{label}, {time_steps} steps");
-    let watched = Watched { images, bar: progress.bar(label, images.len() as u64) };
-    let simulation = simulate(network, &watched, time_steps, seed, device);
-    Interrupted::check()?;
-    Ok(simulation)
-}
-
-/// Images that move a bar when they are taken, and that run out when a signal comes.
-struct Watched<'a> {
-    images: &'a dyn BatchSource,
-    bar: Bar,
-}
-
-impl BatchSource for Watched<'_> {
-    fn len(&self) -> usize {
-        self.images.len()
-    }
-
-    fn batches(&self) -> usize {
-        self.images.batches()
-    }
-
-    fn epoch(&self, epoch: u32, first: usize) -> Box<dyn Iterator<Item = Batch> + '_> {
-        let mut taken = 0;
-        let batches = self.images.epoch(epoch, first).take_while(|_| !signals::stopped());
-        Box::new(batches.inspect(move |batch| {
-            self.bar.at(taken);
-            taken += batch.len() as u64;
-        }))
+    let bar = progress.bar(label, images.len() as u64 * time_steps as u64);
+    let show = |at: At| {
+        bar.at(at.done);
+        signals::go_on()
+    };
+    match simulate_while(network, images, time_steps, seed, &show, device) {
+        ControlFlow::Continue(simulation) => Ok(simulation),
+        ControlFlow::Break(_) => Err(Interrupted.into()),
     }
 }

@@ -7,7 +7,7 @@ mod session;
 mod student;
 mod watch;
 
-pub use session::{Given, Session};
+pub use session::Session;
 
 use crate::args::{Ordinary, StageName};
 use crate::device::TrainingBackend;

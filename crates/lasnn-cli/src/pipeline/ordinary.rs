@@ -4,16 +4,17 @@ use std::time::Instant;
 
 use lasnn_core::{StateDict, state};
 use lasnn_models::{Init, Network};
-use lasnn_training::{Checkpoint, CrossEntropy, FitContext, LAST, fit};
+use lasnn_training::{Checkpoint, CrossEntropy, Evaluation, FitContext, LAST, fit};
 use serde_json::json;
 
-use super::measure::accuracy;
-use super::session::{Given, Obtained, Session};
+use super::measure::evaluation;
+use super::session::{Obtained, Session};
 use super::watch::Watch;
 use crate::args::StageName;
 use crate::device::TrainingBackend;
 use crate::failure::wrong;
-use crate::recipe::Ordinary;
+use crate::given::Given;
+use crate::recipe::{Ordinary, has_batch_norm};
 use crate::signals::STOP;
 use crate::stored::{About, Stored};
 use crate::summary::StageSummary;
@@ -35,7 +36,7 @@ pub fn obtain<A: TrainingBackend>(
     match given {
         Some(given) => {
             let key = session.key(stage, json!({"file": given.sha256}))?;
-            session.obtain(stage, key, |session, _| adopt::<A>(session, stage, &given, device))
+            session.obtain(stage, key, |session, _| import::<A>(session, stage, &given, device))
         }
         None => {
             let key = session.key(stage, ordinary)?;
@@ -57,8 +58,8 @@ fn train<A: TrainingBackend>(
     let seed = session.recipe.seed;
     let plan = session.plan(stage).clone();
     let network = Network::<A>::new(&plan, ordinary.init, seed, device);
-    let images = session.data.train(ordinary.train.batch);
-    let validation = session.data.validation(session.recipe.evaluation.batch);
+    let images = session.data.train(ordinary.train.batch, has_batch_norm(&plan));
+    let validation = session.data.validation(session.images_at_once(stage));
     let folder = session.run.training(stage);
     let recipe = session.provenance()?;
     let mut watch = Watch::new(stage, session.progress, &mut session.metrics, session.run);
@@ -78,20 +79,21 @@ fn train<A: TrainingBackend>(
 
     let begun = Instant::now();
     let best = state::save(&burn::module::AutodiffModule::valid(&fitted.model));
-    let test_accuracy = test::<A>(session, stage, best.clone(), device)?;
+    let test = measure::<A>(session, stage, best.clone(), device)?;
     let last = fitted.history.len() as u32 - 1;
     let last_test_accuracy = match fitted.best_epoch == last {
-        true => test_accuracy,
+        true => test.accuracy,
         false => {
             let state = Checkpoint::load(&folder.join(LAST))?.take_section("model");
-            test::<A>(session, stage, state, device)?
+            measure::<A>(session, stage, state, device)?.accuracy
         }
     };
     let training: f64 = fitted.history.iter().map(|record| record.seconds).sum();
     let summary = StageSummary {
         network: plan.name.clone(),
         parameters: plan.parameters(),
-        test_accuracy,
+        test_accuracy: test.accuracy,
+        accuracy_by_class: session.by_class(&test.by_class),
         validation_accuracy: fitted.best().validation_accuracy,
         epochs: fitted.history.len(),
         best_epoch: Some(fitted.best_epoch as usize),
@@ -100,41 +102,42 @@ fn train<A: TrainingBackend>(
         reused: false,
         spiking: None,
     };
-    let about = About { history: fitted.history, ..session.about(stage, summary) };
+    let about = About { history: fitted.history, ..session.about(stage, &best, summary) };
     Ok(Stored { state: best, about })
 }
 
-/// Takes a checkpoint that somebody else made, and measures it.
-fn adopt<A: TrainingBackend>(
+/// Takes a checkpoint that the command line names in place of a training.
+fn import<A: TrainingBackend>(
     session: &mut Session<'_>,
     stage: StageName,
     given: &Given,
     device: &A::Device,
 ) -> anyhow::Result<Stored> {
     let begun = Instant::now();
-    let checkpoint = Checkpoint::load(&given.path).map_err(wrong)?;
-    let network = network::<A>(session, stage, checkpoint.state.clone(), device)
+    let state = given.state.clone();
+    let network = network::<A>(session, stage, state.clone(), device)
         .map_err(|error| wrong(format_args!("{}: {error}", given.path.display())))?;
-    let (seed, batch) = (session.recipe.seed, session.recipe.evaluation.batch);
-    let images = session.data.validation(batch);
+    let seed = session.recipe.seed;
+    let images = session.data.validation(session.images_at_once(stage));
     let label = format!("{} validation", stage.name());
-    let validation_accuracy = accuracy(&network, &images, seed, &label, session.progress, device)?;
-    let test_accuracy = test::<A>(session, stage, checkpoint.state.clone(), device)?;
+    let validation = evaluation(&network, &images, seed, &label, session.progress, device)?;
+    let test = measure::<A>(session, stage, state.clone(), device)?;
     let plan = session.plan(stage);
-    let made_by_us = serde_json::from_value::<About>(checkpoint.metadata).ok();
     let summary = StageSummary {
         network: plan.name.clone(),
         parameters: plan.parameters(),
-        test_accuracy,
-        validation_accuracy,
-        epochs: made_by_us.map_or(0, |about| about.summary.epochs),
+        test_accuracy: test.accuracy,
+        accuracy_by_class: session.by_class(&test.by_class),
+        validation_accuracy: validation.accuracy,
+        epochs: given.about.summary.as_ref().map_or(0, |summary| summary.epochs),
         best_epoch: None,
         last_test_accuracy: None,
         seconds: begun.elapsed().as_secs_f64(),
         reused: true,
         spiking: None,
     };
-    Ok(Stored { state: checkpoint.state, about: session.about(stage, summary) })
+    let about = session.about(stage, &state, summary);
+    Ok(Stored { state, about })
 }
 
 /// The network of a stage with trained tensors, without gradients.
@@ -150,15 +153,16 @@ pub fn network<A: TrainingBackend>(
     state::load(network, tensors)
 }
 
-fn test<A: TrainingBackend>(
+/// Measures the network of a stage with these tensors on the test images.
+fn measure<A: TrainingBackend>(
     session: &Session<'_>,
     stage: StageName,
     tensors: StateDict,
     device: &A::Device,
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<Evaluation> {
     let network = network::<A>(session, stage, tensors, device)?;
-    let images = session.data.test(session.recipe.evaluation.batch);
+    let images = session.data.test(session.images_at_once(stage));
     let label = format!("{} test", stage.name());
     let seed = session.recipe.seed;
-    accuracy(&network, &images, seed, &label, session.progress, device)
+    evaluation(&network, &images, seed, &label, session.progress, device)
 }

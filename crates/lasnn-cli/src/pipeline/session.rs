@@ -1,47 +1,26 @@
 //! What the stages of a run share, and how a finished stage is kept and found again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
-use lasnn_core::{Plan, StateDict};
+use lasnn_conversion::images_at_once;
+use lasnn_core::{ClassCount, Plan, StateDict};
 use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::args::StageName;
 use crate::cache;
 use crate::data::Data;
+use crate::definition::Definition;
+use crate::given::Given;
 use crate::metrics::Metrics;
 use crate::progress::Progress;
 use crate::recipe::{Plans, Recipe};
 use crate::report::percent;
 use crate::run_dir::RunDir;
 use crate::signals::Interrupted;
-use crate::stored::{About, Conversion, FORMAT, Stored};
-use crate::summary::{StageSummary, Stages};
-
-/// A checkpoint that takes the place of a stage.
-#[derive(Clone, Debug)]
-pub struct Given {
-    /// The file.
-    pub path: PathBuf,
-    /// SHA-256 of its content.
-    pub sha256: String,
-}
-
-impl Given {
-    /// The checkpoint in `path`.
-    ///
-    /// # Errors
-    ///
-    /// Fails if it cannot be read.
-    pub fn new(path: &Path) -> anyhow::Result<Self> {
-        let content = std::fs::read(path)
-            .map_err(|error| crate::failure::wrong(format_args!("{}: {error}", path.display())))?;
-        let sha256 = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { path: path.into(), sha256 })
-    }
-}
+use crate::stored::{About, Conversion, FORMAT, Stored, layout};
+use crate::summary::{ClassAccuracy, StageSummary, Stages};
 
 /// What the stages of a run share.
 #[derive(Debug)]
@@ -91,6 +70,8 @@ impl Session<'_> {
             "stage": stage,
             "parts": parts,
             "data": self.recipe.data,
+            // Its numbers are those of a given checkpoint where there is one.
+            "normaliser": self.data.normaliser(),
             "dataset": self.data.dataset.sha256,
             "seed": self.recipe.seed,
             "backend": self.backend,
@@ -137,31 +118,34 @@ impl Session<'_> {
         Ok(serde_json::to_value(self.recipe)?)
     }
 
-    /// What is to be known about the network of a stage; training and conversion add to it.
-    pub fn about(&self, stage: StageName, summary: StageSummary) -> About {
-        let network = match stage {
-            StageName::Teacher => &self.recipe.teacher.network,
-            _ => &self.recipe.intermediate.network,
-        };
+    /// What is to be known about the network of a stage that has these tensors; training and
+    /// conversion add to it.
+    pub fn about(&self, stage: StageName, state: &StateDict, summary: StageSummary) -> About {
         About {
             format: FORMAT,
             stage,
-            network: network.clone(),
-            image: self.data.dataset.shape,
-            classes: self.data.dataset.classes,
-            spiking: None,
-            summary,
+            definition: Definition::of(self.recipe, self.data, stage),
+            layout: layout(state),
+            summary: Some(summary),
             history: Vec::new(),
             conversion: None,
         }
     }
 
+    /// The accuracy of each class by its name.
+    pub fn by_class(&self, counts: &[ClassCount]) -> Vec<ClassAccuracy> {
+        ClassAccuracy::all(&self.data.dataset.class_names, counts)
+    }
+
+    /// How many images are measured at once with the network of a stage.
+    pub fn images_at_once(&self, stage: StageName) -> usize {
+        let time_steps = if stage.is_spiking() { self.recipe.student.time_steps } else { 1 };
+        images_at_once(self.plan(stage), time_steps, self.recipe.evaluation.batch)
+    }
+
     /// The plan of the network of a stage.
     pub fn plan(&self, stage: StageName) -> &Plan {
-        match stage {
-            StageName::Teacher => &self.plans.teacher,
-            _ => &self.plans.student,
-        }
+        self.plans.of(stage)
     }
 
     /// The network of an earlier run, marked as reused.
@@ -171,11 +155,10 @@ impl Session<'_> {
             return None;
         }
         match Stored::load(&path) {
-            Ok(mut found) if found.about.format == FORMAT => {
-                found.about.summary.reused = true;
+            Ok(mut found) => {
+                found.about.summary.as_mut()?.reused = true;
                 Some(found)
             }
-            Ok(_) => None,
             Err(error) => {
                 // It can be made again, so a damaged copy is no reason to fail.
                 tracing::warn!("not reused: {error:#}");
@@ -187,10 +170,12 @@ impl Session<'_> {
     /// Puts a finished stage into the run's records.
     fn take(&mut self, stage: StageName, stored: &Stored) -> anyhow::Result<()> {
         let about = &stored.about;
-        let accuracy = percent(about.summary.test_accuracy);
-        self.progress.say(format!("{}: {accuracy} of the test images", stage.name()));
-        tracing::info!(stage = stage.name(), test_accuracy = about.summary.test_accuracy, "done");
-        self.stages.set(stage, about.summary.clone());
+        if let Some(summary) = &about.summary {
+            let accuracy = percent(summary.test_accuracy);
+            self.progress.say(format!("{}: {accuracy} of the test images", stage.name()));
+            tracing::info!(stage = stage.name(), test_accuracy = summary.test_accuracy, "done");
+            self.stages.set(stage, summary.clone());
+        }
         if !about.history.is_empty() {
             self.metrics.set(stage, &about.history);
             self.metrics.write(self.run)?;

@@ -17,7 +17,7 @@ use crate::args::StageName;
 use crate::device::TrainingBackend;
 use crate::signals::STOP;
 use crate::stored::{About, Stored};
-use crate::summary::{SpikingSummary, StageSummary};
+use crate::summary::{ClassAccuracy, SpikingSummary, StageSummary};
 
 /// The student: distilled, or trained by cross-entropy alone if `stage` is the control. Both see
 /// the same images in the same order under the same dropout masks.
@@ -64,7 +64,7 @@ fn train<A: TrainingBackend>(
     let network = SpikingNetwork::<A>::new(&plans.student, &recipe.spiking, steps, device)?;
     let network = state::load(network, converted.clone())?;
     let images = data.train_student(config.batch);
-    let validation = data.validation(recipe.evaluation.batch);
+    let validation = data.validation(session.images_at_once(stage));
     let folder = run.training(stage);
     let provenance = session.provenance()?;
     let mut watch = Watch::new(stage, progress, &mut session.metrics, run);
@@ -83,13 +83,13 @@ fn train<A: TrainingBackend>(
 
     let begun = Instant::now();
     let best = state::save(&fitted.model.valid());
-    let spiking = test::<A>(session, stage, best.clone(), device)?;
+    let (spiking, accuracy_by_class) = test::<A>(session, stage, best.clone(), device)?;
     let last_epoch = fitted.history.len() as u32 - 1;
     let last_test_accuracy = match fitted.best_epoch == last_epoch {
         true => spiking.test_accuracy(),
         false => {
             let last = Checkpoint::load(&folder.join(LAST))?.take_section("model");
-            test::<A>(session, stage, last, device)?.test_accuracy()
+            test::<A>(session, stage, last, device)?.0.test_accuracy()
         }
     };
     let training: f64 = fitted.history.iter().map(|record| record.seconds).sum();
@@ -97,6 +97,7 @@ fn train<A: TrainingBackend>(
         network: plans.student.name.clone(),
         parameters: plans.student.parameters(),
         test_accuracy: spiking.test_accuracy(),
+        accuracy_by_class,
         validation_accuracy: fitted.best().validation_accuracy,
         epochs: fitted.history.len(),
         best_epoch: Some(fitted.best_epoch as usize),
@@ -105,11 +106,7 @@ fn train<A: TrainingBackend>(
         reused: false,
         spiking: Some(spiking),
     };
-    let about = About {
-        spiking: Some(recipe.spiking.clone()),
-        history: fitted.history,
-        ..session.about(stage, summary)
-    };
+    let about = About { history: fitted.history, ..session.about(stage, &best, summary) };
     Ok(Stored { state: best, about })
 }
 
@@ -119,7 +116,7 @@ fn test<A: TrainingBackend>(
     stage: StageName,
     tensors: StateDict,
     device: &A::Device,
-) -> anyhow::Result<SpikingSummary> {
+) -> anyhow::Result<(SpikingSummary, Vec<ClassAccuracy>)> {
     let Session { recipe, plans, .. } = *session;
     let steps = recipe.student.time_steps;
     let network =

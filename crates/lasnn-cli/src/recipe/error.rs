@@ -30,12 +30,12 @@ pub enum RecipeError {
         excerpt: String,
     },
     /// A value is out of range.
-    #[error("{}: {key} is {found}, expected {expected}", file.display())]
+    #[error("{}: `{key}` is {found}, expected {expected}", file.display())]
     Value {
         /// The recipe.
         file: PathBuf,
         /// The key with the names of its tables.
-        key: &'static str,
+        key: String,
         /// The value found.
         found: String,
         /// What it should be.
@@ -65,9 +65,60 @@ impl RecipeError {
         let (number, blank) = ((line + 1).to_string(), "");
         let width = number.len();
         let excerpt = format!("\n  {number} | {content}\n  {blank:width$} | {blank:column$}^");
-        let message = error.message().to_owned();
+        let message = plain(error.message());
         Self::Text { file, line: line + 1, column: column + 1, at, message, excerpt }
     }
+}
+
+/// The message of the TOML reader without the words of its programming language.
+fn plain(message: &str) -> String {
+    const WORDS: [(&str, &str); 27] = [
+        ("invalid type: ", "found "),
+        ("invalid value: ", "found "),
+        ("unknown field ", "unknown key "),
+        ("unknown variant ", "unknown value "),
+        ("duplicate field ", "doubled key "),
+        ("there are no fields", "no other key here"),
+        ("missing field ", "there is no key "),
+        ("floating point `", "the number `"),
+        ("integer `", "the number `"),
+        ("boolean `", "`"),
+        ("string \"", "the text \""),
+        ("found sequence", "found a list"),
+        ("found map", "found a table"),
+        (" as i128", ""),
+        ("expected u32", "expected a whole number of 0 to 4294967295"),
+        ("expected u64", "expected a whole number, at least 0"),
+        ("expected usize", "expected a whole number, at least 0"),
+        ("expected f64", "expected a number"),
+        ("expected f32", "expected a number"),
+        ("expected a boolean", "expected true or false"),
+        ("expected variant identifier", "expected a text"),
+        ("wanted string or table", "expected a text"),
+        ("expected table, found", "expected a text, found"),
+        ("expected empty table", "expected a text"),
+        ("expected a sequence", "expected a list"),
+        ("expected an array of length", "expected a list of length"),
+        ("invalid length ", "found a list of length "),
+    ];
+    let mut text = message.to_owned();
+    for (from, to) in WORDS {
+        text = text.replace(from, to);
+    }
+    // "expected internally tagged enum Encoding", "expected struct TrainConfig"
+    for kind in ["internally tagged enum ", "struct ", "enum "] {
+        while let Some(start) = text.find(&format!("expected {kind}")) {
+            let name = start + "expected ".len() + kind.len();
+            let rest = &text[name..];
+            let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+            let what = match kind {
+                "internally tagged enum " => "a table with the key `kind`",
+                _ => "a table",
+            };
+            text.replace_range(start + "expected ".len()..name + end, what);
+        }
+    }
+    text
 }
 
 /// The last place at or before `offset` where `text` may be cut.
@@ -115,6 +166,28 @@ mod tests {
         check(2, "student.train.epochs");
         check(4, "teacher.network");
         check(6, "teacher.network.layers");
+    }
+
+    #[test]
+    fn messages_have_no_words_of_a_programming_language() {
+        let said = |message: &str, expected: &str| assert_eq!(plain(message), expected);
+        said(
+            "invalid type: string \"two\", expected u32",
+            "found the text \"two\", expected a whole number of 0 to 4294967295",
+        );
+        said(
+            "invalid type: floating point `1.5`, expected usize",
+            "found the number `1.5`, expected a whole number, at least 0",
+        );
+        said(
+            "invalid type: string \"poisson\", expected internally tagged enum Encoding",
+            "found the text \"poisson\", expected a table with the key `kind`",
+        );
+        said(
+            "invalid type: integer `3`, expected struct TrainConfig",
+            "found the number `3`, expected a table",
+        );
+        said("unknown field `x`, expected `y`", "unknown key `x`, expected `y`");
     }
 
     #[test]

@@ -4,8 +4,11 @@
 //! name looked up. Work code sees only the second.
 
 mod error;
+mod ignored;
+mod notes;
 mod raw;
 mod resolved;
+mod rules;
 mod validate;
 
 use std::path::Path;
@@ -14,7 +17,9 @@ use lasnn_core::{Architecture, Seed};
 use lasnn_models::zoo;
 
 pub use error::RecipeError;
+pub use notes::notes;
 pub use resolved::{Ordinary, Recipe, Student};
+pub use rules::{Counts, check_delay, check_encoding, has_batch_norm};
 pub use validate::{Plans, validate};
 
 use raw::{RawNetwork, RawOrdinary, RawRecipe};
@@ -36,13 +41,14 @@ pub fn read(file: &Path, seed: Option<u32>) -> Result<Recipe, RecipeError> {
 ///
 /// As [`read`].
 pub fn parse(text: &str, file: &Path, seed: Option<u32>) -> Result<Recipe, RecipeError> {
-    let raw: RawRecipe =
-        toml::from_str(text).map_err(|error| RecipeError::in_text(file.into(), text, &error))?;
+    let in_text = |error| RecipeError::in_text(file.into(), text, &error);
+    let typed: toml::Table = toml::from_str(text).map_err(in_text)?;
+    let raw: RawRecipe = toml::from_str(text).map_err(in_text)?;
     let folder = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if raw.name.is_empty() || raw.name.starts_with('.') || !raw.name.chars().all(folder) {
         return Err(RecipeError::Value {
             file: file.into(),
-            key: "name",
+            key: "name".into(),
             found: format!("{:?}", raw.name),
             expected: "letters, digits, `-`, `_` and `.`, since it names a folder".into(),
         });
@@ -52,9 +58,9 @@ pub fn parse(text: &str, file: &Path, seed: Option<u32>) -> Result<Recipe, Recip
         table: "data",
         source: source.into(),
     })?;
-    Ok(Recipe {
+    let mut recipe = Recipe {
         name: raw.name,
-        seed: Seed(seed.unwrap_or(raw.seed)),
+        seed: Seed(raw.seed),
         data,
         teacher: ordinary(raw.teacher, "teacher.network", file)?,
         intermediate: ordinary(raw.intermediate, "intermediate.network", file)?,
@@ -68,7 +74,10 @@ pub fn parse(text: &str, file: &Path, seed: Option<u32>) -> Result<Recipe, Recip
             distillation: raw.student.distillation,
         },
         evaluation: raw.evaluation,
-    })
+    };
+    ignored::check(&typed, &recipe, file)?;
+    recipe.seed = seed.map_or(recipe.seed, Seed);
+    Ok(recipe)
 }
 
 fn ordinary(raw: RawOrdinary, key: &'static str, file: &Path) -> Result<Ordinary, RecipeError> {
@@ -82,7 +91,7 @@ fn ordinary(raw: RawOrdinary, key: &'static str, file: &Path) -> Result<Ordinary
 fn named(name: &str, key: &'static str, file: &Path) -> Result<Architecture, RecipeError> {
     zoo::named(name).ok_or_else(|| RecipeError::Value {
         file: file.into(),
-        key,
+        key: key.into(),
         found: format!("{name:?}"),
         expected: format!("a table with `name` and `layers`, or one of {}", zoo::NAMES.join(", ")),
     })

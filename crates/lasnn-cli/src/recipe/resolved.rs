@@ -8,6 +8,8 @@ use lasnn_models::Init;
 use lasnn_training::TrainConfig;
 use serde::Serialize;
 
+use crate::args::StageName;
+
 /// One experiment. Written as `recipe.toml` into the run's folder, where it can be read again.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recipe {
@@ -29,6 +31,16 @@ pub struct Recipe {
     pub student: Student,
     /// How networks are measured.
     pub evaluation: Evaluation,
+}
+
+impl Recipe {
+    /// The layers of the network of a stage.
+    pub fn network(&self, stage: StageName) -> &Architecture {
+        match stage {
+            StageName::Teacher => &self.teacher.network,
+            _ => &self.intermediate.network,
+        }
+    }
 }
 
 /// An ordinary network and its training.

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use lasnn_core::{Plan, Shape};
-use lasnn_datasets::{Normalisation, Source};
-use lasnn_neurons::Encoding;
+use lasnn_datasets::Source;
+
+use crate::args::StageName;
 
 use super::error::RecipeError;
 use super::resolved::{Ordinary, Recipe};
+use super::rules::{self, Contradiction, Counts};
 
 /// The networks of a recipe, fitted to its images.
 #[derive(Clone, Debug)]
@@ -16,6 +18,16 @@ pub struct Plans {
     pub teacher: Plan,
     /// The intermediate network and the student.
     pub student: Plan,
+}
+
+impl Plans {
+    /// The plan of the network of a stage.
+    pub fn of(&self, stage: StageName) -> &Plan {
+        match stage {
+            StageName::Teacher => &self.teacher,
+            _ => &self.student,
+        }
+    }
 }
 
 /// Fits the networks of a recipe to images of `shape` in `classes` classes and checks every number.
@@ -28,6 +40,7 @@ pub fn validate(
     file: &Path,
     shape: Shape,
     classes: usize,
+    counts: Counts,
 ) -> Result<Plans, RecipeError> {
     let check = Check { file };
     // A folder may have a validation split of its own, which is known when it is read.
@@ -44,7 +57,7 @@ pub fn validate(
     check.table("intermediate.network", recipe.intermediate.network.check_spiking())?;
     check.table("intermediate.train", recipe.intermediate.train.validate())?;
     check.table("spiking", recipe.spiking.neurons().check())?;
-    check.encoding(recipe)?;
+    check.rule(rules::check(recipe))?;
     check.table("conversion", recipe.conversion.check())?;
     check.value("student.time_steps", recipe.student.time_steps, 1, "")?;
     if let Some(limit) = recipe.student.train_limit {
@@ -56,6 +69,7 @@ pub fn validate(
     for &steps in &recipe.evaluation.time_steps {
         check.value("evaluation.time_steps", steps, 1, "each")?;
     }
+    check.rule(rules::check_counts(recipe, &teacher, counts))?;
     Ok(Plans { teacher, student })
 }
 
@@ -85,25 +99,16 @@ impl Check<'_> {
         }
         let file = self.file.to_owned();
         let expected = format!("at least {least} {why}").trim_end().to_owned();
+        let key = key.to_owned();
         Err(RecipeError::Value { file, key, found: found.to_string(), expected })
     }
 
-    /// Poisson input reads a pixel as a probability.
-    fn encoding(&self, recipe: &Recipe) -> Result<(), RecipeError> {
-        match (recipe.spiking.encoding, recipe.data.normalisation) {
-            (
-                Encoding::Poisson { .. },
-                normalisation @ (Normalisation::Standard | Normalisation::Published),
-            ) => Err(RecipeError::Value {
-                file: self.file.to_owned(),
-                key: "data.normalisation",
-                found: format!("\"{}\"", normalisation.name()),
-                expected:
-                    "\"signed\" or \"unit\", since Poisson encoding reads pixels of at most 1 \
-                           as probabilities"
-                        .into(),
-            }),
-            _ => Ok(()),
-        }
+    fn rule(&self, result: Result<(), Contradiction>) -> Result<(), RecipeError> {
+        result.map_err(|Contradiction { key, found, expected }| RecipeError::Value {
+            file: self.file.to_owned(),
+            key,
+            found,
+            expected,
+        })
     }
 }

@@ -103,7 +103,7 @@ fn network(golden: &Golden) -> Network<B> {
                 tap: None,
             },
             Layer::Residual { channels: 4, stride: 2, batch_norm: true, dropout: 0.0, tap: None },
-            Layer::GlobalAveragePool,
+            Layer::GlobalAveragePool {},
             Layer::Classifier { bias: true },
         ],
     };

@@ -64,7 +64,7 @@ fn everything() -> Plan {
             Layer::Norm { tap: Some(Tap::High) },
             plain_conv,
             Layer::AveragePool { size: 2 },
-            Layer::GlobalAveragePool,
+            Layer::GlobalAveragePool {},
             Layer::Linear { features: 5, bias: true },
             Layer::Dropout { probability: 0.5 },
             Layer::Classifier { bias: true },

@@ -52,7 +52,7 @@ fn counted(plan: &Plan) -> Vec<(&'static str, [usize; 3])> {
             Layer::Dense { .. } => "dense-block",
             Layer::AveragePool { .. } if in_transition => "transition",
             Layer::AveragePool { .. } | Layer::MaxPool { .. } => "pool",
-            Layer::GlobalAveragePool => "global-pool",
+            Layer::GlobalAveragePool {} => "global-pool",
             _ => continue,
         };
         in_transition = false;

@@ -121,12 +121,7 @@ fn schedules_are_pytorchs() {
         let factors: Vec<f64> = serde_json::from_value(case["factors"].clone()).unwrap();
         assert_eq!(factors.len(), epochs as usize * steps);
         for (index, expected) in factors.into_iter().enumerate() {
-            let at = Position {
-                epoch: (index / steps) as u32,
-                epochs,
-                step: index % steps,
-                steps,
-            };
+            let at = Position { epoch: (index / steps) as u32, epochs, step: index % steps, steps };
             let found = schedule.factor(at);
             let error = (found - expected).abs();
             assert!(error < 1e-8, "{} {at:?}: {found} {expected}", case["name"]);

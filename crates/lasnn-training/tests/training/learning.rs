@@ -140,7 +140,10 @@ fn a_loss_that_is_not_finite_names_its_place() {
     let (epoch, step, message) =
         stops(Tiny::new(false, 0.0), &Poisoned { from: 2 }, &config(sgd(0.1)));
     assert_eq!((epoch, step), (0, 2));
-    assert!(message.starts_with("tiny: the gradient norm is NaN in epoch 1/3, step 3/4"), "{message}");
+    assert!(
+        message.starts_with("tiny: the gradient norm is NaN in epoch 1/3, step 3/4"),
+        "{message}"
+    );
     assert!(message.contains("the batch's images are not finite"), "{message}");
 
     let model = Tiny::new(false, 0.0);

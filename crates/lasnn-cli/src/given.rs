@@ -1,0 +1,127 @@
+//! Checkpoints that the command line names.
+
+use std::path::{Path, PathBuf};
+
+use lasnn_core::{StateDict, state};
+use lasnn_models::{Init, Network};
+use lasnn_training::Checkpoint;
+use sha2::{Digest, Sha256};
+
+use crate::args::StageName;
+use crate::data::Data;
+use crate::definition::{Definition, Overrides};
+use crate::device::TrainingBackend;
+use crate::failure::wrong;
+use crate::recipe::{Plans, Recipe};
+use crate::stored::About;
+
+/// A checkpoint that takes the place of a stage.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// The file.
+    pub path: PathBuf,
+    /// SHA-256 of its content.
+    pub sha256: String,
+    /// Its tensors.
+    pub state: StateDict,
+    /// What it says about itself.
+    pub about: About,
+}
+
+impl Given {
+    /// The checkpoint in `path`, which is to be the network of `stage` of a recipe.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it cannot be read or does not say what its tensors are for.
+    pub fn new(path: &Path, recipe: &Path, stage: StageName) -> anyhow::Result<Self> {
+        let content = std::fs::read(path)
+            .map_err(|error| wrong(format_args!("{}: {error}", path.display())))?;
+        let sha256 = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let checkpoint = Checkpoint::from_bytes(path, &content).map_err(wrong)?;
+        let about = About::of(&checkpoint, path, recipe, stage)?;
+        Ok(Self { path: path.into(), sha256, state: checkpoint.state, about })
+    }
+
+    /// Checks that it is the ordinary network of `stage` of the recipe on these images.
+    ///
+    /// # Errors
+    ///
+    /// Names what differs, or the tensor that does not fit.
+    pub fn check<A: TrainingBackend>(
+        &self,
+        stage: StageName,
+        recipe: &Recipe,
+        plans: &Plans,
+        data: &Data,
+        device: &A::Device,
+    ) -> anyhow::Result<()> {
+        let path = &self.path;
+        self.is_of(stage)?;
+        let expected = Definition::of(recipe, data, stage);
+        self.about.definition.check(&expected, stage, Overrides::default(), path)?;
+        let empty =
+            Network::<A::InnerBackend>::new(plans.of(stage), Init::default(), recipe.seed, device);
+        state::load(empty, self.state.clone())
+            .map_err(|error| wrong(format_args!("{}: {error}", path.display())))?;
+        Ok(())
+    }
+
+    /// Checks that it came out of a stage.
+    ///
+    /// # Errors
+    ///
+    /// Names the stage that it came out of.
+    pub fn is_of(&self, stage: StageName) -> anyhow::Result<()> {
+        match self.about.stage == stage {
+            true => Ok(()),
+            false => Err(wrong(format_args!(
+                "{} holds a network of the stage `{}`, expected one of the stage `{}`",
+                self.path.display(),
+                self.about.stage.name(),
+                stage.name()
+            ))),
+        }
+    }
+}
+
+/// Normalises the images with the numbers of the checkpoints that take the place of stages.
+///
+/// The numbers of `standard` follow from the images trained on, so those of another seed are others.
+/// Teacher and student see the same images, so all checkpoints must have the same numbers.
+///
+/// # Errors
+///
+/// Fails if two checkpoints have other numbers, or if they make no sense.
+pub fn normalise_as<'a>(
+    data: &mut Data,
+    given: impl IntoIterator<Item = &'a Given>,
+) -> anyhow::Result<()> {
+    let mut first: Option<&Given> = None;
+    for next in given {
+        let numbers = &next.about.definition.normalisation;
+        match first {
+            None => {
+                let channels = data.dataset.shape.channels;
+                data.normalise_with(numbers.normaliser(channels, &next.path)?);
+                first = Some(next);
+            }
+            Some(first) if !first.about.definition.normalisation.is_close(numbers) => {
+                let of = |given: &Given| {
+                    let numbers = &given.about.definition.normalisation;
+                    format!("{:?} and {:?}", numbers.mean, numbers.deviation)
+                };
+                return Err(wrong(format_args!(
+                    "{} was trained on images with the means and deviations {}, {} with {}; both \
+                     see the same images here, expected the same numbers",
+                    first.path.display(),
+                    of(first),
+                    next.path.display(),
+                    of(next)
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}

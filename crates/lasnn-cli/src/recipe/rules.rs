@@ -1,0 +1,202 @@
+//! Keys of a recipe that make sense alone and not together.
+//!
+//! A rule refuses what would give a number that is wrong or means nothing. What is merely without
+//! effect is a note ([`notes`](super::notes)).
+
+use lasnn_conversion::SpikingConfig;
+use lasnn_core::{Layer, Plan};
+use lasnn_datasets::Normalisation;
+use lasnn_neurons::{Encoding, PoissonRange, StepOrder};
+use lasnn_training::TrainConfig;
+
+use super::resolved::Recipe;
+
+/// A key that another one contradicts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{key}` is {found}, expected {expected}")]
+pub struct Contradiction {
+    /// The key with the names of its tables.
+    pub key: String,
+    /// The value found.
+    pub found: String,
+    /// What it should be, and why.
+    pub expected: String,
+}
+
+/// What the images of a recipe are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Images that teacher and intermediate network are trained on.
+    pub train: usize,
+    /// Images that the student is trained on.
+    pub student: usize,
+}
+
+/// Poisson encoding reads a pixel as a probability, so pixels must be in its range.
+///
+/// # Errors
+///
+/// Names the key whose value does not fit the other one.
+pub fn check_encoding(
+    spiking: &SpikingConfig,
+    normalisation: Normalisation,
+) -> Result<(), Contradiction> {
+    let Encoding::Poisson { range } = spiking.encoding else { return Ok(()) };
+    let found = format!("\"{}\"", normalisation.name());
+    match (range, normalisation) {
+        (_, Normalisation::Standard | Normalisation::Published) => Err(Contradiction {
+            key: "data.normalisation".into(),
+            found,
+            expected:
+                "\"signed\" or \"unit\", since Poisson encoding reads pixels of at most 1 as \
+                       probabilities"
+                    .into(),
+        }),
+        (PoissonRange::Unit, Normalisation::Signed) => Err(Contradiction {
+            key: "data.normalisation".into(),
+            found,
+            expected: "\"unit\" with `spiking.encoding.range = \"unit\"`, since a pixel below 0 \
+                       would never spike; `range = \"signed\"` takes pixels of -1 to 1"
+                .into(),
+        }),
+        (PoissonRange::Unit, Normalisation::Unit) | (PoissonRange::Signed, _) => Ok(()),
+    }
+}
+
+/// Neurons that fire before they integrate delay the signal by one step in each layer, so fewer steps
+/// than layers leave the readout without any input.
+///
+/// # Errors
+///
+/// Names the number of steps and how many are needed.
+pub fn check_delay(recipe: &Recipe, time_steps: usize) -> Result<(), Contradiction> {
+    delay(recipe, "the number of time steps", time_steps)
+}
+
+fn delay(recipe: &Recipe, key: &str, time_steps: usize) -> Result<(), Contradiction> {
+    if recipe.spiking.step_order != StepOrder::FireThenIntegrate {
+        return Ok(());
+    }
+    // The shortcut of a residual block passes by the block's first neurons.
+    let delays = |layer: &&Layer| {
+        matches!(layer, Layer::Conv { .. } | Layer::Linear { .. } | Layer::Residual { .. })
+    };
+    let layers = recipe.intermediate.network.layers.iter().filter(delays).count();
+    match time_steps > layers {
+        true => Ok(()),
+        false => Err(Contradiction {
+            key: key.into(),
+            found: time_steps.to_string(),
+            expected: format!(
+                "at least {}, since each of {layers} layers of neurons delays the signal by one step \
+                 with `spiking.step_order = \"fire-then-integrate\"`",
+                layers + 1
+            ),
+        }),
+    }
+}
+
+/// Checks all rules of a recipe that do not depend on its images.
+///
+/// # Errors
+///
+/// Names the first key that another one contradicts.
+pub fn check(recipe: &Recipe) -> Result<(), Contradiction> {
+    check_encoding(&recipe.spiking, recipe.data.normalisation)?;
+    delay(recipe, "student.time_steps", recipe.student.time_steps)?;
+    delay(recipe, "conversion.time_steps", recipe.conversion.time_steps)?;
+    let steps = &recipe.evaluation.time_steps;
+    for (index, &time_steps) in steps.iter().enumerate() {
+        delay(recipe, "evaluation.time_steps", time_steps)?;
+        if steps[..index].contains(&time_steps) {
+            return Err(Contradiction {
+                key: "evaluation.time_steps".into(),
+                found: format!("{steps:?}"),
+                expected: format!("each number once, {time_steps} is there twice"),
+            });
+        }
+    }
+    if recipe.name == "cache" {
+        return Err(Contradiction {
+            key: "name".into(),
+            found: "\"cache\"".into(),
+            expected: "another name, since the folder of that name keeps networks for later runs"
+                .into(),
+        });
+    }
+    Ok(())
+}
+
+/// Checks the rules that depend on the number of images.
+///
+/// # Errors
+///
+/// Names the first key that does not fit them.
+pub fn check_counts(recipe: &Recipe, teacher: &Plan, counts: Counts) -> Result<(), Contradiction> {
+    batch_norm(teacher, &recipe.teacher.train, counts.train)?;
+    let (batches, batch) = (recipe.conversion.batches, recipe.conversion.batch);
+    let most = counts.train.div_ceil(batch);
+    match batches <= most {
+        true => Ok(()),
+        false => Err(Contradiction {
+            key: "conversion.batches".into(),
+            found: batches.to_string(),
+            expected: format!(
+                "at most {most}, since there are {} images to train on and \
+                 `conversion.batch` is {batch}",
+                counts.train
+            ),
+        }),
+    }
+}
+
+/// A batch norm over one value per channel puts out its shift whatever comes in, and learns nothing.
+fn batch_norm(plan: &Plan, train: &TrainConfig, images: usize) -> Result<(), Contradiction> {
+    let Some((layer, positions)) = smallest_norm(plan) else { return Ok(()) };
+    let contradiction = |key: &str, found: usize, expected: String| Contradiction {
+        key: format!("teacher.train.{key}"),
+        found: found.to_string(),
+        expected: format!(
+            "{expected}, since the batch norm of `layers.{layer}` sees {positions} \
+                           position per image and learns nothing of one number per channel"
+        ),
+    };
+    if positions > 1 {
+        return Ok(());
+    }
+    let batch = train.batch.min(images);
+    let micro = train.micro_batch.unwrap_or(train.batch);
+    if images == 1 || batch == 1 {
+        return Err(contradiction("batch", batch, "at least 2 images".into()));
+    }
+    // A last batch of one image is left out; see `Data::train`.
+    let last = Some(images % train.batch).filter(|&rest| rest > 1);
+    let full = (images >= train.batch).then_some(train.batch);
+    for batch in full.into_iter().chain(last) {
+        if micro.min(batch) == 1 || batch % micro == 1 {
+            let expected = format!("parts of at least 2 images of a batch of {batch}");
+            return Err(contradiction("micro_batch", micro, expected));
+        }
+    }
+    Ok(())
+}
+
+/// The layer whose batch norm sees the fewest positions of a map, and how many.
+fn smallest_norm(plan: &Plan) -> Option<(usize, usize)> {
+    let positions = plan.layers.iter().enumerate().filter_map(|(index, planned)| {
+        let shape = match planned.layer {
+            Layer::Conv { batch_norm: true, .. } | Layer::Residual { batch_norm: true, .. } => {
+                planned.output
+            }
+            Layer::Norm { .. } | Layer::Dense { .. } => planned.input,
+            _ => return None,
+        };
+        Some((index, shape.height * shape.width))
+    });
+    positions.min_by_key(|&(_, positions)| positions)
+}
+
+/// Whether a network has a batch norm.
+pub fn has_batch_norm(plan: &Plan) -> bool {
+    smallest_norm(plan).is_some()
+}

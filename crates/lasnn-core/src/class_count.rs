@@ -1,0 +1,42 @@
+//! How many images of each class a network classifies correctly.
+
+use serde::{Deserialize, Serialize};
+
+/// How many images of one class there were, and how many of them were classified correctly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClassCount {
+    /// Images of the class.
+    pub images: u64,
+    /// Those that got their largest score at the class.
+    pub correct: u64,
+}
+
+impl ClassCount {
+    /// No image yet, of any of `classes` classes.
+    pub fn of(classes: usize) -> Vec<Self> {
+        vec![Self::default(); classes]
+    }
+
+    /// Counts an image of the class.
+    pub fn add(&mut self, correct: bool) {
+        self.images += 1;
+        self.correct += u64::from(correct);
+    }
+
+    /// The share of correct images; none if the class has no image.
+    pub fn accuracy(&self) -> Option<f64> {
+        (self.images > 0).then(|| self.correct as f64 / self.images as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_without_images_has_no_accuracy() {
+        let mut counts = [ClassCount::default(); 2];
+        [true, false, true, true].map(|correct| counts[1].add(correct));
+        assert_eq!(counts.map(|count| count.accuracy()), [None, Some(0.75)]);
+    }
+}

@@ -19,6 +19,7 @@ mod fetch;
 mod log;
 mod metrics;
 mod pipeline;
+mod printable;
 mod progress;
 mod recipe;
 mod report;

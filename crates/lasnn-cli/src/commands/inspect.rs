@@ -64,9 +64,11 @@ pub fn inspect(target: &str, image: Shape, classes: usize, global: &Global) -> a
     let path = Path::new(target);
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("safetensors") => checkpoint(path, global),
-        Some("toml") => recipe(path, global),
+        Some("toml") => recipe(&recipe::find(path)?, global),
         _ => {
-            let network = zoo::named(target).ok_or_else(|| unknown(target))?;
+            let Some(network) = zoo::named(target) else {
+                return recipe(&recipe::find(path).map_err(|_| unknown(target))?, global);
+            };
             let plan = network.plan(image, classes).map_err(wrong)?;
             let network = NetworkView::new(&plan, None);
             show(global, &network, || network.text())

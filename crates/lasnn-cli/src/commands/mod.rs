@@ -12,10 +12,10 @@ use anyhow::Context;
 use clap::CommandFactory;
 use serde::Serialize;
 
-use crate::args::{Args, Command, Global};
+use crate::args::{Args, Command, Global, Run};
 use crate::device::{self, TrainingBackend};
 use crate::pipeline::Goal;
-use crate::signals;
+use crate::{recipe, signals};
 
 /// A command that computes, and what it needs to know.
 pub enum Job {
@@ -34,7 +34,8 @@ pub enum Job {
 /// Fails as the command does.
 pub fn execute(args: Args) -> anyhow::Result<()> {
     let global = args.global;
-    let stages = |goal, run, teacher, intermediate| {
+    let stages = |goal, mut run: Run, teacher, intermediate| {
+        run.recipe = recipe::find(&run.recipe)?;
         let backend = global.backend;
         let global = global.clone();
         let request = run::Request { goal, run, teacher, intermediate, global };
@@ -49,6 +50,7 @@ pub fn execute(args: Args) -> anyhow::Result<()> {
         }
         Command::Eval { recipe, checkpoint, stage, time_steps, missing } => {
             let backend = global.backend;
+            let recipe = recipe::find(&recipe)?;
             let request = eval::Request { recipe, checkpoint, stage, time_steps, missing, global };
             device::dispatch(backend, Job::Evaluate(Box::new(request)))
         }

@@ -4,6 +4,7 @@
 //! name looked up. Work code sees only the second.
 
 mod error;
+mod find;
 mod raw;
 mod resolved;
 mod validate;
@@ -14,6 +15,7 @@ use lasnn_core::{Architecture, Seed};
 use lasnn_models::zoo;
 
 pub use error::RecipeError;
+pub use find::find;
 pub use resolved::{Ordinary, Recipe, Student};
 pub use validate::{Plans, validate};
 

@@ -187,6 +187,11 @@ pub enum Command {
         #[command(subcommand)]
         action: DataAction,
     },
+    /// List runs; compare their results, or their recipes.
+    ///
+    /// Lists the runs in the folder of runs, newest first, those included that were cut off.
+    #[command(after_help = "Example: lasnn runs quickstart")]
+    Runs(Runs),
     /// Compare the backend's spiking kernels with the reference of stock tensor operations.
     #[command(after_help = "Example: lasnn check-backend --backend vulkan")]
     CheckBackend,
@@ -227,6 +232,38 @@ pub struct Missing {
     /// The address below which its files lie, instead of the official one.
     #[arg(long, value_name = "URL", requires = "fetch")]
     pub mirror: Option<String>,
+}
+
+/// Which runs, and what to do with them.
+#[derive(Debug, clap::Args)]
+pub struct Runs {
+    /// List only the runs of this recipe: the `name` that it has in its file, or the file.
+    pub recipe: Option<String>,
+    /// What to do in place of listing them.
+    #[command(subcommand)]
+    pub action: Option<RunsAction>,
+}
+
+/// What to do with some runs.
+#[derive(Debug, Subcommand)]
+pub enum RunsAction {
+    /// Show the results of two or more runs side by side.
+    #[command(after_help = "Example: lasnn runs compare 20260131-0915 20260131-1120")]
+    Compare {
+        /// A run: its folder, RECIPE/ID, or the beginning of an id that only one run has.
+        #[arg(required = true, num_args = 2.., value_name = "RUN")]
+        runs: Vec<String>,
+    },
+    /// Show what is different between the recipes of two runs, and in what they were run with.
+    #[command(after_help = "Example: lasnn runs diff 20260131-0915 20260131-1120")]
+    Diff {
+        /// A run: its folder, RECIPE/ID, or the beginning of an id that only one run has.
+        #[arg(value_name = "RUN")]
+        first: String,
+        /// The run to compare it with.
+        #[arg(value_name = "RUN")]
+        second: String,
+    },
 }
 
 /// An ordinary network of a recipe.

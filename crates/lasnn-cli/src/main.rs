@@ -24,6 +24,7 @@ mod progress;
 mod recipe;
 mod report;
 mod run_dir;
+mod runs;
 mod signals;
 mod stored;
 mod summary;

@@ -111,7 +111,8 @@ pub fn overall_rate(spikes_per_image: f64, time_steps: usize, plan: &Plan) -> f6
     }
 }
 
-fn title(stage: StageName) -> &'static str {
+/// What a network is called in a table.
+pub fn title(stage: StageName) -> &'static str {
     match stage {
         StageName::Teacher => "teacher",
         StageName::Intermediate => "intermediate ANN",

@@ -15,7 +15,7 @@ fn every_command_shows_an_example() {
 /// The options that every command takes are many, and rarely what somebody looks for.
 #[test]
 fn short_help_is_about_the_command_itself() {
-    for words in ["run", "train", "eval", "inspect", "data verify", "check-backend"] {
+    for words in ["run", "train", "eval", "inspect", "data verify", "runs diff", "check-backend"] {
         let help = |flag: &str| {
             let typed = std::iter::once("lasnn").chain(words.split(' ')).chain([flag]);
             Args::try_parse_from(typed).unwrap_err().to_string()
@@ -33,6 +33,24 @@ fn short_help_is_about_the_command_itself() {
     let short = Args::try_parse_from(["lasnn", "-h"]).unwrap_err().to_string();
     for command in Args::command().get_subcommands() {
         assert!(short.contains(&format!("\n  {} ", command.get_name())), "{short}");
+    }
+}
+
+#[test]
+fn runs_are_listed_compared_and_told_apart() {
+    let parse = |args: &[&str]| {
+        let args = Args::try_parse_from([&["lasnn", "runs"], args].concat()).ok()?;
+        let Command::Runs(runs) = args.command else { panic!("{args:?}") };
+        Some(runs)
+    };
+    let list = parse(&["tiny", "--json"]).unwrap();
+    assert!(list.recipe.as_deref() == Some("tiny") && list.action.is_none(), "{list:?}");
+    let three = parse(&["compare", "a", "b", "c"]).unwrap();
+    let Some(RunsAction::Compare { runs }) = three.action else { panic!("{three:?}") };
+    assert_eq!(runs, ["a", "b", "c"]);
+    assert!(parse(&["--runs-dir", "d", "diff", "a", "b"]).unwrap().recipe.is_none());
+    for wrong in [&["compare", "a"][..], &["diff", "a"], &["diff", "a", "b", "c"]] {
+        assert!(parse(wrong).is_none(), "{wrong:?}");
     }
 }
 

@@ -5,6 +5,7 @@ mod data;
 mod eval;
 mod inspect;
 mod run;
+mod runs;
 
 use std::io::Write;
 
@@ -62,6 +63,7 @@ pub fn execute(args: Args) -> anyhow::Result<()> {
             signals::listen()?;
             data::data(&action, &global)
         }
+        Command::Runs(request) => runs::runs(&request, &global),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "lasnn", &mut script);

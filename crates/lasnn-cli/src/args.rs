@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::builder::{Resettable, Str};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use lasnn_core::Shape;
 
+use crate::complete;
 use crate::device::BackendName;
 
 /// Layer-wise attention distillation: from an ordinary network to a spiking one.
@@ -154,6 +156,7 @@ pub enum Command {
     )]
     Eval {
         /// The recipe that made the network, a file or its name below configs.
+        #[arg(add = ArgValueCompleter::new(complete::recipes))]
         recipe: PathBuf,
         /// The checkpoint [default: that of the newest run of the recipe].
         #[arg(long, value_name = "FILE")]
@@ -172,6 +175,7 @@ pub enum Command {
     #[command(after_help = "Example: lasnn inspect vgg9 --image 3x64x64 --classes 200")]
     Inspect {
         /// A checkpoint file (.safetensors), a recipe (.toml) or the name of a network.
+        #[arg(add = ArgValueCompleter::new(complete::inspected))]
         target: String,
         /// For the name of a network: the shape of the images, channels x height x width.
         #[arg(long, value_parser = shape, default_value = "3x32x32", value_name = "CxHxW")]
@@ -195,7 +199,9 @@ pub enum Command {
     /// Compare the backend's spiking kernels with the reference of stock tensor operations.
     #[command(after_help = "Example: lasnn check-backend --backend vulkan")]
     CheckBackend,
-    /// Print a script that completes lasnn's commands in a shell.
+    /// Print a script with which a shell completes commands, options, recipes, data sets and runs.
+    ///
+    /// It asks this program at each press of the tabulator, so print it anew when lasnn is moved.
     #[command(
         after_help = "Example: lasnn completions bash > ~/.local/share/bash-completion/completions/lasnn"
     )]
@@ -210,6 +216,7 @@ pub enum Command {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Run {
     /// The recipe: a TOML file, or its name below configs; docs/recipes.md lists its keys.
+    #[arg(add = ArgValueCompleter::new(complete::recipes))]
     pub recipe: PathBuf,
     /// Go on with the newest unfinished run of this command (or with the run in DIR); a new run
     /// begins if there is none.
@@ -238,6 +245,7 @@ pub struct Missing {
 #[derive(Debug, clap::Args)]
 pub struct Runs {
     /// List only the runs of this recipe: the `name` that it has in its file, or the file.
+    #[arg(add = ArgValueCompleter::new(complete::runs_of))]
     pub recipe: Option<String>,
     /// What to do in place of listing them.
     #[command(subcommand)]
@@ -252,16 +260,17 @@ pub enum RunsAction {
     Compare {
         /// A run: its folder, RECIPE/ID, or the beginning of an id that only one run has.
         #[arg(required = true, num_args = 2.., value_name = "RUN")]
+        #[arg(add = ArgValueCompleter::new(complete::runs))]
         runs: Vec<String>,
     },
     /// Show what is different between the recipes of two runs, and in what they were run with.
     #[command(after_help = "Example: lasnn runs diff 20260131-0915 20260131-1120")]
     Diff {
         /// A run: its folder, RECIPE/ID, or the beginning of an id that only one run has.
-        #[arg(value_name = "RUN")]
+        #[arg(value_name = "RUN", add = ArgValueCompleter::new(complete::runs))]
         first: String,
         /// The run to compare it with.
-        #[arg(value_name = "RUN")]
+        #[arg(value_name = "RUN", add = ArgValueCompleter::new(complete::runs))]
         second: String,
     },
 }
@@ -351,7 +360,7 @@ pub enum DataAction {
 pub struct DataOf {
     /// A recipe (.toml), or the name of a data set: digits, cifar10, cifar100, mnist, fashion-mnist,
     /// tiny-imagenet.
-    #[arg(value_name = "RECIPE|NAME")]
+    #[arg(value_name = "RECIPE|NAME", add = ArgValueCompleter::new(complete::data))]
     pub target: PathBuf,
     /// What becomes of a data set that is missing.
     #[command(flatten)]

@@ -12,6 +12,7 @@ mod args;
 mod cache;
 mod clock;
 mod commands;
+mod complete;
 mod data;
 mod device;
 mod failure;
@@ -35,6 +36,7 @@ use anyhow::Context;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    complete::answer();
     let args = args::Args::parse();
     match begin(&args).and_then(|()| commands::execute(args)) {
         Ok(()) => ExitCode::SUCCESS,

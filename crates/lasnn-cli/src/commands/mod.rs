@@ -10,13 +10,12 @@ mod runs;
 use std::io::Write;
 
 use anyhow::Context;
-use clap::CommandFactory;
 use serde::Serialize;
 
 use crate::args::{Args, Command, Global, Run};
 use crate::device::{self, TrainingBackend};
 use crate::pipeline::Goal;
-use crate::{recipe, signals};
+use crate::{complete, recipe, signals};
 
 /// A command that computes, and what it needs to know.
 pub enum Job {
@@ -65,8 +64,7 @@ pub fn execute(args: Args) -> anyhow::Result<()> {
         }
         Command::Runs(request) => runs::runs(&request, &global),
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Args::command(), "lasnn", &mut script);
+            let script = complete::script(shell)?;
             std::io::stdout().write_all(&script).context("cannot write the completions")
         }
     }

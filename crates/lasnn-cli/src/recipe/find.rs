@@ -22,6 +22,11 @@ pub fn find(typed: &Path) -> Result<PathBuf, RecipeError> {
     find_below(Path::new(CONFIGS), typed)
 }
 
+/// The names of the recipes below `configs`, sorted; none if there is no such folder.
+pub fn names() -> Vec<String> {
+    names_below(Path::new(CONFIGS))
+}
+
 fn find_below(configs: &Path, typed: &Path) -> Result<PathBuf, RecipeError> {
     let reason = match typed.metadata() {
         Ok(found) if !found.is_dir() => return Ok(typed.into()),

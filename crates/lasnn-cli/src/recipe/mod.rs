@@ -15,7 +15,7 @@ use lasnn_core::{Architecture, Seed};
 use lasnn_models::zoo;
 
 pub use error::RecipeError;
-pub use find::find;
+pub use find::{find, names};
 pub use resolved::{Ordinary, Recipe, Student};
 pub use validate::{Plans, validate};
 

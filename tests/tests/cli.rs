@@ -347,19 +347,32 @@ fn the_cpu_backends_agree_with_the_reference() {
 }
 
 #[test]
-fn completions_are_printed_for_every_shell() {
+fn a_recipe_is_found_by_its_name() {
     let place = Workplace::new();
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = place.succeed(&["completions", shell]).stdout;
-        assert!(script.contains("lasnn") && script.contains("distill"), "{shell}: {script}");
-    }
+    std::fs::create_dir_all(place.path().join("configs/small")).unwrap();
+    place.write("configs/small/tiny.toml", TINY);
+    place.succeed(&["train", "teacher", "small/tiny", "--quiet"]);
+    let eval = place.json(&["eval", "small/tiny", "--stage", "teacher"]);
+    assert_eq!(eval["recipe"], "tiny");
+    assert_eq!(place.json(&["data", "verify", "small/tiny"])["verified"], "built-in");
+    place.json(&["inspect", "small/tiny"]);
+    assert_eq!(place.json(&["runs", "small/tiny"])[0]["recipe"], "tiny");
+
+    let unknown = place.run(&["run", "small/huge"]);
+    assert_eq!(unknown.code, Some(2), "{unknown:#?}");
+    assert!(says(&unknown, &["`small/huge`", "No such file", "names small/tiny"]), "{unknown:#?}");
+    // A file wins.
+    place.write("small", "name = 1");
+    let file = place.run(&["run", "small"]);
+    assert!(says(&file, &["small:1:8: `name`"]), "{file:#?}");
 }
 
 #[test]
 fn every_command_shows_an_example() {
     let place = Workplace::new();
-    for command in ["run", "train", "convert", "distill", "eval", "inspect", "data", "completions"]
-    {
+    let commands =
+        ["run", "train", "convert", "distill", "eval", "inspect", "data", "runs", "completions"];
+    for command in commands {
         let help = place.succeed(&[command, "--help"]).stdout;
         assert!(help.contains(&format!("lasnn {command}")), "{help}");
     }

@@ -3,17 +3,25 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::{Resettable, Str};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 use lasnn_core::Shape;
 use lasnn_datasets::Normalisation;
 
+use crate::complete;
 use crate::device::BackendName;
 
 /// Layer-wise attention distillation: from an ordinary network to a spiking one.
 ///
 /// Exit codes: 0 done, 1 the run failed, 2 the command or the recipe is wrong.
 #[derive(Debug, Parser)]
-#[command(name = "lasnn", version, after_help = "Example: lasnn run configs/quickstart.toml")]
+#[command(
+    name = "lasnn",
+    version,
+    disable_help_flag = true,
+    after_help = "Example: lasnn run configs/quickstart.toml"
+)]
 pub struct Args {
     /// What every command takes.
     #[command(flatten)]
@@ -23,38 +31,57 @@ pub struct Args {
     pub command: Command,
 }
 
-/// What every command takes.
+/// Puts an option among those of the command itself.
+const NO_HEADING: Resettable<Str> = Resettable::Reset;
+
+/// What every command takes. Only `--help` shows it: the help of `-h` is about the command itself.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
     /// Seed of everything random, instead of the recipe's.
-    #[arg(long, global = true, value_name = "N", allow_negative_numbers = true, value_parser = seed)]
+    #[arg(long, global = true, hide_short_help = true, value_name = "N", allow_negative_numbers = true, value_parser = seed)]
     pub seed: Option<u32>,
     /// What computes; it must be compiled in (cargo feature of the same name).
-    #[arg(long, global = true, value_enum, default_value_t = BackendName::Flex)]
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_enum,
+        default_value_t = BackendName::Flex
+    )]
     pub backend: BackendName,
     /// Threads of the CPU backends and of the data loader [default: all cores].
-    #[arg(long, global = true, value_name = "N", allow_negative_numbers = true, value_parser = positive)]
+    #[arg(long, global = true, hide_short_help = true, value_name = "N", allow_negative_numbers = true, value_parser = positive)]
     pub threads: Option<NonZeroUsize>,
     /// Where data sets lie [default: the variable LASNN_DATA_DIR, else `data`].
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Where decoded images are kept for the next time [default: the variable LASNN_CACHE_DIR, else
     /// the folder `packed` where data sets lie].
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
     /// Where runs and reusable checkpoints are written.
-    #[arg(long, global = true, value_name = "DIR", default_value = "runs")]
+    #[arg(long, global = true, hide_short_help = true, value_name = "DIR", default_value = "runs")]
     pub runs_dir: PathBuf,
     /// Log more on the terminal; twice and thrice for still more.
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, hide_short_help = true, action = ArgAction::Count)]
     pub verbose: u8,
     /// No progress, no table.
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, hide_short_help = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// The result as JSON on the standard output, and nothing else there.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     pub json: bool,
+    /// Print help; `--help` also shows the options that every command takes.
+    #[arg(
+        short,
+        long,
+        global = true,
+        action = ArgAction::Help,
+        help_heading = NO_HEADING,
+        long_help = "Print help; `-h` leaves out the options that every command takes."
+    )]
+    help: Option<bool>,
 }
 
 impl Global {
@@ -129,7 +156,8 @@ pub enum Command {
         after_help = "Example: lasnn eval configs/quickstart.toml --stage student --time-steps 4"
     )]
     Eval {
-        /// The recipe that made the network.
+        /// The recipe that made the network, a file or its name below configs.
+        #[arg(add = ArgValueCompleter::new(complete::recipes))]
         recipe: PathBuf,
         /// The checkpoint [default: that of the newest run of the recipe].
         #[arg(long, value_name = "FILE")]
@@ -173,6 +201,7 @@ pub enum Command {
     #[command(after_help = "Example: lasnn inspect vgg9 --image 3x64x64 --classes 200")]
     Inspect {
         /// A checkpoint file (.safetensors), a recipe (.toml) or the name of a network.
+        #[arg(add = ArgValueCompleter::new(complete::inspected))]
         target: String,
         /// For the name of a network: the shape of the images, channels x height x width
         /// [default: 3x32x32].
@@ -189,10 +218,17 @@ pub enum Command {
         #[command(subcommand)]
         action: DataAction,
     },
+    /// List runs; compare their results, or their recipes.
+    ///
+    /// Lists the runs in the folder of runs, newest first, those included that were cut off.
+    #[command(after_help = "Example: lasnn runs quickstart")]
+    Runs(Runs),
     /// Compare the backend's spiking kernels with the reference of stock tensor operations.
     #[command(after_help = "Example: lasnn check-backend --backend vulkan")]
     CheckBackend,
-    /// Print a script that completes lasnn's commands in a shell.
+    /// Print a script with which a shell completes commands, options, recipes, data sets and runs.
+    ///
+    /// It asks this program at each press of the tabulator, so print it anew when lasnn is moved.
     #[command(
         after_help = "Example: lasnn completions bash > ~/.local/share/bash-completion/completions/lasnn"
     )]
@@ -206,7 +242,8 @@ pub enum Command {
 /// A recipe and how to run it.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Run {
-    /// The recipe, a TOML file; docs/recipes.md lists its keys.
+    /// The recipe: a TOML file, or its name below configs; docs/recipes.md lists its keys.
+    #[arg(add = ArgValueCompleter::new(complete::recipes))]
     pub recipe: PathBuf,
     /// Go on with the newest unfinished run of this command (or with the run in DIR); a new run
     /// begins if there is none.
@@ -229,6 +266,40 @@ pub struct Missing {
     /// The address below which its files lie, instead of the official one.
     #[arg(long, value_name = "URL", requires = "fetch")]
     pub mirror: Option<String>,
+}
+
+/// Which runs, and what to do with them.
+#[derive(Debug, clap::Args)]
+pub struct Runs {
+    /// List only the runs of this recipe: the `name` that it has in its file, or the file.
+    #[arg(add = ArgValueCompleter::new(complete::runs_of))]
+    pub recipe: Option<String>,
+    /// What to do in place of listing them.
+    #[command(subcommand)]
+    pub action: Option<RunsAction>,
+}
+
+/// What to do with some runs.
+#[derive(Debug, Subcommand)]
+pub enum RunsAction {
+    /// Show the results of two or more runs side by side.
+    #[command(after_help = "Example: lasnn runs compare 20260131-0915 20260131-1120")]
+    Compare {
+        /// A run: its folder, RECIPE/ID, or the beginning of an id that only one run has.
+        #[arg(required = true, num_args = 2.., value_name = "RUN")]
+        #[arg(add = ArgValueCompleter::new(complete::runs))]
+        runs: Vec<String>,
+    },
+    /// Show what is different between the recipes of two runs, and in what they were run with.
+    #[command(after_help = "Example: lasnn runs diff 20260131-0915 20260131-1120")]
+    Diff {
+        /// A run: its folder, RECIPE/ID, or the beginning of an id that only one run has.
+        #[arg(value_name = "RUN", add = ArgValueCompleter::new(complete::runs))]
+        first: String,
+        /// The run to compare it with.
+        #[arg(value_name = "RUN", add = ArgValueCompleter::new(complete::runs))]
+        second: String,
+    },
 }
 
 /// An ordinary network of a recipe.
@@ -329,7 +400,7 @@ pub enum DataAction {
 pub struct DataOf {
     /// A recipe (.toml), or the name of a data set: digits, cifar10, cifar100, mnist, fashion-mnist,
     /// tiny-imagenet.
-    #[arg(value_name = "RECIPE|NAME")]
+    #[arg(value_name = "RECIPE|NAME", add = ArgValueCompleter::new(complete::data))]
     pub target: PathBuf,
     /// What becomes of a data set that is missing.
     #[command(flatten)]
@@ -409,98 +480,4 @@ fn shape(text: &str) -> Result<Shape, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn every_command_shows_an_example() {
-        Args::command().debug_assert();
-        for command in Args::command().get_subcommands() {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            let name = command.get_name();
-            assert!(help.contains(&format!("Example: lasnn {name}")), "{name}: {help}");
-        }
-    }
-
-    #[test]
-    fn resume_stands_alone_or_names_a_run() {
-        let resume = |args: &[&str]| match Args::try_parse_from(args).unwrap().command {
-            Command::Run(run) => run.resume,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(resume(&["lasnn", "run", "a.toml"]), None);
-        assert_eq!(resume(&["lasnn", "run", "--resume", "a.toml"]), Some(None));
-        let named = resume(&["lasnn", "run", "a.toml", "--resume=runs/a/1"]);
-        assert_eq!(named, Some(Some("runs/a/1".into())));
-    }
-
-    #[test]
-    fn data_commands_are_read() {
-        let action = |args: &[&str]| match Args::try_parse_from(args).unwrap().command {
-            Command::Data { action } => action,
-            other => panic!("{other:?}"),
-        };
-        let verify = action(&["lasnn", "data", "verify", "a.toml", "--data-dir", "d"]);
-        assert!(
-            matches!(verify, DataAction::Verify(of) if of.target == *"a.toml" && !of.missing.fetch)
-        );
-        let info = action(&["lasnn", "data", "info", "--fetch", "a.toml", "--sheet", "a.png"]);
-        let DataAction::Info { of, sheet } = info else { panic!("{info:?}") };
-        assert!(of.missing.fetch && of.missing.mirror.is_none());
-        assert_eq!(sheet, Some("a.png".into()));
-        let fetch = action(&["lasnn", "data", "fetch", "mnist", "--mirror", "http://a/"]);
-        let DataAction::Fetch { name, mirror } = fetch else { panic!("{fetch:?}") };
-        assert_eq!((name, mirror.as_deref()), (DatasetName::Mnist, Some("http://a/")));
-    }
-
-    #[test]
-    fn a_mirror_is_of_no_use_where_nothing_is_fetched() {
-        for command in [&["run", "a.toml"][..], &["eval", "a.toml"], &["data", "info", "cifar10"]] {
-            let parse =
-                |more: &[&str]| Args::try_parse_from([&["lasnn"], command, more].concat()).is_ok();
-            assert!(parse(&["--fetch", "--mirror", "http://a/"]), "{command:?}");
-            assert!(!parse(&["--mirror", "http://a/"]), "{command:?}");
-        }
-    }
-
-    #[test]
-    fn every_data_set_of_the_catalogue_has_its_name_here() {
-        use lasnn_datasets::fetch::Origin;
-        use lasnn_datasets::fetch::catalogue::ORIGINS;
-
-        assert_eq!(DatasetName::value_variants().len(), ORIGINS.len());
-        for name in DatasetName::value_variants() {
-            assert!(Origin::named(name.name()).is_some(), "{name:?}");
-            let typed = name.to_possible_value().unwrap();
-            assert_eq!(typed.get_name(), name.name());
-        }
-    }
-
-    #[test]
-    fn shapes_are_read() {
-        assert_eq!(shape("1x8x9"), Ok(Shape { channels: 1, height: 8, width: 9 }));
-        for wrong in ["8x8", "3x8x8x1", "3x-1x8", "0x8x8", "3x8x99999999999999999999"] {
-            assert!(shape(wrong).unwrap_err().contains("3x32x32"), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn numbers_that_cannot_be_are_answered_in_plain_words() {
-        for (arguments, expected) in [
-            (&["--threads", "0"][..], "expected a whole number, at least 1"),
-            (&["--threads", "-1"], "expected a whole number, at least 1"),
-            (&["--threads", "1.5"], "expected a whole number, at least 1"),
-            (&["--seed", "x"], "expected a whole number of 0 to 4294967295"),
-            (&["--seed", "4294967296"], "expected a whole number of 0 to 4294967295"),
-        ] {
-            let all = [&["lasnn", "run", "a.toml"], arguments].concat();
-            let error = Args::try_parse_from(all).unwrap_err().to_string();
-            assert!(error.contains(expected), "{arguments:?}: {error}");
-        }
-        let classes = ["lasnn", "inspect", "vgg5", "--classes", "1"];
-        let error = Args::try_parse_from(classes).unwrap_err().to_string();
-        assert!(error.contains("expected a whole number of 2 to"), "{error}");
-    }
-}
+mod tests;

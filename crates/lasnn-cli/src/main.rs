@@ -12,6 +12,7 @@ mod args;
 mod cache;
 mod clock;
 mod commands;
+mod complete;
 mod data;
 mod definition;
 mod device;
@@ -21,10 +22,12 @@ mod given;
 mod log;
 mod metrics;
 mod pipeline;
+mod printable;
 mod progress;
 mod recipe;
 mod report;
 mod run_dir;
+mod runs;
 mod signals;
 mod stored;
 mod summary;
@@ -35,6 +38,7 @@ use anyhow::Context;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    complete::answer();
     let args = args::Args::parse();
     match begin(&args).and_then(|()| commands::execute(args)) {
         Ok(()) => ExitCode::SUCCESS,

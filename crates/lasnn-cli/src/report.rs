@@ -6,6 +6,7 @@ use lasnn_conversion::ann_energy_pj;
 use lasnn_core::Plan;
 
 use crate::args::StageName;
+use crate::printable::printable;
 use crate::recipe::Plans;
 use crate::stored::Conversion;
 use crate::summary::{ClassAccuracy, Stages};
@@ -175,7 +176,8 @@ pub fn overall_rate(spikes_per_image: f64, time_steps: usize, plan: &Plan) -> f6
     }
 }
 
-fn title(stage: StageName) -> &'static str {
+/// What a network is called in a table.
+pub fn title(stage: StageName) -> &'static str {
     match stage {
         StageName::Teacher => "teacher",
         StageName::Intermediate => "intermediate ANN",
@@ -198,15 +200,6 @@ pub fn count(number: f64) -> String {
 /// An energy, to three digits.
 pub fn picojoules(energy: f64) -> String {
     scaled(energy, &[(1e9, " mJ"), (1e6, " uJ"), (1e3, " nJ")], " pJ")
-}
-
-/// A name that anybody may have chosen, without what would give orders to a terminal.
-pub fn printable(name: &str) -> String {
-    let shown = |character: char| match character.is_control() {
-        true => character.escape_default().to_string(),
-        false => character.to_string(),
-    };
-    name.chars().map(shown).collect()
 }
 
 fn scaled(number: f64, units: &[(f64, &str)], small: &str) -> String {

@@ -12,7 +12,10 @@ use crate::clock;
 use crate::failure::wrong;
 
 /// Ends a run; its presence says that the run ended.
-const SUMMARY: &str = "summary.json";
+pub const SUMMARY: &str = "summary.json";
+
+/// Is locked while a process works in the run.
+const LOCK: &str = ".lock";
 
 /// The folder of a run, held by this process until dropped.
 #[derive(Debug)]
@@ -95,7 +98,7 @@ impl RunDir {
     }
 
     fn hold(path: PathBuf, resumed: bool) -> anyhow::Result<Self> {
-        let lock = path.join(".lock");
+        let lock = path.join(LOCK);
         let context = || format!("cannot lock {}", lock.display());
         let file = File::create(&lock).with_context(context)?;
         match file.try_lock() {
@@ -168,6 +171,14 @@ pub fn list(recipe: &Path) -> anyhow::Result<Vec<PathBuf>> {
     // Ids begin with the time, so the order of names is the order of time.
     runs.sort();
     Ok(runs)
+}
+
+/// Whether a process works in the run in `path`.
+///
+/// The lock is tried to find out, and let go of at once. It is shared with others who ask.
+pub fn is_held(path: &Path) -> bool {
+    let lock = File::open(path.join(LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// Writes a file so that it is there whole or not at all, whenever the power goes.
@@ -243,6 +254,7 @@ mod tests {
         let path = run.path().to_owned();
         let message = |hash| RunDir::open(&path, hash).unwrap_err().to_string();
         assert!(message(HASH).contains("another process works in"));
+        assert!(is_held(&path));
         assert!(message("ffffffffffffffff").contains("should end with -ffffffff"));
         run.finish("{}").unwrap();
         drop(run);

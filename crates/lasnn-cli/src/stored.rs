@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::args::StageName;
 use crate::definition::{Definition, SpikingDefinition};
 use crate::failure::{quoted, wrong};
-use crate::report::printable;
+use crate::printable::printable;
 use crate::summary::StageSummary;
 
 /// Raised when the meaning of the metadata or of what it was made from changes; older files are

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use burn::tensor::{DType, TensorData};
@@ -94,6 +94,34 @@ impl Checkpoint {
             }
         })?;
         Self::from_bytes(path, &bytes)
+    }
+
+    /// Reads only the metadata of a file, `null` for one that another program wrote.
+    ///
+    /// The tensors are not read, so the file is not checked against its SHA-256. This takes a
+    /// moment even where the tensors are hundreds of megabytes.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read or does not begin as a safetensors file.
+    pub fn peek(path: &Path) -> Result<Value, CheckpointError> {
+        let read = || -> io::Result<Vec<u8>> {
+            let (mut length, mut header) = ([0; 8], Vec::new());
+            let mut file = File::open(path)?;
+            file.read_exact(&mut length)?;
+            let length = u64::from_le_bytes(length).min(HEADER_LIMIT);
+            file.take(length).read_to_end(&mut header)?;
+            Ok(header)
+        };
+        let header = read().map_err(|source| CheckpointError::Io {
+            path: path.to_owned(),
+            action: "read the checkpoint",
+            source,
+        })?;
+        let header: Metadata = serde_json::from_slice(&header).map_err(|error| {
+            CheckpointError::NotSafetensors { path: path.into(), reason: error.to_string() }
+        })?;
+        Ok(entry(path, &header)?.map_or(Value::Null, |entry| entry.metadata))
     }
 
     /// The metadata as a type.
@@ -222,13 +250,17 @@ fn parse<'a>(
     }
     let safetensors =
         SafeTensors::deserialize(bytes).map_err(|error| not_safetensors(error.to_string()))?;
-    let entry = header.metadata().as_ref().and_then(|entries| entries.get(ENTRY));
-    let entry = entry.map(|text| serde_json::from_str(text)).transpose();
-    let entry = entry.map_err(|error| CheckpointError::Metadata {
+    Ok((safetensors, entry(path, &header)?))
+}
+
+/// Our entry of a header; none in a file of another program.
+fn entry(path: &Path, header: &Metadata) -> Result<Option<Entry>, CheckpointError> {
+    let text = header.metadata().as_ref().and_then(|entries| entries.get(ENTRY));
+    let entry = text.map(|text| serde_json::from_str(text)).transpose();
+    entry.map_err(|error| CheckpointError::Metadata {
         path: path.to_owned(),
         reason: error.to_string(),
-    })?;
-    Ok((safetensors, entry))
+    })
 }
 
 /// The SHA-256 of names, shapes, values and metadata.

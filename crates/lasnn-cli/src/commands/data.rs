@@ -14,8 +14,9 @@ use super::show;
 use crate::args::{DataAction, DataOf, DatasetName, Global};
 use crate::data::{Wanted, summary};
 use crate::failure::wrong;
+use crate::printable::printable;
 use crate::progress::Progress;
-use crate::report::{printable, table};
+use crate::report::table;
 use crate::{fetch, recipe};
 
 /// Gets a data set, or reads one or the images of a recipe, which checks them, and says what was found.
@@ -65,15 +66,17 @@ fn read<T>(
     read: impl Fn(&Wanted<'_>, &Progress) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let by = of.target.as_path();
-    let (config, seed) = match by.to_str().and_then(Source::named) {
+    let file;
+    let (by, config, seed) = match by.to_str().and_then(Source::named) {
         // Nothing is held out, so the seed decides nothing.
-        Some(source) => (DatasetConfig::new(source), Seed(0)),
-        None if by.extension().is_none_or(|extension| extension != "toml") && !by.exists() => {
-            return Err(unknown(by));
-        }
+        Some(source) => (by, DatasetConfig::new(source), Seed(0)),
         None => {
-            let recipe = recipe::read(by, global.seed)?;
-            (recipe.data, recipe.seed)
+            file = recipe::find(by).map_err(|error| match is_path(by) {
+                true => error.into(),
+                false => unknown(by),
+            })?;
+            let recipe = recipe::read(&file, global.seed)?;
+            (file.as_path(), recipe.data, recipe.seed)
         }
     };
     let wanted = Wanted { config: &config, by, seed };
@@ -81,11 +84,16 @@ fn read<T>(
     fetch::or_get(&of.missing, global, || read(&wanted, &progress))
 }
 
+/// Whether a recipe is meant by its path, and neither a data set nor a recipe by its name.
+fn is_path(target: &Path) -> bool {
+    target.exists() || target.extension().is_some_and(|extension| extension == "toml")
+}
+
 fn unknown(target: &Path) -> anyhow::Error {
     let names = Source::ALL.map(Source::name);
     wrong(format_args!(
         "`{}` is no recipe (.toml) and no data set; the data sets are {}",
-        target.display(),
+        printable(&target.to_string_lossy()),
         names.join(", ")
     ))
 }
@@ -152,15 +160,4 @@ fn text(description: &Description) -> String {
     }
     let Description { name, shape, sha256, .. } = description;
     format!("{name}, images of {shape}\n{classes}\n{channels}\nsha256 {sha256}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_give_no_orders_to_terminals() {
-        assert_eq!(printable("jack-o'-lantern, Kürbis"), "jack-o'-lantern, Kürbis");
-        assert_eq!(printable("\u{1b}[31mred\r"), "\\u{1b}[31mred\\r");
-    }
 }

@@ -69,17 +69,27 @@ pub fn inspect(
     global: &Global,
 ) -> anyhow::Result<()> {
     let path = Path::new(target);
-    let is_file = path.extension().is_some_and(|e| e == "safetensors" || e == "toml");
-    if is_file && (image.is_some() || classes.is_some()) {
-        return Err(wrong(format_args!(
+    let sized = || match image.is_some() || classes.is_some() {
+        false => Ok(()),
+        true => Err(wrong(format_args!(
             "--image and --classes go with the name of a network; `{target}` says both itself"
-        )));
-    }
+        ))),
+    };
     match path.extension().and_then(|extension| extension.to_str()) {
-        Some("safetensors") => checkpoint(path, global),
-        Some("toml") => recipe(path, global),
+        Some("safetensors") => {
+            sized()?;
+            checkpoint(path, global)
+        }
+        Some("toml") => {
+            sized()?;
+            recipe(&recipe::find(path)?, global)
+        }
         _ => {
-            let network = zoo::named(target).ok_or_else(|| unknown(target))?;
+            let Some(network) = zoo::named(target) else {
+                let path = recipe::find(path).map_err(|_| unknown(target))?;
+                sized()?;
+                return recipe(&path, global);
+            };
             let usual = Shape { channels: 3, height: 32, width: 32 };
             let (image, classes) = (image.unwrap_or(usual), classes.unwrap_or(10));
             let plan = network.plan(image, classes).map_err(wrong)?;

@@ -6,17 +6,17 @@ mod data;
 mod eval;
 mod inspect;
 mod run;
+mod runs;
 
 use std::io::Write;
 
 use anyhow::Context;
-use clap::CommandFactory;
 use serde::Serialize;
 
-use crate::args::{Args, Command, Global};
+use crate::args::{Args, Command, Global, Run};
 use crate::device::{self, TrainingBackend};
 use crate::pipeline::Goal;
-use crate::signals;
+use crate::{complete, recipe, signals};
 
 /// A command that computes, and what it needs to know.
 pub enum Job {
@@ -37,7 +37,8 @@ pub enum Job {
 /// Fails as the command does.
 pub fn execute(args: Args) -> anyhow::Result<()> {
     let global = args.global;
-    let stages = |goal, run, teacher, intermediate| {
+    let stages = |goal, mut run: Run, teacher, intermediate| {
+        run.recipe = recipe::find(&run.recipe)?;
         let backend = global.backend;
         let global = global.clone();
         let request = run::Request { goal, run, teacher, intermediate, global };
@@ -52,6 +53,7 @@ pub fn execute(args: Args) -> anyhow::Result<()> {
         }
         Command::Eval { recipe, checkpoint, stage, time_steps, normalisation, missing } => {
             let backend = global.backend;
+            let recipe = recipe::find(&recipe)?;
             let request = eval::Request {
                 recipe,
                 checkpoint,
@@ -65,6 +67,7 @@ pub fn execute(args: Args) -> anyhow::Result<()> {
         }
         Command::Annotate { checkpoint, recipe, stage, out, missing } => {
             let backend = global.backend;
+            let recipe = recipe::find(&recipe)?;
             let request = annotate::Request { checkpoint, recipe, stage, out, missing, global };
             device::dispatch(backend, Job::Annotate(Box::new(request)))
         }
@@ -76,9 +79,9 @@ pub fn execute(args: Args) -> anyhow::Result<()> {
             signals::listen()?;
             data::data(&action, &global)
         }
+        Command::Runs(request) => runs::runs(&request, &global),
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Args::command(), "lasnn", &mut script);
+            let script = complete::script(shell)?;
             std::io::stdout().write_all(&script).context("cannot write the completions")
         }
     }

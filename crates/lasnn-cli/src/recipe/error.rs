@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::printable::printable;
+
 /// A recipe that cannot be run. Every variant names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
@@ -12,6 +14,20 @@ pub enum RecipeError {
         file: PathBuf,
         /// What the system says.
         source: std::io::Error,
+    },
+    /// There is neither such a file nor such a name.
+    #[error(
+        "there is no recipe `{}`: {reason}; {}",
+        printable(&typed.to_string_lossy()),
+        known(names)
+    )]
+    Unknown {
+        /// What was typed.
+        typed: PathBuf,
+        /// Why it is no file.
+        reason: String,
+        /// The names that there are.
+        names: Vec<String>,
     },
     /// The text is no TOML, or a key or a value is not one of a recipe.
     #[error("{}:{line}:{column}: {at}{message}{excerpt}", file.display())]
@@ -119,6 +135,19 @@ fn plain(message: &str) -> String {
         }
     }
     text
+}
+
+/// What may be typed in place of a recipe that is unknown.
+fn known(names: &[String]) -> String {
+    match names {
+        [] => "expected the path of a recipe, or its name in the folder `configs` below the \
+               current folder, where there is none"
+            .into(),
+        names => {
+            let names: Vec<_> = names.iter().map(|name| printable(name)).collect();
+            format!("expected the path of a recipe, or one of the names {}", names.join(", "))
+        }
+    }
 }
 
 /// The last place at or before `offset` where `text` may be cut.

@@ -4,6 +4,7 @@
 //! name looked up. Work code sees only the second.
 
 mod error;
+mod find;
 mod ignored;
 mod notes;
 mod raw;
@@ -17,6 +18,7 @@ use lasnn_core::{Architecture, Seed};
 use lasnn_models::zoo;
 
 pub use error::RecipeError;
+pub use find::{find, names};
 pub use notes::notes;
 pub use resolved::{Ordinary, Recipe, Student};
 pub use rules::{Counts, check_delay, check_encoding, has_batch_norm};

@@ -48,6 +48,20 @@ fn what_is_written_is_read() {
 }
 
 #[test]
+fn metadata_are_read_without_the_tensors() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.safetensors");
+    let whole = bytes();
+    // The tensors take 28 bytes at the end, and none of them is there.
+    fs::write(&path, &whole[..whole.len() - 28]).unwrap();
+    assert_eq!(Checkpoint::peek(&path).unwrap(), checkpoint().metadata);
+    for damaged in [&whole[..5], &whole[..100], b"\xff\xff\xff\xff\xff\xff\xff\xff{}"] {
+        fs::write(&path, damaged).unwrap();
+        Checkpoint::peek(&path).unwrap_err();
+    }
+}
+
+#[test]
 fn other_programs_can_read_it() {
     let bytes = bytes();
     let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();

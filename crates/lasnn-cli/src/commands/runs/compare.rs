@@ -1,0 +1,118 @@
+//! `runs compare`: the results of some runs side by side.
+
+use super::found::Found;
+use super::parts::{Git, STAGES, Stage, State};
+use crate::args::Global;
+use crate::commands::show;
+use crate::printable::printable;
+use crate::report::{count, percent, picojoules, table, title};
+use crate::runs;
+
+/// Shows the runs that are named, one column each.
+///
+/// # Errors
+///
+/// Fails if a run is unknown.
+pub fn compare(typed: &[String], global: &Global) -> anyhow::Result<()> {
+    let find = |typed: &String| {
+        let mut found = Found::new(runs::find(&global.runs_dir, typed)?);
+        found.add_rates();
+        Ok(found)
+    };
+    let found = typed.iter().map(find).collect::<anyhow::Result<Vec<Found>>>()?;
+    show(global, &found, || text(&found))
+}
+
+fn text(runs: &[Found]) -> String {
+    // The recipe above the id: side by side they would be too wide for a terminal.
+    let head = |run: &Found| match run.began {
+        Some(_) => format!("{}\n{}", printable(&run.recipe), printable(&run.id)),
+        None => run.name.clone(),
+    };
+    let header: Vec<String> = std::iter::once(String::new()).chain(runs.iter().map(head)).collect();
+    let mut table = table(&header.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut row = |name: &str, value: &dyn Fn(&Found) -> Option<String>| {
+        let values = runs.iter().map(|run| value(run).unwrap_or_else(|| "-".into()));
+        table.add_row(std::iter::once(name.to_owned()).chain(values));
+    };
+    if runs.iter().any(|run| run.state != State::Ended) {
+        row("state", &|run| Some(run.state.text().to_owned()));
+    }
+    for stage in STAGES {
+        if runs.iter().any(|run| run.stages.iter().any(|found| found.stage == stage)) {
+            let accuracy = |run: &Found| {
+                run.stages
+                    .iter()
+                    .find(|found| found.stage == stage)?
+                    .numbers
+                    .test_accuracy
+                    .map(percent)
+            };
+            row(&format!("accuracy: {}", title(stage)), &accuracy);
+        }
+    }
+    // The rows below are those of one network in each run, and this one says of which.
+    row("spiking network", &|run| Some(title(run.spiking()?.stage).to_owned()));
+    row("T", &|run| Some(run.spiking()?.numbers.time_steps?.to_string()));
+    row("firing rate", &|run| run.spiking()?.firing_rate.map(percent));
+    row("synops / image", &|run| run.spiking()?.numbers.synops_per_image.map(count));
+    row("energy / image", &|run| run.spiking()?.numbers.energy_pj_per_image.map(picojoules));
+    row("seconds", &|run| seconds(&run.stages));
+    row("seed", &|run| Some(run.seed?.to_string()));
+    row("backend", &|run| run.backend.as_deref().map(printable));
+    row("commit", &|run| run.git.as_ref().and_then(Git::short));
+    table.to_string()
+}
+
+/// How long all stages took, the reused ones when they were made: so runs are comparable.
+fn seconds(stages: &[Stage]) -> Option<String> {
+    let sum: f64 = stages.iter().map(|stage| stage.numbers.seconds).sum::<Option<f64>>()?;
+    (!stages.is_empty()).then(|| format!("{sum:.1}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run_dir::SUMMARY;
+
+    #[test]
+    fn runs_stand_side_by_side_with_what_each_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let summaries = [
+            (
+                "20260101-000000-aaaaaaaa",
+                r#"{"seed": 1, "backend": "flex", "stages": {
+                "teacher": {"test_accuracy": 0.9, "seconds": 10, "reused": true},
+                "student": {"test_accuracy": 0.8, "seconds": 5.5, "time_steps": 8,
+                            "synops_per_image": 2e6, "energy_pj_per_image": 1.8e6}}}"#,
+            ),
+            (
+                "20260102-000000-aaaaaaaa",
+                r#"{"seed": 2, "stages": {
+                "conversion": {"test_accuracy": 0.7, "time_steps": 16}}}"#,
+            ),
+        ];
+        for (id, summary) in summaries {
+            let run = folder.path().join("a\u{7}").join(id);
+            std::fs::create_dir_all(&run).unwrap();
+            std::fs::write(run.join(SUMMARY), summary).unwrap();
+        }
+        let found: Vec<Found> =
+            runs::all(folder.path()).unwrap().into_iter().map(Found::new).collect();
+        let text = text(&found);
+        assert!(text.contains("a\\u{7}") && !text.contains('\u{7}'), "{text}");
+        let cells = |name: &str| -> Vec<String> {
+            let line = text.lines().find(|line| line.contains(name)).unwrap();
+            let cells = line.split(['│', '┆']).map(str::trim).filter(|cell| !cell.is_empty());
+            cells.skip(1).map(str::to_owned).collect()
+        };
+        assert_eq!(cells("accuracy: teacher"), ["-", "90.00 %"]);
+        assert_eq!(cells("accuracy: distilled SNN"), ["-", "80.00 %"]);
+        assert_eq!(cells("spiking network"), ["converted SNN, not trained", "distilled SNN"]);
+        assert_eq!(cells("T "), ["16", "8"]);
+        assert_eq!(cells("synops"), ["-", "2.00 M"]);
+        assert_eq!(cells("energy"), ["-", "1.80 uJ"]);
+        assert_eq!(cells("seconds"), ["-", "15.5"]);
+        assert_eq!(cells("seed"), ["2", "1"]);
+    }
+}

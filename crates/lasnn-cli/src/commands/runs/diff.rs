@@ -1,0 +1,294 @@
+//! `runs diff`: what is different between two runs.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use anyhow::Context;
+use comfy_table::CellAlignment;
+use serde::Serialize;
+use toml::{Table, Value};
+
+use super::found::Found;
+use crate::args::Global;
+use crate::commands::show;
+use crate::failure::wrong;
+use crate::printable::printable;
+use crate::report::table;
+use crate::runs;
+
+/// The keys of hashes. A table shows their first digits only, JSON all of them.
+const HASHES: [&str; 2] = ["git.commit", "dataset.sha256"];
+
+/// What is different between two runs.
+#[derive(Debug, Serialize)]
+struct Diff {
+    runs: [String; 2],
+    differences: Vec<Difference>,
+    /// What cannot be said, and why.
+    notes: Vec<String>,
+}
+
+/// A key with the value that it has in each run; none where it is not there.
+#[derive(Debug, PartialEq, Serialize)]
+struct Difference {
+    key: String,
+    values: [Option<Value>; 2],
+}
+
+/// Shows what is different between the resolved recipes of two runs and in what they were run with.
+///
+/// # Errors
+///
+/// Fails if a run is unknown or if its recipe cannot be read.
+pub fn diff(first: &str, second: &str, global: &Global) -> anyhow::Result<()> {
+    let find = |typed: &str| Ok(Found::new(runs::find(&global.runs_dir, typed)?));
+    let found: anyhow::Result<_> = find(first).and_then(|first| Ok([first, find(second)?]));
+    let found = found?;
+    let recipes = [recipe(&found[0])?, recipe(&found[1])?];
+    let mut differences = Vec::new();
+    tables("", [&recipes[0], &recipes[1]], &mut differences);
+    let notes = around(&found, &mut differences);
+    let diff = Diff { runs: found.map(|run| run.name), differences, notes };
+    show(global, &diff, || text(&diff))
+}
+
+/// The resolved recipe of a run.
+fn recipe(run: &Found) -> anyhow::Result<Table> {
+    let file = run.path.join("recipe.toml");
+    let text = fs::read_to_string(&file).map_err(|error| {
+        let name = &run.name;
+        wrong(format_args!("{name} has no recipe to compare: {}: {error}", file.display()))
+    })?;
+    toml::from_str(&text).with_context(|| format!("{} is no recipe", file.display()))
+}
+
+/// Adds the differences of two tables, whose key is `at`.
+fn tables(at: &str, both: [&Table; 2], differences: &mut Vec<Difference>) {
+    let keys: BTreeSet<&String> = both.iter().flat_map(|table| table.keys()).collect();
+    for key in keys {
+        let bare = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+        let shown = match !key.is_empty() && key.chars().all(bare) {
+            true => key.clone(),
+            false => Value::from(key.as_str()).to_string(),
+        };
+        let dot = if at.is_empty() { "" } else { "." };
+        values(format!("{at}{dot}{shown}"), both.map(|table| table.get(key)), differences);
+    }
+}
+
+/// Adds the differences of two values of the same key.
+fn values(key: String, both: [Option<&Value>; 2], differences: &mut Vec<Difference>) {
+    let nothing = Table::new();
+    match both {
+        _ if both[0] == both[1] => {}
+        [Some(Value::Table(first)), Some(Value::Table(second))] => {
+            tables(&key, [first, second], differences);
+        }
+        // A table that only one run has is shown key by key, too.
+        [Some(Value::Table(first)), None] => tables(&key, [first, &nothing], differences),
+        [None, Some(Value::Table(second))] => tables(&key, [&nothing, second], differences),
+        [Some(Value::Array(first)), Some(Value::Array(second))]
+            if first.len() == second.len() && of_tables(first) && of_tables(second) =>
+        {
+            for (index, pair) in first.iter().zip(second).enumerate() {
+                values(format!("{key}[{index}]"), [Some(pair.0), Some(pair.1)], differences);
+            }
+        }
+        _ => differences.push(Difference { key, values: both.map(Option::<&Value>::cloned) }),
+    }
+}
+
+fn of_tables(list: &[Value]) -> bool {
+    list.iter().all(Value::is_table)
+}
+
+/// What a run was run with that is no part of its recipe, by its name in the summary.
+fn surroundings(run: &Found) -> [(&'static str, Option<Value>); 4] {
+    let text = |value: Option<&str>| value.map(Value::from);
+    let commit = run.git.as_ref().and_then(|git| {
+        let star = if git.dirty == Some(true) { "*" } else { "" };
+        Some(format!("{}{star}", git.commit.as_ref()?))
+    });
+    let threads = run.threads.and_then(|threads| i64::try_from(threads).ok());
+    let sha256 = run.dataset.as_ref().and_then(|dataset| dataset.sha256.as_deref());
+    [
+        ("backend", text(run.backend.as_deref())),
+        ("threads", threads.map(Value::from)),
+        (HASHES[0], text(commit.as_deref())),
+        (HASHES[1], text(sha256)),
+    ]
+}
+
+/// Adds the differences in what is no part of a recipe; gives notes on what cannot be said.
+fn around(found: &[Found; 2], differences: &mut Vec<Difference>) -> Vec<String> {
+    let mut unknown = [const { Vec::new() }; 2];
+    let [first, second] = [surroundings(&found[0]), surroundings(&found[1])];
+    for ((key, first), (_, second)) in first.into_iter().zip(second) {
+        let both = [first, second];
+        for (unknown, _) in unknown.iter_mut().zip(&both).filter(|(_, value)| value.is_none()) {
+            unknown.push(key);
+        }
+        if both[0].is_some() && both[1].is_some() && both[0] != both[1] {
+            differences.push(Difference { key: key.into(), values: both });
+        }
+    }
+    let mut notes = Vec::new();
+    for (run, keys) in found.iter().zip(unknown).filter(|(_, keys)| !keys.is_empty()) {
+        notes.push(format!("not known of {}: {}", run.name, keys.join(", ")));
+    }
+    // A run may be compared with itself.
+    notes.dedup();
+    let dirty = |run: &Found| run.git.as_ref().is_some_and(|git| git.dirty == Some(true));
+    if found.iter().all(dirty) && found[0].git == found[1].git {
+        notes.push(
+            "both runs had changes that were not committed (*), so their sources may differ".into(),
+        );
+    }
+    notes
+}
+
+fn text(diff: &Diff) -> String {
+    let Diff { runs: [first, second], differences, notes } = diff;
+    let mut text = match differences.as_slice() {
+        [] => format!("nothing differs between {first} and {second}"),
+        differences => {
+            let mut table = table(&["key", first, second]);
+            for column in table.column_iter_mut() {
+                column.set_cell_alignment(CellAlignment::Left);
+            }
+            for Difference { key, values: [first, second] } in differences {
+                let shown = |value: &Option<Value>| match value {
+                    Some(Value::String(digits)) if HASHES.contains(&&**key) => short(digits),
+                    value => shown(value.as_ref()),
+                };
+                table.add_row([printable(key), shown(first), shown(second)]);
+            }
+            table.to_string()
+        }
+    };
+    for note in notes {
+        text.push_str(&format!("\n{note}"));
+    }
+    text
+}
+
+/// The first digits of a hash, with the star behind it.
+fn short(digits: &str) -> String {
+    let star = if digits.ends_with('*') { "*" } else { "" };
+    let first: String = digits.trim_end_matches('*').chars().take(12).collect();
+    format!("{}{star}", printable(&first))
+}
+
+/// A value as a recipe writes it; of a list of tables each on a line.
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        None => "-".into(),
+        Some(Value::Array(list)) if !list.is_empty() && of_tables(list) => {
+            list.iter().map(|one| printable(&one.to_string())).collect::<Vec<_>>().join("\n")
+        }
+        Some(value) => printable(&value.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runs::Place;
+
+    fn differences(first: &str, second: &str) -> Vec<(String, [String; 2])> {
+        let mut found = Vec::new();
+        let (first, second) = (toml::from_str(first).unwrap(), toml::from_str(second).unwrap());
+        tables("", [&first, &second], &mut found);
+        let row = |one: Difference| (one.key, one.values.map(|value| shown(value.as_ref())));
+        found.into_iter().map(row).collect()
+    }
+
+    #[track_caller]
+    fn check(first: &str, second: &str, expected: &[(&str, &str, &str)]) {
+        let found = differences(first, second);
+        let found: Vec<_> = found.iter().map(|(k, [a, b])| (&**k, &**a, &**b)).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn keys_are_dotted_and_absent_ones_have_a_dash() {
+        check(
+            "a = 1\n[b.c]\nd = 2\ne = 3",
+            "[b.c]\nd = 2.5\ne = 3",
+            &[("a", "1", "-"), ("b.c.d", "2", "2.5")],
+        );
+        check("", "[b.c]\nd = \"x\"", &[("b.c.d", "-", "\"x\"")]);
+        check("a = 1", "a = { b = 2 }", &[("a", "1", "{ b = 2 }")]);
+        check("\"a b\".c = 1", "\"a b\".c = 2", &[("\"a b\".c", "1", "2")]);
+    }
+
+    #[test]
+    fn lists_are_compared_as_a_whole_and_layers_one_by_one() {
+        check("a = [1, 2]", "a = [1, 3]", &[("a", "[1, 2]", "[1, 3]")]);
+        let layers = |layers: &str| format!("network.layers = [{layers}]");
+        let conv = "{ kind = \"conv\", channels = 6 }";
+        let (two, other, three) = (
+            layers(&format!("{conv}, {{ kind = \"classifier\" }}")),
+            layers("{ kind = \"conv\", channels = 8, tap = \"low\" }, { kind = \"classifier\" }"),
+            layers(conv),
+        );
+        check(
+            &two,
+            &other,
+            &[("network.layers[0].channels", "6", "8"), ("network.layers[0].tap", "-", "\"low\"")],
+        );
+        let found = differences(&two, &three);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].0, "network.layers");
+        assert_eq!(found[0].1[0].lines().count(), 2);
+    }
+
+    #[test]
+    fn what_is_around_a_recipe_is_compared_where_it_is_known() {
+        let run = |summary: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("summary.json"), summary).unwrap();
+            let path = folder.path().to_owned();
+            Found::new(Place { recipe: "r".into(), id: "i".into(), path })
+        };
+        let whole = |commit: &str, dirty: bool, threads: u8| {
+            run(&format!(
+                r#"{{"backend": "flex", "threads": {threads}, "dataset": {{"sha256": "aa"}},
+                    "git": {{"commit": "{commit}", "dirty": {dirty}}}}}"#
+            ))
+        };
+        let compare = |first: Found, second: Found| {
+            let mut found = Vec::new();
+            let notes = around(&[first, second], &mut found);
+            (found.into_iter().map(|one| one.key).collect::<Vec<_>>(), notes)
+        };
+        let (keys, notes) = compare(whole("c", false, 1), whole("c", false, 1));
+        assert!(keys.is_empty() && notes.is_empty(), "{keys:?} {notes:?}");
+        let (keys, notes) = compare(whole("c", false, 1), whole("c", true, 2));
+        assert_eq!(keys, ["threads", "git.commit"]);
+        assert!(notes.is_empty(), "{notes:?}");
+        let (keys, notes) = compare(whole("c", true, 1), whole("c", true, 1));
+        assert!(keys.is_empty() && notes[0].contains("may differ"), "{keys:?} {notes:?}");
+        let (keys, notes) = compare(whole("c", false, 1), run("{}"));
+        assert!(keys.is_empty(), "{keys:?}");
+        let [note] = notes.as_slice() else { panic!("{notes:?}") };
+        assert!(note.ends_with(": backend, threads, git.commit, dataset.sha256"), "{note}");
+    }
+
+    #[test]
+    fn hashes_are_short_in_a_table() {
+        let commit = |digit: &str| Some(Value::from(digit.repeat(40) + "*"));
+        let values = [commit("a"), commit("b")];
+        let differences = vec![Difference { key: "git.commit".into(), values }];
+        let runs = ["a/1".to_owned(), "a/2".to_owned()];
+        let text = text(&Diff { runs, differences, notes: Vec::new() });
+        assert!(text.contains(" aaaaaaaaaaaa* ┆ bbbbbbbbbbbb* "), "{text}");
+    }
+
+    #[test]
+    fn runs_that_are_the_same_are_said_to_be() {
+        let runs = ["a/1".to_owned(), "a/2".to_owned()];
+        let same = Diff { runs, differences: Vec::new(), notes: vec!["but".into()] };
+        assert_eq!(text(&same), "nothing differs between a/1 and a/2\nbut");
+    }
+}

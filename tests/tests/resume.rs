@@ -109,6 +109,34 @@ fn a_run_of_another_recipe_is_not_resumed() {
     assert_eq!(summary["stages"]["teacher"]["epochs"], 6);
 }
 
+#[test]
+fn a_run_that_does_not_fit_is_told_with_what_differs() {
+    let place = Workplace::new();
+    place.write("tiny.toml", &long());
+    let mut run = start_run(&place, &["run", "tiny.toml", "--quiet"]);
+    wait_for(&mut run, || !place.runs("tiny").is_empty());
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let folder = place.only_run("tiny");
+
+    place.write("tiny.toml", &long().replace("learning_rate = 0.05", "learning_rate = 0.06"));
+    // The folder may stand behind the flag as well as behind `=`.
+    for resume in [
+        vec!["--resume".to_owned(), folder.to_string_lossy().into_owned()],
+        vec![format!("--resume={}", folder.display())],
+    ] {
+        let resume: Vec<&str> = resume.iter().map(String::as_str).collect();
+        let outcome = place.run(&[&["run", "tiny.toml"], &resume[..]].concat());
+        assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+        let differs = "`teacher.train.optimizer.learning_rate` is 0.05 there and 0.06 here";
+        assert!(outcome.stderr.contains(differs), "{outcome:#?}");
+        assert!(outcome.stderr.contains("leave --resume out"), "{outcome:#?}");
+    }
+    place.write("tiny.toml", &long());
+    place.succeed(&["run", "tiny.toml", "--quiet", "--resume", &folder.to_string_lossy()]);
+    assert!(folder.join("summary.json").is_file());
+}
+
 /// One run each, with the same summary, the same losses of every epoch and the same weights.
 #[track_caller]
 fn same_results(whole: &Workplace, cut: &Workplace) {

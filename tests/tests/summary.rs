@@ -32,6 +32,18 @@ fn a_runs_summary_fits_the_schema() {
         assert_eq!(stages[stage]["epochs"], 3, "{stage}");
     }
     assert_eq!(stages["conversion"]["epochs"], 0);
+    for (name, stage) in stages {
+        let classes = stage["accuracy_by_class"].as_array().unwrap();
+        assert_eq!(classes.len(), 4, "{name}");
+        let images: f64 = classes.iter().map(|class| class["images"].as_f64().unwrap()).sum();
+        let correct: f64 = classes
+            .iter()
+            .map(|class| class["images"].as_f64().unwrap() * class["accuracy"].as_f64().unwrap())
+            .sum();
+        assert_eq!(images, 40.0, "{name}");
+        let accuracy = stage["test_accuracy"].as_f64().unwrap();
+        assert!((correct / images - accuracy).abs() < 1e-9, "{name}: {correct} of {images}");
+    }
     for stage in ["conversion", "student", "student_without_distillation"] {
         means_what_it_says(&stages[stage]);
     }

@@ -1,7 +1,8 @@
 //! The command line as typed.
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{Resettable, Str};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
@@ -433,6 +434,27 @@ impl DatasetName {
             Self::FashionMnist => "fashion-mnist",
         }
     }
+}
+
+/// Words of a command line in which `--resume DIR` is written as `--resume=DIR`.
+///
+/// The value of `--resume` may be absent, so that the word after it may also be the recipe: it is
+/// taken as the folder of a run if there is such a folder, or if it is a path that is no recipe.
+pub fn with_resume(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut all: Vec<OsString> = Vec::new();
+    for word in words {
+        let path = Path::new(&word);
+        let is_recipe = path.is_file() || path.extension().is_some_and(|e| e == "toml");
+        let is_folder = path.is_dir() || (path.components().count() > 1 && !is_recipe);
+        match all.last_mut() {
+            Some(last) if *last == "--resume" && is_folder && !word.is_empty() => {
+                last.push("=");
+                last.push(word);
+            }
+            _ => all.push(word),
+        }
+    }
+    all
 }
 
 /// Reads the name of a normalisation.

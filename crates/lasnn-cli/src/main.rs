@@ -39,7 +39,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     complete::answer();
-    let args = args::Args::parse();
+    let args = args::Args::parse_from(args::with_resume(std::env::args_os()));
     match begin(&args).and_then(|()| commands::execute(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -86,8 +86,8 @@ impl RunDir {
         }
         if id.split('.').next().and_then(|stem| stem.rsplit('-').next()) != Some(short(hash)) {
             return Err(wrong(format_args!(
-                "{shown} is not a run of this command with this recipe, seed, backend and data: \
-                 its name should end with -{}",
+                "{shown} is not a run of this command with this recipe, seed, backend, data and \
+                 version of the program: its name should end with -{}",
                 short(hash)
             )));
         }

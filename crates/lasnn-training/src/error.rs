@@ -32,6 +32,12 @@ pub enum TrainError {
     /// A checkpoint cannot be read or written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The checkpoint to resume from is damaged.
+    #[error("{source}; remove it, and the training of this stage begins anew")]
+    Damaged {
+        /// What is wrong with it, with its path.
+        source: CheckpointError,
+    },
     /// The tensors of a checkpoint do not fit the network.
     #[error("{}: {source}", path.display())]
     State {
@@ -50,7 +56,7 @@ pub enum TrainError {
         /// The checkpoint.
         path: PathBuf,
         /// What differs.
-        what: &'static str,
+        what: String,
         /// What the checkpoint says.
         found: String,
         /// What this run says.

@@ -103,18 +103,32 @@ impl Identity {
     fn check(&self, path: &Path, expected: &Self) -> Result<(), TrainError> {
         let pairs = |run: &Self| {
             let config = TrainConfig { checkpoint_steps: None, ..run.config.clone() };
-            [
-                ("format version", run.format.to_string()),
-                ("stage", run.stage.clone()),
-                ("fingerprint", run.fingerprint.clone()),
-                ("seed", run.seed.0.to_string()),
-                ("training configuration", serde_json::json!(config).to_string()),
-                ("number of steps per epoch", run.steps_per_epoch.to_string()),
-            ]
+            let mut pairs = vec![
+                ("format version".to_owned(), run.format.to_string()),
+                ("stage".into(), run.stage.clone()),
+                ("fingerprint".into(), run.fingerprint.clone()),
+                ("seed".into(), run.seed.0.to_string()),
+                ("number of steps per epoch".into(), run.steps_per_epoch.to_string()),
+            ];
+            // Key by key, so that the message names the one that differs.
+            let config = serde_json::json!(config);
+            let keys = config.as_object().into_iter().flatten();
+            pairs.extend(keys.map(|(key, value)| (format!("`{key}`"), value.to_string())));
+            pairs
         };
-        for ((what, found), (_, expected)) in pairs(self).into_iter().zip(pairs(expected)) {
+        let (found, expected) = (pairs(self), pairs(expected));
+        let missing = || "absent".to_owned();
+        let of = |all: &[(String, String)], what: &str| {
+            all.iter().find(|(name, _)| name == what).map_or_else(missing, |(_, v)| v.clone())
+        };
+        // The fingerprint is a hash of what the other lines name, so it comes last.
+        let names = found.iter().chain(&expected).map(|(name, _)| name);
+        let (last, first): (Vec<_>, Vec<_>) = names.partition(|name| *name == "fingerprint");
+        for what in first.into_iter().chain(last) {
+            let (found, expected) = (of(&found, what), of(&expected, what));
             if found != expected {
-                return Err(TrainError::OtherRun { path: path.into(), what, found, expected });
+                let (path, what) = (path.into(), what.clone());
+                return Err(TrainError::OtherRun { path, what, found, expected });
             }
         }
         Ok(())
@@ -146,10 +160,10 @@ impl Progress {
         Err(CheckpointError::Metadata {
             path: path.into(),
             reason: format!(
-                "epoch {}, step {} and best epoch {:?} do not fit {} epochs of history",
+                "epoch {}, step {} and {} do not fit {} epochs of history",
                 self.epoch,
                 self.step,
-                self.best_epoch,
+                self.best_epoch.map_or("no best epoch".into(), |best| format!("best epoch {best}")),
                 self.history.len()
             ),
         })
@@ -288,9 +302,21 @@ impl Store {
             Err(CheckpointError::Missing { .. }) => {
                 return Ok((model, Optimizer::new(rule), Progress::new(run)));
             }
-            other => other?,
+            Err(error @ CheckpointError::Io { .. }) => return Err(error.into()),
+            other => other.map_err(|source| TrainError::Damaged { source })?,
         };
-        let mut progress: Progress = checkpoint.metadata(&self.last)?;
+        // The version first: metadata of another one may have another form.
+        let format = &checkpoint.metadata["run"]["format"];
+        if format.is_u64() && *format != run.format {
+            return Err(TrainError::OtherRun {
+                path: self.last.clone(),
+                what: "format version".into(),
+                found: format.to_string(),
+                expected: run.format.to_string(),
+            });
+        }
+        let metadata = checkpoint.metadata(&self.last);
+        let mut progress: Progress = metadata.map_err(|source| TrainError::Damaged { source })?;
         progress.run.check(&self.last, &run)?;
         progress.check(&self.last)?;
         progress.run = run;

@@ -67,6 +67,32 @@ fn resume_stands_alone_or_names_a_run() {
 }
 
 #[test]
+fn a_folder_after_resume_is_its_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().to_str().unwrap();
+    let check = |words: &[&str], expected: &[&str]| {
+        let words = words.iter().map(|word| (*word).into());
+        let found: Vec<String> =
+            with_resume(words).into_iter().map(|word| word.into_string().unwrap()).collect();
+        assert_eq!(found, expected);
+    };
+    let joined = format!("--resume={run}");
+    check(&["run", "a.toml", "--resume", run], &["run", "a.toml", &joined]);
+    check(&["run", "--resume", run, "a.toml"], &["run", &joined, "a.toml"]);
+    check(&["run", "a.toml", "--resume", "runs/a/1"], &["run", "a.toml", "--resume=runs/a/1"]);
+    for untouched in [
+        &["run", "--resume", "a.toml"][..],
+        &["run", "--resume", "configs/a.toml"],
+        &["run", "--resume", "quickstart"],
+        &["run", "a.toml", "--resume"],
+        &["run", "a.toml", "--resume", "--json"],
+        &["run", "a.toml", "--resume=runs/a/1"],
+    ] {
+        check(untouched, untouched);
+    }
+}
+
+#[test]
 fn data_commands_are_read() {
     let action = |args: &[&str]| match Args::try_parse_from(args).unwrap().command {
         Command::Data { action } => action,

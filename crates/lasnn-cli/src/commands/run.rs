@@ -7,11 +7,11 @@ use lasnn_training::TrainError;
 use serde::Serialize;
 use serde_json::json;
 
-use super::show;
+use super::{runs, show};
 use crate::args::{Global, Run, StageName};
 use crate::cache;
 use crate::device::TrainingBackend;
-use crate::failure::{Stopped, quoted};
+use crate::failure::{Stopped, quoted, wrong};
 use crate::given::{self, Given};
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Goal, Session};
@@ -145,7 +145,9 @@ fn folder(
     let (runs, name) = (&request.global.runs_dir, &recipe.name);
     let folder = match &request.run.resume {
         None => RunDir::create(runs, name, hash)?,
-        Some(Some(path)) => RunDir::open(path, hash)?,
+        Some(Some(path)) => {
+            RunDir::open(path, hash).map_err(|error| explain(error, path, recipe))?
+        }
         Some(None) => match RunDir::newest_unfinished(runs, name, hash)? {
             Some(folder) => folder,
             None => {
@@ -157,6 +159,18 @@ fn folder(
     let verb = if folder.resumed { "goes on in" } else { "runs in" };
     progress.say(format!("{name} {verb} {}", folder.path().display()));
     Ok(folder)
+}
+
+/// Adds to the error of a run that is not gone on with in what its recipe differs.
+fn explain(error: anyhow::Error, run: &Path, recipe: &Recipe) -> anyhow::Error {
+    match runs::from_recipe(run, recipe) {
+        Some(differences) if !differences.is_empty() => wrong(format_args!(
+            "{error}\n  {}\nrun its own recipe, {}, or leave --resume out to begin a new run",
+            differences.join("\n  "),
+            run.join("recipe.toml").display()
+        )),
+        _ => error,
+    }
 }
 
 /// The words of a command without the mirror, in which there may be a password. The data set is here

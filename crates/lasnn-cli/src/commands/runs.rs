@@ -19,6 +19,8 @@ use crate::recipe;
 use crate::report::{percent, table};
 use crate::runs::{self, Place};
 
+pub use diff::from_recipe;
+
 /// Lists runs, or compares those that are named.
 ///
 /// # Errors

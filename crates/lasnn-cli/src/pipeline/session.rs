@@ -95,7 +95,10 @@ impl Session<'_> {
         let name = stage.name();
         let stored = if file.exists() {
             self.progress.say(format!("{name}: finished before the run was interrupted"));
-            Stored::load(&file)?
+            Stored::load(&file).map_err(|error| {
+                let path = file.display();
+                anyhow::anyhow!("{error:#}; remove it to have {path} made again by `--resume`")
+            })?
         } else if let Some(found) = self.find(stage, &key) {
             self.progress.say(format!("{name}: reused from an earlier run"));
             found.save(&file)?;

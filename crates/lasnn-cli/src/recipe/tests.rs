@@ -7,6 +7,7 @@ use lasnn_core::Shape;
 use super::*;
 
 const DIGITS: Shape = Shape { channels: 1, height: 8, width: 8 };
+const COUNTS: Counts = Counts { train: 1337, student: 1337 };
 
 /// A whole recipe; `spare` goes into the table `[student]`.
 fn text(spare: &str) -> String {
@@ -43,7 +44,7 @@ fn complaint(from: &str, to: &str) -> String {
     let bad = good.replacen(from, to, 1);
     assert_ne!(good, bad, "`{from}` is not in the recipe");
     let result = parse(&bad, file(), None)
-        .and_then(|recipe| validate(&recipe, file(), DIGITS, 10).map(|_| ()));
+        .and_then(|recipe| validate(&recipe, file(), DIGITS, 10, COUNTS).map(|_| ()));
     result.expect_err("the recipe is wrong").to_string()
 }
 
@@ -69,7 +70,7 @@ fn defaults_are_filled_in_and_the_seed_can_be_replaced() {
     let half = text("").replacen("[student.train]", "[student.train]\nprecision = \"bf16\"", 1);
     assert_eq!(parse(&half, file(), None).unwrap().student.train.precision, Precision::Bf16);
     assert_eq!(parse(&text(""), file(), Some(9)).unwrap().seed, Seed(9));
-    let plans = validate(&recipe, file(), DIGITS, 10).unwrap();
+    let plans = validate(&recipe, file(), DIGITS, 10, COUNTS).unwrap();
     assert_eq!((plans.teacher.name.as_str(), plans.student.classes), ("big", 10));
 }
 
@@ -91,7 +92,7 @@ fn a_network_can_be_named() {
     let recipe = parse(&named, file(), None).unwrap();
     assert_eq!(recipe.intermediate.network, zoo::named("vgg5").unwrap());
     let unknown = parse(&named.replace("vgg5", "vgg6"), file(), None).unwrap_err().to_string();
-    assert!(unknown.contains("r.toml: intermediate.network is \"vgg6\", expected"), "{unknown}");
+    assert!(unknown.contains("r.toml: `intermediate.network` is \"vgg6\", expected"), "{unknown}");
     assert!(unknown.contains("vgg5"), "the known names are told: {unknown}");
 }
 
@@ -109,19 +110,31 @@ fn unknown_keys_are_named_with_what_was_expected() {
 
 #[test]
 fn values_of_the_wrong_type_are_named_with_their_key() {
-    refuses("epochs = 2", "epochs = \"two\"", &["`teacher.train.epochs`", "\"two\"", "u32"]);
+    refuses(
+        "epochs = 2",
+        "epochs = \"two\"",
+        &["`teacher.train.epochs`", "\"two\"", "a whole number of 0 to"],
+    );
     refuses("epochs = 2", "epochs = -2", &["`teacher.train.epochs`", "-2"]);
     refuses("[teacher.network]", "[teacher]\nnetwork = 3\n[teacher.x]", &["the name of a network"]);
 }
 
 #[test]
 fn values_out_of_range_are_named_before_anything_is_trained() {
-    refuses("name = \"test\"", "name = \"../x\"", &["r.toml: name is \"../x\", expected letters"]);
-    refuses("validation = 100", "validation = 0", &["data.validation is 0, expected at least 1"]);
+    refuses(
+        "name = \"test\"",
+        "name = \"../x\"",
+        &["r.toml: `name` is \"../x\", expected letters"],
+    );
+    refuses("validation = 100", "validation = 0", &["`data.validation` is 0, expected at least 1"]);
     refuses("epochs = 2", "epochs = 0", &["[teacher.train]", "epochs", "at least 1"]);
-    refuses("time_steps = 4", "time_steps = 0", &["student.time_steps is 0, expected at least 1"]);
+    refuses(
+        "time_steps = 4",
+        "time_steps = 0",
+        &["`student.time_steps` is 0, expected at least 1"],
+    );
     let none = "time_steps = 4\ntrain_limit = 0";
-    refuses("time_steps = 4", none, &["student.train_limit is 0, expected at least 1"]);
+    refuses("time_steps = 4", none, &["`student.train_limit` is 0, expected at least 1"]);
     refuses(
         "[student]\n",
         "[conversion]\nscale = -1.0\n[student]\n",
@@ -133,11 +146,11 @@ fn values_out_of_range_are_named_before_anything_is_trained() {
         "[spiking]\nsurrogate = { kind = \"atan\", alpha = 0.0 }\n[student]\n",
         &["[spiking]", "surrogate.alpha", "0"],
     );
-    refuses("[student]\n", "[evaluation]\nbatch = 0\n[student]\n", &["evaluation.batch is 0"]);
+    refuses("[student]\n", "[evaluation]\nbatch = 0\n[student]\n", &["`evaluation.batch` is 0"]);
     refuses(
         "[student]\n",
         "[evaluation]\ntime_steps = [8, 0]\n[student]\n",
-        &["evaluation.time_steps is 0"],
+        &["`evaluation.time_steps` is 0"],
     );
 }
 
@@ -161,18 +174,141 @@ fn a_tap_that_distillation_needs_must_be_on_both_networks() {
     refuses(", tap = \"middle\"", "", &["[student.distillation]", "`middle`", "teacher `big`"]);
     let text = text("[student.distillation]\nkind = \"attention\"\ntaps = [\"low\"]");
     let recipe = parse(&text.replace(", tap = \"middle\"", ""), file(), None).unwrap();
-    assert!(validate(&recipe, file(), DIGITS, 10).is_ok(), "the tap is not asked for");
+    assert!(validate(&recipe, file(), DIGITS, 10, COUNTS).is_ok(), "the tap is not asked for");
 }
 
 #[test]
 fn poisson_input_needs_pixels_that_are_probabilities() {
     let poisson = "[spiking]\nencoding = { kind = \"poisson\" }\n[student]\n";
     let text = text("").replacen("[student]\n", poisson, 1);
-    let check = |text: &str| validate(&parse(text, file(), None).unwrap(), file(), DIGITS, 10);
+    let check =
+        |text: &str| validate(&parse(text, file(), None).unwrap(), file(), DIGITS, 10, COUNTS);
     assert!(check(&text).is_ok());
     let standard = text.replacen("[data]\n", "[data]\nnormalisation = \"standard\"\n", 1);
     let message = check(&standard).unwrap_err().to_string();
-    assert!(message.contains("data.normalisation is \"standard\""), "{message}");
+    assert!(message.contains("`data.normalisation` is \"standard\""), "{message}");
+}
+
+/// Pixels below 0 never spike where Poisson encoding reads 0 to 1, the other way round they do.
+#[test]
+fn poisson_input_of_0_to_1_needs_pixels_of_0_to_1() {
+    let poisson = "[spiking]\nencoding = { kind = \"poisson\", range = \"unit\" }\n[student]\n";
+    let text = text("").replacen("[student]\n", poisson, 1);
+    let check = |normalisation: &str, range: &str| {
+        let data = format!("[data]\nnormalisation = \"{normalisation}\"\n");
+        let text = text.replacen("[data]\n", &data, 1).replacen("\"unit\" }", range, 1);
+        let recipe = parse(&text, file(), None).unwrap();
+        validate(&recipe, file(), DIGITS, 10, COUNTS).map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(check("unit", "\"unit\" }"), Ok(()));
+    assert_eq!(check("signed", "\"signed\" }"), Ok(()));
+    assert_eq!(check("unit", "\"signed\" }"), Ok(()));
+    let message = check("signed", "\"unit\" }").unwrap_err();
+    assert!(message.contains("`data.normalisation` is \"signed\", expected \"unit\""), "{message}");
+    // The default is `signed`, too.
+    let recipe = parse(&text, file(), None).unwrap();
+    assert!(validate(&recipe, file(), DIGITS, 10, COUNTS).is_err());
+}
+
+#[test]
+fn keys_that_contradict_each_other_are_refused() {
+    let delayed = "[spiking]\nstep_order = \"fire-then-integrate\"\n[student]\n";
+    let three = text("").replacen("[student]\n", delayed, 1);
+    let check = |from: &str, to: &str| {
+        let text = three.replacen(from, to, 1);
+        let recipe = parse(&text, file(), None).unwrap();
+        validate(&recipe, file(), DIGITS, 10, COUNTS).map(|_| ()).map_err(|e| e.to_string())
+    };
+    // Three layers of neurons: the fourth step is the first that reaches the readout.
+    assert_eq!(check("time_steps = 4", "time_steps = 4"), Ok(()));
+    let message = check("time_steps = 4", "time_steps = 3").unwrap_err();
+    assert!(message.contains("`student.time_steps` is 3, expected at least 4"), "{message}");
+    let table = "[evaluation]\ntime_steps = [8, 2]\n[student]\n";
+    let message = check("[student]\n", table).unwrap_err();
+    assert!(message.contains("`evaluation.time_steps` is 2, expected at least 4"), "{message}");
+    refuses("name = \"test\"", "name = \"cache\"", &["`name` is \"cache\""]);
+    refuses(
+        "[student]\n",
+        "[evaluation]\ntime_steps = [8, 16, 8]\n[student]\n",
+        &["`evaluation.time_steps` is [8, 16, 8]", "8 is there twice"],
+    );
+    refuses(
+        "[student]\n",
+        "[conversion]\nbatch = 1000\nbatches = 3\n[student]\n",
+        &["`conversion.batches` is 3, expected at most 2", "1337 images"],
+    );
+}
+
+/// As PyTorch refuses it.
+#[test]
+fn a_batch_norm_over_one_value_per_channel_is_refused() {
+    let pooled = "{ kind = \"global-average-pool\" }, { kind = \"norm\" },\n\
+                  { kind = \"classifier\" }";
+    let check = |batch: &str, images: usize| {
+        let text = text("").replacen("{ kind = \"classifier\" }", pooled, 1);
+        let text = text.replacen("batch = 10", batch, 1);
+        let recipe = parse(&text, file(), None).unwrap();
+        let counts = Counts { train: images, student: images };
+        validate(&recipe, file(), DIGITS, 10, counts).map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(check("batch = 10", 1337), Ok(()));
+    // A last batch of one image is left out.
+    assert_eq!(check("batch = 10", 1331), Ok(()));
+    assert_eq!(check("batch = 10\nmicro_batch = 5", 1330), Ok(()));
+    for (batch, images, key) in [
+        ("batch = 1", 1337, "`teacher.train.batch` is 1"),
+        ("batch = 10", 1, "`teacher.train.batch` is 1"),
+        ("batch = 10\nmicro_batch = 1", 1337, "`teacher.train.micro_batch` is 1"),
+        ("batch = 10\nmicro_batch = 3", 1337, "`teacher.train.micro_batch` is 3"),
+        ("batch = 10\nmicro_batch = 5", 1336, "`teacher.train.micro_batch` is 5"),
+    ] {
+        let message = check(batch, images).unwrap_err();
+        assert!(message.contains(key) && message.contains("`layers.4`"), "{batch}: {message}");
+    }
+    let without_norm = text("").replacen("batch = 10", "batch = 1", 1);
+    let recipe = parse(&without_norm, file(), None).unwrap();
+    assert!(validate(&recipe, file(), DIGITS, 10, COUNTS).is_ok(), "64 values per channel");
+}
+
+#[test]
+fn nothing_that_is_typed_is_ignored() {
+    let folder = "[data]\nsource = \"folder\"\nvalidation = 100\n[data.folder]\npath = \"x\"\n";
+    let digits = "[data]\nsource = \"digits\"\nvalidation = 100\n";
+    for (size, says) in [
+        ("[3, 16, 16]", "`data.folder.size` is [3, 16, 16], expected a list of length 2"),
+        ("[16, 16, 99, 1]", "`data.folder.size` is [16, 16, 99, 1], expected a list of length 2"),
+        ("[16]", "found a list of length 1, expected a list of length 2"),
+        ("[16.5, 16]", "found the number `16.5`"),
+    ] {
+        refuses(digits, &format!("{folder}size = {size}\n"), &[says]);
+    }
+    let spiking = |value: &str| format!("[spiking]\n{value}\n[student]\n");
+    let conversion = |value: &str| format!("[conversion]\n{value}\n[student]\n");
+    for (to, says) in [
+        (spiking("encoding = { kind = \"direct\", range = \"unit\" }"), "unknown key `range`"),
+        (
+            spiking("encoding = [\"direct\"]"),
+            "`spiking.encoding` is [\"direct\"], expected a table",
+        ),
+        (spiking("reset = { zero = {} }"), "`spiking.reset` is { zero = {} }, expected"),
+        (conversion("policy = { kind = \"maximum\", percentile = 9 }"), "unknown key `percentile`"),
+        (conversion("batches = 1.0"), "found the number `1.0`, expected a whole number"),
+        ("[[conversion]]\n[student]\n".to_owned(), "`conversion`"),
+        ("[student]\n[student]\n".to_owned(), "duplicate key"),
+        ("[student]\ntime_steps = 4\n".to_owned(), "duplicate key"),
+    ] {
+        refuses("[student]\n", &to, &[says]);
+    }
+    refuses(
+        "validation = 100",
+        "validation = 100\naugment = [1, true]",
+        &["`data.augment` is [1, true], expected a table with keys such as `crop_padding`"],
+    );
+    refuses(
+        "{ kind = \"classifier\" }",
+        "{ kind = \"global-average-pool\", size = 2 }, { kind = \"classifier\" }",
+        &["teacher.network.layers", "unknown key `size`"],
+    );
 }
 
 /// The recipes that come with the program must not rot.
@@ -193,7 +329,8 @@ fn every_recipe_under_configs_can_be_run() {
                 Source::Cifar10 => Shape { channels: 3, height: 32, width: 32 },
                 _ => DIGITS,
             };
-            validate(&recipe, &path, image, 10).unwrap_or_else(|error| panic!("{error}"));
+            let counts = Counts { train: 1000, student: 1000 };
+            validate(&recipe, &path, image, 10, counts).unwrap_or_else(|error| panic!("{error}"));
             recipes += 1;
         }
     }

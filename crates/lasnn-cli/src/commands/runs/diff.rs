@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use anyhow::Context;
 use comfy_table::CellAlignment;
@@ -13,6 +14,7 @@ use crate::args::Global;
 use crate::commands::show;
 use crate::failure::wrong;
 use crate::printable::printable;
+use crate::recipe::Recipe;
 use crate::report::table;
 use crate::runs;
 
@@ -50,6 +52,27 @@ pub fn diff(first: &str, second: &str, global: &Global) -> anyhow::Result<()> {
     let notes = around(&found, &mut differences);
     let diff = Diff { runs: found.map(|run| run.name), differences, notes };
     show(global, &diff, || text(&diff))
+}
+
+/// In what the recipe in the folder of a run differs from another one: a sentence for each key; none
+/// if the folder has no recipe.
+pub fn from_recipe(run: &Path, other: &Recipe) -> Option<Vec<String>> {
+    let there: Table = toml::from_str(&fs::read_to_string(run.join("recipe.toml")).ok()?).ok()?;
+    let here = Table::try_from(other).ok()?;
+    let mut differences = Vec::new();
+    tables("", [&there, &here], &mut differences);
+    let shown = |value: &Option<Value>| {
+        value.as_ref().map_or("absent".into(), |value| printable(&value.to_string()))
+    };
+    let sentence = |Difference { key, values }: &Difference| {
+        format!(
+            "`{}` is {} there and {} here",
+            printable(key),
+            shown(&values[0]),
+            shown(&values[1])
+        )
+    };
+    Some(differences.iter().map(sentence).collect())
 }
 
 /// The resolved recipe of a run.

@@ -204,7 +204,7 @@ impl<B: Backend> ModuleMapper<B> for HeWeights {
 impl From<EncodingName> for Encoding {
     fn from(name: EncodingName) -> Self {
         match name {
-            EncodingName::Direct => Self::Direct,
+            EncodingName::Direct => Self::Direct {},
             EncodingName::Poisson => Self::Poisson { range: PoissonRange::Signed },
         }
     }

@@ -109,9 +109,10 @@ impl Checkpoint {
             let (mut length, mut header) = ([0; 8], Vec::new());
             let mut file = File::open(path)?;
             file.read_exact(&mut length)?;
-            let length = u64::from_le_bytes(length).min(HEADER_LIMIT);
-            file.take(length).read_to_end(&mut header)?;
-            Ok(header)
+            let length = u64::from_le_bytes(length);
+            let found = file.take(length.min(HEADER_LIMIT)).read_to_end(&mut header)?;
+            // A header that is cut or too long is none.
+            if found as u64 == length { Ok(header) } else { Err(io::ErrorKind::InvalidData.into()) }
         };
         let header = read().map_err(|source| CheckpointError::Io {
             path: path.to_owned(),

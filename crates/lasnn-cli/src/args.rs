@@ -186,7 +186,8 @@ pub enum Command {
     Annotate {
         /// The checkpoint.
         checkpoint: PathBuf,
-        /// The recipe that the network was trained with.
+        /// The recipe that the network was trained with: its path or its name.
+        #[arg(add = ArgValueCompleter::new(complete::recipes))]
         recipe: PathBuf,
         /// Which network of the recipe it is.
         #[arg(long, value_enum)]

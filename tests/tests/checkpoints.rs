@@ -6,11 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use lasnn_tests::Workplace;
-use lasnn_tests::recipe::{TINY, tiny_with};
+use lasnn_tests::recipe::tiny_with;
 use lasnn_tests::workplace::{Outcome, read_json};
 use serde_json::{Value, json};
 
-/// A run of [`TINY`] with direct encoding, under which every normalisation can be asked for.
+/// A run of the tiny recipe with direct encoding, under which every normalisation can be asked for.
 fn trained() -> (Workplace, PathBuf) {
     let place = Workplace::new();
     place.write("tiny.toml", &direct());
@@ -60,8 +60,8 @@ fn a_checkpoint_is_measured_under_what_it_was_made_for() {
         ("[spiking]\n", "[spiking]\nreadout = \"mean\"\n", &["`spiking.readout`", "\"mean\""]),
         (
             "[spiking]\n",
-            "[spiking]\nreset = \"zero\"\nstep_order = \"fire-then-integrate\"\n",
-            &["`spiking.reset`", "`spiking.step_order`"],
+            "[spiking]\nreset = \"zero\"\nleak = 0.5\n",
+            &["`spiking.reset`", "`spiking.leak`"],
         ),
         ("features = 12", "features = 13", &["`layers.5` of `intermediate.network`", "13"]),
         ("time_steps = 6", "time_steps = 5", &["`student.time_steps` is 6 there and 5"]),

@@ -114,7 +114,8 @@ fn a_run_that_does_not_fit_is_told_with_what_differs() {
     let place = Workplace::new();
     place.write("tiny.toml", &long());
     let mut run = start_run(&place, &["run", "tiny.toml", "--quiet"]);
-    wait_for(&mut run, || !place.runs("tiny").is_empty());
+    let begun = || place.runs("tiny").iter().any(|run| run.join("recipe.toml").is_file());
+    wait_for(&mut run, begun);
     run.kill().unwrap();
     run.wait().unwrap();
     let folder = place.only_run("tiny");

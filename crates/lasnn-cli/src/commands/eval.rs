@@ -67,6 +67,7 @@ struct Evaluation {
 pub fn evaluate<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow::Result<()> {
     let Request { recipe: file, global, .. } = request;
     let recipe = recipe::read(file, global.seed)?;
+    let mut data = fetch::load(&recipe, file, &request.missing, global)?;
     let path = match &request.checkpoint {
         Some(path) => path.clone(),
         None => newest(&global.runs_dir, &recipe, request.stage.unwrap_or(StageName::Student))?,
@@ -79,7 +80,6 @@ pub fn evaluate<A: TrainingBackend>(request: &Request, device: &A::Device) -> an
     if !stage.is_spiking() && request.time_steps.is_some() {
         return Err(wrong(format_args!("the {} has no time steps", stage.name())));
     }
-    let mut data = fetch::load(&recipe, file, &request.missing, global)?;
     let images = &data.dataset;
     let plans = recipe::validate(&recipe, file, images.shape, images.classes, data.counts())?;
     let expected = Definition::of(&recipe, &data, stage);

@@ -11,7 +11,7 @@ use lasnn_core::{Batch, Pass, StateDict, state};
 use lasnn_neurons::SpikingBackend;
 use serde_json::json;
 
-use super::measure::{evaluation, simulation};
+use super::measure::simulation;
 use super::ordinary;
 use super::session::{Obtained, Session};
 use crate::args::StageName;
@@ -88,7 +88,10 @@ fn make<A: TrainingBackend>(
     let at_once = |steps| images_at_once(plan, steps, recipe.evaluation.batch);
     let validation = data.validation(at_once(steps));
     let label = format!("{} validation", STAGE.name());
-    let validation = evaluation(&network, &validation, seed, &label, progress, device)?;
+    // Simulated and not run from rest: memory does not grow with the number of steps.
+    let exact = Simulator::new(network.clone());
+    let validation = simulation(&exact, &validation, steps, seed, &label, progress, device)?;
+    drop(exact);
     let simulator = Simulator::with_format(network.clone(), recipe.evaluation.weights);
     let (mut spiking, accuracy_by_class) = test(session, STAGE, &simulator, device)?;
     let mut simulated: Vec<usize> = recipe.evaluation.time_steps.clone();

@@ -139,6 +139,9 @@ pub enum Command {
         /// Steps to simulate a spiking network [default: the recipe's].
         #[arg(long, value_name = "N")]
         time_steps: Option<NonZeroUsize>,
+        /// Begin even if more memory is estimated to be needed than there is.
+        #[arg(long)]
+        ignore_memory: bool,
         /// What becomes of a data set that is missing.
         #[command(flatten)]
         missing: Missing,
@@ -188,6 +191,9 @@ pub struct Run {
     /// Train every stage, even if an earlier run has trained the same.
     #[arg(long)]
     pub no_cache: bool,
+    /// Begin even if more memory is estimated to be needed than there is.
+    #[arg(long)]
+    pub ignore_memory: bool,
     /// What becomes of a data set that is missing.
     #[command(flatten)]
     pub missing: Missing,
@@ -359,6 +365,22 @@ mod tests {
         assert_eq!(resume(&["lasnn", "run", "--resume", "a.toml"]), Some(None));
         let named = resume(&["lasnn", "run", "a.toml", "--resume=runs/a/1"]);
         assert_eq!(named, Some(Some("runs/a/1".into())));
+    }
+
+    #[test]
+    fn memory_is_ignored_only_when_asked_for() {
+        let ignores = |args: &[&str]| match Args::try_parse_from(args).unwrap().command {
+            Command::Run(run) | Command::Train { run, .. } => run.ignore_memory,
+            Command::Convert { run, .. } | Command::Distill { run, .. } => run.ignore_memory,
+            Command::Eval { ignore_memory, .. } => ignore_memory,
+            other => panic!("{other:?}"),
+        };
+        for command in [&["run"][..], &["train", "teacher"], &["convert"], &["distill"], &["eval"]]
+        {
+            let words = [&["lasnn"], command, &["a.toml"]].concat();
+            assert!(!ignores(&words), "{command:?}");
+            assert!(ignores(&[&words[..], &["--ignore-memory"]].concat()), "{command:?}");
+        }
     }
 
     #[test]

@@ -209,6 +209,11 @@ impl Data {
         images.epoch(0, 0).take(batches).collect()
     }
 
+    /// How many images the student is trained on.
+    pub fn student_images(&self) -> usize {
+        self.student.len()
+    }
+
     /// How many of which images there are.
     pub fn summary(&self) -> DatasetSummary {
         summary(&self.dataset, &self.split)

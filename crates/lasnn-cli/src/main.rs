@@ -17,6 +17,7 @@ mod device;
 mod failure;
 mod fetch;
 mod log;
+mod memory;
 mod metrics;
 mod pipeline;
 mod progress;

@@ -15,6 +15,7 @@ use crate::data::Data;
 use crate::device::TrainingBackend;
 use crate::failure::wrong;
 use crate::fetch;
+use crate::memory::{self, Memory};
 use crate::pipeline::measure;
 use crate::progress::Progress;
 use crate::recipe::{self, Plans, Recipe};
@@ -33,6 +34,8 @@ pub struct Request {
     pub stage: Option<StageName>,
     /// Steps to simulate.
     pub time_steps: Option<NonZeroUsize>,
+    /// Whether it begins although there may be too little memory.
+    pub ignore_memory: bool,
     /// What becomes of a data set that is missing.
     pub missing: Missing,
     /// What every command takes.
@@ -75,12 +78,17 @@ pub fn evaluate<A: TrainingBackend>(request: &Request, device: &A::Device) -> an
         return Err(wrong(format_args!("the {} has no time steps", stage.name())));
     }
 
+    let steps = request.time_steps.map_or(recipe.student.time_steps, NonZeroUsize::get);
+    if !request.ignore_memory {
+        let command = memory::Command::Measure { stage, time_steps: steps };
+        Memory::of(command, (&recipe, &plans), &data, global).check()?;
+    }
+
     let progress = Progress::new(global.quiet);
     let measured = Measured { recipe: &recipe, data: &data, plans: &plans, stage, path: &path };
     let (test_accuracy, spiking) = if ordinary {
         (measured.ordinary::<A>(checkpoint.state, &progress, device)?, None)
     } else {
-        let steps = request.time_steps.map_or(recipe.student.time_steps, NonZeroUsize::get);
         let found = measured.spiking::<A>(checkpoint.state, steps, &progress, device)?;
         (found.test_accuracy(), Some(found))
     };

@@ -47,9 +47,17 @@ pub fn execute(args: Args) -> anyhow::Result<()> {
         Command::Distill { run, teacher, intermediate } => {
             stages(Goal::Distill, run, teacher, intermediate)
         }
-        Command::Eval { recipe, checkpoint, stage, time_steps, missing } => {
+        Command::Eval { recipe, checkpoint, stage, time_steps, ignore_memory, missing } => {
             let backend = global.backend;
-            let request = eval::Request { recipe, checkpoint, stage, time_steps, missing, global };
+            let request = eval::Request {
+                recipe,
+                checkpoint,
+                stage,
+                time_steps,
+                ignore_memory,
+                missing,
+                global,
+            };
             device::dispatch(backend, Job::Evaluate(Box::new(request)))
         }
         Command::CheckBackend => device::dispatch(global.backend, Job::CheckBackend(global)),

@@ -12,6 +12,7 @@ use crate::args::{Global, Run};
 use crate::cache;
 use crate::device::TrainingBackend;
 use crate::failure::{Stopped, quoted};
+use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Given, Goal, Session};
 use crate::progress::Progress;
@@ -61,6 +62,15 @@ pub fn run<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow:
     let plans = recipe::validate(&recipe, file, images.shape, images.classes)?;
     let teacher = request.teacher.as_deref().map(Given::new).transpose()?;
     let intermediate = request.intermediate.as_deref().map(Given::new).transpose()?;
+    let command = memory::Command::Stages {
+        goal: *goal,
+        teacher: teacher.is_some(),
+        intermediate: intermediate.is_some(),
+    };
+    let memory = Memory::of(command, (&recipe, &plans), &data, global);
+    if !request.run.ignore_memory {
+        memory.check()?;
+    }
 
     let hash = cache::hash(&json!({
         "command": goal.command(),
@@ -82,6 +92,7 @@ pub fn run<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow:
         threads = global.threads(),
         "begins"
     );
+    memory.log();
 
     let mut session = Session {
         recipe: &recipe,

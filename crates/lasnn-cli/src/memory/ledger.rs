@@ -33,11 +33,13 @@ pub enum Part {
     Scratch,
     /// Validation and measurement.
     Evaluation,
+    /// What kernels of the stage before have left, for blocks that do not come.
+    Left,
 }
 
 impl Part {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Process,
         Self::Weights,
         Self::Optimiser,
@@ -46,6 +48,7 @@ impl Part {
         Self::Tape,
         Self::Scratch,
         Self::Evaluation,
+        Self::Left,
     ];
 
     /// As the header of a column.
@@ -59,6 +62,7 @@ impl Part {
             Self::Tape => "tape",
             Self::Scratch => "scratch",
             Self::Evaluation => "evaluation",
+            Self::Left => "left",
         }
     }
 
@@ -73,6 +77,7 @@ impl Part {
             Self::Tape => "the tape of the backward pass",
             Self::Scratch => "the scratch memory of kernels",
             Self::Evaluation => "validation and measurement",
+            Self::Left => "what the stage before has left",
         }
     }
 }
@@ -109,15 +114,14 @@ impl Parts {
 }
 
 /// The blocks of one length that kernels hand on to each other.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Blocks {
     /// How many are in use.
     used: Size,
     /// How many there are.
     all: Size,
-    /// How many were in use at once since the stage began.
+    /// How many were in use at once since the stage began; the others are left by the stage before.
     most: Size,
-    part: Part,
 }
 
 /// What is in memory, and the most that was.
@@ -131,6 +135,9 @@ pub struct Ledger {
     kept: BTreeMap<Size, Blocks>,
     /// How many blocks were taken since the stage began.
     taken: Size,
+    /// What goes back to the system when it is freed.
+    held: Parts,
+    /// All of it.
     now: Parts,
     peak: Parts,
 }
@@ -148,17 +155,16 @@ impl Ledger {
             return;
         }
         self.taken += count;
-        let none = Blocks { used: Size::ZERO, all: Size::ZERO, most: Size::ZERO, part };
-        let blocks = self.kept.entry(length).or_insert(none);
+        let blocks = self.kept.entry(length).or_default();
         blocks.used += count;
-        blocks.most = blocks.most.max(blocks.used);
-        let new = blocks.used - blocks.all;
-        if new > Size::ZERO {
-            blocks.all = blocks.used;
-            // The later part of the blocks may be another one; which part they count as is known by
-            // the first.
-            let part = blocks.part;
-            self.now.add(part, length * new * size_of::<f32>());
+        let more = blocks.used - blocks.most;
+        if more > Size::ZERO {
+            let left = more.min(blocks.all - blocks.most);
+            blocks.most = blocks.used;
+            blocks.all = blocks.all.max(blocks.used);
+            let bytes = length * size_of::<f32>();
+            self.now.remove(Part::Left, bytes * left);
+            self.now.add(part, bytes * more);
             self.look();
         }
     }
@@ -188,19 +194,30 @@ impl Ledger {
 
     /// Takes bytes that go back to the system when they are freed.
     pub fn hold(&mut self, part: Part, bytes: Size) {
+        self.held.add(part, bytes);
         self.now.add(part, bytes);
         self.look();
     }
 
     /// Frees them.
     pub fn free(&mut self, part: Part, bytes: Size) {
+        self.held.remove(part, bytes);
         self.now.remove(part, bytes);
     }
 
     /// Begins a stage: the most so far is what is in memory now.
     pub fn begin(&mut self) {
         self.taken = Size::ZERO;
-        self.kept.values_mut().for_each(|blocks| blocks.most = blocks.used);
+        // Between stages no block is in use: all of them are left.
+        let mut left = Size::ZERO;
+        for (&length, blocks) in &mut self.kept {
+            (blocks.used, blocks.most) = (Size::ZERO, Size::ZERO);
+            left += length * blocks.all * size_of::<f32>();
+        }
+        for part in Part::ALL {
+            self.now.0[part as usize] = self.held.of(part);
+        }
+        self.now.add(Part::Left, left);
         self.peak = self.now;
     }
 
@@ -212,7 +229,7 @@ impl Ledger {
         }
         for (&length, blocks) in &mut self.kept {
             let unwanted = blocks.all - blocks.most;
-            self.now.remove(blocks.part, length * unwanted * size_of::<f32>());
+            self.now.remove(Part::Left, length * unwanted * size_of::<f32>());
             blocks.all = blocks.most;
         }
     }
@@ -245,10 +262,25 @@ mod tests {
         ledger.pass(Part::Activations, LENGTH * 2usize);
         assert_eq!(ledger.peak().total(), BYTES * 3usize);
         assert_eq!(ledger.peak().of(Part::Activations), BYTES * 2usize);
-        ledger.take(Part::Scratch, LENGTH);
-        assert_eq!(ledger.peak().of(Part::Scratch), BYTES * 2usize);
+        ledger.take(Part::Tape, LENGTH);
+        assert_eq!(ledger.peak().of(Part::Tape), BYTES);
         ledger.take(Part::Scratch, Size::from(SMALLEST - 1));
         assert_eq!(ledger.peak().total(), BYTES * 4usize, "short blocks are not kept");
+    }
+
+    #[test]
+    fn a_stage_takes_what_the_one_before_has_left() {
+        let mut ledger = Ledger::default();
+        ledger.take_some(Part::Activations, LENGTH, Size::new(3));
+        ledger.give_some(LENGTH, Size::new(3));
+        ledger.begin();
+        assert_eq!(ledger.peak().of(Part::Left), BYTES * 3usize);
+        ledger.take(Part::Tape, LENGTH);
+        ledger.hold(Part::Weights, BYTES);
+        let peak = ledger.peak();
+        assert_eq!(peak.of(Part::Left), BYTES * 2usize);
+        assert_eq!((peak.of(Part::Tape), peak.of(Part::Activations)), (BYTES, Size::ZERO));
+        assert_eq!(peak.total(), BYTES * 4usize);
     }
 
     #[test]

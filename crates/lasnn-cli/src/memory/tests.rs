@@ -49,8 +49,8 @@ fn a_command_has_the_stages_that_it_runs() {
 
 #[test]
 fn weights_gradients_and_moments_are_those_of_the_plan() {
-    // VGG5 has 50,597,568 weights, and Adam two numbers for each of them.
-    let weights = Size::new(50_597_568 * 4);
+    // VGG5 has 50,595,520 weights, and Adam two numbers for each of them.
+    let weights = Size::new(50_595_520 * 4);
     let alone = stages(RECIPE, run(Goal::Train(Ordinary::Intermediate)));
     let parts = &alone[0].parts;
     assert_eq!(parts.of(Part::Weights), weights);
@@ -69,9 +69,10 @@ fn weights_gradients_and_moments_are_those_of_the_plan() {
 #[test]
 fn a_tape_grows_with_the_batch_and_the_steps() {
     let tape = of(RECIPE, Part::Tape);
-    assert!(tape > Size::new(10 * MEBIBYTE), "{tape}");
+    // A byte for each of 139,264 neurons, 64 images and 8 steps.
+    assert!(tape >= Size::new(139_264 * 64 * 8), "{tape}");
     let longer = of(&with("[student]\ntime_steps = 8", "[student]\ntime_steps = 16"), Part::Tape);
-    assert!(longer > tape * 17usize / 10usize, "{tape} to {longer}");
+    assert!(longer > tape * 16usize / 10usize, "{tape} to {longer}");
     let smaller = of(
         &with(
             "[student.train]\nepochs = 1\nbatch = 64",

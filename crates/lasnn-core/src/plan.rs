@@ -159,12 +159,12 @@ impl Architecture {
     pub fn plan(&self, input: Shape, classes: usize) -> Result<Plan, ArchitectureError> {
         let mut planner = Planner { network: &self.name, classes, shape: input, flat: false };
         let mut layers = Vec::with_capacity(self.layers.len());
-        let mut total = 0;
+        let mut total = [0, 0];
         for (index, layer) in self.layers.iter().enumerate() {
             let input = planner.shape;
             let (parameters, macs) = planner.advance(index, layer)?;
             let output = planner.shape;
-            total = planner.total(total, parameters, macs).ok_or_else(|| {
+            total = planner.total(total, [parameters, macs]).ok_or_else(|| {
                 let (network, kind) = (self.name.clone(), layer.kind());
                 ArchitectureError::TooLarge { network, index, kind }
             })?;
@@ -389,13 +389,14 @@ impl Planner<'_> {
         (weights.saturating_add(features * usize::from(bias)), weights)
     }
 
-    /// The parameters so far with those of one more layer, if a memory could hold them and what the layer
-    /// gives, and if its multiplications can be counted.
-    fn total(&self, before: usize, parameters: usize, macs: usize) -> Option<usize> {
+    /// The parameters and the multiply-accumulates so far with those of one more layer, if a memory could
+    /// hold the parameters and what the layer gives, and if the operations can be counted.
+    fn total(&self, before: [usize; 2], of_layer: [usize; 2]) -> Option<[usize; 2]> {
         let Shape { channels, height, width } = self.shape;
-        let total = before.checked_add(parameters)?;
-        let largest = total.max(product([channels, height, width]));
-        (largest <= MOST_NUMBERS && macs < usize::MAX).then_some(total)
+        let parameters = before[0].checked_add(of_layer[0])?;
+        let macs = before[1].checked_add(of_layer[1]).filter(|&macs| macs < usize::MAX)?;
+        let largest = parameters.max(product([channels, height, width]));
+        (largest <= MOST_NUMBERS).then_some([parameters, macs])
     }
 }
 

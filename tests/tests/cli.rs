@@ -42,6 +42,31 @@ fn a_recipe_runs_all_stages_and_leaves_its_files() {
     assert!(metrics.contains("attention_low") && metrics.contains("cross_entropy"), "{metrics}");
 }
 
+/// A layer that no memory holds must not end the program after the teacher has been trained.
+#[test]
+fn what_no_memory_holds_is_refused_before_anything_is_trained() {
+    let place = Workplace::new();
+    place.write("large.toml", &tiny_with("features = 12", "features = 2_000_000_000"));
+    for command in [&["run"][..], &["distill"], &["convert"], &["train", "intermediate"]] {
+        let outcome = place.run(&[command, &["large.toml"]].concat());
+        assert_eq!(outcome.code, Some(2), "{command:?}: {outcome:#?}");
+        for part in ["the stage `intermediate` takes about", "TiB", "or run with --ignore-memory"] {
+            assert!(outcome.stderr.contains(part), "no `{part}` in {}", outcome.stderr);
+        }
+        assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
+    }
+    assert!(place.runs("tiny").is_empty(), "nothing was begun");
+    // The teacher alone is a small network.
+    place.succeed(&["train", "teacher", "large.toml", "--quiet"]);
+
+    let inspected = place.json(&["inspect", "large.toml"]);
+    let stages = inspected["memory"]["stages"].as_array().unwrap();
+    let bytes: Vec<u64> = stages.iter().map(|stage| stage["bytes"].as_u64().unwrap()).collect();
+    assert_eq!(stages[1]["stage"], "intermediate");
+    assert!(bytes[0] < 1 << 30 && bytes[1] > 1 << 40, "{bytes:?}");
+    assert!(inspected["memory"]["available"]["bytes"].as_u64().is_some_and(|bytes| bytes > 0));
+}
+
 #[test]
 fn the_same_recipe_gives_the_same_numbers_and_another_seed_does_not() {
     let run = |arguments: &[&str]| {

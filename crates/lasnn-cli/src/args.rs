@@ -172,6 +172,9 @@ pub enum Command {
         /// Normalise the images in another way than the recipe and the checkpoint say.
         #[arg(long, value_name = "KIND", value_parser = normalisation)]
         normalisation: Option<Normalisation>,
+        /// Begin even if more memory is estimated to be needed than there is.
+        #[arg(long)]
+        ignore_memory: bool,
         /// What becomes of a data set that is missing.
         #[command(flatten)]
         missing: Missing,
@@ -254,6 +257,9 @@ pub struct Run {
     /// Train every stage, even if an earlier run has trained the same.
     #[arg(long)]
     pub no_cache: bool,
+    /// Begin even if more memory is estimated to be needed than there is.
+    #[arg(long)]
+    pub ignore_memory: bool,
     /// What becomes of a data set that is missing.
     #[command(flatten)]
     pub missing: Missing,

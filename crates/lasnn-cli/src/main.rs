@@ -20,6 +20,7 @@ mod failure;
 mod fetch;
 mod given;
 mod log;
+mod memory;
 mod metrics;
 mod pipeline;
 mod printable;

@@ -9,6 +9,15 @@ use crate::tap::Tap;
 /// (Huang et al., "Densely connected convolutional networks", 2017).
 pub const DENSE_BOTTLENECK: usize = 4;
 
+/// No number in a description is larger.
+const LARGEST: usize = 1 << 32;
+
+/// No dense block has more units.
+const MOST_UNITS: usize = 1 << 16;
+
+/// No address space holds more numbers of 32 bits.
+const MOST_NUMBERS: usize = isize::MAX as usize / size_of::<f32>();
+
 /// An architecture that fits its images and classes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -102,6 +111,19 @@ pub enum ArchitectureError {
         /// What was found instead.
         found: String,
     },
+    /// A layer, or the network so far, has more numbers than any memory holds.
+    #[error(
+        "network `{network}`, layer {index} ({kind}): no memory holds the weights and the outputs of \
+         the network up to this layer"
+    )]
+    TooLarge {
+        /// The network's name.
+        network: String,
+        /// The layer's place in the list, from 0.
+        index: usize,
+        /// The layer's kind.
+        kind: &'static str,
+    },
     /// Two layers carry the same tap.
     #[error("network `{network}`: tap `{tap}` is on layers {first} and {second}, expected on one")]
     DoubleTap {
@@ -137,10 +159,15 @@ impl Architecture {
     pub fn plan(&self, input: Shape, classes: usize) -> Result<Plan, ArchitectureError> {
         let mut planner = Planner { network: &self.name, classes, shape: input, flat: false };
         let mut layers = Vec::with_capacity(self.layers.len());
+        let mut total = [0, 0];
         for (index, layer) in self.layers.iter().enumerate() {
             let input = planner.shape;
             let (parameters, macs) = planner.advance(index, layer)?;
             let output = planner.shape;
+            total = planner.total(total, [parameters, macs]).ok_or_else(|| {
+                let (network, kind) = (self.name.clone(), layer.kind());
+                ArchitectureError::TooLarge { network, index, kind }
+            })?;
             layers.push(PlannedLayer { layer: layer.clone(), input, output, parameters, macs });
         }
         self.check_ends(&layers)?;
@@ -233,6 +260,8 @@ impl Planner<'_> {
         };
         let positive = |key, found: usize| match found {
             0 => Err(value(key, found.to_string(), "at least 1")),
+            // So that no sum of a few of them overflows; products are cut off.
+            _ if found > LARGEST => Err(value(key, found.to_string(), "at most 4294967296")),
             _ => Ok(()),
         };
         match *layer {
@@ -242,10 +271,11 @@ impl Planner<'_> {
                 if kernel % 2 == 0 {
                     return Err(value("kernel", kernel.to_string(), "an odd number"));
                 }
+                positive("kernel", kernel)?;
                 self.need_map(index, kind, 1)?;
                 let (weights, macs) = self.convolve(channels, kernel, stride);
                 let per_channel = usize::from(bias) + 2 * usize::from(batch_norm);
-                Ok((weights + per_channel * channels, macs))
+                Ok((weights.saturating_add(per_channel * channels), macs))
             }
             Layer::Residual { channels, stride, batch_norm, dropout, .. } => {
                 positive("channels", channels)?;
@@ -259,27 +289,32 @@ impl Planner<'_> {
                 let (first, first_macs) = self.convolve(channels, 3, stride);
                 let (second, second_macs) = self.convolve(channels, 3, 1);
                 let (mut parameters, mut macs) =
-                    (first + second + 2 * norm, first_macs + second_macs);
+                    (first.saturating_add(second), first_macs.saturating_add(second_macs));
+                parameters = parameters.saturating_add(2 * norm);
                 if before != self.shape {
                     let mut shortcut = Planner { shape: before, ..*self };
                     let (weights, more) = shortcut.convolve(channels, 1, stride);
-                    parameters += weights + norm;
-                    macs += more;
+                    parameters = parameters.saturating_add(weights).saturating_add(norm);
+                    macs = macs.saturating_add(more);
                 }
                 Ok((parameters, macs))
             }
             Layer::Dense { units, growth, .. } => {
                 positive("units", units)?;
+                if units > MOST_UNITS {
+                    return Err(value("units", units.to_string(), "at most 65536"));
+                }
                 positive("growth", growth)?;
                 self.need_map(index, kind, 1)?;
                 let (mut parameters, mut macs) = (0, 0);
                 for _ in 0..units {
                     let before = self.shape.channels;
-                    parameters += 2 * before + 2 * DENSE_BOTTLENECK * growth;
+                    let norms = 2 * before + 2 * DENSE_BOTTLENECK * growth;
+                    parameters = norms.saturating_add(parameters);
                     let (narrow, narrow_macs) = self.convolve(DENSE_BOTTLENECK * growth, 1, 1);
                     let (wide, wide_macs) = self.convolve(growth, 3, 1);
-                    parameters += narrow + wide;
-                    macs += narrow_macs + wide_macs;
+                    parameters = narrow.saturating_add(wide).saturating_add(parameters);
+                    macs = narrow_macs.saturating_add(wide_macs).saturating_add(macs);
                     self.shape.channels = before + growth;
                 }
                 Ok((parameters, macs))
@@ -337,21 +372,38 @@ impl Planner<'_> {
 
     /// Weights and multiply-accumulates of a convolution with "same" padding.
     fn convolve(&mut self, channels: usize, kernel: usize, stride: usize) -> (usize, usize) {
-        let weights = self.shape.channels * channels * kernel * kernel;
+        let weights = product([self.shape.channels, channels, kernel, kernel]);
         self.shape = Shape {
             channels,
             height: self.shape.height.div_ceil(stride),
             width: self.shape.width.div_ceil(stride),
         };
-        (weights, weights * self.shape.height * self.shape.width)
+        (weights, product([weights, self.shape.height, self.shape.width]))
     }
 
     fn connect(&mut self, features: usize, bias: bool) -> (usize, usize) {
-        let weights = self.shape.len() * features;
+        let Shape { channels, height, width } = self.shape;
+        let weights = product([channels, height, width, features]);
         self.shape = Shape { channels: features, height: 1, width: 1 };
         self.flat = true;
-        (weights + features * usize::from(bias), weights)
+        (weights.saturating_add(features * usize::from(bias)), weights)
     }
+
+    /// The parameters and the multiply-accumulates so far with those of one more layer, if a memory could
+    /// hold the parameters and what the layer gives, and if the operations can be counted.
+    fn total(&self, before: [usize; 2], of_layer: [usize; 2]) -> Option<[usize; 2]> {
+        let Shape { channels, height, width } = self.shape;
+        let parameters = before[0].checked_add(of_layer[0])?;
+        let macs = before[1].checked_add(of_layer[1]).filter(|&macs| macs < usize::MAX)?;
+        let largest = parameters.max(product([channels, height, width]));
+        (largest <= MOST_NUMBERS).then_some([parameters, macs])
+    }
+}
+
+/// The product, or the largest number that there is.
+fn product<const N: usize>(factors: [usize; N]) -> usize {
+    // A zero must not be lost behind a product that is cut off.
+    if factors.contains(&0) { 0 } else { factors.into_iter().fold(1, usize::saturating_mul) }
 }
 
 #[cfg(test)]
@@ -399,6 +451,33 @@ mod tests {
         let plan = network(layers).plan(input, 3).unwrap();
         assert_eq!(plan.layers[0].output, Shape { channels: 2, height: 5, width: 4 });
         assert_eq!(plan.layers[1].output, Shape { channels: 2, height: 2, width: 2 });
+    }
+
+    #[test]
+    fn numbers_that_no_memory_holds_are_refused_and_do_not_overflow() {
+        let linear = |features| Layer::Linear { features, bias: true };
+        let end = Layer::Classifier { bias: true };
+        refuses(vec![linear(usize::MAX), end.clone()], "features is 18446744073709551615");
+        refuses(vec![linear(1 << 32), linear(1 << 32), end.clone()], "layer 1 (linear): no memory");
+        let mut wide = Layer::conv(1 << 32);
+        if let Layer::Conv { kernel, .. } = &mut wide {
+            *kernel = (1 << 31) - 1;
+        }
+        refuses(vec![wide, end.clone()], "layer 0 (conv): no memory");
+        let residual = Layer::Residual {
+            channels: 1 << 32,
+            stride: 1,
+            batch_norm: true,
+            dropout: 0.0,
+            tap: None,
+        };
+        refuses(vec![residual, end.clone()], "layer 0 (residual): no memory");
+        let dense = |units, growth| Layer::Dense { units, growth, tap: None };
+        refuses(vec![dense(1 << 20, 1), end.clone()], "units is 1048576, expected at most 65536");
+        refuses(vec![dense(1 << 16, 1 << 32), end.clone()], "layer 0 (dense): no memory");
+        // A billion features do fit into an address space.
+        let plan = network(vec![linear(1_000_000_000), end]).plan(IMAGE, 10).unwrap();
+        assert_eq!(plan.parameters(), 3073 * 1_000_000_000 + 10 * 1_000_000_000 + 10);
     }
 
     #[test]

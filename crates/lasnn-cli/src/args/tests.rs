@@ -93,6 +93,21 @@ fn a_folder_after_resume_is_its_run() {
 }
 
 #[test]
+fn memory_is_ignored_only_when_asked_for() {
+    let ignores = |args: &[&str]| match Args::try_parse_from(args).unwrap().command {
+        Command::Run(run) | Command::Train { run, .. } => run.ignore_memory,
+        Command::Convert { run, .. } | Command::Distill { run, .. } => run.ignore_memory,
+        Command::Eval { ignore_memory, .. } => ignore_memory,
+        other => panic!("{other:?}"),
+    };
+    for command in [&["run"][..], &["train", "teacher"], &["convert"], &["distill"], &["eval"]] {
+        let words = [&["lasnn"], command, &["a.toml"]].concat();
+        assert!(!ignores(&words), "{command:?}");
+        assert!(ignores(&[&words[..], &["--ignore-memory"]].concat()), "{command:?}");
+    }
+}
+
+#[test]
 fn data_commands_are_read() {
     let action = |args: &[&str]| match Args::try_parse_from(args).unwrap().command {
         Command::Data { action } => action,

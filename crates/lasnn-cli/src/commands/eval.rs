@@ -17,6 +17,7 @@ use crate::device::TrainingBackend;
 use crate::failure::wrong;
 use crate::fetch;
 use crate::given::Given;
+use crate::memory::{self, Memory};
 use crate::pipeline::measure;
 use crate::progress::Progress;
 use crate::recipe::{self, Recipe};
@@ -36,6 +37,8 @@ pub struct Request {
     pub time_steps: Option<NonZeroUsize>,
     /// How pixels become numbers, in place of the checkpoint's.
     pub normalisation: Option<Normalisation>,
+    /// Whether it begins although there may be too little memory.
+    pub ignore_memory: bool,
     /// What becomes of a data set that is missing.
     pub missing: Missing,
     /// What every command takes.
@@ -101,6 +104,11 @@ pub fn evaluate<A: TrainingBackend>(request: &Request, device: &A::Device) -> an
     recipe::check_encoding(&recipe.spiking, normalisation.kind).map_err(wrong)?;
     if let Some(time_steps) = time_steps {
         recipe::check_delay(&recipe, time_steps).map_err(wrong)?;
+    }
+
+    if !request.ignore_memory {
+        let command = memory::Command::Measure { stage, time_steps: time_steps.unwrap_or(1) };
+        Memory::of(command, (&recipe, &plans), &data, global).check()?;
     }
 
     let progress = Progress::new(global.quiet);

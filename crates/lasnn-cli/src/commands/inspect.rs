@@ -11,6 +11,7 @@ use super::show;
 use crate::args::{Global, Missing};
 use crate::definition::Definition;
 use crate::failure::wrong;
+use crate::memory::Memory;
 use crate::report::{percent, table};
 use crate::stored::{About, describe, layout};
 use crate::{fetch, recipe};
@@ -114,9 +115,15 @@ fn recipe(path: &Path, global: &Global) -> anyhow::Result<()> {
     let plans = recipe::validate(&recipe, path, images.shape, images.classes, data.counts())?;
     let teacher = NetworkView::new(&plans.teacher, None);
     let student = NetworkView::new(&plans.student, None);
-    let json = serde_json::json!({"teacher": teacher, "intermediate": student});
+    let memory = Memory::of_recipe(&recipe, &plans, &data, global);
+    let json = serde_json::json!({"teacher": teacher, "intermediate": student, "memory": memory});
     show(global, &json, || {
-        format!("teacher\n{}\n\nintermediate and student\n{}", teacher.text(), student.text())
+        format!(
+            "teacher\n{}\n\nintermediate and student\n{}\n\n{}",
+            teacher.text(),
+            student.text(),
+            memory.text()
+        )
     })
 }
 

@@ -51,7 +51,15 @@ pub fn execute(args: Args) -> anyhow::Result<()> {
         Command::Distill { run, teacher, intermediate } => {
             stages(Goal::Distill, run, teacher, intermediate)
         }
-        Command::Eval { recipe, checkpoint, stage, time_steps, normalisation, missing } => {
+        Command::Eval {
+            recipe,
+            checkpoint,
+            stage,
+            time_steps,
+            normalisation,
+            ignore_memory,
+            missing,
+        } => {
             let backend = global.backend;
             let recipe = recipe::find(&recipe)?;
             let request = eval::Request {
@@ -60,6 +68,7 @@ pub fn execute(args: Args) -> anyhow::Result<()> {
                 stage,
                 time_steps,
                 normalisation,
+                ignore_memory,
                 missing,
                 global,
             };

@@ -13,6 +13,7 @@ use crate::cache;
 use crate::device::TrainingBackend;
 use crate::failure::{Stopped, quoted, wrong};
 use crate::given::{self, Given};
+use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Goal, Session};
 use crate::progress::Progress;
@@ -65,6 +66,15 @@ pub fn run<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow:
     let mut data = fetch::load(&recipe, file, &request.run.missing, global)?;
     let images = &data.dataset;
     let plans = recipe::validate(&recipe, file, images.shape, images.classes, data.counts())?;
+    let command = memory::Command::Stages {
+        goal: *goal,
+        teacher: teacher.is_some(),
+        intermediate: intermediate.is_some(),
+    };
+    let memory = Memory::of(command, (&recipe, &plans), &data, global);
+    if !request.run.ignore_memory {
+        memory.check()?;
+    }
     for (given, stage) in [(&teacher, StageName::Teacher), (&intermediate, StageName::Intermediate)]
     {
         if let Some(given) = given {
@@ -98,6 +108,7 @@ pub fn run<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow:
         threads = global.threads(),
         "begins"
     );
+    memory.log();
 
     let mut session = Session {
         recipe: &recipe,

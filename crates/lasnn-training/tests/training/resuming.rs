@@ -229,7 +229,11 @@ fn the_checkpoint_of_another_run_is_refused() {
         assert!(message.contains(expected) && message.contains(LAST), "{message}");
     };
     refuses(model(), &other, "the checkpoint's `optimizer` is {\"kind\":\"sgd\"");
-    refuses(model(), &TrainConfig { epochs: 5, ..config.clone() }, "`epochs` is 3, this run's is 5");
+    refuses(
+        model(),
+        &TrainConfig { epochs: 5, ..config.clone() },
+        "`epochs` is 3, this run's is 5",
+    );
     refuses(Tiny::new(false, 0.3), &config, "tensor `norm.beta` is not part of the network");
     // How often it is written is no part of what is trained.
     let config = TrainConfig { checkpoint_steps: Some(1), ..config };

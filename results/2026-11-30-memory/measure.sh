@@ -24,7 +24,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)' \
     estimated=$(cat "$work"/runs/*/*/log.txt | sed -n 's/.*memory is estimated.* bytes=\([0-9]*\).*/\1/p' |
         sort -n | tail -1)
     echo "| $recipe | $(echo "$@" | sed "s|$work/||g; s| $recipe.toml||") | $((estimated >> 20)) | $measured |" \
-        "$((100 * ((estimated >> 20) - measured) / measured)) %"
+        "$(python3 -c "print(round(100 * (($estimated >> 20) / $measured - 1)))") % |"
 }
 
 for recipe in "$@"; do

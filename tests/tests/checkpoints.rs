@@ -54,9 +54,13 @@ fn a_checkpoint_is_measured_under_what_it_was_made_for() {
         (
             "validation = 16",
             "validation = 16\nnormalisation = \"unit\"",
-            &["`data.normalisation` is \"signed\" there and \"unit\" in the recipe"][..],
+            &["`data.normalisation` is \"signed\" in the checkpoint and \"unit\" in the recipe"][..],
         ),
-        ("[spiking]\n", "[spiking]\nleak = 0.7\n", &["`spiking.leak` is 1.0 there and 0.7"]),
+        (
+            "[spiking]\n",
+            "[spiking]\nleak = 0.7\n",
+            &["`spiking.leak` is 1.0 in the checkpoint and 0.7"],
+        ),
         ("[spiking]\n", "[spiking]\nreadout = \"mean\"\n", &["`spiking.readout`", "\"mean\""]),
         (
             "[spiking]\n",
@@ -64,8 +68,12 @@ fn a_checkpoint_is_measured_under_what_it_was_made_for() {
             &["`spiking.reset`", "`spiking.leak`"],
         ),
         ("features = 12", "features = 13", &["`layers.5` of `intermediate.network`", "13"]),
-        ("time_steps = 6", "time_steps = 5", &["`student.time_steps` is 6 there and 5"]),
-        ("classes = 4", "classes = 5", &["class 4 is absent there"]),
+        (
+            "time_steps = 6",
+            "time_steps = 5",
+            &["`student.time_steps` is 6 in the checkpoint and 5"],
+        ),
+        ("classes = 4", "classes = 5", &["class 4 is absent in the checkpoint"]),
     ] {
         let said = refused(&place, &["eval", "other.toml", "--checkpoint", &file], from, to);
         assert!(said.contains("student.safetensors"), "{said}");
@@ -191,9 +199,16 @@ fn a_checkpoint_that_does_not_say_what_it_is_for_is_refused_with_the_command_tha
     };
     let annotate = &["annotate", "old.safetensors", "other.toml"];
     let leak = said(annotate, "[spiking]\n", "[spiking]\nleak = 0.5\n");
-    assert!(leak.contains("its `spiking` is"), "{leak}");
+    assert!(leak.contains("`spiking.leak` is 1.0 in the checkpoint and 0.5"), "{leak}");
+    let steps = said(annotate, "time_steps = 6", "time_steps = 5");
+    assert!(steps.contains("`student.time_steps` is 6 in the checkpoint and 5"), "{steps}");
     let layer = said(annotate, "features = 12", "features = 13");
     assert!(layer.contains("layers.5.linear.weight"), "{layer}");
+    // A file from which a training goes on holds more than a network.
+    let last = checkpoints.join("student/last.safetensors");
+    let outcome = place.run(&["eval", "tiny.toml", "--checkpoint", &last.to_string_lossy()]);
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    assert!(outcome.stderr.contains("`checkpoints/<stage>.safetensors`"), "{outcome:#?}");
     assert!(!place.path().join("new.safetensors").exists());
 }
 
@@ -295,9 +310,9 @@ fn damage_is_told_with_what_to_do_next() {
     let outcome = resume(&place);
     assert_eq!(outcome.code, Some(1), "{outcome:#?}");
     assert!(outcome.stderr.contains("last.safetensors"), "{outcome:#?}");
-    assert!(outcome.stderr.contains("remove it"), "{outcome:#?}");
+    assert!(outcome.stderr.contains("remove the folder"), "{outcome:#?}");
 
-    std::fs::remove_file(&training).unwrap();
+    std::fs::remove_dir_all(checkpoints.join("student")).unwrap();
     assert_eq!(resume(&place).code, Some(0));
     assert_eq!(read_json(&run.join("summary.json"))["recipe"], "tiny");
 }

@@ -76,7 +76,7 @@ fn balancing_thresholds_on_another_backend_is_ended() {
 #[test]
 fn measuring_is_ended() {
     let recipe = tiny_with("time_steps = [3, 9]", "time_steps = [20000000]");
-    ends_soon(&recipe, &["convert", "tiny.toml"], "balances thresholds");
+    ends_soon(&recipe, &["convert", "tiny.toml"], "converted: measures");
 }
 
 /// The validation images are measured at the end of each epoch.

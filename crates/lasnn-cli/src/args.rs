@@ -12,6 +12,7 @@ use lasnn_datasets::Normalisation;
 
 use crate::complete;
 use crate::device::BackendName;
+use crate::recipe;
 
 /// Layer-wise attention distillation: from an ordinary network to a spiking one.
 ///
@@ -446,12 +447,12 @@ impl DatasetName {
 /// Words of a command line in which `--resume DIR` is written as `--resume=DIR`.
 ///
 /// The value of `--resume` may be absent, so that the word after it may also be the recipe: it is
-/// taken as the folder of a run if there is such a folder, or if it is a path that is no recipe.
+/// taken as the folder of a run if there is such a folder, or if it is a path and names no recipe.
 pub fn with_resume(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut all: Vec<OsString> = Vec::new();
     for word in words {
         let path = Path::new(&word);
-        let is_recipe = path.is_file() || path.extension().is_some_and(|e| e == "toml");
+        let is_recipe = recipe::find(path).is_ok() || path.extension().is_some_and(|e| e == "toml");
         let is_folder = path.is_dir() || (path.components().count() > 1 && !is_recipe);
         match all.last_mut() {
             Some(last) if *last == "--resume" && is_folder && !word.is_empty() => {

@@ -1,8 +1,9 @@
-//! What the result of a network depends on beside its tensors.
+//! The definition of a network: everything on which its result depends, except its tensors.
 //!
-//! Every checkpoint holds it. A command that is given a checkpoint and a recipe compares the two
+//! Every checkpoint holds its definition. A command that is given a checkpoint and a recipe compares the two
 //! before anything is computed, and refuses what differs by name.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use lasnn_conversion::SpikingConfig;
@@ -15,7 +16,7 @@ use crate::data::Data;
 use crate::failure::wrong;
 use crate::recipe::Recipe;
 
-/// What the result of a network depends on beside its tensors.
+/// Everything on which the result of a network depends, except its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Definition {
@@ -82,22 +83,24 @@ impl Definition {
         }
     }
 
-    /// What of this definition, a checkpoint's, the recipe contradicts: one sentence each.
+    /// The differences between this definition, which is a checkpoint's, and that of the recipe: one
+    /// sentence each.
     ///
     /// The numbers of a normalisation may differ as long as its name agrees, because `standard`
-    /// follows from the images trained on; those of the checkpoint are the right ones.
+    /// follows from the images trained on; those of the checkpoint are the right ones. The surrogate
+    /// gradient may differ too, because it acts in training only.
     fn differences(&self, recipe: &Self, stage: StageName, overrides: Overrides) -> Vec<String> {
         let mut all = Vec::new();
-        let mut differ = |what: &str, found: String, expected: String, more: &str| {
-            all.push(format!("{what} is {found} there and {expected} in the recipe{more}"));
+        let mut differ = |what: &str, found: String, expected: String| {
+            all.push(format!("{what} is {found} in the checkpoint and {expected} in the recipe"));
         };
         if let Some((layer, found, expected)) = first_layer(&self.network, &recipe.network) {
             let what = format!("`layers.{layer}` of `{}.network`", stage.table());
-            differ(&what, found, expected, "");
+            differ(&what, found, expected);
         }
         if self.image != recipe.image {
             let what = "the shape of the images";
-            differ(what, self.image.to_string(), recipe.image.to_string(), "");
+            differ(what, self.image.to_string(), recipe.image.to_string());
         }
         let same_numbers = self.normalisation.is_close(&recipe.normalisation);
         if self.normalisation.kind != recipe.normalisation.kind
@@ -105,23 +108,18 @@ impl Definition {
             && overrides.normalisation.is_none()
         {
             let name = |numbers: &NormalisationNumbers| format!("\"{}\"", numbers.kind.name());
-            differ(
-                "`data.normalisation`",
-                name(&self.normalisation),
-                name(&recipe.normalisation),
-                "",
-            );
+            differ("`data.normalisation`", name(&self.normalisation), name(&recipe.normalisation));
         }
         if let Some((class, found, expected)) = first_class(&self.classes, &recipe.classes) {
-            differ(&format!("class {class}"), found, expected, "");
+            differ(&format!("class {class}"), found, expected);
         }
         if let (Some(found), Some(expected)) = (&self.spiking, &recipe.spiking) {
             for (key, found, expected) in keys(&found.config, &expected.config) {
-                differ(&format!("`spiking.{key}`"), found, expected, "");
+                differ(&format!("`spiking.{key}`"), found, expected);
             }
             if found.time_steps != expected.time_steps && overrides.time_steps.is_none() {
                 let (found, expected) = (found.time_steps, expected.time_steps);
-                differ("`student.time_steps`", found.to_string(), expected.to_string(), "");
+                differ("`student.time_steps`", found.to_string(), expected.to_string());
             }
         }
         all
@@ -144,7 +142,7 @@ impl Definition {
             return Ok(());
         }
         Err(wrong(format_args!(
-            "{} is another {} than that of the recipe:\n  {}",
+            "{} does not fit the {} of the recipe:\n  {}",
             path.display(),
             stage.name(),
             differences.join("\n  "),
@@ -210,18 +208,19 @@ fn first_class(found: &[String], expected: &[String]) -> Option<(usize, String, 
     Some((index, text(found), text(expected)))
 }
 
-/// The keys of two tables of one type whose values differ, with both values.
-fn keys<T: Serialize>(found: &T, expected: &T) -> Vec<(String, String, String)> {
-    let (Ok(found), Ok(expected)) = (toml::Table::try_from(found), toml::Table::try_from(expected))
-    else {
-        return Vec::new();
+/// The keys of two tables `spiking` whose values differ and change results, with both values.
+fn keys(found: &SpikingConfig, expected: &SpikingConfig) -> Vec<(String, String, String)> {
+    let table = |config| toml::Table::try_from(config).unwrap_or_default();
+    let (found, expected) = (table(found), table(expected));
+    let all: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
+    let differing = all.into_iter().filter(|key| found.get(*key) != expected.get(*key));
+    let shown = |table: &toml::Table, key: &String| {
+        table.get(key).map_or("absent".into(), toml::Value::to_string)
     };
-    let differing = expected.iter().filter(|(key, value)| found.get(*key) != Some(*value));
-    let row = |(key, value): (&String, &toml::Value)| {
-        let found = found.get(key).map_or("absent".into(), toml::Value::to_string);
-        (key.clone(), found, value.to_string())
-    };
-    differing.map(row).collect()
+    differing
+        .filter(|key| *key != "surrogate")
+        .map(|key| (key.clone(), shown(&found, key), shown(&expected, key)))
+        .collect()
 }
 
 /// A value as a recipe writes it.
@@ -232,7 +231,7 @@ fn written(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use lasnn_core::Tap;
-    use lasnn_neurons::Reset;
+    use lasnn_neurons::{Reset, Surrogate};
 
     use super::*;
 
@@ -304,6 +303,9 @@ mod tests {
         // Another seed holds other images out, and the mean of the others is another one.
         may_differ(|d| d.normalisation.mean = vec![0.301]);
         may_differ(|d| d.normalisation.kind = Normalisation::Published);
+        may_differ(|d| {
+            d.spiking.as_mut().unwrap().config.surrogate = Surrogate::Linear { damping: 1.0 };
+        });
     }
 
     #[test]

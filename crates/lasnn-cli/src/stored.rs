@@ -105,23 +105,34 @@ impl About {
         recipe: &Path,
         stage: StageName,
     ) -> anyhow::Result<Self> {
-        let version = checkpoint.metadata.get("format").and_then(serde_json::Value::as_u64);
-        let reason = match (&checkpoint.metadata, version) {
-            (serde_json::Value::Null, _) => "another program wrote it".to_owned(),
-            (_, Some(version)) if version == u64::from(FORMAT) => {
-                match serde_json::from_value(checkpoint.metadata.clone()) {
-                    Ok(about) => return Ok(about),
-                    Err(error) => format!("its metadata are damaged: {error}"),
-                }
+        let metadata = &checkpoint.metadata;
+        let version = metadata.get("format").and_then(serde_json::Value::as_u64);
+        let refused = |reason: &str| wrong(format_args!("{}: {reason}", path.display()));
+        let reason = match version {
+            Some(version) if version == u64::from(FORMAT) => {
+                let about = serde_json::from_value(metadata.clone());
+                return about.map_err(|error| refused(&format!("its metadata: {error}")));
             }
-            (metadata, _) if metadata.get("run").is_some() => {
-                "it is a file that a training goes on from".to_owned()
+            Some(version) if version > u64::from(FORMAT) => {
+                return Err(refused(&format!(
+                    "its format version is {version}, expected {FORMAT}: a newer version of this \
+                     program wrote it"
+                )));
             }
-            _ => "an older version of this program wrote it".to_owned(),
+            None if metadata.get("run").is_some() => {
+                return Err(refused(
+                    "it is a file from which a training goes on; the trained network is in \
+                     `checkpoints/<stage>.safetensors`",
+                ));
+            }
+            Some(_) => "an older version of this program wrote it",
+            None => "another program wrote it",
         };
+        let said = metadata.get("stage").cloned().map(serde_json::from_value);
+        let stage = said.and_then(Result::ok).unwrap_or(stage);
         Err(wrong(format_args!(
             "{} does not say which images, classes and neurons its tensors are for, since {reason}; \
-             `{}` adds what a recipe says",
+             `{}` adds this information from the recipe",
             path.display(),
             annotate(path, recipe, stage)
         )))

@@ -153,13 +153,17 @@ fn watch<B: SpikingBackend>(
     let pass = Pass::evaluate(seed, &batch.samples);
     let images = batch.images::<B>(device);
     let neurons = Streaming::new();
-    let mut drive = Watching { neurons, site, policy, constant: false, first: 0, on_progress };
+    let mut drive =
+        Watching { neurons, site, policy, constant: false, first: 0, on_progress, stopped: false };
     for (first, steps) in chunks(config.time_steps, chunk_steps(network.plan(), batch.len())) {
         drive.neurons.next_chunk(steps);
         drive.first = first;
         on_progress(first)?;
         let input = network.encode(images.clone(), first, steps, &pass);
         network.flow(input, &pass, &mut drive);
+        if drive.stopped {
+            return ControlFlow::Break(());
+        }
         // Currents that are the same at every step need to be seen once.
         if drive.constant {
             break;
@@ -177,6 +181,8 @@ struct Watching<'a, B: Backend> {
     /// The first step of the chunk.
     first: usize,
     on_progress: &'a dyn Fn(usize) -> ControlFlow<()>,
+    /// Whether it broke.
+    stopped: bool,
 }
 
 impl<B: SpikingBackend> Drive<B> for Watching<'_, B> {
@@ -188,6 +194,7 @@ impl<B: SpikingBackend> Drive<B> for Watching<'_, B> {
     ) -> Option<Tensor<B, 4>> {
         // One layer over one step of a large batch may take most of a second.
         if (self.on_progress)(self.first).is_break() {
+            self.stopped = true;
             return None;
         }
         if site < self.site {

@@ -4,7 +4,7 @@
 //! of network are counted from the same list of connections ([`connections`]), which is exact at
 //! edges: a spike in a corner of the map reaches fewer neurons than one in the middle, and the
 //! ordinary network multiplies no padding. A spike that passes average pooling counts with all the
-//! synapses behind its window, since the pooling is linear and can be folded into them; spikes of
+//! synapses of the pooled position, since the pooling is linear and can be folded into them; spikes of
 //! one window are not merged.
 //!
 //! Energies are those of 32-bit floating-point arithmetic in 45 nm (Horowitz, "Computing's energy

@@ -37,8 +37,10 @@ pub enum ConversionError {
     },
     /// The percentile that is to be a layer's threshold is not positive.
     #[error(
-        "layer `{layer}`: only {:.2} % of its weighted input sums are positive, so that the \
-         percentile of `conversion.policy` is none of them; expected a percentile above {:.2}",
+        "layer `{layer}`: only {} % of its weighted input sums are positive, and the percentile of \
+         `conversion.policy` is not among them; expected a percentile above {}, or \
+         `policy = {{ kind = \"maximum\" }}`. If few neurons of the ordinary network are active there, \
+         train the intermediate network longer",
         100.0 * positive,
         100.0 * (1.0 - positive)
     )]

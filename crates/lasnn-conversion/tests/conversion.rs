@@ -273,7 +273,7 @@ fn a_conversion_tells_how_far_it_is_and_can_be_ended_anywhere() {
         let looks = RefCell::new(0);
         let stop = |_: Progress| {
             *looks.borrow_mut() += 1;
-            match *looks.borrow() > end {
+            match *looks.borrow() == end + 1 {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
@@ -293,13 +293,35 @@ fn a_percentile_that_is_not_positive_is_no_threshold() {
     assert!(message.contains("`conversion.policy`"), "{message}");
 }
 
+/// Images that are served in batches.
+struct Batches(Vec<Batch>);
+
+impl BatchSource for Batches {
+    fn len(&self) -> usize {
+        self.0.iter().map(Batch::len).sum()
+    }
+    fn batches(&self) -> usize {
+        self.0.len()
+    }
+    fn epoch(&self, _: u32, first: usize) -> Box<dyn Iterator<Item = Batch> + '_> {
+        Box::new(self.0[first..].iter().cloned())
+    }
+}
+
 #[test]
 fn a_simulation_that_is_ended_keeps_whole_batches_only() {
     let plan = residual_plan();
-    let network = SpikingNetwork::new(&plan, &SpikingConfig::default(), 8, &device()).unwrap();
-    let simulator = Simulator::<B>::new(network);
-    let stop = |_: Progress| ControlFlow::Break(());
-    let source = Fixed(images(4));
-    let ended = simulate_while(&simulator, &source, 8, SEED, &stop, &device());
-    assert!(matches!(&ended, ControlFlow::Break(found) if found.images == 0), "{ended:?}");
+    let spiking = SpikingConfig::default();
+    let Converted { snn, .. } = converted(&plan, &spiking, &ConversionConfig::default());
+    let simulator = Simulator::new(snn);
+    let both = Batches(vec![images(4), images(7)]);
+    // Images times steps: the first batch ends at 32.
+    let stop = |progress: Progress| match progress.done > 32 {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    };
+    let ended = simulate_while(&simulator, &both, 8, SEED, &stop, &device());
+    let first = simulate(&simulator, &Fixed(images(4)), 8, SEED, &device());
+    assert!(first.spikes_per_image > 0.0, "a silent network tests nothing");
+    assert_eq!(ended, ControlFlow::Break(first));
 }

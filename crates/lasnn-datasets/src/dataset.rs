@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lasnn_core::Shape;
+use lasnn_core::{Seed, Shape};
 use sha2::{Digest, Sha256};
 
 use crate::config::{DatasetConfig, Source};
@@ -12,6 +12,7 @@ use crate::error::DatasetError;
 use crate::pixels::Pixels;
 use crate::progress::OnProgress;
 use crate::sources::{cifar10, cifar100, digits, folder, mnist, synthetic, tiny_imagenet};
+use crate::split::stratified;
 
 /// Labelled images, one byte per pixel and channel.
 ///
@@ -159,34 +160,26 @@ pub(crate) fn whole(
 pub(crate) fn cut(config: &DatasetConfig, dataset: &mut Dataset) -> Result<(), DatasetError> {
     let held_out = dataset.validation.as_ref().map(Vec::len);
     config.validate_for(dataset.shape, dataset.train.len(), held_out, dataset.test.len())?;
-    if let Some(limit) = config.test_limit {
-        sorted_by_class(config, dataset, limit)?;
-        Arc::make_mut(&mut dataset.test).truncate(limit);
+    match config.test_limit {
+        // The first images of a folder would be those of its first classes.
+        Some(limit) if config.source == Source::Folder => {
+            dataset.test = Arc::new(keep_in_proportion(&dataset.test, limit));
+        }
+        Some(limit) => Arc::make_mut(&mut dataset.test).truncate(limit),
+        None => {}
     }
     Ok(())
 }
 
-/// The test images of a folder come class by class, so the first ones may be of a few classes only, and
-/// the accuracy would be that of these classes.
-fn sorted_by_class(
-    config: &DatasetConfig,
-    dataset: &Dataset,
-    limit: usize,
-) -> Result<(), DatasetError> {
-    let labels = &dataset.test.labels;
-    let Some((first, rest)) = labels.split_at_checked(limit) else { return Ok(()) };
-    let lost = |label: &&u32| !first.contains(label);
-    match rest.iter().find(lost) {
-        Some(&label) if config.source == Source::Folder => {
-            let class = &dataset.class_names[label as usize];
-            let expected = format!(
-                "no such key, or so many that every class is among them, since the images of a \
-                 folder are sorted by class: none of class {class:?} is left"
-            );
-            Err(DatasetError::config("test_limit", limit, expected))
-        }
-        _ => Ok(()),
-    }
+/// Keeps `limit` images with each class in proportion, in their order. The choice is always the same.
+fn keep_in_proportion(images: &Images, limit: usize) -> Images {
+    let mut kept = stratified(&images.labels, Seed(0));
+    kept.truncate(limit);
+    kept.sort_unstable();
+    let kept = kept.into_iter().map(|index| index as usize);
+    let pixels: Vec<u8> = kept.clone().flat_map(|index| images.image(index).to_vec()).collect();
+    let labels = kept.map(|index| images.labels[index]).collect();
+    Images { pixels: pixels.into(), labels, shape: images.shape }
 }
 
 /// SHA-256 over `parts` one after the other, in hexadecimal.
@@ -206,6 +199,21 @@ mod tests {
             sha256([&b"a"[..], &b"bc"[..]]),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
+    }
+
+    #[test]
+    fn images_that_are_sorted_by_class_are_cut_class_by_class() {
+        let labels: Vec<u32> = (0..30).map(|index| index / 10).collect();
+        let pixels: Vec<u8> = (0..30).collect();
+        let shape = Shape { channels: 1, height: 1, width: 1 };
+        let images = Images { pixels: pixels.into(), labels, shape };
+        let kept = keep_in_proportion(&images, 6);
+        assert_eq!(kept.labels, [0, 0, 1, 1, 2, 2]);
+        assert!(kept.pixels.is_sorted());
+        assert!(
+            kept.pixels.iter().zip(&kept.labels).all(|(pixel, label)| pixel / 10 == *label as u8)
+        );
+        assert_eq!(keep_in_proportion(&images, 30), images);
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn split_images(
 ///
 /// Image number `r` of the `n` of its class, in an order drawn for all images, stands at
 /// `(2 r + 1) / 2 n`; equals stay in the drawn order.
-fn stratified(labels: &[u32], seed: Seed) -> Vec<u32> {
+pub(crate) fn stratified(labels: &[u32], seed: Seed) -> Vec<u32> {
     let classes = labels.iter().max().map_or(0, |&label| label as usize + 1);
     let mut sizes = vec![0_u64; classes];
     labels.iter().for_each(|&label| sizes[label as usize] += 1);

@@ -33,7 +33,7 @@ pub enum TrainError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The checkpoint to resume from is damaged.
-    #[error("{source}; remove it, and the training of this stage begins anew")]
+    #[error("{source}; remove the folder of the file, and the training of this stage begins anew")]
     Damaged {
         /// What is wrong with it, with its path.
         source: CheckpointError,
@@ -49,7 +49,7 @@ pub enum TrainError {
     /// The checkpoint to resume from belongs to another run.
     #[error(
         "{}: the checkpoint's {what} is {found}, this run's is {expected}; \
-         start anew without resuming, or choose another directory",
+         start anew without resuming",
         path.display()
     )]
     OtherRun {

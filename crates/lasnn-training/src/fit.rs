@@ -8,7 +8,7 @@ use std::time::Instant;
 use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 use lasnn_backend::DenseBackend;
-use lasnn_core::{Batch, BatchSource, Objective, Pass, Seed, Tapped};
+use lasnn_core::{Batch, BatchSource, Objective, Pass, Seed, Tapped, state};
 use serde_json::Value;
 
 use crate::config::TrainConfig;
@@ -37,8 +37,9 @@ pub struct FitContext<'a> {
     pub fingerprint: &'a str,
     /// Kept in the checkpoints' metadata under `run.recipe`; the loop does not look at it.
     pub recipe: Value,
-    /// Looked at after every micro-batch and before every batch of validation images. Once it is
-    /// true, the run saves the state after its last whole step and ends as interrupted.
+    /// Looked at after every step, before every batch of validation images and, in a network without
+    /// batch norm, after every micro-batch. Once it is true, the run saves the state after its last
+    /// whole step and ends as interrupted.
     pub stop: &'a AtomicBool,
     /// Who is told how it goes.
     pub observer: &'a mut dyn Observer,
@@ -98,6 +99,12 @@ where
     let run = Identity::new(stage, fingerprint, seed, config, steps, recipe);
     let store = Store::open(dir, resume)?;
     let (mut model, mut optimizer, mut progress) = store.resume(model, run, device)?;
+    // A batch norm moves its running statistics in every forward pass, so a step of such a network
+    // cannot be taken back half way.
+    let can_be_abandoned =
+        !state::save(&model.valid()).keys().any(|name| name.contains("running_"));
+    let never = AtomicBool::new(false);
+    let stop_within_step = if can_be_abandoned { stop } else { &never };
     observer.started(Started {
         stage,
         epochs: config.epochs,
@@ -117,8 +124,8 @@ where
             let learning_rate = config.learning_rate(epoch, step, steps);
             let pass = Pass::train(seed, epoch, &batch.samples).with_precision(config.precision);
             let differentiated =
-                differentiate(&model, objective, &batch, &pass, config, stop, device);
-            // A step that was stopped half way leaves no trace: it is done again after resuming.
+                differentiate(&model, objective, &batch, &pass, config, stop_within_step, device);
+            // A step that was stopped half way has changed nothing: it is done again after resuming.
             let Some((mut sums, gradients)) = differentiated else {
                 return Err(store.interrupt(&model, &optimizer, &progress));
             };

@@ -318,7 +318,7 @@ impl Store {
         let metadata = checkpoint.metadata(&self.last);
         let mut progress: Progress = metadata.map_err(|source| TrainError::Damaged { source })?;
         progress.run.check(&self.last, &run)?;
-        progress.check(&self.last)?;
+        progress.check(&self.last).map_err(|source| TrainError::Damaged { source })?;
         progress.run = run;
         let wrong = |source| TrainError::State { path: self.last.clone(), source };
         let model = give(model, checkpoint.take_section("model")).map_err(wrong)?;
@@ -353,8 +353,9 @@ impl Store {
 
     /// The network of the best epoch.
     pub fn load_best(&self, expected: u32, run: &Identity) -> Result<StateDict, TrainError> {
-        let checkpoint = Checkpoint::load(&self.best)?;
-        let best: Best = checkpoint.metadata(&self.best)?;
+        let damaged = |source| TrainError::Damaged { source };
+        let checkpoint = Checkpoint::load(&self.best).map_err(damaged)?;
+        let best: Best = checkpoint.metadata(&self.best).map_err(damaged)?;
         best.run.check(&self.best, run)?;
         if best.epoch != expected {
             let found = format!("that of epoch {}", best.epoch);

@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::backend::BackendTypes;
-use lasnn_conversion::SpikingNetwork;
-use lasnn_core::{StateDict, state};
+use lasnn_conversion::{SpikingConfig, SpikingNetwork};
+use lasnn_core::{Architecture, Shape, StateDict, state};
 use lasnn_models::{Init, Network};
 use lasnn_training::Checkpoint;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::show;
 use crate::args::{Global, Missing, StageName};
-use crate::definition::Definition;
+use crate::definition::{Definition, Overrides, SpikingDefinition};
 use crate::device::TrainingBackend;
 use crate::failure::wrong;
 use crate::recipe::{self, Plans, Recipe};
@@ -45,9 +46,19 @@ pub fn annotate<A: TrainingBackend>(request: &Request, device: &A::Device) -> an
     let stage = *stage;
     let recipe = recipe::read(file, global.seed)?;
     let Checkpoint { state, metadata } = Checkpoint::load(path).map_err(wrong)?;
-    if metadata["format"] == json!(FORMAT) {
-        let path = path.display();
-        return Err(wrong(format_args!("{path} says what its tensors are for already")));
+    match metadata["format"].as_u64() {
+        Some(version) if version == u64::from(FORMAT) => {
+            let path = path.display();
+            return Err(wrong(format_args!("{path} says already which network it holds")));
+        }
+        Some(version) if version > u64::from(FORMAT) => {
+            return Err(wrong(format_args!(
+                "{} has the format version {version}, expected at most {FORMAT}: a newer version of \
+                 this program wrote it",
+                path.display()
+            )));
+        }
+        _ => {}
     }
     if out.exists() {
         return Err(wrong(format_args!("{} is there already", out.display())));
@@ -97,31 +108,63 @@ fn fits<A: TrainingBackend>(
     Ok(())
 }
 
-/// Checks that what version 1 wrote into its checkpoints agrees with the recipe: stage, layers, shape
-/// of the images, number of classes, neurons.
+/// The metadata of version 1 that say which network a checkpoint holds.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Version1 {
+    stage: Option<StageName>,
+    network: Option<Architecture>,
+    image: Option<Shape>,
+    classes: Option<usize>,
+    spiking: Option<SpikingConfig>,
+    summary: Option<Summary1>,
+}
+
+/// The summary in the metadata of version 1.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Summary1 {
+    time_steps: Option<usize>,
+}
+
+/// Checks that the metadata that version 1 wrote into its checkpoints agree with the recipe.
+///
+/// # Errors
+///
+/// Names everything that differs.
 fn contradictions(
     metadata: &Value,
     stage: StageName,
     definition: &Definition,
     path: &Path,
 ) -> anyhow::Result<()> {
-    let spiking = definition.spiking.as_ref().map(|spiking| &spiking.config);
-    let expected = json!({
-        "stage": stage,
-        "network": definition.network,
-        "image": definition.image,
-        "classes": definition.classes.len(),
-        "spiking": spiking,
-    });
-    let known = expected.as_object().into_iter().flatten();
-    let said = |key: &str| metadata.get(key).filter(|found| !found.is_null());
-    let differs = |(key, value): &(&String, &Value)| said(key).is_some_and(|found| found != *value);
-    match known.into_iter().find(differs) {
-        None => Ok(()),
-        Some((key, value)) => Err(wrong(format_args!(
-            "{}: the checkpoint says that its `{key}` is {}, the recipe says {value}",
+    // A file without metadata, or with those of another program, says nothing.
+    let old: Version1 = serde_json::from_value(metadata.clone()).unwrap_or_default();
+    if let Some(found) = old.stage.filter(|&found| found != stage) {
+        return Err(wrong(format_args!(
+            "{} holds a network of the stage `{}`, not of `{}`",
             path.display(),
-            metadata[key]
-        ))),
+            found.name(),
+            stage.name()
+        )));
     }
+    if let Some(found) = old.classes.filter(|&found| found != definition.classes.len()) {
+        return Err(wrong(format_args!(
+            "{} holds a network for {found} classes, the data of the recipe have {}",
+            path.display(),
+            definition.classes.len()
+        )));
+    }
+    // What the file does not say is taken from the recipe.
+    let spiking = definition.spiking.clone().map(|recipe| SpikingDefinition {
+        config: old.spiking.unwrap_or(recipe.config),
+        time_steps: old.summary.and_then(|old| old.time_steps).unwrap_or(recipe.time_steps),
+    });
+    let found = Definition {
+        network: old.network.unwrap_or_else(|| definition.network.clone()),
+        image: old.image.unwrap_or(definition.image),
+        spiking,
+        ..definition.clone()
+    };
+    found.check(definition, stage, Overrides::default(), path)
 }

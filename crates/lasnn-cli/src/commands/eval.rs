@@ -101,8 +101,8 @@ pub fn evaluate<A: TrainingBackend>(request: &Request, device: &A::Device) -> an
         .spiking
         .as_ref()
         .map(|spiking| overrides.time_steps.unwrap_or(spiking.time_steps));
-    recipe::check_encoding(&recipe.spiking, normalisation.kind).map_err(wrong)?;
     if let Some(time_steps) = time_steps {
+        recipe::check_encoding(&recipe.spiking, normalisation.kind).map_err(wrong)?;
         recipe::check_delay(&recipe, time_steps).map_err(wrong)?;
     }
 
@@ -148,10 +148,14 @@ fn overridden(
     let mut all = Vec::new();
     let made_with = &definition.normalisation;
     if made_with.kind != normalisation.kind || !made_with.is_close(normalisation) {
+        let numbers = |numbers: &NormalisationNumbers| {
+            let NormalisationNumbers { kind, mean, deviation } = numbers;
+            format!("\"{}\" (mean {mean:.4?}, deviation {deviation:.4?})", kind.name())
+        };
         all.push(format!(
-            "the images are normalised by \"{}\", the network was made for \"{}\"",
-            normalisation.kind.name(),
-            made_with.kind.name()
+            "the images are normalised by {}, the network was made for {}",
+            numbers(normalisation),
+            numbers(made_with)
         ));
     }
     if let (Some(spiking), Some(time_steps)) = (&definition.spiking, time_steps)

@@ -89,6 +89,7 @@ fn make<A: TrainingBackend>(
     let validation = data.validation(at_once(steps));
     let label = format!("{} validation", STAGE.name());
     // Simulated and not run from rest: memory does not grow with the number of steps.
+    progress.say(format!("{}: measures", STAGE.name()));
     let exact = Simulator::new(network.clone());
     let validation = simulation(&exact, &validation, steps, seed, &label, progress, device)?;
     drop(exact);
@@ -96,7 +97,6 @@ fn make<A: TrainingBackend>(
     let (mut spiking, accuracy_by_class) = test(session, STAGE, &simulator, device)?;
     let mut simulated: Vec<usize> = recipe.evaluation.time_steps.clone();
     simulated.sort_unstable();
-    simulated.dedup();
     for time_steps in simulated {
         let images = data.test(at_once(time_steps));
         let label = format!("{} test", STAGE.name());

@@ -16,7 +16,7 @@ pub struct Watch<'a> {
     run: &'a RunDir,
     bar: Bar,
     epochs: u32,
-    /// That of the last step.
+    /// The learning rate of the last step.
     learning_rate: f64,
     /// The loop cannot stop for this, so it is kept until the training is over.
     unwritten: Option<anyhow::Error>,

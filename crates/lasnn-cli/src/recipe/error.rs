@@ -45,6 +45,16 @@ pub enum RecipeError {
         /// The line itself, marked.
         excerpt: String,
     },
+    /// A layer of a network cannot be read.
+    #[error("{}: `{key}`: {message}", file.display())]
+    Layer {
+        /// The recipe.
+        file: PathBuf,
+        /// The layer's place, counted from 0.
+        key: String,
+        /// The value found and what was expected.
+        message: String,
+    },
     /// A value is out of range.
     #[error("{}: `{key}` is {found}, expected {expected}", file.display())]
     Value {
@@ -87,7 +97,7 @@ impl RecipeError {
 }
 
 /// The message of the TOML reader without the words of its programming language.
-fn plain(message: &str) -> String {
+pub fn plain(message: &str) -> String {
     const WORDS: [(&str, &str); 27] = [
         ("invalid type: ", "found "),
         ("invalid value: ", "found "),

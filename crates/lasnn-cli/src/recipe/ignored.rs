@@ -75,7 +75,8 @@ fn same(typed: &Value, resolved: &Value) -> bool {
     match (number(typed), number(resolved)) {
         // A number that is stored in single precision comes back rounded.
         (Some(typed), Some(resolved)) => {
-            typed == resolved || (typed - resolved).abs() <= 1e-6 * typed.abs()
+            let both_nan = typed.is_nan() && resolved.is_nan();
+            both_nan || typed == resolved || (typed - resolved).abs() <= 1e-6 * typed.abs()
         }
         _ => typed == resolved,
     }

@@ -14,7 +14,7 @@ mod validate;
 
 use std::path::Path;
 
-use lasnn_core::{Architecture, Seed};
+use lasnn_core::{Architecture, Layer, Seed};
 use lasnn_models::zoo;
 
 pub use error::RecipeError;
@@ -45,7 +45,12 @@ pub fn read(file: &Path, seed: Option<u32>) -> Result<Recipe, RecipeError> {
 pub fn parse(text: &str, file: &Path, seed: Option<u32>) -> Result<Recipe, RecipeError> {
     let in_text = |error| RecipeError::in_text(file.into(), text, &error);
     let typed: toml::Table = toml::from_str(text).map_err(in_text)?;
-    let raw: RawRecipe = toml::from_str(text).map_err(in_text)?;
+    let raw: RawRecipe = toml::from_str(text).map_err(|error| match first_wrong_layer(&typed) {
+        Some((key, message)) => {
+            RecipeError::Layer { file: file.into(), key, message: error::plain(&message) }
+        }
+        None => in_text(error),
+    })?;
     let folder = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if raw.name.is_empty() || raw.name.starts_with('.') || !raw.name.chars().all(folder) {
         return Err(RecipeError::Value {
@@ -80,6 +85,18 @@ pub fn parse(text: &str, file: &Path, seed: Option<u32>) -> Result<Recipe, Recip
     ignored::check(&typed, &recipe, file)?;
     recipe.seed = seed.map_or(recipe.seed, Seed);
     Ok(recipe)
+}
+
+/// The first layer that cannot be read, by its key, and why. The TOML reader tells the line where the
+/// list begins, and not which layer it is.
+fn first_wrong_layer(typed: &toml::Table) -> Option<(String, String)> {
+    ["teacher", "intermediate"].into_iter().find_map(|table| {
+        let layers = typed.get(table)?.get("network")?.get("layers")?.as_array()?;
+        layers.iter().enumerate().find_map(|(index, layer)| {
+            let error = layer.clone().try_into::<Layer>().err()?;
+            Some((format!("{table}.network.layers[{index}]"), error.message().to_owned()))
+        })
+    })
 }
 
 fn ordinary(raw: RawOrdinary, key: &'static str, file: &Path) -> Result<Ordinary, RecipeError> {

@@ -1,9 +1,8 @@
-//! What a recipe says without effect, or with an effect that is easily overlooked.
+//! Notes on keys of a recipe that have no effect, or an effect that is easily overlooked.
 //!
-//! A note refuses nothing: the numbers are right, but perhaps not those that somebody wanted.
+//! A note refuses nothing: the result is right, but perhaps not the result that somebody wanted.
 
-use lasnn_core::Precision;
-use lasnn_core::{Layer, Plan};
+use lasnn_core::{Layer, Plan, Precision};
 use lasnn_datasets::{Dataset, Split};
 use lasnn_distillation::{AttentionConfig, Distance, DistillationConfig};
 use lasnn_training::{Schedule, TrainConfig};
@@ -14,7 +13,7 @@ use super::validate::Plans;
 use crate::args::StageName;
 use crate::device::BackendName;
 
-/// What is to be said about a recipe before it runs: one sentence each.
+/// The notes on a recipe, one sentence each.
 pub fn notes(
     recipe: &Recipe,
     plans: &Plans,
@@ -122,14 +121,71 @@ fn classes(notes: &mut Vec<String>, dataset: &Dataset, split: &Split) {
     for &label in &dataset.test.labels {
         tested[label as usize] = true;
     }
-    for (has, what) in [(learned, "to train on"), (tested, "to test on")] {
+    let consequences = [
+        (learned, "to train on: the networks cannot learn them"),
+        (tested, "to test on: they do not count in the test accuracy"),
+    ];
+    for (has, consequence) in consequences {
         let without = has.iter().filter(|&&has| !has).count();
         if without > 0 {
-            notes.push(format!(
-                "{without} of {} classes have no image {what}; the test accuracy is that of the \
-                 images there are",
-                dataset.classes
-            ));
+            let classes = dataset.classes;
+            notes.push(format!("{without} of {classes} classes have no image {consequence}"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lasnn_datasets::{load, split};
+
+    use super::*;
+    use crate::recipe::{parse, validate};
+
+    const RECIPE: &str = include_str!("../../../../configs/quickstart.toml");
+
+    /// The notes on the quickstart in which `from` is written as `to`.
+    fn said(from: &str, to: &str, backend: BackendName) -> Vec<String> {
+        assert!(from.is_empty() || RECIPE.contains(from), "{from}");
+        let text = RECIPE.replacen(from, to, 1);
+        let file = std::path::Path::new("r.toml");
+        let recipe = parse(&text, file, None).unwrap();
+        let dataset = load(&recipe.data, None).unwrap();
+        let split = split(&dataset, &recipe.data, recipe.seed).unwrap();
+        let counts = Counts { train: split.train.len(), student: split.train.len() };
+        let plans = validate(&recipe, file, dataset.shape, dataset.classes, counts).unwrap();
+        notes(&recipe, &plans, &dataset, &split, counts, backend)
+    }
+
+    #[track_caller]
+    fn notes_one(from: &str, to: &str, words: &[&str]) {
+        let said = said(from, to, BackendName::Flex);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(words.iter().all(|word| said[0].contains(word)), "{words:?}: {said:?}");
+    }
+
+    #[test]
+    fn a_recipe_in_order_has_no_note() {
+        assert!(said("", "", BackendName::Flex).is_empty());
+    }
+
+    #[test]
+    fn keys_without_effect_are_named() {
+        let teacher = "epochs = 15\nbatch = 64";
+        notes_one(teacher, "epochs = 15\nbatch = 2000", &["`teacher.train.batch` is 2000", "1100"]);
+        let every = "epochs = 15\nbatch = 64\ncheckpoint_steps = 18";
+        notes_one(teacher, every, &["`teacher.train.checkpoint_steps` is 18", "18 steps"]);
+        let steps = "schedule = { kind = \"steps\", factor = 1.0 }";
+        notes_one("schedule = { kind = \"cosine\" }", steps, &["never changes"]);
+        let pool = "{ kind = \"average-pool\", size = 3 }";
+        notes_one("{ kind = \"average-pool\" }", pool, &["`layers.3`", "cut off"]);
+        let weight = "[student.distillation]\nkind = \"attention\"\nweight = 0.0\n[evaluation]";
+        notes_one("[evaluation]", weight, &["`student.distillation.weight` is 0"]);
+        let far = "[student.distillation]\nkind = \"attention\"\ndistance = \"mean-square\"\n\
+                   [evaluation]";
+        notes_one("[evaluation]", far, &["0.9", "1000"]);
+        notes_one("validation = 337", "validation = 337\ntest_limit = 4", &["to test on"]);
+        let rounded = "epochs = 15\nbatch = 64\nprecision = \"bf16\"";
+        let said = said(teacher, rounded, BackendName::Cuda);
+        assert!(said.len() == 1 && said[0].contains("`cuda`"), "{said:?}");
     }
 }

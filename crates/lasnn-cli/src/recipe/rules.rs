@@ -1,7 +1,7 @@
 //! Keys of a recipe that make sense alone and not together.
 //!
-//! A rule refuses what would give a number that is wrong or means nothing. What is merely without
-//! effect is a note ([`notes`](super::notes)).
+//! A rule refuses a combination whose result would be wrong or would mean nothing. A key that merely
+//! has no effect gets a note ([`notes`](super::notes)).
 
 use lasnn_conversion::SpikingConfig;
 use lasnn_core::{Layer, Plan};
@@ -23,7 +23,7 @@ pub struct Contradiction {
     pub expected: String,
 }
 
-/// What the images of a recipe are.
+/// How many images the networks of a recipe are trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
     /// Images that teacher and intermediate network are trained on.
@@ -88,8 +88,9 @@ fn delay(recipe: &Recipe, key: &str, time_steps: usize) -> Result<(), Contradict
             key: key.into(),
             found: time_steps.to_string(),
             expected: format!(
-                "at least {}, since each of {layers} layers of neurons delays the signal by one step \
-                 with `spiking.step_order = \"fire-then-integrate\"`",
+                "at least {}, since {layers} layers of neurons lie on the shortest way to the \
+                 readout, and each delays the signal by one step with \
+                 `spiking.step_order = \"fire-then-integrate\"`",
                 layers + 1
             ),
         }),
@@ -154,7 +155,7 @@ pub fn check_counts(recipe: &Recipe, teacher: &Plan, counts: Counts) -> Result<(
 fn batch_norm(plan: &Plan, train: &TrainConfig, images: usize) -> Result<(), Contradiction> {
     let Some((layer, positions)) = smallest_norm(plan) else { return Ok(()) };
     let contradiction = |key: &str, found: usize, expected: String| Contradiction {
-        key: format!("teacher.train.{key}"),
+        key: key.to_owned(),
         found: found.to_string(),
         expected: format!(
             "{expected}, since the batch norm of `layers.{layer}` sees {positions} \
@@ -164,10 +165,13 @@ fn batch_norm(plan: &Plan, train: &TrainConfig, images: usize) -> Result<(), Con
     if positions > 1 {
         return Ok(());
     }
-    let batch = train.batch.min(images);
     let micro = train.micro_batch.unwrap_or(train.batch);
-    if images == 1 || batch == 1 {
-        return Err(contradiction("batch", batch, "at least 2 images".into()));
+    if images == 1 {
+        let key = "the number of images to train on";
+        return Err(contradiction(key, images, "at least 2".into()));
+    }
+    if train.batch == 1 {
+        return Err(contradiction("teacher.train.batch", 1, "at least 2 images".into()));
     }
     // A last batch of one image is left out; see `Data::train`.
     let last = Some(images % train.batch).filter(|&rest| rest > 1);
@@ -175,7 +179,7 @@ fn batch_norm(plan: &Plan, train: &TrainConfig, images: usize) -> Result<(), Con
     for batch in full.into_iter().chain(last) {
         if micro.min(batch) == 1 || batch % micro == 1 {
             let expected = format!("parts of at least 2 images of a batch of {batch}");
-            return Err(contradiction("micro_batch", micro, expected));
+            return Err(contradiction("teacher.train.micro_batch", micro, expected));
         }
     }
     Ok(())

@@ -82,6 +82,80 @@ fn a_resolved_recipe_is_a_recipe_and_resolves_to_itself() {
 }
 
 #[test]
+fn a_recipe_with_every_key_resolves_to_itself() {
+    let text = r#"
+        name = "all"
+        seed = 7
+        [data]
+        source = "folder"
+        normalisation = "standard"
+        validation = 10
+        train_limit = 100
+        test_limit = 50
+        augment = { crop_padding = 1, flip = true, cutout = 2 }
+        folder = { path = "x", size = [8, 8], resize = true, channels = 1 }
+        [teacher]
+        network = "teacher-resnet20"
+        init = "hybrid"
+        [teacher.train]
+        epochs = 2
+        batch = 16
+        micro_batch = 8
+        precision = "f32"
+        clip_norm = 1
+        checkpoint_steps = 3
+        optimizer = { kind = "sgd", learning_rate = 1, momentum = 0.9, nesterov = true }
+        schedule = { kind = "steps", milestones = [0.5], factor = 0.1 }
+        [intermediate]
+        network = "vgg5"
+        [intermediate.train]
+        epochs = 2
+        batch = 16
+        precision = "bf16"
+        optimizer = { kind = "adam", learning_rate = 1e-3, weight_decay = 1e-2, decoupled = true }
+        schedule = { kind = "cosine" }
+        [spiking]
+        leak = 0.9
+        reset = "zero"
+        step_order = "fire-then-integrate"
+        surrogate = { kind = "atan", alpha = 2 }
+        encoding = { kind = "poisson", range = "signed" }
+        readout = "mean"
+        [conversion]
+        time_steps = 20
+        batches = 2
+        batch = 30
+        policy = { kind = "percentile", percentile = 99 }
+        scale = 1
+        [student]
+        time_steps = 9
+        without_distillation = true
+        train_limit = 20
+        distillation = { kind = "attention", weight = 1, distance = "norm", taps = ["low", "high"] }
+        [student.train]
+        epochs = 1
+        batch = 4
+        optimizer = { kind = "adam", learning_rate = 1e-3, amsgrad = true, beta1 = 0.8, epsilon = 1e-7 }
+        schedule = { kind = "constant" }
+        [evaluation]
+        batch = 10
+        time_steps = [10, 11]
+        weights = "int12"
+    "#;
+    let recipe = parse(text, file(), None).unwrap();
+    let written = toml::to_string_pretty(&recipe).unwrap();
+    assert_eq!(parse(&written, file(), None).unwrap(), recipe);
+    assert_eq!(parse(text, file(), Some(9)).unwrap().seed, Seed(9));
+    for labels in ["labels = \"coarse\"", ""] {
+        let cifar =
+            text.replace("source = \"folder\"", &format!("source = \"cifar100\"\n{labels}"));
+        let cifar = cifar
+            .replace("folder = { path = \"x\", size = [8, 8], resize = true, channels = 1 }\n", "");
+        parse(&cifar, file(), None).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
 fn a_network_can_be_named() {
     let inline = parse(&text(""), file(), None).unwrap().intermediate.network;
     assert_eq!(inline.name, "small");
@@ -105,7 +179,7 @@ fn text_that_is_no_toml_is_told_by_line_and_column() {
 fn unknown_keys_are_named_with_what_was_expected() {
     refuses("time_steps", "time_stepps", &["r.toml:", "`student.time_stepps`", "`time_steps`"]);
     refuses("[student]", "[studnet]\n[student]", &["studnet", "expected one of"]);
-    refuses("channels = 4", "chanels = 4", &["teacher.network", "chanels", "channels"]);
+    refuses("channels = 4", "chanels = 4", &["`teacher.network.layers[0]`", "chanels", "channels"]);
 }
 
 #[test]
@@ -257,7 +331,7 @@ fn a_batch_norm_over_one_value_per_channel_is_refused() {
     assert_eq!(check("batch = 10\nmicro_batch = 5", 1330), Ok(()));
     for (batch, images, key) in [
         ("batch = 1", 1337, "`teacher.train.batch` is 1"),
-        ("batch = 10", 1, "`teacher.train.batch` is 1"),
+        ("batch = 10", 1, "`the number of images to train on` is 1"),
         ("batch = 10\nmicro_batch = 1", 1337, "`teacher.train.micro_batch` is 1"),
         ("batch = 10\nmicro_batch = 3", 1337, "`teacher.train.micro_batch` is 3"),
         ("batch = 10\nmicro_batch = 5", 1336, "`teacher.train.micro_batch` is 5"),
@@ -307,7 +381,7 @@ fn nothing_that_is_typed_is_ignored() {
     refuses(
         "{ kind = \"classifier\" }",
         "{ kind = \"global-average-pool\", size = 2 }, { kind = \"classifier\" }",
-        &["teacher.network.layers", "unknown key `size`"],
+        &["`teacher.network.layers[3]`: unknown key `size`"],
     );
 }
 
@@ -331,6 +405,9 @@ fn every_recipe_under_configs_can_be_run() {
             };
             let counts = Counts { train: 1000, student: 1000 };
             validate(&recipe, &path, image, 10, counts).unwrap_or_else(|error| panic!("{error}"));
+            // The resolved recipe is a recipe as well.
+            let written = toml::to_string_pretty(&recipe).unwrap();
+            assert_eq!(parse(&written, &path, None).unwrap(), recipe, "{}", path.display());
             recipes += 1;
         }
     }

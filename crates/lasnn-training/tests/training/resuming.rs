@@ -1,17 +1,19 @@
 //! A run that was interrupted or killed ends with the bits of one that was not.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::module::AutodiffModule;
-use lasnn_core::state;
+use burn::tensor::{Int, Tensor};
+use lasnn_core::{Loss, Objective, Pass, state};
 use lasnn_training::{
-    Adam, BEST, Checkpoint, CheckpointError, EpochRecord, Fitted, LAST, Observer, OptimizerConfig,
-    StepInfo, TrainConfig, TrainError,
+    Adam, BEST, Checkpoint, CheckpointError, CrossEntropy, EpochRecord, FitContext, Fitted, LAST,
+    Observer, OptimizerConfig, StepInfo, TrainConfig, TrainError, fit,
 };
 
-use crate::tiny::{Tiny, Train, bits, config, sgd, train, train_all};
+use crate::tiny::{SEED, TRAIN, Tiny, Train, VALIDATION, bits, config, sgd, train, train_all};
 
 /// Four epochs of four steps, with everything that has state: batch norm, dropout, momentum.
 fn model() -> Tiny<Train> {
@@ -90,6 +92,68 @@ fn a_stopped_run_goes_on_where_it_stopped() {
             let at = interrupt(&config, dir.path(), false, steps);
             assert_eq!(at, ((steps as u32 - 1) / 4, (steps - 1) % 4 + 1));
             assert_eq!(resumed(&config, dir.path()), expected, "stopped after {steps} steps");
+        }
+    }
+}
+
+/// Cross-entropy that sets the flag in the middle of a step, at one of its calls.
+struct StopAtCall<'a> {
+    call: usize,
+    calls: Cell<usize>,
+    stop: &'a AtomicBool,
+}
+
+impl Objective<Train, Tiny<Train>> for StopAtCall<'_> {
+    fn loss(
+        &self,
+        model: &Tiny<Train>,
+        images: Tensor<Train, 4>,
+        targets: Tensor<Train, 1, Int>,
+        pass: &Pass<'_>,
+    ) -> Loss<Train> {
+        self.calls.set(self.calls.get() + 1);
+        self.stop.store(self.calls.get() == self.call, Ordering::Relaxed);
+        CrossEntropy.loss(model, images, targets, pass)
+    }
+}
+
+/// A step is left half way without batch norm, and finished with one, whose running statistics have
+/// moved already.
+#[test]
+fn a_run_that_is_stopped_between_micro_batches_goes_on_where_it_stopped() {
+    for batch_norm in [false, true] {
+        let [config, _] = configs();
+        let config = TrainConfig { micro_batch: Some(2), ..config };
+        let model = || Tiny::new(batch_norm, 0.3);
+        let dir = tempfile::tempdir().unwrap();
+        let expected = end(train_all(model(), &config, dir.path()), dir.path());
+        for call in 1..=8 {
+            let dir = tempfile::tempdir().unwrap();
+            let stop = AtomicBool::new(false);
+            let objective = StopAtCall { call, calls: Cell::new(0), stop: &stop };
+            let context = FitContext {
+                dir: dir.path(),
+                stage: "tiny",
+                seed: SEED,
+                resume: false,
+                fingerprint: "stripes",
+                recipe: serde_json::json!({"name": "tiny"}),
+                stop: &stop,
+                observer: &mut (),
+            };
+            let device = Default::default();
+            let error = fit(model(), &objective, &TRAIN, &VALIDATION, &config, context, &device);
+            match error {
+                // Steps of three micro-batches.
+                Err(TrainError::Interrupted { step, .. }) => {
+                    let ends_step = batch_norm || call % 3 == 0;
+                    assert_eq!(step, if ends_step { call.div_ceil(3) } else { call / 3 });
+                }
+                other => panic!("{other:?}"),
+            }
+            let going_on = AtomicBool::new(false);
+            let fitted = train(model(), &config, dir.path(), true, &going_on, &mut ()).unwrap();
+            assert_eq!(end(fitted, dir.path()), expected, "call {call}, norm {batch_norm}");
         }
     }
 }
@@ -232,7 +296,7 @@ fn the_checkpoint_of_another_run_is_refused() {
     refuses(
         model(),
         &TrainConfig { epochs: 5, ..config.clone() },
-        "`epochs` is 3, this run's is 5",
+        "`epochs` is 4, this run's is 5",
     );
     refuses(Tiny::new(false, 0.3), &config, "tensor `norm.beta` is not part of the network");
     // How often it is written is no part of what is trained.

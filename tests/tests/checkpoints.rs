@@ -54,7 +54,7 @@ fn a_checkpoint_is_measured_under_what_it_was_made_for() {
         (
             "validation = 16",
             "validation = 16\nnormalisation = \"unit\"",
-            &["`data.normalisation` is \"signed\" in the checkpoint and \"unit\" in the recipe"][..],
+            &["`data.normalisation` is \"signed\" in the checkpoint and \"unit\""][..],
         ),
         (
             "[spiking]\n",
@@ -129,7 +129,8 @@ fn a_checkpoint_in_place_of_a_stage_must_be_that_stage() {
     place.succeed(&["distill", "tiny.toml", "--teacher", &teacher, "--quiet"]);
 }
 
-/// The mean and the deviation of `standard` follow from the images trained on, and those from the seed.
+/// The mean and the deviation of `standard` follow from the images trained on, and those from the
+/// seed.
 #[test]
 fn a_run_takes_the_numbers_of_the_checkpoint_that_it_is_given() {
     let place = Workplace::new();

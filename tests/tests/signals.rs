@@ -16,8 +16,8 @@ use lasnn_tests::workplace::send;
 /// A second is promised; the rest is for a busy machine and an unoptimised program.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Starts a command that would take minutes, sends SIGTERM a moment after it has said `words`, and checks
-/// that it ends soon, with the command that goes on.
+/// Starts a command that would take minutes, sends SIGTERM a moment after it has said `words`, and
+/// checks that it ends soon, with the command that goes on.
 #[track_caller]
 fn ends_soon(recipe: &str, command: &[&str], words: &str) {
     let place = Workplace::new();

@@ -41,7 +41,14 @@ const NO_HEADING: Resettable<Str> = Resettable::Reset;
 #[command(next_help_heading = "Everywhere")]
 pub struct Global {
     /// Seed of everything random, instead of the recipe's.
-    #[arg(long, global = true, hide_short_help = true, value_name = "N", allow_negative_numbers = true, value_parser = seed)]
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = seed
+    )]
     pub seed: Option<u32>,
     /// What computes; it must be compiled in (cargo feature of the same name).
     #[arg(
@@ -53,7 +60,14 @@ pub struct Global {
     )]
     pub backend: BackendName,
     /// Threads of the CPU backends and of the data loader [default: all cores].
-    #[arg(long, global = true, hide_short_help = true, value_name = "N", allow_negative_numbers = true, value_parser = positive)]
+    #[arg(
+        long,
+        global = true,
+        hide_short_help = true,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = positive
+    )]
     pub threads: Option<NonZeroUsize>,
     /// Where data sets lie [default: the variable LASNN_DATA_DIR, else `data`].
     #[arg(long, global = true, hide_short_help = true, value_name = "DIR")]
@@ -185,7 +199,7 @@ pub enum Command {
     /// Checkpoints of an older version or of another program do not say it. The recipe must be the
     /// one that the network was trained with: nothing in the tensors shows whether it is.
     #[command(
-        after_help = "Example: lasnn annotate vgg16.safetensors recipe.toml --stage teacher --out teacher.safetensors"
+        after_help = "Example: lasnn annotate a.safetensors quickstart --stage teacher --out b.safetensors"
     )]
     Annotate {
         /// The checkpoint.

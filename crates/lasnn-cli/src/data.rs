@@ -208,8 +208,8 @@ impl Data {
 
     /// The images to train on, `batch` at a time, in the order of the seed.
     ///
-    /// With `without_single` a last batch of a single image is left out, another image in each epoch:
-    /// a batch norm needs two.
+    /// With `without_single` a last batch of a single image is left out, another image in each
+    /// epoch: a batch norm needs two.
     pub fn train(&self, batch: usize, without_single: bool) -> Loader {
         let images = self.split.train.clone();
         let single = images.len() % batch == 1;

@@ -1,7 +1,7 @@
 //! The definition of a network: everything on which its result depends, except its tensors.
 //!
-//! Every checkpoint holds its definition. A command that is given a checkpoint and a recipe compares the two
-//! before anything is computed, and refuses what differs by name.
+//! Every checkpoint holds its definition. A command that is given a checkpoint and a recipe
+//! compares the two before anything is computed, and refuses what differs by name.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -83,12 +83,12 @@ impl Definition {
         }
     }
 
-    /// The differences between this definition, which is a checkpoint's, and that of the recipe: one
-    /// sentence each.
+    /// The differences between this definition, which is a checkpoint's, and that of the recipe:
+    /// one sentence each.
     ///
     /// The numbers of a normalisation may differ as long as its name agrees, because `standard`
-    /// follows from the images trained on; those of the checkpoint are the right ones. The surrogate
-    /// gradient may differ too, because it acts in training only.
+    /// follows from the images trained on; those of the checkpoint are the right ones. The
+    /// surrogate gradient may differ too, because it acts in training only.
     fn differences(&self, recipe: &Self, stage: StageName, overrides: Overrides) -> Vec<String> {
         let mut all = Vec::new();
         let mut differ = |what: &str, found: String, expected: String| {

@@ -87,8 +87,8 @@ impl Given {
 
 /// Normalises the images with the numbers of the checkpoints that take the place of stages.
 ///
-/// The numbers of `standard` follow from the images trained on, so another seed gives other numbers.
-/// Teacher and student see the same images, so all checkpoints must have the same numbers.
+/// The numbers of `standard` follow from the images trained on, so another seed gives other
+/// numbers. Teacher and student see the same images, so all checkpoints must have the same numbers.
 ///
 /// # Errors
 ///

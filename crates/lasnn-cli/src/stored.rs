@@ -131,8 +131,8 @@ impl About {
         let said = metadata.get("stage").cloned().map(serde_json::from_value);
         let stage = said.and_then(Result::ok).unwrap_or(stage);
         Err(wrong(format_args!(
-            "{} does not say which images, classes and neurons its tensors are for, since {reason}; \
-             `{}` adds this information from the recipe",
+            "{} does not say which images, classes and neurons its tensors are for, since \
+             {reason}; `{}` adds this information from the recipe",
             path.display(),
             annotate(path, recipe, stage)
         )))

@@ -54,7 +54,8 @@ pub struct Balancing<'a> {
 /// # Errors
 ///
 /// Names the tensor that does not fit, the layer whose input is not finite or whose threshold would
-/// not be positive, or the key of the configuration that is out of range; or says that it was ended.
+/// not be positive, or the key of the configuration that is out of range; or says that it was
+/// ended.
 pub fn convert<B: SpikingBackend>(
     network: SpikingNetwork<B>,
     ann: &StateDict,

@@ -4,8 +4,8 @@
 //! of network are counted from the same list of connections ([`connections`]), which is exact at
 //! edges: a spike in a corner of the map reaches fewer neurons than one in the middle, and the
 //! ordinary network multiplies no padding. A spike that passes average pooling counts with all the
-//! synapses of the pooled position, since the pooling is linear and can be folded into them; spikes of
-//! one window are not merged.
+//! synapses of the pooled position, since the pooling is linear and can be folded into them; spikes
+//! of one window are not merged.
 //!
 //! Energies are those of 32-bit floating-point arithmetic in 45 nm (Horowitz, "Computing's energy
 //! problem", ISSCC 2014): 4.6 pJ for a multiply-accumulate, 0.9 pJ for an addition. They leave out

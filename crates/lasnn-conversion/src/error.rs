@@ -39,8 +39,8 @@ pub enum ConversionError {
     #[error(
         "layer `{layer}`: only {} % of its weighted input sums are positive, and the percentile of \
          `conversion.policy` is not among them; expected a percentile above {}, or \
-         `policy = {{ kind = \"maximum\" }}`. If few neurons of the ordinary network are active there, \
-         train the intermediate network longer",
+         `policy = {{ kind = \"maximum\" }}`. If few neurons of the ordinary network are active \
+         there, train the intermediate network longer",
         100.0 * positive,
         100.0 * (1.0 - positive)
     )]

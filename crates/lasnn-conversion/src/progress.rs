@@ -36,8 +36,8 @@ pub fn go_on(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// Multiply-accumulates of the ordinary network that are about half a second of work: dense products
-/// run at some 50 billion a second on two cores, and spikes leave out most of them.
+/// Multiply-accumulates of the ordinary network that are about half a second of work: dense
+/// products run at some 50 billion a second on two cores, and spikes leave out most of them.
 const WORK: usize = 1 << 35;
 
 /// Fewer images than this at a time would leave threads without work.

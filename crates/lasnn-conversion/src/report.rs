@@ -128,8 +128,8 @@ fn warning(layer: &LayerReport) -> Option<String> {
     }
     if *firing_rate == 0.0 {
         return Some(format!(
-            "layer `{name}` is silent (threshold {threshold}): nothing reaches the layers after it; \
-             lower `conversion.scale` or give it more time steps"
+            "layer `{name}` is silent (threshold {threshold}): nothing reaches the layers after \
+             it; lower `conversion.scale` or give it more time steps"
         ));
     }
     if *saturated > MANY_SATURATED {

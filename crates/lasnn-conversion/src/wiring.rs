@@ -40,8 +40,8 @@ impl Wiring {
         let direct = matches!(encoding, Encoding::Direct {});
         let mut input = plan.input;
         input.channels *= if signed { 2 } else { 1 };
-        // Each sign of the input has channels of its own, so that weights and masks of the input would
-        // have to be doubled. This is implemented for one weight only.
+        // Each sign of the input has channels of its own, so that weights and masks of the input
+        // would have to be doubled. This is implemented for one weight only.
         if signed && !starts_plainly(plan) {
             return None;
         }

@@ -113,8 +113,8 @@ pub enum ArchitectureError {
     },
     /// A layer, or the network so far, has more numbers than any memory holds.
     #[error(
-        "network `{network}`, layer {index} ({kind}): no memory holds the weights and the outputs of \
-         the network up to this layer"
+        "network `{network}`, layer {index} ({kind}): no memory holds the weights and the outputs \
+         of the network up to this layer"
     )]
     TooLarge {
         /// The network's name.
@@ -389,8 +389,8 @@ impl Planner<'_> {
         (weights.saturating_add(features * usize::from(bias)), weights)
     }
 
-    /// The parameters and the multiply-accumulates so far with those of one more layer, if a memory could
-    /// hold the parameters and what the layer gives, and if the operations can be counted.
+    /// The parameters and the multiply-accumulates so far with those of one more layer, if a memory
+    /// could hold the parameters and what the layer gives, and if the operations can be counted.
     fn total(&self, before: [usize; 2], of_layer: [usize; 2]) -> Option<[usize; 2]> {
         let Shape { channels, height, width } = self.shape;
         let parameters = before[0].checked_add(of_layer[0])?;

@@ -31,8 +31,8 @@ pub struct DatasetConfig {
     /// The seed chooses which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_limit: Option<usize>,
-    /// Test on the first so many images, of a folder on so many with each class in proportion; on all of
-    /// them by default.
+    /// Test on the first so many images, of a folder on so many with each class in proportion; on
+    /// all of them by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_limit: Option<usize>,
     /// How training images are varied.

@@ -171,7 +171,8 @@ pub(crate) fn cut(config: &DatasetConfig, dataset: &mut Dataset) -> Result<(), D
     Ok(())
 }
 
-/// Keeps `limit` images with each class in proportion, in their order. The choice is always the same.
+/// Keeps `limit` images with each class in proportion, in their order. The choice is always the
+/// same.
 fn keep_in_proportion(images: &Images, limit: usize) -> Images {
     let mut kept = stratified(&images.labels, Seed(0));
     kept.truncate(limit);

@@ -66,7 +66,8 @@ pub enum DistillationError {
     /// The maps at a tap have one position, where attention is the same for every image.
     #[error(
         "distillation compares tap `{tap}`, where the teacher's map is {teacher} and the student's \
-         {student}: with one position in common there is no attention to compare, expected at least 2"
+         {student}: with one position in common there is no attention to compare, expected at \
+         least 2"
     )]
     OnePosition {
         /// The tap.
@@ -78,8 +79,8 @@ pub enum DistillationError {
     },
     /// The taps of the two networks come in another order.
     #[error(
-        "distillation compares taps in the order {} of the teacher with the order {} of the student, \
-         expected the same order",
+        "distillation compares taps in the order {} of the teacher with the order {} of the \
+         student, expected the same order",
         names(teacher),
         names(student)
     )]

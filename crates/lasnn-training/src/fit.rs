@@ -37,9 +37,9 @@ pub struct FitContext<'a> {
     pub fingerprint: &'a str,
     /// Kept in the checkpoints' metadata under `run.recipe`; the loop does not look at it.
     pub recipe: Value,
-    /// Looked at after every step, before every batch of validation images and, in a network without
-    /// batch norm, after every micro-batch. Once it is true, the run saves the state after its last
-    /// whole step and ends as interrupted.
+    /// Looked at after every step, before every batch of validation images and, in a network
+    /// without batch norm, after every micro-batch. Once it is true, the run saves the state after
+    /// its last whole step and ends as interrupted.
     pub stop: &'a AtomicBool,
     /// Who is told how it goes.
     pub observer: &'a mut dyn Observer,
@@ -125,7 +125,8 @@ where
             let pass = Pass::train(seed, epoch, &batch.samples).with_precision(config.precision);
             let differentiated =
                 differentiate(&model, objective, &batch, &pass, config, stop_within_step, device);
-            // A step that was stopped half way has changed nothing: it is done again after resuming.
+            // A step that was stopped half way has changed nothing: it is done again after
+            // resuming.
             let Some((mut sums, gradients)) = differentiated else {
                 return Err(store.interrupt(&model, &optimizer, &progress));
             };

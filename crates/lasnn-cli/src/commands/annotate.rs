@@ -53,8 +53,8 @@ pub fn annotate<A: TrainingBackend>(request: &Request, device: &A::Device) -> an
         }
         Some(version) if version > u64::from(FORMAT) => {
             return Err(wrong(format_args!(
-                "{} has the format version {version}, expected at most {FORMAT}: a newer version of \
-                 this program wrote it",
+                "{} has the format version {version}, expected at most {FORMAT}: a newer \
+                 version of this program wrote it",
                 path.display()
             )));
         }

@@ -34,8 +34,8 @@ fn unknown(source: &'static str) -> Available {
     Available { bytes: None, source }
 }
 
-/// The smaller of the machine's memory and of the limits of this process' control groups, below a root
-/// of the file system.
+/// The smaller of the machine's memory and of the limits of this process' control groups, below a
+/// root of the file system.
 pub fn host(root: &Path) -> Available {
     let machine = machine(root).map(|bytes| (bytes, "the machine's memory"));
     let group = control_group(root).map(|bytes| (bytes, "the limit of the control group"));

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::size::Size;
 
-/// Shorter blocks are not kept for the next one of their length (`lasnn_kernels::memory::SMALLEST`).
+/// Shorter blocks are not kept for the next one of their length
+/// (`lasnn_kernels::memory::SMALLEST`).
 const SMALLEST: usize = 1 << 14;
 
 /// A block that was not taken while so many others were goes back to the system
@@ -126,9 +127,9 @@ struct Blocks {
 
 /// What is in memory, and the most that was.
 ///
-/// Two kinds of memory are told apart. What kernels and tensors hand on to each other stays where it
-/// is when nobody uses it, since it is kept for the next block of its length. Everything else goes
-/// back to the system.
+/// Two kinds of memory are told apart. What kernels and tensors hand on to each other stays where
+/// it is when nobody uses it, since it is kept for the next block of its length. Everything else
+/// goes back to the system.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     /// By length in numbers.
@@ -143,8 +144,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Takes a block of so many numbers that is kept for the next one of its length when it is given
-    /// back.
+    /// Takes a block of so many numbers that is kept for the next one of its length when it is
+    /// given back.
     pub fn take(&mut self, part: Part, length: Size) {
         self.take_some(part, length, Size::new(1));
     }

@@ -1,11 +1,11 @@
-//! How much memory the stages of a recipe take, how much there is, and what follows from that before
-//! anything is computed.
+//! How much memory the stages of a recipe take, how much there is, and what follows from that
+//! before anything is computed.
 //!
-//! The estimate is found by a walk through the stages ([`stages`]) that takes and gives back what the
-//! program does, without doing it. What is kept for whom is read off the code: an ordinary network's
-//! activations ([`ordinary`]), a spiking network's tape and gradients ([`spiking`]), and the memory that
-//! kernels hand on to each other ([`ledger`]). docs/recipes.md says what a user has to know, and
-//! `results/2026-11-30-memory` compares estimates with measurements.
+//! The estimate is found by a walk through the stages ([`stages`]) that takes and gives back what
+//! the program does, without doing it. What is kept for whom is read off the code: an ordinary
+//! network's activations ([`ordinary`]), a spiking network's tape and gradients ([`spiking`]), and
+//! the memory that kernels hand on to each other ([`ledger`]). docs/recipes.md says what a user has
+//! to know, and `results/2026-11-30-memory` compares estimates with measurements.
 
 mod available;
 mod ledger;
@@ -139,8 +139,8 @@ impl Memory {
         let Some(stage) = self.stages.iter().find(exceeds) else { return Ok(()) };
         let part = stage.parts.largest();
         Err(wrong(format_args!(
-            "the stage `{}` takes about {} of memory, and there are {there} ({}); the largest part, {}, \
-             is for {}; {}, or run with --ignore-memory",
+            "the stage `{}` takes about {} of memory, and there are {there} ({}); the largest \
+             part, {}, is for {}; {}, or run with --ignore-memory",
             stage.name,
             stage.bytes(self.on_gpu),
             self.available.source,

@@ -78,7 +78,8 @@ pub struct Spiking {
     readout: Source,
     /// The weights before the first site, where these see the image and no spikes.
     stem: Option<Size>,
-    /// How often the input has each channel: twice where negative spikes have channels of their own.
+    /// How often the input has each channel: twice where negative spikes have channels of their
+    /// own.
     signs: usize,
 }
 
@@ -590,8 +591,8 @@ impl Spiking {
         self.neurons()
     }
 
-    /// What a pass with gradients takes layer by layer, where no kernel runs the network as a whole:
-    /// of each layer of neurons the currents and the spikes of all steps, in 32 bits.
+    /// What a pass with gradients takes layer by layer, where no kernel runs the network as a
+    /// whole: of each layer of neurons the currents and the spikes of all steps, in 32 bits.
     pub fn train_layer_by_layer(&self, ledger: &mut Ledger, pass: Pass) {
         let rows = pass.batch * pass.steps;
         let of = |site: &Site| {
@@ -633,8 +634,8 @@ fn padded(shape: Shape, border: usize) -> Size {
     (Size::from(shape.height) + 2 * border) * (Size::from(shape.width) + 2 * border)
 }
 
-/// Lists of who fired. Of each image there is room for an eighth of its neurons, four bytes each, at
-/// every step (`Events::of`), and a number for each position; a matrix sorts them once more.
+/// Lists of who fired. Of each image there is room for an eighth of its neurons, four bytes each,
+/// at every step (`Events::of`), and a number for each position; a matrix sorts them once more.
 fn lists(ledger: &mut Ledger, part: Part, seen: Shape, rows: Size) {
     let bytes = (numbers(seen) / 2usize + positions(seen) * 4usize) * rows;
     ledger.hold(part, bytes);

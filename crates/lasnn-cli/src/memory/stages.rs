@@ -16,9 +16,9 @@ use super::spiking::{self, Format, Spiking};
 use crate::args::StageName;
 use crate::recipe::{Plans, Recipe};
 
-/// What the program takes beside what is counted here: its code, the libraries' tables, and what the
-/// allocator rounds up to huge pages of 2 MiB. Training a network of a few hundred weights takes 24, 28
-/// and 35 MiB on 1, 2 and 8 threads (measured, `results/2026-11-30-memory`).
+/// What the program takes beside what is counted here: its code, the libraries' tables, and what
+/// the allocator rounds up to huge pages of 2 MiB. Training a network of a few hundred weights
+/// takes 24, 28 and 35 MiB on 1, 2 and 8 threads (measured, `results/2026-11-30-memory`).
 const PROGRAM: Size = Size::new(28 << 20);
 
 /// What a thread takes beside what kernels ask for: its stack and the allocator's pages for it. The

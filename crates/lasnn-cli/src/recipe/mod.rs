@@ -87,8 +87,8 @@ pub fn parse(text: &str, file: &Path, seed: Option<u32>) -> Result<Recipe, Recip
     Ok(recipe)
 }
 
-/// The first layer that cannot be read, by its key, and why. The TOML reader tells the line where the
-/// list begins, and not which layer it is.
+/// The first layer that cannot be read, by its key, and why. The TOML reader tells the line where
+/// the list begins, and not which layer it is.
 fn first_wrong_layer(typed: &toml::Table) -> Option<(String, String)> {
     ["teacher", "intermediate"].into_iter().find_map(|table| {
         let layers = typed.get(table)?.get("network")?.get("layers")?.as_array()?;

@@ -64,7 +64,8 @@ fn training(
         && (milestones.is_empty() || *factor == 1.0)
     {
         notes.push(format!(
-            "`{table}.train.schedule` has {} and `factor = {factor}`: the learning rate never changes",
+            "`{table}.train.schedule` has {} and `factor = {factor}`: the learning rate never \
+             changes",
             if milestones.is_empty() { "no milestone" } else { "milestones" }
         ));
     }
@@ -83,8 +84,8 @@ fn pooling(notes: &mut Vec<String>, table: &str, plan: &Plan) {
             && (planned.input.height % size > 0 || planned.input.width % size > 0)
         {
             notes.push(format!(
-                "`layers.{index}` of `{table}.network` pools a map of {} by {size}: rows and columns \
-                 that are left over at the edge are cut off",
+                "`layers.{index}` of `{table}.network` pools a map of {} by {size}: rows and \
+                 columns that are left over at the edge are cut off",
                 planned.input
             ));
         }

@@ -1,7 +1,7 @@
 //! Keys of a recipe that make sense alone and not together.
 //!
-//! A rule refuses a combination whose result would be wrong or would mean nothing. A key that merely
-//! has no effect gets a note ([`notes`](super::notes)).
+//! A rule refuses a combination whose result would be wrong or would mean nothing. A key that
+//! merely has no effect gets a note ([`notes`](super::notes)).
 
 use lasnn_conversion::SpikingConfig;
 use lasnn_core::{Layer, Plan};
@@ -63,8 +63,8 @@ pub fn check_encoding(
     }
 }
 
-/// Neurons that fire before they integrate delay the signal by one step in each layer, so fewer steps
-/// than layers leave the readout without any input.
+/// Neurons that fire before they integrate delay the signal by one step in each layer, so fewer
+/// steps than layers leave the readout without any input.
 ///
 /// # Errors
 ///
@@ -151,15 +151,16 @@ pub fn check_counts(recipe: &Recipe, teacher: &Plan, counts: Counts) -> Result<(
     }
 }
 
-/// A batch norm over one value per channel puts out its shift whatever comes in, and learns nothing.
+/// A batch norm over one value per channel puts out its shift whatever comes in, and learns
+/// nothing.
 fn batch_norm(plan: &Plan, train: &TrainConfig, images: usize) -> Result<(), Contradiction> {
     let Some((layer, positions)) = smallest_norm(plan) else { return Ok(()) };
     let contradiction = |key: &str, found: usize, expected: String| Contradiction {
         key: key.to_owned(),
         found: found.to_string(),
         expected: format!(
-            "{expected}, since the batch norm of `layers.{layer}` sees {positions} \
-                           position per image and learns nothing of one number per channel"
+            "{expected}: the batch norm of `layers.{layer}` sees one position per image, and one \
+             number per channel carries no information after normalisation"
         ),
     };
     if positions > 1 {

@@ -135,7 +135,7 @@ fn a_recipe_with_every_key_resolves_to_itself() {
         [student.train]
         epochs = 1
         batch = 4
-        optimizer = { kind = "adam", learning_rate = 1e-3, amsgrad = true, beta1 = 0.8, epsilon = 1e-7 }
+        optimizer = { kind = "adam", learning_rate = 1e-3, amsgrad = true, beta1 = 0.8 }
         schedule = { kind = "constant" }
         [evaluation]
         batch = 10

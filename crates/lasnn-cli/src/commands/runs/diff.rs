@@ -54,8 +54,8 @@ pub fn diff(first: &str, second: &str, global: &Global) -> anyhow::Result<()> {
     show(global, &diff, || text(&diff))
 }
 
-/// In what the recipe in the folder of a run differs from another one: a sentence for each key; none
-/// if the folder has no recipe.
+/// In what the recipe in the folder of a run differs from another one: a sentence for each key;
+/// none if the folder has no recipe.
 pub fn from_recipe(run: &Path, other: &Recipe) -> Option<Vec<String>> {
     let there: Table = toml::from_str(&fs::read_to_string(run.join("recipe.toml")).ok()?).ok()?;
     let here = Table::try_from(other).ok()?;

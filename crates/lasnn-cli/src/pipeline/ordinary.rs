@@ -30,13 +30,13 @@ pub fn obtain<A: TrainingBackend>(
     device: &A::Device,
 ) -> anyhow::Result<Obtained> {
     let (ordinary, given) = match stage {
-        StageName::Teacher => (&session.recipe.teacher, session.teacher.clone()),
-        _ => (&session.recipe.intermediate, session.intermediate.clone()),
+        StageName::Teacher => (&session.recipe.teacher, session.teacher.take()),
+        _ => (&session.recipe.intermediate, session.intermediate.take()),
     };
     match given {
         Some(given) => {
             let key = session.key(stage, json!({"file": given.sha256}))?;
-            session.obtain(stage, key, |session, _| import::<A>(session, stage, &given, device))
+            session.obtain(stage, key, |session, _| import::<A>(session, stage, given, device))
         }
         None => {
             let key = session.key(stage, ordinary)?;
@@ -110,13 +110,13 @@ fn train<A: TrainingBackend>(
 fn import<A: TrainingBackend>(
     session: &mut Session<'_>,
     stage: StageName,
-    given: &Given,
+    given: Given,
     device: &A::Device,
 ) -> anyhow::Result<Stored> {
     let begun = Instant::now();
-    let state = given.state.clone();
+    let Given { path, state, about, .. } = given;
     let network = network::<A>(session, stage, state.clone(), device)
-        .map_err(|error| wrong(format_args!("{}: {error}", given.path.display())))?;
+        .map_err(|error| wrong(format_args!("{}: {error}", path.display())))?;
     let seed = session.recipe.seed;
     let images = session.data.validation(session.images_at_once(stage));
     let label = format!("{} validation", stage.name());
@@ -129,7 +129,7 @@ fn import<A: TrainingBackend>(
         test_accuracy: test.accuracy,
         accuracy_by_class: session.by_class(&test.by_class),
         validation_accuracy: validation.accuracy,
-        epochs: given.about.summary.as_ref().map_or(0, |summary| summary.epochs),
+        epochs: about.summary.map_or(0, |summary| summary.epochs),
         best_epoch: None,
         last_test_accuracy: None,
         seconds: begun.elapsed().as_secs_f64(),

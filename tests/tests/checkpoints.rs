@@ -84,7 +84,10 @@ fn a_checkpoint_is_measured_under_what_it_was_made_for() {
     let wrong_stage = ["eval", "tiny.toml", "--checkpoint", &file, "--stage", "teacher"];
     let outcome = place.run(&wrong_stage);
     assert_eq!(outcome.code, Some(2), "{outcome:#?}");
-    assert!(outcome.stderr.contains("of the stage `student`, expected"), "{outcome:#?}");
+    assert!(
+        outcome.stderr.contains("a spiking network (`student`), expected an ordinary"),
+        "{outcome:#?}"
+    );
 
     let other = eval(&["--time-steps", "4", "--normalisation", "unit"]);
     assert_eq!(other["time_steps"], 4);
@@ -119,7 +122,7 @@ fn a_checkpoint_in_place_of_a_stage_must_be_that_stage() {
             &["convert", "other.toml", "--intermediate", &teacher],
             "seed = 3",
             "seed = 4",
-            "of the stage `teacher`",
+            "`layers.0` of `intermediate.network`",
         ),
     ] {
         let said = refused(&place, arguments, from, to);

@@ -57,7 +57,7 @@ impl Given {
         device: &A::Device,
     ) -> anyhow::Result<()> {
         let path = &self.path;
-        self.is_of(stage)?;
+        self.can_be(stage)?;
         let expected = Definition::of(recipe, data, stage);
         self.about.definition.check(&expected, stage, Overrides::default(), path)?;
         let empty =
@@ -67,18 +67,22 @@ impl Given {
         Ok(())
     }
 
-    /// Checks that it came out of a stage.
+    /// Checks that it can take the place of a stage: an ordinary network of either ordinary stage,
+    /// a spiking network of any other. Whether it is the recipe's network follows from its layers.
     ///
     /// # Errors
     ///
     /// Names the stage that it came out of.
-    pub fn is_of(&self, stage: StageName) -> anyhow::Result<()> {
-        match self.about.stage == stage {
+    pub fn can_be(&self, stage: StageName) -> anyhow::Result<()> {
+        let kind = |stage: StageName| if stage.is_spiking() { "a spiking" } else { "an ordinary" };
+        match self.about.stage.is_spiking() == stage.is_spiking() {
             true => Ok(()),
             false => Err(wrong(format_args!(
-                "{} holds a network of the stage `{}`, expected one of the stage `{}`",
+                "{} holds {} network (`{}`), expected {} network for `{}`",
                 self.path.display(),
+                kind(self.about.stage),
                 self.about.stage.name(),
+                kind(stage),
                 stage.name()
             ))),
         }

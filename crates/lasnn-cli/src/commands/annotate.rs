@@ -140,7 +140,7 @@ fn contradictions(
 ) -> anyhow::Result<()> {
     // A file without metadata, or with those of another program, says nothing.
     let old: Version1 = serde_json::from_value(metadata.clone()).unwrap_or_default();
-    if let Some(found) = old.stage.filter(|&found| found != stage) {
+    if let Some(found) = old.stage.filter(|found| found.is_spiking() != stage.is_spiking()) {
         return Err(wrong(format_args!(
             "{} holds a network of the stage `{}`, not of `{}`",
             path.display(),

@@ -76,10 +76,8 @@ pub fn evaluate<A: TrainingBackend>(request: &Request, device: &A::Device) -> an
         None => newest(&global.runs_dir, &recipe, request.stage.unwrap_or(StageName::Student))?,
     };
     let given = Given::new(&path, file, request.stage.unwrap_or(StageName::Student))?;
-    let stage = given.about.stage;
-    if let Some(asked) = request.stage {
-        given.is_of(asked)?;
-    }
+    let stage = request.stage.unwrap_or(given.about.stage);
+    given.can_be(stage)?;
     if !stage.is_spiking() && request.time_steps.is_some() {
         return Err(wrong(format_args!("the {} has no time steps", stage.name())));
     }

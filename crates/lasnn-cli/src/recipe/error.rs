@@ -98,7 +98,7 @@ impl RecipeError {
 
 /// The message of the TOML reader without the words of its programming language.
 pub fn plain(message: &str) -> String {
-    const WORDS: [(&str, &str); 27] = [
+    const WORDS: [(&str, &str); 29] = [
         ("invalid type: ", "found "),
         ("invalid value: ", "found "),
         ("unknown field ", "unknown key "),
@@ -119,6 +119,8 @@ pub fn plain(message: &str) -> String {
         ("expected f64", "expected a number"),
         ("expected f32", "expected a number"),
         ("expected a boolean", "expected true or false"),
+        ("expected a string", "expected a text"),
+        ("expected path string", "expected a text"),
         ("expected variant identifier", "expected a text"),
         ("wanted string or table", "expected a text"),
         ("expected table, found", "expected a text, found"),

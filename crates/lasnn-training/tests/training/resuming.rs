@@ -112,7 +112,9 @@ impl Objective<Train, Tiny<Train>> for StopAtCall<'_> {
         pass: &Pass<'_>,
     ) -> Loss<Train> {
         self.calls.set(self.calls.get() + 1);
-        self.stop.store(self.calls.get() == self.call, Ordering::Relaxed);
+        if self.calls.get() == self.call {
+            self.stop.store(true, Ordering::Relaxed);
+        }
         CrossEntropy.loss(model, images, targets, pass)
     }
 }
@@ -251,10 +253,11 @@ fn a_best_file_that_cannot_be_repaired_is_an_error() {
     fs::remove_file(dir.path().join(BEST)).unwrap();
     let error =
         train(model(), &config, dir.path(), true, &AtomicBool::new(false), &mut ()).unwrap_err();
-    assert!(
-        matches!(&error, TrainError::Checkpoint(CheckpointError::Missing { path }) if path.ends_with(BEST)),
-        "{error}"
-    );
+    let TrainError::Damaged { source: CheckpointError::Missing { path } } = &error else {
+        panic!("{error}");
+    };
+    assert!(path.ends_with(BEST), "{error}");
+    assert!(error.to_string().contains("remove the folder"), "{error}");
 }
 
 #[test]

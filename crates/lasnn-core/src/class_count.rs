@@ -36,7 +36,7 @@ mod tests {
     #[test]
     fn a_class_without_images_has_no_accuracy() {
         let mut counts = [ClassCount::default(); 2];
-        [true, false, true, true].map(|correct| counts[1].add(correct));
+        [true, false, true, true].iter().for_each(|&correct| counts[1].add(correct));
         assert_eq!(counts.map(|count| count.accuracy()), [None, Some(0.75)]);
     }
 }

@@ -1,7 +1,7 @@
 //! Keys of a recipe that make sense alone and not together.
 //!
 //! A rule refuses a combination whose result would be wrong or would mean nothing. A key that
-//! merely has no effect gets a note ([`notes`](super::notes)).
+//! merely has no effect gets a note ([`notes`](super::notes())).
 
 use lasnn_conversion::SpikingConfig;
 use lasnn_core::{Layer, Plan};

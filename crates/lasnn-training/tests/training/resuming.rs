@@ -315,7 +315,7 @@ fn statistics_that_wait_in_the_network_do_not_override_the_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     interrupt(&config, dir.path(), false, 5);
     let used = model();
-    let images = burn::tensor::Tensor::ones([2, 1, 4, 4], &Default::default());
+    let images = Tensor::ones([2, 1, 4, 4], &Default::default());
     used.norm.as_ref().unwrap().forward(used.conv.forward(images));
     let fitted = train(used, &config, dir.path(), true, &AtomicBool::new(false), &mut ()).unwrap();
     assert_eq!(end(fitted, dir.path()), expected);

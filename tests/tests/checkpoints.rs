@@ -1,4 +1,4 @@
-//! A checkpoint is measured under what it was made for, or refused by name.
+//! A checkpoint is used only with the recipe that it was made for. Differences are refused by name.
 
 // All of this is a test, the helpers too.
 #![allow(clippy::unwrap_used)]
@@ -10,7 +10,7 @@ use lasnn_tests::recipe::tiny_with;
 use lasnn_tests::workplace::{Outcome, read_json};
 use serde_json::{Value, json};
 
-/// A run of the tiny recipe with direct encoding, under which every normalisation can be asked for.
+/// A run of the tiny recipe with direct encoding, which works with every normalisation.
 fn trained() -> (Workplace, PathBuf) {
     let place = Workplace::new();
     place.write("tiny.toml", &direct());

@@ -121,7 +121,7 @@ fn a_run_that_does_not_fit_is_told_with_what_differs() {
     let folder = place.only_run("tiny");
 
     place.write("tiny.toml", &long().replace("learning_rate = 0.05", "learning_rate = 0.06"));
-    // The folder may stand behind the flag as well as behind `=`.
+    // The folder may follow the flag after a space or after `=`.
     for resume in [
         vec!["--resume".to_owned(), folder.to_string_lossy().into_owned()],
         vec![format!("--resume={}", folder.display())],

@@ -198,9 +198,8 @@ pub enum Command {
     ///
     /// Checkpoints of an older version or of another program do not say it. The recipe must be the
     /// one that the network was trained with: nothing in the tensors shows whether it is.
-    #[command(
-        after_help = "Example: lasnn annotate a.safetensors quickstart --stage teacher --out b.safetensors"
-    )]
+    #[command(after_help = "Example: lasnn annotate a.safetensors quickstart --stage teacher \
+                      --out b.safetensors")]
     Annotate {
         /// The checkpoint.
         checkpoint: PathBuf,

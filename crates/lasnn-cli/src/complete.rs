@@ -103,7 +103,7 @@ pub fn runs(typed: &OsStr) -> Vec<CompletionCandidate> {
     beginning(names, typed, "a run")
 }
 
-/// The names that begin with what was typed. `kind` says what they name.
+/// The names that begin with the typed text. `kind` says what they name.
 fn beginning(
     names: impl IntoIterator<Item = String>,
     typed: &OsStr,
@@ -114,7 +114,8 @@ fn beginning(
     fitting.map(|name| CompletionCandidate::new(name).help(Some(kind.into()))).collect()
 }
 
-/// The files with an extension whose paths begin with what was typed, and folders on the way.
+/// The files with the given extension whose paths begin with the typed text, and the folders that
+/// lead to such files.
 fn files(typed: &OsStr, extension: &'static str) -> Vec<CompletionCandidate> {
     let wanted = move |path: &Path| {
         path.extension().is_some_and(|found| found == extension) && !path.is_dir()

@@ -145,7 +145,7 @@ pub fn is_id(name: &str) -> bool {
     }
 }
 
-/// Whether a folder is that of a run, wherever it is.
+/// Whether a path is the folder of a run. The folder may lie anywhere.
 fn is_run(path: &Path) -> bool {
     let holds = [SUMMARY, "recipe.toml"].iter().any(|file| path.join(file).is_file());
     path.is_dir() && (holds || is_id(&name_of(path)))

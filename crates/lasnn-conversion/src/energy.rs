@@ -320,7 +320,7 @@ mod tests {
         same(image_energy_pj(&strided), energy(entrance, 0));
     }
 
-    /// The image is pooled once, and only what is left of it is multiplied.
+    /// The image is pooled once, and the first layer multiplies the pooled image.
     #[test]
     fn an_image_that_is_pooled_first_is_multiplied_after_pooling() {
         let layers =

@@ -63,7 +63,7 @@ pub enum DistillationError {
         /// The network's name.
         network: String,
     },
-    /// The maps at a tap have one position, where attention is the same for every image.
+    /// The maps at a tap have one position. Their normalised attention is 1 for every image.
     #[error(
         "distillation compares tap `{tap}`, where the teacher's map is {teacher} and the student's \
          {student}: with one position in common there is no attention to compare, expected at \

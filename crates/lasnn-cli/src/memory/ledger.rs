@@ -222,8 +222,8 @@ impl Ledger {
         self.peak = self.now;
     }
 
-    /// Does as if what was taken since the stage began was taken `times` times, one time after the
-    /// other: blocks of the stage before that nobody wanted meanwhile go back to the system.
+    /// Repeats the allocations since the beginning of the stage `times` times. Blocks of the previous
+    /// stage that no allocation has reused by then return to the operating system.
     pub fn repeat(&mut self, times: Size) {
         if self.taken * times <= PATIENCE.into() {
             return;

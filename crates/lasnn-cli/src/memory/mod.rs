@@ -59,7 +59,7 @@ impl Serialize for Stage {
     }
 }
 
-/// How many images of which kind there are in memory.
+/// Counts the images of each split and the bytes of all pixels.
 impl From<&Data> for Facts {
     fn from(data: &Data) -> Self {
         let summary = data.summary();

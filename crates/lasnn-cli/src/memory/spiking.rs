@@ -134,7 +134,7 @@ impl Spiking {
         self.sites.first().map(|site| site.shape)
     }
 
-    /// Channels with those that fill up the last tile.
+    /// The channels of a layer, rounded up to whole tiles.
     fn lanes(&self, site: usize, format: Format) -> Size {
         let site = &self.sites[site];
         let channels = Size::from(site.shape.channels);
@@ -307,7 +307,7 @@ impl Spiking {
             }
         }
         if format == Format::Halves && !self.is_matrix(site) && !sources.is_empty() {
-            // Spikes as numbers, of so many images that they fill a tile.
+            // Spikes are widened to bfloat16 for as many images at a time as fill a tile.
             let jobs = batch * lanes.div_ceil(128usize) / threads;
             let together = (Size::from(GROUP) / steps).min(jobs).max(Size::new(1)).min(batch);
             let neurons: Size = sources.iter().map(|source| numbers(source.seen)).sum();

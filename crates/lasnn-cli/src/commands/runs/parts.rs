@@ -75,7 +75,7 @@ pub struct Stage {
     /// What it is worth.
     #[serde(flatten)]
     pub numbers: Numbers,
-    /// Spikes per neuron and step over the whole network, where it was asked for.
+    /// Spikes per neuron and time step over the whole network. `runs compare` alone computes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub firing_rate: Option<f64>,
 }

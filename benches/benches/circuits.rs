@@ -9,11 +9,12 @@ mod numbers;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use lasnn_kernels::spiking::{
+use lasnn_core::Precision;
+use lasnn_gemm::memory;
+use lasnn_spiking_kernels::{
     Call, Circuit, Connection, Drive, Gradients, Neurons, Origin, OutcomeGrad, Reset, Shape, Show,
     Site, Source, StepOrder, Surrogate, View,
 };
-use lasnn_kernels::{Precision, memory};
 
 use crate::numbers::numbers;
 

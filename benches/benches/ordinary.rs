@@ -9,14 +9,14 @@ use std::hint::black_box;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
-use lasnn_kernels::Precision;
-use lasnn_kernels::dense::conv::{self, ConvShape};
-use lasnn_kernels::dense::linear::{self, LinearShape};
-use lasnn_kernels::dense::norm::{self, Layer, MapShape};
-use lasnn_kernels::dense::normalised::{
+use lasnn_core::Precision;
+use lasnn_dense_kernels::conv::{self, ConvShape};
+use lasnn_dense_kernels::linear::{self, LinearShape};
+use lasnn_dense_kernels::norm::{self, Layer, MapShape};
+use lasnn_dense_kernels::normalised::{
     self, Gradients, InputGrad, NormalisedConv, OutputGrad, Recorded,
 };
-use lasnn_kernels::dense::optimizer::{self, AdamStep, SgdStep};
+use lasnn_dense_kernels::optimizer::{self, AdamStep, SgdStep};
 
 use crate::limit::{Machine, Work};
 use crate::numbers::numbers;

@@ -16,12 +16,13 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData, module::conv2d, ops::ConvOptions};
 use burn_flex::Flex;
 use criterion::{BenchmarkId, Criterion, Throughput};
-use lasnn_kernels::spiking::{
+use lasnn_core::Precision;
+use lasnn_gemm::memory;
+use lasnn_neurons::{Dynamics, reference};
+use lasnn_spiking_kernels::{
     Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Prepared, Reset, Shape, Show,
     Site, Source, StepOrder, Surrogate, View, WeightFormat,
 };
-use lasnn_kernels::{Precision, memory};
-use lasnn_neurons::{Dynamics, reference};
 
 use crate::limit::{Machine, Work};
 use crate::numbers::numbers;

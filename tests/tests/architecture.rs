@@ -4,29 +4,41 @@
 // All of this is a test, the helpers too.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 /// Every package of the workspace, and which other packages of the workspace it may know.
 const MAY_KNOW: &[(&str, &[&str])] = &[
-    ("lasnn-core", &["lasnn-kernels"]),
+    ("lasnn-core", &[]),
     ("lasnn-datasets", &["lasnn-core"]),
-    ("lasnn-kernels", &[]),
-    ("lasnn-backend", &["lasnn-kernels"]),
-    ("lasnn-neurons", &["lasnn-core", "lasnn-kernels", "lasnn-backend"]),
-    ("lasnn-models", &["lasnn-core", "lasnn-backend"]),
-    ("lasnn-conversion", &["lasnn-core", "lasnn-backend", "lasnn-kernels", "lasnn-neurons"]),
-    ("lasnn-distillation", &["lasnn-core"]),
-    ("lasnn-training", &["lasnn-core", "lasnn-backend"]),
+    ("lasnn-gemm", &["lasnn-core"]),
+    ("lasnn-dense-kernels", &["lasnn-core", "lasnn-gemm"]),
+    ("lasnn-spiking-kernels", &["lasnn-core", "lasnn-gemm"]),
+    ("lasnn-nn", &["lasnn-core"]),
+    ("lasnn-backend", &["lasnn-core", "lasnn-gemm", "lasnn-dense-kernels"]),
+    (
+        "lasnn-neurons",
+        &["lasnn-core", "lasnn-nn", "lasnn-gemm", "lasnn-spiking-kernels", "lasnn-backend"],
+    ),
+    ("lasnn-models", &["lasnn-core", "lasnn-nn", "lasnn-backend"]),
+    (
+        "lasnn-snn",
+        &["lasnn-core", "lasnn-nn", "lasnn-spiking-kernels", "lasnn-backend", "lasnn-neurons"],
+    ),
+    ("lasnn-conversion", &["lasnn-core", "lasnn-nn", "lasnn-neurons", "lasnn-snn"]),
+    ("lasnn-distillation", &["lasnn-core", "lasnn-nn"]),
+    ("lasnn-training", &["lasnn-core", "lasnn-nn", "lasnn-backend"]),
     (
         "lasnn-cli",
         &[
             "lasnn-core",
+            "lasnn-nn",
             "lasnn-backend",
             "lasnn-datasets",
             "lasnn-neurons",
             "lasnn-models",
+            "lasnn-snn",
             "lasnn-conversion",
             "lasnn-distillation",
             "lasnn-training",
@@ -37,13 +49,16 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     (
         "lasnn-benches",
         &[
-            "lasnn-backend",
-            "lasnn-conversion",
             "lasnn-core",
+            "lasnn-nn",
+            "lasnn-gemm",
+            "lasnn-dense-kernels",
+            "lasnn-spiking-kernels",
+            "lasnn-backend",
             "lasnn-datasets",
-            "lasnn-kernels",
             "lasnn-models",
             "lasnn-neurons",
+            "lasnn-snn",
             "lasnn-training",
         ],
     ),
@@ -103,21 +118,44 @@ fn backends_are_known_to_the_kernels_and_the_device_choice_only() {
     }
 }
 
+/// Packages without Burn anywhere in their dependency tree.
+const WITHOUT_BURN: &[&str] = &[
+    "lasnn-core",
+    "lasnn-datasets",
+    "lasnn-gemm",
+    "lasnn-dense-kernels",
+    "lasnn-spiking-kernels",
+    "xtask",
+    "lasnn-tests",
+];
+
+/// `Cargo.lock` lists the dependencies of every package for all features, platforms and tests, so
+/// the walk over it sees more than any single build links.
 #[test]
-fn the_task_runner_and_the_data_sets_link_no_burn() {
-    for package in packages() {
-        if ["xtask", "lasnn-tests"].contains(&package.name.as_str()) {
-            // What the tests of these two need is built before every run of them, so it counts too.
-            for dependency in &package.dependencies {
-                assert!(!is_burn(&dependency.name), "`{}`: `{}`", package.name, dependency.name);
-            }
-        }
-        if package.name == "lasnn-datasets" {
-            for known in dependencies(&package) {
-                assert!(!is_burn(known), "`lasnn-datasets` must not depend on `{known}`");
-            }
-        }
+fn no_tensor_library_is_in_the_trees_of_contracts_data_sets_and_kernels() {
+    let lock = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock");
+    let lock: toml::Table = std::fs::read_to_string(lock).unwrap().parse().unwrap();
+    let mut tree: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for package in lock["package"].as_array().unwrap() {
+        let known = tree.entry(package["name"].as_str().unwrap()).or_default();
+        // An entry is `name`, or `name version` where the lock has several versions.
+        let dependencies = package.get("dependencies").and_then(|list| list.as_array());
+        let names = dependencies.into_iter().flatten().filter_map(|entry| entry.as_str());
+        known.extend(names.filter_map(|entry| entry.split(' ').next()));
     }
+    let reached_from = |root: &'static str| {
+        let mut reached = BTreeSet::from([root]);
+        let mut open = vec![root];
+        while let Some(name) = open.pop() {
+            open.extend(tree[name].iter().filter(|&&known| reached.insert(known)));
+        }
+        reached
+    };
+    for root in WITHOUT_BURN {
+        let burn: Vec<_> = reached_from(root).into_iter().filter(|name| is_burn(name)).collect();
+        assert!(burn.is_empty(), "`{root}` depends on {burn:?}");
+    }
+    assert!(reached_from("lasnn-nn").iter().any(|name| is_burn(name)), "the walk sees nothing");
 }
 
 fn packages() -> Vec<Package> {

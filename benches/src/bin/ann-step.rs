@@ -23,8 +23,10 @@ use anyhow::Context;
 use burn::backend::Autodiff;
 use burn_flex::Flex;
 use clap::{Parser, ValueEnum};
-use lasnn_core::{Batch, Objective, Pass, Precision, Seed, Shape};
+use lasnn_core::{Batch, Pass, Precision, Seed, Shape};
 use lasnn_models::{Init, Network, zoo};
+use lasnn_nn::BatchTensors;
+use lasnn_nn::Objective;
 use lasnn_training::{Adam, CrossEntropy, Gradients, Optimizer, OptimizerConfig, Sgd};
 use serde_json::json;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend, ops::ConvOptions, ops::FloatTensor};
-use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
-use lasnn_kernels::{Mask, Precision};
+use lasnn_core::{Mask, Precision};
+use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
 
 use crate::normalised::{
     self, ConvolutionGrads, ConvolutionInputs, InputGrad, NormalisedConvolution, Recorded,

@@ -2,7 +2,7 @@
 //! stock operation.
 
 use burn::tensor::{Tensor, activation::relu, backend::Backend};
-use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
+use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
 
 /// The sum over batch and positions.
 pub(crate) fn channel_sums<B: Backend>(map: Tensor<B, 4>) -> Tensor<B, 1> {

@@ -22,6 +22,6 @@ mod kernel;
 pub use backend::{Convolution, DenseBackend, Normalised};
 #[cfg(feature = "flex")]
 pub use kernel::recycle::bytes as recycled;
-pub use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
-pub use lasnn_kernels::{Mask, Precision};
+pub use lasnn_core::{Mask, Precision};
+pub use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
 pub use normalised::NormalisedConvolution;

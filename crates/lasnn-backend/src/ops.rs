@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
-use lasnn_kernels::Mask;
+use lasnn_core::Mask;
 
 use crate::backend::{Convolution, DenseBackend, Normalised, from_primitive, into_primitive};
 use crate::normalised::{ConvolutionInputs, NormalisedConvolution};

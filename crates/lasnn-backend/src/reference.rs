@@ -4,8 +4,8 @@
 //! own so that a backend whose kernels know `f32` only can take them for everything else.
 
 use burn::tensor::{Shape, TensorData, TensorMetadata, backend::Backend, ops::FloatTensor};
-use lasnn_kernels::Mask;
-use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
+use lasnn_core::Mask;
+use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
 
 use crate::backend::{Convolution, Normalised, from_primitive, into_primitive};
 use crate::formulas;

@@ -3,6 +3,8 @@
 //! A training step walks over hundreds of MiB of weights, gradients and moments, and pages of 4 KiB make the
 //! translation of their addresses dear; docs/performance.md has the figures.
 
+#![allow(unsafe_code, reason = "the name of a symbol that jemalloc reads")]
+
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

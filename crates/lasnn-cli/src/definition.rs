@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use lasnn_conversion::SpikingConfig;
 use lasnn_core::{Architecture, Layer, Shape};
 use lasnn_datasets::{Moments, Normalisation, Normaliser};
+use lasnn_snn::SpikingConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::args::StageName;

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use lasnn_core::{StateDict, state};
 use lasnn_models::{Init, Network};
+use lasnn_nn::{StateDict, state};
 use lasnn_training::Checkpoint;
 use sha2::{Digest, Sha256};
 

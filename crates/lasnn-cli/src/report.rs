@@ -2,8 +2,8 @@
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
-use lasnn_conversion::ann_energy_pj;
 use lasnn_core::Plan;
+use lasnn_snn::ann_energy_pj;
 
 use crate::args::StageName;
 use crate::printable::printable;
@@ -168,7 +168,7 @@ pub fn conversion(report: &Conversion) -> String {
 
 /// Spikes per neuron and step, over all neurons of a network.
 pub fn overall_rate(spikes_per_image: f64, time_steps: usize, plan: &Plan) -> f64 {
-    let (_, layers) = lasnn_conversion::energy::fan_outs(plan);
+    let (_, layers) = lasnn_snn::energy::fan_outs(plan);
     let neurons: usize = layers.iter().map(|layer| layer.shape.len()).sum();
     match neurons * time_steps {
         0 => 0.0,

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use burn::tensor::TensorData;
 use lasnn_conversion::ConversionReport;
-use lasnn_core::StateDict;
+use lasnn_nn::StateDict;
 use lasnn_training::{Checkpoint, EpochRecord};
 use serde::{Deserialize, Serialize};
 

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use lasnn_conversion::Simulation;
 use lasnn_core::{ClassCount, Plan};
+use lasnn_snn::Simulation;
 use serde::{Deserialize, Serialize};
 
 use crate::args::StageName;
@@ -234,7 +234,7 @@ pub struct AtTimeSteps {
 impl SpikingSummary {
     /// What a simulation of a network found.
     pub fn new(simulation: &Simulation, time_steps: usize, plan: &Plan) -> Self {
-        let rate = |layer: &lasnn_conversion::LayerRate| LayerRate {
+        let rate = |layer: &lasnn_snn::LayerRate| LayerRate {
             layer: layer.layer.clone(),
             rate: layer.rate,
         };
@@ -245,7 +245,7 @@ impl SpikingSummary {
             spikes_per_image: simulation.spikes_per_image,
             synops_per_image: simulation.synops_per_image,
             energy_pj_per_image: simulation.energy_pj_per_image,
-            ann_energy_pj_per_image: lasnn_conversion::ann_energy_pj(plan),
+            ann_energy_pj_per_image: lasnn_snn::ann_energy_pj(plan),
             at_time_steps: Vec::new(),
         }
     }

@@ -13,18 +13,20 @@
 use std::ops::ControlFlow;
 
 use burn::tensor::{Tensor, backend::Backend};
-use lasnn_core::{Batch, Pass, Seed, StateDict, state};
+use lasnn_core::{Batch, Pass, Seed};
 use lasnn_neurons::{SpikingBackend, SpikingNeurons};
+use lasnn_nn::BatchTensors;
+use lasnn_nn::{StateDict, state};
 
 use crate::config::ConversionConfig;
-use crate::counting::{chunk_steps, chunks, to_host};
-use crate::drive::{Drive, Streaming};
 use crate::error::ConversionError;
-use crate::network::SpikingNetwork;
-use crate::progress::{OnProgress, Progress, Task};
 use crate::report::{self, ConversionReport};
-use crate::signal::Signal;
 use crate::threshold::ThresholdPolicy;
+use lasnn_snn::counting::{chunk_steps, chunks, to_host};
+use lasnn_snn::network::SpikingNetwork;
+use lasnn_snn::progress::{OnProgress, Progress, Task};
+use lasnn_snn::runner::{Drive, Streaming};
+use lasnn_snn::signal::Signal;
 
 /// The activations of the ordinary network for a batch `[batch, channels, height, width]`, by the names
 /// of [`SpikingNetwork::neurons`] and in their order.

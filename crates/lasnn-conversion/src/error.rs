@@ -1,13 +1,14 @@
 //! What can go wrong between an ordinary and a spiking network.
 
-use lasnn_core::{ArchitectureError, StateError};
+use lasnn_nn::StateError;
+use lasnn_snn::SnnError;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ConversionError {
-    /// The network has a layer that cannot spike.
+    /// The spiking network cannot be built.
     #[error(transparent)]
-    Architecture(#[from] ArchitectureError),
+    Network(#[from] SnnError),
     /// The ordinary network's tensors do not fit the spiking one.
     #[error("the weights do not fit the spiking network: {0}")]
     Weights(#[from] StateError),

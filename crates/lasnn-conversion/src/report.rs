@@ -7,11 +7,11 @@ use lasnn_neurons::SpikingBackend;
 use serde::Serialize;
 
 use crate::convert::{Activations, Balancing};
-use crate::counting::{run, sizes, to_host};
 use crate::error::ConversionError;
-use crate::network::SpikingNetwork;
-use crate::progress::{Progress, Task, images_at_once};
-use crate::simulator::Simulator;
+use lasnn_snn::counting::{run, sizes, to_host};
+use lasnn_snn::network::SpikingNetwork;
+use lasnn_snn::progress::{Progress, Task, images_at_once};
+use lasnn_snn::simulator::Simulator;
 
 /// A layer's firing rates should rise and fall with the ordinary network's activations; below this
 /// correlation they say little about them.

@@ -8,16 +8,16 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{Tensor, backend::BackendTypes};
 use burn_flex::Flex;
-use lasnn_conversion::{
-    Balancing, ConversionConfig, ConversionError, Policy, Progress, Simulator, SpikingConfig,
-    SpikingNetwork, Task, convert, progress, simulate, simulate_while,
-};
+use lasnn_conversion::{Balancing, ConversionConfig, ConversionError, Policy, convert};
 use lasnn_core::random::unit;
-use lasnn_core::{
-    Architecture, Batch, BatchSource, Layer, Pass, Plan, Seed, Shape, Stream, Tap, Tapped, state,
-};
+use lasnn_core::{Architecture, Batch, BatchSource, Layer, Pass, Plan, Seed, Shape, Stream, Tap};
 use lasnn_models::{Init, Network};
 use lasnn_neurons::{Encoding, PoissonRange, Reset, StepOrder};
+use lasnn_nn::BatchTensors;
+use lasnn_nn::{Tapped, state};
+use lasnn_snn::{
+    Progress, Simulator, SpikingConfig, SpikingNetwork, Task, progress, simulate, simulate_while,
+};
 
 type B = Flex;
 

@@ -1,7 +1,6 @@
 //! Labelled images on their way from a data set to a network.
 
 use crate::shape::Shape;
-use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
 /// Normalised images with their labels, in host memory.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,19 +24,6 @@ impl Batch {
     /// Whether there is no image.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
-    }
-
-    /// The images as a tensor `[batch, channels, height, width]`.
-    pub fn images<B: Backend>(&self, device: &B::Device) -> Tensor<B, 4> {
-        let Shape { channels, height, width } = self.shape;
-        let shape = [self.len(), channels, height, width];
-        Tensor::from_data(TensorData::new(self.pixels.clone(), shape), device)
-    }
-
-    /// The labels as a tensor `[batch]`.
-    pub fn targets<B: Backend>(&self, device: &B::Device) -> Tensor<B, 1, Int> {
-        let labels: Vec<i32> = self.labels.iter().map(|&label| label as i32).collect();
-        Tensor::from_data(TensorData::new(labels, [self.len()]), device)
     }
 
     /// The images `range` as a batch of their own.

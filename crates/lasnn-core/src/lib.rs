@@ -1,38 +1,38 @@
-//! What the crates of lasnn agree on, and nothing that does any of it.
+//! What the crates of lasnn agree on. No tensor library is among the dependencies.
 //!
-//! - [`architecture`]: the description that both the ordinary and the spiking network are built from,
+//! - [`architecture`]: the description that the ordinary and the spiking network are both built from,
 //! - [`plan`]: the same description with every shape, parameter and operation counted,
-//! - [`batch`]: labelled images on their way from a data set to a network,
-//! - [`class_count`]: how many images of each class a network classifies correctly,
-//! - [`random`]: counter-based random streams, the only source of randomness,
-//! - [`pass`]: what a forward pass must know beside its input,
-//! - [`tap`]: the points where a student is compared with its teacher,
-//! - [`attention`]: what is compared there,
-//! - [`objective`]: what a training loop minimises,
 //! - [`shape`]: the shape of images and feature maps,
-//! - [`state`]: the tensors of a network by name.
+//! - [`tap`]: the depths at which a student is compared with its teacher,
+//! - [`batch`]: labelled images in host memory,
+//! - [`class_count`]: how many images of each class a network classifies correctly,
+//! - [`pass`]: everything that a forward pass must know apart from its input,
+//! - [`precision`]: the number format of dense products,
+//! - [`mask`]: dropout masks,
+//! - [`random`]: counter-based random streams, the only source of randomness,
+//! - [`philox`]: the generator of these streams,
+//! - [`simd`]: the choice of vector instructions.
 
 pub mod architecture;
-pub mod attention;
 pub mod batch;
 pub mod class_count;
-pub mod objective;
+pub mod mask;
 pub mod pass;
+pub mod philox;
 pub mod plan;
+pub mod precision;
 pub mod random;
 pub mod shape;
-pub mod state;
+pub mod simd;
 pub mod tap;
 
 pub use architecture::{Architecture, Layer};
-pub use attention::{Attention, attention_map};
 pub use batch::{Batch, BatchSource};
 pub use class_count::ClassCount;
-pub use lasnn_kernels::Precision;
-pub use objective::{Loss, LossPart, Objective, batch_mean, cross_entropy};
+pub use mask::{Mask, MaskRows};
 pub use pass::{Mode, Pass};
 pub use plan::{ArchitectureError, Plan, PlannedLayer};
+pub use precision::Precision;
 pub use random::{Seed, Stream};
 pub use shape::Shape;
-pub use state::{StateDict, StateError};
-pub use tap::{Features, Tap, Tapped, Taps};
+pub use tap::Tap;

@@ -1,6 +1,6 @@
 //! What a forward pass must know beside its input, so that no network keeps hidden state.
 
-use lasnn_kernels::{Mask, Precision};
+use crate::{Mask, Precision};
 
 use crate::random::{Seed, Stream};
 

@@ -1,9 +1,9 @@
 //! Counter-based random streams: every draw is a pure function of what it is for.
 //!
-//! They are those of [`lasnn_kernels::random`]. A draw has no predecessor, so any order, any thread count, a
+//! They are those of [`philox`](crate::philox). A draw has no predecessor, so any order, any thread count, a
 //! resumed run and a GPU get the same one.
 
-use lasnn_kernels::random;
+use crate::philox;
 use serde::{Deserialize, Serialize};
 
 /// The seed of a run; everything random in the run follows from it.
@@ -55,7 +55,7 @@ impl Draws {
     #[inline]
     pub fn block(&self, index: u32) -> [u32; 4] {
         let [_, a, b, c] = self.counter;
-        random::block([index, a, b, c], self.key)
+        philox::block([index, a, b, c], self.key)
     }
 
     /// Fills `out` with `map` of successive 32-bit draws.
@@ -64,7 +64,7 @@ impl Draws {
         let mut draws = [[0; 4]; BLOCKS];
         for (index, chunk) in out.chunks_mut(4 * BLOCKS).enumerate() {
             let draws = &mut draws[..chunk.len().div_ceil(4)];
-            random::blocks((index * BLOCKS) as u32, [a, b, c], self.key, draws);
+            philox::blocks((index * BLOCKS) as u32, [a, b, c], self.key, draws);
             for (value, &bits) in chunk.iter_mut().zip(draws.as_flattened()) {
                 *value = map(bits);
             }
@@ -78,7 +78,7 @@ impl Draws {
         const OF_WORD: usize = u64::BITS as usize / 4;
         let mut draws = [[0; 4]; OF_WORD];
         for (index, word) in words.iter_mut().enumerate() {
-            random::blocks((index * OF_WORD) as u32, [a, b, c], self.key, &mut draws);
+            philox::blocks((index * OF_WORD) as u32, [a, b, c], self.key, &mut draws);
             let bits = draws.as_flattened().iter().enumerate();
             *word = bits.fold(0, |word, (bit, &draw)| word | u64::from(map(draw)) << bit);
         }

@@ -4,11 +4,11 @@
 //! d(S, T) = ‖ Q_S/‖Q_S‖₂ − Q_T/‖Q_T‖₂ ‖                     (Eq. 7, one pair of layers)
 //! ```
 //!
-//! with Q the flattened attention map F(A) of one image ([`lasnn_core::attention_map`]; Zagoruyko and
+//! with Q the flattened attention map F(A) of one image ([`lasnn_nn::attention_map`]; Zagoruyko and
 //! Komodakis, "Paying more attention to attention", 2017).
 
 use burn::tensor::{Tensor, backend::Backend, module::adaptive_avg_pool2d};
-use lasnn_core::batch_mean;
+use lasnn_nn::batch_mean;
 use serde::{Deserialize, Serialize};
 
 /// The norm of Eq. 7, which the paper leaves open (`attention.distance`).

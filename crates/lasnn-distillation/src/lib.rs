@@ -4,7 +4,7 @@
 //! - [`loss`]: what pulls a student to its teacher, behind one trait,
 //! - [`objective`]: that loss and the cross-entropy together (Eq. 8), as the training loop wants it.
 //!
-//! Teacher and student are known only as [`lasnn_core::Tapped`].
+//! Teacher and student are known only as [`lasnn_nn::Tapped`].
 
 pub mod attention;
 pub mod config;
@@ -13,6 +13,6 @@ pub mod objective;
 
 pub use attention::{Distance, attention_distance, match_sizes};
 pub use config::{AttentionConfig, DistillationConfig, DistillationError};
-pub use lasnn_core::attention_map;
+pub use lasnn_nn::attention_map;
 pub use loss::{AttentionLoss, DistillationLoss, WeightedPart};
 pub use objective::Distillation;

@@ -1,7 +1,7 @@
 //! What pulls a student to its teacher.
 
 use burn::tensor::{Tensor, backend::Backend};
-use lasnn_core::{Attention, LossPart, Taps};
+use lasnn_nn::{Attention, LossPart, Taps};
 
 use crate::attention::attention_distance;
 use crate::config::AttentionConfig;

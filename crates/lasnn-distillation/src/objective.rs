@@ -1,7 +1,8 @@
 //! Cross-entropy and distillation together (Eq. 8).
 
 use burn::tensor::{Int, Tensor, backend::AutodiffBackend};
-use lasnn_core::{Attention, Loss, LossPart, Mode, Objective, Pass, Tapped, cross_entropy};
+use lasnn_core::{Mode, Pass};
+use lasnn_nn::{Attention, Loss, LossPart, Objective, Tapped, cross_entropy};
 
 use crate::config::DistillationConfig;
 use crate::loss::{AttentionLoss, DistillationLoss};

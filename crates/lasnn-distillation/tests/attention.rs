@@ -7,10 +7,11 @@
 use burn::backend::Autodiff;
 use burn::tensor::{Int, Tensor, TensorData, Tolerance};
 use burn_flex::Flex;
-use lasnn_core::{Features, Objective, Pass, Seed, Tap, Tapped};
+use lasnn_core::{Pass, Seed, Tap};
 use lasnn_distillation::{
     AttentionConfig, Distance, Distillation, DistillationConfig, attention_distance, attention_map,
 };
+use lasnn_nn::{Features, Objective, Tapped};
 use serde::Deserialize;
 
 type B = Autodiff<Flex>;

@@ -3,7 +3,8 @@
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_backend::DenseBackend;
-use lasnn_core::{Features, Pass, Plan, Seed, Tap, Tapped, Taps};
+use lasnn_core::{Pass, Plan, Seed, Tap};
+use lasnn_nn::{Features, Tapped, Taps};
 
 use crate::init::{Init, Weights};
 use crate::layer::NetworkLayer;
@@ -13,7 +14,7 @@ use crate::trace::Trace;
 ///
 /// # Names
 ///
-/// [`lasnn_core::state`] knows the tensors by names that begin with `layers.<i>`, `i` being the
+/// [`lasnn_nn::state`] knows the tensors by names that begin with `layers.<i>`, `i` being the
 /// layer's place in the plan; layers without parameters keep their place.
 ///
 /// | layer | tensors below `layers.<i>` |

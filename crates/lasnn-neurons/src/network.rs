@@ -4,17 +4,17 @@
 //! operation keeps its spikes to itself, a bit each, and computes only where there is one; what
 //! comes out is what a loss needs: the readout and, where asked for, how often neurons fired.
 //!
-//! The kernels are those of [`lasnn_kernels::spiking`]; [`crate::SpikingBackend::network`] says on
+//! The kernels are those of [`lasnn_spiking_kernels`]; [`crate::SpikingBackend::network`] says on
 //! which backends.
 
 use std::sync::Arc;
 
 use burn::tensor::{Shape, TensorMetadata, backend::Backend, ops::FloatTensor};
-use lasnn_kernels::spiking::{
+use lasnn_core::{Mask, Precision};
+use lasnn_spiking_kernels::{
     self as kernels, Call, Circuit, Drive, Membranes, Neurons, Outcome, OutcomeGrad, Prepared,
     Show, Tape, WeightFormat,
 };
-use lasnn_kernels::{Mask, Precision};
 
 use crate::backend::SpikingBackend;
 use crate::neuron::{Dynamics, Reset, StepOrder};

@@ -11,7 +11,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use burn::tensor::{DType, TensorData};
-use lasnn_core::StateDict;
+use lasnn_nn::StateDict;
 use safetensors::tensor::{Dtype, Metadata, SafeTensorError, SafeTensors, TensorView};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

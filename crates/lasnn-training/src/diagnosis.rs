@@ -6,8 +6,10 @@ use burn::tensor::{
     backend::{AutodiffBackend, Backend},
 };
 use lasnn_backend::DenseBackend;
-use lasnn_core::state::Path;
-use lasnn_core::{Batch, Pass, Tapped};
+use lasnn_core::{Batch, Pass};
+use lasnn_nn::BatchTensors;
+use lasnn_nn::Tapped;
+use lasnn_nn::state::Path;
 
 use crate::config::TrainConfig;
 use crate::gradients::Gradients;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use lasnn_core::StateError;
+use lasnn_nn::StateError;
 
 /// A key of the training configuration whose value makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

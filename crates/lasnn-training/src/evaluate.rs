@@ -3,7 +3,9 @@
 use std::ops::ControlFlow;
 
 use burn::tensor::{Tensor, backend::Backend};
-use lasnn_core::{BatchSource, ClassCount, Pass, Seed, Tapped, cross_entropy};
+use lasnn_core::{BatchSource, ClassCount, Pass, Seed};
+use lasnn_nn::BatchTensors;
+use lasnn_nn::{Tapped, cross_entropy};
 use serde::{Deserialize, Serialize};
 
 use crate::objective::is_correct;

@@ -8,7 +8,9 @@ use std::time::Instant;
 use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 use lasnn_backend::DenseBackend;
-use lasnn_core::{Batch, BatchSource, Objective, Pass, Seed, Tapped, state};
+use lasnn_core::{Batch, BatchSource, Pass, Seed};
+use lasnn_nn::BatchTensors;
+use lasnn_nn::{Objective, Tapped, state};
 use serde_json::Value;
 
 use crate::config::TrainConfig;

@@ -8,7 +8,7 @@ use burn::tensor::{
     backend::{AutodiffBackend, Backend},
 };
 use lasnn_backend::{DenseBackend, ops};
-use lasnn_core::state::Path;
+use lasnn_nn::state::Path;
 
 /// The gradients of one step, flat, by parameter name. Parameters that the loss does not depend
 /// on, and those that are not trained (thresholds, running statistics), have none.

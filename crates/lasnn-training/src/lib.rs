@@ -12,8 +12,8 @@
 //! - [`checkpoint`]: tensors and metadata in one file, written whole or not at all,
 //! - [`error`]: what can go wrong.
 //!
-//! The loop sees a network as [`lasnn_core::Tapped`] and what it minimises as
-//! [`lasnn_core::Objective`]; it knows no concrete model and no data set.
+//! The loop sees a network as [`lasnn_nn::Tapped`] and what it minimises as
+//! [`lasnn_nn::Objective`]; it knows no concrete model and no data set.
 
 pub mod adam;
 pub mod checkpoint;

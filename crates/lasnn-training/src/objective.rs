@@ -1,7 +1,8 @@
 //! Cross-entropy, the objective of networks that learn from labels alone.
 
 use burn::tensor::{Int, Tensor, backend::Backend};
-use lasnn_core::{Loss, LossPart, Objective, Pass, Tapped, cross_entropy};
+use lasnn_core::Pass;
+use lasnn_nn::{Loss, LossPart, Objective, Tapped, cross_entropy};
 
 /// Cross-entropy between class scores and labels, averaged over the batch.
 #[derive(Clone, Copy, Debug, Default)]

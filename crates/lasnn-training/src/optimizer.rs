@@ -11,8 +11,8 @@ use burn::tensor::{
     backend::{AutodiffBackend, Backend},
 };
 use lasnn_backend::DenseBackend;
-use lasnn_core::state::Path;
-use lasnn_core::{StateDict, StateError};
+use lasnn_nn::state::Path;
+use lasnn_nn::{StateDict, StateError};
 
 use crate::adam::Moments;
 use crate::config::OptimizerConfig;

@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 use lasnn_backend::DenseBackend;
-use lasnn_core::{Seed, StateDict, StateError, state};
+use lasnn_core::Seed;
+use lasnn_nn::{StateDict, StateError, state};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

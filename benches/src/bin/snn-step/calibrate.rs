@@ -7,11 +7,12 @@
 use burn::tensor::Tensor;
 use burn::tensor::module::avg_pool2d;
 use burn_flex::Flex;
-use lasnn_conversion::SpikingNetwork;
-use lasnn_conversion::layers::{SpikingConv, SpikingLayer};
-use lasnn_conversion::signal::Signal;
 use lasnn_core::{Batch, Pass, Seed};
 use lasnn_neurons::{Encoder, SpikingNeurons};
+use lasnn_nn::BatchTensors;
+use lasnn_snn::SpikingNetwork;
+use lasnn_snn::layers::{SpikingConv, SpikingLayer};
+use lasnn_snn::signal::Signal;
 
 /// Halvings of six decades; afterwards the threshold is known to a part in 10,000. With more of them it would
 /// lie on some neuron's potential, and rounding would decide whether that one fires.

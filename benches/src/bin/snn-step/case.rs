@@ -5,9 +5,11 @@ use std::path::Path;
 use burn::tensor::TensorData;
 use burn::tensor::backend::Backend;
 use burn_flex::Flex;
-use lasnn_conversion::{SpikingConfig, SpikingNetwork};
-use lasnn_core::{Architecture, Batch, Pass, Plan, Seed, Shape, StateDict, state};
+use lasnn_core::{Architecture, Batch, Pass, Plan, Seed, Shape};
 use lasnn_neurons::Encoder;
+use lasnn_nn::BatchTensors;
+use lasnn_nn::{StateDict, state};
+use lasnn_snn::{SpikingConfig, SpikingNetwork};
 use lasnn_training::Checkpoint;
 use serde::{Deserialize, Serialize};
 

@@ -7,11 +7,12 @@ use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
-use lasnn_conversion::{Simulator, SpikingConfig, SpikingNetwork};
-use lasnn_core::{Architecture, Batch, BatchSource, Layer, Seed, Shape, Stream, state};
+use lasnn_core::{Architecture, Batch, BatchSource, Layer, Seed, Shape, Stream};
 use lasnn_datasets::{DatasetConfig, Loader, Normalisation, Normaliser, Source};
 use lasnn_models::zoo;
 use lasnn_neurons::{Encoder, Encoding, PoissonRange};
+use lasnn_nn::state;
+use lasnn_snn::{Simulator, SpikingConfig, SpikingNetwork};
 use lasnn_training::Checkpoint;
 use serde::Deserialize;
 

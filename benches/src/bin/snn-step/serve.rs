@@ -16,8 +16,8 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
-use lasnn_conversion::WeightFormat;
 use lasnn_core::Precision;
+use lasnn_snn::WeightFormat;
 use serde_json::{Value, json};
 
 use crate::case::Case;

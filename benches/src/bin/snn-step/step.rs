@@ -3,9 +3,11 @@
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use lasnn_conversion::energy::fan_outs;
-use lasnn_conversion::{Simulation, Simulator, SpikingNetwork, WeightFormat, simulate};
-use lasnn_core::{Batch, BatchSource, Objective, Pass, Precision, Seed, Tapped};
+use lasnn_core::{Batch, BatchSource, Pass, Precision, Seed};
+use lasnn_nn::BatchTensors;
+use lasnn_nn::{Objective, Tapped};
+use lasnn_snn::energy::fan_outs;
+use lasnn_snn::{Simulation, Simulator, SpikingNetwork, WeightFormat, simulate};
 use lasnn_training::{Adam, CrossEntropy, Gradients, Optimizer, OptimizerConfig};
 
 use crate::case::{About, Case};

@@ -12,7 +12,7 @@ use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::Checkpoi
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
 use burn::tensor::ops::FloatTensor;
-use lasnn_kernels::{Mask, Precision};
+use lasnn_core::{Mask, Precision};
 
 use crate::backend::{Convolution, DenseBackend, Normalised, from_primitive, into_primitive};
 use crate::normalised::{ConvolutionInputs, NormalisedConvolution};

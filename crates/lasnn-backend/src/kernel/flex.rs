@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use burn::tensor::{DType, Shape, ops::FloatTensor};
 use burn_flex::{Flex, FlexTensor, Layout};
-use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
-use lasnn_kernels::{Mask, Precision, memory};
+use lasnn_core::{Mask, Precision};
+use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
+use lasnn_gemm::memory;
 
 use super::dispatch::dense_on_host;
 use super::host::{self, HostTensor};

@@ -5,13 +5,13 @@ mod normalised;
 use std::borrow::Cow;
 
 use burn::tensor::{Shape, TensorMetadata};
-use lasnn_kernels::dense::conv::{self, ConvShape};
-use lasnn_kernels::dense::linear::{self, LinearShape};
-use lasnn_kernels::dense::norm::{self, MapShape};
-use lasnn_kernels::dense::optimizer::{self, AdamStep, SgdStep};
-use lasnn_kernels::dense::pool::{self, PoolShape};
-use lasnn_kernels::dense::rectify;
-use lasnn_kernels::{Mask, Precision};
+use lasnn_core::{Mask, Precision};
+use lasnn_dense_kernels::conv::{self, ConvShape};
+use lasnn_dense_kernels::linear::{self, LinearShape};
+use lasnn_dense_kernels::norm::{self, MapShape};
+use lasnn_dense_kernels::optimizer::{self, AdamStep, SgdStep};
+use lasnn_dense_kernels::pool::{self, PoolShape};
+use lasnn_dense_kernels::rectify;
 
 pub(super) use normalised::{
     convolve_normalise, convolve_normalise_backward, normalise, normalise_backward,

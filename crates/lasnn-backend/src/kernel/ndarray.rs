@@ -7,8 +7,8 @@ use burn::tensor::{DType, Shape, TensorData, TensorMetadata, ops::FloatTensor};
 use burn_ndarray::{
     FloatNdArrayElement, IntNdArrayElement, NdArray, NdArrayTensor, QuantElement, SharedArray,
 };
-use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
-use lasnn_kernels::{Mask, Precision};
+use lasnn_core::{Mask, Precision};
+use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
 
 use super::dispatch::dense_on_host;
 use super::host::{self, HostTensor};

@@ -1,9 +1,11 @@
-//! Tensors whose memory goes back to `lasnn_kernels::memory`.
+//! Tensors whose memory goes back to `lasnn_gemm::memory`.
+
+#![allow(unsafe_code, reason = "a tensor that owns a block of recycled memory")]
 
 use std::mem::{MaybeUninit, take};
 
 use burn_std::{AllocationController, AllocationProperty, Bytes};
-use lasnn_kernels::memory;
+use lasnn_gemm::memory;
 
 /// The numbers as a tensor's memory, which is given back when the tensor goes.
 pub fn bytes(block: Vec<f32>) -> Bytes {

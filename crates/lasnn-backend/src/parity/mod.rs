@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use burn::tensor::backend::{Backend, ExecutionError};
 use burn::tensor::{Tensor, TensorData, TensorMetadata, ops::FloatTensor};
-use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
-use lasnn_kernels::random::block;
-use lasnn_kernels::{Mask, Precision};
+use lasnn_core::philox::block;
+use lasnn_core::{Mask, Precision};
+use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
 
 pub use self::cases::DenseCase;
 use self::plain::PlainConvolution;

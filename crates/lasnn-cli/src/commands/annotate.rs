@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::backend::BackendTypes;
-use lasnn_conversion::{SpikingConfig, SpikingNetwork};
-use lasnn_core::{Architecture, Shape, StateDict, state};
+use lasnn_core::{Architecture, Shape};
 use lasnn_models::{Init, Network};
+use lasnn_nn::{StateDict, state};
+use lasnn_snn::{SpikingConfig, SpikingNetwork};
 use lasnn_training::Checkpoint;
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -4,9 +4,9 @@ use std::fmt::{Debug, Display};
 
 use anyhow::bail;
 use lasnn_backend::parity::{DenseCase, DenseComparison, compare_dense};
-use lasnn_conversion::{NetworkCase, NetworkComparison, NetworkError, compare_network};
 use lasnn_neurons::parity::{Comparison, compare};
 use lasnn_neurons::{ParityCase, ParityError};
+use lasnn_snn::{NetworkCase, NetworkComparison, NetworkError, compare_network};
 use serde::Serialize;
 
 use super::show;

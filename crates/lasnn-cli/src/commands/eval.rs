@@ -3,10 +3,11 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use lasnn_conversion::{Simulation, Simulator, SpikingNetwork, images_at_once};
-use lasnn_core::{Plan, state};
+use lasnn_core::Plan;
 use lasnn_datasets::Normalisation;
 use lasnn_models::{Init, Network};
+use lasnn_nn::state;
+use lasnn_snn::{Simulation, Simulator, SpikingNetwork, images_at_once};
 use serde::Serialize;
 
 use super::show;
@@ -202,7 +203,7 @@ impl Measured<'_> {
         measure::simulation(&simulator, &images, steps, recipe.seed, "test", progress, device)
     }
 
-    fn does_not_fit(&self, error: lasnn_core::StateError) -> anyhow::Error {
+    fn does_not_fit(&self, error: lasnn_nn::StateError) -> anyhow::Error {
         wrong(format_args!(
             "{} does not hold the recipe's {}: {error}",
             self.given.path.display(),

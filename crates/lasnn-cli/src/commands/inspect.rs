@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use lasnn_core::{Architecture, Plan, Shape, StateDict};
+use lasnn_core::{Architecture, Plan, Shape};
 use lasnn_models::zoo;
+use lasnn_nn::StateDict;
 use lasnn_training::Checkpoint;
 use serde::Serialize;
 

@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::size::Size;
 
 /// Shorter blocks are not kept for the next one of their length
-/// (`lasnn_kernels::memory::SMALLEST`).
+/// (`lasnn_gemm::memory::SMALLEST`).
 const SMALLEST: usize = 1 << 14;
 
 /// A block that was not taken while so many others were goes back to the system
-/// (`PATIENCE` in `lasnn_kernels::memory`).
+/// (`PATIENCE` in `lasnn_gemm::memory`).
 const PATIENCE: usize = 4000;
 
 /// What memory is taken for.

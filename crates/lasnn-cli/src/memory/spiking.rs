@@ -1,6 +1,6 @@
 //! What a spiking network takes: a recorded pass with its backward pass, and a simulation.
 //!
-//! The order of what is taken and given back is that of `lasnn_kernels::spiking`. Processors that
+//! The order of what is taken and given back is that of `lasnn_spiking_kernels`. Processors that
 //! multiply tiles of bfloat16 are assumed where a pass rounds; on others the memory differs little.
 
 use lasnn_core::{Layer, Plan, Shape};

@@ -3,9 +3,9 @@
 //! The order of what is held and freed is that of `pipeline`, of `lasnn_training::fit` and of
 //! `lasnn_conversion::convert`.
 
-use lasnn_conversion::{WeightFormat, images_at_once};
 use lasnn_core::{Plan, Precision};
 use lasnn_neurons::{Reset, Surrogate};
+use lasnn_snn::{WeightFormat, images_at_once};
 use lasnn_training::{OptimizerConfig, TrainConfig};
 
 use super::Stage;

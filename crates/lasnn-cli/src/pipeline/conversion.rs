@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::time::Instant;
 
-use lasnn_conversion::{
-    Balancing, ConversionError, Progress as At, Simulator, SpikingNetwork, Task, convert,
-    images_at_once,
-};
-use lasnn_core::{Batch, Pass, StateDict, state};
+use lasnn_conversion::{Balancing, ConversionError, convert};
+use lasnn_core::{Batch, Pass};
 use lasnn_neurons::SpikingBackend;
+use lasnn_nn::BatchTensors;
+use lasnn_nn::{StateDict, state};
+use lasnn_snn::{Progress as At, Simulator, SpikingNetwork, Task, images_at_once};
 use serde_json::json;
 
 use super::measure::simulation;

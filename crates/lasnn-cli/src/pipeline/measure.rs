@@ -2,9 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use lasnn_conversion::{Progress as At, Simulation, Simulator, simulate_while};
-use lasnn_core::{BatchSource, Seed, Tapped};
+use lasnn_core::{BatchSource, Seed};
 use lasnn_neurons::SpikingBackend;
+use lasnn_nn::Tapped;
+use lasnn_snn::{Progress as At, Simulation, Simulator, simulate_while};
 use lasnn_training::{Evaluation, evaluate_while};
 
 use crate::progress::Progress;

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use lasnn_core::{StateDict, state};
 use lasnn_models::{Init, Network};
+use lasnn_nn::{StateDict, state};
 use lasnn_training::{Checkpoint, CrossEntropy, Evaluation, FitContext, LAST, fit};
 use serde_json::json;
 
@@ -146,7 +146,7 @@ pub fn network<A: TrainingBackend>(
     stage: StageName,
     tensors: StateDict,
     device: &A::Device,
-) -> Result<Network<A::InnerBackend>, lasnn_core::StateError> {
+) -> Result<Network<A::InnerBackend>, lasnn_nn::StateError> {
     let plan = session.plan(stage);
     // The weights it starts with are replaced at once.
     let network = Network::new(plan, Init::default(), session.recipe.seed, device);

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use anyhow::Context;
-use lasnn_conversion::images_at_once;
-use lasnn_core::{ClassCount, Plan, StateDict};
+use lasnn_core::{ClassCount, Plan};
+use lasnn_nn::StateDict;
+use lasnn_snn::images_at_once;
 use serde::Serialize;
 use serde_json::{Value, json};
 

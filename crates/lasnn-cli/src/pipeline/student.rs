@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use burn::module::AutodiffModule;
-use lasnn_conversion::{Simulator, SpikingNetwork};
-use lasnn_core::{Objective, StateDict, state};
 use lasnn_distillation::Distillation;
+use lasnn_nn::{Objective, StateDict, state};
+use lasnn_snn::{Simulator, SpikingNetwork};
 use lasnn_training::{Checkpoint, CrossEntropy, FitContext, LAST, fit};
 use serde_json::json;
 

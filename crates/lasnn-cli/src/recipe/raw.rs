@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use lasnn_conversion::{ConversionConfig, SpikingConfig};
+use lasnn_conversion::ConversionConfig;
 use lasnn_core::Architecture;
 use lasnn_datasets::DatasetConfig;
 use lasnn_distillation::DistillationConfig;
 use lasnn_models::Init;
+use lasnn_snn::SpikingConfig;
 use lasnn_training::TrainConfig;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};

@@ -1,10 +1,11 @@
 //! A recipe with every default filled in; all work is done from this one.
 
-use lasnn_conversion::{ConversionConfig, SpikingConfig, WeightFormat};
+use lasnn_conversion::ConversionConfig;
 use lasnn_core::{Architecture, Seed};
 use lasnn_datasets::DatasetConfig;
 use lasnn_distillation::DistillationConfig;
 use lasnn_models::Init;
+use lasnn_snn::{SpikingConfig, WeightFormat};
 use lasnn_training::TrainConfig;
 use serde::Serialize;
 

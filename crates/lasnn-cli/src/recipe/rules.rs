@@ -3,10 +3,10 @@
 //! A rule refuses a combination whose result would be wrong or would mean nothing. A key that
 //! merely has no effect gets a note ([`notes`](super::notes())).
 
-use lasnn_conversion::SpikingConfig;
 use lasnn_core::{Layer, Plan};
 use lasnn_datasets::Normalisation;
 use lasnn_neurons::{Encoding, PoissonRange, StepOrder};
+use lasnn_snn::SpikingConfig;
 use lasnn_training::TrainConfig;
 
 use super::resolved::Recipe;

@@ -1,8 +1,8 @@
 use std::path::Path;
 
-use lasnn_conversion::WeightFormat;
 use lasnn_core::Precision;
 use lasnn_core::Shape;
+use lasnn_snn::WeightFormat;
 
 use super::*;
 

@@ -6,6 +6,8 @@
 //! makes it, the others wait for it. One that is damaged is made again, over the old one; processes
 //! that have the old one mapped keep it, since its name goes to another file.
 
+#![allow(unsafe_code, reason = "a file mapped into memory")]
+
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::Path;

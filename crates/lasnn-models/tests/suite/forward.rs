@@ -8,9 +8,10 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::Flex;
-use lasnn_core::state::{self, Path, StateDict};
-use lasnn_core::{Architecture, Layer, Pass, Seed, Shape, Tapped};
+use lasnn_core::{Architecture, Layer, Pass, Seed, Shape};
 use lasnn_models::{Init, Network};
+use lasnn_nn::Tapped;
+use lasnn_nn::state::{self, Path, StateDict};
 use serde::Deserialize;
 
 type B = Autodiff<Flex>;

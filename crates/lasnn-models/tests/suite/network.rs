@@ -2,9 +2,10 @@
 
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
-use lasnn_core::state::{self, StateDict};
-use lasnn_core::{Architecture, Layer, Pass, Plan, Seed, Shape, Tap, Tapped};
+use lasnn_core::{Architecture, Layer, Pass, Plan, Seed, Shape, Tap};
 use lasnn_models::{Init, Network, zoo};
+use lasnn_nn::Tapped;
+use lasnn_nn::state::{self, StateDict};
 
 use crate::zoo::plan;
 

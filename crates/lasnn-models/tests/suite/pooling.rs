@@ -6,9 +6,10 @@ use burn::tensor::Tensor;
 use burn::tensor::TensorData;
 use burn_flex::Flex;
 use lasnn_core::random::unit;
-use lasnn_core::state;
-use lasnn_core::{Architecture, Layer, Pass, Seed, Shape, Stream, Tapped};
+use lasnn_core::{Architecture, Layer, Pass, Seed, Shape, Stream};
 use lasnn_models::{Init, Network};
+use lasnn_nn::Tapped;
+use lasnn_nn::state;
 
 type B = Autodiff<Flex>;
 

@@ -10,7 +10,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Shape, TensorMetadata};
 
-use lasnn_kernels::spiking::Tape;
+use lasnn_spiking_kernels::Tape;
 
 use crate::backend::SpikingBackend;
 use crate::network::{self, NetworkInput, NetworkPass};

@@ -3,10 +3,11 @@
 use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Module};
 use burn::tensor::Tensor;
-use lasnn_core::{Pass, Seed, state};
+use lasnn_core::{Pass, Seed};
 use lasnn_neurons::{
     Dynamics, NeuronConfig, Readout, SpikingBackend, SpikingNeurons, Surrogate, held_dropout,
 };
+use lasnn_nn::state;
 use proptest::prelude::*;
 
 use crate::support::{all_dynamics, normals, on_every_backend, tensor, values};

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use burn_flex::Flex;
-use lasnn_core::state;
+use lasnn_nn::state;
 use lasnn_training::{Gradients, Optimizer, OptimizerConfig, Position, Schedule};
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -4,7 +4,8 @@ use std::sync::atomic::AtomicBool;
 
 use burn::module::AutodiffModule;
 use burn::tensor::TensorData;
-use lasnn_core::{Batch, BatchSource, StateDict, state};
+use lasnn_core::{Batch, BatchSource};
+use lasnn_nn::{StateDict, state};
 use lasnn_training::{
     Adam, BEST, Checkpoint, CrossEntropy, EpochRecord, FitContext, LAST, Observer, OptimizerConfig,
     Started, StepInfo, TrainConfig, TrainError, evaluate, fit,

@@ -2,7 +2,9 @@
 
 use burn::module::AutodiffModule;
 use burn_flex::Flex;
-use lasnn_core::{BatchSource, Objective, Pass, StateDict, StateError, state};
+use lasnn_core::{BatchSource, Pass};
+use lasnn_nn::BatchTensors;
+use lasnn_nn::{Objective, StateDict, StateError, state};
 use lasnn_training::{Adam, CrossEntropy, Gradients, Optimizer, OptimizerConfig};
 
 use crate::tiny::{SEED, TRAIN, Tiny, Train, bits, sgd};

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use burn::module::AutodiffModule;
 use burn::tensor::{Int, Tensor};
-use lasnn_core::{Loss, Objective, Pass, state};
+use lasnn_core::Pass;
+use lasnn_nn::{Loss, Objective, state};
 use lasnn_training::{
     Adam, BEST, Checkpoint, CheckpointError, CrossEntropy, EpochRecord, FitContext, Fitted, LAST,
     Observer, OptimizerConfig, StepInfo, TrainConfig, TrainError, fit,

@@ -9,10 +9,8 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Tensor, TensorData, activation::relu, backend::Backend};
 use burn_flex::Flex;
-use lasnn_core::{
-    Batch, BatchSource, Features, Pass, Precision, Seed, Shape, StateDict, Stream, Tap, Tapped,
-    state,
-};
+use lasnn_core::{Batch, BatchSource, Pass, Precision, Seed, Shape, Stream, Tap};
+use lasnn_nn::{Features, StateDict, Tapped, state};
 use lasnn_training::{
     CrossEntropy, FitContext, Fitted, Observer, OptimizerConfig, Schedule, Sgd, TrainConfig,
     TrainError, fit,

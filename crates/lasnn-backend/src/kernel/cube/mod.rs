@@ -21,8 +21,8 @@ use burn::tensor::ops::{ActivationOps, FloatTensor, FloatTensorOps, IntTensorOps
 use burn::tensor::{Shape, TensorData};
 use burn_cubecl::kernel::conv::{ConvStrategy, conv_data_backward, conv_forward};
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
-use lasnn_kernels::Mask;
-use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
+use lasnn_core::Mask;
+use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
 
 use self::launch::numbers;
 use crate::backend::{Convolution, DenseBackend, Normalised, from_primitive, into_primitive};

@@ -4,7 +4,7 @@ use burn_cubecl::CubeRuntime;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
-use lasnn_kernels::dense::optimizer::{AdamStep, SgdStep};
+use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
 
 use super::launch::{empty_like, numbers, units};
 

@@ -1,7 +1,7 @@
 //! Batch norms, alone and behind convolutions.
 
-use lasnn_kernels::dense::norm::{self, ChannelGrad, Statistics};
-use lasnn_kernels::dense::normalised::{self as conv_norm, Gradients, NormalisedConv, OutputGrad};
+use lasnn_dense_kernels::norm::{self, ChannelGrad, Statistics};
+use lasnn_dense_kernels::normalised::{self as conv_norm, Gradients, NormalisedConv, OutputGrad};
 
 use super::{HostTensor, conv_shape, map_shape, written};
 use crate::backend::Normalised;

@@ -1,0 +1,53 @@
+//! What a training loop minimises.
+
+use burn::tensor::{Int, Tensor, activation::log_softmax, backend::Backend};
+
+use lasnn_core::Pass;
+
+/// The loss of one batch, averaged over its images.
+#[derive(Clone, Debug)]
+pub struct Loss<B: Backend> {
+    /// What is differentiated: the weighted sum of the parts, `[1]`.
+    pub total: Tensor<B, 1>,
+    /// The parts before weighting, logged apart.
+    pub parts: Vec<LossPart<B>>,
+    /// Class scores `[batch, classes]`, for the training accuracy.
+    pub logits: Tensor<B, 2>,
+}
+
+/// One named part of a loss.
+#[derive(Clone, Debug)]
+pub struct LossPart<B: Backend> {
+    /// The name in `metrics.jsonl`, for instance `cross_entropy` or `attention_low`.
+    pub name: String,
+    /// Its value, `[1]`.
+    pub value: Tensor<B, 1>,
+}
+
+/// How far a model is from what it should do: cross-entropy in stages 1 and 2, cross-entropy and
+/// attention in stage 3.
+pub trait Objective<B: Backend, M> {
+    /// The loss of `model` on a batch of images `[batch, channels, height, width]` and classes
+    /// `[batch]`.
+    fn loss(
+        &self,
+        model: &M,
+        images: Tensor<B, 4>,
+        targets: Tensor<B, 1, Int>,
+        pass: &Pass<'_>,
+    ) -> Loss<B>;
+}
+
+/// The mean of `-log softmax(logits)[target]`, `[1]` (Eq. 9).
+///
+/// `logits` is `[batch, classes]`, `targets` `[batch]` with values in `0..classes`. The largest
+/// score is subtracted before the exponential, so that no score is too large.
+pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+    batch_mean(log_softmax(logits, 1).gather(1, targets.unsqueeze_dim(1))).neg()
+}
+
+/// The mean of `[batch, 1]`, `[1]`. It is not that of a whole tensor, which a GPU adds up in whatever order
+/// its multiprocessors end.
+pub fn batch_mean<B: Backend>(column: Tensor<B, 2>) -> Tensor<B, 1> {
+    column.mean_dim(0).reshape([1])
+}

@@ -1,0 +1,239 @@
+//! Whether a network as one operation does what it does layer by layer, on the device at hand.
+//!
+//! What [`lasnn_neurons::parity`] is for the steps of neurons, for machines that run no tests. Backends
+//! without kernels for whole networks run layer by layer both times.
+
+use std::fmt;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::backend::{AutodiffBackend, Backend, ExecutionError};
+use burn::tensor::{Tensor, TensorData};
+use lasnn_core::random::unit;
+use lasnn_core::{Architecture, Layer, Pass, Plan, Seed, Shape, Stream, Tap};
+use lasnn_neurons::{Encoding, PoissonRange, SpikingBackend};
+use lasnn_nn::Tapped;
+
+use crate::config::SpikingConfig;
+use crate::error::SnnError;
+use crate::network::SpikingNetwork;
+
+/// The largest error of a gradient or a class score, as a share of the largest value: the two add up
+/// thousands of products in different orders.
+pub const TOLERANCE: f64 = 3e-5;
+
+const INPUT: Shape = Shape { channels: 3, height: 8, width: 8 };
+const CLASSES: usize = 5;
+const STEPS: usize = 6;
+const SAMPLES: [u32; 3] = [4, 9, 2];
+
+/// One comparison to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetworkCase {
+    /// Whether it has residual blocks, or poolings and matrices.
+    pub residual: bool,
+    /// Whether its input is Poisson spikes of both signs, or the image itself.
+    pub poisson: bool,
+}
+
+impl NetworkCase {
+    /// Every combination.
+    pub const ALL: [Self; 4] = [
+        Self { residual: false, poisson: false },
+        Self { residual: false, poisson: true },
+        Self { residual: true, poisson: false },
+        Self { residual: true, poisson: true },
+    ];
+
+    fn plan(self) -> Result<Plan, SnnError> {
+        let dropout = Layer::Dropout { probability: 0.5 };
+        let block = |channels, stride| Layer::Residual {
+            channels,
+            stride,
+            batch_norm: false,
+            dropout: 0.5,
+            tap: None,
+        };
+        let layers = match self.residual {
+            false => vec![
+                Layer::conv(8).tapped(Tap::Low),
+                dropout.clone(),
+                Layer::conv(20).tapped(Tap::Middle),
+                Layer::AveragePool { size: 2 },
+                Layer::conv(16).tapped(Tap::High),
+                Layer::AveragePool { size: 2 },
+                Layer::Linear { features: 70, bias: false },
+                dropout,
+                Layer::Classifier { bias: false },
+            ],
+            true => vec![
+                Layer::conv(8).tapped(Tap::Low),
+                block(8, 1).tapped(Tap::Middle),
+                block(16, 2).tapped(Tap::High),
+                Layer::GlobalAveragePool {},
+                Layer::Classifier { bias: false },
+            ],
+        };
+        Ok(Architecture { name: "parity".into(), layers }.plan(INPUT, CLASSES)?)
+    }
+}
+
+impl fmt::Display for NetworkCase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let layers = if self.residual { "residual blocks" } else { "convolutions and matrices" };
+        let input = if self.poisson { "Poisson spikes" } else { "the image" };
+        write!(f, "a network of {layers} on {input} as a whole, {STEPS} steps")
+    }
+}
+
+/// What a comparison found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NetworkComparison {
+    /// Spikes at the taps, layer by layer.
+    pub spikes: usize,
+    /// Neurons there that fire more or less often as a whole.
+    pub differing: usize,
+    /// The largest error of a weight's gradient, as a share of its largest value.
+    pub gradient_error: f64,
+    /// The largest error of a class score, as a share of the largest one.
+    pub score_error: f64,
+}
+
+impl NetworkComparison {
+    /// Whether the two are the same but for the order of sums.
+    pub fn is_right(&self) -> bool {
+        // Asks for what is right, so that an error that is not a number fails too.
+        self.spikes > 0
+            && self.differing == 0
+            && self.gradient_error <= TOLERANCE
+            && self.score_error <= TOLERANCE
+    }
+}
+
+/// Compares a network as one operation with the same network layer by layer.
+///
+/// # Errors
+///
+/// Says that the device failed.
+pub fn compare_network<A: SpikingBackend + AutodiffBackend>(
+    case: NetworkCase,
+    device: &A::Device,
+) -> Result<NetworkComparison, NetworkError> {
+    let encoding = match case.poisson {
+        true => Encoding::Poisson { range: PoissonRange::Signed },
+        false => Encoding::Direct {},
+    };
+    let config = SpikingConfig { encoding, ..SpikingConfig::default() };
+    let network = SpikingNetwork::<A>::new(&case.plan()?, &config, STEPS, device)?;
+    let network = network.map(&mut Draw(0));
+    // Multiples of 1/8, so that no sum is rounded and no spike depends on the order of one.
+    let draws = Seed(1).draws(Stream::Test, [0; 3]);
+    let pixels = draws.iter().map(|bits| (16.0 * unit(bits) - 8.0).round() / 8.0);
+    let pixels: Vec<f32> = pixels.take(SAMPLES.len() * INPUT.len()).collect();
+    let shape = [SAMPLES.len(), INPUT.channels, INPUT.height, INPUT.width];
+    let images = Tensor::from_data(TensorData::new(pixels, shape), device);
+    let whole = run(&network, &images)?;
+    let by_layer = run(&network.layer_by_layer(), &images)?;
+    let (found, expected) = (whole.counts.iter().flatten(), by_layer.counts.iter().flatten());
+    let gradients = whole.gradients.iter().zip(&by_layer.gradients);
+    let errors = gradients.map(|(found, expected)| error(found, expected));
+    Ok(NetworkComparison {
+        spikes: by_layer.counts.iter().flatten().sum::<f64>() as usize,
+        differing: found.zip(expected).filter(|(found, expected)| found != expected).count(),
+        gradient_error: errors.fold(0.0, larger),
+        score_error: error(&whole.scores, &by_layer.scores),
+    })
+}
+
+/// A comparison that could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// The network was not built.
+    #[error(transparent)]
+    Network(#[from] SnnError),
+    /// The device failed.
+    #[error("the device failed: {0}")]
+    Device(#[from] ExecutionError),
+}
+
+/// What a pass gives.
+struct Results {
+    scores: Vec<f64>,
+    /// By tap, how often each neuron fired.
+    counts: Vec<Vec<f64>>,
+    /// By weight.
+    gradients: Vec<Vec<f64>>,
+}
+
+fn run<A: SpikingBackend + AutodiffBackend>(
+    network: &SpikingNetwork<A>,
+    images: &Tensor<A, 4>,
+) -> Result<Results, ExecutionError> {
+    let pass = Pass::train(Seed(5), 1, &SAMPLES);
+    let features = network.features(images.clone(), &pass);
+    let mut loss = features.logits.clone().powi_scalar(2).mean();
+    for rates in features.taps.values() {
+        loss = loss + rates.clone().powi_scalar(2).sum();
+    }
+    let mut collect = Collect { gradients: loss.backward(), found: Vec::new() };
+    network.visit(&mut collect);
+    let numbers = |data: TensorData| data.iter::<f64>().collect::<Vec<_>>();
+    let counts = features.taps.into_values().map(|rates| {
+        let rates = numbers(rates.try_into_data()?);
+        Ok(rates.into_iter().map(|rate| (rate * STEPS as f64).round()).collect())
+    });
+    Ok(Results {
+        scores: numbers(features.logits.try_into_data()?),
+        counts: counts.collect::<Result<_, ExecutionError>>()?,
+        gradients: collect.found.into_iter().collect::<Result<_, _>>()?,
+    })
+}
+
+/// Draws weights that are multiples of 1/64, as images are of 1/8.
+pub(crate) struct Draw(pub u32);
+
+impl<B: Backend> ModuleMapper<B> for Draw {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        if D == 1 {
+            // Thresholds and leaks.
+            return param;
+        }
+        self.0 += 1;
+        let shape = param.shape();
+        // A convolution has its inputs behind its outputs, a matrix before.
+        let outputs = if D == 4 { shape[0] } else { shape[1] };
+        let fan_in = shape.num_elements() / outputs;
+        let range = 5.0 / (fan_in as f32).sqrt();
+        let draws = Seed(1).draws(Stream::Test, [self.0, 0, 0]).iter();
+        let weights = draws.map(|bits| ((2.0 * unit(bits) - 1.0) * range * 64.0).round() / 64.0);
+        let weights: Vec<f32> = weights.take(shape.num_elements()).collect();
+        let device = param.device();
+        param.map(|_| Tensor::from_data(TensorData::new(weights, shape), &device).require_grad())
+    }
+}
+
+/// The gradients of all weights.
+struct Collect<A: AutodiffBackend> {
+    gradients: A::Gradients,
+    found: Vec<Result<Vec<f64>, ExecutionError>>,
+}
+
+impl<A: AutodiffBackend> ModuleVisitor<A> for Collect<A> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<A, D>>) {
+        if let Some(gradient) = param.val().grad(&self.gradients) {
+            let data = gradient.try_into_data();
+            self.found.push(data.map(|data| data.iter::<f64>().collect()));
+        }
+    }
+}
+
+/// The larger one; what is not a number stays none.
+fn larger(largest: f64, value: f64) -> f64 {
+    if value.is_nan() || largest.is_nan() { f64::NAN } else { largest.max(value.abs()) }
+}
+
+/// The largest difference as a share of the largest expected value; without values there is none.
+fn error(found: &[f64], expected: &[f64]) -> f64 {
+    let scale = expected.iter().copied().fold(0.0, larger);
+    let difference = found.iter().zip(expected).map(|(a, b)| a - b).fold(0.0, larger);
+    if found.len() == expected.len() { difference / scale } else { f64::NAN }
+}

@@ -1,0 +1,122 @@
+//! How the neurons of a spiking network are driven.
+
+use burn::tensor::{Tensor, backend::Backend};
+use lasnn_core::Tap;
+use lasnn_neurons::{SpikingBackend, SpikingNeurons};
+use lasnn_nn::Taps;
+
+use crate::signal::Signal;
+
+/// Turns the currents of each layer of neurons into spikes, and may look at both.
+///
+/// The network says what flows where; a drive says what neurons do with it. Training, streaming
+/// simulation and threshold balancing are three drives of one network.
+pub trait Drive<B: Backend> {
+    /// Drives the `site`-th layer of neurons, counted from the image.
+    ///
+    /// # Shapes
+    ///
+    /// - `currents`: `[steps · batch, channels, height, width]` unfolded, or constant
+    /// - output: spikes `[steps · batch, channels, height, width]`, or `None` to stop the network
+    fn fire(
+        &mut self,
+        site: usize,
+        neurons: &SpikingNeurons<B>,
+        currents: Signal<B>,
+    ) -> Option<Tensor<B, 4>>;
+
+    /// How many time steps are driven at once.
+    fn steps(&self) -> usize;
+
+    /// Shows the spikes `[steps · batch, channels, height, width]` at a tap.
+    fn tap(&mut self, _tap: Tap, _spikes: &Tensor<B, 4>) {}
+}
+
+/// All time steps at once, from rest, with gradients; keeps the firing rates at the taps.
+#[derive(Clone, Debug)]
+pub struct FromRest<B: Backend> {
+    steps: usize,
+    /// Firing rates `[batch, channels, height, width]`: (1/T) Σ_t o^t.
+    pub taps: Taps<B>,
+}
+
+impl<B: Backend> FromRest<B> {
+    /// A drive over `steps` time steps.
+    pub fn new(steps: usize) -> Self {
+        Self { steps, taps: Taps::new() }
+    }
+}
+
+impl<B: SpikingBackend> Drive<B> for FromRest<B> {
+    fn fire(
+        &mut self,
+        _: usize,
+        neurons: &SpikingNeurons<B>,
+        currents: Signal<B>,
+    ) -> Option<Tensor<B, 4>> {
+        Some(neurons.forward(currents.unfold(self.steps), self.steps))
+    }
+
+    fn steps(&self) -> usize {
+        self.steps
+    }
+
+    fn tap(&mut self, tap: Tap, spikes: &Tensor<B, 4>) {
+        let rates = sum_over_time(spikes.clone(), self.steps) / self.steps as f64;
+        self.taps.insert(tap, rates);
+    }
+}
+
+/// Adds up the steps of a folded sequence: `[steps · batch, …]` to `[batch, …]`.
+pub fn sum_over_time<B: Backend>(maps: Tensor<B, 4>, steps: usize) -> Tensor<B, 4> {
+    let [rows, channels, height, width] = maps.dims();
+    let folded: Tensor<B, 2> =
+        maps.reshape([steps, rows / steps * channels * height * width]).sum_dim(0);
+    folded.reshape([rows / steps, channels, height, width])
+}
+
+/// A chunk of time steps, going on from the membranes that the chunk before left; no gradients.
+#[derive(Clone, Debug)]
+pub struct Streaming<B: Backend> {
+    steps: usize,
+    membranes: Vec<Option<Tensor<B, 4>>>,
+}
+
+impl<B: Backend> Streaming<B> {
+    /// Neurons at rest.
+    pub fn new() -> Self {
+        Self { steps: 0, membranes: Vec::new() }
+    }
+
+    /// Says how many steps the next chunk has.
+    pub fn next_chunk(&mut self, steps: usize) {
+        self.steps = steps;
+    }
+}
+
+impl<B: Backend> Default for Streaming<B> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<B: SpikingBackend> Drive<B> for Streaming<B> {
+    fn fire(
+        &mut self,
+        site: usize,
+        neurons: &SpikingNeurons<B>,
+        currents: Signal<B>,
+    ) -> Option<Tensor<B, 4>> {
+        if self.membranes.len() <= site {
+            self.membranes.resize(site + 1, None);
+        }
+        let membrane = self.membranes[site].take();
+        let (spikes, membrane) = neurons.advance(currents.unfold(self.steps), membrane, self.steps);
+        self.membranes[site] = Some(membrane);
+        Some(spikes)
+    }
+
+    fn steps(&self) -> usize {
+        self.steps
+    }
+}

@@ -1,0 +1,173 @@
+//! A spiking network that is run again and again with the same weights.
+
+use std::sync::Arc;
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use lasnn_core::Pass;
+use lasnn_neurons::{Encoder, SpikingBackend};
+use lasnn_nn::{Features, Tapped};
+use lasnn_spiking_kernels::{self as kernels, Prepared, WeightFormat};
+
+use crate::counting::{chunk_steps_as_a_whole, chunks};
+use crate::layers::SpikingLayer;
+use crate::network::{Show, SpikingNetwork};
+
+/// A network whose weights are packed once for all its passes, where the backend runs it as a
+/// whole. It owns them and lends them out for reading only, so what is packed stays true.
+#[derive(Clone, Debug)]
+pub struct Simulator<B: Backend> {
+    network: SpikingNetwork<B>,
+    prepared: Option<Arc<Prepared>>,
+}
+
+impl<B: SpikingBackend> Simulator<B> {
+    /// Packs the weights of a network as they are.
+    pub fn new(network: SpikingNetwork<B>) -> Self {
+        Self::with_format(network, WeightFormat::F32)
+    }
+
+    /// Packs the weights of a network in a format. A backend that does not run the network as a
+    /// whole takes the weights as the format rounds them.
+    ///
+    /// What sees the image and not spikes stays as it is: the first layer under direct encoding.
+    pub fn with_format(network: SpikingNetwork<B>, format: WeightFormat) -> Self {
+        let network = match format {
+            WeightFormat::F32 => network,
+            WeightFormat::Int12 | WeightFormat::Bf16 => rounded(network, format),
+        };
+        let prepared = network.wiring().and_then(|wiring| wiring.prepare(&network, format));
+        Self { network, prepared: prepared.map(Arc::new) }
+    }
+
+    /// The network; its weights are those that the format stands for.
+    pub fn network(&self) -> &SpikingNetwork<B> {
+        &self.network
+    }
+
+    /// Its packed weights.
+    pub(crate) fn prepared(&self) -> Option<&Arc<Prepared>> {
+        self.prepared.as_ref()
+    }
+
+    /// Class scores, with the input of so many steps at a time in memory; `None` where the kernels do not
+    /// run the network as a whole.
+    fn streamed(
+        &self,
+        images: &Tensor<B, 4>,
+        pass: &Pass<'_>,
+        chunk: usize,
+    ) -> Option<Tensor<B, 2>> {
+        let network = &self.network;
+        let (wiring, prepared) = (network.wiring()?, Some(self.prepared()?));
+        let mut membranes = None;
+        let mut readout = vec![0.0; images.dims()[0] * network.plan().classes];
+        for (first, steps) in chunks(network.time_steps(), chunk) {
+            let input = network.encode(images.clone(), first, steps, pass);
+            let shown = (steps, kernels::Show::Nothing);
+            let outcome = wiring.advance(network, input, pass, shown, prepared, &mut membranes)?;
+            readout.iter_mut().zip(outcome.readout).for_each(|(sum, chunk)| *sum += chunk);
+        }
+        let shape = [images.dims()[0], network.plan().classes];
+        let readout = Tensor::from_data(TensorData::new(readout, shape), &images.device());
+        Some(network.config().readout.scores(readout, network.time_steps()))
+    }
+}
+
+impl<B: SpikingBackend> Tapped<B> for Simulator<B> {
+    /// What the network would give.
+    fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B> {
+        self.network.run(images, pass, self.prepared(), Show::Rates)
+    }
+
+    /// The memory for it does not grow with the number of time steps.
+    fn logits(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Tensor<B, 2> {
+        let chunk = chunk_steps_as_a_whole(self.network.plan(), images.dims()[0]);
+        let streamed = self.streamed(&images, pass, chunk);
+        streamed.unwrap_or_else(|| self.network.run(images, pass, None, Show::Scores).logits)
+    }
+}
+
+/// The network with the weights that a format makes of its own.
+fn rounded<B: Backend>(mut network: SpikingNetwork<B>, format: WeightFormat) -> SpikingNetwork<B> {
+    let direct = network.config().encoding.is_constant();
+    let connects = |layer: &SpikingLayer<B>| {
+        !matches!(layer, SpikingLayer::AveragePool(_) | SpikingLayer::Dropout(_))
+    };
+    let sees_image = network.layers.iter().position(connects).filter(|_| direct);
+    let layers = std::mem::take(&mut network.layers).into_iter().enumerate();
+    let round = |(index, layer): (usize, SpikingLayer<B>)| match sees_image == Some(index) {
+        true => layer,
+        false => layer.map(&mut Rounding(format)),
+    };
+    network.layers = layers.map(round).collect();
+    network
+}
+
+/// Rounds every weight: those with two dimensions are matrices, those with four convolutions.
+/// Thresholds and leaks have one and stay.
+struct Rounding(WeightFormat);
+
+impl<B: Backend> ModuleMapper<B> for Rounding {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        param.map(|weight| {
+            let shape = weight.dims();
+            let device = weight.device();
+            let round = |weights: &mut [f32]| match shape[..] {
+                [_, outputs] => self.0.round_matrix(weights, outputs),
+                [outputs, _, _, _] => self.0.round_convolution(weights, outputs),
+                _ => {}
+            };
+            let mut numbers: Vec<f32> = weight.into_data().iter().collect();
+            round(&mut numbers);
+            Tensor::from_data(TensorData::new(numbers, shape), &device)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn_flex::Flex;
+    use lasnn_core::{Architecture, Layer, Seed, Shape};
+    use lasnn_neurons::{Encoding, PoissonRange};
+
+    use super::*;
+    use crate::SpikingConfig;
+    use crate::parity::Draw;
+
+    #[test]
+    fn the_length_of_a_chunk_changes_no_score() {
+        let layers = vec![
+            Layer::conv(8),
+            Layer::AveragePool { size: 2 },
+            Layer::Linear { features: 20, bias: false },
+            Layer::Classifier { bias: false },
+        ];
+        let input = Shape { channels: 3, height: 8, width: 8 };
+        let plan = Architecture { name: "test".into(), layers }.plan(input, 5).unwrap();
+        let poisson = |range| Encoding::Poisson { range };
+        let encodings =
+            [Encoding::Direct {}, poisson(PoissonRange::Signed), poisson(PoissonRange::Unit)];
+        for encoding in encodings {
+            let config = SpikingConfig { encoding, ..Default::default() };
+            let device = Default::default();
+            let network = SpikingNetwork::<Flex>::new(&plan, &config, 7, &device).unwrap();
+            let simulator = Simulator::new(network.map(&mut Draw(0)));
+            let numbers: Vec<f32> = (0..2 * 3 * 64).map(|i| (i % 17) as f32 / 16.0).collect();
+            let images = Tensor::from_data(TensorData::new(numbers, [2, 3, 8, 8]), &device);
+            let pass = Pass::evaluate(Seed(3), &[4, 9]);
+            let scores = |chunk| {
+                let scores = simulator.streamed(&images, &pass, chunk).unwrap();
+                scores.into_data().to_vec::<f32>().unwrap()
+            };
+            let at_once = simulator.network().run(images.clone(), &pass, None, Show::Scores);
+            let expected = at_once.logits.into_data().to_vec::<f32>().unwrap();
+            assert!(expected.iter().any(|score| score.abs() > 0.1), "nobody fires: {expected:?}");
+            for chunk in [1, 3, 7, 100] {
+                for (found, expected) in scores(chunk).iter().zip(&expected) {
+                    assert!((found - expected).abs() < 1e-5, "{encoding:?}, chunks of {chunk}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Spikes, a bit each.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use lasnn_core::simd::vectors;
+
+use super::circuit::Shape;
+use super::simd::LANES;
+
+/// How a map is cut for the kernels: channels in tiles, so that the weights of a tile stay in cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grid {
+    pub shape: Shape,
+    /// Channels in a tile, a multiple of [`LANES`]; the last tile may reach beyond the channels.
+    pub tile: usize,
+}
+
+impl Grid {
+    /// Tiles of a map.
+    pub fn tiles(&self) -> usize {
+        self.shape.channels.div_ceil(self.tile)
+    }
+
+    /// Words of a tile at one position.
+    pub fn words(&self) -> usize {
+        self.tile / LANES
+    }
+
+    /// Channels of a map, those that only fill up its last tile included.
+    pub fn lanes(&self) -> usize {
+        self.tiles() * self.tile
+    }
+}
+
+/// The spikes of a site over some steps, `[tile][image][step][position][word]`; the lowest bit of a
+/// word is its first channel.
+#[derive(Clone, Debug)]
+pub(super) struct Spikes {
+    pub grid: Grid,
+    pub batch: usize,
+    pub steps: usize,
+    pub words: Vec<u16>,
+}
+
+impl Spikes {
+    /// Nobody fires.
+    pub fn silent(grid: Grid, batch: usize, steps: usize) -> Self {
+        let size = grid.tiles() * batch * steps * grid.shape.positions() * grid.words();
+        Self { grid, batch, steps, words: vec![0; size] }
+    }
+
+    /// The spikes of `[steps, batch, channels, height, width]` numbers: one wherever a number is
+    /// above 0.
+    pub fn of(numbers: &[f32], shape: Shape, batch: usize, steps: usize) -> Self {
+        let grid = Grid { shape, tile: shape.channels.next_multiple_of(LANES) };
+        let mut spikes = Self::silent(grid, batch, steps);
+        let (positions, words) = (shape.positions(), grid.words());
+        let size = spikes.image_words();
+        spikes.words.par_chunks_exact_mut(size).enumerate().for_each(|(image, bits)| {
+            for (step, bits) in bits.chunks_exact_mut(positions * words).enumerate() {
+                let frame = &numbers[(step * batch + image) * shape.neurons()..];
+                let maps = frame.chunks_exact(positions).take(shape.channels);
+                for (channel, map) in maps.enumerate() {
+                    for (bits, &number) in bits.chunks_exact_mut(words).zip(map) {
+                        bits[channel / LANES] |= u16::from(number > 0.0) << (channel % LANES);
+                    }
+                }
+            }
+        });
+        spikes
+    }
+
+    /// Those of some images, copied if these are not all.
+    pub fn images(&self, images: Range<usize>) -> Cow<'_, Self> {
+        if images == (0..self.batch) {
+            return Cow::Borrowed(self);
+        }
+        let size = self.image_words();
+        let mut words = Vec::with_capacity(self.words.len() / self.batch.max(1) * images.len());
+        for tile in self.words.chunks_exact(self.batch * size) {
+            words.extend_from_slice(&tile[images.start * size..images.end * size]);
+        }
+        Cow::Owned(Self { words, batch: images.len(), ..*self })
+    }
+
+    /// Images times steps.
+    pub fn frames(&self) -> usize {
+        self.batch * self.steps
+    }
+
+    /// How many spikes there are.
+    pub fn number(&self) -> usize {
+        let ones =
+            |words: &[u16]| words.iter().map(|word| word.count_ones() as usize).sum::<usize>();
+        self.words.par_chunks(1 << 16).map(ones).sum()
+    }
+
+    /// Words of one image in one tile.
+    pub fn image_words(&self) -> usize {
+        self.steps * self.grid.shape.positions() * self.grid.words()
+    }
+
+    /// Where the words of a tile at a position are.
+    #[inline(always)]
+    pub fn at(&self, tile: usize, image: usize, step: usize, position: usize) -> usize {
+        let place = (tile * self.batch + image) * self.steps + step;
+        (place * self.grid.shape.positions() + position) * self.grid.words()
+    }
+
+    /// How often each neuron fired, added to `[batch, channels, height, width]` numbers.
+    pub fn count(&self, counts: &mut [f32]) {
+        let Shape { channels, .. } = self.grid.shape;
+        let positions = self.grid.shape.positions();
+        counts.par_chunks_exact_mut(channels * positions).enumerate().for_each(
+            |(image, counts)| {
+                for tile in 0..self.grid.tiles() {
+                    let first = self.at(tile, image, 0, 0);
+                    let words = &self.words[first..first + self.image_words()];
+                    for (place, &word) in words.iter().enumerate() {
+                        let (place, lane) = (place / self.grid.words(), place % self.grid.words());
+                        let position = place % positions;
+                        let mut word = word;
+                        while word != 0 {
+                            let bit = word.trailing_zeros() as usize;
+                            let channel = tile * self.grid.tile + lane * LANES + bit;
+                            counts[channel * positions + position] += 1.0;
+                            word &= word - 1;
+                        }
+                    }
+                }
+            },
+        );
+    }
+
+    /// The squares of how often the channels fired, added up, for `[batch, height, width]`.
+    pub fn squares(&self) -> Vec<f32> {
+        let positions = self.grid.shape.positions();
+        let mut sums = vec![0.0; self.batch * positions];
+        sums.par_chunks_exact_mut(positions).enumerate().for_each(|(image, sums)| {
+            vectors().dispatch(ByWord {
+                spikes: self,
+                image,
+                visit: |position: usize, _, counts: [f32; LANES]| {
+                    let mut squares = counts.map(|count| count * count);
+                    for half in [8, 4, 2, 1] {
+                        let (low, high) = squares.split_at_mut(half);
+                        low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
+                    }
+                    sums[position] += squares[0];
+                },
+            });
+        });
+        sums
+    }
+
+    /// Adds the gradients `[batch, position, lane]` with respect to how often neurons fired, given those
+    /// with respect to [`Self::squares`].
+    pub fn squares_back(&self, gradient: &[f32], to: &mut [f32]) {
+        let (positions, lanes) = (self.grid.shape.positions(), self.grid.lanes());
+        let images = to.par_chunks_exact_mut(positions * lanes).enumerate();
+        images.zip(gradient.par_chunks_exact(positions)).for_each(|((image, to), gradient)| {
+            vectors().dispatch(ByWord {
+                spikes: self,
+                image,
+                visit: |position: usize, lane, counts: [f32; LANES]| {
+                    let to = &mut to[position * lanes + lane..][..LANES];
+                    for (to, count) in to.iter_mut().zip(counts) {
+                        *to += 2.0 * count * gradient[position];
+                    }
+                },
+            });
+        });
+    }
+}
+
+/// Shows how often the channels of each word of an image fired: with a position and a first lane.
+struct ByWord<'a, F> {
+    spikes: &'a Spikes,
+    image: usize,
+    visit: F,
+}
+
+impl<F: FnMut(usize, usize, [f32; LANES])> WithSimd for ByWord<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Self { spikes, image, mut visit } = self;
+        let Grid { shape, tile } = spikes.grid;
+        let words = spikes.grid.words();
+        let step = shape.positions() * words;
+        for index in 0..spikes.grid.tiles() {
+            let all = &spikes.words[spikes.at(index, image, 0, 0)..][..spikes.image_words()];
+            for place in 0..step {
+                let mut counts = [0u32; LANES];
+                for word in all.iter().skip(place).step_by(step) {
+                    for (lane, count) in counts.iter_mut().enumerate() {
+                        *count += u32::from(word >> lane & 1);
+                    }
+                }
+                let lane = index * tile + place % words * LANES;
+                visit(place / words, lane, counts.map(|count| count as f32));
+            }
+        }
+    }
+}

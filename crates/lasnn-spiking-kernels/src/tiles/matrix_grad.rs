@@ -1,0 +1,139 @@
+//! The gradient of a matrix with tiles: frames are the depth of a product, two of them a pair.
+
+use lasnn_gemm::product::with_format;
+use pulp::bytemuck::{cast_slice, cast_slice_mut};
+use rayon::prelude::*;
+
+use super::super::circuit::View;
+use super::super::spikes::Spikes;
+use super::TILE;
+use super::delta::pairs;
+use super::weight_grad::{CHANNELS, fired};
+use lasnn_core::Precision;
+use lasnn_core::mask::MaskRows;
+use lasnn_gemm::memory::{self, Scratch};
+use lasnn_gemm::product::{Format, Job, Operand, Place, SIDE, TileTask, Tiles, tiles_left};
+
+/// The gradient of a matrix `[inputs, outputs]` that has seen `spikes` behind a view, given the gradients
+/// `[tile][image and step][lane]` of its outputs.
+pub(crate) fn matrix_grad(
+    (spikes, view, mask): (&Spikes, &View, Option<MaskRows<'_>>),
+    outputs: usize,
+    delta: &[f32],
+    tile: usize,
+    scale: f32,
+) -> Vec<f32> {
+    with_format(Precision::Bf16, Matrix { spikes, view, mask, outputs, delta, tile, scale })
+}
+
+struct Matrix<'a> {
+    spikes: &'a Spikes,
+    view: &'a View,
+    mask: Option<MaskRows<'a>>,
+    outputs: usize,
+    delta: &'a [f32],
+    tile: usize,
+    scale: f32,
+}
+
+impl Job for Matrix<'_> {
+    type Output = Vec<f32>;
+
+    fn run<F: Format>(self, format: F) -> Vec<f32> {
+        let Self { spikes, view, mask, outputs, .. } = self;
+        let seen = view.shape(spikes.grid.shape);
+        let (fired, grads) = (fired(spikes, view, mask), self.grads(format));
+        let (size, positions) = (pairs(spikes.frames()) * SIDE, seen.positions());
+        let of_block = positions * size;
+        // All of it is written.
+        let mut gradient = memory::take(seen.neurons() * outputs);
+        let jobs = gradient.par_chunks_mut(CHANNELS * positions * outputs);
+        jobs.zip(fired.par_chunks(CHANNELS / SIDE * of_block)).for_each(|(gradient, fired)| {
+            format.with_tiles(Rows {
+                gradient,
+                fired: cast_slice(fired),
+                grads: cast_slice(&grads),
+                positions,
+                outputs,
+                tile: self.tile,
+                size,
+                of_block,
+            });
+        });
+        gradient
+    }
+}
+
+impl Matrix<'_> {
+    /// The outputs' gradients, scaled, `[tile][pair][output of the tile]`.
+    fn grads<F: Format>(&self, format: F) -> Scratch {
+        let Self { spikes, delta, tile, scale, .. } = *self;
+        let (frames, pairs) = (spikes.frames(), pairs(spikes.frames()));
+        let mut grads = Scratch::new(delta.len() / frames * pairs);
+        grads.par_chunks_exact_mut(tile * pairs).enumerate().for_each(|(index, to)| {
+            let delta = &delta[index * frames * tile..][..frames * tile];
+            let mut rows = vec![0.0; 2 * tile];
+            for (pair, to) in to.chunks_exact_mut(tile).enumerate() {
+                let delta = delta.get(2 * pair * tile..).unwrap_or_default();
+                rows.fill(0.0);
+                rows.iter_mut().zip(delta).for_each(|(row, delta)| *row = scale * delta);
+                let (first, second) = rows.split_at(tile);
+                format.join(first, second, cast_slice_mut(to));
+            }
+        });
+        grads
+    }
+}
+
+/// Some channels of a matrix with all outputs.
+struct Rows<'a> {
+    /// `[channel][position][output]`.
+    gradient: &'a mut [f32],
+    fired: &'a [u32],
+    grads: &'a [u32],
+    positions: usize,
+    outputs: usize,
+    /// Outputs of a tile.
+    tile: usize,
+    /// Numbers of a block of channels at a position.
+    size: usize,
+    /// Numbers of a block of channels.
+    of_block: usize,
+}
+
+impl TileTask for Rows<'_> {
+    fn run<T: Tiles>(self, mut tiles: T) {
+        let Self { gradient, fired, grads, positions, outputs, tile, size, of_block } = self;
+        let row = positions * outputs;
+        let blocks = fired.len() / of_block;
+        let mut sums = [0.0; CHANNELS * CHANNELS];
+        for position in 0..positions {
+            let fired = &fired[position * size..];
+            for output in (0..outputs).step_by(CHANNELS) {
+                let rounded = outputs.next_multiple_of(SIDE);
+                let count = [blocks, tiles_left(output, rounded)];
+                let grads = &grads[output / tile * (size / SIDE) * tile + output % tile..];
+                tiles.zero();
+                let products = (0..size).step_by(TILE).map(|at| {
+                    [
+                        Operand::new(&fired[at..], SIDE, of_block),
+                        Operand::new(&grads[at / SIDE * tile..], tile, SIDE),
+                    ]
+                });
+                tiles.add(count, products);
+                let place = position * outputs + output;
+                let columns = count[1] * SIDE;
+                if gradient.len() == blocks * SIDE * row && output + columns <= outputs {
+                    let to = Place { pitch: row, down: SIDE * row, right: SIDE };
+                    tiles.store(count, &mut gradient[place..], to);
+                    continue;
+                }
+                tiles.store(count, &mut sums, Place::matrix(CHANNELS));
+                let columns = columns.min(outputs - output);
+                for (to, sums) in gradient.chunks_exact_mut(row).zip(sums.chunks_exact(CHANNELS)) {
+                    to[place..][..columns].copy_from_slice(&sums[..columns]);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The event-driven network against the same network written down densely.
+//!
+//! Weights and leaks are short binary fractions, so sums of currents are exact in any order and the
+//! spikes must be the same, not merely close.
+
+#![allow(clippy::unwrap_used)]
+
+mod case;
+mod naive;
+
+use lasnn_core::Precision;
+use lasnn_spiking_kernels::{
+    Call, Connection, Neurons, Origin, OutcomeGrad, Prepared, Reset, Show, StepOrder, Surrogate,
+    WeightFormat,
+};
+use proptest::prelude::*;
+
+use crate::case::{Case, LayerRecipe, Numbers, Recipe, close};
+
+const NEURONS: Neurons = Neurons {
+    threshold: 0.93,
+    leak: 1.0,
+    reset: Reset::Subtract,
+    step_order: StepOrder::IntegrateThenFire,
+    surrogate: Surrogate::Linear { damping: 0.3 },
+};
+
+fn layers() -> impl Strategy<Value = Vec<LayerRecipe>> {
+    let layer = (
+        prop_oneof![1usize..6, 14usize..20, Just(32), Just(40), Just(70)],
+        prop_oneof![Just(1usize), Just(3), Just(5)],
+        1usize..3,
+        prop_oneof![Just([1, 1]), Just([2, 2]), Just([1, 2])],
+        any::<bool>(),
+        any::<bool>(),
+    );
+    let layer = layer.prop_map(|(channels, kernel, stride, pool, mask, shortcut)| LayerRecipe {
+        channels,
+        kernel,
+        stride,
+        pool,
+        mask,
+        shortcut,
+    });
+    prop::collection::vec(layer, 1..4)
+}
+
+fn recipes() -> impl Strategy<Value = Recipe> {
+    let neurons = (
+        prop_oneof![Just(1.0f32), Just(0.875)],
+        prop_oneof![Just(Reset::Subtract), Just(Reset::Zero)],
+        prop_oneof![Just(StepOrder::IntegrateThenFire), Just(StepOrder::FireThenIntegrate)],
+        prop_oneof![
+            Just(Surrogate::Linear { damping: 0.3 }),
+            Just(Surrogate::Atan { alpha: 2.0 }),
+            Just(Surrogate::FastSigmoid { slope: 10.0 }),
+            Just(Surrogate::Rectangular { width: 1.0 }),
+        ],
+    );
+    let neurons = neurons.prop_map(|(leak, reset, step_order, surrogate)| Neurons {
+        leak,
+        reset,
+        step_order,
+        surrogate,
+        ..NEURONS
+    });
+    (
+        any::<u64>(),
+        any::<bool>(),
+        (1usize..4, 1usize..9, 1usize..9),
+        layers(),
+        prop::collection::vec(prop_oneof![1usize..20, Just(64), Just(100)], 0..3),
+        (1usize..4, 1usize..6),
+        neurons,
+        0f32..1.0,
+    )
+        .prop_map(
+            |(seed, direct, shape, layers, hidden, (batch, steps), neurons, input_rate)| Recipe {
+                seed,
+                direct,
+                shape,
+                layers,
+                hidden,
+                batch,
+                steps,
+                neurons,
+                input_rate,
+            },
+        )
+}
+
+proptest! {
+    #[test]
+    fn spikes_and_gradients_are_those_of_the_dense_network(recipe in recipes()) {
+        recipe.case().check();
+    }
+}
+
+fn layer(channels: usize) -> LayerRecipe {
+    LayerRecipe { channels, kernel: 3, stride: 1, pool: [1, 1], mask: false, shortcut: false }
+}
+
+fn recipe(layers: Vec<LayerRecipe>, hidden: Vec<usize>) -> Recipe {
+    Recipe {
+        seed: 7,
+        direct: true,
+        shape: (3, 8, 8),
+        layers,
+        hidden,
+        batch: 2,
+        steps: 4,
+        neurons: NEURONS,
+        input_rate: 0.5,
+    }
+}
+
+#[test]
+fn wide_layers_take_several_tiles_and_panels() {
+    let layers = vec![layer(96), LayerRecipe { pool: [2, 2], ..layer(160) }];
+    recipe(layers, vec![600, 70]).case().check();
+}
+
+#[test]
+fn nobody_and_everybody_may_fire() {
+    for input_rate in [0.0, 1.0] {
+        let spikes = Recipe { direct: false, input_rate, ..recipe(vec![layer(8)], vec![20]) };
+        spikes.case().check();
+    }
+    let mut silent = recipe(vec![layer(8)], vec![]).case();
+    silent.neurons.iter_mut().for_each(|neurons| neurons.threshold = 1e9);
+    silent.check();
+}
+
+#[test]
+fn a_hundred_steps_and_one() {
+    for steps in [1, 100] {
+        Recipe { steps, shape: (2, 4, 4), ..recipe(vec![layer(9)], vec![10]) }.case().check();
+    }
+}
+
+#[test]
+fn more_images_than_a_group_holds_change_nothing() {
+    // 40 steps of 64 channels at 32 by 32: a few images fill what a pass back holds at once. Of the
+    // small layer behind them the tape keeps the currents, for all images.
+    let layers = vec![layer(64), LayerRecipe { stride: 2, ..layer(16) }];
+    let wide = Recipe { shape: (2, 32, 32), steps: 40, batch: 5, ..recipe(layers, vec![]) };
+    let case = wide.case();
+    let all = gradients(&case, 5, Precision::F32);
+    let one_by_one: Vec<_> =
+        (0..5).map(|image| gradients(&case.image(image), 1, Precision::F32)).collect();
+    for (weight, sums) in all.iter().enumerate() {
+        let mut expected = vec![0.0; sums.len()];
+        for one in &one_by_one {
+            for (sum, &x) in expected.iter_mut().zip(&one[weight]) {
+                *sum += f64::from(x);
+            }
+        }
+        let found: Vec<f64> = sums.iter().map(|&x| f64::from(x)).collect();
+        close("gradient", &found, &expected);
+    }
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let layers = vec![layer(64), LayerRecipe { stride: 2, shortcut: true, ..layer(64) }];
+    let case = Recipe { batch: 3, ..recipe(layers, vec![200]) }.case();
+    for precision in [Precision::F32, Precision::Bf16] {
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| gradients(&case, 3, precision))
+        };
+        assert_eq!(with(1), with(2));
+        assert_eq!(with(1), with(5));
+    }
+}
+
+fn gradients(case: &Case, batch: usize, precision: Precision) -> Vec<Vec<f32>> {
+    assert_eq!(case.batch, batch);
+    case.with_call(|call, drive| {
+        let call = &Call { precision, ..*call };
+        let counted = vec![Show::Nothing; case.circuit.sites.len()];
+        let (_, tape) = call.record(drive, case.steps, &counted);
+        let counts: Vec<Option<&[f32]>> = case.count_grads.iter().map(Option::as_deref).collect();
+        let grad = OutcomeGrad { readout: &case.readout_grad, counts: &counts, squares: &[] };
+        call.backward(&tape, grad).weights
+    })
+}
+
+#[test]
+fn a_tape_holds_a_bit_per_neuron_and_step() {
+    let case = Recipe { steps: 100, ..recipe(vec![layer(64), layer(128)], vec![]) }.case();
+    case.with_call(|call, drive| {
+        let (_, tape) = call.record(drive, case.steps, &[Show::Nothing; 3]);
+        // The first site's 3 channels take a word of 16, and its currents are kept once.
+        let bits = (16 + 64 + 128) * 64 * case.batch * case.steps;
+        let currents = 16 * 64 * case.batch * size_of::<f32>();
+        assert_eq!(tape.bytes(), bits / 8 + currents);
+        // A byte more for each with slopes; the first site's channels take two words.
+        let rough = Call { precision: Precision::Bf16, ..*call };
+        let (_, tape) = rough.record(drive, case.steps, &[Show::Nothing; 3]);
+        let neurons = (32 + 64 + 128) * 64 * case.batch * case.steps;
+        assert_eq!(tape.bytes(), neurons / 8 + neurons + 2 * currents);
+    });
+}
+
+#[test]
+fn a_tape_keeps_currents_behind_matrices_within_a_byte_per_neuron_and_step() {
+    // 8 by 8 positions of 3 + 64 channels, and a matrix that is small or large beside them.
+    for (hidden, kept) in [(500, true), (2000, false)] {
+        let case = Recipe { steps: 3, batch: 1, ..recipe(vec![layer(64)], vec![hidden]) }.case();
+        case.check();
+        case.with_call(|call, drive| {
+            let (_, tape) = call.record(drive, case.steps, &[Show::Nothing; 3]);
+            let neurons = (3 + 64) * 64 + hidden;
+            let constant = 16 * 64 * case.batch * size_of::<f32>();
+            let bytes = tape.bytes() - constant;
+            assert!(bytes <= neurons * case.batch * case.steps, "{bytes} bytes");
+            let currents = hidden * size_of::<f32>() * case.batch * case.steps;
+            assert_eq!(bytes >= currents, kept, "{bytes} bytes");
+        });
+    }
+}
+
+#[test]
+fn a_tape_keeps_the_currents_that_are_dear_before_those_that_are_cheap() {
+    // 8 by 8 positions of 3 + 64 + 16 channels, and 4 by 4 of 32, which have fewer inputs each.
+    let layers = vec![layer(64), layer(16), LayerRecipe { stride: 2, ..layer(32) }];
+    let case = Recipe { steps: 3, batch: 2, ..recipe(layers, vec![]) }.case();
+    case.check();
+    case.with_call(|call, drive| {
+        let (_, tape) = call.record(drive, case.steps, &[Show::Nothing; 4]);
+        let bits = (16 + 64 + 16) * 64 + 32 * 16;
+        let constant = 16 * 64 * case.batch * size_of::<f32>();
+        let kept = tape.bytes() - constant - bits / 8 * case.batch * case.steps;
+        // 5824 neurons leave 4992 bytes beside their bits: those of the layer of 16, of no other.
+        assert_eq!(kept, 16 * 64 * size_of::<f32>() * case.batch * case.steps);
+    });
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let case = recipe(vec![layer(4)], vec![]).case();
+    let mut circuit = case.circuit.clone();
+    circuit.sites[1].shape.height += 1;
+    assert!(circuit.check().unwrap_err().reason.contains("site 1"));
+    let mut circuit = case.circuit;
+    circuit.sites[1].sources[0].origin = Origin::Site(1);
+    assert!(circuit.check().unwrap_err().reason.contains("come before"));
+}
+
+#[test]
+fn integers_of_12_bits_are_the_network_of_the_rounded_weights() {
+    let layers = vec![layer(48), LayerRecipe { stride: 2, shortcut: true, ..layer(48) }];
+    let mut case = recipe(layers, vec![70]).case();
+    let mut numbers = Numbers(77);
+    for weights in &mut case.weights {
+        let range = weights.iter().fold(0.0f32, |max, weight| max.max(weight.abs()));
+        *weights = numbers.any(weights.len()).into_iter().map(|weight| weight * range).collect();
+    }
+    let mut rounded = case.clone();
+    let circuit = &case.circuit;
+    let sources = circuit.sites.iter().flat_map(|site| {
+        site.sources.iter().map(|source| (source.connection, site.shape.channels))
+    });
+    for (connection, outputs) in sources.chain([(circuit.readout.connection, circuit.classes)]) {
+        match connection {
+            Connection::Conv { weight, .. } => {
+                let weights = &mut rounded.weights[weight];
+                WeightFormat::Int12.round_convolution(weights, outputs);
+            }
+            Connection::Linear { weight } => {
+                WeightFormat::Int12.round_matrix(&mut rounded.weights[weight], outputs);
+            }
+            Connection::Identity => {}
+        }
+    }
+    for (weights, rounded) in case.weights.iter().zip(&rounded.weights) {
+        assert_ne!(weights, rounded);
+        let largest = weights.iter().fold(0.0f32, |max, weight| max.max(weight.abs()));
+        for (weight, rounded) in weights.iter().zip(rounded) {
+            assert!((weight - rounded).abs() <= largest / 2047.0, "{weight} became {rounded}");
+        }
+    }
+    let counted = vec![Show::Counts; case.circuit.sites.len()];
+    let expected = rounded
+        .with_call(|call, drive| call.advance(drive, case.steps, &mut call.rest(), &counted));
+    let found = case.with_call(|call, drive| {
+        let prepared = Prepared::new(call.circuit, call.weights, WeightFormat::Int12);
+        let call = Call { prepared: Some(&prepared), ..*call };
+        call.advance(drive, case.steps, &mut call.rest(), &counted)
+    });
+    assert_eq!(found.counts, expected.counts);
+    assert_eq!(found.by_step, expected.by_step);
+    assert!(found.counts.iter().flatten().any(|&count| count > 0.0));
+}
+
+#[test]
+fn a_weight_that_is_not_a_number_shows_in_12_bits_too() {
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut weights = [0.5, bad, 0.25, 1.0];
+        WeightFormat::Int12.round_matrix(&mut weights, 2);
+        assert!(weights[1].is_nan() && weights[3].is_nan());
+        assert_eq!([weights[0], weights[2]], [0.5, 0.25]);
+    }
+}

@@ -1,7 +1,7 @@
 //! Layers behind others, so that the gradient goes on to the spikes they came from: plain, with a stride,
 //! behind a pooling, as the second half of a residual block, as a matrix.
 //!
-//! The first site repeats the input spikes, whose rate is given that way. `f32` works on lists of events,
+//! The first layer repeats the input spikes, whose rate is given that way. `f32` works on lists of events,
 //! `bf16` in tiles where the processor has them.
 
 mod numbers;
@@ -12,8 +12,8 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use lasnn_core::Precision;
 use lasnn_gemm::memory;
 use lasnn_spiking_kernels::{
-    Call, Circuit, Connection, Drive, Gradients, Neurons, Origin, OutcomeGrad, Reset, Shape, Show,
-    Site, Source, StepOrder, Surrogate, View,
+    ForwardArgs, Gradients, Graph, NetworkInput, NeuronLayer, Neurons, OutcomeGrad, PoolAndMask,
+    Presynaptic, Projection, Reset, Shape, SpikeStats, StepOrder, Surrogate, Synapse,
 };
 
 use crate::numbers::numbers;
@@ -25,10 +25,15 @@ const STEPS: usize = 8;
 fn main() {
     let mut criterion = Criterion::default().configure_from_args().sample_size(20);
     let map = |channels, side| Shape { channels, height: side, width: side };
-    let conv = |kernel, stride, weight| Connection::Conv { kernel, stride, weight };
-    let first = |connection| Source { origin: Origin::Site(0), view: View::PLAIN, connection };
-    let pooled = Source { view: View { pool: [2, 2], mask: None }, ..first(conv(3, 1, 0)) };
-    for (name, from, to, sources) in [
+    let conv = |kernel, stride, weight| Synapse::Conv { kernel, stride, weight };
+    let first = |synapse| Projection {
+        presynaptic: Presynaptic::NeuronLayer(0),
+        pooling: PoolAndMask::PLAIN,
+        synapse,
+    };
+    let pooled =
+        Projection { pooling: PoolAndMask { pool: [2, 2], mask: None }, ..first(conv(3, 1, 0)) };
+    for (name, from, to, projections) in [
         ("128 to 128, 16x16", map(128, 16), map(128, 16), vec![first(conv(3, 1, 0))]),
         ("128 to 256, 16x16, stride 2", map(128, 16), map(256, 8), vec![first(conv(3, 2, 0))]),
         ("pooled 64 to 128, 32x32", map(64, 32), map(128, 16), vec![pooled]),
@@ -42,16 +47,16 @@ fn main() {
             "residual sum of 3x3 and identity, 64, 16x16",
             map(64, 16),
             map(64, 16),
-            vec![first(conv(3, 1, 0)), first(Connection::Identity)],
+            vec![first(conv(3, 1, 0)), first(Synapse::Identity)],
         ),
         (
             "matrix 4096 to 4096",
             map(4096, 1),
             map(4096, 1),
-            vec![first(Connection::Linear { weight: 0 })],
+            vec![first(Synapse::Linear { weight: 0 })],
         ),
     ] {
-        circuit(&mut criterion, name, from, to, sources);
+        graph(&mut criterion, name, from, to, projections);
     }
     criterion.final_summary();
 }
@@ -61,20 +66,31 @@ fn give_back(gradients: Gradients) {
     gradients.weights.into_iter().for_each(memory::give);
 }
 
-fn circuit(criterion: &mut Criterion, name: &str, from: Shape, to: Shape, sources: Vec<Source>) {
-    let plain = |origin, connection| Source { origin, view: View::PLAIN, connection };
-    let sizes: Vec<usize> = sources.iter().filter_map(|source| size(source, from, to)).collect();
-    let circuit = Circuit {
+fn graph(
+    criterion: &mut Criterion,
+    name: &str,
+    from: Shape,
+    to: Shape,
+    projections: Vec<Projection>,
+) {
+    let plain =
+        |presynaptic, synapse| Projection { presynaptic, pooling: PoolAndMask::PLAIN, synapse };
+    let sizes: Vec<usize> =
+        projections.iter().filter_map(|projection| size(projection, from, to)).collect();
+    let graph = Graph {
         input: from,
-        sites: vec![
-            Site { shape: from, sources: vec![plain(Origin::Input, Connection::Identity)] },
-            Site { shape: to, sources },
+        layers: vec![
+            NeuronLayer {
+                shape: from,
+                projections: vec![plain(Presynaptic::Input, Synapse::Identity)],
+            },
+            NeuronLayer { shape: to, projections },
         ],
-        readout: plain(Origin::Site(1), Connection::Linear { weight: sizes.len() }),
+        readout: plain(Presynaptic::NeuronLayer(1), Synapse::Linear { weight: sizes.len() }),
         classes: 1,
     };
     let mut weights: Vec<Vec<f32>> = sizes.iter().map(|&size| numbers(size, -1.0)).collect();
-    weights.push(vec![0.5; to.neurons()]);
+    weights.push(vec![0.5; to.len()]);
     let weights: Vec<&[f32]> = weights.iter().map(|weights| &weights[..]).collect();
     let neurons = |threshold| Neurons {
         threshold,
@@ -87,42 +103,42 @@ fn circuit(criterion: &mut Criterion, name: &str, from: Shape, to: Shape, source
     for rate in RATES {
         let draw = |number: f32| if number < rate { 1.0 } else { 0.0 };
         let spikes: Vec<f32> =
-            numbers(from.neurons() * BATCH * STEPS, 0.0).into_iter().map(draw).collect();
-        let drive = Drive::Spikes(&spikes);
+            numbers(from.len() * BATCH * STEPS, 0.0).into_iter().map(draw).collect();
+        let input = NetworkInput::Spikes(&spikes);
         let mut group = criterion.benchmark_group(format!("behind others, {name} (CPU)"));
         group.throughput(Throughput::Elements((BATCH * STEPS) as u64));
         let per_cent = format!("{} %", rate * 100.0);
         for (format, precision) in [("f32", Precision::F32), ("bf16", Precision::Bf16)] {
-            let call = Call {
-                circuit: &circuit,
+            let args = ForwardArgs {
+                graph: &graph,
                 neurons: &neurons,
                 weights: &weights,
                 masks: &[],
                 batch: BATCH,
-                prepared: None,
+                packed_weights: None,
                 precision,
             };
-            let shown = [Show::Nothing; 2];
+            let stats = [SpikeStats::Nothing; 2];
             let id = BenchmarkId::new(format!("recorded, {format}"), &per_cent);
             group.bench_function(id, |bencher| {
-                bencher.iter(|| black_box(call.record(drive, STEPS, &shown)));
+                bencher.iter(|| black_box(args.record(input, STEPS, &stats)));
             });
-            let (_, tape) = call.record(drive, STEPS, &shown);
+            let (_, tape) = args.record(input, STEPS, &stats);
             let grad = OutcomeGrad { readout: &[0.1; BATCH], counts: &[None; 2], squares: &[] };
             let id = BenchmarkId::new(format!("back to weights and spikes, {format}"), &per_cent);
             group.bench_function(id, |bencher| {
-                bencher.iter(|| give_back(call.backward(&tape, grad)));
+                bencher.iter(|| give_back(args.backward(&tape, grad)));
             });
         }
         group.finish();
     }
 }
 
-/// The number of weights of a source, if it has any.
-fn size(source: &Source, from: Shape, to: Shape) -> Option<usize> {
-    match source.connection {
-        Connection::Conv { kernel, .. } => Some(from.channels * to.channels * kernel * kernel),
-        Connection::Linear { .. } => Some(from.neurons() * to.neurons()),
-        Connection::Identity => None,
+/// The number of weights of a projection, if it has any.
+fn size(projection: &Projection, from: Shape, to: Shape) -> Option<usize> {
+    match projection.synapse {
+        Synapse::Conv { kernel, .. } => Some(from.channels * to.channels * kernel * kernel),
+        Synapse::Linear { .. } => Some(from.len() * to.len()),
+        Synapse::Identity => None,
     }
 }

@@ -1,4 +1,4 @@
-//! The loader: an epoch of images of CIFAR-10's size, normalised and in batches, in images per second.
+//! The loader: an epoch of images of CIFAR-10's size, conv_batch_norm and in batches, in images per second.
 
 use std::hint::black_box;
 

@@ -11,11 +11,11 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use lasnn_core::Precision;
 use lasnn_dense_kernels::conv::{self, ConvShape};
+use lasnn_dense_kernels::conv_batch_norm::{
+    self, ConvBatchNorm, Gradients, InputGrad, OutputGrad, Recorded,
+};
 use lasnn_dense_kernels::linear::{self, LinearShape};
 use lasnn_dense_kernels::norm::{self, Layer, MapShape};
-use lasnn_dense_kernels::normalised::{
-    self, Gradients, InputGrad, NormalisedConv, OutputGrad, Recorded,
-};
 use lasnn_dense_kernels::optimizer::{self, AdamStep, SgdStep};
 
 use crate::limit::{Machine, Work};
@@ -88,22 +88,24 @@ fn convolution_with_norm(criterion: &mut Criterion, conv: ConvShape) {
     let (mut kept, mut output) = (grad.clone(), grad.clone());
     let (mut to_input, mut to_weights) = (input.clone(), weights.clone());
     for (format, precision) in FORMATS {
-        let layer = NormalisedConv { conv, precision, epsilon: 1e-5, rectify: true };
+        let layer = ConvBatchNorm { conv, precision, epsilon: 1e-5, relu: true };
         let scales = [&scales[..]; 2];
         let inputs = [&input[..], &weights];
         let kept = &mut kept[..layer.kept()];
         group.bench_function(BenchmarkId::new("forward", format), |b| {
-            b.iter(|| normalised::forward(layer, inputs, scales, None, [&mut *kept, &mut output]));
+            b.iter(|| {
+                conv_batch_norm::forward(layer, inputs, scales, None, [&mut *kept, &mut output])
+            });
         });
         // Once more, as benchmarks that nobody asks for do not run.
-        let statistics = normalised::forward(layer, inputs, scales, None, [kept, &mut output]);
+        let statistics = conv_batch_norm::forward(layer, inputs, scales, None, [kept, &mut output]);
         let recorded =
             Recorded { input: &input, weights: &weights, scales, kept, statistics: &statistics };
         group.bench_function(BenchmarkId::new("backward", format), |b| {
             b.iter(|| {
                 let input = Some(InputGrad { to: &mut to_input, adds: false });
                 let to = Gradients { input, weights: &mut to_weights };
-                normalised::backward(layer, &recorded, OutputGrad::Whole(&grad), to)
+                conv_batch_norm::backward(layer, &recorded, OutputGrad::Whole(&grad), to)
             });
         });
     }

@@ -49,7 +49,7 @@ fn forward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str, mach
         group.bench_function(BenchmarkId::new("reference", steps), |bencher| {
             bencher.iter(|| {
                 let (threshold, leak) = (neurons.threshold.val(), neurons.leak.val());
-                let spikes = reference::scan(currents.clone(), threshold, leak, neurons.dynamics);
+                let spikes = reference::scan(currents.clone(), threshold, leak, neurons.options);
                 finish::<B>(black_box(spikes), &device);
             });
         });
@@ -78,7 +78,7 @@ fn backward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str, mac
             let currents = currents.clone().require_grad();
             let (threshold, leak) = (neurons.threshold.val(), neurons.leak.val());
             let spikes =
-                reference::differentiable_scan(currents.clone(), threshold, leak, neurons.dynamics);
+                reference::differentiable_scan(currents.clone(), threshold, leak, neurons.options);
             finish::<B>(gradient(&currents, spikes), &device);
         });
     });

@@ -3,7 +3,7 @@
 //! them, on as many floats, Burn's dense product alone and the reference, that product with neurons out
 //! of stock tensor operations; neither depends on the rate.
 //!
-//! A layer here is a whole circuit: input spikes, one site, a readout with one class. The readout
+//! A layer here is a whole graph: input spikes, one layer, a readout with one class. The readout
 //! lists events and adds a number each, some per cent of the time.
 
 mod limit;
@@ -18,10 +18,11 @@ use burn_flex::Flex;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use lasnn_core::Precision;
 use lasnn_gemm::memory;
-use lasnn_neurons::{Dynamics, reference};
+use lasnn_neurons::{NeuronOptions, reference};
 use lasnn_spiking_kernels::{
-    Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Prepared, Reset, Shape, Show,
-    Site, Source, StepOrder, Surrogate, View, WeightFormat,
+    ForwardArgs, Graph, NetworkInput, NeuronLayer, Neurons, OutcomeGrad, PackedWeights,
+    PoolAndMask, Presynaptic, Projection, Reset, Shape, SpikeStats, StepOrder, Surrogate, Synapse,
+    WeightFormat,
 };
 
 use crate::limit::{Machine, Work};
@@ -34,7 +35,7 @@ const STEPS: usize = 8;
 const THRESHOLD: f32 = 5.0;
 const LEAK: f32 = 1.0;
 /// The reference's names for the neurons of [`layer`].
-const DYNAMICS: Dynamics = Dynamics {
+const DYNAMICS: NeuronOptions = NeuronOptions {
     reset: lasnn_neurons::Reset::Subtract,
     step_order: lasnn_neurons::StepOrder::IntegrateThenFire,
     surrogate: lasnn_neurons::Surrogate::Linear { damping: 0.3 },
@@ -44,39 +45,38 @@ fn main() {
     let mut criterion = Criterion::default().configure_from_args().sample_size(20);
     let machine = Machine::measure();
     let map = |channels, side| Shape { channels, height: side, width: side };
-    let conv = Connection::Conv { kernel: 3, stride: 1, weight: 0 };
-    for (name, shape, connection) in [
+    let conv = Synapse::Conv { kernel: 3, stride: 1, weight: 0 };
+    for (name, shape, synapse) in [
         ("convolution 128 to 128, 16x16", map(128, 16), conv),
         ("convolution 512 to 512, 4x4", map(512, 4), conv),
-        ("linear 4096 to 4096", map(4096, 1), Connection::Linear { weight: 0 }),
+        ("linear 4096 to 4096", map(4096, 1), Synapse::Linear { weight: 0 }),
     ] {
-        layer(&mut criterion, name, shape, connection, machine);
-        dense(&mut criterion, name, shape, connection);
+        layer(&mut criterion, name, shape, synapse, machine);
+        dense(&mut criterion, name, shape, synapse);
     }
     criterion.final_summary();
 }
 
 /// As many outputs as inputs.
-fn layer(
-    criterion: &mut Criterion,
-    name: &str,
-    shape: Shape,
-    connection: Connection,
-    machine: Machine,
-) {
-    let weights = numbers(weight_shape(shape, connection).iter().product(), -1.0);
-    let source = |origin, connection| Source { origin, view: View::PLAIN, connection };
-    let circuit = Circuit {
+fn layer(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse, machine: Machine) {
+    let weights = numbers(weight_shape(shape, synapse).iter().product(), -1.0);
+    let projection =
+        |presynaptic, synapse| Projection { presynaptic, pooling: PoolAndMask::PLAIN, synapse };
+    let graph = Graph {
         input: shape,
-        sites: vec![Site { shape, sources: vec![source(Origin::Input, connection)] }],
-        readout: source(Origin::Site(0), Connection::Linear { weight: 1 }),
+        layers: vec![NeuronLayer {
+            shape,
+            projections: vec![projection(Presynaptic::Input, synapse)],
+        }],
+        readout: projection(Presynaptic::NeuronLayer(0), Synapse::Linear { weight: 1 }),
         classes: 1,
     };
-    let readout = vec![0.5; shape.neurons()];
+    let readout = vec![0.5; shape.len()];
     let weights = [&weights[..], &readout[..]];
     let formats = [("forward", WeightFormat::F32), ("forward, int12", WeightFormat::Int12)];
-    let formats = formats.map(|(name, format)| (name, Prepared::new(&circuit, &weights, format)));
-    let rounded = Prepared::new(&circuit, &weights, WeightFormat::Bf16);
+    let formats =
+        formats.map(|(name, format)| (name, PackedWeights::new(&graph, &weights, format)));
+    let rounded = PackedWeights::new(&graph, &weights, WeightFormat::Bf16);
     let neurons = [Neurons {
         threshold: THRESHOLD,
         leak: LEAK,
@@ -85,18 +85,18 @@ fn layer(
         surrogate: Surrogate::Linear { damping: 0.3 },
     }];
     for rate in RATES {
-        let spikes = spikes(shape.neurons(), rate);
-        let drive = Drive::Spikes(&spikes);
-        let call = Call {
-            circuit: &circuit,
+        let spikes = spikes(shape.len(), rate);
+        let input = NetworkInput::Spikes(&spikes);
+        let args = ForwardArgs {
+            graph: &graph,
             neurons: &neurons,
             weights: &weights,
             masks: &[],
             batch: BATCH,
-            prepared: None,
+            packed_weights: None,
             precision: Precision::F32,
         };
-        let operations = synaptic_operations(&spikes, shape, connection);
+        let operations = synaptic_operations(&spikes, shape, synapse);
         let per_cent = format!("{} %", rate * 100.0);
         let mut group = criterion.benchmark_group(format!("{name} (CPU)"));
         group.throughput(Throughput::Elements(operations));
@@ -105,35 +105,38 @@ fn layer(
         // Twice as many of the small numbers are added at once.
         let small = Work { additions: work.additions / 2, bytes: work.bytes * 12 / 32 };
         // Dense where the processor has tiles, so no additions and no limit of them.
-        let call_of = |prepared| Call { prepared: Some(prepared), ..call };
+        let call_of = |packed_weights| ForwardArgs { packed_weights: Some(packed_weights), ..args };
         group.bench_function(BenchmarkId::new("forward, bf16", &per_cent), |bencher| {
-            let call = call_of(&rounded);
-            bencher
-                .iter(|| black_box(call.advance(drive, STEPS, &mut call.rest(), &[Show::Nothing])));
+            let args = call_of(&rounded);
+            bencher.iter(|| {
+                black_box(args.advance(input, STEPS, &mut args.rest(), &[SpikeStats::Nothing]))
+            });
         });
-        for ((pass, prepared), work) in formats.iter().zip([work, small]) {
-            let call = call_of(prepared);
+        for ((pass, packed_weights), work) in formats.iter().zip([work, small]) {
+            let args = call_of(packed_weights);
             machine.bench(&mut group, BenchmarkId::new(*pass, &per_cent), work, || {
-                call.advance(drive, STEPS, &mut call.rest(), &[Show::Nothing])
+                args.advance(input, STEPS, &mut args.rest(), &[SpikeStats::Nothing])
             });
         }
-        for (what, show) in
-            [("nothing", Show::Nothing), ("counts", Show::Counts), ("attention map", Show::Squares)]
-        {
-            let id = BenchmarkId::new(format!("forward, recorded, {what} shown"), &per_cent);
+        for (what, show) in [
+            ("nothing", SpikeStats::Nothing),
+            ("counts", SpikeStats::Counts),
+            ("attention map", SpikeStats::Squares),
+        ] {
+            let id = BenchmarkId::new(format!("forward, recorded, {what} stats"), &per_cent);
             group.bench_function(id, |bencher| {
-                bencher.iter(|| black_box(call.record(drive, STEPS, &[show])));
+                bencher.iter(|| black_box(args.record(input, STEPS, &[show])));
             });
         }
-        let (_, tape) = call.record(drive, STEPS, &[Show::Nothing]);
+        let (_, tape) = args.record(input, STEPS, &[SpikeStats::Nothing]);
         let grad = OutcomeGrad { readout: &[0.1; BATCH], counts: &[None], squares: &[] };
         let id = BenchmarkId::new("backward to weights", &per_cent);
         machine.bench(&mut group, id, work, || {
             // As the training loop does: the next step writes into the same memory.
-            call.backward(&tape, grad).weights.into_iter().for_each(memory::give);
+            args.backward(&tape, grad).weights.into_iter().for_each(memory::give);
         });
-        let rough = Call { precision: Precision::Bf16, ..call };
-        let (_, tape) = rough.record(drive, STEPS, &[Show::Nothing]);
+        let rough = ForwardArgs { precision: Precision::Bf16, ..args };
+        let (_, tape) = rough.record(input, STEPS, &[SpikeStats::Nothing]);
         let id = BenchmarkId::new("backward to weights, bf16", &per_cent);
         group.bench_function(id, |bencher| {
             bencher.iter(|| {
@@ -145,23 +148,23 @@ fn layer(
 }
 
 /// The same layer on dense floats: Burn's product, and the reference, forward and with both passes.
-fn dense(criterion: &mut Criterion, name: &str, shape: Shape, connection: Connection) {
+fn dense(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse) {
     let mut group = criterion.benchmark_group(format!("{name} (CPU)"));
-    let spikes = spikes(shape.neurons(), 0.05);
-    let input_shape = match connection {
-        Connection::Conv { .. } => [BATCH * STEPS, shape.channels, shape.height, shape.width],
-        _ => [1, 1, BATCH * STEPS, shape.neurons()],
+    let spikes = spikes(shape.len(), 0.05);
+    let input_shape = match synapse {
+        Synapse::Conv { .. } => [BATCH * STEPS, shape.channels, shape.height, shape.width],
+        _ => [1, 1, BATCH * STEPS, shape.len()],
     };
-    let weight_shape = weight_shape(shape, connection);
+    let weight_shape = weight_shape(shape, synapse);
     let weights = numbers(weight_shape.iter().product(), -1.0);
     let inputs = tensor::<Flex>(spikes.clone(), input_shape);
     let stock = tensor::<Flex>(weights.clone(), weight_shape);
     group.bench_function("dense, Flex", |bencher| {
-        bencher.iter(|| black_box(product(inputs.clone(), stock.clone(), connection)));
+        bencher.iter(|| black_box(product(inputs.clone(), stock.clone(), synapse)));
     });
     group.bench_function("reference, Flex, forward", |bencher| {
         bencher.iter(|| {
-            let currents = product(inputs.clone(), stock.clone(), connection);
+            let currents = product(inputs.clone(), stock.clone(), synapse);
             let currents = currents.reshape([STEPS as i64, -1]);
             black_box(reference::scan(currents, one(THRESHOLD), one(LEAK), DYNAMICS))
         });
@@ -171,7 +174,7 @@ fn dense(criterion: &mut Criterion, name: &str, shape: Shape, connection: Connec
     group.bench_function("reference, Flex, forward and backward to weights", |bencher| {
         bencher.iter(|| {
             let weights = stock.clone().require_grad();
-            let currents = product(inputs.clone(), weights.clone(), connection);
+            let currents = product(inputs.clone(), weights.clone(), synapse);
             let currents = currents.reshape([STEPS as i64, -1]);
             let spikes =
                 reference::differentiable_scan(currents, one(THRESHOLD), one(LEAK), DYNAMICS);
@@ -184,10 +187,10 @@ fn dense(criterion: &mut Criterion, name: &str, shape: Shape, connection: Connec
 fn product<B: Backend>(
     inputs: Tensor<B, 4>,
     weights: Tensor<B, 4>,
-    connection: Connection,
+    synapse: Synapse,
 ) -> Tensor<B, 4> {
-    match connection {
-        Connection::Conv { .. } => {
+    match synapse {
+        Synapse::Conv { .. } => {
             conv2d(inputs, weights, None, ConvOptions::new([1, 1], [1, 1], [1, 1], 1))
         }
         _ => inputs.matmul(weights),
@@ -202,17 +205,17 @@ fn one<B: Backend>(number: f32) -> Tensor<B, 1> {
     Tensor::from_data([number], &B::Device::default())
 }
 
-fn weight_shape(shape: Shape, connection: Connection) -> [usize; 4] {
-    match connection {
-        Connection::Conv { kernel, .. } => [shape.channels, shape.channels, kernel, kernel],
-        _ => [1, 1, shape.neurons(), shape.neurons()],
+fn weight_shape(shape: Shape, synapse: Synapse) -> [usize; 4] {
+    match synapse {
+        Synapse::Conv { kernel, .. } => [shape.channels, shape.channels, kernel, kernel],
+        _ => [1, 1, shape.len(), shape.len()],
     }
 }
 
 /// How many additions a layer's input spikes cause.
-fn synaptic_operations(spikes: &[f32], shape: Shape, connection: Connection) -> u64 {
-    let reached = |index: usize| match connection {
-        Connection::Conv { .. } => {
+fn synaptic_operations(spikes: &[f32], shape: Shape, synapse: Synapse) -> u64 {
+    let reached = |index: usize| match synapse {
+        Synapse::Conv { .. } => {
             let position = index % shape.positions();
             let along = |at: usize, size: usize| {
                 (at.saturating_sub(1)..=at + 1).filter(|&at| at < size).count()
@@ -220,7 +223,7 @@ fn synaptic_operations(spikes: &[f32], shape: Shape, connection: Connection) -> 
             let (y, x) = (position / shape.width, position % shape.width);
             along(y, shape.height) * along(x, shape.width) * shape.channels
         }
-        _ => shape.neurons(),
+        _ => shape.len(),
     };
     let fired = spikes.iter().enumerate().filter(|(_, spike)| **spike > 0.0);
     fired.map(|(index, _)| reached(index) as u64).sum()

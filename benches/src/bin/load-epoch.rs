@@ -115,7 +115,7 @@ fn config(args: &Args) -> DatasetConfig {
     }
 }
 
-/// The label of each image, the mean of its normalised pixels, and their mean weighted from 0 at the
+/// The label of each image, the mean of its conv_batch_norm pixels, and their mean weighted from 0 at the
 /// first to 1 at the last, in which an exchange of rows, columns or channels shows.
 fn check(dataset: &Dataset, images: usize, normaliser: &Normaliser) -> anyhow::Result<()> {
     let first: Vec<u32> = (0..images as u32).collect();

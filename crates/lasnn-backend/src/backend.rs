@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorPrimitive, backend::Backend, ops::ConvOptions, 
 use lasnn_core::{Mask, Precision};
 use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
 
-use crate::normalised::{
+use crate::conv_batch_norm::{
     self, ConvolutionGrads, ConvolutionInputs, InputGrad, NormalisedConvolution, Recorded,
 };
 use crate::reference;
@@ -32,7 +32,7 @@ impl Convolution {
 /// What a batch norm gives.
 #[derive(Clone, Debug)]
 pub struct Normalised<T> {
-    /// The normalised map, of the input's shape.
+    /// The conv_batch_norm map, of the input's shape.
     pub output: T,
     /// The mean of each channel, `[channels]`.
     pub mean: T,
@@ -48,98 +48,98 @@ pub struct Normalised<T> {
 ///
 /// The methods work on primitives because that is what backends are made of; [`crate::ops`] is the
 /// way in for everybody else. Maps are `[batch, channels, height, width]`, weights of convolutions
-/// `[outputs, inputs, kernel, kernel]`, those of linear layers `[inputs, outputs]`. Where `rectify`
+/// `[outputs, inputs, kernel, kernel]`, those of linear layers `[inputs, outputs]`. Where `relu`
 /// is set, negative outputs become zero; the gradients that are asked for take the gradient *before*
-/// the rectifier, which [`gate`](Self::gate) gives.
+/// the rectifier, which [`relu_grad`](Self::relu_grad) gives.
 ///
-/// On an autodiff backend the forward methods are differentiable; of what [`normalise`](Self::normalise)
-/// and [`convolve_normalise`](Self::convolve_normalise) give, the output is.
+/// On an autodiff backend the forward methods are differentiable; of what [`batch_norm`](Self::batch_norm)
+/// and [`conv2d_batch_norm`](Self::conv2d_batch_norm) give, the output is.
 pub trait DenseBackend: Backend {
     /// The convolution of `input` with `weights`, plus the bias `[outputs]`.
-    fn convolve(
+    fn conv2d_bias_relu(
         input: FloatTensor<Self>,
         weights: FloatTensor<Self>,
         bias: Option<FloatTensor<Self>>,
         convolution: Convolution,
-        rectify: bool,
+        relu: bool,
     ) -> FloatTensor<Self> {
-        reference::convolve::<Self>(input, weights, bias, convolution, rectify)
+        reference::conv2d::<Self>(input, weights, bias, convolution, relu)
     }
 
-    /// The gradient with respect to the input of [`convolve`](Self::convolve), of which the shape
+    /// The gradient with respect to the input of [`conv2d_bias_relu`](Self::conv2d_bias_relu), of which the shape
     /// alone is looked at.
-    fn convolve_input_grad(
+    fn conv2d_input_grad(
         input: FloatTensor<Self>,
         weights: FloatTensor<Self>,
         output_grad: FloatTensor<Self>,
         convolution: Convolution,
     ) -> FloatTensor<Self> {
-        reference::convolve_input_grad::<Self>(input, weights, output_grad, convolution)
+        reference::conv2d_input_grad::<Self>(input, weights, output_grad, convolution)
     }
 
-    /// The gradient with respect to the weights of [`convolve`](Self::convolve), of which the shape
+    /// The gradient with respect to the weights of [`conv2d_bias_relu`](Self::conv2d_bias_relu), of which the shape
     /// alone is looked at.
-    fn convolve_weight_grad(
+    fn conv2d_weight_grad(
         input: FloatTensor<Self>,
         weights: FloatTensor<Self>,
         output_grad: FloatTensor<Self>,
         convolution: Convolution,
     ) -> FloatTensor<Self> {
-        reference::convolve_weight_grad::<Self>(input, weights, output_grad, convolution)
+        reference::conv2d_weight_grad::<Self>(input, weights, output_grad, convolution)
     }
 
     /// The sum `[channels]` over everything but the channels of a map: the gradient with respect to
-    /// the bias of [`convolve`](Self::convolve).
+    /// the bias of [`conv2d_bias_relu`](Self::conv2d_bias_relu).
     fn channel_sums(map: FloatTensor<Self>) -> FloatTensor<Self> {
         reference::channel_sums::<Self>(map)
     }
 
     /// `input · weights + bias` of `input` `[batch, inputs]`, with the bias `[outputs]`. The reference
     /// multiplies what the tensors hold, whatever the precision.
-    fn fully_connect(
+    fn linear_bias_relu(
         input: FloatTensor<Self>,
         weights: FloatTensor<Self>,
         bias: Option<FloatTensor<Self>>,
         _precision: Precision,
-        rectify: bool,
+        relu: bool,
     ) -> FloatTensor<Self> {
-        reference::fully_connect::<Self>(input, weights, bias, rectify)
+        reference::linear::<Self>(input, weights, bias, relu)
     }
 
-    /// The gradient with respect to the input of [`linear`](Self::fully_connect).
-    fn fully_connect_input_grad(
+    /// The gradient with respect to the input of [`linear_bias_relu`](Self::linear_bias_relu).
+    fn linear_input_grad(
         weights: FloatTensor<Self>,
         output_grad: FloatTensor<Self>,
         _precision: Precision,
     ) -> FloatTensor<Self> {
-        reference::fully_connect_input_grad::<Self>(weights, output_grad)
+        reference::linear_input_grad::<Self>(weights, output_grad)
     }
 
-    /// The gradient with respect to the weights of [`linear`](Self::fully_connect).
-    fn fully_connect_weight_grad(
+    /// The gradient with respect to the weights of [`linear_bias_relu`](Self::linear_bias_relu).
+    fn linear_weight_grad(
         input: FloatTensor<Self>,
         output_grad: FloatTensor<Self>,
         _precision: Precision,
     ) -> FloatTensor<Self> {
-        reference::fully_connect_weight_grad::<Self>(input, output_grad)
+        reference::linear_weight_grad::<Self>(input, output_grad)
     }
 
     /// Batch norm of each channel: `γ · (x - µ) / sqrt(σ² + ε) + β`, µ and σ² being those of the
     /// batch.
-    fn normalise(
+    fn batch_norm(
         input: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         epsilon: f64,
-        rectify: bool,
+        relu: bool,
     ) -> Normalised<FloatTensor<Self>> {
-        reference::normalise::<Self>(input, gamma, beta, epsilon, rectify)
+        reference::batch_norm::<Self>(input, gamma, beta, epsilon, relu)
     }
 
-    /// The gradients with respect to input, γ and β of [`normalise`](Self::normalise), given the
+    /// The gradients with respect to input, γ and β of [`batch_norm`](Self::batch_norm), given the
     /// `scales` γ and β and the `statistics` mean and variance. Where the output was rectified, it is
     /// given as well, and `output_grad` is the gradient behind the rectifier.
-    fn normalise_backward(
+    fn batch_norm_backward(
         input: FloatTensor<Self>,
         scales: [FloatTensor<Self>; 2],
         statistics: [FloatTensor<Self>; 2],
@@ -147,7 +147,7 @@ pub trait DenseBackend: Backend {
         output_grad: FloatTensor<Self>,
         epsilon: f64,
     ) -> [FloatTensor<Self>; 3] {
-        reference::normalise_backward::<Self>(
+        reference::batch_norm_backward::<Self>(
             input,
             scales,
             statistics,
@@ -159,22 +159,22 @@ pub trait DenseBackend: Backend {
 
     /// A convolution with a batch norm behind it, and what is added to that before the rectifier; and
     /// the map between the two, in a form of the backend's own.
-    fn convolve_normalise(
+    fn conv2d_batch_norm(
         inputs: ConvolutionInputs<FloatTensor<Self>>,
         layer: NormalisedConvolution,
     ) -> (Normalised<FloatTensor<Self>>, FloatTensor<Self>) {
-        normalised::convolve_normalise::<Self>(inputs, layer)
+        conv_batch_norm::conv2d_batch_norm::<Self>(inputs, layer)
     }
 
-    /// The gradients with respect to the inputs of [`convolve_normalise`](Self::convolve_normalise),
+    /// The gradients with respect to the inputs of [`conv2d_batch_norm`](Self::conv2d_batch_norm),
     /// `output_grad` being the one behind the rectifier.
-    fn convolve_normalise_backward(
+    fn conv2d_batch_norm_backward(
         recorded: Recorded<FloatTensor<Self>>,
         output_grad: FloatTensor<Self>,
         layer: NormalisedConvolution,
         to_input: InputGrad<FloatTensor<Self>>,
     ) -> ConvolutionGrads<FloatTensor<Self>> {
-        normalised::convolve_normalise_backward::<Self>(recorded, output_grad, layer, to_input)
+        conv_batch_norm::conv2d_batch_norm_backward::<Self>(recorded, output_grad, layer, to_input)
     }
 
     /// `scale · x + shift`, with a scale and a shift `[channels]`.
@@ -182,9 +182,9 @@ pub trait DenseBackend: Backend {
         input: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
-        rectify: bool,
+        relu: bool,
     ) -> FloatTensor<Self> {
-        reference::scale_and_shift::<Self>(input, scale, shift, rectify)
+        reference::scale_and_shift::<Self>(input, scale, shift, relu)
     }
 
     /// `max(a + b, 0)` of maps of one shape.
@@ -199,8 +199,8 @@ pub trait DenseBackend: Backend {
     }
 
     /// The gradient before a rectifier, given its output and the gradient behind it.
-    fn gate(output: FloatTensor<Self>, output_grad: FloatTensor<Self>) -> FloatTensor<Self> {
-        reference::gate::<Self>(output, output_grad)
+    fn relu_grad(output: FloatTensor<Self>, output_grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        reference::relu_grad::<Self>(output, output_grad)
     }
 
     /// The mean of each window of `size` × `size`, the windows lying side by side.

@@ -1,7 +1,7 @@
 //! The formulas behind the [`reference`](mod@crate::reference), on tensors, as far as they are not one
 //! stock operation.
 
-use burn::tensor::{Tensor, activation::relu, backend::Backend};
+use burn::tensor::{Tensor, activation, backend::Backend};
 use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
 
 /// The sum over batch and positions.
@@ -16,14 +16,14 @@ pub(crate) fn linear<B: Backend>(
     input: Tensor<B, 2>,
     weights: Tensor<B, 2>,
     bias: Option<Tensor<B, 1>>,
-    rectify: bool,
+    relu: bool,
 ) -> Tensor<B, 2> {
     let output = input.matmul(weights);
     let output = match bias {
         Some(bias) => output + bias.unsqueeze(),
         None => output,
     };
-    if rectify { relu(output) } else { output }
+    if relu { activation::relu(output) } else { output }
 }
 
 /// A number per channel as a number per row of `[batch · channels, positions]`.
@@ -37,12 +37,12 @@ fn per_row<B: Backend>(per_channel: Tensor<B, 1>, batch: usize) -> Tensor<B, 2> 
 }
 
 /// Batch norm with the statistics of the batch: output, mean, variance.
-pub(crate) fn normalise<B: Backend>(
+pub(crate) fn batch_norm<B: Backend>(
     input: Tensor<B, 4>,
     gamma: Tensor<B, 1>,
     beta: Tensor<B, 1>,
     epsilon: f64,
-    rectify: bool,
+    relu: bool,
 ) -> (Tensor<B, 4>, Tensor<B, 1>, Tensor<B, 1>) {
     let shape = input.dims();
     let [batch, channels, height, width] = shape;
@@ -55,15 +55,15 @@ pub(crate) fn normalise<B: Backend>(
     let variance = per_channel(centred.clone() * centred.clone());
     let scale = gamma / (variance.clone() + epsilon).sqrt();
     let output = (centred * per_row(scale, batch) + per_row(beta, batch)).reshape(shape);
-    (if rectify { relu(output) } else { output }, mean, variance)
+    (if relu { activation::relu(output) } else { output }, mean, variance)
 }
 
-/// The gradients with respect to input, γ and β of [`normalise`] without a rectifier:
+/// The gradients with respect to input, γ and β of [`batch_norm`] without a rectifier:
 ///
 /// ```text
 /// dβ = Σ dy        dγ = Σ dy · x̂        dx = γ / sqrt(σ² + ε) · (dy - dβ / n - x̂ · dγ / n)
 /// ```
-pub(crate) fn normalise_backward<B: Backend>(
+pub(crate) fn batch_norm_backward<B: Backend>(
     input: Tensor<B, 4>,
     gamma: Tensor<B, 1>,
     mean: Tensor<B, 1>,

@@ -2,7 +2,7 @@
 //!
 //! - [`backend`]: the trait [`DenseBackend`], a few operations with default bodies,
 //! - [`reference`](mod@reference): these bodies, made of stock tensor operations,
-//! - [`normalised`]: what a convolution with a batch norm behind it takes and gives,
+//! - [`conv_batch_norm`]: what a convolution with a batch norm behind it takes and gives,
 //! - [`ops`]: the operations on tensors, the way in for networks,
 //! - [`parity`]: whether kernels do what the reference does, on the device at hand.
 //!
@@ -11,7 +11,7 @@
 //! so that they, too, are single operations of the backend below.
 
 pub mod backend;
-pub mod normalised;
+pub mod conv_batch_norm;
 pub mod ops;
 pub mod parity;
 pub mod reference;
@@ -20,8 +20,8 @@ mod formulas;
 mod kernel;
 
 pub use backend::{Convolution, DenseBackend, Normalised};
+pub use conv_batch_norm::NormalisedConvolution;
 #[cfg(feature = "flex")]
 pub use kernel::recycle::bytes as recycled;
 pub use lasnn_core::{Mask, Precision};
 pub use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
-pub use normalised::NormalisedConvolution;

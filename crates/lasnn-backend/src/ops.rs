@@ -6,60 +6,60 @@ use burn::tensor::Tensor;
 use lasnn_core::Mask;
 
 use crate::backend::{Convolution, DenseBackend, Normalised, from_primitive, into_primitive};
-use crate::normalised::{ConvolutionInputs, NormalisedConvolution};
+use crate::conv_batch_norm::{ConvolutionInputs, NormalisedConvolution};
 use crate::{AdamStep, Precision, SgdStep};
 
 /// The convolution of `input` `[batch, inputs, height, width]` with `weights`
 /// `[outputs, inputs, kernel, kernel]`, plus the bias `[outputs]`; negative values as zero if
-/// `rectify`.
-pub fn convolve<B: DenseBackend>(
+/// `relu`.
+pub fn conv2d<B: DenseBackend>(
     input: Tensor<B, 4>,
     weights: Tensor<B, 4>,
     bias: Option<Tensor<B, 1>>,
     convolution: Convolution,
-    rectify: bool,
+    relu: bool,
 ) -> Tensor<B, 4> {
     let bias = bias.map(into_primitive);
     let (input, weights) = (into_primitive(input), into_primitive(weights));
-    from_primitive(B::convolve(input, weights, bias, convolution, rectify))
+    from_primitive(B::conv2d_bias_relu(input, weights, bias, convolution, relu))
 }
 
 /// `input · weights + bias` of `input` `[batch, inputs]`, `weights` `[inputs, outputs]` and the bias
-/// `[outputs]`; negative values as zero if `rectify`.
+/// `[outputs]`; negative values as zero if `relu`.
 pub fn linear<B: DenseBackend>(
     input: Tensor<B, 2>,
     weights: Tensor<B, 2>,
     bias: Option<Tensor<B, 1>>,
     precision: Precision,
-    rectify: bool,
+    relu: bool,
 ) -> Tensor<B, 2> {
     let bias = bias.map(into_primitive);
     let (input, weights) = (into_primitive(input), into_primitive(weights));
-    from_primitive(B::fully_connect(input, weights, bias, precision, rectify))
+    from_primitive(B::linear_bias_relu(input, weights, bias, precision, relu))
 }
 
 /// Batch norm of a map `[batch, channels, height, width]` with the statistics of the batch: the
 /// output, the mean `[channels]` and the variance `[channels]`.
 ///
 /// On an autodiff backend, mean and variance are constants.
-pub fn normalise<B: DenseBackend>(
+pub fn batch_norm<B: DenseBackend>(
     input: Tensor<B, 4>,
     gamma: Tensor<B, 1>,
     beta: Tensor<B, 1>,
     epsilon: f64,
-    rectify: bool,
+    relu: bool,
 ) -> (Tensor<B, 4>, [Tensor<B, 1>; 2]) {
     let (gamma, beta) = (into_primitive(gamma), into_primitive(beta));
     let Normalised { output, mean, variance } =
-        B::normalise(into_primitive(input), gamma, beta, epsilon, rectify);
+        B::batch_norm(into_primitive(input), gamma, beta, epsilon, relu);
     (from_primitive(output), [from_primitive(mean), from_primitive(variance)])
 }
 
-/// The convolution of `input` with `weights` without a bias, [normalised](normalise), plus what is `added`,
+/// The convolution of `input` with `weights` without a bias, [conv_batch_norm](batch_norm), plus what is `added`,
 /// as one operation: the output, the mean `[outputs]` and the variance `[outputs]`.
 ///
 /// On an autodiff backend, mean and variance are constants.
-pub fn convolve_normalise<B: DenseBackend>(
+pub fn conv2d_batch_norm<B: DenseBackend>(
     input: Tensor<B, 4>,
     weights: Tensor<B, 4>,
     [gamma, beta]: [Tensor<B, 1>; 2],
@@ -73,20 +73,20 @@ pub fn convolve_normalise<B: DenseBackend>(
         beta: into_primitive(beta),
         added: added.map(into_primitive),
     };
-    let (Normalised { output, mean, variance }, _) = B::convolve_normalise(inputs, layer);
+    let (Normalised { output, mean, variance }, _) = B::conv2d_batch_norm(inputs, layer);
     (from_primitive(output), [from_primitive(mean), from_primitive(variance)])
 }
 
 /// `scale · x + shift` of a map, with a scale and a shift `[channels]`; negative values as zero if
-/// `rectify`.
+/// `relu`.
 pub fn scale_and_shift<B: DenseBackend>(
     input: Tensor<B, 4>,
     scale: Tensor<B, 1>,
     shift: Tensor<B, 1>,
-    rectify: bool,
+    relu: bool,
 ) -> Tensor<B, 4> {
     let (scale, shift) = (into_primitive(scale), into_primitive(shift));
-    from_primitive(B::scale_and_shift(into_primitive(input), scale, shift, rectify))
+    from_primitive(B::scale_and_shift(into_primitive(input), scale, shift, relu))
 }
 
 /// `max(a + b, 0)` of maps of one shape.

@@ -10,20 +10,20 @@ use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
 use crate::backend::{Convolution, Normalised, from_primitive, into_primitive};
 use crate::formulas;
 
-/// The body of [`DenseBackend::convolve`](crate::DenseBackend::convolve).
-pub fn convolve<B: Backend>(
+/// The body of [`DenseBackend::conv2d`](crate::DenseBackend::conv2d).
+pub fn conv2d<B: Backend>(
     input: FloatTensor<B>,
     weights: FloatTensor<B>,
     bias: Option<FloatTensor<B>>,
     convolution: Convolution,
-    rectify: bool,
+    relu: bool,
 ) -> FloatTensor<B> {
     let output = B::conv2d(input, weights, bias, convolution.options());
-    if rectify { B::relu(output) } else { output }
+    if relu { B::relu(output) } else { output }
 }
 
-/// The body of [`DenseBackend::convolve_input_grad`](crate::DenseBackend::convolve_input_grad).
-pub fn convolve_input_grad<B: Backend>(
+/// The body of [`DenseBackend::conv2d_input_grad`](crate::DenseBackend::conv2d_input_grad).
+pub fn conv2d_input_grad<B: Backend>(
     input: FloatTensor<B>,
     weights: FloatTensor<B>,
     output_grad: FloatTensor<B>,
@@ -32,8 +32,8 @@ pub fn convolve_input_grad<B: Backend>(
     B::conv2d_x_backward(input, weights, output_grad, convolution.options())
 }
 
-/// The body of [`DenseBackend::convolve_weight_grad`](crate::DenseBackend::convolve_weight_grad).
-pub fn convolve_weight_grad<B: Backend>(
+/// The body of [`DenseBackend::conv2d_weight_grad`](crate::DenseBackend::conv2d_weight_grad).
+pub fn conv2d_weight_grad<B: Backend>(
     input: FloatTensor<B>,
     weights: FloatTensor<B>,
     output_grad: FloatTensor<B>,
@@ -47,20 +47,20 @@ pub fn channel_sums<B: Backend>(map: FloatTensor<B>) -> FloatTensor<B> {
     into_primitive(formulas::channel_sums::<B>(from_primitive(map)))
 }
 
-/// The body of [`DenseBackend::fully_connect`](crate::DenseBackend::fully_connect).
-pub fn fully_connect<B: Backend>(
+/// The body of [`DenseBackend::linear`](crate::DenseBackend::linear).
+pub fn linear<B: Backend>(
     input: FloatTensor<B>,
     weights: FloatTensor<B>,
     bias: Option<FloatTensor<B>>,
-    rectify: bool,
+    relu: bool,
 ) -> FloatTensor<B> {
     let bias = bias.map(from_primitive::<B, 1>);
     let (input, weights) = (from_primitive(input), from_primitive(weights));
-    into_primitive(formulas::linear::<B>(input, weights, bias, rectify))
+    into_primitive(formulas::linear::<B>(input, weights, bias, relu))
 }
 
-/// The body of [`DenseBackend::fully_connect_input_grad`](crate::DenseBackend::fully_connect_input_grad).
-pub fn fully_connect_input_grad<B: Backend>(
+/// The body of [`DenseBackend::linear_input_grad`](crate::DenseBackend::linear_input_grad).
+pub fn linear_input_grad<B: Backend>(
     weights: FloatTensor<B>,
     output_grad: FloatTensor<B>,
 ) -> FloatTensor<B> {
@@ -68,8 +68,8 @@ pub fn fully_connect_input_grad<B: Backend>(
     into_primitive(from_primitive::<B, 2>(output_grad).matmul(weights))
 }
 
-/// The body of [`DenseBackend::fully_connect_weight_grad`](crate::DenseBackend::fully_connect_weight_grad).
-pub fn fully_connect_weight_grad<B: Backend>(
+/// The body of [`DenseBackend::linear_weight_grad`](crate::DenseBackend::linear_weight_grad).
+pub fn linear_weight_grad<B: Backend>(
     input: FloatTensor<B>,
     output_grad: FloatTensor<B>,
 ) -> FloatTensor<B> {
@@ -77,17 +77,17 @@ pub fn fully_connect_weight_grad<B: Backend>(
     into_primitive(input.matmul(from_primitive::<B, 2>(output_grad)))
 }
 
-/// The body of [`DenseBackend::normalise`](crate::DenseBackend::normalise).
-pub fn normalise<B: Backend>(
+/// The body of [`DenseBackend::batch_norm`](crate::DenseBackend::batch_norm).
+pub fn batch_norm<B: Backend>(
     input: FloatTensor<B>,
     gamma: FloatTensor<B>,
     beta: FloatTensor<B>,
     epsilon: f64,
-    rectify: bool,
+    relu: bool,
 ) -> Normalised<FloatTensor<B>> {
     let (gamma, beta) = (from_primitive(gamma), from_primitive(beta));
     let (output, mean, variance) =
-        formulas::normalise::<B>(from_primitive(input), gamma, beta, epsilon, rectify);
+        formulas::batch_norm::<B>(from_primitive(input), gamma, beta, epsilon, relu);
     Normalised {
         output: into_primitive(output),
         mean: into_primitive(mean),
@@ -95,8 +95,8 @@ pub fn normalise<B: Backend>(
     }
 }
 
-/// The body of [`DenseBackend::normalise_backward`](crate::DenseBackend::normalise_backward).
-pub fn normalise_backward<B: Backend>(
+/// The body of [`DenseBackend::batch_norm_backward`](crate::DenseBackend::batch_norm_backward).
+pub fn batch_norm_backward<B: Backend>(
     input: FloatTensor<B>,
     [gamma, _]: [FloatTensor<B>; 2],
     statistics: [FloatTensor<B>; 2],
@@ -112,7 +112,7 @@ pub fn normalise_backward<B: Backend>(
     let (input, gamma) = (from_primitive(input), from_primitive(gamma));
     let grad = from_primitive(output_grad);
     let (input, gamma, beta) =
-        formulas::normalise_backward::<B>(input, gamma, mean, variance, grad, epsilon);
+        formulas::batch_norm_backward::<B>(input, gamma, mean, variance, grad, epsilon);
     [into_primitive(input), into_primitive(gamma), into_primitive(beta)]
 }
 
@@ -121,12 +121,12 @@ pub fn scale_and_shift<B: Backend>(
     input: FloatTensor<B>,
     scale: FloatTensor<B>,
     shift: FloatTensor<B>,
-    rectify: bool,
+    relu: bool,
 ) -> FloatTensor<B> {
     let (scale, shift) = (from_primitive(scale), from_primitive(shift));
     let output = formulas::scale_and_shift::<B>(from_primitive(input), scale, shift);
     let output = into_primitive(output);
-    if rectify { B::relu(output) } else { output }
+    if relu { B::relu(output) } else { output }
 }
 
 /// The body of [`DenseBackend::rectified_sum`](crate::DenseBackend::rectified_sum).
@@ -144,8 +144,11 @@ pub fn masked<B: Backend>(map: FloatTensor<B>, mask: &Mask) -> FloatTensor<B> {
     B::float_reshape(B::float_mul(rows, factors), shape)
 }
 
-/// The body of [`DenseBackend::gate`](crate::DenseBackend::gate).
-pub fn gate<B: Backend>(output: FloatTensor<B>, output_grad: FloatTensor<B>) -> FloatTensor<B> {
+/// The body of [`DenseBackend::relu_grad`](crate::DenseBackend::relu_grad).
+pub fn relu_grad<B: Backend>(
+    output: FloatTensor<B>,
+    output_grad: FloatTensor<B>,
+) -> FloatTensor<B> {
     B::relu_backward(output, output_grad)
 }
 

@@ -9,10 +9,10 @@ use crate::threshold::Policy;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConversionConfig {
-    /// How long each layer is watched. The paper's line of work takes 1000 to 2500 with Poisson
+    /// How long each layer is calibrated. The paper's line of work takes 1000 to 2500 with Poisson
     /// input; with direct encoding a few times the student's own number of steps is enough.
     pub time_steps: usize,
-    /// How many batches of training images are watched.
+    /// How many batches of training images are calibrated.
     pub batches: usize,
     /// Images per batch.
     pub batch: usize,

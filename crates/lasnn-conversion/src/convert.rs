@@ -25,7 +25,7 @@ use crate::threshold::ThresholdPolicy;
 use lasnn_snn::counting::{chunk_steps, chunks, to_host};
 use lasnn_snn::network::SpikingNetwork;
 use lasnn_snn::progress::{OnProgress, Progress, Task};
-use lasnn_snn::runner::{Drive, Streaming};
+use lasnn_snn::runner::{NeuronRunner, Streaming};
 use lasnn_snn::signal::Signal;
 
 /// The activations of the ordinary network for a batch `[batch, channels, height, width]`, by the names
@@ -74,8 +74,8 @@ pub fn convert<B: SpikingBackend>(
     let (mut network, thresholds) = balance(network, balancing, device)?;
     let scale = config.scale as f32;
     let scaled: Vec<f32> = thresholds.iter().map(|&threshold| threshold * scale).collect();
-    for site in 0..scaled.len() {
-        network = network.scale_behind_inner(site, scale);
+    for neuron_layer in 0..scaled.len() {
+        network = network.absorb_inner_threshold(neuron_layer, scale);
     }
     let leak = network.config().leak;
     let network = network.with_neurons(leak, &scaled, device);
@@ -107,11 +107,11 @@ fn balance<B: SpikingBackend>(
     let of_layer = images as u64 * config.time_steps as u64;
     let total = of_layer * names.len() as u64;
     let mut thresholds = vec![SILENT_THRESHOLD; names.len()];
-    for (site, name) in names.iter().enumerate() {
+    for (neuron_layer, name) in names.iter().enumerate() {
         // Balancing is done on neurons without leak, whatever the network has afterwards.
         let balanced = network.clone().with_neurons(1.0, &thresholds, device);
         let mut policy = config.policy.start();
-        let mut done = of_layer * site as u64;
+        let mut done = of_layer * neuron_layer as u64;
         for batch in batches.iter().filter(|batch| !batch.is_empty()) {
             let on_progress = |steps: usize| {
                 let done = done + steps as u64 * batch.len() as u64;
@@ -119,8 +119,9 @@ fn balance<B: SpikingBackend>(
                 (balancing.on_progress)(progress)
             };
             let policy = policy.as_mut();
-            let watched = watch(&balanced, site, batch, balancing, &on_progress, policy, device);
-            if watched.is_break() {
+            let calibrated =
+                calibrate(&balanced, neuron_layer, batch, balancing, &on_progress, policy, device);
+            if calibrated.is_break() {
                 return Err(ConversionError::Interrupted);
             }
             done += batch.len() as u64 * config.time_steps as u64;
@@ -135,17 +136,17 @@ fn balance<B: SpikingBackend>(
         }
         tracing::debug!(layer = %name, threshold = found, "balanced");
         // A silent layer must not fire without input: zero input is never above this.
-        thresholds[site] = if found > 0.0 { found } else { SILENT_THRESHOLD };
-        network = network.scale_behind_inner(site, thresholds[site]);
+        thresholds[neuron_layer] = if found > 0.0 { found } else { SILENT_THRESHOLD };
+        network = network.absorb_inner_threshold(neuron_layer, thresholds[neuron_layer]);
     }
     Ok((network, thresholds))
 }
 
 /// Shows `policy` the currents of one layer of neurons, streaming over all time steps. Ends early
 /// where `on_progress`, which is told how many steps are done, breaks.
-fn watch<B: SpikingBackend>(
+fn calibrate<B: SpikingBackend>(
     network: &SpikingNetwork<B>,
-    site: usize,
+    neuron_layer: usize,
     batch: &Batch,
     balancing: Balancing<'_>,
     on_progress: &dyn Fn(usize) -> ControlFlow<()>,
@@ -156,19 +157,26 @@ fn watch<B: SpikingBackend>(
     let pass = Pass::evaluate(seed, &batch.samples);
     let images = batch.images::<B>(device);
     let neurons = Streaming::new();
-    let mut drive =
-        Watching { neurons, site, policy, constant: false, first: 0, on_progress, stopped: false };
+    let mut runner = Calibrating {
+        neurons,
+        neuron_layer,
+        policy,
+        constant: false,
+        first: 0,
+        on_progress,
+        stopped: false,
+    };
     for (first, steps) in chunks(config.time_steps, chunk_steps(network.plan(), batch.len())) {
-        drive.neurons.next_chunk(steps);
-        drive.first = first;
+        runner.neurons.next_chunk(steps);
+        runner.first = first;
         on_progress(first)?;
         let input = network.encode(images.clone(), first, steps, &pass);
-        network.flow(input, &pass, &mut drive);
-        if drive.stopped {
+        network.flow(input, &pass, &mut runner);
+        if runner.stopped {
             return ControlFlow::Break(());
         }
         // Currents that are the same at every step need to be seen once.
-        if drive.constant {
+        if runner.constant {
             break;
         }
     }
@@ -176,9 +184,9 @@ fn watch<B: SpikingBackend>(
 }
 
 /// Streams up to one layer of neurons, shows its currents and stops there.
-struct Watching<'a, B: Backend> {
+struct Calibrating<'a, B: Backend> {
     neurons: Streaming<B>,
-    site: usize,
+    neuron_layer: usize,
     policy: &'a mut dyn ThresholdPolicy,
     constant: bool,
     /// The first step of the chunk.
@@ -188,10 +196,10 @@ struct Watching<'a, B: Backend> {
     stopped: bool,
 }
 
-impl<B: SpikingBackend> Drive<B> for Watching<'_, B> {
+impl<B: SpikingBackend> NeuronRunner<B> for Calibrating<'_, B> {
     fn fire(
         &mut self,
-        site: usize,
+        neuron_layer: usize,
         neurons: &SpikingNeurons<B>,
         currents: Signal<B>,
     ) -> Option<Tensor<B, 4>> {
@@ -200,8 +208,8 @@ impl<B: SpikingBackend> Drive<B> for Watching<'_, B> {
             self.stopped = true;
             return None;
         }
-        if site < self.site {
-            return self.neurons.fire(site, neurons, currents);
+        if neuron_layer < self.neuron_layer {
+            return self.neurons.fire(neuron_layer, neurons, currents);
         }
         self.constant = currents.constant;
         self.policy.observe(&to_host(currents.maps));
@@ -209,6 +217,6 @@ impl<B: SpikingBackend> Drive<B> for Watching<'_, B> {
     }
 
     fn steps(&self) -> usize {
-        Drive::<B>::steps(&self.neurons)
+        NeuronRunner::<B>::steps(&self.neurons)
     }
 }

@@ -66,7 +66,7 @@ pub(crate) fn report<B: SpikingBackend>(
     let time_steps = config.time_steps;
     let simulator = Simulator::new(network.clone());
     let names: Vec<String> = network.neurons().into_iter().map(|(name, _)| name).collect();
-    let mut watched: Vec<Tally> = sizes(network.plan()).into_iter().map(Tally::new).collect();
+    let mut calibrated: Vec<Tally> = sizes(network.plan()).into_iter().map(Tally::new).collect();
     let images: usize = batches.iter().map(Batch::len).sum();
     let total = images as u64 * time_steps as u64;
     let mut done = 0;
@@ -85,7 +85,7 @@ pub(crate) fn report<B: SpikingBackend>(
         if found != names {
             return Err(ConversionError::Activations { found, expected: names });
         }
-        for ((tally, counts), activations) in watched.iter_mut().zip(counts).zip(activations) {
+        for ((tally, counts), activations) in calibrated.iter_mut().zip(counts).zip(activations) {
             tally.add(&counts, &to_host(activations), time_steps);
         }
     }
@@ -98,7 +98,7 @@ pub(crate) fn report<B: SpikingBackend>(
         saturated: tally.saturated / tally.pairs,
         correlation: tally.correlation(),
     };
-    let layers: Vec<_> = names.iter().zip(thresholds).zip(&watched).map(layer).collect();
+    let layers: Vec<_> = names.iter().zip(thresholds).zip(&calibrated).map(layer).collect();
     let warnings = layers.iter().filter_map(warning).collect();
     Ok(ConversionReport { layers, warnings })
 }

@@ -8,6 +8,7 @@
 //! - [`class_count`]: how many images of each class a network classifies correctly,
 //! - [`pass`]: everything that a forward pass must know apart from its input,
 //! - [`precision`]: the number format of dense products,
+//! - [`neuron`] and [`surrogate`]: the options of a neuron model, and the derivatives of a spike,
 //! - [`mask`]: dropout masks,
 //! - [`random`]: counter-based random streams, the only source of randomness,
 //! - [`philox`]: the generator of these streams,
@@ -17,6 +18,7 @@ pub mod architecture;
 pub mod batch;
 pub mod class_count;
 pub mod mask;
+pub mod neuron;
 pub mod pass;
 pub mod philox;
 pub mod plan;
@@ -24,6 +26,7 @@ pub mod precision;
 pub mod random;
 pub mod shape;
 pub mod simd;
+pub mod surrogate;
 pub mod tap;
 
 pub use architecture::{Architecture, Layer};

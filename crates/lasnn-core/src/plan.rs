@@ -273,7 +273,7 @@ impl Planner<'_> {
                 }
                 positive("kernel", kernel)?;
                 self.need_map(index, kind, 1)?;
-                let (weights, macs) = self.convolve(channels, kernel, stride);
+                let (weights, macs) = self.conv2d(channels, kernel, stride);
                 let per_channel = usize::from(bias) + 2 * usize::from(batch_norm);
                 Ok((weights.saturating_add(per_channel * channels), macs))
             }
@@ -286,14 +286,14 @@ impl Planner<'_> {
                 self.need_map(index, kind, 1)?;
                 let norm = 2 * channels * usize::from(batch_norm);
                 let before = self.shape;
-                let (first, first_macs) = self.convolve(channels, 3, stride);
-                let (second, second_macs) = self.convolve(channels, 3, 1);
+                let (first, first_macs) = self.conv2d(channels, 3, stride);
+                let (second, second_macs) = self.conv2d(channels, 3, 1);
                 let (mut parameters, mut macs) =
                     (first.saturating_add(second), first_macs.saturating_add(second_macs));
                 parameters = parameters.saturating_add(2 * norm);
                 if before != self.shape {
                     let mut shortcut = Planner { shape: before, ..*self };
-                    let (weights, more) = shortcut.convolve(channels, 1, stride);
+                    let (weights, more) = shortcut.conv2d(channels, 1, stride);
                     parameters = parameters.saturating_add(weights).saturating_add(norm);
                     macs = macs.saturating_add(more);
                 }
@@ -311,8 +311,8 @@ impl Planner<'_> {
                     let before = self.shape.channels;
                     let norms = 2 * before + 2 * DENSE_BOTTLENECK * growth;
                     parameters = norms.saturating_add(parameters);
-                    let (narrow, narrow_macs) = self.convolve(DENSE_BOTTLENECK * growth, 1, 1);
-                    let (wide, wide_macs) = self.convolve(growth, 3, 1);
+                    let (narrow, narrow_macs) = self.conv2d(DENSE_BOTTLENECK * growth, 1, 1);
+                    let (wide, wide_macs) = self.conv2d(growth, 3, 1);
                     parameters = narrow.saturating_add(wide).saturating_add(parameters);
                     macs = narrow_macs.saturating_add(wide_macs).saturating_add(macs);
                     self.shape.channels = before + growth;
@@ -371,7 +371,7 @@ impl Planner<'_> {
     }
 
     /// Weights and multiply-accumulates of a convolution with "same" padding.
-    fn convolve(&mut self, channels: usize, kernel: usize, stride: usize) -> (usize, usize) {
+    fn conv2d(&mut self, channels: usize, kernel: usize, stride: usize) -> (usize, usize) {
         let weights = product([self.shape.channels, channels, kernel, kernel]);
         self.shape = Shape {
             channels,

@@ -16,7 +16,12 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// How many numbers it has.
+    /// The number of positions, `height · width`.
+    pub fn positions(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// The number of elements.
     pub fn len(&self) -> usize {
         self.channels * self.height * self.width
     }

@@ -2,8 +2,8 @@
 //!
 //! - [`conv`]: convolutions and their gradients,
 //! - [`linear`]: linear layers, on the products of [`matrix`](lasnn_gemm::matrix),
-//! - [`normalised`]: a convolution with a batch norm behind it,
-//! - [`norm`], [`pool`], [`rectify`]: what stands between them,
+//! - [`conv_batch_norm`]: a convolution with a batch norm behind it,
+//! - [`norm`], [`pool`], [`relu`]: what stands between them,
 //! - [`optimizer`]: update rules in one pass,
 //!
 //! All take slices of `f32`, row by row, and write into slices that the caller provides. Work is
@@ -12,11 +12,11 @@
 #![forbid(unsafe_code)]
 
 pub mod conv;
+pub mod conv_batch_norm;
 pub mod linear;
 pub mod norm;
-pub mod normalised;
 pub mod optimizer;
 pub mod pool;
-pub mod rectify;
+pub mod relu;
 
 mod kept;

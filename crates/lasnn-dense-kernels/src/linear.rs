@@ -18,7 +18,7 @@ pub struct LinearShape {
 }
 
 /// Writes `input · weights + bias` to `output` `[batch, outputs]`; negative values as zero if
-/// `rectify`.
+/// `relu`.
 ///
 /// # Panics
 ///
@@ -29,14 +29,14 @@ pub fn forward(
     input: &[f32],
     weights: &[f32],
     bias: Option<&[f32]>,
-    rectify: bool,
+    relu: bool,
     output: &mut [f32],
 ) {
     let LinearShape { batch, inputs, outputs } = shape;
     let weights = Matrix::rows(weights, [inputs, outputs]);
     multiply(precision, Matrix::rows(input, [batch, inputs]), weights, output);
     // Not `max`: what is not a number must stay visible.
-    let rectified = |value: f32| if rectify && value < 0.0 { 0.0 } else { value };
+    let rectified = |value: f32| if relu && value < 0.0 { 0.0 } else { value };
     for row in output.chunks_exact_mut(outputs.max(1)) {
         match bias {
             Some(bias) => {
@@ -44,7 +44,7 @@ pub fn forward(
                     *value = rectified(*value + bias);
                 }
             }
-            None if rectify => row.iter_mut().for_each(|value| *value = rectified(*value)),
+            None if relu => row.iter_mut().for_each(|value| *value = rectified(*value)),
             None => {}
         }
     }

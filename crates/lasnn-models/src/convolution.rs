@@ -8,7 +8,7 @@ use lasnn_backend::{DenseBackend, ops};
 use lasnn_core::{Mode, Pass, Precision};
 
 use crate::init::Weights;
-use crate::norm::{convolve_normalise, normalise};
+use crate::norm::{batch_norm, conv2d_batch_norm};
 
 /// Convolution, then batch norm and activation where wanted.
 #[derive(Module, Debug)]
@@ -66,20 +66,20 @@ impl<B: DenseBackend> Convolution<B> {
         &self,
         input: Tensor<B, 4>,
         added: Option<Tensor<B, 4>>,
-        rectify: bool,
+        relu: bool,
         pass: &Pass<'_>,
     ) -> Tensor<B, 4> {
         match (&self.norm, pass.mode, &self.conv.bias) {
             (Some(norm), Mode::Train, None) => {
                 let convolution = shape(&self.conv, pass.precision);
-                convolve_normalise(norm, input, self.conv.weight.val(), added, convolution, rectify)
+                conv2d_batch_norm(norm, input, self.conv.weight.val(), added, convolution, relu)
             }
             (norm, mode, _) => {
-                let alone = rectify && added.is_none();
-                let convolve = |rectify| convolve(&self.conv, input, pass.precision, rectify);
+                let alone = relu && added.is_none();
+                let conv2d = |relu| conv2d(&self.conv, input, pass.precision, relu);
                 let output = match norm {
-                    Some(norm) => normalise(norm, convolve(false), mode, alone),
-                    None => convolve(alone),
+                    Some(norm) => batch_norm(norm, conv2d(false), mode, alone),
+                    None => conv2d(alone),
                 };
                 match added {
                     Some(added) => ops::rectified_sum(output, added),
@@ -90,15 +90,15 @@ impl<B: DenseBackend> Convolution<B> {
     }
 }
 
-/// Burn's layer by way of [`DenseBackend`]; negative values as zero if `rectify`.
-pub(crate) fn convolve<B: DenseBackend>(
+/// Burn's layer by way of [`DenseBackend`]; negative values as zero if `relu`.
+pub(crate) fn conv2d<B: DenseBackend>(
     conv: &Conv2d<B>,
     input: Tensor<B, 4>,
     precision: Precision,
-    rectify: bool,
+    relu: bool,
 ) -> Tensor<B, 4> {
     let bias = conv.bias.as_ref().map(|bias| bias.val());
-    ops::convolve(input, conv.weight.val(), bias, shape(conv, precision), rectify)
+    ops::conv2d(input, conv.weight.val(), bias, shape(conv, precision), relu)
 }
 
 fn shape<B: Backend>(conv: &Conv2d<B>, precision: Precision) -> lasnn_backend::Convolution {

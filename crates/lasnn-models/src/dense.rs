@@ -7,9 +7,9 @@ use burn::tensor::{Tensor, backend::Backend};
 use lasnn_backend::DenseBackend;
 use lasnn_core::{Pass, plan::DENSE_BOTTLENECK};
 
-use crate::convolution::convolve;
+use crate::convolution::conv2d;
 use crate::init::Weights;
-use crate::norm::normalise;
+use crate::norm::batch_norm;
 use crate::trace::Trace;
 
 /// Units whose outputs are appended to their inputs, so that each sees all before it.
@@ -60,9 +60,9 @@ impl<B: DenseBackend> Dense<B> {
         for (number, unit) in self.units.iter().enumerate() {
             let mut new = all.clone();
             for (part, step) in [("first", &unit.first), ("second", &unit.second)] {
-                let activation = normalise(&step.norm, new, pass.mode, true);
+                let activation = batch_norm(&step.norm, new, pass.mode, true);
                 trace.see(index, &format!("units.{number}.{part}"), &activation);
-                new = convolve(&step.conv, activation, pass.precision, false);
+                new = conv2d(&step.conv, activation, pass.precision, false);
             }
             all = Tensor::cat(vec![all, new], 1);
         }

@@ -9,7 +9,7 @@ use lasnn_core::Mode;
 use crate::init::Weights;
 
 /// Normalises each channel: `y = γ · (x - µ) / sqrt(σ² + ε) + β`; negative values become zero if
-/// `rectify`.
+/// `relu`.
 ///
 /// In [`Mode::Train`] µ and σ² are those of the batch, and the running statistics move towards
 /// them; in [`Mode::Evaluate`] they are the running statistics. Burn's own `forward` decides by
@@ -22,40 +22,40 @@ use crate::init::Weights;
 /// # Shapes
 ///
 /// `[batch, channels, height, width]`, in and out.
-pub(crate) fn normalise<B: DenseBackend>(
+pub(crate) fn batch_norm<B: DenseBackend>(
     norm: &BatchNorm<B>,
     input: Tensor<B, 4>,
     mode: Mode,
-    rectify: bool,
+    relu: bool,
 ) -> Tensor<B, 4> {
     let (gamma, beta) = (norm.gamma.val(), norm.beta.val());
     match mode {
         Mode::Train => {
-            let (output, statistics) = ops::normalise(input, gamma, beta, norm.epsilon, rectify);
+            let (output, statistics) = ops::batch_norm(input, gamma, beta, norm.epsilon, relu);
             follow(norm, statistics);
             output
         }
         Mode::Evaluate => {
             let scale = gamma / (norm.running_var.value_sync() + norm.epsilon).sqrt();
             let shift = beta - norm.running_mean.value_sync() * scale.clone();
-            ops::scale_and_shift(input, scale, shift, rectify)
+            ops::scale_and_shift(input, scale, shift, relu)
         }
     }
 }
 
 /// A convolution with this batch norm behind it, in [`Mode::Train`], plus what is `added` before the
 /// rectifier.
-pub(crate) fn convolve_normalise<B: DenseBackend>(
+pub(crate) fn conv2d_batch_norm<B: DenseBackend>(
     norm: &BatchNorm<B>,
     input: Tensor<B, 4>,
     weights: Tensor<B, 4>,
     added: Option<Tensor<B, 4>>,
     convolution: Convolution,
-    rectify: bool,
+    relu: bool,
 ) -> Tensor<B, 4> {
-    let layer = NormalisedConvolution { convolution, epsilon: norm.epsilon, rectify };
+    let layer = NormalisedConvolution { convolution, epsilon: norm.epsilon, relu };
     let scales = [norm.gamma.val(), norm.beta.val()];
-    let (output, statistics) = ops::convolve_normalise(input, weights, scales, added, layer);
+    let (output, statistics) = ops::conv2d_batch_norm(input, weights, scales, added, layer);
     follow(norm, statistics);
     output
 }
@@ -83,6 +83,6 @@ impl<B: Backend> Norm<B> {
 
 impl<B: DenseBackend> Norm<B> {
     pub(crate) fn forward(&self, input: Tensor<B, 4>, mode: Mode) -> Tensor<B, 4> {
-        normalise(&self.norm, input, mode, true)
+        batch_norm(&self.norm, input, mode, true)
     }
 }

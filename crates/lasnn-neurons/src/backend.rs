@@ -7,8 +7,8 @@ use burn::tensor::{
 use lasnn_backend::DenseBackend;
 
 use crate::network::{self, NetworkPass};
-use crate::neuron::Dynamics;
 use crate::reference;
+use lasnn_core::neuron::NeuronOptions;
 
 /// A backend that can run spiking neurons over many time steps at once.
 ///
@@ -30,13 +30,13 @@ pub trait SpikingBackend: DenseBackend {
         currents: FloatTensor<Self>,
         threshold: FloatTensor<Self>,
         leak: FloatTensor<Self>,
-        dynamics: Dynamics,
+        options: NeuronOptions,
     ) -> FloatTensor<Self> {
         let spikes = reference::scan::<Self>(
             from_primitive(currents),
             from_primitive(threshold),
             from_primitive(leak),
-            dynamics,
+            options,
         );
         into_primitive(spikes)
     }
@@ -51,14 +51,14 @@ pub trait SpikingBackend: DenseBackend {
         threshold: FloatTensor<Self>,
         leak: FloatTensor<Self>,
         output_grad: FloatTensor<Self>,
-        dynamics: Dynamics,
+        options: NeuronOptions,
     ) -> FloatTensor<Self> {
         let currents_grad = reference::scan_backward::<Self>(
             from_primitive(currents),
             from_primitive(threshold),
             from_primitive(leak),
             from_primitive(output_grad),
-            dynamics,
+            options,
         );
         into_primitive(currents_grad)
     }
@@ -72,14 +72,14 @@ pub trait SpikingBackend: DenseBackend {
         membrane: FloatTensor<Self>,
         threshold: FloatTensor<Self>,
         leak: FloatTensor<Self>,
-        dynamics: Dynamics,
+        options: NeuronOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let (spikes, membrane) = reference::advance::<Self>(
             from_primitive(currents),
             from_primitive(membrane),
             from_primitive(threshold),
             from_primitive(leak),
-            dynamics,
+            options,
         );
         (into_primitive(spikes), into_primitive(membrane))
     }

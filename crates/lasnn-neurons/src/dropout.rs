@@ -17,7 +17,7 @@ use lasnn_core::Pass;
 /// # Panics
 ///
 /// Panics if the first dimension is not `time_steps` times the number of samples in `pass`.
-pub fn held_dropout<B: DenseBackend, const D: usize>(
+pub fn time_locked_dropout<B: DenseBackend, const D: usize>(
     folded: Tensor<B, D>,
     layer: u32,
     probability: f64,

@@ -4,7 +4,8 @@ use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Tensor, backend::Backend};
 
 use crate::backend::{SpikingBackend, from_primitive, into_primitive};
-use crate::neuron::{Dynamics, NeuronConfig};
+use crate::neuron::NeuronConfig;
+use lasnn_core::neuron::NeuronOptions;
 
 /// Spiking neurons that share a threshold and a leak; the equations are those of
 /// [`crate::neuron`].
@@ -19,7 +20,7 @@ pub struct SpikingNeurons<B: Backend> {
     pub leak: Param<Tensor<B, 1>>,
     /// Reset, step order and surrogate, which a recipe fixes.
     #[module(skip)]
-    pub dynamics: Dynamics,
+    pub options: NeuronOptions,
 }
 
 impl<B: Backend> SpikingNeurons<B> {
@@ -28,7 +29,7 @@ impl<B: Backend> SpikingNeurons<B> {
         Self {
             threshold: constant(threshold, device),
             leak: constant(config.leak as f32, device),
-            dynamics: config.dynamics(),
+            options: config.options(),
         }
     }
 
@@ -68,7 +69,7 @@ impl<B: SpikingBackend> SpikingNeurons<B> {
             into_primitive(by_step(currents, time_steps)),
             into_primitive(self.threshold.val()),
             into_primitive(self.leak.val()),
-            self.dynamics,
+            self.options,
         );
         from_primitive::<B, 2>(spikes).reshape(shape)
     }
@@ -110,7 +111,7 @@ impl<B: SpikingBackend> SpikingNeurons<B> {
             into_primitive(membrane.reshape([neurons])),
             into_primitive(self.threshold.val()),
             into_primitive(self.leak.val()),
-            self.dynamics,
+            self.options,
         );
         (
             from_primitive::<B, 2>(spikes).reshape(shape),

@@ -28,11 +28,12 @@ pub mod reference;
 pub mod surrogate;
 
 pub use backend::SpikingBackend;
-pub use dropout::held_dropout;
+pub use dropout::time_locked_dropout;
 pub use encoder::{Encoder, Encoding, PoissonRange};
+pub use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
+pub use lasnn_core::surrogate::Surrogate;
 pub use layer::SpikingNeurons;
 pub use network::{NetworkInput, NetworkPass};
-pub use neuron::{Dynamics, NeuronConfig, NeuronError, Reset, StepOrder};
+pub use neuron::{NeuronConfig, NeuronError};
 pub use parity::{ParityCase, ParityError, check_parity};
 pub use readout::Readout;
-pub use surrogate::Surrogate;

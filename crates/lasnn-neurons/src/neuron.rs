@@ -26,52 +26,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::surrogate::Surrogate;
-
-/// What a spike does to the membrane potential.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reset {
-    /// It takes the threshold away ("soft reset"); what was above the threshold stays.
-    #[default]
-    Subtract,
-    /// It sets the potential to zero.
-    Zero,
-}
-
-impl Reset {
-    /// All resets.
-    pub const ALL: [Self; 2] = [Self::Subtract, Self::Zero];
-}
-
-/// Whether a step fires from the membrane potential after or before its own current.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StepOrder {
-    /// A current can cause a spike in its own step (DIET-SNN).
-    #[default]
-    IntegrateThenFire,
-    /// A current causes a spike in the next step at the earliest (hybrid training), so that every
-    /// layer delays the signal by one step.
-    FireThenIntegrate,
-}
-
-impl StepOrder {
-    /// All step orders.
-    pub const ALL: [Self; 2] = [Self::IntegrateThenFire, Self::FireThenIntegrate];
-}
-
-/// What of a neuron is fixed while it runs; threshold and leak are numbers on the device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Dynamics {
-    /// What a spike does to the membrane potential.
-    pub reset: Reset,
-    /// When a step fires.
-    pub step_order: StepOrder,
-    /// The derivative of a spike.
-    pub surrogate: Surrogate,
-}
+use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
+use lasnn_core::surrogate::Surrogate;
 
 /// The neurons of a network, as a recipe describes them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,16 +46,16 @@ pub struct NeuronConfig {
 
 impl Default for NeuronConfig {
     fn default() -> Self {
-        let Dynamics { reset, step_order, surrogate } = Dynamics::default();
+        let NeuronOptions { reset, step_order, surrogate } = NeuronOptions::default();
         Self { leak: 1.0, reset, step_order, surrogate }
     }
 }
 
 impl NeuronConfig {
     /// The part that is fixed while a neuron runs.
-    pub fn dynamics(&self) -> Dynamics {
+    pub fn options(&self) -> NeuronOptions {
         let Self { reset, step_order, surrogate, .. } = *self;
-        Dynamics { reset, step_order, surrogate }
+        NeuronOptions { reset, step_order, surrogate }
     }
 
     /// Whether every number is in its range.

@@ -9,9 +9,9 @@ use burn::tensor::{Tensor, TensorData};
 use lasnn_core::{Seed, Stream};
 
 use crate::backend::{SpikingBackend, from_primitive, into_primitive};
-use crate::neuron::{Dynamics, Reset, StepOrder};
 use crate::reference;
-use crate::surrogate::Surrogate;
+use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
+use lasnn_core::surrogate::Surrogate;
 
 /// The largest error of a gradient or membrane potential, as a share of the largest value.
 ///
@@ -36,7 +36,7 @@ pub struct ParityCase {
     /// Leak.
     pub leak: f32,
     /// Reset, step order and surrogate.
-    pub dynamics: Dynamics,
+    pub options: NeuronOptions,
     /// How the inputs lie in memory.
     pub layout: Layout,
 }
@@ -54,16 +54,16 @@ pub enum Layout {
 
 impl fmt::Display for ParityCase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { steps, neurons, threshold, leak, dynamics, layout } = self;
-        let reset = match dynamics.reset {
+        let Self { steps, neurons, threshold, leak, options, layout } = self;
+        let reset = match options.reset {
             Reset::Subtract => "subtract",
             Reset::Zero => "zero",
         };
-        let order = match dynamics.step_order {
+        let order = match options.step_order {
             StepOrder::IntegrateThenFire => "integrate-then-fire",
             StepOrder::FireThenIntegrate => "fire-then-integrate",
         };
-        let surrogate = dynamics.surrogate.kind();
+        let surrogate = options.surrogate.kind();
         let layout = match layout {
             Layout::Contiguous => "contiguous",
             Layout::Transposed => "transposed",
@@ -86,14 +86,14 @@ impl ParityCase {
             neurons: 17,
             threshold: 0.7,
             leak: 0.9,
-            dynamics: Dynamics::default(),
+            options: NeuronOptions::default(),
             layout: Layout::Contiguous,
         };
         for reset in Reset::ALL {
             for step_order in StepOrder::ALL {
                 for surrogate in Surrogate::ALL {
-                    let dynamics = Dynamics { reset, step_order, surrogate };
-                    cases.push(Self { dynamics, ..base });
+                    let options = NeuronOptions { reset, step_order, surrogate };
+                    cases.push(Self { options, ..base });
                 }
             }
         }
@@ -135,12 +135,12 @@ impl ParityCase {
         let mut u = 0f64;
         currents.iter().all(|&current| {
             let spike = if u > threshold { 1.0 } else { 0.0 };
-            u = match self.dynamics.reset {
+            u = match self.options.reset {
                 Reset::Subtract => leak * u + f64::from(current) - threshold * spike,
                 Reset::Zero => leak * u * (1.0 - spike) + f64::from(current),
             };
             let z = u / threshold - 1.0;
-            let to_edge = match self.dynamics.surrogate {
+            let to_edge = match self.options.surrogate {
                 Surrogate::Rectangular { width } => (z.abs() - width / 2.0).abs(),
                 _ => f64::INFINITY,
             };
@@ -256,20 +256,20 @@ pub fn compare<B: SpikingBackend>(
         into_primitive(leak.clone()),
     ];
 
-    let spikes = read(from_primitive(B::scan(c.clone(), v.clone(), l.clone(), case.dynamics)))?;
+    let spikes = read(from_primitive(B::scan(c.clone(), v.clone(), l.clone(), case.options)))?;
     let g = into_primitive(output_grad.clone());
     let grad =
-        read(from_primitive(B::scan_backward(c.clone(), v.clone(), l.clone(), g, case.dynamics)))?;
+        read(from_primitive(B::scan_backward(c.clone(), v.clone(), l.clone(), g, case.options)))?;
     let rest = Tensor::<B, 1>::zeros([case.neurons], device);
-    let (streamed, membrane) = B::advance(c, into_primitive(rest.clone()), v, l, case.dynamics);
+    let (streamed, membrane) = B::advance(c, into_primitive(rest.clone()), v, l, case.options);
     let streamed = read(from_primitive(streamed))?;
     let membrane = read(from_primitive::<B, 1>(membrane).unsqueeze())?;
 
     let inputs = (currents.clone(), threshold.clone(), leak.clone());
     let expected_grad =
-        reference::scan_backward(inputs.0, inputs.1, inputs.2, output_grad, case.dynamics);
+        reference::scan_backward(inputs.0, inputs.1, inputs.2, output_grad, case.options);
     let (expected_spikes, expected_membrane) =
-        reference::advance(currents, rest, threshold, leak, case.dynamics);
+        reference::advance(currents, rest, threshold, leak, case.options);
     let expected_spikes = read(expected_spikes)?;
 
     let differing =

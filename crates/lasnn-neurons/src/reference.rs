@@ -10,17 +10,18 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use crate::neuron::{Dynamics, Reset, StepOrder};
+use crate::surrogate;
+use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
 
 /// The spikes that the currents cause from rest.
 pub fn scan<B: Backend>(
     currents: Tensor<B, 2>,
     threshold: Tensor<B, 1>,
     leak: Tensor<B, 1>,
-    dynamics: Dynamics,
+    options: NeuronOptions,
 ) -> Tensor<B, 2> {
     let membrane = rest(&currents);
-    advance(currents, membrane, threshold, leak, dynamics).0
+    advance(currents, membrane, threshold, leak, options).0
 }
 
 /// The spikes that the currents cause from a membrane potential, and the potential they leave.
@@ -29,15 +30,15 @@ pub fn advance<B: Backend>(
     membrane: Tensor<B, 1>,
     threshold: Tensor<B, 1>,
     leak: Tensor<B, 1>,
-    dynamics: Dynamics,
+    options: NeuronOptions,
 ) -> (Tensor<B, 2>, Tensor<B, 1>) {
     let (threshold, leak) = (threshold.unsqueeze(), leak.unsqueeze());
     let mut u = membrane.unsqueeze();
     let mut spikes = Vec::with_capacity(currents.dims()[0]);
     for current in currents.split(1, 0) {
         let before = fire(&u, &threshold);
-        u = integrate(u, before.clone(), current, &threshold, &leak, dynamics.reset);
-        spikes.push(match dynamics.step_order {
+        u = integrate(u, before.clone(), current, &threshold, &leak, options.reset);
+        spikes.push(match options.step_order {
             StepOrder::IntegrateThenFire => fire(&u, &threshold),
             StepOrder::FireThenIntegrate => before,
         });
@@ -51,19 +52,19 @@ pub fn scan_backward<B: Backend>(
     threshold: Tensor<B, 1>,
     leak: Tensor<B, 1>,
     output_grad: Tensor<B, 2>,
-    dynamics: Dynamics,
+    options: NeuronOptions,
 ) -> Tensor<B, 2> {
     let (threshold, leak) = (threshold.unsqueeze::<2>(), leak.unsqueeze::<2>());
     let mut u = rest(&currents).unsqueeze();
     let mut membranes = Vec::with_capacity(currents.dims()[0]);
     for current in currents.split(1, 0) {
         let spikes = fire(&u, &threshold);
-        u = integrate(u, spikes, current, &threshold, &leak, dynamics.reset);
+        u = integrate(u, spikes, current, &threshold, &leak, options.reset);
         membranes.push(u.clone());
     }
 
     let mut output_grads = output_grad.split(1, 0);
-    if dynamics.step_order == StepOrder::FireThenIntegrate {
+    if options.step_order == StepOrder::FireThenIntegrate {
         // What a step leaves in the membrane is sent in the next one, and after the last never.
         output_grads.remove(0);
         output_grads.push(u.zeros_like());
@@ -73,10 +74,10 @@ pub fn scan_backward<B: Backend>(
     let mut currents_grads = Vec::with_capacity(membranes.len());
     for (u, output_grad) in membranes.into_iter().zip(output_grads).rev() {
         let mut carried = leak.clone() * delta;
-        if dynamics.reset == Reset::Zero {
+        if options.reset == Reset::Zero {
             carried = carried * (-fire(&u, &threshold) + 1.0);
         }
-        let slope = dynamics.surrogate.derivative_tensor(u / threshold.clone() - 1.0);
+        let slope = surrogate::derivative(options.surrogate, u / threshold.clone() - 1.0);
         delta = output_grad * slope / threshold.clone() + carried;
         currents_grads.push(delta.clone());
     }
@@ -92,7 +93,7 @@ pub fn differentiable_scan<B: Backend>(
     currents: Tensor<B, 2>,
     threshold: Tensor<B, 1>,
     leak: Tensor<B, 1>,
-    dynamics: Dynamics,
+    options: NeuronOptions,
 ) -> Tensor<B, 2> {
     let (threshold, leak) = (threshold.unsqueeze::<2>(), leak.unsqueeze::<2>());
     let mut u = rest(&currents).unsqueeze();
@@ -100,11 +101,11 @@ pub fn differentiable_scan<B: Backend>(
     let mut spikes = Vec::with_capacity(currents.dims()[0]);
     for current in currents.split(1, 0) {
         let before = sent;
-        u = integrate(u, before.clone().detach(), current, &threshold, &leak, dynamics.reset);
+        u = integrate(u, before.clone().detach(), current, &threshold, &leak, options.reset);
         let z = u.clone() / threshold.clone() - 1.0;
-        let slope = dynamics.surrogate.derivative_tensor(z.clone().detach());
+        let slope = surrogate::derivative(options.surrogate, z.clone().detach());
         sent = fire(&u, &threshold).detach() + slope * (z.clone() - z.detach());
-        spikes.push(match dynamics.step_order {
+        spikes.push(match options.step_order {
             StepOrder::IntegrateThenFire => sent.clone(),
             StepOrder::FireThenIntegrate => before,
         });

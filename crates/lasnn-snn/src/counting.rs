@@ -1,4 +1,4 @@
-//! A streaming drive that counts spikes, and how long its chunks are.
+//! A streaming runner that counts spikes, and how long its chunks are.
 
 use std::ops::ControlFlow;
 
@@ -6,11 +6,11 @@ use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{Batch, Pass, Plan, Seed};
 use lasnn_neurons::{SpikingBackend, SpikingNeurons};
 use lasnn_nn::BatchTensors;
-use lasnn_spiking_kernels::Show;
+use lasnn_spiking_kernels::SpikeStats;
 
 use crate::energy::fan_outs;
 use crate::progress::steps_at_once;
-use crate::runner::{Drive, Streaming, sum_over_time};
+use crate::runner::{NeuronRunner, Streaming, sum_over_time};
 use crate::signal::Signal;
 use crate::simulator::Simulator;
 
@@ -42,16 +42,16 @@ pub struct Counting<B: Backend> {
     pub counts: Vec<Tensor<B, 4>>,
 }
 
-impl<B: SpikingBackend> Drive<B> for Counting<B> {
+impl<B: SpikingBackend> NeuronRunner<B> for Counting<B> {
     fn fire(
         &mut self,
-        site: usize,
+        neuron_layer: usize,
         neurons: &SpikingNeurons<B>,
         currents: Signal<B>,
     ) -> Option<Tensor<B, 4>> {
-        let spikes = self.neurons.fire(site, neurons, currents)?;
+        let spikes = self.neurons.fire(neuron_layer, neurons, currents)?;
         let count = sum_over_time(spikes.clone(), self.steps());
-        match self.counts.get_mut(site) {
+        match self.counts.get_mut(neuron_layer) {
             Some(so_far) => *so_far = so_far.clone() + count,
             None => self.counts.push(count),
         }
@@ -59,7 +59,7 @@ impl<B: SpikingBackend> Drive<B> for Counting<B> {
     }
 
     fn steps(&self) -> usize {
-        Drive::<B>::steps(&self.neurons)
+        NeuronRunner::<B>::steps(&self.neurons)
     }
 }
 
@@ -86,11 +86,11 @@ pub fn run<B: SpikingBackend>(
     let network = simulator.network();
     let pass = Pass::evaluate(seed, &batch.samples);
     let images = batch.images::<B>(device);
-    let mut drive = Counting::default();
+    let mut runner = Counting::default();
     let mut membranes = None;
     let mut counts: Vec<Vec<f32>> = Vec::new();
     // What is packed was packed for the kernels.
-    let chunk = match simulator.prepared() {
+    let chunk = match simulator.packed_weights() {
         Some(_) => {
             let at_once = steps_at_once(network.plan(), batch.len());
             chunk_steps_as_a_whole(network.plan(), batch.len()).min(at_once)
@@ -99,9 +99,16 @@ pub fn run<B: SpikingBackend>(
     };
     for (first, steps) in chunks(time_steps, chunk) {
         let input = network.encode(images.clone(), first, steps, &pass);
-        let whole = network.wiring().and_then(|wiring| {
-            let (prepared, show) = (simulator.prepared(), Show::Counts);
-            wiring.advance(network, input.clone(), &pass, (steps, show), prepared, &mut membranes)
+        let whole = network.lowered().and_then(|lowered| {
+            let (packed_weights, show) = (simulator.packed_weights(), SpikeStats::Counts);
+            lowered.advance(
+                network,
+                input.clone(),
+                &pass,
+                (steps, show),
+                packed_weights,
+                &mut membranes,
+            )
         });
         if let Some(outcome) = whole {
             counts.resize(outcome.counts.len(), Vec::new());
@@ -112,15 +119,15 @@ pub fn run<B: SpikingBackend>(
             each(Chunk { input: &input, steps, logits: outcome.by_step })?;
             continue;
         }
-        drive.neurons.next_chunk(steps);
-        if let Some(reached) = network.flow(input.clone(), &pass, &mut drive) {
+        runner.neurons.next_chunk(steps);
+        if let Some(reached) = network.flow(input.clone(), &pass, &mut runner) {
             let logits = to_host(network.read_out(reached.unfold(steps)));
             each(Chunk { input: &input, steps, logits })?;
         }
     }
-    ControlFlow::Continue(match drive.counts.is_empty() {
+    ControlFlow::Continue(match runner.counts.is_empty() {
         true => counts,
-        false => drive.counts.into_iter().map(to_host).collect(),
+        false => runner.counts.into_iter().map(to_host).collect(),
     })
 }
 

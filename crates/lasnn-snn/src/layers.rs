@@ -6,9 +6,9 @@ use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Tensor, backend::Backend, module::avg_pool2d};
 use lasnn_backend::{Convolution, DenseBackend, ops};
 use lasnn_core::{Layer, Pass, PlannedLayer, Precision, Shape};
-use lasnn_neurons::{NeuronConfig, SpikingNeurons, held_dropout};
+use lasnn_neurons::{NeuronConfig, SpikingNeurons, time_locked_dropout};
 
-use crate::runner::Drive;
+use crate::runner::NeuronRunner;
 use crate::signal::Signal;
 
 /// Thresholds before balancing.
@@ -107,7 +107,7 @@ impl<B: Backend> SpikingLayer<B> {
         let Shape { channels: incoming, .. } = planned.input;
         let outgoing = planned.output.channels;
         let spiking = || SpikingNeurons::new(neurons, UNBALANCED, device);
-        let connect = |outgoing| linear(planned.input.len(), outgoing, device);
+        let linear = |outgoing| new_linear(planned.input.len(), outgoing, device);
         if planned.layer.not_spiking_because().is_some() {
             return None;
         }
@@ -139,9 +139,9 @@ impl<B: Backend> SpikingLayer<B> {
                 Self::Dropout(HeldDropout { layer: index, probability })
             }
             Layer::Linear { features, .. } => {
-                Self::Linear(SpikingLinear { linear: connect(features), neurons: spiking() })
+                Self::Linear(SpikingLinear { linear: linear(features), neurons: spiking() })
             }
-            Layer::Classifier { .. } => Self::Classifier(Readout { linear: connect(outgoing) }),
+            Layer::Classifier { .. } => Self::Classifier(Readout { linear: linear(outgoing) }),
             Layer::Dense { .. } | Layer::Norm { .. } | Layer::MaxPool { .. } => return None,
         })
     }
@@ -185,7 +185,7 @@ fn conv<B: Backend>(
         .init(device)
 }
 
-fn linear<B: Backend>(incoming: usize, outgoing: usize, device: &B::Device) -> Linear<B> {
+fn new_linear<B: Backend>(incoming: usize, outgoing: usize, device: &B::Device) -> Linear<B> {
     LinearConfig::new(incoming, outgoing)
         .with_bias(false)
         .with_initializer(burn::nn::Initializer::Zeros)
@@ -193,15 +193,15 @@ fn linear<B: Backend>(incoming: usize, outgoing: usize, device: &B::Device) -> L
 }
 
 /// A convolution of a signal.
-pub(crate) fn convolve<B: DenseBackend>(conv: &Conv2d<B>, maps: Tensor<B, 4>) -> Tensor<B, 4> {
+pub(crate) fn conv2d<B: DenseBackend>(conv: &Conv2d<B>, maps: Tensor<B, 4>) -> Tensor<B, 4> {
     let padding = conv.kernel_size[0] / 2;
     let precision = Precision::F32;
     let convolution = Convolution { stride: conv.stride[0], padding, precision };
-    ops::convolve(maps, conv.weight.val(), None, convolution, false)
+    ops::conv2d(maps, conv.weight.val(), None, convolution, false)
 }
 
 /// A signal flattened to vectors and multiplied by a matrix, as maps of 1×1.
-pub(crate) fn connect<B: DenseBackend>(linear: &Linear<B>, maps: Tensor<B, 4>) -> Tensor<B, 4> {
+pub(crate) fn linear<B: DenseBackend>(linear: &Linear<B>, maps: Tensor<B, 4>) -> Tensor<B, 4> {
     let vectors: Tensor<B, 2> = maps.flatten(1, 3);
     ops::linear(vectors, linear.weight.val(), None, Precision::F32, false).unsqueeze_dims(&[2, 3])
 }
@@ -225,16 +225,16 @@ impl HeldDropout {
     pub(crate) fn forward<B: DenseBackend>(&self, signal: Signal<B>, pass: &Pass<'_>) -> Signal<B> {
         let steps = signal.maps.dims()[0] / pass.samples.len().max(1);
         let layer = self.layer as u32;
-        signal.map(|maps| held_dropout(maps, layer, self.probability, steps, pass))
+        signal.map(|maps| time_locked_dropout(maps, layer, self.probability, steps, pass))
     }
 }
 
 /// Drives a layer that holds neurons.
 pub(crate) struct Walk<'a, D> {
-    /// The drive.
-    pub drive: &'a mut D,
-    /// The site of the next layer of neurons.
-    pub site: usize,
+    /// The runner.
+    pub runner: &'a mut D,
+    /// The neuron_layer of the next layer of neurons.
+    pub neuron_layer: usize,
 }
 
 impl<D> Walk<'_, D> {
@@ -244,11 +244,11 @@ impl<D> Walk<'_, D> {
         currents: Signal<B>,
     ) -> Option<Signal<B>>
     where
-        D: Drive<B>,
+        D: NeuronRunner<B>,
     {
-        let site = self.site;
-        self.site += 1;
-        self.drive.fire(site, neurons, currents).map(Signal::changing)
+        let neuron_layer = self.neuron_layer;
+        self.neuron_layer += 1;
+        self.runner.fire(neuron_layer, neurons, currents).map(Signal::changing)
     }
 
     /// Convolution into neurons.
@@ -258,9 +258,9 @@ impl<D> Walk<'_, D> {
         signal: Signal<B>,
     ) -> Option<Signal<B>>
     where
-        D: Drive<B>,
+        D: NeuronRunner<B>,
     {
-        self.fire(&layer.neurons, signal.map(|maps| convolve(&layer.conv, maps)))
+        self.fire(&layer.neurons, signal.map(|maps| conv2d(&layer.conv, maps)))
     }
 
     /// Fully connected into neurons.
@@ -270,9 +270,9 @@ impl<D> Walk<'_, D> {
         signal: Signal<B>,
     ) -> Option<Signal<B>>
     where
-        D: Drive<B>,
+        D: NeuronRunner<B>,
     {
-        self.fire(&layer.neurons, signal.map(|maps| connect(&layer.linear, maps)))
+        self.fire(&layer.neurons, signal.map(|maps| linear(&layer.linear, maps)))
     }
 
     /// Residual block.
@@ -283,15 +283,15 @@ impl<D> Walk<'_, D> {
         pass: &Pass<'_>,
     ) -> Option<Signal<B>>
     where
-        D: Drive<B>,
+        D: NeuronRunner<B>,
     {
-        let steps = self.drive.steps();
+        let steps = self.runner.steps();
         let shortcut = match &block.shortcut {
-            Some(shortcut) => signal.clone().map(|maps| convolve(&shortcut.conv, maps)),
+            Some(shortcut) => signal.clone().map(|maps| conv2d(&shortcut.conv, maps)),
             None => signal.clone(),
         };
         let inner = block.dropout.forward(self.conv(&block.first, signal)?, pass);
-        let currents = inner.map(|maps| convolve(&block.second.conv, maps)).add(shortcut, steps);
+        let currents = inner.map(|maps| conv2d(&block.second.conv, maps)).add(shortcut, steps);
         self.fire(&block.second.neurons, currents)
     }
 }

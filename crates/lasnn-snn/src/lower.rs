@@ -1,4 +1,4 @@
-//! A spiking network as the kernels see it: what the plan says, without layers that only connect.
+//! A spiking network as the kernels see it: what the plan says, without layers that only linear.
 
 use std::sync::Arc;
 
@@ -8,34 +8,34 @@ use lasnn_neurons::network::{self, neurons};
 use lasnn_neurons::{Encoding, NetworkInput, NetworkPass, PoissonRange, SpikingBackend};
 use lasnn_nn::{Attention, Features};
 use lasnn_spiking_kernels::{
-    self as kernels, Circuit, Connection, Membranes, Origin, Outcome, Prepared, Site, Source, View,
-    WeightFormat,
+    Graph, Membranes, NeuronLayer, Outcome, PackedWeights, PoolAndMask, Presynaptic, Projection,
+    SpikeStats, Synapse, WeightFormat,
 };
 
-use crate::layers::{SpikingLayer, connect, convolve};
-use crate::network::{Show, SpikingNetwork};
+use crate::layers::{SpikingLayer, conv2d, linear};
+use crate::network::{Outputs, SpikingNetwork};
 use crate::signal::Signal;
 
-/// The circuit of a plan, and what the network has to add to it at each call.
+/// The graph of a plan, and what the network has to add to it at each args.
 #[derive(Clone, Debug)]
-pub(crate) struct Wiring {
-    circuit: Arc<Circuit>,
-    /// Layers before the first neurons, their own connection included, that see the same image at
+pub(crate) struct Lowered {
+    graph: Arc<Graph>,
+    /// Layers before the first neurons, their own synapse included, that see the same image at
     /// every step and so are computed once, outside; 0 if the input is spikes.
     stem: usize,
     /// Whether input spikes of -1 are there too: they come as channels of their own, with the
     /// first weights negated.
     signed: bool,
-    /// By mask of the circuit: layer, probability and shape.
+    /// By mask of the graph: layer, probability and shape.
     dropouts: Vec<(u32, f64, Shape)>,
     taps: Vec<(Tap, usize)>,
 }
 
-/// Maps of a site at a tap.
+/// Maps of a layer at a tap.
 type TapMaps<B> = (Tap, usize, Tensor<B, 4>);
 
-impl Wiring {
-    /// The wiring of a plan; `None` for what the kernels do not cover, which runs layer by layer.
+impl Lowered {
+    /// The lowered of a plan; `None` for what the kernels do not cover, which runs layer by layer.
     pub fn new(plan: &Plan, encoding: Encoding) -> Option<Self> {
         let signed = matches!(encoding, Encoding::Poisson { range: PoissonRange::Signed });
         let direct = matches!(encoding, Encoding::Direct {});
@@ -47,9 +47,9 @@ impl Wiring {
             return None;
         }
         let mut builder = Builder {
-            sites: Vec::new(),
-            origin: Origin::Input,
-            view: View::PLAIN,
+            layers: Vec::new(),
+            presynaptic: Presynaptic::Input,
+            pooling: PoolAndMask::PLAIN,
             stem: direct.then_some(0),
             weights: 0,
             dropouts: Vec::new(),
@@ -57,13 +57,13 @@ impl Wiring {
         };
         for (index, planned) in plan.layers.iter().enumerate() {
             if let Layer::Classifier { .. } = planned.layer {
-                let readout = builder.source(|weight| Connection::Linear { weight });
-                let shape = kernel_shape(input);
+                let readout = builder.projection(|weight| Synapse::Linear { weight });
+                let shape = input;
                 let classes = plan.classes;
-                let circuit = Circuit { input: shape, sites: builder.sites, readout, classes };
-                circuit.check().ok()?;
+                let graph = Graph { input: shape, layers: builder.layers, readout, classes };
+                graph.check().ok()?;
                 return Some(Self {
-                    circuit: Arc::new(circuit),
+                    graph: Arc::new(graph),
                     // Without neurons there is nothing to run.
                     stem: if direct { builder.stem.filter(|&stem| stem > 0)? } else { 0 },
                     signed,
@@ -82,15 +82,15 @@ impl Wiring {
         network: &SpikingNetwork<B>,
         images: &Tensor<B, 4>,
         pass: &Pass<'_>,
-        prepared: Option<&Arc<Prepared>>,
-        show: Show,
+        packed_weights: Option<&Arc<PackedWeights>>,
+        outputs: Outputs,
     ) -> Option<Features<B>> {
-        let taps = match show {
-            Show::Scores => &[],
-            Show::Rates => &self.taps[..],
+        let taps = match outputs {
+            Outputs::Logits => &[],
+            Outputs::Rates => &self.taps[..],
         };
-        let shown = kernels::Show::Counts;
-        let (logits, maps) = self.run(network, images, pass, prepared, (taps, shown))?;
+        let stats = SpikeStats::Counts;
+        let (logits, maps) = self.run(network, images, pass, packed_weights, (taps, stats))?;
         let steps = network.time_steps() as f64;
         let rates = maps.into_iter().map(|(tap, _, counts)| (tap, counts / steps));
         Some(Features { logits, taps: rates.collect() })
@@ -103,41 +103,41 @@ impl Wiring {
         images: &Tensor<B, 4>,
         pass: &Pass<'_>,
     ) -> Option<Attention<B>> {
-        let shown = (&self.taps[..], kernels::Show::Squares);
-        let (logits, maps) = self.run(network, images, pass, None, shown)?;
+        let stats = (&self.taps[..], SpikeStats::Squares);
+        let (logits, maps) = self.run(network, images, pass, None, stats)?;
         let steps = network.time_steps() as f64;
-        let maps = maps.into_iter().map(|(tap, site, squares)| {
-            let channels = self.circuit.sites[site].shape.channels as f64;
+        let maps = maps.into_iter().map(|(tap, layer, squares)| {
+            let channels = self.graph.layers[layer].shape.channels as f64;
             (tap, squares / (channels * steps * steps))
         });
         Some(Attention { logits, maps: maps.collect() })
     }
 
-    /// Class scores, and what is shown of the sites at some taps.
+    /// Class scores, and what is stats of the layers at some taps.
     fn run<B: SpikingBackend>(
         &self,
         network: &SpikingNetwork<B>,
         images: &Tensor<B, 4>,
         pass: &Pass<'_>,
-        prepared: Option<&Arc<Prepared>>,
-        (taps, show): (&[(Tap, usize)], kernels::Show),
+        packed_weights: Option<&Arc<PackedWeights>>,
+        (taps, show): (&[(Tap, usize)], SpikeStats),
     ) -> Option<(Tensor<B, 2>, Vec<TapMaps<B>>)> {
         let steps = network.time_steps();
-        let mut sites = taps.to_vec();
-        sites.sort_by_key(|&(_, site)| site);
-        let of = |site| match sites.iter().any(|&(_, tapped)| tapped == site) {
+        let mut layers = taps.to_vec();
+        layers.sort_by_key(|&(_, layer)| layer);
+        let of = |layer| match layers.iter().any(|&(_, tapped)| tapped == layer) {
             true => show,
-            false => kernels::Show::Nothing,
+            false => SpikeStats::Nothing,
         };
-        let shown = (0..self.circuit.sites.len()).map(of).collect();
+        let stats = (0..self.graph.layers.len()).map(of).collect();
         B::on_host(&[], |_| ())?;
         let input = network.encode(images.clone(), 0, steps, pass);
-        let mut pass = self.pass(network, input, pass, steps, shown)?;
-        pass.prepared = prepared.cloned();
+        let mut pass = self.pass(network, input, pass, steps, stats)?;
+        pass.packed_weights = packed_weights.cloned();
         let mut results = B::network(pass)?.into_iter().map(TensorPrimitive::Float);
         let membrane: Tensor<B, 2> = Tensor::from_primitive(results.next()?);
-        let maps = sites.into_iter().zip(results);
-        let maps = maps.map(|((tap, site), maps)| (tap, site, Tensor::from_primitive(maps)));
+        let maps = layers.into_iter().zip(results);
+        let maps = maps.map(|((tap, layer), maps)| (tap, layer, Tensor::from_primitive(maps)));
         Some((network.config().readout.scores(membrane, steps), maps.collect()))
     }
 
@@ -148,13 +148,13 @@ impl Wiring {
         network: &SpikingNetwork<B>,
         input: Signal<B>,
         pass: &Pass<'_>,
-        (steps, show): (usize, kernels::Show),
-        prepared: Option<&Arc<Prepared>>,
+        (steps, show): (usize, SpikeStats),
+        packed_weights: Option<&Arc<PackedWeights>>,
         membranes: &mut Option<Membranes>,
     ) -> Option<Outcome> {
-        let shown = vec![show; self.circuit.sites.len()].into();
-        let mut pass = self.pass(network, input, pass, steps, shown)?;
-        pass.prepared = prepared.cloned();
+        let stats = vec![show; self.graph.layers.len()].into();
+        let mut pass = self.pass(network, input, pass, steps, stats)?;
+        pass.packed_weights = packed_weights.cloned();
         network::advance(&pass, membranes)
     }
 
@@ -163,14 +163,14 @@ impl Wiring {
         &self,
         network: &SpikingNetwork<B>,
         format: WeightFormat,
-    ) -> Option<Prepared> {
+    ) -> Option<PackedWeights> {
         B::on_host(&[], |_| ())?;
         let weights: Vec<_> =
             self.weights(network)?.into_iter().map(Weight::into_primitive).collect();
-        network::prepare::<B>(&self.circuit, &weights, format)
+        network::prepare::<B>(&self.graph, &weights, format)
     }
 
-    /// The weights of the circuit.
+    /// The weights of the graph.
     fn weights<B: Backend>(&self, network: &SpikingNetwork<B>) -> Option<Vec<Weight<B>>> {
         let mut weights = weights(network);
         if self.stem > 0 {
@@ -193,7 +193,7 @@ impl Wiring {
         input: Signal<B>,
         pass: &Pass<'_>,
         steps: usize,
-        shown: Arc<[kernels::Show]>,
+        stats: Arc<[SpikeStats]>,
     ) -> Option<NetworkPass<B>> {
         // Reading thresholds would make a GPU wait for nothing.
         B::on_host(&[], |_| ())?;
@@ -215,20 +215,20 @@ impl Wiring {
             .dropouts
             .iter()
             .map(|&(layer, probability, shape)| pass.dropout(layer, probability, shape.len()));
-        let of = |(_, site): (String, &lasnn_neurons::SpikingNeurons<B>)| {
-            let leak = site.leak.val().into_data().iter::<f32>().next().unwrap_or(1.0);
-            neurons(site.threshold_value(), leak, site.dynamics)
+        let of = |(_, layer): (String, &lasnn_neurons::SpikingNeurons<B>)| {
+            let leak = layer.leak.val().into_data().iter::<f32>().next().unwrap_or(1.0);
+            neurons(layer.threshold_value(), leak, layer.options)
         };
         Some(NetworkPass {
-            circuit: self.circuit.clone(),
+            graph: self.graph.clone(),
             neurons: network.neurons().into_iter().map(of).collect(),
             weights: weights.into_iter().map(Weight::into_primitive).collect(),
             input,
             masks: masks.collect(),
             batch,
             steps,
-            shown,
-            prepared: None,
+            stats,
+            packed_weights: None,
             precision: pass.precision,
         })
     }
@@ -243,8 +243,8 @@ impl Wiring {
         let mut signal = input;
         for layer in &network.layers[..self.stem] {
             signal = match layer {
-                SpikingLayer::Conv(layer) => signal.map(|maps| convolve(&layer.conv, maps)),
-                SpikingLayer::Linear(layer) => signal.map(|maps| connect(&layer.linear, maps)),
+                SpikingLayer::Conv(layer) => signal.map(|maps| conv2d(&layer.conv, maps)),
+                SpikingLayer::Linear(layer) => signal.map(|maps| linear(&layer.linear, maps)),
                 SpikingLayer::AveragePool(pool) => pool.forward(signal),
                 SpikingLayer::Dropout(dropout) => dropout.forward(signal, pass),
                 SpikingLayer::Residual(_) | SpikingLayer::Classifier(_) => return None,
@@ -254,7 +254,7 @@ impl Wiring {
     }
 }
 
-/// A weight of a circuit.
+/// A weight of a graph.
 enum Weight<B: Backend> {
     Conv(Tensor<B, 4>),
     Linear(Tensor<B, 2>),
@@ -300,17 +300,12 @@ fn weights<B: Backend>(network: &SpikingNetwork<B>) -> Vec<Weight<B>> {
     weights
 }
 
-fn kernel_shape(shape: Shape) -> lasnn_spiking_kernels::Shape {
-    let Shape { channels, height, width } = shape;
-    lasnn_spiking_kernels::Shape { channels, height, width }
-}
-
-/// A circuit that is being built, layer by layer.
+/// A graph that is being built, layer by layer.
 struct Builder {
-    sites: Vec<Site>,
+    layers: Vec<NeuronLayer>,
     /// Whose spikes the next layer sees, and how.
-    origin: Origin,
-    view: View,
+    presynaptic: Presynaptic,
+    pooling: PoolAndMask,
     /// As long as no neurons have been met under direct encoding: layers so far. Then how many.
     stem: Option<usize>,
     weights: usize,
@@ -320,19 +315,23 @@ struct Builder {
 
 impl Builder {
     fn in_stem(&self) -> bool {
-        self.stem.is_some() && self.sites.is_empty()
+        self.stem.is_some() && self.layers.is_empty()
     }
 
-    fn source(&mut self, connection: impl FnOnce(usize) -> Connection) -> Source {
+    fn projection(&mut self, synapse: impl FnOnce(usize) -> Synapse) -> Projection {
         let weight = self.weights;
         self.weights += 1;
-        Source { origin: self.origin, view: self.view, connection: connection(weight) }
+        Projection {
+            presynaptic: self.presynaptic,
+            pooling: self.pooling,
+            synapse: synapse(weight),
+        }
     }
 
-    fn site(&mut self, shape: Shape, sources: Vec<Source>) {
-        self.sites.push(Site { shape: kernel_shape(shape), sources });
-        self.origin = Origin::Site(self.sites.len() - 1);
-        self.view = View::PLAIN;
+    fn push(&mut self, shape: Shape, projections: Vec<Projection>) {
+        self.layers.push(NeuronLayer { shape, projections });
+        self.presynaptic = Presynaptic::NeuronLayer(self.layers.len() - 1);
+        self.pooling = PoolAndMask::PLAIN;
     }
 
     fn mask(&mut self, layer: usize, probability: f64, shape: Shape) -> Option<usize> {
@@ -348,56 +347,60 @@ impl Builder {
         }
         match *layer {
             Layer::Conv { .. } | Layer::Linear { .. } if self.in_stem() => {
-                self.site(output, vec![])
+                self.push(output, vec![])
             }
             Layer::Conv { kernel, stride, .. } => {
-                let source = self.source(|weight| Connection::Conv { kernel, stride, weight });
-                self.site(output, vec![source]);
+                let projection = self.projection(|weight| Synapse::Conv { kernel, stride, weight });
+                self.push(output, vec![projection]);
             }
             Layer::Linear { .. } => {
-                let source = self.source(|weight| Connection::Linear { weight });
-                self.site(output, vec![source]);
+                let projection = self.projection(|weight| Synapse::Linear { weight });
+                self.push(output, vec![projection]);
             }
             Layer::Residual { stride, dropout, .. } => {
                 if self.in_stem() {
                     return None;
                 }
-                let (origin, view) = (self.origin, self.view);
-                let first = self.source(|weight| Connection::Conv { kernel: 3, stride, weight });
-                self.site(output, vec![first]);
+                let (presynaptic, pooling) = (self.presynaptic, self.pooling);
+                let first = self.projection(|weight| Synapse::Conv { kernel: 3, stride, weight });
+                self.push(output, vec![first]);
                 if dropout > 0.0 {
-                    self.view.mask = self.mask(index, dropout, output);
+                    self.pooling.mask = self.mask(index, dropout, output);
                 }
                 let second =
-                    self.source(|weight| Connection::Conv { kernel: 3, stride: 1, weight });
-                (self.origin, self.view) = (origin, view);
+                    self.projection(|weight| Synapse::Conv { kernel: 3, stride: 1, weight });
+                (self.presynaptic, self.pooling) = (presynaptic, pooling);
                 let shortcut = match input == output {
-                    true => Source { origin, view, connection: Connection::Identity },
-                    false => self.source(|weight| Connection::Conv { kernel: 1, stride, weight }),
+                    true => Projection { presynaptic, pooling, synapse: Synapse::Identity },
+                    false => self.projection(|weight| Synapse::Conv { kernel: 1, stride, weight }),
                 };
-                self.site(output, vec![second, shortcut]);
+                self.push(output, vec![second, shortcut]);
             }
             Layer::AveragePool { .. } | Layer::GlobalAveragePool {} | Layer::Dropout { .. }
                 if self.in_stem() => {}
-            Layer::AveragePool { .. } | Layer::GlobalAveragePool {} if self.view.mask.is_some() => {
+            Layer::AveragePool { .. } | Layer::GlobalAveragePool {}
+                if self.pooling.mask.is_some() =>
+            {
                 return None;
             }
-            Layer::AveragePool { size } => self.view.pool = self.view.pool.map(|by| by * size),
+            Layer::AveragePool { size } => {
+                self.pooling.pool = self.pooling.pool.map(|by| by * size)
+            }
             Layer::GlobalAveragePool {} => {
-                let [rows, columns] = self.view.pool;
-                self.view.pool = [rows * input.height, columns * input.width];
+                let [rows, columns] = self.pooling.pool;
+                self.pooling.pool = [rows * input.height, columns * input.width];
             }
             Layer::Dropout { probability } if probability > 0.0 => {
-                if self.view.mask.is_some() {
+                if self.pooling.mask.is_some() {
                     return None;
                 }
-                self.view.mask = self.mask(index, probability, input);
+                self.pooling.mask = self.mask(index, probability, input);
             }
             Layer::Dropout { .. } => {}
             _ => return None,
         }
         if let Some(tap) = layer.tap() {
-            self.taps.push((tap, self.sites.len().checked_sub(1)?));
+            self.taps.push((tap, self.layers.len().checked_sub(1)?));
         }
         Some(())
     }
@@ -409,9 +412,12 @@ mod tests {
 
     use super::*;
 
-    fn wiring(layers: Vec<Layer>, encoding: Encoding) -> Option<Wiring> {
+    fn lowered(layers: Vec<Layer>, encoding: Encoding) -> Option<Lowered> {
         let input = Shape { channels: 3, height: 8, width: 8 };
-        Wiring::new(&Architecture { name: "test".into(), layers }.plan(input, 5).unwrap(), encoding)
+        Lowered::new(
+            &Architecture { name: "test".into(), layers }.plan(input, 5).unwrap(),
+            encoding,
+        )
     }
 
     fn layers() -> Vec<Layer> {
@@ -427,10 +433,10 @@ mod tests {
 
     #[test]
     fn under_direct_encoding_the_first_convolution_is_outside() {
-        let direct = wiring(layers(), Encoding::Direct {}).unwrap();
-        assert_eq!((direct.stem, direct.circuit.sites.len()), (1, 3));
-        assert!(direct.circuit.sites[0].sources.is_empty());
-        assert_eq!(direct.circuit.sites[1].sources[0].view.pool, [2, 2]);
+        let direct = lowered(layers(), Encoding::Direct {}).unwrap();
+        assert_eq!((direct.stem, direct.graph.layers.len()), (1, 3));
+        assert!(direct.graph.layers[0].projections.is_empty());
+        assert_eq!(direct.graph.layers[1].projections[0].pooling.pool, [2, 2]);
         assert_eq!(direct.dropouts.len(), 1);
         assert_eq!(direct.taps, [(Tap::Low, 0)]);
     }
@@ -438,8 +444,8 @@ mod tests {
     #[test]
     fn negative_input_spikes_have_channels_of_their_own() {
         for (range, channels) in [(PoissonRange::Signed, 6), (PoissonRange::Unit, 3)] {
-            let poisson = wiring(layers(), Encoding::Poisson { range }).unwrap();
-            assert_eq!((poisson.stem, poisson.circuit.input.channels), (0, channels));
+            let poisson = lowered(layers(), Encoding::Poisson { range }).unwrap();
+            assert_eq!((poisson.stem, poisson.graph.input.channels), (0, channels));
         }
     }
 
@@ -452,7 +458,7 @@ mod tests {
         for first in [block, Layer::Dropout { probability: 0.2 }] {
             let mut layers = layers();
             layers.insert(0, first);
-            let poisson = |range| wiring(layers.clone(), Encoding::Poisson { range });
+            let poisson = |range| lowered(layers.clone(), Encoding::Poisson { range });
             assert!(poisson(PoissonRange::Signed).is_none());
             assert!(poisson(PoissonRange::Unit).is_some());
         }
@@ -464,7 +470,7 @@ mod tests {
         dropout_first.swap(1, 3);
         dropout_first.insert(1, Layer::Dropout { probability: 0.2 });
         dropout_first.insert(2, Layer::AveragePool { size: 2 });
-        assert!(wiring(dropout_first, Encoding::Direct {}).is_none());
-        assert!(wiring(vec![Layer::Classifier { bias: false }], Encoding::Direct {}).is_none());
+        assert!(lowered(dropout_first, Encoding::Direct {}).is_none());
+        assert!(lowered(vec![Layer::Classifier { bias: false }], Encoding::Direct {}).is_none());
     }
 }

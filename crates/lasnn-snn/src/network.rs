@@ -7,13 +7,13 @@ use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{ArchitectureError, Pass, Plan, PlannedLayer};
 use lasnn_neurons::{Encoder, NeuronConfig, SpikingBackend, SpikingNeurons};
 use lasnn_nn::{Attention, Features, Tapped};
-use lasnn_spiking_kernels::Prepared;
+use lasnn_spiking_kernels::PackedWeights;
 
 use crate::config::SpikingConfig;
 use crate::error::SnnError;
-use crate::layers::{SpikingLayer, Walk, connect};
-use crate::lower::Wiring;
-use crate::runner::{Drive, FromRest, sum_over_time};
+use crate::layers::{SpikingLayer, Walk, linear};
+use crate::lower::Lowered;
+use crate::runner::{FromRest, NeuronRunner, sum_over_time};
 use crate::signal::Signal;
 
 /// A spiking network built from the same description as the ordinary one it is converted from.
@@ -25,26 +25,26 @@ pub struct SpikingNetwork<B: Backend> {
     /// The layers; the last one is the readout.
     pub layers: Vec<SpikingLayer<B>>,
     #[module(skip)]
-    frame: Frame,
+    meta: Meta,
 }
 
 /// What a pass is run for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Show {
+pub(crate) enum Outputs {
     /// Class scores.
-    Scores,
+    Logits,
     /// Class scores and firing rates at the taps.
     Rates,
 }
 
 /// What a spiking network is beside its tensors.
 #[derive(Clone, Debug)]
-struct Frame {
+struct Meta {
     plan: Plan,
     config: SpikingConfig,
     time_steps: usize,
     /// How the kernels run it as a whole, if they do.
-    wiring: Option<Arc<Wiring>>,
+    lowered: Option<Arc<Lowered>>,
 }
 
 impl<B: Backend> SpikingNetwork<B> {
@@ -72,30 +72,30 @@ impl<B: Backend> SpikingNetwork<B> {
             })
         };
         let layers = plan.layers.iter().enumerate().map(build).collect::<Result<_, _>>()?;
-        let wiring = Wiring::new(plan, config.encoding).map(Arc::new);
-        let frame = Frame { plan: plan.clone(), config: config.clone(), time_steps, wiring };
-        Ok(Self { layers, frame })
+        let lowered = Lowered::new(plan, config.encoding).map(Arc::new);
+        let meta = Meta { plan: plan.clone(), config: config.clone(), time_steps, lowered };
+        Ok(Self { layers, meta })
     }
 
     /// The same network over another number of time steps, at least 1.
     pub fn with_time_steps(mut self, time_steps: usize) -> Self {
-        self.frame.time_steps = time_steps.max(1);
+        self.meta.time_steps = time_steps.max(1);
         self
     }
 
     /// Over how many time steps [`Tapped::features`] runs.
     pub fn time_steps(&self) -> usize {
-        self.frame.time_steps
+        self.meta.time_steps
     }
 
     /// The description with its shapes.
     pub fn plan(&self) -> &Plan {
-        &self.frame.plan
+        &self.meta.plan
     }
 
     /// Everything about the network but its layers.
     pub fn config(&self) -> &SpikingConfig {
-        &self.frame.config
+        &self.meta.config
     }
 
     /// The layers of neurons from the image to the classes, by names such as `layers.0` and, in a
@@ -117,7 +117,7 @@ impl<B: Backend> SpikingNetwork<B> {
     /// The same network with other neurons: one threshold per layer in the order of
     /// [`Self::neurons`], and one leak for all.
     pub fn with_neurons(mut self, leak: f64, thresholds: &[f32], device: &B::Device) -> Self {
-        let config = NeuronConfig { leak, ..self.frame.config.neurons() };
+        let config = NeuronConfig { leak, ..self.meta.config.neurons() };
         let all = self.layers.iter_mut().flat_map(SpikingLayer::neurons_mut);
         for (neurons, &threshold) in all.zip(thresholds) {
             *neurons = SpikingNeurons::new(&config, threshold, device);
@@ -125,13 +125,13 @@ impl<B: Backend> SpikingNetwork<B> {
         self
     }
 
-    /// Multiplies the weights of a residual block's second convolution by `factor` if the `site`-th
+    /// Multiplies the weights of a residual block's second convolution by `factor` if the `neuron_layer`-th
     /// layer of neurons is the block's first one; else nothing changes.
-    pub fn scale_behind_inner(mut self, site: usize, factor: f32) -> Self {
+    pub fn absorb_inner_threshold(mut self, neuron_layer: usize, factor: f32) -> Self {
         let mut before = 0;
         for layer in &mut self.layers {
             match layer {
-                SpikingLayer::Residual(block) if before == site => {
+                SpikingLayer::Residual(block) if before == neuron_layer => {
                     let conv = &mut block.second.conv;
                     conv.weight = conv.weight.clone().map(|weight| weight * factor);
                 }
@@ -143,14 +143,14 @@ impl<B: Backend> SpikingNetwork<B> {
     }
 
     /// How the kernels run it as a whole, if they do.
-    pub(crate) fn wiring(&self) -> Option<&Wiring> {
-        self.frame.wiring.as_deref()
+    pub(crate) fn lowered(&self) -> Option<&Lowered> {
+        self.meta.lowered.as_deref()
     }
 
     /// The same network run layer by layer on every backend: what the kernels that run it as a
     /// whole are compared with.
     pub fn layer_by_layer(mut self) -> Self {
-        self.frame.wiring = None;
+        self.meta.lowered = None;
         self
     }
 }
@@ -160,7 +160,7 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
     /// and image.
     pub fn read_out(&self, maps: Tensor<B, 4>) -> Tensor<B, 2> {
         match self.layers.last() {
-            Some(SpikingLayer::Classifier(readout)) => connect(&readout.linear, maps).flatten(1, 3),
+            Some(SpikingLayer::Classifier(readout)) => linear(&readout.linear, maps).flatten(1, 3),
             // A plan always ends with its classifier.
             _ => maps.flatten(1, 3),
         }
@@ -174,23 +174,23 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
         steps: usize,
         pass: &Pass<'_>,
     ) -> Signal<B> {
-        let encoding = self.frame.config.encoding;
+        let encoding = self.meta.config.encoding;
         match encoding.is_constant() {
             true => Signal { maps: images, constant: true },
             false => Signal::changing(encoding.encode(images, first_step as u32, steps, pass)),
         }
     }
 
-    /// Lets a signal flow to the readout; `None` if the drive stopped it on the way.
-    pub fn flow<D: Drive<B>>(
+    /// Lets a signal flow to the readout; `None` if the runner stopped it on the way.
+    pub fn flow<D: NeuronRunner<B>>(
         &self,
         input: Signal<B>,
         pass: &Pass<'_>,
-        drive: &mut D,
+        runner: &mut D,
     ) -> Option<Signal<B>> {
-        let mut walk = Walk { drive, site: 0 };
+        let mut walk = Walk { runner, neuron_layer: 0 };
         let mut signal = input;
-        for (layer, planned) in self.layers.iter().zip(&self.frame.plan.layers) {
+        for (layer, planned) in self.layers.iter().zip(&self.meta.plan.layers) {
             signal = match layer {
                 SpikingLayer::Conv(layer) => walk.conv(layer, signal)?,
                 SpikingLayer::Linear(layer) => walk.linear(layer, signal)?,
@@ -200,7 +200,7 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
                 SpikingLayer::Classifier(_) => break,
             };
             if let Some(tap) = planned.layer.tap() {
-                walk.drive.tap(tap, &signal.maps);
+                walk.runner.tap(tap, &signal.maps);
             }
         }
         Some(signal)
@@ -208,7 +208,7 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
 }
 
 impl<B: SpikingBackend> SpikingNetwork<B> {
-    /// Runs all time steps from rest; `prepared` are its weights, packed. Taps that `show` does not
+    /// Runs all time steps from rest; `packed_weights` are its weights, packed. Taps that `outputs` does not
     /// ask for may be missing.
     ///
     /// The readout neither leaks nor fires (Eq. 3), so the sum over time is taken before its
@@ -217,39 +217,40 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
         &self,
         images: Tensor<B, 4>,
         pass: &Pass<'_>,
-        prepared: Option<&Arc<Prepared>>,
-        show: Show,
+        packed_weights: Option<&Arc<PackedWeights>>,
+        outputs: Outputs,
     ) -> Features<B> {
-        let whole = self.wiring().and_then(|w| w.features(self, &images, pass, prepared, show));
+        let whole =
+            self.lowered().and_then(|w| w.features(self, &images, pass, packed_weights, outputs));
         if let Some(features) = whole {
             return features;
         }
-        let steps = self.frame.time_steps;
-        let mut drive = FromRest::new(steps);
+        let steps = self.meta.time_steps;
+        let mut runner = FromRest::new(steps);
         let input = self.encode(images, 0, steps, pass);
-        let reached = match self.flow(input, pass, &mut drive) {
+        let reached = match self.flow(input, pass, &mut runner) {
             Some(signal) => signal.unfold(steps),
-            None => unreachable!("a drive from rest does not stop"),
+            None => unreachable!("a runner from rest does not stop"),
         };
         let membrane = self.read_out(sum_over_time(reached, steps));
-        let logits = self.frame.config.readout.scores(membrane, steps);
-        Features { logits, taps: drive.taps }
+        let logits = self.meta.config.readout.scores(membrane, steps);
+        Features { logits, taps: runner.taps }
     }
 }
 
 impl<B: SpikingBackend> Tapped<B> for SpikingNetwork<B> {
     /// Runs all time steps from rest, as one operation where the backend can, else layer by layer.
     fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B> {
-        self.run(images, pass, None, Show::Rates)
+        self.run(images, pass, None, Outputs::Rates)
     }
 
     /// The maps come out of that operation where there is one.
     fn attention(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Attention<B> {
-        let whole = self.wiring().and_then(|wiring| wiring.attention(self, &images, pass));
+        let whole = self.lowered().and_then(|lowered| lowered.attention(self, &images, pass));
         whole.unwrap_or_else(|| self.features(images, pass).into())
     }
 
     fn logits(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Tensor<B, 2> {
-        self.run(images, pass, None, Show::Scores).logits
+        self.run(images, pass, None, Outputs::Logits).logits
     }
 }

@@ -9,10 +9,10 @@ use crate::signal::Signal;
 
 /// Turns the currents of each layer of neurons into spikes, and may look at both.
 ///
-/// The network says what flows where; a drive says what neurons do with it. Training, streaming
+/// The network says what flows where; a runner says what neurons do with it. Training, streaming
 /// simulation and threshold balancing are three drives of one network.
-pub trait Drive<B: Backend> {
-    /// Drives the `site`-th layer of neurons, counted from the image.
+pub trait NeuronRunner<B: Backend> {
+    /// Drives the `neuron_layer`-th layer of neurons, counted from the image.
     ///
     /// # Shapes
     ///
@@ -20,7 +20,7 @@ pub trait Drive<B: Backend> {
     /// - output: spikes `[steps · batch, channels, height, width]`, or `None` to stop the network
     fn fire(
         &mut self,
-        site: usize,
+        neuron_layer: usize,
         neurons: &SpikingNeurons<B>,
         currents: Signal<B>,
     ) -> Option<Tensor<B, 4>>;
@@ -41,13 +41,13 @@ pub struct FromRest<B: Backend> {
 }
 
 impl<B: Backend> FromRest<B> {
-    /// A drive over `steps` time steps.
+    /// A runner over `steps` time steps.
     pub fn new(steps: usize) -> Self {
         Self { steps, taps: Taps::new() }
     }
 }
 
-impl<B: SpikingBackend> Drive<B> for FromRest<B> {
+impl<B: SpikingBackend> NeuronRunner<B> for FromRest<B> {
     fn fire(
         &mut self,
         _: usize,
@@ -100,19 +100,19 @@ impl<B: Backend> Default for Streaming<B> {
     }
 }
 
-impl<B: SpikingBackend> Drive<B> for Streaming<B> {
+impl<B: SpikingBackend> NeuronRunner<B> for Streaming<B> {
     fn fire(
         &mut self,
-        site: usize,
+        neuron_layer: usize,
         neurons: &SpikingNeurons<B>,
         currents: Signal<B>,
     ) -> Option<Tensor<B, 4>> {
-        if self.membranes.len() <= site {
-            self.membranes.resize(site + 1, None);
+        if self.membranes.len() <= neuron_layer {
+            self.membranes.resize(neuron_layer + 1, None);
         }
-        let membrane = self.membranes[site].take();
+        let membrane = self.membranes[neuron_layer].take();
         let (spikes, membrane) = neurons.advance(currents.unfold(self.steps), membrane, self.steps);
-        self.membranes[site] = Some(membrane);
+        self.membranes[neuron_layer] = Some(membrane);
         Some(spikes)
     }
 

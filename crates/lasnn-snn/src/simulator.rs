@@ -7,18 +7,18 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use lasnn_core::Pass;
 use lasnn_neurons::{Encoder, SpikingBackend};
 use lasnn_nn::{Features, Tapped};
-use lasnn_spiking_kernels::{self as kernels, Prepared, WeightFormat};
+use lasnn_spiking_kernels::{PackedWeights, SpikeStats, WeightFormat};
 
 use crate::counting::{chunk_steps_as_a_whole, chunks};
 use crate::layers::SpikingLayer;
-use crate::network::{Show, SpikingNetwork};
+use crate::network::{Outputs, SpikingNetwork};
 
 /// A network whose weights are packed once for all its passes, where the backend runs it as a
 /// whole. It owns them and lends them out for reading only, so what is packed stays true.
 #[derive(Clone, Debug)]
 pub struct Simulator<B: Backend> {
     network: SpikingNetwork<B>,
-    prepared: Option<Arc<Prepared>>,
+    packed_weights: Option<Arc<PackedWeights>>,
 }
 
 impl<B: SpikingBackend> Simulator<B> {
@@ -36,8 +36,9 @@ impl<B: SpikingBackend> Simulator<B> {
             WeightFormat::F32 => network,
             WeightFormat::Int12 | WeightFormat::Bf16 => rounded(network, format),
         };
-        let prepared = network.wiring().and_then(|wiring| wiring.prepare(&network, format));
-        Self { network, prepared: prepared.map(Arc::new) }
+        let packed_weights =
+            network.lowered().and_then(|lowered| lowered.prepare(&network, format));
+        Self { network, packed_weights: packed_weights.map(Arc::new) }
     }
 
     /// The network; its weights are those that the format stands for.
@@ -46,8 +47,8 @@ impl<B: SpikingBackend> Simulator<B> {
     }
 
     /// Its packed weights.
-    pub(crate) fn prepared(&self) -> Option<&Arc<Prepared>> {
-        self.prepared.as_ref()
+    pub(crate) fn packed_weights(&self) -> Option<&Arc<PackedWeights>> {
+        self.packed_weights.as_ref()
     }
 
     /// Class scores, with the input of so many steps at a time in memory; `None` where the kernels do not
@@ -59,13 +60,14 @@ impl<B: SpikingBackend> Simulator<B> {
         chunk: usize,
     ) -> Option<Tensor<B, 2>> {
         let network = &self.network;
-        let (wiring, prepared) = (network.wiring()?, Some(self.prepared()?));
+        let (lowered, packed_weights) = (network.lowered()?, Some(self.packed_weights()?));
         let mut membranes = None;
         let mut readout = vec![0.0; images.dims()[0] * network.plan().classes];
         for (first, steps) in chunks(network.time_steps(), chunk) {
             let input = network.encode(images.clone(), first, steps, pass);
-            let shown = (steps, kernels::Show::Nothing);
-            let outcome = wiring.advance(network, input, pass, shown, prepared, &mut membranes)?;
+            let shown = (steps, SpikeStats::Nothing);
+            let outcome =
+                lowered.advance(network, input, pass, shown, packed_weights, &mut membranes)?;
             readout.iter_mut().zip(outcome.readout).for_each(|(sum, chunk)| *sum += chunk);
         }
         let shape = [images.dims()[0], network.plan().classes];
@@ -77,14 +79,14 @@ impl<B: SpikingBackend> Simulator<B> {
 impl<B: SpikingBackend> Tapped<B> for Simulator<B> {
     /// What the network would give.
     fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B> {
-        self.network.run(images, pass, self.prepared(), Show::Rates)
+        self.network.run(images, pass, self.packed_weights(), Outputs::Rates)
     }
 
     /// The memory for it does not grow with the number of time steps.
     fn logits(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Tensor<B, 2> {
         let chunk = chunk_steps_as_a_whole(self.network.plan(), images.dims()[0]);
         let streamed = self.streamed(&images, pass, chunk);
-        streamed.unwrap_or_else(|| self.network.run(images, pass, None, Show::Scores).logits)
+        streamed.unwrap_or_else(|| self.network.run(images, pass, None, Outputs::Logits).logits)
     }
 }
 
@@ -160,7 +162,7 @@ mod tests {
                 let scores = simulator.streamed(&images, &pass, chunk).unwrap();
                 scores.into_data().to_vec::<f32>().unwrap()
             };
-            let at_once = simulator.network().run(images.clone(), &pass, None, Show::Scores);
+            let at_once = simulator.network().run(images.clone(), &pass, None, Outputs::Logits);
             let expected = at_once.logits.into_data().to_vec::<f32>().unwrap();
             assert!(expected.iter().any(|score| score.abs() > 0.1), "nobody fires: {expected:?}");
             for chunk in [1, 3, 7, 100] {

@@ -36,7 +36,7 @@ macro_rules! on_both_backends {
 on_both_backends!(
     plain_networks_agree,
     residual_networks_agree,
-    all_dynamics_agree,
+    all_options_agree,
     what_the_kernels_do_not_cover_runs_layer_by_layer,
     weights_of_fewer_bits_are_rounded_alike_whole_and_layer_by_layer,
     products_of_bfloat16_change_gradients_a_little_and_nothing_else,
@@ -207,7 +207,7 @@ fn residual_networks_agree<A: Training>() {
     }
 }
 
-fn all_dynamics_agree<A: Training>() {
+fn all_options_agree<A: Training>() {
     for reset in [Reset::Subtract, Reset::Zero] {
         for step_order in [StepOrder::IntegrateThenFire, StepOrder::FireThenIntegrate] {
             check::<A>(&plain(), &SpikingConfig { reset, step_order, ..Default::default() }, true);

@@ -1,6 +1,6 @@
 //! A pass back from the readout to the weights.
 //!
-//! Sites are taken from the last to the first. Behind matrices all images are taken at once, so
+//! NeuronLayers are taken from the last to the first. Downstream matrices all images are taken at once, so
 //! that every matrix comes from memory once; on maps as many at a time as a bounded amount of
 //! memory allows, since gradients of membranes are the largest thing that training holds.
 
@@ -14,13 +14,15 @@ use lasnn_core::Precision;
 use lasnn_gemm::matrix::{self, Matrix};
 use lasnn_gemm::memory::Scratch;
 
-use super::circuit::{Call, Connection, Origin, Source};
-use super::events::Allowed;
-use super::input_grad::{self, OutputGrad};
-use super::simd::LANES;
-use super::site_grad::{ByStep, Pending, linear_site};
-use super::tape::Tape;
-use super::{tiles, weight_grad};
+use crate::args::ForwardArgs;
+use crate::bf16;
+use crate::event::list::Allowed;
+use crate::event::simd::LANES;
+use crate::event::weight_grad;
+use crate::f32::bptt::{ByStep, SpikeGrads, linear_layer};
+use crate::f32::input_grad::{self, OutputGrad};
+use crate::graph::{Presynaptic, Projection, Synapse};
+use crate::tape::Tape;
 use lasnn_gemm::transpose::transpose;
 
 /// The gradient of a loss with respect to what a pass left.
@@ -28,7 +30,7 @@ use lasnn_gemm::transpose::transpose;
 pub struct OutcomeGrad<'a> {
     /// With respect to what the readout has integrated, `[batch, classes]`.
     pub readout: &'a [f32],
-    /// With respect to how often the neurons of each site fired, `[batch, channels, height,
+    /// With respect to how often the neurons of each layer fired, `[batch, channels, height,
     /// width]`, where the loss depends on it.
     pub counts: &'a [Option<&'a [f32]>],
     /// With respect to the squares of that, added up over the channels, `[batch, height, width]`, where the
@@ -41,47 +43,47 @@ pub struct OutcomeGrad<'a> {
 pub struct Gradients {
     /// By weight, in its layout.
     pub weights: Vec<Vec<f32>>,
-    /// With respect to the constant currents of the first site, `[batch, channels, height, width]`.
+    /// With respect to the constant currents of the first layer, `[batch, channels, height, width]`.
     pub currents: Option<Vec<f32>>,
 }
 
-impl Call<'_> {
+impl ForwardArgs<'_> {
     /// The gradients of a recorded pass. Spikes take the derivative of their surrogate; what a reset
     /// takes away is held constant.
     pub fn backward(&self, tape: &Tape, grad: OutcomeGrad<'_>) -> Gradients {
         let mut pass = Back {
-            call: self,
+            args: self,
             tape,
             pending: self.start(tape, grad),
             weights: vec![Vec::new(); self.weights.len()],
             currents: None,
         };
         pass.readout(grad.readout);
-        let sites = &self.circuit.sites;
-        let linear = |site: &usize| sites[*site].is_linear();
-        let behind_maps = sites.len() - (0..sites.len()).rev().take_while(linear).count();
-        for site in (behind_maps..sites.len()).rev() {
-            pass.linear(site);
+        let layers = &self.graph.layers;
+        let linear = |layer: &usize| layers[*layer].is_linear();
+        let behind_maps = layers.len() - (0..layers.len()).rev().take_while(linear).count();
+        for layer in (behind_maps..layers.len()).rev() {
+            pass.linear(layer);
         }
         pass.maps(behind_maps);
         Gradients { weights: pass.weights, currents: pass.currents }
     }
 
     /// The gradients that the loss has for counts of spikes.
-    fn start(&self, tape: &Tape, grad: OutcomeGrad<'_>) -> Vec<Pending> {
-        let of = |site: usize| {
-            let grid = self.grid(site);
+    fn start(&self, tape: &Tape, grad: OutcomeGrad<'_>) -> Vec<SpikeGrads> {
+        let of = |layer: usize| {
+            let grid = self.grid(layer);
             let positions = grid.shape.positions();
             let by_position = |maps| transposed(maps, positions, grid.lanes(), self.batch);
-            let mut constant = grad.counts.get(site).copied().flatten().map(by_position);
-            if let Some(squares) = grad.squares.get(site).copied().flatten() {
+            let mut constant = grad.counts.get(layer).copied().flatten().map(by_position);
+            if let Some(squares) = grad.squares.get(layer).copied().flatten() {
                 let size = self.batch * positions * grid.lanes();
                 let constant = constant.get_or_insert_with(|| Scratch::zeros_together(size));
-                tape.sites[site].squares_back(squares, constant);
+                tape.layers[layer].squares_back(squares, constant);
             }
-            Pending { constant, ..Pending::default() }
+            SpikeGrads { constant, ..SpikeGrads::default() }
         };
-        (0..self.circuit.sites.len()).map(of).collect()
+        (0..self.graph.layers.len()).map(of).collect()
     }
 }
 
@@ -102,10 +104,10 @@ fn transposed(maps: &[f32], positions: usize, lanes: usize, images: usize) -> Sc
 
 /// A pass back on its way.
 struct Back<'a> {
-    call: &'a Call<'a>,
+    args: &'a ForwardArgs<'a>,
     tape: &'a Tape,
-    /// By site.
-    pending: Vec<Pending>,
+    /// By layer.
+    pending: Vec<SpikeGrads>,
     weights: Vec<Vec<f32>>,
     currents: Option<Vec<f32>>,
 }
@@ -113,14 +115,14 @@ struct Back<'a> {
 impl Back<'_> {
     /// The readout: the same gradient at every step.
     fn readout(&mut self, grad: &[f32]) {
-        let call = self.call;
-        let source = call.circuit.readout;
-        let Connection::Linear { weight } = source.connection else {
-            unreachable!("checked with the circuit")
+        let args = self.args;
+        let projection = args.graph.readout;
+        let Synapse::Linear { weight } = projection.synapse else {
+            unreachable!("checked with the graph")
         };
-        let classes = call.circuit.classes;
-        let (weights, scale) = (call.weights[weight], call.scale(&source));
-        let events = call.row_events(&source, self.tape);
+        let classes = args.graph.classes;
+        let (weights, scale) = (args.weights[weight], args.scale(&projection));
+        let events = args.row_events(&projection, self.tape);
         let mut gradient = vec![0.0; weights.len()];
         for index in 0..events.len() {
             let grad = &grad[index / self.tape.steps * classes..][..classes];
@@ -132,18 +134,18 @@ impl Back<'_> {
             }
         }
         self.weights[weight] = gradient;
-        let inputs = multiply(grad, weights, call.batch, classes);
-        self.receive_constant(&source, inputs);
+        let inputs = multiply(grad, weights, args.batch, classes);
+        self.receive_constant(&projection, inputs);
     }
 
-    /// Adds a gradient `[image][channel][position of the view]` that is the same at every step.
-    fn receive_constant(&mut self, source: &Source, gradient: Scratch) {
-        let Origin::Site(site) = source.origin else { return };
-        let part = self.by_step(source, gradient, 0..self.call.batch, true);
-        let grid = self.call.grid(site);
-        let size = self.call.batch * grid.shape.positions() * grid.lanes();
+    /// Adds a gradient `[image][channel][position of the pooling]` that is the same at every step.
+    fn receive_constant(&mut self, projection: &Projection, gradient: Scratch) {
+        let Presynaptic::NeuronLayer(layer) = projection.presynaptic else { return };
+        let part = self.by_step(projection, gradient, 0..self.args.batch, true);
+        let grid = self.args.grid(layer);
+        let size = self.args.batch * grid.shape.positions() * grid.lanes();
         let constant =
-            self.pending[site].constant.get_or_insert_with(|| Scratch::zeros_together(size));
+            self.pending[layer].constant.get_or_insert_with(|| Scratch::zeros_together(size));
         let row = grid.shape.width * grid.lanes();
         constant.par_chunks_mut(row).enumerate().for_each(|(index, to)| {
             let (image, row) = (index / grid.shape.height, index % grid.shape.height);
@@ -151,36 +153,36 @@ impl Back<'_> {
         });
     }
 
-    /// A gradient behind the view of a source; `by_channel` says that it comes as
+    /// A gradient downstream the pooling of a projection; `by_channel` says that it comes as
     /// `[frame][channel][position]`.
     fn by_step(
         &self,
-        source: &Source,
+        projection: &Projection,
         gradient: Scratch,
         images: Range<usize>,
         by_channel: bool,
     ) -> ByStep {
-        let call = self.call;
-        let seen = call.circuit.seen(source);
-        let (positions, lanes) = (seen.positions(), lanes(call, source.origin));
-        let frames = gradient.len() / if by_channel { seen.neurons() } else { positions * lanes };
-        let gradient = match by_channel && (positions > 1 || lanes != seen.channels) {
+        let args = self.args;
+        let pooled = args.graph.pooled(projection);
+        let (positions, lanes) = (pooled.positions(), lanes(args, projection.presynaptic));
+        let frames = gradient.len() / if by_channel { pooled.len() } else { positions * lanes };
+        let gradient = match by_channel && (positions > 1 || lanes != pooled.channels) {
             true => transposed(&gradient, positions, lanes, frames),
             false => gradient,
         };
-        let mask = self.silenced(source, images);
-        ByStep { view: source.view, scale: call.scale(source), mask, gradient }
+        let mask = self.silenced(projection, images);
+        ByStep { pooling: projection.pooling, scale: args.scale(projection), mask, gradient }
     }
 
-    /// The mask in the view of a source, 0 or 1 for `[image][position of the view][lane]`.
-    fn silenced(&self, source: &Source, images: Range<usize>) -> Option<Scratch> {
-        let mask = self.call.mask(source)?;
-        let seen = self.call.circuit.seen(source);
-        let (lanes, positions) = (lanes(self.call, source.origin), seen.positions());
+    /// The mask in the pooling of a projection, 0 or 1 for `[image][position of the pooling][lane]`.
+    fn silenced(&self, projection: &Projection, images: Range<usize>) -> Option<Scratch> {
+        let mask = self.args.mask(projection)?;
+        let pooled = self.args.graph.pooled(projection);
+        let (lanes, positions) = (lanes(self.args, projection.presynaptic), pooled.positions());
         let mut silenced = Scratch::new(images.len() * positions * lanes);
         let rows = silenced.par_chunks_exact_mut(positions * lanes).zip(images);
         rows.for_each(|(to, image)| {
-            let allowed = Allowed::of(mask, image, seen);
+            let allowed = Allowed::of(mask, image, pooled);
             for (position, to) in to.chunks_exact_mut(lanes).enumerate() {
                 for (lane, to) in to.iter_mut().enumerate() {
                     let bit = allowed.word(position, lane / LANES) >> (lane % LANES) & 1;
@@ -191,49 +193,51 @@ impl Back<'_> {
         Some(silenced)
     }
 
-    /// A site behind a matrix, all images at once.
-    fn linear(&mut self, site: usize) {
-        let call = self.call;
-        let [source] = call.circuit.sites[site].sources[..] else { return };
-        let Connection::Linear { weight } = source.connection else { return };
-        let grid = call.grid(site);
+    /// A layer downstream a matrix, all images at once.
+    fn linear(&mut self, layer: usize) {
+        let args = self.args;
+        let [projection] = args.graph.layers[layer].projections[..] else { return };
+        let Synapse::Linear { weight } = projection.synapse else { return };
+        let grid = args.grid(layer);
         let outputs = grid.shape.channels;
-        let pending = std::mem::take(&mut self.pending[site]);
-        let (images, steps) = (call.batch, self.tape.steps);
-        let kept = &self.tape.kept[site];
-        let neurons = call.neurons[site];
-        let matrix = kept.is_nothing().then(|| call.matrix(&source, weight, outputs, self.tape));
-        let delta = linear_site(matrix.as_ref(), kept, neurons, &pending, grid, (images, steps));
+        let pending = std::mem::take(&mut self.pending[layer]);
+        let (images, steps) = (args.batch, self.tape.steps);
+        let saved = &self.tape.saved[layer];
+        let neurons = args.neurons[layer];
+        let matrix =
+            saved.is_nothing().then(|| args.matrix(&projection, weight, outputs, self.tape));
+        let membrane_grad =
+            linear_layer(matrix.as_ref(), saved, neurons, &pending, grid, (images, steps));
         drop(pending);
-        let (weights, scale) = (call.weights[weight], call.scale(&source));
-        let spikes = self.tape.spikes(source.origin);
-        self.weights[weight] = if call.is_rough() && tiles::fit(&source.view) {
-            let spikes = (spikes, &source.view, call.mask(&source));
-            tiles::matrix_grad(spikes, outputs, &delta, grid.tile, scale)
+        let (weights, scale) = (args.weights[weight], args.scale(&projection));
+        let spikes = self.tape.spikes(projection.presynaptic);
+        self.weights[weight] = if args.uses_bf16() && bf16::fit(&projection.pooling) {
+            let spikes = (spikes, &projection.pooling, args.mask(&projection));
+            bf16::matrix_grad(spikes, outputs, &membrane_grad, grid.tile, scale)
         } else {
             let inputs = weights.len() / outputs;
             let events = match matrix {
                 Some(matrix) => matrix.events,
-                None => call.row_events(&source, self.tape),
+                None => args.row_events(&projection, self.tape),
             };
             let (shape, events) = ((inputs, outputs), events.by_row(inputs));
-            weight_grad::matrix(shape, &events, &delta, grid.tile, scale)
+            weight_grad::matrix(shape, &events, &membrane_grad, grid.tile, scale)
         };
-        let Origin::Site(origin) = source.origin else { return };
-        let seen = call.circuit.seen(&source);
-        let to = (seen.positions(), lanes(call, source.origin));
-        let grad = OutputGrad { delta: &delta, tile: grid.tile, outputs };
-        let gradient = input_grad::matrix(weights, grad, to, call.precision);
-        let part = self.by_step(&source, gradient, 0..images, false);
-        self.pending[origin].by_step.push(part);
+        let Presynaptic::NeuronLayer(presynaptic) = projection.presynaptic else { return };
+        let pooled = args.graph.pooled(&projection);
+        let to = (pooled.positions(), lanes(args, projection.presynaptic));
+        let grad = OutputGrad { membrane_grad: &membrane_grad, tile: grid.tile, outputs };
+        let gradient = input_grad::matrix(weights, grad, to, args.precision);
+        let part = self.by_step(&projection, gradient, 0..images, false);
+        self.pending[presynaptic].by_step.push(part);
     }
 }
 
-/// Lanes of an origin.
-fn lanes(call: &Call<'_>, origin: Origin) -> usize {
-    match origin {
-        Origin::Site(site) => call.grid(site).lanes(),
-        Origin::Input => call.circuit.input.channels,
+/// Lanes of an presynaptic.
+fn lanes(args: &ForwardArgs<'_>, presynaptic: Presynaptic) -> usize {
+    match presynaptic {
+        Presynaptic::NeuronLayer(layer) => args.grid(layer).lanes(),
+        Presynaptic::Input => args.graph.input.channels,
     }
 }
 

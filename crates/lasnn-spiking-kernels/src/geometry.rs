@@ -1,14 +1,14 @@
 //! Which outputs of a convolution an input position reaches.
 //!
-//! Gradients of a site lie in maps with a border of zeros, so that every input position reaches
-//! all of its taps and none has to ask whether it stands at an edge. With a stride, positions fall
+//! Gradients of a layer lie in maps with a border of zeros, so that every input position reaches
+//! all of its taps and none has to mark_needed whether it stands at an edge. With a stride, positions fall
 //! into classes that reach different taps.
 
-use super::circuit::Shape;
+use lasnn_core::Shape;
 
 /// The outputs that one convolution's inputs reach, in a padded map of them.
 #[derive(Clone, Debug)]
-pub(super) struct Geometry {
+pub(crate) struct Geometry {
     /// For each input position the place in the padded map that its taps count from.
     pub bases: Vec<u32>,
     /// For each input position its class.
@@ -19,26 +19,26 @@ pub(super) struct Geometry {
 
 /// A tap that an input position reaches.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tap {
+pub(crate) struct Tap {
     /// Row times the kernel's width plus column.
     pub index: usize,
-    /// How far behind the position's base its output lies.
+    /// How far downstream the position's base its output lies.
     pub offset: usize,
 }
 
 /// By tap, input positions and the output positions that they reach through it.
-pub(super) type Reached = Vec<Vec<[usize; 2]>>;
+pub(crate) type Reached = Vec<Vec<[usize; 2]>>;
 
 /// Input positions that reach the same taps.
 #[derive(Clone, Debug)]
-pub(super) struct Class<'a> {
+pub(crate) struct Class<'a> {
     pub taps: &'a [Tap],
     pub positions: Vec<usize>,
 }
 
 /// A map with a border of zeros.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Padded {
+pub(crate) struct Padded {
     pub shape: Shape,
     pub border: usize,
 }
@@ -89,17 +89,17 @@ impl Padded {
 }
 
 impl Geometry {
-    /// The geometry of a convolution from maps like `seen` into `outputs`, whose border is at least
+    /// The geometry of a convolution from maps like `pooled` into `outputs`, whose border is at least
     /// half the kernel.
-    pub fn new(seen: Shape, outputs: Padded, kernel: usize, stride: usize) -> Self {
+    pub fn new(pooled: Shape, outputs: Padded, kernel: usize, stride: usize) -> Self {
         let reach = kernel / 2;
         // Output rows reached from input row y: (y + reach - tap) / stride where that is whole.
         let phase = |at: usize| (at + reach) % stride;
         let farthest = |phase: usize| (kernel - 1).saturating_sub(phase) / stride;
         let base = |at: usize| (at + reach) / stride + outputs.border - farthest(phase(at));
         let (mut bases, mut classes) = (Vec::new(), Vec::new());
-        for y in 0..seen.height {
-            for x in 0..seen.width {
+        for y in 0..pooled.height {
+            for x in 0..pooled.width {
                 bases.push((base(y) * outputs.width() + base(x)) as u32);
                 classes.push((phase(y) * stride + phase(x)) as u8);
             }

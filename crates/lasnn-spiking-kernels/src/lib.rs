@@ -1,40 +1,44 @@
-//! A spiking network, computed only where neurons fire.
+//! CPU kernels of spiking networks on slices: computed only where neurons fire.
+//!
+//! - [`Graph`]: which layers of neurons there are, and the projections between them,
+//! - [`ForwardArgs`]: a graph with its weights, neurons and dropout masks, for a batch of images,
+//! - [`ForwardArgs::advance`]: a pass without history, for inference,
+//! - [`ForwardArgs::record`] and [`ForwardArgs::backward`]: a pass that is recorded on a [`Tape`], and
+//!   the gradients of its weights.
+//!
+//! Three folders hold the kernels. `event` adds up the weights that lists of spikes name. `bf16` has the
+//! backward pass in bfloat16 and, for processors that multiply tiles of it (AMX), a dense forward pass.
+//! `f32` has the backward pass in single precision.
 
 #![forbid(unsafe_code)]
 
+mod args;
 mod backward;
-mod circuit;
-mod convolution;
-mod events;
-mod fixed;
-mod forward;
-mod geometry;
-mod halves;
-mod input_grad;
-mod linear;
-mod neuron;
-mod prepared;
-mod simd;
-mod site_grad;
-mod sparse_input_grad;
-mod spikes;
-mod tape;
-#[cfg(test)]
-mod tests;
 #[cfg_attr(
     not(all(target_arch = "x86_64", target_os = "linux")),
     allow(dead_code, reason = "there are no tiles there")
 )]
-mod tiles;
-mod weight_grad;
-mod weights;
+mod bf16;
+mod event;
+mod f32;
+mod forward;
+mod geometry;
+mod graph;
+mod neuron;
+mod packed_weights;
+mod spikes;
+mod tape;
+#[cfg(test)]
+mod tests;
 
+pub use args::{ForwardArgs, NetworkInput};
 pub use backward::{Gradients, OutcomeGrad};
-pub use circuit::{
-    Call, Circuit, Connection, Drive, Origin, Shape, Site, Source, Unsupported, View,
-};
-pub use forward::{Membranes, Outcome, Show};
-pub use neuron::{Neurons, Reset, StepOrder, Surrogate};
-pub use prepared::Prepared;
+pub use event::weights::WeightFormat;
+pub use forward::{Membranes, Outcome, SpikeStats};
+pub use graph::{Graph, NeuronLayer, PoolAndMask, Presynaptic, Projection, Synapse, Unsupported};
+pub use lasnn_core::Shape;
+pub use lasnn_core::neuron::{Reset, StepOrder};
+pub use lasnn_core::surrogate::Surrogate;
+pub use neuron::Neurons;
+pub use packed_weights::PackedWeights;
 pub use tape::Tape;
-pub use weights::WeightFormat;

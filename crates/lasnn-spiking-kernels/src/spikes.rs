@@ -8,12 +8,12 @@ use rayon::prelude::*;
 
 use lasnn_core::simd::vectors;
 
-use super::circuit::Shape;
-use super::simd::LANES;
+use crate::event::simd::LANES;
+use lasnn_core::Shape;
 
 /// How a map is cut for the kernels: channels in tiles, so that the weights of a tile stay in cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Grid {
+pub(crate) struct Grid {
     pub shape: Shape,
     /// Channels in a tile, a multiple of [`LANES`]; the last tile may reach beyond the channels.
     pub tile: usize,
@@ -36,10 +36,10 @@ impl Grid {
     }
 }
 
-/// The spikes of a site over some steps, `[tile][image][step][position][word]`; the lowest bit of a
+/// The spikes of a layer over some steps, `[tile][image][step][position][word]`; the lowest bit of a
 /// word is its first channel.
 #[derive(Clone, Debug)]
-pub(super) struct Spikes {
+pub(crate) struct Spikes {
     pub grid: Grid,
     pub batch: usize,
     pub steps: usize,
@@ -62,7 +62,7 @@ impl Spikes {
         let size = spikes.image_words();
         spikes.words.par_chunks_exact_mut(size).enumerate().for_each(|(image, bits)| {
             for (step, bits) in bits.chunks_exact_mut(positions * words).enumerate() {
-                let frame = &numbers[(step * batch + image) * shape.neurons()..];
+                let frame = &numbers[(step * batch + image) * shape.len()..];
                 let maps = frame.chunks_exact(positions).take(shape.channels);
                 for (channel, map) in maps.enumerate() {
                     for (bits, &number) in bits.chunks_exact_mut(words).zip(map) {

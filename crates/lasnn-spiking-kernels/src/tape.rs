@@ -4,85 +4,88 @@ use pulp::bytemuck::{cast_slice, cast_slice_mut};
 
 use lasnn_gemm::memory::Scratch;
 
-use super::circuit::{Call, Connection, Origin, Site};
-use super::spikes::{Grid, Spikes};
+use crate::args::ForwardArgs;
+use crate::graph::{NeuronLayer, Presynaptic, Synapse};
+use crate::spikes::{Grid, Spikes};
 
 /// The spikes of a pass, for the pass back.
 #[derive(Debug)]
 pub struct Tape {
-    pub(super) input: Option<Spikes>,
-    /// Constant currents of the first site, `[tile][image][position][lane]`.
-    pub(super) constant: Option<Scratch>,
-    pub(super) sites: Vec<Spikes>,
-    /// By site: see [`Call::keeps`].
-    pub(super) kept: Vec<Kept>,
-    pub(super) steps: usize,
+    pub(crate) input: Option<Spikes>,
+    /// Constant currents of the first layer, `[tile][image][position][lane]`.
+    pub(crate) constant: Option<Scratch>,
+    pub(crate) layers: Vec<Spikes>,
+    /// By layer: see [`ForwardArgs::save_policies`].
+    pub(crate) saved: Vec<Saved>,
+    pub(crate) steps: usize,
 }
 
 impl Tape {
     /// Bytes that the tape holds.
     pub fn bytes(&self) -> usize {
-        let spikes = self.input.iter().chain(&self.sites).map(|spikes| spikes.words.len() * 2);
+        let spikes = self.input.iter().chain(&self.layers).map(|spikes| spikes.words.len() * 2);
         let constant = self.constant.iter().map(|currents| currents.len() * 4);
-        let kept = self.kept.iter().map(|kept| match kept {
-            Kept::Nothing => 0,
-            Kept::Currents(numbers) | Kept::Slopes(numbers) => numbers.len() * 4,
+        let saved = self.saved.iter().map(|saved| match saved {
+            Saved::Nothing => 0,
+            Saved::Currents(numbers) | Saved::SurrogateQ8(numbers) => numbers.len() * 4,
         });
-        spikes.chain(constant).chain(kept).sum()
+        spikes.chain(constant).chain(saved).sum()
     }
 
-    pub(super) fn spikes(&self, origin: Origin) -> &Spikes {
-        match (origin, &self.input) {
-            (Origin::Site(site), _) => &self.sites[site],
-            (Origin::Input, Some(input)) => input,
-            (Origin::Input, None) => unreachable!("sites see the input only where it is spikes"),
+    pub(crate) fn spikes(&self, presynaptic: Presynaptic) -> &Spikes {
+        match (presynaptic, &self.input) {
+            (Presynaptic::NeuronLayer(layer), _) => &self.layers[layer],
+            (Presynaptic::Input, Some(input)) => input,
+            (Presynaptic::Input, None) => {
+                unreachable!("layers see the input only where it is spikes")
+            }
         }
     }
 }
 
-/// What a tape is to keep of a site beside its spikes.
+/// What a tape is to save_policy of a layer beside its spikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
+pub(crate) enum SavePolicy {
     /// Currents are computed again from spikes.
     Nothing,
     /// Membrane potentials are computed again from currents.
     Currents,
     /// The derivatives of spikes, which is all that is needed, in 8 bits.
-    Slopes,
+    SurrogateQ8,
 }
 
-/// What a tape keeps, `[tile][image][step][position][lane]`.
+/// What a tape save_policies, `[tile][image][step][position][lane]`.
 #[derive(Debug)]
-pub(super) enum Kept {
+pub(crate) enum Saved {
     Nothing,
     Currents(Scratch),
     /// Four of them in the place of a number.
-    Slopes(Scratch),
+    SurrogateQ8(Scratch),
 }
 
 /// The part of it for one unit of work.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Part<'a> {
+pub(crate) enum Part<'a> {
     Nothing,
     Currents(&'a [f32]),
-    Slopes(&'a [u8]),
+    SurrogateQ8(&'a [u8]),
 }
 
 /// The same, to be written.
 #[derive(Debug)]
-pub(super) enum PartMut<'a> {
+pub(crate) enum PartMut<'a> {
     Nothing,
     Currents(&'a mut [f32]),
-    Slopes(&'a mut [u8]),
+    SurrogateQ8(&'a mut [u8]),
 }
 
-impl Kept {
+impl Saved {
     /// Room for so many numbers, a multiple of four, whatever they are.
-    pub fn new(keep: Keep, length: usize) -> Self {
-        match keep {
-            Keep::Nothing => Self::Nothing,
-            Keep::Currents => Self::Currents(Scratch::new(length)),
-            Keep::Slopes => Self::Slopes(Scratch::new(length / 4)),
+    pub fn new(save_policy: SavePolicy, length: usize) -> Self {
+        match save_policy {
+            SavePolicy::Nothing => Self::Nothing,
+            SavePolicy::Currents => Self::Currents(Scratch::new(length)),
+            SavePolicy::SurrogateQ8 => Self::SurrogateQ8(Scratch::new(length / 4)),
         }
     }
 
@@ -97,7 +100,7 @@ impl Kept {
         match self {
             Self::Nothing => Part::Nothing,
             Self::Currents(all) => Part::Currents(&all[range(all.len())]),
-            Self::Slopes(all) => Part::Slopes(&cast_slice(all)[range(4 * all.len())]),
+            Self::SurrogateQ8(all) => Part::SurrogateQ8(&cast_slice(all)[range(4 * all.len())]),
         }
     }
 
@@ -114,49 +117,51 @@ impl Kept {
                 (0..count).map(|_| PartMut::Nothing).collect()
             }
             Self::Currents(all) => parts(sizes, all).map(PartMut::Currents).collect(),
-            Self::Slopes(all) => parts(sizes, cast_slice_mut(all)).map(PartMut::Slopes).collect(),
+            Self::SurrogateQ8(all) => {
+                parts(sizes, cast_slice_mut(all)).map(PartMut::SurrogateQ8).collect()
+            }
         }
     }
 }
 
-impl Call<'_> {
-    /// What a tape keeps of each site: its slopes in a pass that rounds; else the currents of those that
+impl ForwardArgs<'_> {
+    /// What a tape save_policies of each layer: its surrogate_q8 in a pass that rounds; else the currents of those that
     /// are the dearest to compute again, as many as leave all of the tape at no more than a byte per
     /// neuron and step.
-    pub(super) fn keeps(&self) -> Vec<Keep> {
-        let sites = &self.circuit.sites;
-        if self.is_rough() {
-            return vec![Keep::Slopes; sites.len()];
+    pub(crate) fn save_policies(&self) -> Vec<SavePolicy> {
+        let layers = &self.graph.layers;
+        if self.uses_bf16() {
+            return vec![SavePolicy::SurrogateQ8; layers.len()];
         }
-        let numbers = |site: usize| {
-            let grid: Grid = self.grid(site);
+        let numbers = |layer: usize| {
+            let grid: Grid = self.grid(layer);
             grid.lanes() * grid.shape.positions()
         };
-        let neurons: usize = sites.iter().map(|site| site.shape.neurons()).sum();
-        let bits: usize = (0..sites.len()).map(numbers).sum();
+        let neurons: usize = layers.iter().map(|layer| layer.shape.len()).sum();
+        let bits: usize = (0..layers.len()).map(numbers).sum();
         let mut left = neurons.saturating_sub(bits / 8);
 
-        let mut dearest: Vec<usize> = (0..sites.len()).collect();
-        dearest.sort_by_key(|&site| std::cmp::Reverse(self.inputs(&sites[site])));
-        let mut kept = vec![Keep::Nothing; sites.len()];
-        for site in dearest {
-            let bytes = numbers(site) * size_of::<f32>();
-            if bytes <= left && !sites[site].sources.is_empty() {
-                kept[site] = Keep::Currents;
+        let mut dearest: Vec<usize> = (0..layers.len()).collect();
+        dearest.sort_by_key(|&layer| std::cmp::Reverse(self.inputs(&layers[layer])));
+        let mut saved = vec![SavePolicy::Nothing; layers.len()];
+        for layer in dearest {
+            let bytes = numbers(layer) * size_of::<f32>();
+            if bytes <= left && !layers[layer].projections.is_empty() {
+                saved[layer] = SavePolicy::Currents;
                 left -= bytes;
             }
         }
-        kept
+        saved
     }
 
-    /// From how many neurons a neuron of a site gets its current.
-    fn inputs(&self, site: &Site) -> usize {
-        let of = site.sources.iter().map(|source| {
-            let seen = self.circuit.seen(source);
-            match source.connection {
-                Connection::Conv { kernel, .. } => kernel * kernel * seen.channels,
-                Connection::Linear { .. } => seen.neurons(),
-                Connection::Identity => 1,
+    /// From how many neurons a neuron of a layer gets its current.
+    fn inputs(&self, layer: &NeuronLayer) -> usize {
+        let of = layer.projections.iter().map(|projection| {
+            let pooled = self.graph.pooled(projection);
+            match projection.synapse {
+                Synapse::Conv { kernel, .. } => kernel * kernel * pooled.channels,
+                Synapse::Linear { .. } => pooled.len(),
+                Synapse::Identity => 1,
             }
         });
         of.sum()

@@ -7,10 +7,10 @@ use lasnn_core::simd::Level;
 use lasnn_gemm::product::levels;
 
 use self::network::{Network, Size, Weights};
-use super::backward::Gradients;
-use super::forward::{Outcome, Show};
-use super::neuron::StepOrder;
-use super::weights::WeightFormat;
+use crate::backward::Gradients;
+use crate::event::weights::WeightFormat;
+use crate::forward::{Outcome, SpikeStats};
+use lasnn_core::neuron::StepOrder;
 
 /// Fewer frames than tiles have rows, more, and images of which not all fit together.
 const SIZES: [Size; 3] =
@@ -55,9 +55,9 @@ fn a_network_fires_and_learns_on_tiles_as_it_does_without() {
     ] {
         for driven in [false, true] {
             let network = Network::new(size, Weights::Whole, step_order, driven);
-            let (expected, exact) = network.learn(Precision::F32, Show::Counts);
+            let (expected, exact) = network.learn(Precision::F32, SpikeStats::Counts);
             let (outcome, gradients) =
-                Level::EmulatedTiles.run(2, || network.learn(Precision::Bf16, Show::Counts));
+                Level::EmulatedTiles.run(2, || network.learn(Precision::Bf16, SpikeStats::Counts));
             let streamed = Level::EmulatedTiles.run(2, || network.stream(WeightFormat::Bf16));
             same(&outcome, &expected, "recorded");
             same(&streamed, &expected, "streamed");
@@ -82,8 +82,8 @@ fn threads_change_no_bit_of_a_pass_that_rounds() {
             let network = Network::new(size, Weights::OfManyBits, order, driven);
             let with = |threads: usize| {
                 level.run(threads, || {
-                    let (counted, gradients) = network.learn(Precision::Bf16, Show::Counts);
-                    let (squared, of_squares) = network.learn(Precision::Bf16, Show::Squares);
+                    let (counted, gradients) = network.learn(Precision::Bf16, SpikeStats::Counts);
+                    let (squared, of_squares) = network.learn(Precision::Bf16, SpikeStats::Squares);
                     let streamed = network.stream(WeightFormat::Bf16);
                     ([counted, squared, streamed], [gradients, of_squares])
                 })
@@ -112,7 +112,7 @@ fn all_instructions_give_the_same_bits() {
             let network = Network::new(size, Weights::OfManyBits, order, driven);
             let on = |level: Level| {
                 level.run(2, || {
-                    let (recorded, gradients) = network.learn(Precision::F32, Show::Counts);
+                    let (recorded, gradients) = network.learn(Precision::F32, SpikeStats::Counts);
                     let streamed = network.stream(WeightFormat::F32);
                     ([recorded, streamed, network.stream(WeightFormat::Int12)], gradients)
                 })
@@ -136,12 +136,12 @@ fn lists_of_bfloat16_give_the_bits_of_the_network_of_rounded_weights() {
             || Network::new(size, Weights::OfManyBits, StepOrder::IntegrateThenFire, driven);
         let (network, rounded) = (network(), network().rounded());
         let (recorded, streamed) = Level::Scalar.run(2, || {
-            (rounded.learn(Precision::F32, Show::Counts).0, rounded.stream(WeightFormat::F32))
+            (rounded.learn(Precision::F32, SpikeStats::Counts).0, rounded.stream(WeightFormat::F32))
         });
         assert_ne!(streamed.by_step, network.stream(WeightFormat::F32).by_step);
         for level in levels().into_iter().filter(|level| !level.has_tiles()) {
             let found = level.run(2, || {
-                let recorded = network.learn(Precision::Bf16, Show::Counts).0;
+                let recorded = network.learn(Precision::Bf16, SpikeStats::Counts).0;
                 (recorded, network.stream(WeightFormat::Bf16))
             });
             same(&found.0, &recorded, &format!("recorded, {level:?}"));
@@ -160,7 +160,7 @@ fn instructions_for_bfloat16_give_the_same_spikes_and_nearly_the_same_gradients(
             let network = Network::new(size, Weights::Whole, order, driven);
             let on = |level: Level| {
                 level.run(2, || {
-                    let (recorded, gradients) = network.learn(Precision::Bf16, Show::Counts);
+                    let (recorded, gradients) = network.learn(Precision::Bf16, SpikeStats::Counts);
                     ([recorded, network.stream(WeightFormat::Bf16)], gradients)
                 })
             };

@@ -138,7 +138,7 @@ fn simulated(simulator: &Simulator<Flex>, case: &Case, images: Batch) -> Simulat
     simulate(simulator, &Fixed(images), time_steps, seed, &Default::default())
 }
 
-/// A batch as a source of its own.
+/// A batch as a projection of its own.
 struct Fixed(Batch);
 
 impl BatchSource for Fixed {

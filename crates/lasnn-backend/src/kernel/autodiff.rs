@@ -3,7 +3,7 @@
 //! A gradient that nobody asks for is not computed: images have none, and the first convolution's
 //! would cost as much as its forward pass.
 
-mod normalised;
+mod conv_batch_norm;
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use burn::tensor::ops::FloatTensor;
 use lasnn_core::{Mask, Precision};
 
 use crate::backend::{Convolution, DenseBackend, Normalised, from_primitive, into_primitive};
-use crate::normalised::{ConvolutionInputs, NormalisedConvolution};
+use crate::conv_batch_norm::{ConvolutionInputs, NormalisedConvolution};
 
 /// What the backward pass of a convolution or a linear layer needs.
 #[derive(Clone, Debug)]
@@ -50,7 +50,7 @@ impl<B: DenseBackend, const N: usize> Backward<B, N> for WeightedStep {
         let Weighted { input, weights, output, kind } = ops.state;
         let grad = grads.consume::<B>(&ops.node);
         let grad = match output {
-            Some(output) => B::gate(output, grad),
+            Some(output) => B::relu_grad(output, grad),
             None => grad,
         };
         let mut parents = ops.parents.into_iter();
@@ -67,16 +67,16 @@ impl<B: DenseBackend, const N: usize> Backward<B, N> for WeightedStep {
             let (input, grad) = (input.clone(), grad.clone());
             let weights_grad = match kind {
                 Kind::Convolution(conv) => {
-                    B::convolve_weight_grad(input, weights.clone(), grad, conv)
+                    B::conv2d_weight_grad(input, weights.clone(), grad, conv)
                 }
-                Kind::Linear(precision) => B::fully_connect_weight_grad(input, grad, precision),
+                Kind::Linear(precision) => B::linear_weight_grad(input, grad, precision),
             };
             grads.register::<B>(node.id, weights_grad);
         }
         if let Some(node) = input_node {
             let input_grad = match kind {
-                Kind::Convolution(conv) => B::convolve_input_grad(input, weights, grad, conv),
-                Kind::Linear(precision) => B::fully_connect_input_grad(weights, grad, precision),
+                Kind::Convolution(conv) => B::conv2d_input_grad(input, weights, grad, conv),
+                Kind::Linear(precision) => B::linear_input_grad(weights, grad, precision),
             };
             grads.register::<B>(node.id, input_grad);
         }
@@ -96,19 +96,19 @@ fn weighted<B: DenseBackend, C: CheckpointStrategy>(
     weights: FloatTensor<Autodiff<B, C>>,
     bias: Option<FloatTensor<Autodiff<B, C>>>,
     kind: Kind,
-    rectify: bool,
+    relu: bool,
 ) -> FloatTensor<Autodiff<B, C>> {
     let bias_primitive = bias.as_ref().map(|bias| bias.primitive.clone());
     let (values, kernel) = (input.primitive.clone(), weights.primitive.clone());
     let (given, taken) = (values.clone(), kernel.clone());
     let output = match kind {
-        Kind::Convolution(conv) => B::convolve(given, taken, bias_primitive, conv, rectify),
+        Kind::Convolution(conv) => B::conv2d_bias_relu(given, taken, bias_primitive, conv, relu),
         Kind::Linear(precision) => {
-            B::fully_connect(given, taken, bias_primitive, precision, rectify)
+            B::linear_bias_relu(given, taken, bias_primitive, precision, relu)
         }
     };
-    let gate = rectify.then(|| output.clone());
-    let state = Weighted { input: values, weights: kernel, output: gate, kind };
+    let relu_grad = relu.then(|| output.clone());
+    let state = Weighted { input: values, weights: kernel, output: relu_grad, kind };
     match bias {
         Some(bias) => step::<B, C, 3>([input, weights, bias], state, output),
         None => step::<B, C, 2>([input, weights], state, output),
@@ -140,7 +140,7 @@ impl<B: DenseBackend> Backward<B, 2> for RectifiedSumStep {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let grad = B::gate(ops.state, grads.consume::<B>(&ops.node));
+        let grad = B::relu_grad(ops.state, grads.consume::<B>(&ops.node));
         for node in ops.parents.into_iter().flatten() {
             grads.register::<B>(node.id, grad.clone());
         }
@@ -211,41 +211,41 @@ fn pool<B: DenseBackend, C: CheckpointStrategy>(
 }
 
 impl<B: DenseBackend, C: CheckpointStrategy> DenseBackend for Autodiff<B, C> {
-    fn convolve(
+    fn conv2d_bias_relu(
         input: FloatTensor<Self>,
         weights: FloatTensor<Self>,
         bias: Option<FloatTensor<Self>>,
         convolution: Convolution,
-        rectify: bool,
+        relu: bool,
     ) -> FloatTensor<Self> {
-        weighted::<B, C>(input, weights, bias, Kind::Convolution(convolution), rectify)
+        weighted::<B, C>(input, weights, bias, Kind::Convolution(convolution), relu)
     }
 
-    fn fully_connect(
+    fn linear_bias_relu(
         input: FloatTensor<Self>,
         weights: FloatTensor<Self>,
         bias: Option<FloatTensor<Self>>,
         precision: Precision,
-        rectify: bool,
+        relu: bool,
     ) -> FloatTensor<Self> {
-        weighted::<B, C>(input, weights, bias, Kind::Linear(precision), rectify)
+        weighted::<B, C>(input, weights, bias, Kind::Linear(precision), relu)
     }
 
-    fn normalise(
+    fn batch_norm(
         input: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         epsilon: f64,
-        rectify: bool,
+        relu: bool,
     ) -> Normalised<FloatTensor<Self>> {
-        normalised::normalise::<B, C>([input, gamma, beta], epsilon, rectify)
+        conv_batch_norm::batch_norm::<B, C>([input, gamma, beta], epsilon, relu)
     }
 
-    fn convolve_normalise(
+    fn conv2d_batch_norm(
         inputs: ConvolutionInputs<FloatTensor<Self>>,
         layer: NormalisedConvolution,
     ) -> (Normalised<FloatTensor<Self>>, FloatTensor<Self>) {
-        normalised::convolve_normalise::<B, C>(inputs, layer)
+        conv_batch_norm::conv2d_batch_norm::<B, C>(inputs, layer)
     }
 
     fn rectified_sum(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {

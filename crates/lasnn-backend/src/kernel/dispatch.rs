@@ -5,51 +5,42 @@
 /// [`HostTensor`](super::host::HostTensor)s.
 macro_rules! dense_on_host {
     () => {
-        fn convolve(
+        fn conv2d_bias_relu(
             input: FloatTensor<Self>,
             weights: FloatTensor<Self>,
             bias: Option<FloatTensor<Self>>,
             convolution: Convolution,
-            rectify: bool,
+            relu: bool,
         ) -> FloatTensor<Self> {
             match input.dtype() {
-                DType::F32 => host::convolve(&input, &weights, bias.as_ref(), convolution, rectify),
-                _ => reference::convolve::<Self>(input, weights, bias, convolution, rectify),
+                DType::F32 => host::conv2d(&input, &weights, bias.as_ref(), convolution, relu),
+                _ => reference::conv2d::<Self>(input, weights, bias, convolution, relu),
             }
         }
 
-        fn convolve_input_grad(
+        fn conv2d_input_grad(
             input: FloatTensor<Self>,
             weights: FloatTensor<Self>,
             output_grad: FloatTensor<Self>,
             convolution: Convolution,
         ) -> FloatTensor<Self> {
             match input.dtype() {
-                DType::F32 => {
-                    host::convolve_input_grad(&input, &weights, &output_grad, convolution)
-                }
+                DType::F32 => host::conv2d_input_grad(&input, &weights, &output_grad, convolution),
+                _ => reference::conv2d_input_grad::<Self>(input, weights, output_grad, convolution),
+            }
+        }
+
+        fn conv2d_weight_grad(
+            input: FloatTensor<Self>,
+            weights: FloatTensor<Self>,
+            output_grad: FloatTensor<Self>,
+            convolution: Convolution,
+        ) -> FloatTensor<Self> {
+            match input.dtype() {
+                DType::F32 => host::conv2d_weight_grad(&input, &weights, &output_grad, convolution),
                 _ => {
-                    reference::convolve_input_grad::<Self>(input, weights, output_grad, convolution)
+                    reference::conv2d_weight_grad::<Self>(input, weights, output_grad, convolution)
                 }
-            }
-        }
-
-        fn convolve_weight_grad(
-            input: FloatTensor<Self>,
-            weights: FloatTensor<Self>,
-            output_grad: FloatTensor<Self>,
-            convolution: Convolution,
-        ) -> FloatTensor<Self> {
-            match input.dtype() {
-                DType::F32 => {
-                    host::convolve_weight_grad(&input, &weights, &output_grad, convolution)
-                }
-                _ => reference::convolve_weight_grad::<Self>(
-                    input,
-                    weights,
-                    output_grad,
-                    convolution,
-                ),
             }
         }
 
@@ -60,57 +51,55 @@ macro_rules! dense_on_host {
             }
         }
 
-        fn fully_connect(
+        fn linear_bias_relu(
             input: FloatTensor<Self>,
             weights: FloatTensor<Self>,
             bias: Option<FloatTensor<Self>>,
             precision: Precision,
-            rectify: bool,
+            relu: bool,
         ) -> FloatTensor<Self> {
             match input.dtype() {
-                DType::F32 => {
-                    host::fully_connect(&input, &weights, bias.as_ref(), precision, rectify)
-                }
-                _ => reference::fully_connect::<Self>(input, weights, bias, rectify),
+                DType::F32 => host::linear(&input, &weights, bias.as_ref(), precision, relu),
+                _ => reference::linear::<Self>(input, weights, bias, relu),
             }
         }
 
-        fn fully_connect_input_grad(
+        fn linear_input_grad(
             weights: FloatTensor<Self>,
             output_grad: FloatTensor<Self>,
             precision: Precision,
         ) -> FloatTensor<Self> {
             match output_grad.dtype() {
-                DType::F32 => host::fully_connect_input_grad(&weights, &output_grad, precision),
-                _ => reference::fully_connect_input_grad::<Self>(weights, output_grad),
+                DType::F32 => host::linear_input_grad(&weights, &output_grad, precision),
+                _ => reference::linear_input_grad::<Self>(weights, output_grad),
             }
         }
 
-        fn fully_connect_weight_grad(
+        fn linear_weight_grad(
             input: FloatTensor<Self>,
             output_grad: FloatTensor<Self>,
             precision: Precision,
         ) -> FloatTensor<Self> {
             match input.dtype() {
-                DType::F32 => host::fully_connect_weight_grad(&input, &output_grad, precision),
-                _ => reference::fully_connect_weight_grad::<Self>(input, output_grad),
+                DType::F32 => host::linear_weight_grad(&input, &output_grad, precision),
+                _ => reference::linear_weight_grad::<Self>(input, output_grad),
             }
         }
 
-        fn normalise(
+        fn batch_norm(
             input: FloatTensor<Self>,
             gamma: FloatTensor<Self>,
             beta: FloatTensor<Self>,
             epsilon: f64,
-            rectify: bool,
+            relu: bool,
         ) -> Normalised<FloatTensor<Self>> {
             match input.dtype() {
-                DType::F32 => host::normalise(&input, &gamma, &beta, epsilon, rectify),
-                _ => reference::normalise::<Self>(input, gamma, beta, epsilon, rectify),
+                DType::F32 => host::batch_norm(&input, &gamma, &beta, epsilon, relu),
+                _ => reference::batch_norm::<Self>(input, gamma, beta, epsilon, relu),
             }
         }
 
-        fn normalise_backward(
+        fn batch_norm_backward(
             input: FloatTensor<Self>,
             scales: [FloatTensor<Self>; 2],
             statistics: [FloatTensor<Self>; 2],
@@ -119,7 +108,7 @@ macro_rules! dense_on_host {
             epsilon: f64,
         ) -> [FloatTensor<Self>; 3] {
             match input.dtype() {
-                DType::F32 => host::normalise_backward(
+                DType::F32 => host::batch_norm_backward(
                     &input,
                     [&scales[0], &scales[1]],
                     [&statistics[0], &statistics[1]],
@@ -127,7 +116,7 @@ macro_rules! dense_on_host {
                     &output_grad,
                     epsilon,
                 ),
-                _ => reference::normalise_backward::<Self>(
+                _ => reference::batch_norm_backward::<Self>(
                     input,
                     scales,
                     statistics,
@@ -138,27 +127,27 @@ macro_rules! dense_on_host {
             }
         }
 
-        fn convolve_normalise(
+        fn conv2d_batch_norm(
             inputs: ConvolutionInputs<FloatTensor<Self>>,
             layer: NormalisedConvolution,
         ) -> (Normalised<FloatTensor<Self>>, FloatTensor<Self>) {
             match inputs.input.dtype() {
-                DType::F32 => host::convolve_normalise(&inputs, layer),
-                _ => normalised::convolve_normalise::<Self>(inputs, layer),
+                DType::F32 => host::conv2d_batch_norm(&inputs, layer),
+                _ => conv_batch_norm::conv2d_batch_norm::<Self>(inputs, layer),
             }
         }
 
-        fn convolve_normalise_backward(
+        fn conv2d_batch_norm_backward(
             recorded: Recorded<FloatTensor<Self>>,
             grad: FloatTensor<Self>,
             layer: NormalisedConvolution,
             to_input: InputGrad<FloatTensor<Self>>,
         ) -> ConvolutionGrads<FloatTensor<Self>> {
             match grad.dtype() {
-                DType::F32 => host::convolve_normalise_backward(&recorded, grad, layer, to_input),
-                _ => {
-                    normalised::convolve_normalise_backward::<Self>(recorded, grad, layer, to_input)
-                }
+                DType::F32 => host::conv2d_batch_norm_backward(&recorded, grad, layer, to_input),
+                _ => conv_batch_norm::conv2d_batch_norm_backward::<Self>(
+                    recorded, grad, layer, to_input,
+                ),
             }
         }
 
@@ -166,11 +155,11 @@ macro_rules! dense_on_host {
             input: FloatTensor<Self>,
             scale: FloatTensor<Self>,
             shift: FloatTensor<Self>,
-            rectify: bool,
+            relu: bool,
         ) -> FloatTensor<Self> {
             match input.dtype() {
-                DType::F32 => host::scale_and_shift(&input, &scale, &shift, rectify),
-                _ => reference::scale_and_shift::<Self>(input, scale, shift, rectify),
+                DType::F32 => host::scale_and_shift(&input, &scale, &shift, relu),
+                _ => reference::scale_and_shift::<Self>(input, scale, shift, relu),
             }
         }
 
@@ -188,10 +177,13 @@ macro_rules! dense_on_host {
             }
         }
 
-        fn gate(output: FloatTensor<Self>, output_grad: FloatTensor<Self>) -> FloatTensor<Self> {
+        fn relu_grad(
+            output: FloatTensor<Self>,
+            output_grad: FloatTensor<Self>,
+        ) -> FloatTensor<Self> {
             match output.dtype() {
-                DType::F32 => host::gate(&output, &output_grad),
-                _ => reference::gate::<Self>(output, output_grad),
+                DType::F32 => host::relu_grad(&output, &output_grad),
+                _ => reference::relu_grad::<Self>(output, output_grad),
             }
         }
 

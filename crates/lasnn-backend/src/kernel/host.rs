@@ -1,6 +1,6 @@
 //! The CPU kernels on tensors: reads slices, calls the kernel, wraps what it wrote.
 
-mod normalised;
+mod conv_batch_norm;
 
 use std::borrow::Cow;
 
@@ -11,10 +11,10 @@ use lasnn_dense_kernels::linear::{self, LinearShape};
 use lasnn_dense_kernels::norm::{self, MapShape};
 use lasnn_dense_kernels::optimizer::{self, AdamStep, SgdStep};
 use lasnn_dense_kernels::pool::{self, PoolShape};
-use lasnn_dense_kernels::rectify;
+use lasnn_dense_kernels::relu;
 
-pub(super) use normalised::{
-    convolve_normalise, convolve_normalise_backward, normalise, normalise_backward,
+pub(super) use conv_batch_norm::{
+    batch_norm, batch_norm_backward, conv2d_batch_norm, conv2d_batch_norm_backward,
 };
 
 use crate::backend::Convolution;
@@ -60,12 +60,12 @@ fn conv_shape<T: HostTensor>(input: &T, weights: &T, convolution: Convolution) -
     }
 }
 
-pub(super) fn convolve<T: HostTensor>(
+pub(super) fn conv2d<T: HostTensor>(
     input: &T,
     weights: &T,
     bias: Option<&T>,
     convolution: Convolution,
-    rectify: bool,
+    relu: bool,
 ) -> T {
     let shape = conv_shape(input, weights, convolution);
     let output = [shape.batch, shape.outputs, shape.output_height(), shape.output_width()];
@@ -73,11 +73,11 @@ pub(super) fn convolve<T: HostTensor>(
     written(output, |output| {
         let (input, weights) = (input.read(), weights.read());
         let (precision, bias) = (convolution.precision, bias.as_deref());
-        conv::forward(shape, precision, &input, &weights, bias, rectify, output);
+        conv::forward(shape, precision, &input, &weights, bias, relu, output);
     })
 }
 
-pub(super) fn convolve_input_grad<T: HostTensor>(
+pub(super) fn conv2d_input_grad<T: HostTensor>(
     input: &T,
     weights: &T,
     output_grad: &T,
@@ -90,7 +90,7 @@ pub(super) fn convolve_input_grad<T: HostTensor>(
     })
 }
 
-pub(super) fn convolve_weight_grad<T: HostTensor>(
+pub(super) fn conv2d_weight_grad<T: HostTensor>(
     input: &T,
     weights: &T,
     output_grad: &T,
@@ -105,26 +105,26 @@ pub(super) fn convolve_weight_grad<T: HostTensor>(
 
 pub(super) fn channel_sums<T: HostTensor>(map: &T) -> T {
     let MapShape { channels, positions, .. } = map_shape(map);
-    T::write(rectify::channel_sums(&map.read(), channels, positions), [channels].into())
+    T::write(relu::channel_sums(&map.read(), channels, positions), [channels].into())
 }
 
-pub(super) fn fully_connect<T: HostTensor>(
+pub(super) fn linear<T: HostTensor>(
     input: &T,
     weights: &T,
     bias: Option<&T>,
     precision: Precision,
-    rectify: bool,
+    relu: bool,
 ) -> T {
     let [batch, inputs, outputs] = [input.shape()[0], input.shape()[1], weights.shape()[1]];
     let shape = LinearShape { batch, inputs, outputs };
     let bias = bias.map(T::read);
     written([batch, outputs], |output| {
         let (input, weights) = (input.read(), weights.read());
-        linear::forward(shape, precision, &input, &weights, bias.as_deref(), rectify, output);
+        linear::forward(shape, precision, &input, &weights, bias.as_deref(), relu, output);
     })
 }
 
-pub(super) fn fully_connect_input_grad<T: HostTensor>(
+pub(super) fn linear_input_grad<T: HostTensor>(
     weights: &T,
     output_grad: &T,
     precision: Precision,
@@ -136,7 +136,7 @@ pub(super) fn fully_connect_input_grad<T: HostTensor>(
     })
 }
 
-pub(super) fn fully_connect_weight_grad<T: HostTensor>(
+pub(super) fn linear_weight_grad<T: HostTensor>(
     input: &T,
     output_grad: &T,
     precision: Precision,
@@ -153,15 +153,15 @@ fn map_shape<T: HostTensor>(map: &T) -> MapShape {
     MapShape { batch: shape[0], channels: shape[1], positions: shape[2] * shape[3] }
 }
 
-pub(super) fn scale_and_shift<T: HostTensor>(input: &T, scale: &T, shift: &T, rectify: bool) -> T {
+pub(super) fn scale_and_shift<T: HostTensor>(input: &T, scale: &T, shift: &T, relu: bool) -> T {
     written(input.shape(), |output| {
         let parameters = [&*scale.read(), &*shift.read()];
-        norm::scale_and_shift(map_shape(input), &input.read(), parameters, rectify, output);
+        norm::scale_and_shift(map_shape(input), &input.read(), parameters, relu, output);
     })
 }
 
 pub(super) fn rectified_sum<T: HostTensor>(a: &T, b: &T) -> T {
-    written(a.shape(), |output| rectify::rectified_sum(&a.read(), &b.read(), output))
+    written(a.shape(), |output| relu::rectified_sum(&a.read(), &b.read(), output))
 }
 
 pub(super) fn masked<T: HostTensor>(map: &T, mask: &Mask) -> T {
@@ -174,8 +174,8 @@ pub(super) fn masked<T: HostTensor>(map: &T, mask: &Mask) -> T {
     })
 }
 
-pub(super) fn gate<T: HostTensor>(output: &T, output_grad: &T) -> T {
-    written(output.shape(), |grad| rectify::gated(&output_grad.read(), &output.read(), grad))
+pub(super) fn relu_grad<T: HostTensor>(output: &T, output_grad: &T) -> T {
+    written(output.shape(), |grad| relu::gated(&output_grad.read(), &output.read(), grad))
 }
 
 fn pool_shape<T: HostTensor>(input: &T, size: usize) -> PoolShape {

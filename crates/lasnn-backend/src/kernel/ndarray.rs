@@ -13,7 +13,7 @@ use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
 use super::dispatch::dense_on_host;
 use super::host::{self, HostTensor};
 use crate::backend::{Convolution, DenseBackend, Normalised};
-use crate::normalised::{
+use crate::conv_batch_norm::{
     self, ConvolutionGrads, ConvolutionInputs, InputGrad, NormalisedConvolution, Recorded,
 };
 use crate::reference;

@@ -141,7 +141,7 @@ fn convolutions<B: DenseBackend>() {
         ([2, 16, 32, 8, 8], 1, 2),
         ([2, 33, 4, 5, 5], 1, 1),
     ] {
-        for (rectify, biased, precision) in [
+        for (relu, biased, precision) in [
             (false, false, Precision::F32),
             (true, true, Precision::F32),
             (true, false, Precision::F32),
@@ -159,14 +159,12 @@ fn convolutions<B: DenseBackend>() {
                 leaves.clone(),
                 |leaves| {
                     let bias = leaves.get(2).map(per_channel);
-                    ops::convolve(leaves[0].clone(), leaves[1].clone(), bias, conv, rectify)
+                    ops::conv2d(leaves[0].clone(), leaves[1].clone(), bias, conv, relu)
                 },
                 |leaves| {
                     let bias = leaves.get(2).map(|bias| primitive(per_channel(bias)));
                     let [input, weights] = [0, 1].map(|at| primitive(leaves[at].clone()));
-                    tensor(reference::convolve::<Autodiff<NdArray>>(
-                        input, weights, bias, conv, rectify,
-                    ))
+                    tensor(reference::conv2d::<Autodiff<NdArray>>(input, weights, bias, conv, relu))
                 },
             );
         }
@@ -179,7 +177,7 @@ fn linear_layers<B: DenseBackend>() {
         short(numbers([37, 19, 1, 1], 2)),
         numbers([1, 19, 1, 1], 3),
     ];
-    for (rectify, precision) in
+    for (relu, precision) in
         [(false, Precision::F32), (true, Precision::F32), (true, Precision::Bf16)]
     {
         check::<B, NdArray>(
@@ -187,14 +185,13 @@ fn linear_layers<B: DenseBackend>() {
             leaves.clone(),
             |l| {
                 let bias = Some(per_channel(&l[2]));
-                ops::linear(matrix(&l[0]), matrix(&l[1]), bias, precision, rectify)
+                ops::linear(matrix(&l[0]), matrix(&l[1]), bias, precision, relu)
                     .reshape([5, 19, 1, 1])
             },
             |l| {
                 let bias = Some(primitive(per_channel(&l[2])));
                 let [input, weights] = [0, 1].map(|at| primitive(matrix(&l[at])));
-                let output =
-                    reference::fully_connect::<Autodiff<NdArray>>(input, weights, bias, rectify);
+                let output = reference::linear::<Autodiff<NdArray>>(input, weights, bias, relu);
                 tensor::<_, 2>(output).reshape([5, 19, 1, 1])
             },
         );
@@ -202,7 +199,7 @@ fn linear_layers<B: DenseBackend>() {
 }
 
 fn norms<B: DenseBackend>() {
-    for (shape, rectify) in [([3, 4, 5, 7], false), ([2, 3, 8, 8], true), ([4, 2, 1, 1], true)] {
+    for (shape, relu) in [([3, 4, 5, 7], false), ([2, 3, 8, 8], true), ([4, 2, 1, 1], true)] {
         let channels = [1, shape[1], 1, 1];
         let leaves = vec![numbers::<B, 4>(shape, 1), numbers(channels, 2), numbers(channels, 3)];
         check::<B, NdArray>(
@@ -210,13 +207,13 @@ fn norms<B: DenseBackend>() {
             leaves,
             |l| {
                 let (gamma, beta) = (per_channel(&l[1]), per_channel(&l[2]));
-                ops::normalise(l[0].clone(), gamma, beta, 1e-5, rectify).0
+                ops::batch_norm(l[0].clone(), gamma, beta, 1e-5, relu).0
             },
             |l| {
                 let (gamma, beta) = (primitive(per_channel(&l[1])), primitive(per_channel(&l[2])));
                 let input = primitive(l[0].clone());
                 tensor(
-                    reference::normalise::<Autodiff<NdArray>>(input, gamma, beta, 1e-5, rectify)
+                    reference::batch_norm::<Autodiff<NdArray>>(input, gamma, beta, 1e-5, relu)
                         .output,
                 )
             },
@@ -349,12 +346,12 @@ fn turned_and_double_tensors() {
     let weights = numbers::<Flex, 4>([4, 3, 3, 3], 2);
     let turned = numbers::<Flex, 4>([2, 3, 6, 5], 1).swap_dims(2, 3);
     let lying = Tensor::<Flex, 4>::from_data(turned.clone().into_data(), &Default::default());
-    let output = ops::convolve(turned, weights.clone(), None, conv, false);
-    let expected = ops::convolve(lying.clone(), weights.clone(), None, conv, false);
+    let output = ops::conv2d(turned, weights.clone(), None, conv, false);
+    let expected = ops::conv2d(lying.clone(), weights.clone(), None, conv, false);
     assert_eq!(output.into_data(), expected.clone().into_data());
 
     let double = burn::tensor::DType::F64;
-    let output = ops::convolve(lying.cast(double), weights.cast(double), None, conv, false);
+    let output = ops::conv2d(lying.cast(double), weights.cast(double), None, conv, false);
     assert_eq!(output.dtype(), double);
     assert_near("double", output.cast(burn::tensor::DType::F32), expected);
 }

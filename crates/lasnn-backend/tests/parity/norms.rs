@@ -9,14 +9,14 @@ pub fn convolutions_with_norms<B: DenseBackend>() {
         ([4, 20, 8, 8, 6], 3, 2),
         ([1, 16, 32, 8, 8], 1, 2),
     ] {
-        for (rectify, adds, precision) in [
+        for (relu, adds, precision) in [
             (false, false, Precision::F32),
             (true, false, Precision::F32),
             (false, true, Precision::F32),
             (true, true, Precision::F32),
         ] {
             let convolution = Convolution { stride, padding: kernel / 2, precision };
-            let layer = NormalisedConvolution { convolution, epsilon: 1e-5, rectify };
+            let layer = NormalisedConvolution { convolution, epsilon: 1e-5, relu };
             let channels = [1, outputs, 1, 1];
             let mut leaves = vec![
                 numbers::<B, 4>([batch, inputs, height, width], 1),
@@ -35,12 +35,12 @@ pub fn convolutions_with_norms<B: DenseBackend>() {
                     let scales = [per_channel(&l[2]), per_channel(&l[3])];
                     let added = l.get(4).cloned();
                     let (input, weights) = (l[0].clone(), l[1].clone());
-                    ops::convolve_normalise(input, weights, scales, added, layer).0
+                    ops::conv2d_batch_norm(input, weights, scales, added, layer).0
                 },
                 |l| {
                     let [input, weights] = [0, 1].map(|at| primitive(l[at].clone()));
                     let [gamma, beta] = [2, 3].map(|at| primitive(per_channel(&l[at])));
-                    let map = reference::convolve::<Autodiff<NdArray>>(
+                    let map = reference::conv2d::<Autodiff<NdArray>>(
                         input,
                         weights,
                         None,
@@ -48,14 +48,14 @@ pub fn convolutions_with_norms<B: DenseBackend>() {
                         false,
                     );
                     let normal =
-                        reference::normalise::<Autodiff<NdArray>>(map, gamma, beta, 1e-5, false)
+                        reference::batch_norm::<Autodiff<NdArray>>(map, gamma, beta, 1e-5, false)
                             .output;
                     let output = tensor::<Autodiff<NdArray>, 4>(normal);
                     let output = match l.get(4) {
                         Some(added) => output + added.clone(),
                         None => output,
                     };
-                    if rectify { relu(output) } else { output }
+                    if relu { relu(output) } else { output }
                 },
             );
         }
@@ -79,7 +79,7 @@ fn rounded<B: Backend>(map: Tensor<Autodiff<B>, 4>) -> Tensor<Autodiff<B>, 4> {
 fn rounded_convolutions_with_norms<B: DenseBackend>() {
     for (outputs, [height, width]) in [(24, [8, 8]), (17, [7, 5])] {
         let convolution = Convolution { stride: 1, padding: 1, precision: Precision::Bf16 };
-        let layer = NormalisedConvolution { convolution, epsilon: 1e-5, rectify: true };
+        let layer = NormalisedConvolution { convolution, epsilon: 1e-5, relu: true };
         let leaves = vec![
             numbers::<B, 4>([3, 16, height, width], 1),
             numbers([outputs, 16, 3, 3], 2),
@@ -95,12 +95,12 @@ fn rounded_convolutions_with_norms<B: DenseBackend>() {
             |l| {
                 let scales = [per_channel(&l[2]), per_channel(&l[3])];
                 let (input, weights, added) = (l[0].clone(), l[1].clone(), Some(l[4].clone()));
-                ops::convolve_normalise(input, weights, scales, added, layer).0
+                ops::conv2d_batch_norm(input, weights, scales, added, layer).0
             },
             |l| {
                 let (gamma, beta) = (per_channel(&l[2]), per_channel(&l[3]));
-                let map = ops::convolve(l[0].clone(), l[1].clone(), None, convolution, false);
-                let (output, _) = ops::normalise(rounded(map), gamma, beta, 1e-5, false);
+                let map = ops::conv2d(l[0].clone(), l[1].clone(), None, convolution, false);
+                let (output, _) = ops::batch_norm(rounded(map), gamma, beta, 1e-5, false);
                 ops::rectified_sum(output, l[4].clone())
             },
         );
@@ -137,22 +137,22 @@ pub fn residual_blocks<B: DenseBackend>() {
             leaves.push(numbers([1, 16, 1, 1], salt + 3));
             leaves.push(numbers([1, 16, 1, 1], salt + 4));
         }
-        let convolve = |input: &Tensor<Autodiff<B>, 4>,
-                        parameters: &[Tensor<Autodiff<B>, 4>],
-                        added,
-                        stride,
-                        rectify| {
+        let conv2d = |input: &Tensor<Autodiff<B>, 4>,
+                      parameters: &[Tensor<Autodiff<B>, 4>],
+                      added,
+                      stride,
+                      relu| {
             let weights = parameters[0].clone();
             let padding = weights.dims()[2] / 2;
             let convolution = Convolution { stride, padding, precision };
-            let layer = NormalisedConvolution { convolution, epsilon: 1e-5, rectify };
+            let layer = NormalisedConvolution { convolution, epsilon: 1e-5, relu };
             let scales = [per_channel(&parameters[1]), per_channel(&parameters[2])];
-            ops::convolve_normalise(input.clone(), weights, scales, added, layer).0
+            ops::conv2d_batch_norm(input.clone(), weights, scales, added, layer).0
         };
         // The input as the main path and the shortcut see it.
         let block = |l: &Tensors<Autodiff<B>>, [main, side]: [&Tensor<Autodiff<B>, 4>; 2]| {
-            let around = || convolve(side, &l[7..], None, stride, false);
-            let through = || convolve(main, &l[1..], None, stride, true);
+            let around = || conv2d(side, &l[7..], None, stride, false);
+            let through = || conv2d(main, &l[1..], None, stride, true);
             let (through, around) = match shortcut {
                 Shortcut::Identity => (through(), side.clone()),
                 Shortcut::Before => {
@@ -161,7 +161,7 @@ pub fn residual_blocks<B: DenseBackend>() {
                 }
                 Shortcut::Behind => (through(), around()),
             };
-            convolve(&through, &l[4..], Some(around), 1, true)
+            conv2d(&through, &l[4..], Some(around), 1, true)
         };
         check::<B, B>(
             &format!("residual block, stride {stride}, {precision:?}, {shortcut:?}"),

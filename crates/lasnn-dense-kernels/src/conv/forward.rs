@@ -21,7 +21,7 @@ const LANES: usize = 16;
 
 /// Writes the convolution of the images `[batch, inputs, height, width]` with the weights
 /// `[outputs, inputs, kernel, kernel]`, plus the bias `[outputs]`, to `output`
-/// `[batch, outputs, output_height, output_width]`; negative values as zero if `rectify`.
+/// `[batch, outputs, output_height, output_width]`; negative values as zero if `relu`.
 ///
 /// # Panics
 ///
@@ -32,13 +32,13 @@ pub fn forward(
     input: &[f32],
     weights: &[f32],
     bias: Option<&[f32]>,
-    rectify: bool,
+    relu: bool,
     output: &mut [f32],
 ) {
     shape.check(input.len(), weights.len(), output.len());
     let end = |number: usize, plane: &mut [f32], sums: Sums<'_>| {
         let bias = bias.map_or(0.0, |bias| bias[number % shape.outputs]);
-        finish(plane, sums, bias, rectify);
+        finish(plane, sums, bias, relu);
     };
     with_format(precision, Forward { shape, input, weights, end, output });
 }
@@ -178,14 +178,14 @@ vectorised! {
         plane: &'a mut [N],
         sums: Sums<'a>,
         bias: f32,
-        rectify: bool,
+        relu: bool,
     ) -> () {
         let Sums { sums, pitch, columns } = sums;
         for (row, sums) in plane.chunks_exact_mut(columns).zip(sums.chunks(pitch)) {
             for (value, &sum) in row.iter_mut().zip(sums) {
                 let sum = sum + bias;
                 // Not `max`: what is not a number must stay visible.
-                *value = N::keep(if rectify && sum < 0.0 { 0.0 } else { sum });
+                *value = N::keep(if relu && sum < 0.0 { 0.0 } else { sum });
             }
         }
     }

@@ -58,7 +58,7 @@ fn assert_near(
 }
 
 #[track_caller]
-fn check(shape: ConvShape, rectify: bool) {
+fn check(shape: ConvShape, relu: bool) {
     let input = numbers(shape.batch * shape.image(), 1);
     let weights = numbers(shape.weights(), 2);
     let grads = numbers(shape.batch * shape.output_image(), 3);
@@ -73,14 +73,14 @@ fn check(shape: ConvShape, rectify: bool) {
         to_input[i] += f64::from(grads[o]) * f64::from(weights[w]);
         to_weights[w] += f64::from(grads[o]) * f64::from(input[i]);
     });
-    if rectify {
+    if relu {
         values.iter_mut().for_each(|value| *value = value.max(0.0));
     }
 
     let run = |precision| {
         let case = (&shape, precision);
         let mut output = vec![f32::NAN; grads.len()];
-        forward(shape, precision, &input, &weights, Some(&bias), rectify, &mut output);
+        forward(shape, precision, &input, &weights, Some(&bias), relu, &mut output);
         assert_near("output", case, &output, &values);
         let mut found = vec![f32::NAN; input.len()];
         input_grad(shape, precision, &grads, &weights, &mut found);
@@ -145,10 +145,10 @@ proptest! {
         (height, width) in (1..11usize, 1..20usize),
         (kernel, stride) in (1..5usize, 1..4usize),
         padding in 0..4usize,
-        rectify: bool,
+        relu: bool,
     ) {
         let padding = padding.min(kernel - 1);
         prop_assume!(height + 2 * padding >= kernel && width + 2 * padding >= kernel);
-        check(ConvShape { batch, inputs, outputs, height, width, kernel, stride, padding }, rectify);
+        check(ConvShape { batch, inputs, outputs, height, width, kernel, stride, padding }, relu);
     }
 }

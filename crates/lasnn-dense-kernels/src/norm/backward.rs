@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::super::kept::Kept;
-use super::super::rectify::gate_in_place;
+use super::super::relu::relu_grad_in_place;
 use super::loops::{Gate, combine, correlate, open};
 use super::{MapShape, Statistics, TOGETHER};
 
@@ -43,7 +43,7 @@ impl<N: Kept> Layer<'_, N> {
     }
 
     /// What a channel lets through, given its β where it is rectified.
-    fn gate(&self, beta: Option<&[f32]>, channel: usize) -> Gate {
+    fn relu_grad(&self, beta: Option<&[f32]>, channel: usize) -> Gate {
         let found = self.statistics[channel];
         let scale = || found.scale(self.gamma[channel], self.epsilon);
         beta.map_or_else(|| open(found.mean), |beta| [found.mean, scale(), beta[channel]])
@@ -90,11 +90,11 @@ pub fn backward(
     assert_eq!(input_grad.len(), layer.shape.elements(), "elements of {:?}", layer.shape);
     let channel = |(channel, targets): (usize, Vec<&mut [f32]>)| {
         let planes = || layer.planes(output_grad, channel);
-        let gate = layer.gate(beta, channel);
-        let sums = total(planes().map(|(x, grads)| correlate(x, grads, gate)));
+        let relu_grad = layer.relu_grad(beta, channel);
+        let sums = total(planes().map(|(x, grads)| correlate(x, grads, relu_grad)));
         let (found, factors) = layer.channel(channel, sums);
         for ((x, grads), target) in planes().zip(targets) {
-            combine(x, grads, gate, factors, target);
+            combine(x, grads, relu_grad, factors, target);
         }
         found
     };
@@ -145,23 +145,24 @@ impl<'a, N: Kept> InputGrads<'a, N> {
     ) -> (Vec<ChannelGrad>, Self) {
         layer.check(output_grad.numbers());
         let shape = layer.shape;
-        let gates: Vec<Gate> = (0..shape.channels).map(|at| layer.gate(beta, at)).collect();
+        let gates: Vec<Gate> = (0..shape.channels).map(|at| layer.relu_grad(beta, at)).collect();
         // Plane after plane, as they lie in memory, and only then by channel.
         let size = shape.positions;
         let xs = || layer.input.par_chunks(size).enumerate().with_min_len(TOGETHER);
-        let gate = |number: usize| gates[number % shape.channels];
+        let relu_grad = |number: usize| gates[number % shape.channels];
         let (planes, output_grad): (Vec<[f32; 2]>, &[f32]) = match output_grad {
             OutputGrad::Whole(grad) => {
                 let planes = xs().zip(grad.par_chunks(size));
-                let sums = planes.map(|((number, x), grads)| correlate(x, grads, gate(number)));
+                let sums =
+                    planes.map(|((number, x), grads)| correlate(x, grads, relu_grad(number)));
                 (sums.collect(), grad)
             }
             OutputGrad::Added { grad, output } => {
                 assert_eq!(output.len(), shape.elements(), "elements of {shape:?}");
                 let planes = xs().zip(output.par_chunks(size)).zip(grad.par_chunks_mut(size));
                 let sums = planes.map(|(((number, x), output), grads)| {
-                    gate_in_place(grads, output);
-                    correlate(x, grads, gate(number))
+                    relu_grad_in_place(grads, output);
+                    correlate(x, grads, relu_grad(number))
                 });
                 (sums.collect(), grad)
             }
@@ -178,8 +179,8 @@ impl<'a, N: Kept> InputGrads<'a, N> {
         let shape = self.layer.shape;
         let plane = number * shape.positions..(number + 1) * shape.positions;
         let (input, grads) = (&self.layer.input[plane.clone()], &self.output_grad[plane]);
-        let (gate, factors) = self.channels[number % shape.channels];
-        combine(input, grads, gate, factors, target);
+        let (relu_grad, factors) = self.channels[number % shape.channels];
+        combine(input, grads, relu_grad, factors, target);
     }
 }
 

@@ -50,19 +50,19 @@ fn on_line(x: f32, [mean, scale, shift]: Line) -> f32 {
 /// A gradient counts where the line is above zero, which is to the bit what the forward pass rectified.
 pub type Gate = Line;
 
-/// The gate that lets everything through.
+/// The relu_grad that lets everything through.
 pub fn open(mean: f32) -> Gate {
     [mean, 0.0, f32::INFINITY]
 }
 
 #[inline(always)]
-fn gated(x: f32, grad: f32, gate: Gate) -> f32 {
-    if on_line(x, gate) > 0.0 { grad } else { 0.0 }
+fn gated(x: f32, grad: f32, relu_grad: Gate) -> f32 {
+    if on_line(x, relu_grad) > 0.0 { grad } else { 0.0 }
 }
 
 vectorised! {
     /// `Σ dy` and `Σ dy · (x - mean)`.
-    pub fn correlate<'a, N: Kept>(plane: &'a [N], grads: &'a [f32], gate: Gate) -> [f32; 2] {
+    pub fn correlate<'a, N: Kept>(plane: &'a [N], grads: &'a [f32], relu_grad: Gate) -> [f32; 2] {
         let (mut sums, mut products) = ([0f32; LANES], [0f32; LANES]);
         let (planes, plane) = plane.as_chunks::<LANES>();
         let (all_grads, grads) = grads.as_chunks::<LANES>();
@@ -71,16 +71,16 @@ vectorised! {
             let lanes = sums.iter_mut().zip(&mut products);
             for ((sum, product), (x, &grad)) in lanes.zip(x.iter().zip(grads)) {
                 let x = x.number();
-                let grad = gated(x, grad, gate);
+                let grad = gated(x, grad, relu_grad);
                 *sum += grad;
-                *product += grad * (x - gate[0]);
+                *product += grad * (x - relu_grad[0]);
             }
         }
         for (at, (x, &grad)) in plane.iter().zip(grads).enumerate() {
             let x = x.number();
-            let grad = gated(x, grad, gate);
+            let grad = gated(x, grad, relu_grad);
             sums[at] += grad;
-            products[at] += grad * (x - gate[0]);
+            products[at] += grad * (x - relu_grad[0]);
         }
         [sums.iter().sum(), products.iter().sum()]
     }
@@ -91,14 +91,14 @@ vectorised! {
     pub fn combine<'a, N: Kept>(
         plane: &'a [N],
         grads: &'a [f32],
-        gate: Gate,
+        relu_grad: Gate,
         factors: [f32; 3],
         target: &'a mut [f32],
     ) -> () {
         let [by_grad, by_input, constant] = factors;
         for (target, (x, &grad)) in target.iter_mut().zip(plane.iter().zip(grads)) {
             let x = x.number();
-            *target = by_grad * gated(x, grad, gate) + (by_input * x + constant);
+            *target = by_grad * gated(x, grad, relu_grad) + (by_input * x + constant);
         }
     }
 }
@@ -108,10 +108,10 @@ vectorised! {
     pub fn affine<'a, N: Kept>(
         plane: &'a [N],
         line: Line,
-        rectify: bool,
+        relu: bool,
         target: &'a mut [f32],
     ) -> () {
-        let floor = if rectify { 0.0 } else { f32::NEG_INFINITY };
+        let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
         for (target, x) in target.iter_mut().zip(plane) {
             *target = on_line(x.number(), line).max(floor);
         }
@@ -124,10 +124,10 @@ vectorised! {
         plane: &'a [N],
         added: &'a [f32],
         line: Line,
-        rectify: bool,
+        relu: bool,
         target: &'a mut [f32],
     ) -> () {
-        let floor = if rectify { 0.0 } else { f32::NEG_INFINITY };
+        let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
         for (target, (x, &added)) in target.iter_mut().zip(plane.iter().zip(added)) {
             *target = (on_line(x.number(), line) + added).max(floor);
         }

@@ -14,7 +14,7 @@ use lasnn_spiking_kernels::Tape;
 
 use crate::backend::SpikingBackend;
 use crate::network::{self, NetworkInput, NetworkPass};
-use crate::neuron::Dynamics;
+use lasnn_core::neuron::NeuronOptions;
 
 /// The step of the graph that a scan leaves.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ struct ScanState<T> {
     currents: T,
     threshold: T,
     leak: T,
-    dynamics: Dynamics,
+    options: NeuronOptions,
 }
 
 impl<B: SpikingBackend> Backward<B, 1> for Scan {
@@ -38,9 +38,9 @@ impl<B: SpikingBackend> Backward<B, 1> for Scan {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let ScanState { currents, threshold, leak, dynamics } = ops.state;
+        let ScanState { currents, threshold, leak, options } = ops.state;
         unary::<B, _>(ops.parents, ops.node, grads, |output_grad| {
-            B::scan_backward(currents, threshold, leak, output_grad, dynamics)
+            B::scan_backward(currents, threshold, leak, output_grad, options)
         });
     }
 }
@@ -50,17 +50,17 @@ impl<B: SpikingBackend, C: CheckpointStrategy> SpikingBackend for Autodiff<B, C>
         currents: FloatTensor<Self>,
         threshold: FloatTensor<Self>,
         leak: FloatTensor<Self>,
-        dynamics: Dynamics,
+        options: NeuronOptions,
     ) -> FloatTensor<Self> {
         let (threshold, leak) = (threshold.primitive, leak.primitive);
         match Scan.prepare::<C>([currents.node.clone()]).compute_bound().stateful() {
             OpsKind::Tracked(graph) => {
                 let currents = currents.primitive;
-                let spikes = B::scan(currents.clone(), threshold.clone(), leak.clone(), dynamics);
-                graph.finish(ScanState { currents, threshold, leak, dynamics }, spikes)
+                let spikes = B::scan(currents.clone(), threshold.clone(), leak.clone(), options);
+                graph.finish(ScanState { currents, threshold, leak, options }, spikes)
             }
             OpsKind::UnTracked(graph) => {
-                graph.finish(B::scan(currents.primitive, threshold, leak, dynamics))
+                graph.finish(B::scan(currents.primitive, threshold, leak, options))
             }
         }
     }
@@ -70,14 +70,14 @@ impl<B: SpikingBackend, C: CheckpointStrategy> SpikingBackend for Autodiff<B, C>
         threshold: FloatTensor<Self>,
         leak: FloatTensor<Self>,
         output_grad: FloatTensor<Self>,
-        dynamics: Dynamics,
+        options: NeuronOptions,
     ) -> FloatTensor<Self> {
         Self::from_inner(B::scan_backward(
             currents.primitive,
             threshold.primitive,
             leak.primitive,
             output_grad.primitive,
-            dynamics,
+            options,
         ))
     }
 
@@ -86,14 +86,14 @@ impl<B: SpikingBackend, C: CheckpointStrategy> SpikingBackend for Autodiff<B, C>
         membrane: FloatTensor<Self>,
         threshold: FloatTensor<Self>,
         leak: FloatTensor<Self>,
-        dynamics: Dynamics,
+        options: NeuronOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let (spikes, membrane) = B::advance(
             currents.primitive,
             membrane.primitive,
             threshold.primitive,
             leak.primitive,
-            dynamics,
+            options,
         );
         (Self::from_inner(spikes), Self::from_inner(membrane))
     }
@@ -104,7 +104,7 @@ impl<B: SpikingBackend, C: CheckpointStrategy> SpikingBackend for Autodiff<B, C>
     }
 
     fn network(pass: NetworkPass<Self>) -> Option<Vec<FloatTensor<Self>>> {
-        let (input, weights) = (pass.input.tensor().clone(), pass.weights.clone());
+        let (input, weights) = (pass.input.values().clone(), pass.weights.clone());
         let differentiable = matches!(pass.input, NetworkInput::Currents(_));
         let tracked = !input.node.requirement.is_none();
         if weights.len() >= PARENTS || tracked && !differentiable {

@@ -7,8 +7,8 @@
 
 use rayon::prelude::*;
 
-use crate::neuron::{Dynamics, Reset, StepOrder};
-use crate::surrogate::{Real, Surrogate, atan, fast_sigmoid, linear, rectangular};
+use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
+use lasnn_core::surrogate::{Real, Surrogate, atan, fast_sigmoid, linear, rectangular};
 
 /// Neurons in a block: a row of 4 KiB in `f32`.
 const BLOCK: usize = 1024;
@@ -21,7 +21,7 @@ const PARALLEL_FROM: usize = 1 << 15;
 pub(super) struct Neurons<F> {
     pub threshold: F,
     pub leak: F,
-    pub dynamics: Dynamics,
+    pub options: NeuronOptions,
 }
 
 /// Advances the `membrane` `[neurons]` by the `currents` `[steps, neurons]` and returns the spikes.
@@ -31,7 +31,7 @@ pub(super) fn advance<F: Real>(neurons: Neurons<F>, currents: &[F], membrane: &m
     let work = blocks.rows_mut(&mut spikes).into_iter().zip(membrane.chunks_mut(BLOCK)).enumerate();
     for_each(currents.len(), work.collect(), |(block, (mut spikes, u))| {
         for (spikes, currents) in spikes.iter_mut().zip(blocks.rows(currents, block)) {
-            match neurons.dynamics.step_order {
+            match neurons.options.step_order {
                 StepOrder::IntegrateThenFire => {
                     neurons.integrate(u, currents);
                     neurons.fire(spikes, u);
@@ -53,7 +53,7 @@ pub(super) fn scan_backward<F: Real>(
     output_grad: &[F],
     width: usize,
 ) -> Vec<F> {
-    match neurons.dynamics.surrogate {
+    match neurons.options.surrogate {
         Surrogate::Linear { damping } => {
             backward(neurons, currents, output_grad, width, |z| linear(z, damping))
         }
@@ -90,7 +90,7 @@ fn backward<F: Real>(
         }
 
         let nothing = vec![F::ZERO; size];
-        let output_grads: Vec<&[F]> = match neurons.dynamics.step_order {
+        let output_grads: Vec<&[F]> = match neurons.options.step_order {
             StepOrder::IntegrateThenFire => blocks.rows(output_grad, block).collect(),
             StepOrder::FireThenIntegrate => {
                 let later = blocks.rows(output_grad, block).skip(1);
@@ -119,7 +119,7 @@ impl<F: Real> Neurons<F> {
 
     /// Resets what fired in the step before, then leaks and adds the currents.
     fn integrate(&self, u: &mut [F], currents: &[F]) {
-        match self.dynamics.reset {
+        match self.options.reset {
             Reset::Subtract => {
                 for (u, &current) in u.iter_mut().zip(currents) {
                     *u = self.leak * *u + current - self.threshold * self.spike(*u);
@@ -136,7 +136,7 @@ impl<F: Real> Neurons<F> {
     /// Takes `delta` one step back in time, and replaces the membrane potentials in `row` by it.
     fn step_back(&self, delta: &mut [F], row: &mut [F], grad: &[F], slope: impl Fn(F) -> F) {
         let from_spike = |u: F, grad: F| grad * slope(u / self.threshold - F::ONE) / self.threshold;
-        match self.dynamics.reset {
+        match self.options.reset {
             Reset::Subtract => {
                 for ((delta, u), &grad) in delta.iter_mut().zip(row).zip(grad) {
                     *delta = from_spike(*u, grad) + self.leak * *delta;

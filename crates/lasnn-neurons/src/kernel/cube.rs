@@ -12,8 +12,8 @@ use cubecl::{calculate_cube_count_elemwise, prelude::*};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{SpikingBackend, into_primitive};
-use crate::neuron::{Dynamics, Reset, StepOrder};
-use crate::surrogate::Surrogate;
+use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
+use lasnn_core::surrogate::Surrogate;
 
 /// A [`Surrogate`] without its parameter, which is no constant of the compiled kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -167,11 +167,11 @@ where
         currents: FloatTensor<Self>,
         threshold: FloatTensor<Self>,
         leak: FloatTensor<Self>,
-        dynamics: Dynamics,
+        options: NeuronOptions,
     ) -> FloatTensor<Self> {
         let neurons = currents.meta.shape()[1];
         let rest = Tensor::<Self, 1>::zeros([neurons], (&currents.device, currents.dtype));
-        Self::advance(currents, into_primitive(rest), threshold, leak, dynamics).0
+        Self::advance(currents, into_primitive(rest), threshold, leak, options).0
     }
 
     fn scan_backward(
@@ -179,7 +179,7 @@ where
         threshold: FloatTensor<Self>,
         leak: FloatTensor<Self>,
         output_grad: FloatTensor<Self>,
-        dynamics: Dynamics,
+        options: NeuronOptions,
     ) -> FloatTensor<Self> {
         let grad = empty_like(&currents);
         let (steps, neurons) = (currents.meta.shape()[0], currents.meta.shape()[1]);
@@ -201,10 +201,10 @@ where
             grad.clone().into_array_arg(),
             neurons,
             steps,
-            InputScalar::new(dynamics.surrogate.parameter().1, dtype),
-            dynamics.reset,
-            dynamics.step_order,
-            SurrogateKind::of(dynamics.surrogate),
+            InputScalar::new(options.surrogate.parameter().1, dtype),
+            options.reset,
+            options.step_order,
+            SurrogateKind::of(options.surrogate),
             dtype,
         );
         grad
@@ -215,7 +215,7 @@ where
         membrane: FloatTensor<Self>,
         threshold: FloatTensor<Self>,
         leak: FloatTensor<Self>,
-        dynamics: Dynamics,
+        options: NeuronOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let (spikes, end) = (empty_like(&currents), empty_like(&membrane));
         let (steps, neurons) = (currents.meta.shape()[0], currents.meta.shape()[1]);
@@ -238,8 +238,8 @@ where
             end.clone().into_array_arg(),
             neurons,
             steps,
-            dynamics.reset,
-            dynamics.step_order,
+            options.reset,
+            options.step_order,
             dtype,
         );
         (spikes, end)

@@ -7,24 +7,24 @@ use burn_flex::{Flex, FlexTensor, Layout};
 
 use super::host::{self, HostTensor};
 use crate::backend::{SpikingBackend, from_primitive, into_primitive};
-use crate::neuron::Dynamics;
 use crate::reference;
+use lasnn_core::neuron::NeuronOptions;
 
 impl SpikingBackend for Flex {
     fn scan(
         currents: FloatTensor<Self>,
         threshold: FloatTensor<Self>,
         leak: FloatTensor<Self>,
-        dynamics: Dynamics,
+        options: NeuronOptions,
     ) -> FloatTensor<Self> {
         match currents.dtype() {
-            DType::F32 => host::scan::<f32, _>(currents, threshold, leak, dynamics),
-            DType::F64 => host::scan::<f64, _>(currents, threshold, leak, dynamics),
+            DType::F32 => host::scan::<f32, _>(currents, threshold, leak, options),
+            DType::F64 => host::scan::<f64, _>(currents, threshold, leak, options),
             _ => into_primitive(reference::scan::<Self>(
                 from_primitive(currents),
                 from_primitive(threshold),
                 from_primitive(leak),
-                dynamics,
+                options,
             )),
         }
     }
@@ -34,17 +34,17 @@ impl SpikingBackend for Flex {
         threshold: FloatTensor<Self>,
         leak: FloatTensor<Self>,
         grad: FloatTensor<Self>,
-        dynamics: Dynamics,
+        options: NeuronOptions,
     ) -> FloatTensor<Self> {
         match currents.dtype() {
-            DType::F32 => host::scan_backward::<f32, _>(currents, threshold, leak, grad, dynamics),
-            DType::F64 => host::scan_backward::<f64, _>(currents, threshold, leak, grad, dynamics),
+            DType::F32 => host::scan_backward::<f32, _>(currents, threshold, leak, grad, options),
+            DType::F64 => host::scan_backward::<f64, _>(currents, threshold, leak, grad, options),
             _ => into_primitive(reference::scan_backward::<Self>(
                 from_primitive(currents),
                 from_primitive(threshold),
                 from_primitive(leak),
                 from_primitive(grad),
-                dynamics,
+                options,
             )),
         }
     }
@@ -54,18 +54,18 @@ impl SpikingBackend for Flex {
         membrane: FloatTensor<Self>,
         threshold: FloatTensor<Self>,
         leak: FloatTensor<Self>,
-        dynamics: Dynamics,
+        options: NeuronOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         match currents.dtype() {
-            DType::F32 => host::advance::<f32, _>(currents, membrane, threshold, leak, dynamics),
-            DType::F64 => host::advance::<f64, _>(currents, membrane, threshold, leak, dynamics),
+            DType::F32 => host::advance::<f32, _>(currents, membrane, threshold, leak, options),
+            DType::F64 => host::advance::<f64, _>(currents, membrane, threshold, leak, options),
             _ => {
                 let (spikes, membrane) = reference::advance::<Self>(
                     from_primitive(currents),
                     from_primitive(membrane),
                     from_primitive(threshold),
                     from_primitive(leak),
-                    dynamics,
+                    options,
                 );
                 (into_primitive(spikes), into_primitive(membrane))
             }

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use burn::tensor::{DType, TensorMetadata};
 
 use super::cpu::{self, Neurons};
-use crate::neuron::Dynamics;
-use crate::surrogate::Real;
+use lasnn_core::neuron::NeuronOptions;
+use lasnn_core::surrogate::Real;
 
 /// A tensor in host memory that holds numbers of type `F`.
 pub(super) trait HostTensor<F: Clone>: TensorMetadata {
@@ -22,10 +22,10 @@ pub(super) fn scan<F: Real, T: HostTensor<F>>(
     currents: T,
     threshold: T,
     leak: T,
-    dynamics: Dynamics,
+    options: NeuronOptions,
 ) -> T {
     let mut membrane = vec![F::ZERO; currents.shape()[1]];
-    let neurons = neurons(&threshold, &leak, dynamics);
+    let neurons = neurons(&threshold, &leak, options);
     let spikes = cpu::advance(neurons, &currents.read(), &mut membrane);
     T::write(spikes, &currents)
 }
@@ -36,10 +36,10 @@ pub(super) fn scan_backward<F: Real, T: HostTensor<F>>(
     threshold: T,
     leak: T,
     output_grad: T,
-    dynamics: Dynamics,
+    options: NeuronOptions,
 ) -> T {
     let width = currents.shape()[1];
-    let neurons = neurons(&threshold, &leak, dynamics);
+    let neurons = neurons(&threshold, &leak, options);
     let grad = cpu::scan_backward(neurons, &currents.read(), &output_grad.read(), width);
     T::write(grad, &currents)
 }
@@ -50,10 +50,10 @@ pub(super) fn advance<F: Real, T: HostTensor<F>>(
     membrane: T,
     threshold: T,
     leak: T,
-    dynamics: Dynamics,
+    options: NeuronOptions,
 ) -> (T, T) {
     let mut potentials = membrane.read().into_owned();
-    let neurons = neurons(&threshold, &leak, dynamics);
+    let neurons = neurons(&threshold, &leak, options);
     let spikes = cpu::advance(neurons, &currents.read(), &mut potentials);
     (T::write(spikes, &currents), T::write(potentials, &membrane))
 }
@@ -71,6 +71,10 @@ pub(super) fn on_host<T: HostTensor<f32>, R>(
     Some(run(&slices))
 }
 
-fn neurons<F: Real, T: HostTensor<F>>(threshold: &T, leak: &T, dynamics: Dynamics) -> Neurons<F> {
-    Neurons { threshold: threshold.read()[0], leak: leak.read()[0], dynamics }
+fn neurons<F: Real, T: HostTensor<F>>(
+    threshold: &T,
+    leak: &T,
+    options: NeuronOptions,
+) -> Neurons<F> {
+    Neurons { threshold: threshold.read()[0], leak: leak.read()[0], options }
 }

@@ -9,7 +9,7 @@ use burn_ndarray::{
 
 use super::host::{self, HostTensor};
 use crate::backend::SpikingBackend;
-use crate::neuron::Dynamics;
+use lasnn_core::neuron::NeuronOptions;
 
 impl<E, I, Q> SpikingBackend for NdArray<E, I, Q>
 where
@@ -23,11 +23,11 @@ where
         currents: FloatTensor<Self>,
         threshold: FloatTensor<Self>,
         leak: FloatTensor<Self>,
-        dynamics: Dynamics,
+        options: NeuronOptions,
     ) -> FloatTensor<Self> {
         match currents {
-            NdArrayTensor::F64(_) => host::scan::<f64, _>(currents, threshold, leak, dynamics),
-            _ => host::scan::<f32, _>(currents, threshold, leak, dynamics),
+            NdArrayTensor::F64(_) => host::scan::<f64, _>(currents, threshold, leak, options),
+            _ => host::scan::<f32, _>(currents, threshold, leak, options),
         }
     }
 
@@ -36,13 +36,13 @@ where
         threshold: FloatTensor<Self>,
         leak: FloatTensor<Self>,
         output_grad: FloatTensor<Self>,
-        dynamics: Dynamics,
+        options: NeuronOptions,
     ) -> FloatTensor<Self> {
         match currents {
             NdArrayTensor::F64(_) => {
-                host::scan_backward::<f64, _>(currents, threshold, leak, output_grad, dynamics)
+                host::scan_backward::<f64, _>(currents, threshold, leak, output_grad, options)
             }
-            _ => host::scan_backward::<f32, _>(currents, threshold, leak, output_grad, dynamics),
+            _ => host::scan_backward::<f32, _>(currents, threshold, leak, output_grad, options),
         }
     }
 
@@ -51,13 +51,13 @@ where
         membrane: FloatTensor<Self>,
         threshold: FloatTensor<Self>,
         leak: FloatTensor<Self>,
-        dynamics: Dynamics,
+        options: NeuronOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         match currents {
             NdArrayTensor::F64(_) => {
-                host::advance::<f64, _>(currents, membrane, threshold, leak, dynamics)
+                host::advance::<f64, _>(currents, membrane, threshold, leak, options)
             }
-            _ => host::advance::<f32, _>(currents, membrane, threshold, leak, dynamics),
+            _ => host::advance::<f32, _>(currents, membrane, threshold, leak, options),
         }
     }
 

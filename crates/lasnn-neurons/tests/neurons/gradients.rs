@@ -1,10 +1,10 @@
 //! Surrogates and the hand-written backward pass against finite differences in `f64`.
 
 use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive, backend::Backend};
-use lasnn_neurons::{Dynamics, Reset, SpikingBackend, StepOrder, Surrogate};
+use lasnn_neurons::{NeuronOptions, Reset, SpikingBackend, StepOrder, Surrogate};
 use std::f64::consts::{FRAC_PI_2, PI};
 
-use crate::support::{all_dynamics, assert_close, normals, on_every_backend, tensor, values};
+use crate::support::{all_options, assert_close, normals, on_every_backend, tensor, values};
 
 /// The function whose derivative the surrogate is, 0 far below the threshold.
 fn primitive(surrogate: Surrogate, z: f64) -> f64 {
@@ -63,7 +63,8 @@ on_every_backend!(tensors_and_numbers_have_the_same_surrogates);
 fn tensors_and_numbers_have_the_same_surrogates<B: Backend>() {
     let z: Vec<f32> = normals(3, 500);
     for surrogate in Surrogate::ALL {
-        let found = surrogate.derivative_tensor(tensor::<B, 1>(z.clone(), [500]));
+        let found =
+            lasnn_neurons::surrogate::derivative(surrogate, tensor::<B, 1>(z.clone(), [500]));
         let expected: Vec<f64> = z.iter().map(|&z| surrogate.derivative(f64::from(z))).collect();
         assert_close(surrogate.kind(), &values(found), &expected, 1e-5);
     }
@@ -79,31 +80,31 @@ fn soft_output(
     currents: &[f64],
     frozen: &[f64],
     weights: &[f64],
-    (threshold, leak, dynamics): (f64, f64, Dynamics),
+    (threshold, leak, options): (f64, f64, NeuronOptions),
 ) -> f64 {
     let (mut u, mut loss, mut before) = (0.0, 0.0, 0.0);
     for step in 0..currents.len() {
-        u = match dynamics.reset {
+        u = match options.reset {
             Reset::Subtract => leak * u + currents[step] - threshold * before,
             Reset::Zero => leak * u * (1.0 - before) + currents[step],
         };
         before = frozen[step];
-        let sent_at = match dynamics.step_order {
+        let sent_at = match options.step_order {
             StepOrder::IntegrateThenFire => step,
             StepOrder::FireThenIntegrate => step + 1,
         };
         if let Some(weight) = weights.get(sent_at) {
-            loss += weight * primitive(dynamics.surrogate, u / threshold - 1.0);
+            loss += weight * primitive(options.surrogate, u / threshold - 1.0);
         }
     }
     loss
 }
 
 /// The spikes that a neuron fires, whenever it sends them.
-fn fired(currents: &[f64], (threshold, leak, dynamics): (f64, f64, Dynamics)) -> Vec<f64> {
+fn fired(currents: &[f64], (threshold, leak, options): (f64, f64, NeuronOptions)) -> Vec<f64> {
     let (mut u, mut spike) = (0.0, 0.0);
     let step = |&current: &f64| {
-        u = match dynamics.reset {
+        u = match options.reset {
             Reset::Subtract => leak * u + current - threshold * spike,
             Reset::Zero => leak * u * (1.0 - spike) + current,
         };
@@ -116,8 +117,8 @@ fn fired(currents: &[f64], (threshold, leak, dynamics): (f64, f64, Dynamics)) ->
 fn scan_backward_is_the_gradient_of_the_soft_neuron<B: SpikingBackend>() {
     let (steps, neurons) = (12, 40);
     let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|&value| value.into()).collect() };
-    for (key, dynamics) in all_dynamics().into_iter().enumerate() {
-        let neuron = (0.8, 0.9, dynamics);
+    for (key, options) in all_options().into_iter().enumerate() {
+        let neuron = (0.8, 0.9, options);
         let draws = wide(&normals(200 + key as u32, 2 * steps * neurons));
         let currents: Vec<f64> = draws[..steps * neurons].iter().map(|n| 0.2 + 0.5 * n).collect();
         let weights = &draws[steps * neurons..];
@@ -132,7 +133,7 @@ fn scan_backward_is_the_gradient_of_the_soft_neuron<B: SpikingBackend>() {
             one(neuron.0),
             one(neuron.1),
             tensor(weights, [steps, neurons]).into_primitive().tensor(),
-            dynamics,
+            options,
         );
         let grad = Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(grad));
         assert_eq!(grad.dtype(), DType::F64);
@@ -157,7 +158,7 @@ fn scan_backward_is_the_gradient_of_the_soft_neuron<B: SpikingBackend>() {
                 })
                 .collect();
             for (found, expected) in column(&grad, n).iter().zip(&expected) {
-                assert!((found - expected).abs() < 1e-6, "{dynamics:?}: {found}, {expected}");
+                assert!((found - expected).abs() < 1e-6, "{options:?}: {found}, {expected}");
             }
         }
     }

@@ -3,9 +3,9 @@
 use burn::backend::Autodiff;
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
 use lasnn_neurons::parity::{Layout, ParityCase, compare};
-use lasnn_neurons::{Dynamics, Reset, SpikingBackend, StepOrder, check_parity, reference};
+use lasnn_neurons::{NeuronOptions, Reset, SpikingBackend, StepOrder, check_parity, reference};
 
-use crate::support::{all_dynamics, assert_close, normals, on_every_backend, tensor, values};
+use crate::support::{all_options, assert_close, normals, on_every_backend, tensor, values};
 
 on_every_backend!(
     every_switch_equals_the_reference,
@@ -26,7 +26,7 @@ fn check<B: SpikingBackend>(case: ParityCase) {
 }
 
 fn every_switch_equals_the_reference<B: SpikingBackend>() {
-    for dynamics in all_dynamics() {
+    for options in all_options() {
         for layout in LAYOUTS {
             for leak in [1.0, 0.9] {
                 check::<B>(ParityCase {
@@ -34,7 +34,7 @@ fn every_switch_equals_the_reference<B: SpikingBackend>() {
                     neurons: 17,
                     threshold: 0.7,
                     leak,
-                    dynamics,
+                    options,
                     layout,
                 });
             }
@@ -44,17 +44,17 @@ fn every_switch_equals_the_reference<B: SpikingBackend>() {
 
 /// Switches and layouts take turns; all of them together are in the test above.
 fn every_size_and_layout_equals_the_reference<B: SpikingBackend>() {
-    let mut turn = all_dynamics().into_iter().cycle();
+    let mut turn = all_options().into_iter().cycle();
     for steps in [1, 2, 7, 100] {
         for neurons in [1, 3, 17, 1000] {
             for layout in LAYOUTS {
-                let dynamics = turn.next().unwrap();
+                let options = turn.next().unwrap();
                 check::<B>(ParityCase {
                     steps,
                     neurons,
                     threshold: 1.3,
                     leak: 0.9,
-                    dynamics,
+                    options,
                     layout,
                 });
             }
@@ -72,19 +72,19 @@ fn scan<B: SpikingBackend>(
     currents: Tensor<B, 2>,
     threshold: Tensor<B, 1>,
     leak: Tensor<B, 1>,
-    dynamics: Dynamics,
+    options: NeuronOptions,
 ) -> Tensor<B, 2> {
     let spikes = B::scan(
         currents.into_primitive().tensor(),
         threshold.into_primitive().tensor(),
         leak.into_primitive().tensor(),
-        dynamics,
+        options,
     );
     Tensor::from_primitive(TensorPrimitive::Float(spikes))
 }
 
 fn gradients_equal_burns_autodiff<B: SpikingBackend>() {
-    for (key, dynamics) in all_dynamics().into_iter().enumerate() {
+    for (key, options) in all_options().into_iter().enumerate() {
         let (steps, neurons) = (9, 33);
         let draws = normals(key as u32, 2 * steps * neurons);
         let currents = draws[..steps * neurons].iter().map(|n| 0.25 + 0.6 * n).collect();
@@ -92,32 +92,32 @@ fn gradients_equal_burns_autodiff<B: SpikingBackend>() {
         let weights = tensor(draws[steps * neurons..].to_vec(), [steps, neurons]);
         let (threshold, leak) = (tensor(vec![0.8], [1]), tensor(vec![0.95], [1]));
 
-        let by_hand = scan(currents.clone(), threshold.clone(), leak.clone(), dynamics);
-        let by_burn = reference::differentiable_scan(currents.clone(), threshold, leak, dynamics);
-        assert_eq!(values(by_hand.clone()), values(by_burn.clone()), "{dynamics:?}");
+        let by_hand = scan(currents.clone(), threshold.clone(), leak.clone(), options);
+        let by_burn = reference::differentiable_scan(currents.clone(), threshold, leak, options);
+        assert_eq!(values(by_hand.clone()), values(by_burn.clone()), "{options:?}");
 
         // A loss whose gradient depends on the spikes, as that of a network does.
         let gradient = |spikes: Tensor<Autodiff<B>, 2>| {
             let loss = (spikes.clone() * spikes * weights.clone()).sum();
             values(currents.grad(&loss.backward()).unwrap())
         };
-        let name = format!("{dynamics:?}");
+        let name = format!("{options:?}");
         assert_close(&name, &gradient(by_hand), &gradient(by_burn), 1e-6);
     }
 }
 
 /// Sums of halves are exact in any order, so a membrane potential can be exactly at the threshold.
 fn a_membrane_at_the_threshold_does_not_fire<B: SpikingBackend>() {
-    let dynamics = Dynamics::default();
+    let options = NeuronOptions::default();
     let currents = tensor::<B, 2>(vec![1.0, 1.5, 0.5, 0.5, 0.0, 0.5], [2, 3]);
-    let spikes = scan(currents, tensor(vec![1.0], [1]), tensor(vec![1.0], [1]), dynamics);
+    let spikes = scan(currents, tensor(vec![1.0], [1]), tensor(vec![1.0], [1]), options);
     // Neuron 0: 1, 1.5. Neuron 1: 1.5 (spike), then 1.5 - 1 + 0. Neuron 2: 0.5, 1.
     assert_eq!(values(spikes), [0.0, 1.0, 0.0, 1.0, 0.0, 0.0]);
 }
 
 /// On the CPU, kernel and reference round in the same order: without any margin, the bits agree.
 fn cpu_gives_the_bits_of_the_reference<B: SpikingBackend>() {
-    for (key, dynamics) in all_dynamics().into_iter().enumerate() {
+    for (key, options) in all_options().into_iter().enumerate() {
         // More than one block of neurons, and enough values for several threads.
         let (steps, neurons) = (20, 2500);
         let draws = normals(100 + key as u32, 2 * steps * neurons);
@@ -126,20 +126,20 @@ fn cpu_gives_the_bits_of_the_reference<B: SpikingBackend>() {
         let output_grad = tensor::<B, 2>(draws[steps * neurons..].to_vec(), [steps, neurons]);
         let (threshold, leak) = (tensor::<B, 1>(vec![0.7], [1]), tensor::<B, 1>(vec![0.9], [1]));
 
-        let spikes = scan(currents.clone(), threshold.clone(), leak.clone(), dynamics);
-        let expected = reference::scan(currents.clone(), threshold.clone(), leak.clone(), dynamics);
-        assert!(values(spikes) == values(expected), "{dynamics:?}");
+        let spikes = scan(currents.clone(), threshold.clone(), leak.clone(), options);
+        let expected = reference::scan(currents.clone(), threshold.clone(), leak.clone(), options);
+        assert!(values(spikes) == values(expected), "{options:?}");
 
         let grad = B::scan_backward(
             currents.clone().into_primitive().tensor(),
             threshold.clone().into_primitive().tensor(),
             leak.clone().into_primitive().tensor(),
             output_grad.clone().into_primitive().tensor(),
-            dynamics,
+            options,
         );
         let grad = Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(grad));
-        let expected = reference::scan_backward(currents, threshold, leak, output_grad, dynamics);
-        assert!(values(grad) == values(expected), "{dynamics:?}");
+        let expected = reference::scan_backward(currents, threshold, leak, output_grad, options);
+        assert!(values(grad) == values(expected), "{options:?}");
     }
 }
 
@@ -159,10 +159,10 @@ fn ndarray_gives_the_bits_of_the_reference() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     type B = burn_flex::Flex;
-    let dynamics = Dynamics {
+    let options = NeuronOptions {
         reset: Reset::Zero,
         step_order: StepOrder::FireThenIntegrate,
-        ..Dynamics::default()
+        ..NeuronOptions::default()
     };
     let (steps, neurons) = (20, 5000);
     let run = |threads| {
@@ -176,10 +176,10 @@ fn the_number_of_threads_changes_no_bit() {
                 threshold.clone().into_primitive().tensor(),
                 leak.clone().into_primitive().tensor(),
                 currents.clone().into_primitive().tensor(),
-                dynamics,
+                options,
             );
             let grad = Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(grad));
-            (values(scan(currents, threshold, leak, dynamics)), values(grad))
+            (values(scan(currents, threshold, leak, options)), values(grad))
         })
     };
     assert!(run(1) == run(3));
@@ -196,6 +196,6 @@ fn half_precision_runs() {
     let one = half(vec![1.0], [1, 1]).squeeze_dim::<1>(0);
     let currents = half(vec![0.5, 1.5, 1.0, 0.0], [2, 2]);
     assert_eq!(B::name(&Default::default()), "flex");
-    let spikes = scan(currents, one.clone(), one, Dynamics::default());
+    let spikes = scan(currents, one.clone(), one, NeuronOptions::default());
     assert_eq!(values(spikes), [0.0, 1.0, 1.0, 0.0]);
 }

@@ -5,12 +5,13 @@ use burn::module::{AutodiffModule, Module};
 use burn::tensor::Tensor;
 use lasnn_core::{Pass, Seed};
 use lasnn_neurons::{
-    Dynamics, NeuronConfig, Readout, SpikingBackend, SpikingNeurons, Surrogate, held_dropout,
+    NeuronConfig, NeuronOptions, Readout, SpikingBackend, SpikingNeurons, Surrogate,
+    time_locked_dropout,
 };
 use lasnn_nn::state;
 use proptest::prelude::*;
 
-use crate::support::{all_dynamics, normals, on_every_backend, tensor, values};
+use crate::support::{all_options, normals, on_every_backend, tensor, values};
 
 on_every_backend!(
     advancing_in_pieces_equals_one_scan,
@@ -20,16 +21,16 @@ on_every_backend!(
     readouts_sum_or_average,
 );
 
-fn config(dynamics: Dynamics) -> NeuronConfig {
-    let Dynamics { reset, step_order, surrogate } = dynamics;
+fn config(options: NeuronOptions) -> NeuronConfig {
+    let NeuronOptions { reset, step_order, surrogate } = options;
     NeuronConfig { leak: 0.9, reset, step_order, surrogate }
 }
 
 /// Runs `steps` of a batch of 2 in pieces and at once; both must have the same bits.
-fn check_pieces<B: SpikingBackend>(dynamics: Dynamics, pieces: &[usize], key: u32) {
+fn check_pieces<B: SpikingBackend>(options: NeuronOptions, pieces: &[usize], key: u32) {
     let steps: usize = pieces.iter().sum();
     let shape = [steps * 2, 3, 5, 5];
-    let neurons = SpikingNeurons::<B>::new(&config(dynamics), 0.7, &Default::default());
+    let neurons = SpikingNeurons::<B>::new(&config(options), 0.7, &Default::default());
     let currents = normals(key, shape.iter().product()).iter().map(|n| 0.2 + 0.5 * n).collect();
     let currents = tensor::<B, 4>(currents, shape);
 
@@ -46,14 +47,14 @@ fn check_pieces<B: SpikingBackend>(dynamics: Dynamics, pieces: &[usize], key: u3
     }
     let pieces = values(Tensor::cat(parts, 0));
     let (_, membrane_at_once) = neurons.advance(currents.clone(), None, steps);
-    assert!(pieces == values(neurons.forward(currents, steps)), "{dynamics:?}");
+    assert!(pieces == values(neurons.forward(currents, steps)), "{options:?}");
     assert!(pieces.contains(&1.0));
-    assert!(values(membrane.unwrap()) == values(membrane_at_once), "{dynamics:?}");
+    assert!(values(membrane.unwrap()) == values(membrane_at_once), "{options:?}");
 }
 
 fn advancing_in_pieces_equals_one_scan<B: SpikingBackend>() {
-    for (key, dynamics) in all_dynamics().into_iter().enumerate() {
-        check_pieces::<B>(dynamics, &[1, 4, 2], key as u32);
+    for (key, options) in all_options().into_iter().enumerate() {
+        check_pieces::<B>(options, &[1, 4, 2], key as u32);
     }
 }
 
@@ -64,16 +65,16 @@ proptest! {
     #[test]
     fn any_pieces_equal_one_scan(
         pieces in prop::collection::vec(1usize..6, 2..6),
-        dynamics in prop::sample::select(all_dynamics()),
+        options in prop::sample::select(all_options()),
         key in any::<u32>(),
     ) {
-        check_pieces::<burn_flex::Flex>(dynamics, &pieces, key);
+        check_pieces::<burn_flex::Flex>(options, &pieces, key);
     }
 }
 
 fn state_is_saved_and_loaded<B: SpikingBackend>() {
     let device = Default::default();
-    let neurons = SpikingNeurons::<B>::new(&config(Dynamics::default()), 0.7, &device);
+    let neurons = SpikingNeurons::<B>::new(&config(NeuronOptions::default()), 0.7, &device);
     let saved = state::save(&neurons.with_threshold(1.25));
     assert_eq!(saved.keys().collect::<Vec<_>>(), ["leak", "threshold"]);
 
@@ -114,18 +115,22 @@ fn dropout_holds_its_mask<B: SpikingBackend>() {
     let samples = [3, 8];
     let ones = |steps: usize| tensor::<B, 3>(vec![1.0; steps * 400], [steps * 2, 10, 20]);
     let train = Pass::train(Seed(1), 4, &samples);
-    let dropped = values(held_dropout(ones(steps), 0, 0.2, steps, &train));
+    let dropped = values(time_locked_dropout(ones(steps), 0, 0.2, steps, &train));
 
     let (first, later) = dropped.split_at(2 * per_sample);
     assert!(later.chunks_exact(2 * per_sample).all(|step| step == first), "one mask for all steps");
-    assert_eq!(values(held_dropout(ones(1), 0, 0.2, 1, &train)), first, "whatever their number");
+    assert_eq!(
+        values(time_locked_dropout(ones(1), 0, 0.2, 1, &train)),
+        first,
+        "whatever their number"
+    );
     assert_ne!(first[..per_sample], first[per_sample..], "every sample has its own");
     let kept = first.iter().filter(|&&value| value == f64::from(1.25f32)).count();
     assert_eq!(kept + first.iter().filter(|&&value| value == 0.0).count(), 2 * per_sample);
     assert!((280..360).contains(&kept), "{kept} of 400 kept, expected about 320");
 
     let evaluate = Pass::evaluate(Seed(1), &samples);
-    let kept = values(held_dropout(ones(steps), 0, 0.2, steps, &evaluate));
+    let kept = values(time_locked_dropout(ones(steps), 0, 0.2, steps, &evaluate));
     assert!(kept.iter().all(|&value| value == 1.0));
 }
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use lasnn_core::{Seed, Stream};
-use lasnn_neurons::{Dynamics, Reset, StepOrder, Surrogate};
+use lasnn_neurons::{NeuronOptions, Reset, StepOrder, Surrogate};
 
 /// Makes each function generic over a backend a test on every backend.
 macro_rules! on_every_backend {
@@ -24,12 +24,12 @@ macro_rules! on_every_backend {
 pub(crate) use on_every_backend;
 
 /// Every combination of reset, step order and surrogate.
-pub fn all_dynamics() -> Vec<Dynamics> {
+pub fn all_options() -> Vec<NeuronOptions> {
     let mut all = Vec::new();
     for reset in Reset::ALL {
         for step_order in StepOrder::ALL {
             for surrogate in Surrogate::ALL {
-                all.push(Dynamics { reset, step_order, surrogate });
+                all.push(NeuronOptions { reset, step_order, surrogate });
             }
         }
     }

@@ -2,25 +2,29 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::super::backward::{Gradients, OutcomeGrad};
-use super::super::circuit::{Call, Circuit, Connection, Drive, Origin, Shape, Site, Source, View};
-use super::super::forward::{Outcome, Show};
-use super::super::neuron::{Neurons, Reset, StepOrder, Surrogate};
-use super::super::prepared::Prepared;
-use super::super::weights::WeightFormat;
+use crate::args::{ForwardArgs, NetworkInput};
+use crate::backward::{Gradients, OutcomeGrad};
+use crate::event::weights::WeightFormat;
+use crate::forward::{Outcome, SpikeStats};
+use crate::graph::{Graph, NeuronLayer, PoolAndMask, Presynaptic, Projection, Synapse};
+use crate::neuron::Neurons;
+use crate::packed_weights::PackedWeights;
 use lasnn_core::Precision;
+use lasnn_core::Shape;
 use lasnn_core::mask::Mask;
+use lasnn_core::neuron::{Reset, StepOrder};
+use lasnn_core::surrogate::Surrogate;
 use lasnn_gemm::product::bfloat16;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Size {
+pub(crate) struct Size {
     pub batch: usize,
     pub steps: usize,
 }
 
 /// What weights are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Weights {
+pub(crate) enum Weights {
     /// Small whole numbers, whose sums are exact in any order.
     Whole,
     /// The same, made so long that sums are rounded.
@@ -32,63 +36,70 @@ fn numbers(count: usize, by: usize) -> Vec<f32> {
     (0..count).map(|i| (i * by % 15) as f32 - 7.0).collect()
 }
 
-/// A network of all kinds of sources: behind poolings and masks, of which one cuts neurons off, with a stride,
+/// A network of all kinds of projections: downstream poolings and masks, of which one cuts neurons off, with a stride,
 /// a shortcut with weights and one without, and matrices.
-fn circuit() -> Circuit {
+fn graph() -> Graph {
     let map = |channels, side| Shape { channels, height: side, width: side };
-    let conv = |kernel, stride, weight| Connection::Conv { kernel, stride, weight };
-    let source =
-        |site, connection| Source { origin: Origin::Site(site), view: View::PLAIN, connection };
-    let pooled = |mask| View { pool: [2, 2], mask: Some(mask) };
-    let input = Source { origin: Origin::Input, view: pooled(0), connection: conv(3, 1, 0) };
-    let behind = Source { view: pooled(1), ..source(2, conv(3, 1, 4)) };
-    Circuit {
+    let conv = |kernel, stride, weight| Synapse::Conv { kernel, stride, weight };
+    let projection = |layer, synapse| Projection {
+        presynaptic: Presynaptic::NeuronLayer(layer),
+        pooling: PoolAndMask::PLAIN,
+        synapse,
+    };
+    let pooled = |mask| PoolAndMask { pool: [2, 2], mask: Some(mask) };
+    let input =
+        Projection { presynaptic: Presynaptic::Input, pooling: pooled(0), synapse: conv(3, 1, 0) };
+    let downstream = Projection { pooling: pooled(1), ..projection(2, conv(3, 1, 4)) };
+    Graph {
         input: map(5, 12),
-        sites: vec![
-            Site { shape: map(40, 6), sources: vec![input] },
-            Site {
+        layers: vec![
+            NeuronLayer { shape: map(40, 6), projections: vec![input] },
+            NeuronLayer {
                 shape: map(40, 6),
-                sources: vec![source(0, conv(3, 1, 1)), source(0, Connection::Identity)],
+                projections: vec![projection(0, conv(3, 1, 1)), projection(0, Synapse::Identity)],
             },
-            Site {
+            NeuronLayer {
                 shape: map(33, 3),
-                sources: vec![source(1, conv(3, 2, 2)), source(1, conv(1, 2, 3))],
+                projections: vec![projection(1, conv(3, 2, 2)), projection(1, conv(1, 2, 3))],
             },
-            Site { shape: map(70, 1), sources: vec![behind] },
-            Site { shape: map(50, 1), sources: vec![source(3, Connection::Linear { weight: 5 })] },
+            NeuronLayer { shape: map(70, 1), projections: vec![downstream] },
+            NeuronLayer {
+                shape: map(50, 1),
+                projections: vec![projection(3, Synapse::Linear { weight: 5 })],
+            },
         ],
-        readout: source(4, Connection::Linear { weight: 6 }),
+        readout: projection(4, Synapse::Linear { weight: 6 }),
         classes: 3,
     }
 }
 
-pub(super) struct Network {
+pub(crate) struct Network {
     size: Size,
-    circuit: Circuit,
+    graph: Graph,
     neurons: Vec<Neurons>,
     weights: Vec<Vec<f32>>,
     masks: [Mask; 2],
     /// Spikes, or currents in their place.
     input: Vec<f32>,
     readout_grad: Vec<f32>,
-    /// Of the counts of the second site.
+    /// Of the counts of the second layer.
     counts_grad: Vec<f32>,
     /// Of its squares.
     squares_grad: Vec<f32>,
 }
 
 impl Network {
-    /// With currents from outside in place of the first site's source, if it is `driven`.
+    /// With currents from outside in place of the first layer's projection, if it is `driven`.
     pub fn new(size: Size, weights: Weights, step_order: StepOrder, driven: bool) -> Self {
         let Size { batch, steps } = size;
-        let mut circuit = circuit();
+        let mut graph = graph();
         let fires = |i: usize| if i * 7919 % 31 < 7 { 1.0 } else { 0.0 };
-        let mut input: Vec<f32> = (0..steps * batch * circuit.input.neurons()).map(fires).collect();
+        let mut input: Vec<f32> = (0..steps * batch * graph.input.len()).map(fires).collect();
         if driven {
-            circuit.sites[0].sources.clear();
+            graph.layers[0].projections.clear();
             input = numbers(batch * 40 * 36, 13).iter().map(|x| x / 2.0).collect();
         }
-        circuit.check().unwrap();
+        graph.check().unwrap();
         // Whole numbers lie far from most thresholds, so most surrogates are wide.
         let wide = Surrogate::Rectangular { width: 20.0 };
         let narrow = Surrogate::Linear { damping: 0.3 };
@@ -115,7 +126,7 @@ impl Network {
         });
         Self {
             size,
-            circuit,
+            graph,
             neurons: neurons.into(),
             weights: weights.into(),
             masks: [mask(5 * 36), mask(33)],
@@ -134,44 +145,48 @@ impl Network {
         self
     }
 
-    fn with_call<T>(&self, run: impl FnOnce(Call<'_>, Drive<'_>) -> T) -> T {
+    fn with_args<T>(&self, run: impl FnOnce(ForwardArgs<'_>, NetworkInput<&[f32]>) -> T) -> T {
         let weights: Vec<&[f32]> = self.weights.iter().map(Vec::as_slice).collect();
-        let call = Call {
-            circuit: &self.circuit,
+        let args = ForwardArgs {
+            graph: &self.graph,
             neurons: &self.neurons,
             weights: &weights,
             masks: &[Some(self.masks[0].rows()), Some(self.masks[1].rows())],
             batch: self.size.batch,
-            prepared: None,
+            packed_weights: None,
             precision: Precision::F32,
         };
-        let driven = self.circuit.sites[0].sources.is_empty();
-        let drive = if driven { Drive::Currents(&self.input) } else { Drive::Spikes(&self.input) };
-        run(call, drive)
+        let driven = self.graph.layers[0].projections.is_empty();
+        let input = if driven {
+            NetworkInput::Currents(&self.input)
+        } else {
+            NetworkInput::Spikes(&self.input)
+        };
+        run(args, input)
     }
 
-    /// A recorded pass, and its pass back from the readout and from what is shown of the second site.
-    pub fn learn(&self, precision: Precision, show: Show) -> (Outcome, Gradients) {
-        self.with_call(|call, drive| {
-            let call = Call { precision, ..call };
-            let (outcome, tape) = call.record(drive, self.size.steps, &[show; 5]);
+    /// A recorded pass, and its pass back from the readout and from what is stats of the second layer.
+    pub fn learn(&self, precision: Precision, show: SpikeStats) -> (Outcome, Gradients) {
+        self.with_args(|args, input| {
+            let args = ForwardArgs { precision, ..args };
+            let (outcome, tape) = args.record(input, self.size.steps, &[show; 5]);
             let counts = [None, Some(&self.counts_grad[..]), None, None, None];
             let squares = [None, Some(&self.squares_grad[..]), None, None, None];
             let (counts, squares) = match show {
-                Show::Squares => (&[][..], &squares[..]),
+                SpikeStats::Squares => (&[][..], &squares[..]),
                 _ => (&counts[..], &[][..]),
             };
             let grad = OutcomeGrad { readout: &self.readout_grad, counts, squares };
-            (outcome, call.backward(&tape, grad))
+            (outcome, args.backward(&tape, grad))
         })
     }
 
     /// A pass without history, with counts.
     pub fn stream(&self, format: WeightFormat) -> Outcome {
-        self.with_call(|call, drive| {
-            let prepared = Prepared::new(call.circuit, call.weights, format);
-            let call = Call { prepared: Some(&prepared), ..call };
-            call.advance(drive, self.size.steps, &mut call.rest(), &[Show::Counts; 5])
+        self.with_args(|args, input| {
+            let packed_weights = PackedWeights::new(args.graph, args.weights, format);
+            let args = ForwardArgs { packed_weights: Some(&packed_weights), ..args };
+            args.advance(input, self.size.steps, &mut args.rest(), &[SpikeStats::Counts; 5])
         })
     }
 }

@@ -34,8 +34,8 @@ const CONVOLUTIONS: [[usize; 4]; 13] = [
 const BLOCKS: [[usize; 5]; 4] =
     [[64, 32, 2, 64, 1], [64, 16, 1, 128, 2], [128, 8, 1, 256, 2], [256, 4, 1, 512, 2]];
 
-/// Matrices of the VGGs, as convolutions are written, the largest ones first. Behind each of them, and
-/// behind the last block, the classifier of this test is that of the network.
+/// Matrices of the VGGs, as convolutions are written, the largest ones first. Downstream each of them, and
+/// downstream the last block, the classifier of this test is that of the network.
 const MATRICES: [[usize; 4]; 4] =
     [[128, 16, 2, 4096], [4096, 1, 1, 4096], [512, 2, 1, 4096], [512, 2, 1, 1024]];
 

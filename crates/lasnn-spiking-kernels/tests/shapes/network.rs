@@ -2,8 +2,9 @@
 
 use lasnn_core::{Mask, Precision};
 use lasnn_spiking_kernels::{
-    Call, Circuit, Connection, Drive, Neurons, Origin, OutcomeGrad, Prepared, Reset, Shape, Show,
-    Site, Source, StepOrder, Surrogate, View, WeightFormat,
+    ForwardArgs, Graph, NetworkInput, NeuronLayer, Neurons, OutcomeGrad, PackedWeights,
+    PoolAndMask, Presynaptic, Projection, Reset, Shape, SpikeStats, StepOrder, Surrogate, Synapse,
+    WeightFormat,
 };
 
 use crate::reference;
@@ -28,10 +29,10 @@ pub struct Setting {
     pub threads: usize,
 }
 
-/// A circuit with its numbers.
+/// A graph with its numbers.
 pub struct Network {
     setting: Setting,
-    circuit: Circuit,
+    graph: Graph,
     weights: Vec<Vec<f32>>,
     masks: Vec<Mask>,
     input: Vec<f32>,
@@ -72,61 +73,62 @@ impl Draw {
 }
 
 impl Network {
-    /// `[channels, side, outputs]`, behind spikes that come as an input.
+    /// `[channels, side, outputs]`, downstream spikes that come as an input.
     pub fn of_input_spikes([channels, side, outputs]: [usize; 3], setting: Setting) -> Self {
         let input = Shape { channels, height: side, width: side };
         let mut network = Self::empty(input, setting);
-        let count = setting.steps * setting.batch * input.neurons();
+        let count = setting.steps * setting.batch * input.len();
         let fires = |number: f32| if number < setting.rate { 1.0 } else { 0.0 };
         network.input = (0..count).map(|_| fires(network.draw.next())).collect();
-        let source = network.source(Origin::Input, View::PLAIN, (outputs, 3, 1));
-        network.site(vec![source]);
+        let projection =
+            network.projection(Presynaptic::Input, PoolAndMask::PLAIN, (outputs, 3, 1));
+        network.layer(vec![projection]);
         network.classified()
     }
 
     /// `[inputs, side, pool, outputs]`
     pub fn convolution([inputs, side, pool, outputs]: [usize; 4], setting: Setting) -> Self {
         let mut network = Self::fed(inputs, side, setting);
-        let view = network.view(0, pool, 0.2);
-        let source = network.source(Origin::Site(0), view, (outputs, 3, 1));
-        network.site(vec![source]);
+        let pooling = network.pooling(0, pool, 0.2);
+        let projection = network.projection(Presynaptic::NeuronLayer(0), pooling, (outputs, 3, 1));
+        network.layer(vec![projection]);
         network.classified()
     }
 
     /// `[inputs, side, pool, outputs, stride]`
     pub fn block([inputs, side, pool, outputs, stride]: [usize; 5], setting: Setting) -> Self {
         let mut network = Self::fed(inputs, side, setting);
-        let view = View { pool: [pool; 2], mask: None };
-        let first = network.source(Origin::Site(0), view, (outputs, 3, stride));
-        network.site(vec![first]);
-        let masked = network.view(1, 1, 0.2);
-        let second = network.source(Origin::Site(1), masked, (outputs, 3, 1));
+        let pooling = PoolAndMask { pool: [pool; 2], mask: None };
+        let first = network.projection(Presynaptic::NeuronLayer(0), pooling, (outputs, 3, stride));
+        network.layer(vec![first]);
+        let masked = network.pooling(1, 1, 0.2);
+        let second = network.projection(Presynaptic::NeuronLayer(1), masked, (outputs, 3, 1));
         let shortcut = match inputs == outputs {
-            true => Source { connection: Connection::Identity, ..first },
-            false => network.source(Origin::Site(0), view, (outputs, 1, stride)),
+            true => Projection { synapse: Synapse::Identity, ..first },
+            false => network.projection(Presynaptic::NeuronLayer(0), pooling, (outputs, 1, stride)),
         };
-        network.site(vec![second, shortcut]);
+        network.layer(vec![second, shortcut]);
         network.classified()
     }
 
     /// `[inputs, side, pool, outputs]`
     pub fn matrix([inputs, side, pool, outputs]: [usize; 4], setting: Setting) -> Self {
         let mut network = Self::fed(inputs, side, setting);
-        let view = network.view(0, pool, 0.5);
-        let source = network.linear(view, outputs);
-        network.site(vec![source]);
+        let pooling = network.pooling(0, pool, 0.5);
+        let projection = network.linear(pooling, outputs);
+        network.layer(vec![projection]);
         network.classified()
     }
 
     fn empty(input: Shape, setting: Setting) -> Self {
-        let readout = Source {
-            origin: Origin::Input,
-            view: View::PLAIN,
-            connection: Connection::Linear { weight: 0 },
+        let readout = Projection {
+            presynaptic: Presynaptic::Input,
+            pooling: PoolAndMask::PLAIN,
+            synapse: Synapse::Linear { weight: 0 },
         };
         Self {
             setting,
-            circuit: Circuit { input, sites: vec![], readout, classes: CLASSES },
+            graph: Graph { input, layers: vec![], readout, classes: CLASSES },
             weights: vec![],
             masks: vec![],
             input: vec![],
@@ -134,72 +136,72 @@ impl Network {
         }
     }
 
-    /// Neurons that currents from outside drive.
+    /// Neurons that currents from outside input.
     fn fed(channels: usize, side: usize, setting: Setting) -> Self {
         let shape = Shape { channels, height: side, width: side };
         let mut network = Self::empty(shape, setting);
-        network.circuit.sites.push(Site { shape, sources: vec![] });
-        let count = setting.batch * shape.neurons();
+        network.graph.layers.push(NeuronLayer { shape, projections: vec![] });
+        let count = setting.batch * shape.len();
         network.input = (0..count).map(|_| network.draw.current(setting)).collect();
         network
     }
 
-    /// What is behind a pooling, or where there is none, behind a dropout.
-    fn view(&mut self, site: usize, pool: usize, dropout: f32) -> View {
-        let mut view = View { pool: [pool; 2], mask: None };
+    /// What is downstream a pooling, or where there is none, downstream a dropout.
+    fn pooling(&mut self, layer: usize, pool: usize, dropout: f32) -> PoolAndMask {
+        let mut pooling = PoolAndMask { pool: [pool; 2], mask: None };
         if pool == 1 {
-            let row = self.circuit.sites[site].shape.neurons();
+            let row = self.graph.layers[layer].shape.len();
             let factor = 1.0 / (1.0 - dropout);
             let number = |number: f32| if number < dropout { 0.0 } else { factor };
             let factors = (0..self.setting.batch * row).map(|_| number(self.draw.next()));
             self.masks.push(Mask::of(row, &factors.collect::<Vec<_>>()));
-            view.mask = Some(self.masks.len() - 1);
+            pooling.mask = Some(self.masks.len() - 1);
         }
-        view
+        pooling
     }
 
-    fn source(
+    fn projection(
         &mut self,
-        origin: Origin,
-        view: View,
+        presynaptic: Presynaptic,
+        pooling: PoolAndMask,
         (outputs, kernel, stride): (usize, usize, usize),
-    ) -> Source {
-        let fan_in = self.circuit.shape(origin).channels * kernel * kernel;
+    ) -> Projection {
+        let fan_in = self.graph.shape(presynaptic).channels * kernel * kernel;
         self.weights.push(self.draw.weights(outputs, fan_in));
-        let connection = Connection::Conv { kernel, stride, weight: self.weights.len() - 1 };
-        Source { origin, view, connection }
+        let synapse = Synapse::Conv { kernel, stride, weight: self.weights.len() - 1 };
+        Projection { presynaptic, pooling, synapse }
     }
 
-    /// A matrix behind the last site.
-    fn linear(&mut self, view: View, outputs: usize) -> Source {
-        let site = self.circuit.sites.len() - 1;
-        let inputs = view.shape(self.circuit.sites[site].shape).neurons();
+    /// A matrix downstream the last layer.
+    fn linear(&mut self, pooling: PoolAndMask, outputs: usize) -> Projection {
+        let layer = self.graph.layers.len() - 1;
+        let inputs = pooling.shape(self.graph.layers[layer].shape).len();
         self.weights.push(self.draw.weights(outputs, inputs));
-        let connection = Connection::Linear { weight: self.weights.len() - 1 };
-        Source { origin: Origin::Site(site), view, connection }
+        let synapse = Synapse::Linear { weight: self.weights.len() - 1 };
+        Projection { presynaptic: Presynaptic::NeuronLayer(layer), pooling, synapse }
     }
 
-    fn site(&mut self, sources: Vec<Source>) {
-        let Source { origin, view, connection } = sources[0];
-        let from = view.shape(self.circuit.shape(origin));
-        let shape = match connection {
-            Connection::Conv { stride, weight, kernel } => Shape {
+    fn layer(&mut self, projections: Vec<Projection>) {
+        let Projection { presynaptic, pooling, synapse } = projections[0];
+        let from = pooling.shape(self.graph.shape(presynaptic));
+        let shape = match synapse {
+            Synapse::Conv { stride, weight, kernel } => Shape {
                 channels: self.weights[weight].len() / (from.channels * kernel * kernel),
                 height: from.height / stride,
                 width: from.width / stride,
             },
-            Connection::Linear { weight } => {
-                let channels = self.weights[weight].len() / from.neurons();
+            Synapse::Linear { weight } => {
+                let channels = self.weights[weight].len() / from.len();
                 Shape { channels, height: 1, width: 1 }
             }
-            Connection::Identity => from,
+            Synapse::Identity => from,
         };
-        self.circuit.sites.push(Site { shape, sources });
+        self.graph.layers.push(NeuronLayer { shape, projections });
     }
 
     fn classified(mut self) -> Self {
-        self.circuit.readout = self.linear(View::PLAIN, CLASSES);
-        self.circuit.check().unwrap();
+        self.graph.readout = self.linear(PoolAndMask::PLAIN, CLASSES);
+        self.graph.check().unwrap();
         self
     }
 
@@ -207,47 +209,51 @@ impl Network {
     #[track_caller]
     pub fn check(mut self) {
         let Setting { steps, rate, batch, threads } = self.setting;
-        let sites = self.circuit.sites.len();
-        let last = self.circuit.sites[sites - 1].shape.neurons() * batch;
+        let layers = self.graph.layers.len();
+        let last = self.graph.layers[layers - 1].shape.len() * batch;
         let (readout, counts) = (self.draw.grads(CLASSES * batch), self.draw.grads(last));
         let weights: Vec<&[f32]> = self.weights.iter().map(Vec::as_slice).collect();
         let masks: Vec<_> = self.masks.iter().map(|mask| Some(mask.rows())).collect();
-        let call = Call {
-            circuit: &self.circuit,
-            neurons: &vec![NEURONS; sites],
+        let args = ForwardArgs {
+            graph: &self.graph,
+            neurons: &vec![NEURONS; layers],
             weights: &weights,
             masks: &masks,
             batch,
-            prepared: None,
+            packed_weights: None,
             precision: Precision::F32,
         };
-        let is_fed = self.circuit.sites[0].sources.is_empty();
-        let drive = if is_fed { Drive::Currents(&self.input) } else { Drive::Spikes(&self.input) };
-        let what = format!("{:?}, {:?}", self.setting, self.circuit);
+        let is_fed = self.graph.layers[0].projections.is_empty();
+        let input = if is_fed {
+            NetworkInput::Currents(&self.input)
+        } else {
+            NetworkInput::Spikes(&self.input)
+        };
+        let what = format!("{:?}, {:?}", self.setting, self.graph);
 
-        let expected = reference::forward(&call, drive, steps);
-        let spikes = expected.counts(&call);
-        let fired = |site: &[f32]| site.iter().sum::<f32>() / (steps * site.len()) as f32;
+        let expected = reference::forward(&args, input, steps);
+        let spikes = expected.counts(&args);
+        let fired = |layer: &[f32]| layer.iter().sum::<f32>() / (steps * layer.len()) as f32;
         if is_fed {
             let found = fired(&spikes[0]);
             let is_near = found >= 0.6 * rate && found <= 1.5 * rate;
             assert!(is_near, "the inputs fire at a rate of {found}: {what}");
         }
-        let is_seen = rate == 0.0 || steps == 1 || spikes.iter().all(|site| fired(site) > 0.0);
-        assert!(is_seen, "nobody fires behind the layer: {what}");
-        let gradients = reference::backward(&call, &expected, &readout, &counts);
+        let is_seen = rate == 0.0 || steps == 1 || spikes.iter().all(|layer| fired(layer) > 0.0);
+        assert!(is_seen, "nobody fires downstream the layer: {what}");
+        let gradients = reference::backward(&args, &expected, &readout, &counts);
 
-        let mut grads = vec![None; sites];
-        grads[sites - 1] = Some(&counts[..]);
+        let mut grads = vec![None; layers];
+        grads[layers - 1] = Some(&counts[..]);
         let grad = OutcomeGrad { readout: &readout, counts: &grads, squares: &[] };
-        let shown = vec![Show::Counts; sites];
+        let stats = vec![SpikeStats::Counts; layers];
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let (outcome, tape) = call.record(drive, steps, &shown);
+            let (outcome, tape) = args.record(input, steps, &stats);
             assert!(outcome.counts == spikes, "other neurons fire: {what}");
             let by_step: Vec<f64> = outcome.by_step.iter().map(|&x| f64::from(x)).collect();
             assert_eq!(by_step, expected.by_step, "{what}");
-            let found = call.backward(&tape, grad);
+            let found = args.backward(&tape, grad);
             for (found, expected) in found.weights.iter().zip(&gradients.weights) {
                 close(found, expected, "of a weight", &what);
             }
@@ -256,16 +262,16 @@ impl Network {
             }
             // What is rounded loses nothing of these weights, so nothing of the spikes.
             for format in [WeightFormat::F32, WeightFormat::Int12, WeightFormat::Bf16] {
-                let prepared = Prepared::new(call.circuit, call.weights, format);
-                let call = Call { prepared: Some(&prepared), ..call };
-                let again = call.advance(drive, steps, &mut call.rest(), &shown);
+                let packed_weights = PackedWeights::new(args.graph, args.weights, format);
+                let args = ForwardArgs { packed_weights: Some(&packed_weights), ..args };
+                let again = args.advance(input, steps, &mut args.rest(), &stats);
                 assert!(again.counts == spikes, "other neurons fire with {format:?}: {what}");
                 assert_eq!(again.by_step, outcome.by_step, "{format:?}, {what}");
             }
-            let call = Call { precision: Precision::Bf16, ..call };
-            let (again, tape) = call.record(drive, steps, &shown);
+            let args = ForwardArgs { precision: Precision::Bf16, ..args };
+            let (again, tape) = args.record(input, steps, &stats);
             assert!(again.counts == spikes, "other neurons fire in bfloat16: {what}");
-            let found = call.backward(&tape, grad);
+            let found = args.backward(&tape, grad);
             let all = found.weights.iter().zip(&gradients.weights);
             let rounded = found.currents.iter().map(|found| (found, &gradients.currents));
             for (found, expected) in all.chain(rounded) {

@@ -7,11 +7,13 @@
 
 use std::borrow::Cow;
 
-use lasnn_spiking_kernels::{Call, Connection, Drive, Origin, Shape, Source, Surrogate};
+use lasnn_spiking_kernels::{
+    ForwardArgs, NetworkInput, Presynaptic, Projection, Shape, Surrogate, Synapse,
+};
 
-/// What a pass did. Maps are `[image][position][channel]` here, other than in a [`Call`].
+/// What a pass did. Maps are `[image][position][channel]` here, other than in a [`ForwardArgs`].
 pub struct Run {
-    /// By step and site.
+    /// By step and layer.
     spikes: Vec<Vec<Vec<f64>>>,
     membranes: Vec<Vec<Vec<f32>>>,
     /// By step.
@@ -20,7 +22,7 @@ pub struct Run {
     pub by_step: Vec<f64>,
 }
 
-/// Gradients of the weights in the layouts of a call, and of currents from outside.
+/// Gradients of the weights in the layouts of a args, and of currents from outside.
 pub struct Gradients {
     pub weights: Vec<Vec<f64>>,
     pub currents: Vec<f64>,
@@ -28,7 +30,7 @@ pub struct Gradients {
 
 /// Maps `[image][channel][position]` as `[image][position][channel]`; with channels and positions
 /// exchanged, the other way.
-fn turned<T: Copy>(maps: &[T], channels: usize, positions: usize) -> Vec<T> {
+fn transposed_conv<T: Copy>(maps: &[T], channels: usize, positions: usize) -> Vec<T> {
     let images = maps.chunks_exact(channels * positions);
     let turn = |image: &[T]| -> Vec<T> {
         let places = (0..positions).flat_map(|p| (0..channels).map(move |c| c * positions + p));
@@ -37,10 +39,10 @@ fn turned<T: Copy>(maps: &[T], channels: usize, positions: usize) -> Vec<T> {
     images.flat_map(turn).collect()
 }
 
-/// A source whose weights stand as `[tap][input][output]`.
+/// A projection whose weights stand as `[tap][input][output]`.
 struct Synapses<'a> {
-    call: &'a Call<'a>,
-    source: &'a Source,
+    args: &'a ForwardArgs<'a>,
+    projection: &'a Projection,
     of: Shape,
     /// What the weights see; for a matrix, as many channels as it has inputs.
     from: Shape,
@@ -52,21 +54,21 @@ struct Synapses<'a> {
 }
 
 impl<'a> Synapses<'a> {
-    fn new(call: &'a Call<'a>, source: &'a Source, to: Shape) -> Self {
-        let of = call.circuit.shape(source.origin);
-        let mut from = source.view.shape(of);
+    fn new(args: &'a ForwardArgs<'a>, projection: &'a Projection, to: Shape) -> Self {
+        let of = args.graph.shape(projection.presynaptic);
+        let mut from = projection.pooling.shape(of);
         let (mut kernel, mut by, mut weight) = (1, 1, None);
-        match source.connection {
-            Connection::Identity => {}
-            Connection::Linear { weight: index } => {
-                from = Shape { channels: from.neurons(), height: 1, width: 1 };
-                weight = Some((index, Cow::Borrowed(call.weights[index])));
+        match projection.synapse {
+            Synapse::Identity => {}
+            Synapse::Linear { weight: index } => {
+                from = Shape { channels: from.len(), height: 1, width: 1 };
+                weight = Some((index, Cow::Borrowed(args.weights[index])));
             }
-            Connection::Conv { kernel: size, stride, weight: index } => {
+            Synapse::Conv { kernel: size, stride, weight: index } => {
                 (kernel, by) = (size, stride);
                 // `[output][input][tap]`
                 let side_by_side =
-                    turned(call.weights[index], to.channels, from.channels * size * size);
+                    transposed_conv(args.weights[index], to.channels, from.channels * size * size);
                 // `[input][tap][output]`
                 let rows = side_by_side.chunks_exact(to.channels).enumerate();
                 let mut weights = vec![0.0; side_by_side.len()];
@@ -88,33 +90,36 @@ impl<'a> Synapses<'a> {
                 }
             }
         }
-        Self { call, source, of, from, to, taps: kernel * kernel, weight, windows }
+        Self { args, projection, of, from, to, taps: kernel * kernel, weight, windows }
     }
 
-    /// What the source shows to its weights.
-    fn seen(&self, run: &Run, step: usize) -> Vec<f64> {
-        let spikes = match self.source.origin {
-            Origin::Input => &run.input[step],
-            Origin::Site(site) => &run.spikes[step][site],
+    /// What the projection shows to its weights.
+    fn pooled(&self, run: &Run, step: usize) -> Vec<f64> {
+        let spikes = match self.projection.presynaptic {
+            Presynaptic::Input => &run.input[step],
+            Presynaptic::NeuronLayer(layer) => &run.spikes[step][layer],
         };
-        let mut seen = vec![0.0; self.from.neurons() * self.call.batch];
-        self.each_place(|from, to, factor| seen[to] += factor * spikes[from]);
-        seen
+        let mut pooled = vec![0.0; self.from.len() * self.args.batch];
+        self.each_place(|from, to, factor| pooled[to] += factor * spikes[from]);
+        pooled
     }
 
-    /// Calls back with every neuron, its place behind the view, and its factor there.
+    /// Calls back with every neuron, its place downstream the pooling, and its factor there.
     fn each_place(&self, mut each: impl FnMut(usize, usize, f64)) {
-        let (of, view) = (self.of, self.source.view.shape(self.of));
-        let [rows, columns] = self.source.view.pool;
-        let mask = self.source.view.mask.and_then(|mask| Some(self.call.masks[mask]?.factors()));
-        let is_matrix = matches!(self.source.connection, Connection::Linear { .. });
-        for image in 0..self.call.batch {
+        let (of, pooling) = (self.of, self.projection.pooling.shape(self.of));
+        let [rows, columns] = self.projection.pooling.pool;
+        let mask =
+            self.projection.pooling.mask.and_then(|mask| Some(self.args.masks[mask]?.factors()));
+        let is_matrix = matches!(self.projection.synapse, Synapse::Linear { .. });
+        for image in 0..self.args.batch {
             for (y, x) in (0..of.height).flat_map(|y| (0..of.width).map(move |x| (y, x))) {
-                let position = y / rows * view.width + x / columns;
+                let position = y / rows * pooling.width + x / columns;
                 for channel in 0..of.channels {
                     let from = (image * of.positions() + y * of.width + x) * of.channels + channel;
-                    let by_channel = (image * of.channels + channel) * view.positions() + position;
-                    let by_position = (image * view.positions() + position) * of.channels + channel;
+                    let by_channel =
+                        (image * of.channels + channel) * pooling.positions() + position;
+                    let by_position =
+                        (image * pooling.positions() + position) * of.channels + channel;
                     // A matrix has its inputs in the order of the channels.
                     let to = if is_matrix { by_channel } else { by_position };
                     let factor = mask.as_ref().map_or(1.0, |mask| f64::from(mask[by_channel]));
@@ -125,17 +130,17 @@ impl<'a> Synapses<'a> {
     }
 
     /// Adds the currents of all images.
-    fn add(&self, seen: &[f64], currents: &mut [f64]) {
+    fn add(&self, pooled: &[f64], currents: &mut [f64]) {
         let Some((_, weights)) = &self.weight else {
-            currents.iter_mut().zip(seen).for_each(|(current, seen)| *current += seen);
+            currents.iter_mut().zip(pooled).for_each(|(current, pooled)| *current += pooled);
             return;
         };
         let (inputs, outputs) = (self.from.channels, self.to.channels);
-        let images = seen.chunks_exact(self.from.neurons());
-        for (seen, currents) in images.zip(currents.chunks_exact_mut(self.to.neurons())) {
+        let images = pooled.chunks_exact(self.from.len());
+        for (pooled, currents) in images.zip(currents.chunks_exact_mut(self.to.len())) {
             for &[tap, from, to] in &self.windows {
                 let sums = &mut currents[to * outputs..][..outputs];
-                for (input, &value) in seen[from * inputs..][..inputs].iter().enumerate() {
+                for (input, &value) in pooled[from * inputs..][..inputs].iter().enumerate() {
                     if value != 0.0 {
                         let row = &weights[(tap * inputs + input) * outputs..][..outputs];
                         let terms = sums.iter_mut().zip(row);
@@ -146,101 +151,112 @@ impl<'a> Synapses<'a> {
         }
     }
 
-    /// Adds the gradients of weights, and gives those of what is seen.
-    fn back(&self, seen: &[f64], delta: &[f64], gradient: &mut [f64]) -> Vec<f64> {
-        let Some((_, weights)) = &self.weight else { return delta.to_vec() };
+    /// Adds the gradients of weights, and gives those of what is pooled.
+    fn back(&self, pooled: &[f64], membrane_grad: &[f64], gradient: &mut [f64]) -> Vec<f64> {
+        let Some((_, weights)) = &self.weight else { return membrane_grad.to_vec() };
         let (inputs, outputs) = (self.from.channels, self.to.channels);
-        let mut of_seen = vec![0.0; seen.len()];
+        let mut of_seen = vec![0.0; pooled.len()];
         let images =
-            seen.chunks_exact(self.from.neurons()).zip(delta.chunks_exact(self.to.neurons()));
-        for ((seen, delta), of_seen) in images.zip(of_seen.chunks_exact_mut(self.from.neurons())) {
+            pooled.chunks_exact(self.from.len()).zip(membrane_grad.chunks_exact(self.to.len()));
+        for ((pooled, membrane_grad), of_seen) in
+            images.zip(of_seen.chunks_exact_mut(self.from.len()))
+        {
             for &[tap, from, to] in &self.windows {
-                let delta = &delta[to * outputs..][..outputs];
-                if delta.iter().all(|&delta| delta == 0.0) {
+                let membrane_grad = &membrane_grad[to * outputs..][..outputs];
+                if membrane_grad.iter().all(|&membrane_grad| membrane_grad == 0.0) {
                     continue;
                 }
                 for input in 0..inputs {
                     let row =
                         (tap * inputs + input) * outputs..(tap * inputs + input + 1) * outputs;
-                    let value = seen[from * inputs + input];
+                    let value = pooled[from * inputs + input];
                     if value != 0.0 {
-                        let terms = gradient[row.clone()].iter_mut().zip(delta);
-                        terms.for_each(|(sum, delta)| *sum += value * delta);
+                        let terms = gradient[row.clone()].iter_mut().zip(membrane_grad);
+                        terms.for_each(|(sum, membrane_grad)| *sum += value * membrane_grad);
                     }
-                    of_seen[from * inputs + input] += dot(&weights[row], delta);
+                    of_seen[from * inputs + input] += dot(&weights[row], membrane_grad);
                 }
             }
         }
         of_seen
     }
 
-    /// A gradient in the layout of the call.
+    /// A gradient in the layout of the args.
     fn in_its_layout(&self, gradient: Vec<f64>) -> Vec<f64> {
         let (inputs, outputs) = (self.from.channels, self.to.channels);
-        match self.source.connection {
+        match self.projection.synapse {
             // `[tap][input][output]` to `[tap][output][input]` to `[output][input][tap]`.
-            Connection::Conv { .. } => {
-                turned(&turned(&gradient, inputs, outputs), self.taps, inputs * outputs)
-            }
+            Synapse::Conv { .. } => transposed_conv(
+                &transposed_conv(&gradient, inputs, outputs),
+                self.taps,
+                inputs * outputs,
+            ),
             _ => gradient,
         }
     }
 }
 
 /// With eight sums, so that the compiler makes vectors of them.
-fn dot(weights: &[f32], delta: &[f64]) -> f64 {
+fn dot(weights: &[f32], membrane_grad: &[f64]) -> f64 {
     let (weights, rest) = weights.as_chunks::<8>();
-    let (delta, delta_rest) = delta.as_chunks::<8>();
+    let (membrane_grad, delta_rest) = membrane_grad.as_chunks::<8>();
     let mut sums = [0.0; 8];
-    for (weights, delta) in weights.iter().zip(delta) {
+    for (weights, membrane_grad) in weights.iter().zip(membrane_grad) {
         for lane in 0..8 {
-            sums[lane] += f64::from(weights[lane]) * delta[lane];
+            sums[lane] += f64::from(weights[lane]) * membrane_grad[lane];
         }
     }
-    let rest = rest.iter().zip(delta_rest).map(|(&weight, delta)| f64::from(weight) * delta);
+    let rest = rest
+        .iter()
+        .zip(delta_rest)
+        .map(|(&weight, membrane_grad)| f64::from(weight) * membrane_grad);
     sums.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
-/// The synapses of each site, and of the readout.
-fn synapses<'a>(call: &'a Call<'a>) -> (Vec<Vec<Synapses<'a>>>, Synapses<'a>) {
-    let circuit = call.circuit;
-    let of = |site: &'a lasnn_spiking_kernels::Site| {
-        site.sources.iter().map(|source| Synapses::new(call, source, site.shape)).collect()
+/// The synapses of each layer, and of the readout.
+fn synapses<'a>(args: &'a ForwardArgs<'a>) -> (Vec<Vec<Synapses<'a>>>, Synapses<'a>) {
+    let graph = args.graph;
+    let of = |layer: &'a lasnn_spiking_kernels::NeuronLayer| {
+        layer
+            .projections
+            .iter()
+            .map(|projection| Synapses::new(args, projection, layer.shape))
+            .collect()
     };
-    let classes = Shape { channels: circuit.classes, height: 1, width: 1 };
-    (circuit.sites.iter().map(of).collect(), Synapses::new(call, &circuit.readout, classes))
+    let classes = Shape { channels: graph.classes, height: 1, width: 1 };
+    (graph.layers.iter().map(of).collect(), Synapses::new(args, &graph.readout, classes))
 }
 
-/// Runs a call from rest.
-pub fn forward(call: &Call<'_>, drive: Drive<'_>, steps: usize) -> Run {
-    let circuit = call.circuit;
-    let (sites, readout) = synapses(call);
+/// Runs a args from rest.
+pub fn forward(args: &ForwardArgs<'_>, input: NetworkInput<&[f32]>, steps: usize) -> Run {
+    let graph = args.graph;
+    let (layers, readout) = synapses(args);
     let sizes: Vec<usize> =
-        circuit.sites.iter().map(|site| site.shape.neurons() * call.batch).collect();
+        graph.layers.iter().map(|layer| layer.shape.len() * args.batch).collect();
     let mut u: Vec<Vec<f32>> = sizes.iter().map(|&size| vec![0.0; size]).collect();
     let mut run = Run { spikes: vec![], membranes: vec![], input: vec![], by_step: vec![] };
     for step in 0..steps {
         let as_seen = |maps: &[f32], shape: Shape| -> Vec<f64> {
-            let maps = turned(maps, shape.channels, shape.positions());
+            let maps = transposed_conv(maps, shape.channels, shape.positions());
             maps.into_iter().map(f64::from).collect()
         };
-        let size = circuit.input.neurons() * call.batch;
-        let (mut outside, mut input) = (Vec::new(), Vec::new());
-        match drive {
-            Drive::Currents(all) => outside = as_seen(all, circuit.sites[0].shape),
-            Drive::Spikes(all) => input = as_seen(&all[step * size..][..size], circuit.input),
+        let size = graph.input.len() * args.batch;
+        let (mut outside, mut spikes) = (Vec::new(), Vec::new());
+        match input {
+            NetworkInput::Currents(all) => outside = as_seen(all, graph.layers[0].shape),
+            NetworkInput::Spikes(all) => spikes = as_seen(&all[step * size..][..size], graph.input),
         }
-        run.input.push(input);
+        run.input.push(spikes);
         run.spikes.push(vec![]);
-        for (index, sources) in sites.iter().enumerate() {
+        for (index, projections) in layers.iter().enumerate() {
             let mut currents = vec![0.0; sizes[index]];
-            if sources.is_empty() {
+            if projections.is_empty() {
                 currents.copy_from_slice(&outside);
             }
-            for source in sources {
-                source.add(&source.seen(&run, step), &mut currents);
+            for projection in projections {
+                projection.add(&projection.pooled(&run, step), &mut currents);
             }
-            let neurons = call.neurons[index];
+            let neurons = args.neurons[index];
             let fires = |u: f32| if u > neurons.threshold { 1.0f32 } else { 0.0 };
             for (u, &current) in u[index].iter_mut().zip(&currents) {
                 *u = neurons.leak * *u + current as f32 - neurons.threshold * fires(*u);
@@ -249,85 +265,93 @@ pub fn forward(call: &Call<'_>, drive: Drive<'_>, steps: usize) -> Run {
             run.spikes[step].push(spikes);
         }
         run.membranes.push(u.clone());
-        let mut currents = vec![0.0; circuit.classes * call.batch];
-        readout.add(&readout.seen(&run, step), &mut currents);
+        let mut currents = vec![0.0; graph.classes * args.batch];
+        readout.add(&readout.pooled(&run, step), &mut currents);
         run.by_step.append(&mut currents);
     }
     run
 }
 
-/// Gradients, given those of the readout `[batch, classes]` and of the counts of the last site.
+/// Gradients, given those of the readout `[batch, classes]` and of the counts of the last layer.
 pub fn backward(
-    call: &Call<'_>,
+    args: &ForwardArgs<'_>,
     run: &Run,
     readout_grad: &[f32],
     counts_grad: &[f32],
 ) -> Gradients {
-    let circuit = call.circuit;
-    let (sites, readout) = synapses(call);
+    let graph = args.graph;
+    let (layers, readout) = synapses(args);
     let zeros = || -> Vec<Vec<f64>> {
-        circuit.sites.iter().map(|site| vec![0.0; site.shape.neurons() * call.batch]).collect()
+        graph.layers.iter().map(|layer| vec![0.0; layer.shape.len() * args.batch]).collect()
     };
-    let mut gradients: Vec<Vec<f64>> = call.weights.iter().map(|w| vec![0.0; w.len()]).collect();
-    let (mut delta, mut currents) = (zeros(), zeros().swap_remove(0));
+    let mut gradients: Vec<Vec<f64>> = args.weights.iter().map(|w| vec![0.0; w.len()]).collect();
+    let (mut membrane_grad, mut currents) = (zeros(), zeros().swap_remove(0));
     let readout_delta: Vec<f64> = readout_grad.iter().map(|&grad| f64::from(grad)).collect();
-    let last = circuit.sites[circuit.sites.len() - 1].shape;
-    let counts_grad = turned(counts_grad, last.channels, last.positions());
+    let last = graph.layers[graph.layers.len() - 1].shape;
+    let counts_grad = transposed_conv(counts_grad, last.channels, last.positions());
     for step in (0..run.spikes.len()).rev() {
         let mut of_spikes = zeros();
         let counted = of_spikes.last_mut().into_iter().flatten().zip(&counts_grad);
         counted.for_each(|(of_spike, &grad)| *of_spike += f64::from(grad));
-        let mut back = |synapses: &Synapses<'_>, delta: &[f64], of_spikes: &mut [Vec<f64>]| {
-            let seen = synapses.seen(run, step);
+        let mut back = |synapses: &Synapses<'_>,
+                        membrane_grad: &[f64],
+                        of_spikes: &mut [Vec<f64>]| {
+            let pooled = synapses.pooled(run, step);
             let gradient = synapses.weight.as_ref().map_or(&mut [][..], |w| &mut gradients[w.0]);
-            let of_seen = synapses.back(&seen, delta, gradient);
-            if let Origin::Site(origin) = synapses.source.origin {
+            let of_seen = synapses.back(&pooled, membrane_grad, gradient);
+            if let Presynaptic::NeuronLayer(presynaptic) = synapses.projection.presynaptic {
                 synapses.each_place(|from, to, factor| {
-                    of_spikes[origin][from] += factor * of_seen[to];
+                    of_spikes[presynaptic][from] += factor * of_seen[to];
                 });
             }
         };
         back(&readout, &readout_delta, &mut of_spikes);
-        for (index, sources) in sites.iter().enumerate().rev() {
-            let neurons = call.neurons[index];
+        for (index, projections) in layers.iter().enumerate().rev() {
+            let neurons = args.neurons[index];
             let Surrogate::Linear { damping } = neurons.surrogate else { panic!("a triangle") };
             let (threshold, leak) = (f64::from(neurons.threshold), f64::from(neurons.leak));
             let u = run.membranes[step][index].iter().zip(&of_spikes[index]);
-            for (delta, (&u, grad)) in delta[index].iter_mut().zip(u) {
+            for (membrane_grad, (&u, grad)) in membrane_grad[index].iter_mut().zip(u) {
                 let z = f64::from(u) / threshold - 1.0;
                 let slope = damping * (1.0 - z.abs()).max(0.0) / threshold;
-                *delta = grad * slope + leak * *delta;
+                *membrane_grad = grad * slope + leak * *membrane_grad;
             }
-            for source in sources {
-                back(source, &delta[index], &mut of_spikes);
+            for projection in projections {
+                back(projection, &membrane_grad[index], &mut of_spikes);
             }
-            if sources.is_empty() {
-                currents.iter_mut().zip(&delta[index]).for_each(|(sum, delta)| *sum += delta);
+            if projections.is_empty() {
+                currents
+                    .iter_mut()
+                    .zip(&membrane_grad[index])
+                    .for_each(|(sum, membrane_grad)| *sum += membrane_grad);
             }
         }
     }
-    for synapses in sites.iter().flatten().chain([&readout]) {
+    for synapses in layers.iter().flatten().chain([&readout]) {
         if let Some((index, _)) = synapses.weight {
             gradients[index] = synapses.in_its_layout(std::mem::take(&mut gradients[index]));
         }
     }
-    let first = circuit.sites[0].shape;
-    Gradients { weights: gradients, currents: turned(&currents, first.positions(), first.channels) }
+    let first = graph.layers[0].shape;
+    Gradients {
+        weights: gradients,
+        currents: transposed_conv(&currents, first.positions(), first.channels),
+    }
 }
 
 impl Run {
-    /// How often each neuron of each site fired, `[batch, channels, height, width]`.
-    pub fn counts(&self, call: &Call<'_>) -> Vec<Vec<f32>> {
-        let of = |(index, site): (usize, &lasnn_spiking_kernels::Site)| {
-            let mut counts = vec![0.0; site.shape.neurons() * call.batch];
+    /// How often each neuron of each layer fired, `[batch, channels, height, width]`.
+    pub fn counts(&self, args: &ForwardArgs<'_>) -> Vec<Vec<f32>> {
+        let of = |(index, layer): (usize, &lasnn_spiking_kernels::NeuronLayer)| {
+            let mut counts = vec![0.0; layer.shape.len() * args.batch];
             for step in &self.spikes {
                 counts
                     .iter_mut()
                     .zip(&step[index])
                     .for_each(|(count, &spike)| *count += spike as f32);
             }
-            turned(&counts, site.shape.positions(), site.shape.channels)
+            transposed_conv(&counts, layer.shape.positions(), layer.shape.channels)
         };
-        call.circuit.sites.iter().enumerate().map(of).collect()
+        args.graph.layers.iter().enumerate().map(of).collect()
     }
 }

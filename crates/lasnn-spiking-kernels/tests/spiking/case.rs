@@ -2,16 +2,16 @@
 
 use lasnn_core::{Mask, Precision};
 use lasnn_spiking_kernels::{
-    Call, Circuit, Connection, Drive, Neurons, Origin, Outcome, OutcomeGrad, Prepared, Shape, Show,
-    Site, Source, Tape, View, WeightFormat,
+    ForwardArgs, Graph, NetworkInput, NeuronLayer, Neurons, Outcome, OutcomeGrad, PackedWeights,
+    PoolAndMask, Presynaptic, Projection, Shape, SpikeStats, Synapse, Tape, WeightFormat,
 };
 
 use crate::naive;
 
-/// A circuit with its numbers.
+/// A graph with its numbers.
 #[derive(Clone, Debug)]
 pub struct Case {
-    pub circuit: Circuit,
+    pub graph: Graph,
     pub neurons: Vec<Neurons>,
     pub weights: Vec<Vec<f32>>,
     pub masks: Vec<Option<Mask>>,
@@ -71,13 +71,13 @@ impl Recipe {
         let (channels, height, width) = self.shape;
         let input = Shape { channels, height, width };
         let mut case = Case {
-            circuit: Circuit {
+            graph: Graph {
                 input,
-                sites: vec![],
-                readout: Source {
-                    origin: Origin::Input,
-                    view: View::PLAIN,
-                    connection: Connection::Identity,
+                layers: vec![],
+                readout: Projection {
+                    presynaptic: Presynaptic::Input,
+                    pooling: PoolAndMask::PLAIN,
+                    synapse: Synapse::Identity,
                 },
                 classes: 3,
             },
@@ -90,56 +90,55 @@ impl Recipe {
             readout_grad: numbers.any(3 * self.batch),
             count_grads: vec![],
         };
-        let mut origin = Origin::Input;
+        let mut presynaptic = Presynaptic::Input;
         if self.direct {
-            case.circuit.sites.push(Site { shape: input, sources: vec![] });
-            case.input = numbers.weights(input.neurons() * self.batch, 1.5);
-            origin = Origin::Site(0);
+            case.graph.layers.push(NeuronLayer { shape: input, projections: vec![] });
+            case.input = numbers.weights(input.len() * self.batch, 1.5);
+            presynaptic = Presynaptic::NeuronLayer(0);
         } else {
             let rate = self.input_rate;
             let spike = |number: f32| if number < rate { 1.0 } else { 0.0 };
-            let count = self.steps * self.batch * input.neurons();
+            let count = self.steps * self.batch * input.len();
             case.input = (0..count).map(|_| spike(numbers.next())).collect();
         }
         for layer in &self.layers {
-            let shape = case.circuit.shape(origin);
+            let shape = case.graph.shape(presynaptic);
             let pool = [layer.pool[0].min(shape.height), layer.pool[1].min(shape.width)];
-            let view = case.view(&mut numbers, shape, pool, layer.mask);
-            let seen = view.shape(shape);
-            let fan_in = seen.channels * layer.kernel * layer.kernel;
+            let pooling = case.pooling(&mut numbers, shape, pool, layer.mask);
+            let pooled = pooling.shape(shape);
+            let fan_in = pooled.channels * layer.kernel * layer.kernel;
             let weight = case.weight(&mut numbers, layer.channels * fan_in, fan_in);
             let out = Shape {
                 channels: layer.channels,
-                height: seen.height.div_ceil(layer.stride),
-                width: seen.width.div_ceil(layer.stride),
+                height: pooled.height.div_ceil(layer.stride),
+                width: pooled.width.div_ceil(layer.stride),
             };
-            let connection =
-                Connection::Conv { kernel: layer.kernel, stride: layer.stride, weight };
-            let mut sources = vec![Source { origin, view, connection }];
+            let synapse = Synapse::Conv { kernel: layer.kernel, stride: layer.stride, weight };
+            let mut projections = vec![Projection { presynaptic, pooling, synapse }];
             if layer.shortcut {
-                let connection = if seen == out {
-                    Connection::Identity
+                let synapse = if pooled == out {
+                    Synapse::Identity
                 } else {
-                    let count = seen.channels * layer.channels;
-                    let weight = case.weight(&mut numbers, count, seen.channels);
-                    Connection::Conv { kernel: 1, stride: layer.stride, weight }
+                    let count = pooled.channels * layer.channels;
+                    let weight = case.weight(&mut numbers, count, pooled.channels);
+                    Synapse::Conv { kernel: 1, stride: layer.stride, weight }
                 };
-                sources.push(Source { origin, view, connection });
+                projections.push(Projection { presynaptic, pooling, synapse });
             }
-            case.circuit.sites.push(Site { shape: out, sources });
-            origin = Origin::Site(case.circuit.sites.len() - 1);
+            case.graph.layers.push(NeuronLayer { shape: out, projections });
+            presynaptic = Presynaptic::NeuronLayer(case.graph.layers.len() - 1);
         }
         for &features in &self.hidden {
-            let source = case.linear(&mut numbers, origin, features);
+            let projection = case.linear(&mut numbers, presynaptic, features);
             let shape = Shape { channels: features, height: 1, width: 1 };
-            case.circuit.sites.push(Site { shape, sources: vec![source] });
-            origin = Origin::Site(case.circuit.sites.len() - 1);
+            case.graph.layers.push(NeuronLayer { shape, projections: vec![projection] });
+            presynaptic = Presynaptic::NeuronLayer(case.graph.layers.len() - 1);
         }
-        case.circuit.readout = case.linear(&mut numbers, origin, 3);
-        case.circuit.check().unwrap();
-        for (index, site) in case.circuit.sites.iter().enumerate() {
+        case.graph.readout = case.linear(&mut numbers, presynaptic, 3);
+        case.graph.check().unwrap();
+        for (index, layer) in case.graph.layers.iter().enumerate() {
             case.neurons.push(self.neurons);
-            let count = site.shape.neurons() * self.batch;
+            let count = layer.shape.len() * self.batch;
             case.count_grads.push((index % 2 == 1).then(|| numbers.any(count)));
         }
         case
@@ -172,99 +171,114 @@ impl Case {
         self.weights.len() - 1
     }
 
-    fn view(&mut self, numbers: &mut Numbers, shape: Shape, pool: [usize; 2], mask: bool) -> View {
-        let mut view = View { pool, mask: None };
+    fn pooling(
+        &mut self,
+        numbers: &mut Numbers,
+        shape: Shape,
+        pool: [usize; 2],
+        mask: bool,
+    ) -> PoolAndMask {
+        let mut pooling = PoolAndMask { pool, mask: None };
         if mask {
-            let row = view.shape(shape).neurons();
+            let row = pooling.shape(shape).len();
             let number = |number: f32| if number < 0.5 { 0.0 } else { 2.0 };
             let factors = (0..row * self.batch).map(|_| number(numbers.next()));
             self.masks.push(Some(Mask::of(row, &factors.collect::<Vec<_>>())));
-            view.mask = Some(self.masks.len() - 1);
+            pooling.mask = Some(self.masks.len() - 1);
         }
-        view
+        pooling
     }
 
-    fn linear(&mut self, numbers: &mut Numbers, origin: Origin, features: usize) -> Source {
-        let shape = self.circuit.shape(origin);
+    fn linear(
+        &mut self,
+        numbers: &mut Numbers,
+        presynaptic: Presynaptic,
+        features: usize,
+    ) -> Projection {
+        let shape = self.graph.shape(presynaptic);
         let pool = if shape.height > 1 && shape.width > 1 { [2, 2] } else { [1, 1] };
-        let view = self.view(numbers, shape, pool, shape.channels.is_multiple_of(2));
-        let inputs = view.shape(shape).neurons();
+        let pooling = self.pooling(numbers, shape, pool, shape.channels.is_multiple_of(2));
+        let inputs = pooling.shape(shape).len();
         let weight = self.weight(numbers, inputs * features, inputs);
-        Source { origin, view, connection: Connection::Linear { weight } }
+        Projection { presynaptic, pooling, synapse: Synapse::Linear { weight } }
     }
 
-    pub fn with_call<T>(&self, run: impl FnOnce(&Call<'_>, Drive<'_>) -> T) -> T {
+    pub fn with_args<T>(&self, run: impl FnOnce(&ForwardArgs<'_>, NetworkInput<&[f32]>) -> T) -> T {
         let weights: Vec<&[f32]> = self.weights.iter().map(|w| &w[..]).collect();
         let masks: Vec<_> = self.masks.iter().map(|mask| mask.as_ref().map(Mask::rows)).collect();
-        let call = Call {
-            circuit: &self.circuit,
+        let args = ForwardArgs {
+            graph: &self.graph,
             neurons: &self.neurons,
             weights: &weights,
             masks: &masks,
             batch: self.batch,
-            prepared: None,
+            packed_weights: None,
             precision: Precision::F32,
         };
-        let direct = self.circuit.sites.first().is_some_and(|site| site.sources.is_empty());
-        let drive = if direct { Drive::Currents(&self.input) } else { Drive::Spikes(&self.input) };
-        run(&call, drive)
+        let direct = self.graph.layers.first().is_some_and(|layer| layer.projections.is_empty());
+        let input = if direct {
+            NetworkInput::Currents(&self.input)
+        } else {
+            NetworkInput::Spikes(&self.input)
+        };
+        run(&args, input)
     }
 
     /// Compares everything with the dense network.
     #[track_caller]
     pub fn check(&self) {
-        self.with_call(|call, drive| {
-            let expected = naive::forward(call, drive, self.steps);
-            let counted = vec![Show::Counts; self.circuit.sites.len()];
-            let (outcome, tape) = call.record(drive, self.steps, &counted);
-            for (site, counts) in outcome.counts.iter().enumerate() {
+        self.with_args(|args, input| {
+            let expected = naive::forward(args, input, self.steps);
+            let counted = vec![SpikeStats::Counts; self.graph.layers.len()];
+            let (outcome, tape) = args.record(input, self.steps, &counted);
+            for (layer, counts) in outcome.counts.iter().enumerate() {
                 let mut sums = vec![0.0; counts.len()];
                 for step in &expected.spikes {
-                    for (sum, spike) in sums.iter_mut().zip(&step[site]) {
+                    for (sum, spike) in sums.iter_mut().zip(&step[layer]) {
                         *sum += spike;
                     }
                 }
-                assert_eq!(counts, &sums, "spikes of site {site}");
+                assert_eq!(counts, &sums, "spikes of layer {layer}");
             }
             let readout: Vec<f64> = outcome.readout.iter().map(|&x| f64::from(x)).collect();
             close("readout", &readout, &expected.readout);
             let by_step: Vec<f64> = outcome.by_step.iter().map(|&x| f64::from(x)).collect();
             close("readout by step", &by_step, &expected.by_step.concat());
 
-            let mut membranes = call.rest();
-            let streamed = call.advance(drive, self.steps, &mut membranes, &counted);
+            let mut membranes = args.rest();
+            let streamed = args.advance(input, self.steps, &mut membranes, &counted);
             assert_eq!(streamed.counts, outcome.counts);
             assert_eq!(streamed.by_step, outcome.by_step);
 
-            let prepared = Prepared::new(call.circuit, call.weights, WeightFormat::F32);
-            let ready = &Call { prepared: Some(&prepared), ..*call };
-            let again = ready.advance(drive, self.steps, &mut ready.rest(), &counted);
+            let packed_weights = PackedWeights::new(args.graph, args.weights, WeightFormat::F32);
+            let ready = &ForwardArgs { packed_weights: Some(&packed_weights), ..*args };
+            let again = ready.advance(input, self.steps, &mut ready.rest(), &counted);
             assert_eq!(again.counts, outcome.counts);
             assert_eq!(again.by_step, outcome.by_step);
 
             // Weights of few bits lose none of them, and sums of whole numbers are exact.
             for format in [WeightFormat::Int12, WeightFormat::Bf16] {
-                let prepared = Prepared::new(call.circuit, call.weights, format);
-                let packed = &Call { prepared: Some(&prepared), ..*call };
-                let again = packed.advance(drive, self.steps, &mut packed.rest(), &counted);
+                let packed_weights = PackedWeights::new(args.graph, args.weights, format);
+                let packed = &ForwardArgs { packed_weights: Some(&packed_weights), ..*args };
+                let again = packed.advance(input, self.steps, &mut packed.rest(), &counted);
                 assert_eq!(again.counts, outcome.counts, "{format:?}");
                 assert_eq!(again.by_step, outcome.by_step, "{format:?}");
             }
 
-            self.check_squares(call, drive, &outcome, &tape);
+            self.check_squares(args, input, &outcome, &tape);
             let counts: Vec<Option<&[f32]>> =
                 self.count_grads.iter().map(Option::as_deref).collect();
             let grad = OutcomeGrad { readout: &self.readout_grad, counts: &counts, squares: &[] };
-            let found = call.backward(&tape, grad);
-            let (weights, outside) = naive::backward(call, &expected, grad);
+            let found = args.backward(&tape, grad);
+            let (weights, outside) = naive::backward(args, &expected, grad);
             for (index, (found, expected)) in found.weights.iter().zip(&weights).enumerate() {
                 let found: Vec<f64> = found.iter().map(|&x| f64::from(x)).collect();
                 close(&format!("gradient of weight {index}"), &found, expected);
             }
-            // What rounding takes away, to bfloat16 and of slopes to 8 bits: much only where large parts
+            // What rounding takes away, to bfloat16 and of surrogate_q8 to 8 bits: much only where large parts
             // of a gradient cancel out. Spikes stay the same.
-            let rough = Call { precision: Precision::Bf16, ..*call };
-            let (again, tape) = rough.record(drive, self.steps, &counted);
+            let rough = ForwardArgs { precision: Precision::Bf16, ..*args };
+            let (again, tape) = rough.record(input, self.steps, &counted);
             assert_eq!(again.counts, outcome.counts);
             assert_eq!(again.by_step, outcome.by_step);
             let half = rough.backward(&tape, grad);
@@ -285,16 +299,22 @@ impl Case {
 
     /// Squares, and their gradients, are what their definition makes of counts.
     #[track_caller]
-    fn check_squares(&self, call: &Call<'_>, drive: Drive<'_>, outcome: &Outcome, tape: &Tape) {
-        let sites = &self.circuit.sites;
-        let shown = vec![Show::Squares; sites.len()];
-        let (recorded, _) = call.record(drive, self.steps, &shown);
-        let streamed = call.advance(drive, self.steps, &mut call.rest(), &shown);
+    fn check_squares(
+        &self,
+        args: &ForwardArgs<'_>,
+        input: NetworkInput<&[f32]>,
+        outcome: &Outcome,
+        tape: &Tape,
+    ) {
+        let layers = &self.graph.layers;
+        let stats = vec![SpikeStats::Squares; layers.len()];
+        let (recorded, _) = args.record(input, self.steps, &stats);
+        let streamed = args.advance(input, self.steps, &mut args.rest(), &stats);
         let mut numbers = Numbers(7);
         let (mut of_squares, mut of_counts) = (Vec::new(), Vec::new());
-        for (site, counts) in sites.iter().zip(&outcome.counts) {
-            let positions = site.shape.positions();
-            let place = |index: usize| index / site.shape.neurons() * positions + index % positions;
+        for (layer, counts) in layers.iter().zip(&outcome.counts) {
+            let positions = layer.shape.positions();
+            let place = |index: usize| index / layer.shape.len() * positions + index % positions;
             let mut squares = vec![0.0; self.batch * positions];
             for (index, count) in counts.iter().enumerate() {
                 squares[place(index)] += count * count;
@@ -310,8 +330,8 @@ impl Case {
         }
         let readout = &self.readout_grad[..];
         let (counts, squares) = (all(&of_counts), all(&of_squares));
-        let expected = call.backward(tape, OutcomeGrad { readout, counts: &counts, squares: &[] });
-        let found = call.backward(tape, OutcomeGrad { readout, counts: &[], squares: &squares });
+        let expected = args.backward(tape, OutcomeGrad { readout, counts: &counts, squares: &[] });
+        let found = args.backward(tape, OutcomeGrad { readout, counts: &[], squares: &squares });
         assert_eq!(found.weights, expected.weights);
         assert_eq!(found.currents, expected.currents);
     }

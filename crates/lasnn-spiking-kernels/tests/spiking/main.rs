@@ -10,8 +10,8 @@ mod naive;
 
 use lasnn_core::Precision;
 use lasnn_spiking_kernels::{
-    Call, Connection, Neurons, Origin, OutcomeGrad, Prepared, Reset, Show, StepOrder, Surrogate,
-    WeightFormat,
+    ForwardArgs, Neurons, OutcomeGrad, PackedWeights, Presynaptic, Reset, SpikeStats, StepOrder,
+    Surrogate, Synapse, WeightFormat,
 };
 use proptest::prelude::*;
 
@@ -141,7 +141,7 @@ fn a_hundred_steps_and_one() {
 #[test]
 fn more_images_than_a_group_holds_change_nothing() {
     // 40 steps of 64 channels at 32 by 32: a few images fill what a pass back holds at once. Of the
-    // small layer behind them the tape keeps the currents, for all images.
+    // small layer downstream them the tape save_policies the currents, for all images.
     let layers = vec![layer(64), LayerRecipe { stride: 2, ..layer(16) }];
     let wide = Recipe { shape: (2, 32, 32), steps: 40, batch: 5, ..recipe(layers, vec![]) };
     let case = wide.case();
@@ -176,28 +176,28 @@ fn threads_change_no_bit() {
 
 fn gradients(case: &Case, batch: usize, precision: Precision) -> Vec<Vec<f32>> {
     assert_eq!(case.batch, batch);
-    case.with_call(|call, drive| {
-        let call = &Call { precision, ..*call };
-        let counted = vec![Show::Nothing; case.circuit.sites.len()];
-        let (_, tape) = call.record(drive, case.steps, &counted);
+    case.with_args(|args, input| {
+        let args = &ForwardArgs { precision, ..*args };
+        let counted = vec![SpikeStats::Nothing; case.graph.layers.len()];
+        let (_, tape) = args.record(input, case.steps, &counted);
         let counts: Vec<Option<&[f32]>> = case.count_grads.iter().map(Option::as_deref).collect();
         let grad = OutcomeGrad { readout: &case.readout_grad, counts: &counts, squares: &[] };
-        call.backward(&tape, grad).weights
+        args.backward(&tape, grad).weights
     })
 }
 
 #[test]
 fn a_tape_holds_a_bit_per_neuron_and_step() {
     let case = Recipe { steps: 100, ..recipe(vec![layer(64), layer(128)], vec![]) }.case();
-    case.with_call(|call, drive| {
-        let (_, tape) = call.record(drive, case.steps, &[Show::Nothing; 3]);
-        // The first site's 3 channels take a word of 16, and its currents are kept once.
+    case.with_args(|args, input| {
+        let (_, tape) = args.record(input, case.steps, &[SpikeStats::Nothing; 3]);
+        // The first layer's 3 channels take a word of 16, and its currents are saved once.
         let bits = (16 + 64 + 128) * 64 * case.batch * case.steps;
         let currents = 16 * 64 * case.batch * size_of::<f32>();
         assert_eq!(tape.bytes(), bits / 8 + currents);
-        // A byte more for each with slopes; the first site's channels take two words.
-        let rough = Call { precision: Precision::Bf16, ..*call };
-        let (_, tape) = rough.record(drive, case.steps, &[Show::Nothing; 3]);
+        // A byte more for each with surrogate_q8; the first layer's channels take two words.
+        let rough = ForwardArgs { precision: Precision::Bf16, ..*args };
+        let (_, tape) = rough.record(input, case.steps, &[SpikeStats::Nothing; 3]);
         let neurons = (32 + 64 + 128) * 64 * case.batch * case.steps;
         assert_eq!(tape.bytes(), neurons / 8 + neurons + 2 * currents);
     });
@@ -206,17 +206,17 @@ fn a_tape_holds_a_bit_per_neuron_and_step() {
 #[test]
 fn a_tape_keeps_currents_behind_matrices_within_a_byte_per_neuron_and_step() {
     // 8 by 8 positions of 3 + 64 channels, and a matrix that is small or large beside them.
-    for (hidden, kept) in [(500, true), (2000, false)] {
+    for (hidden, saved) in [(500, true), (2000, false)] {
         let case = Recipe { steps: 3, batch: 1, ..recipe(vec![layer(64)], vec![hidden]) }.case();
         case.check();
-        case.with_call(|call, drive| {
-            let (_, tape) = call.record(drive, case.steps, &[Show::Nothing; 3]);
+        case.with_args(|args, input| {
+            let (_, tape) = args.record(input, case.steps, &[SpikeStats::Nothing; 3]);
             let neurons = (3 + 64) * 64 + hidden;
             let constant = 16 * 64 * case.batch * size_of::<f32>();
             let bytes = tape.bytes() - constant;
             assert!(bytes <= neurons * case.batch * case.steps, "{bytes} bytes");
             let currents = hidden * size_of::<f32>() * case.batch * case.steps;
-            assert_eq!(bytes >= currents, kept, "{bytes} bytes");
+            assert_eq!(bytes >= currents, saved, "{bytes} bytes");
         });
     }
 }
@@ -227,25 +227,25 @@ fn a_tape_keeps_the_currents_that_are_dear_before_those_that_are_cheap() {
     let layers = vec![layer(64), layer(16), LayerRecipe { stride: 2, ..layer(32) }];
     let case = Recipe { steps: 3, batch: 2, ..recipe(layers, vec![]) }.case();
     case.check();
-    case.with_call(|call, drive| {
-        let (_, tape) = call.record(drive, case.steps, &[Show::Nothing; 4]);
+    case.with_args(|args, input| {
+        let (_, tape) = args.record(input, case.steps, &[SpikeStats::Nothing; 4]);
         let bits = (16 + 64 + 16) * 64 + 32 * 16;
         let constant = 16 * 64 * case.batch * size_of::<f32>();
-        let kept = tape.bytes() - constant - bits / 8 * case.batch * case.steps;
+        let saved = tape.bytes() - constant - bits / 8 * case.batch * case.steps;
         // 5824 neurons leave 4992 bytes beside their bits: those of the layer of 16, of no other.
-        assert_eq!(kept, 16 * 64 * size_of::<f32>() * case.batch * case.steps);
+        assert_eq!(saved, 16 * 64 * size_of::<f32>() * case.batch * case.steps);
     });
 }
 
 #[test]
 fn what_does_not_fit_is_refused() {
     let case = recipe(vec![layer(4)], vec![]).case();
-    let mut circuit = case.circuit.clone();
-    circuit.sites[1].shape.height += 1;
-    assert!(circuit.check().unwrap_err().reason.contains("site 1"));
-    let mut circuit = case.circuit;
-    circuit.sites[1].sources[0].origin = Origin::Site(1);
-    assert!(circuit.check().unwrap_err().reason.contains("come before"));
+    let mut graph = case.graph.clone();
+    graph.layers[1].shape.height += 1;
+    assert!(graph.check().unwrap_err().reason.contains("layer 1"));
+    let mut graph = case.graph;
+    graph.layers[1].projections[0].presynaptic = Presynaptic::NeuronLayer(1);
+    assert!(graph.check().unwrap_err().reason.contains("come before"));
 }
 
 #[test]
@@ -258,20 +258,20 @@ fn integers_of_12_bits_are_the_network_of_the_rounded_weights() {
         *weights = numbers.any(weights.len()).into_iter().map(|weight| weight * range).collect();
     }
     let mut rounded = case.clone();
-    let circuit = &case.circuit;
-    let sources = circuit.sites.iter().flat_map(|site| {
-        site.sources.iter().map(|source| (source.connection, site.shape.channels))
+    let graph = &case.graph;
+    let projections = graph.layers.iter().flat_map(|layer| {
+        layer.projections.iter().map(|projection| (projection.synapse, layer.shape.channels))
     });
-    for (connection, outputs) in sources.chain([(circuit.readout.connection, circuit.classes)]) {
-        match connection {
-            Connection::Conv { weight, .. } => {
+    for (synapse, outputs) in projections.chain([(graph.readout.synapse, graph.classes)]) {
+        match synapse {
+            Synapse::Conv { weight, .. } => {
                 let weights = &mut rounded.weights[weight];
                 WeightFormat::Int12.round_convolution(weights, outputs);
             }
-            Connection::Linear { weight } => {
+            Synapse::Linear { weight } => {
                 WeightFormat::Int12.round_matrix(&mut rounded.weights[weight], outputs);
             }
-            Connection::Identity => {}
+            Synapse::Identity => {}
         }
     }
     for (weights, rounded) in case.weights.iter().zip(&rounded.weights) {
@@ -281,13 +281,13 @@ fn integers_of_12_bits_are_the_network_of_the_rounded_weights() {
             assert!((weight - rounded).abs() <= largest / 2047.0, "{weight} became {rounded}");
         }
     }
-    let counted = vec![Show::Counts; case.circuit.sites.len()];
+    let counted = vec![SpikeStats::Counts; case.graph.layers.len()];
     let expected = rounded
-        .with_call(|call, drive| call.advance(drive, case.steps, &mut call.rest(), &counted));
-    let found = case.with_call(|call, drive| {
-        let prepared = Prepared::new(call.circuit, call.weights, WeightFormat::Int12);
-        let call = Call { prepared: Some(&prepared), ..*call };
-        call.advance(drive, case.steps, &mut call.rest(), &counted)
+        .with_args(|args, input| args.advance(input, case.steps, &mut args.rest(), &counted));
+    let found = case.with_args(|args, input| {
+        let packed_weights = PackedWeights::new(args.graph, args.weights, WeightFormat::Int12);
+        let args = ForwardArgs { packed_weights: Some(&packed_weights), ..*args };
+        args.advance(input, case.steps, &mut args.rest(), &counted)
     });
     assert_eq!(found.counts, expected.counts);
     assert_eq!(found.by_step, expected.by_step);

@@ -1,14 +1,14 @@
 //! The spiking network written down once more, densely and one number at a time: every spike
-//! multiplies every weight, every membrane of every step is kept, gradients are in `f64`.
+//! multiplies every weight, every membrane of every step is saved, gradients are in `f64`.
 
 use lasnn_spiking_kernels::{
-    Call, Connection, Drive, Neurons, Origin, OutcomeGrad, Reset, Shape, Source, StepOrder,
-    Surrogate,
+    ForwardArgs, NetworkInput, Neurons, OutcomeGrad, Presynaptic, Projection, Reset, Shape,
+    StepOrder, Surrogate, Synapse,
 };
 
 /// What a pass did.
 pub struct Run {
-    /// By step and site, `[batch, channels, height, width]`.
+    /// By step and layer, `[batch, channels, height, width]`.
     pub spikes: Vec<Vec<Vec<f32>>>,
     membranes: Vec<Vec<Vec<f32>>>,
     input: Vec<Vec<f32>>,
@@ -18,38 +18,40 @@ pub struct Run {
     pub by_step: Vec<Vec<f64>>,
 }
 
-/// Runs a call from rest.
-pub fn forward(call: &Call<'_>, drive: Drive<'_>, steps: usize) -> Run {
-    let circuit = call.circuit;
+/// Runs a args from rest.
+pub fn forward(args: &ForwardArgs<'_>, input: NetworkInput<&[f32]>, steps: usize) -> Run {
+    let graph = args.graph;
     let sizes: Vec<usize> =
-        circuit.sites.iter().map(|site| site.shape.neurons() * call.batch).collect();
+        graph.layers.iter().map(|layer| layer.shape.len() * args.batch).collect();
     let mut u: Vec<Vec<f32>> = sizes.iter().map(|&size| vec![0.0; size]).collect();
     let mut run = Run {
         spikes: vec![],
         membranes: vec![],
         input: vec![],
-        readout: vec![0.0; call.batch * circuit.classes],
+        readout: vec![0.0; args.batch * graph.classes],
         by_step: vec![],
     };
     for step in 0..steps {
-        let size = circuit.input.neurons() * call.batch;
-        run.input.push(match drive {
-            Drive::Spikes(all) => all[step * size..(step + 1) * size].to_vec(),
-            Drive::Currents(_) => vec![],
+        let size = graph.input.len() * args.batch;
+        run.input.push(match input {
+            NetworkInput::Spikes(all) => all[step * size..(step + 1) * size].to_vec(),
+            NetworkInput::Currents(_) => vec![],
         });
         run.spikes.push(sizes.iter().map(|&size| vec![0.0; size]).collect());
-        for (index, site) in circuit.sites.iter().enumerate() {
+        for (index, layer) in graph.layers.iter().enumerate() {
             let mut currents = vec![0f64; sizes[index]];
-            if let (0, Drive::Currents(outside)) = (index, drive) {
+            if let (0, NetworkInput::Currents(outside)) = (index, input) {
                 currents = outside.iter().map(|&current| f64::from(current)).collect();
             }
-            for source in &site.sources {
-                let seen = seen(call, source, run.origin(step, source.origin));
-                each_synapse(call, source, site.shape, |from, to, weight| {
-                    currents[to] += f64::from(seen[from]) * weight.map_or(1.0, |w| f64::from(w.1));
+            for projection in &layer.projections {
+                let pooled =
+                    pooled(args, projection, run.presynaptic(step, projection.presynaptic));
+                each_synapse(args, projection, layer.shape, |from, to, weight| {
+                    currents[to] +=
+                        f64::from(pooled[from]) * weight.map_or(1.0, |w| f64::from(w.1));
                 });
             }
-            let neurons = call.neurons[index];
+            let neurons = args.neurons[index];
             for ((u, current), spike) in
                 u[index].iter_mut().zip(currents).zip(&mut run.spikes[step][index])
             {
@@ -69,11 +71,11 @@ pub fn forward(call: &Call<'_>, drive: Drive<'_>, steps: usize) -> Run {
             }
         }
         run.membranes.push(u.clone());
-        let seen = seen(call, &circuit.readout, run.origin(step, circuit.readout.origin));
+        let pooled = pooled(args, &graph.readout, run.presynaptic(step, graph.readout.presynaptic));
         let mut currents = vec![0.0; run.readout.len()];
-        let classes = Shape { channels: circuit.classes, height: 1, width: 1 };
-        each_synapse(call, &circuit.readout, classes, |from, to, weight| {
-            currents[to] += f64::from(seen[from]) * weight.map_or(1.0, |w| f64::from(w.1));
+        let classes = Shape { channels: graph.classes, height: 1, width: 1 };
+        each_synapse(args, &graph.readout, classes, |from, to, weight| {
+            currents[to] += f64::from(pooled[from]) * weight.map_or(1.0, |w| f64::from(w.1));
         });
         for (sum, current) in run.readout.iter_mut().zip(&currents) {
             *sum += current;
@@ -84,16 +86,20 @@ pub fn forward(call: &Call<'_>, drive: Drive<'_>, steps: usize) -> Run {
 }
 
 /// Gradients of the weights, and of currents from outside.
-pub fn backward(call: &Call<'_>, run: &Run, grad: OutcomeGrad<'_>) -> (Vec<Vec<f64>>, Vec<f64>) {
-    let circuit = call.circuit;
+pub fn backward(
+    args: &ForwardArgs<'_>,
+    run: &Run,
+    grad: OutcomeGrad<'_>,
+) -> (Vec<Vec<f64>>, Vec<f64>) {
+    let graph = args.graph;
     let steps = run.spikes.len();
-    let mut weights: Vec<Vec<f64>> = call.weights.iter().map(|w| vec![0.0; w.len()]).collect();
+    let mut weights: Vec<Vec<f64>> = args.weights.iter().map(|w| vec![0.0; w.len()]).collect();
     let sizes: Vec<usize> =
-        circuit.sites.iter().map(|site| site.shape.neurons() * call.batch).collect();
+        graph.layers.iter().map(|layer| layer.shape.len() * args.batch).collect();
     let mut outside = vec![0.0; sizes[0]];
-    let mut delta: Vec<Vec<f64>> = sizes.iter().map(|&size| vec![0.0; size]).collect();
-    let mut later: Vec<Vec<f64>> = delta.clone();
-    let classes = Shape { channels: circuit.classes, height: 1, width: 1 };
+    let mut membrane_grad: Vec<Vec<f64>> = sizes.iter().map(|&size| vec![0.0; size]).collect();
+    let mut later: Vec<Vec<f64>> = membrane_grad.clone();
+    let classes = Shape { channels: graph.classes, height: 1, width: 1 };
     let readout_delta: Vec<f64> = grad.readout.iter().map(|&g| f64::from(g)).collect();
     for step in (0..steps).rev() {
         let mut of_spikes: Vec<Vec<f64>> = sizes.iter().map(|&size| vec![0.0; size]).collect();
@@ -102,27 +108,29 @@ pub fn backward(call: &Call<'_>, run: &Run, grad: OutcomeGrad<'_>) -> (Vec<Vec<f
                 *of_spike += f64::from(count);
             }
         }
-        let mut back =
-            |source: &Source, shape: Shape, delta: &[f64], of_spikes: &mut Vec<Vec<f64>>| {
-                let values = seen(call, source, run.origin(step, source.origin));
-                let mut of_seen = vec![0.0; values.len()];
-                each_synapse(call, source, shape, |from, to, weight| {
-                    if let Some((layer, value, at)) = weight {
-                        weights[layer][at] += delta[to] * f64::from(values[from]);
-                        of_seen[from] += delta[to] * f64::from(value);
-                    } else {
-                        of_seen[from] += delta[to];
-                    }
-                });
-                if let Origin::Site(origin) = source.origin {
-                    each_place(call, source, |from, to, factor| {
-                        of_spikes[origin][from] += f64::from(factor) * of_seen[to];
-                    });
+        let mut back = |projection: &Projection,
+                        shape: Shape,
+                        membrane_grad: &[f64],
+                        of_spikes: &mut Vec<Vec<f64>>| {
+            let values = pooled(args, projection, run.presynaptic(step, projection.presynaptic));
+            let mut of_seen = vec![0.0; values.len()];
+            each_synapse(args, projection, shape, |from, to, weight| {
+                if let Some((layer, value, at)) = weight {
+                    weights[layer][at] += membrane_grad[to] * f64::from(values[from]);
+                    of_seen[from] += membrane_grad[to] * f64::from(value);
+                } else {
+                    of_seen[from] += membrane_grad[to];
                 }
-            };
-        back(&circuit.readout, classes, &readout_delta, &mut of_spikes);
-        for (index, site) in circuit.sites.iter().enumerate().rev() {
-            let neurons = call.neurons[index];
+            });
+            if let Presynaptic::NeuronLayer(presynaptic) = projection.presynaptic {
+                each_place(args, projection, |from, to, factor| {
+                    of_spikes[presynaptic][from] += f64::from(factor) * of_seen[to];
+                });
+            }
+        };
+        back(&graph.readout, classes, &readout_delta, &mut of_spikes);
+        for (index, layer) in graph.layers.iter().enumerate().rev() {
+            let neurons = args.neurons[index];
             for neuron in 0..sizes[index] {
                 let u = f64::from(run.membranes[step][index][neuron]);
                 let threshold = f64::from(neurons.threshold);
@@ -130,20 +138,21 @@ pub fn backward(call: &Call<'_>, run: &Run, grad: OutcomeGrad<'_>) -> (Vec<Vec<f
                     StepOrder::IntegrateThenFire => of_spikes[index][neuron],
                     StepOrder::FireThenIntegrate => later[index][neuron],
                 };
-                let kept = match neurons.reset {
+                let saved = match neurons.reset {
                     Reset::Zero if run.membranes[step][index][neuron] > neurons.threshold => 0.0,
                     _ => 1.0,
                 };
                 let slope = derivative(neurons, u / threshold - 1.0) / threshold;
-                let before = delta[index][neuron];
-                delta[index][neuron] = grad * slope + f64::from(neurons.leak) * kept * before;
+                let before = membrane_grad[index][neuron];
+                membrane_grad[index][neuron] =
+                    grad * slope + f64::from(neurons.leak) * saved * before;
             }
-            for source in &site.sources {
-                back(source, site.shape, &delta[index], &mut of_spikes);
+            for projection in &layer.projections {
+                back(projection, layer.shape, &membrane_grad[index], &mut of_spikes);
             }
-            if site.sources.is_empty() {
-                for (sum, delta) in outside.iter_mut().zip(&delta[index]) {
-                    *sum += delta;
+            if layer.projections.is_empty() {
+                for (sum, membrane_grad) in outside.iter_mut().zip(&membrane_grad[index]) {
+                    *sum += membrane_grad;
                 }
             }
         }
@@ -153,10 +162,10 @@ pub fn backward(call: &Call<'_>, run: &Run, grad: OutcomeGrad<'_>) -> (Vec<Vec<f
 }
 
 impl Run {
-    fn origin(&self, step: usize, origin: Origin) -> &[f32] {
-        match origin {
-            Origin::Input => &self.input[step],
-            Origin::Site(site) => &self.spikes[step][site],
+    fn presynaptic(&self, step: usize, presynaptic: Presynaptic) -> &[f32] {
+        match presynaptic {
+            Presynaptic::Input => &self.input[step],
+            Presynaptic::NeuronLayer(layer) => &self.spikes[step][layer],
         }
     }
 }
@@ -178,17 +187,21 @@ fn derivative(neurons: Neurons, z: f64) -> f64 {
     }
 }
 
-/// Calls back with every neuron of an origin, its place behind the view, and its factor there.
-fn each_place(call: &Call<'_>, source: &Source, mut each: impl FnMut(usize, usize, f32)) {
-    let shape = call.circuit.shape(source.origin);
-    let view = source.view.shape(shape);
-    let [rows, columns] = source.view.pool;
-    let mask = source.view.mask.and_then(|mask| Some(call.masks[mask]?.factors()));
-    for map in 0..call.batch * shape.channels {
-        for y in 0..view.height * rows {
-            for x in 0..view.width * columns {
+/// Calls back with every neuron of an presynaptic, its place downstream the pooling, and its factor there.
+fn each_place(
+    args: &ForwardArgs<'_>,
+    projection: &Projection,
+    mut each: impl FnMut(usize, usize, f32),
+) {
+    let shape = args.graph.shape(projection.presynaptic);
+    let pooling = projection.pooling.shape(shape);
+    let [rows, columns] = projection.pooling.pool;
+    let mask = projection.pooling.mask.and_then(|mask| Some(args.masks[mask]?.factors()));
+    for map in 0..args.batch * shape.channels {
+        for y in 0..pooling.height * rows {
+            for x in 0..pooling.width * columns {
                 let from = (map * shape.height + y) * shape.width + x;
-                let to = (map * view.height + y / rows) * view.width + x / columns;
+                let to = (map * pooling.height + y / rows) * pooling.width + x / columns;
                 let factor = mask.as_ref().map_or(1.0, |mask| mask[to]) / (rows * columns) as f32;
                 each(from, to, factor);
             }
@@ -196,41 +209,41 @@ fn each_place(call: &Call<'_>, source: &Source, mut each: impl FnMut(usize, usiz
     }
 }
 
-/// What a source shows to its weights.
-fn seen(call: &Call<'_>, source: &Source, spikes: &[f32]) -> Vec<f32> {
-    let view = source.view.shape(call.circuit.shape(source.origin));
-    let mut seen = vec![0.0; view.neurons() * call.batch];
-    each_place(call, source, |from, to, factor| seen[to] += factor * spikes[from]);
-    seen
+/// What a projection shows to its weights.
+fn pooled(args: &ForwardArgs<'_>, projection: &Projection, spikes: &[f32]) -> Vec<f32> {
+    let pooling = projection.pooling.shape(args.graph.shape(projection.presynaptic));
+    let mut pooled = vec![0.0; pooling.len() * args.batch];
+    each_place(args, projection, |from, to, factor| pooled[to] += factor * spikes[from]);
+    pooled
 }
 
-/// Calls back with every synapse of a source: from, to, and its weight (which weights, value,
+/// Calls back with every synapse of a projection: from, to, and its weight (which weights, value,
 /// index), none for an identity.
 fn each_synapse(
-    call: &Call<'_>,
-    source: &Source,
+    args: &ForwardArgs<'_>,
+    projection: &Projection,
     to: Shape,
     mut each: impl FnMut(usize, usize, Option<(usize, f32, usize)>),
 ) {
-    let from = source.view.shape(call.circuit.shape(source.origin));
-    for image in 0..call.batch {
-        let (first_from, first_to) = (image * from.neurons(), image * to.neurons());
-        match source.connection {
-            Connection::Identity => {
-                for neuron in 0..to.neurons() {
+    let from = projection.pooling.shape(args.graph.shape(projection.presynaptic));
+    for image in 0..args.batch {
+        let (first_from, first_to) = (image * from.len(), image * to.len());
+        match projection.synapse {
+            Synapse::Identity => {
+                for neuron in 0..to.len() {
                     each(first_from + neuron, first_to + neuron, None);
                 }
             }
-            Connection::Linear { weight } => {
-                for input in 0..from.neurons() {
+            Synapse::Linear { weight } => {
+                for input in 0..from.len() {
                     for output in 0..to.channels {
                         let at = input * to.channels + output;
-                        let value = call.weights[weight][at];
+                        let value = args.weights[weight][at];
                         each(first_from + input, first_to + output, Some((weight, value, at)));
                     }
                 }
             }
-            Connection::Conv { kernel, stride, weight } => {
+            Synapse::Conv { kernel, stride, weight } => {
                 for output in 0..to.channels {
                     for y in 0..to.height {
                         for x in 0..to.width {
@@ -247,7 +260,7 @@ fn each_synapse(
                                         let at = ((output * from.channels + input) * kernel + ky)
                                             * kernel
                                             + kx;
-                                        let value = call.weights[weight][at];
+                                        let value = args.weights[weight][at];
                                         each(first_from + place, to, Some((weight, value, at)));
                                     }
                                 }

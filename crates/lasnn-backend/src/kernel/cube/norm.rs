@@ -54,8 +54,8 @@ fn first_of_part(part: usize, numbers: usize, parts: usize) -> usize {
 }
 
 #[cube]
-fn rectified<F: Float>(value: F, #[comptime] rectify: bool) -> F {
-    if comptime!(rectify) { max(value, F::new(0.0)) } else { value }
+fn rectified<F: Float>(value: F, #[comptime] relu: bool) -> F {
+    if comptime!(relu) { max(value, F::new(0.0)) } else { value }
 }
 
 /// The sum of the values of all units of a cube.
@@ -166,7 +166,7 @@ fn total_kernel<F: Float>(
 
 /// `γ · (x - µ) / sqrt(σ² + ε) + β`
 #[cube(launch, address_type = "dynamic")]
-fn normalise_kernel<F: Float>(
+fn batch_norm_kernel<F: Float>(
     map: &Array<F>,
     gamma: &Array<F>,
     beta: &Array<F>,
@@ -176,7 +176,7 @@ fn normalise_kernel<F: Float>(
     channels: usize,
     positions: usize,
     epsilon: InputScalar,
-    #[comptime] rectify: bool,
+    #[comptime] relu: bool,
     #[define(F)] _dtype: StorageType,
 ) {
     if ABSOLUTE_POS >= map.len() {
@@ -185,7 +185,7 @@ fn normalise_kernel<F: Float>(
     let channel = ABSOLUTE_POS / positions % channels;
     let scale = gamma[channel] / (variances[channel] + epsilon.get::<F>()).sqrt();
     let value = (map[ABSOLUTE_POS] - means[channel]) * scale + beta[channel];
-    output[ABSOLUTE_POS] = rectified::<F>(value, rectify);
+    output[ABSOLUTE_POS] = rectified::<F>(value, relu);
 }
 
 /// `scale · x + shift`
@@ -197,7 +197,7 @@ fn scale_kernel<F: Float>(
     output: &mut Array<F>,
     channels: usize,
     positions: usize,
-    #[comptime] rectify: bool,
+    #[comptime] relu: bool,
     #[define(F)] _dtype: StorageType,
 ) {
     if ABSOLUTE_POS >= map.len() {
@@ -205,7 +205,7 @@ fn scale_kernel<F: Float>(
     }
     let channel = ABSOLUTE_POS / positions % channels;
     let value = map[ABSOLUTE_POS] * scale[channel] + shift[channel];
-    output[ABSOLUTE_POS] = rectified::<F>(value, rectify);
+    output[ABSOLUTE_POS] = rectified::<F>(value, relu);
 }
 
 /// With `p` the sum of `dy · (x - µ)`, `s` that of `dy` and `n` numbers in a channel,
@@ -214,7 +214,7 @@ fn scale_kernel<F: Float>(
 /// dβ = s        dγ = p / d        dx = γ / d · (dy - s / n - (x - µ) · p / (n · d²))        d = sqrt(σ² + ε)
 /// ```
 #[cube(launch, address_type = "dynamic")]
-fn normalise_grad_kernel<F: Float>(
+fn batch_norm_grad_kernel<F: Float>(
     map: &Array<F>,
     grad: &Array<F>,
     gamma: &Array<F>,
@@ -302,12 +302,12 @@ pub(super) fn channel_sums<R: CubeRuntime>(map: CubeTensor<R>) -> CubeTensor<R> 
     totals(sums(&map, None, channels), 1.0, channels)
 }
 
-/// [`DenseBackend::normalise`](crate::DenseBackend::normalise) of a map that is not empty.
-pub(super) fn normalise<R: CubeRuntime>(
+/// [`DenseBackend::batch_norm`](crate::DenseBackend::batch_norm) of a map that is not empty.
+pub(super) fn batch_norm<R: CubeRuntime>(
     map: CubeTensor<R>,
     scales: [CubeTensor<R>; 2],
     epsilon: f64,
-    rectify: bool,
+    relu: bool,
 ) -> Normalised<CubeTensor<R>> {
     let (map, [gamma, beta]) = (into_contiguous(map), scales.map(into_contiguous));
     let channels = Channels::of(&map);
@@ -317,7 +317,7 @@ pub(super) fn normalise<R: CubeRuntime>(
     let output = empty_like(&map);
     let (count, dim) = units(&map, numbers(&map));
     let (client, dtype) = (map.client.clone(), map.dtype.into());
-    normalise_kernel::launch::<R>(
+    batch_norm_kernel::launch::<R>(
         &client,
         count,
         dim,
@@ -331,15 +331,15 @@ pub(super) fn normalise<R: CubeRuntime>(
         channels.count,
         channels.positions,
         InputScalar::new(epsilon, dtype),
-        rectify,
+        relu,
         dtype,
     );
     Normalised { output, mean, variance }
 }
 
-/// [`DenseBackend::normalise_backward`](crate::DenseBackend::normalise_backward) of a map that is not empty,
+/// [`DenseBackend::batch_norm_backward`](crate::DenseBackend::batch_norm_backward) of a map that is not empty,
 /// given the gradient before the rectifier.
-pub(super) fn normalise_backward<R: CubeRuntime>(
+pub(super) fn batch_norm_backward<R: CubeRuntime>(
     map: CubeTensor<R>,
     gamma: CubeTensor<R>,
     statistics: [CubeTensor<R>; 2],
@@ -372,7 +372,7 @@ pub(super) fn normalise_backward<R: CubeRuntime>(
     let [sums, products] = [sums, products].map(|sums| totals(sums, 1.0, channels));
     let (input_grad, gamma_grad) = (empty_like(&map), empty_like(&gamma));
     let (count, dim) = units(&map, numbers(&map));
-    normalise_grad_kernel::launch::<R>(
+    batch_norm_grad_kernel::launch::<R>(
         &client,
         count,
         dim,
@@ -399,7 +399,7 @@ pub(super) fn normalise_backward<R: CubeRuntime>(
 pub(super) fn scale_and_shift<R: CubeRuntime>(
     map: CubeTensor<R>,
     [scale, shift]: [CubeTensor<R>; 2],
-    rectify: bool,
+    relu: bool,
 ) -> CubeTensor<R> {
     let [map, scale, shift] = [map, scale, shift].map(into_contiguous);
     let channels = Channels::of(&map);
@@ -417,7 +417,7 @@ pub(super) fn scale_and_shift<R: CubeRuntime>(
         output.clone().into_array_arg(),
         channels.count,
         channels.positions,
-        rectify,
+        relu,
         dtype,
     );
     output

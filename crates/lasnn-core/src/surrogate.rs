@@ -1,0 +1,175 @@
+//! Surrogate gradients: the derivatives that stand in for the one a spike does not have.
+//!
+//! A spike is a step of `z = u / v - 1`, the distance of the membrane potential `u` from the
+//! threshold `v` in units of the threshold. Its derivative is zero or infinite, so training takes
+//! a bump around `z = 0` instead; `do/du = σ'(z) / v`.
+
+use std::f64::consts::FRAC_PI_2;
+
+use serde::{Deserialize, Serialize};
+
+/// The derivative of a spike with respect to `z = u / v - 1`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Surrogate {
+    /// `damping · max(0, 1 - |z|)`, the triangle of Bellec et al. 2018 and of the LaSNN paper
+    /// (Eq. 14 with damping 1, Eq. 15 with 0.3).
+    Linear {
+        /// The height of the triangle, `γ` in Eq. 15.
+        #[serde(default = "damping")]
+        damping: f64,
+    },
+    /// `(alpha / 2) / (1 + (π/2 · alpha · z)²)`, the arc tangent's derivative (Fang et al. 2021).
+    Atan {
+        /// Steepness.
+        #[serde(default = "alpha")]
+        alpha: f64,
+    },
+    /// `1 / (1 + slope · |z|)²`, SuperSpike's fast sigmoid (Zenke and Ganguli 2018).
+    FastSigmoid {
+        /// Steepness.
+        #[serde(default = "slope")]
+        slope: f64,
+    },
+    /// `1 / width` where `|z| < width / 2`, else 0 (Wu et al. 2018).
+    Rectangular {
+        /// The width of the rectangle; its area is 1.
+        #[serde(default = "width")]
+        width: f64,
+    },
+}
+
+fn damping() -> f64 {
+    0.3
+}
+
+fn alpha() -> f64 {
+    2.0
+}
+
+fn slope() -> f64 {
+    10.0
+}
+
+fn width() -> f64 {
+    1.0
+}
+
+impl Default for Surrogate {
+    fn default() -> Self {
+        Self::Linear { damping: damping() }
+    }
+}
+
+impl Surrogate {
+    /// Every kind with its default parameter.
+    pub const ALL: [Self; 4] = [
+        Self::Linear { damping: 0.3 },
+        Self::Atan { alpha: 2.0 },
+        Self::FastSigmoid { slope: 10.0 },
+        Self::Rectangular { width: 1.0 },
+    ];
+
+    /// The name of the kind as recipes write it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Linear { .. } => "linear",
+            Self::Atan { .. } => "atan",
+            Self::FastSigmoid { .. } => "fast-sigmoid",
+            Self::Rectangular { .. } => "rectangular",
+        }
+    }
+
+    /// The key of the parameter in a recipe, and its value.
+    pub fn parameter(&self) -> (&'static str, f64) {
+        match *self {
+            Self::Linear { damping } => ("surrogate.damping", damping),
+            Self::Atan { alpha } => ("surrogate.alpha", alpha),
+            Self::FastSigmoid { slope } => ("surrogate.slope", slope),
+            Self::Rectangular { width } => ("surrogate.width", width),
+        }
+    }
+
+    /// `σ'(z)` of one neuron, in `f64`.
+    pub fn derivative(&self, z: f64) -> f64 {
+        match *self {
+            Self::Linear { damping } => linear(z, damping),
+            Self::Atan { alpha } => atan(z, alpha),
+            Self::FastSigmoid { slope } => fast_sigmoid(z, slope),
+            Self::Rectangular { width } => rectangular(z, width),
+        }
+    }
+}
+
+/// The numbers that the CPU kernels compute with: `f32`, and `f64` so that finite differences can
+/// check them.
+pub trait Real:
+    Copy
+    + PartialOrd
+    + Send
+    + Sync
+    + std::ops::Add<Output = Self>
+    + std::ops::Sub<Output = Self>
+    + std::ops::Mul<Output = Self>
+    + std::ops::Div<Output = Self>
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// The nearest number of this type.
+    fn of(value: f64) -> Self;
+    /// The absolute value.
+    fn abs(self) -> Self;
+}
+
+macro_rules! real {
+    ($float:ty) => {
+        impl Real for $float {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+
+            #[inline]
+            fn of(value: f64) -> Self {
+                value as Self
+            }
+
+            #[inline]
+            fn abs(self) -> Self {
+                self.abs()
+            }
+        }
+    };
+}
+
+real!(f32);
+real!(f64);
+
+// One function for each kind, so that a kernel can choose before its loop instead of in it.
+
+/// The derivative of [`Surrogate::Linear`].
+#[inline(always)]
+pub fn linear<F: Real>(z: F, damping: f64) -> F {
+    let height = F::ONE - z.abs();
+    F::of(damping) * if height > F::ZERO { height } else { F::ZERO }
+}
+
+/// The derivative of [`Surrogate::Atan`].
+#[inline(always)]
+pub fn atan<F: Real>(z: F, alpha: f64) -> F {
+    let x = z * F::of(FRAC_PI_2 * alpha);
+    F::of(alpha / 2.0) / (x * x + F::ONE)
+}
+
+/// The derivative of [`Surrogate::FastSigmoid`].
+#[inline(always)]
+pub fn fast_sigmoid<F: Real>(z: F, slope: f64) -> F {
+    let x = z.abs() * F::of(slope) + F::ONE;
+    F::ONE / (x * x)
+}
+
+/// The derivative of [`Surrogate::Rectangular`].
+#[inline(always)]
+pub fn rectangular<F: Real>(z: F, width: f64) -> F {
+    if z.abs() < F::of(width / 2.0) { F::of(1.0 / width) } else { F::ZERO }
+}

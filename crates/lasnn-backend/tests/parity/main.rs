@@ -7,7 +7,6 @@
 use burn::backend::Autodiff;
 #[cfg(feature = "vulkan")]
 use burn::backend::Vulkan;
-use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData, TensorPrimitive};
 use burn_flex::Flex;

@@ -55,7 +55,7 @@ pub fn convolutions_with_norms<B: DenseBackend>() {
                         Some(added) => output + added.clone(),
                         None => output,
                     };
-                    if relu { relu(output) } else { output }
+                    if relu { burn::tensor::activation::relu(output) } else { output }
                 },
             );
         }

@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::results;
 use crate::workspace::{Workspace, finish, run_for_output};
 
 /// Processors other than the one at hand for which the kernels have code of their own.
 const OTHER: &str = "aarch64-unknown-linux-gnu";
 
 pub fn lint(workspace: &Workspace) -> anyhow::Result<()> {
+    results::check(&workspace.root.join("results"))?;
+
     let mut format = workspace.cargo("fmt");
     format.args(["--all", "--check"]);
     finish(format)?;

@@ -6,6 +6,8 @@
 mod bench;
 mod gpu_check;
 mod lint;
+mod markdown;
+mod results;
 mod run;
 mod test;
 mod workspace;
@@ -33,6 +35,8 @@ enum Command {
     Lint,
     /// Run the benchmarks
     Bench(bench::BenchArguments),
+    /// Write `results/README.md`, the index of the folders under `results/`
+    Results(results::ResultsArguments),
     /// Pack what a machine with an NVIDIA GPU needs to check the CUDA backend
     GpuCheck(gpu_check::GpuCheckArguments),
 }
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::test(&workspace, &arguments),
         Command::Lint => lint::lint(&workspace),
         Command::Bench(arguments) => bench::bench(&workspace, &arguments),
+        Command::Results(arguments) => results::results(&workspace, &arguments),
         Command::GpuCheck(arguments) => gpu_check::gpu_check(&workspace, &arguments),
     };
     match outcome {

@@ -5,7 +5,7 @@ mod environment;
 mod kernels;
 mod loading;
 mod machine;
-mod peers;
+pub mod peers;
 mod statistics;
 
 use clap::Subcommand;

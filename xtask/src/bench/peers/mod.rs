@@ -8,10 +8,10 @@ mod campaign;
 mod duel;
 mod matrix;
 mod ordinary;
-mod row;
+pub mod row;
 mod setup;
 mod table;
-mod target;
+pub mod target;
 mod worker;
 
 use std::fs;

@@ -70,6 +70,13 @@ pub struct Row {
 }
 
 impl Row {
+    /// The network with its input encoding, as tables name it.
+    pub fn network(&self) -> String {
+        let encoding = self.encoding.map_or("ordinary", Encoding::name);
+        let trained = if self.trained { ", trained" } else { "" };
+        format!("{}, {encoding}{trained}", self.net)
+    }
+
     /// Whether two rows measure the same, so that the newer one takes the older one's place.
     pub fn measures_what(&self, other: &Self) -> bool {
         let key = |row: &Self| {

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use super::matrix::Encoding;
 use super::row::{OURS, Row};
 use super::target::targets;
 use crate::bench::machine::Machine;
@@ -63,15 +62,15 @@ fn target_table(rows: &[&Row]) -> String {
         .to_owned();
     for row in rows {
         for target in targets(row) {
-            let sign = if target.less { "at most " } else { "" };
+            let sign = if target.less_is_better { "at most " } else { "" };
             let line = writeln!(
                 table,
                 "| {} | {} | {} | {} | {sign}{}x | {sign}{}x | {:.2}x | {} |",
                 target.what,
-                network(row),
+                row.network(),
                 row.format.name(),
                 against(row),
-                target.reach,
+                target.required,
                 target.aim,
                 target.found,
                 target.verdict()
@@ -93,7 +92,7 @@ fn time_table(rows: &[&Row]) -> String {
         let line = writeln!(
             table,
             "| {} | {} | {} | {} | {} | {} | {} | {} | {:.1} | {:.1} | {:.2} ({:.2} to {:.2}) | {} | {} | {} | {} |",
-            network(row),
+            row.network(),
             row.mode.name(),
             row.time_steps,
             row.batch,
@@ -131,7 +130,7 @@ fn setting_table(rows: &[&Row]) -> String {
             .collect();
         let line = format!(
             "| {} | {} | {} | {} | {} | {} |\n",
-            network(row),
+            row.network(),
             row.mode.name(),
             row.time_steps,
             row.batch,
@@ -146,12 +145,6 @@ fn setting_table(rows: &[&Row]) -> String {
         "| network | mode | T | batch | peer | tried, ms |\n|---|---|---|---|---|---|\n{}",
         lines.concat()
     )
-}
-
-fn network(row: &Row) -> String {
-    let encoding = row.encoding.map_or("ordinary", Encoding::name);
-    let trained = if row.trained { ", trained" } else { "" };
-    format!("{}, {encoding}{trained}", row.net)
 }
 
 fn against(row: &Row) -> String {

@@ -215,6 +215,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::bench::machine::tests::machine;
 
     fn times(times: &[(&str, f64)]) -> Times {
         times.iter().map(|(name, time)| ((*name).to_owned(), *time)).collect()
@@ -255,13 +256,7 @@ mod tests {
 
     #[test]
     fn a_baseline_belongs_to_a_kind_of_machine() {
-        let machine = Machine {
-            processor: "Abacus(R) 9 @ 3 GHz, AVX2".into(),
-            cores: 2,
-            memory_gib: 1,
-            date: String::new(),
-            commit: String::new(),
-        };
+        let machine = Machine { processor: "Abacus(R) 9 @ 3 GHz, AVX2".into(), ..machine() };
         let folder = tempfile::tempdir().unwrap();
         let path = path(folder.path(), &machine);
         assert!(path.ends_with("benches/baselines/abacus-r-9-3-ghz-avx2-2-cores.json"));

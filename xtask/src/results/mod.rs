@@ -12,7 +12,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 
-pub use self::folder::{Folder, folders};
+pub use self::folder::{Folder, UNFINISHED, folders, is_topic};
 use crate::workspace::{Workspace, replace_file};
 
 #[derive(clap::Args)]
@@ -65,7 +65,6 @@ fn text(results: &Path) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::folder::UNFINISHED;
     use super::*;
 
     fn folder(results: &Path, name: &str) {

@@ -76,7 +76,7 @@ fn newest(folders: &[Folder]) -> anyhow::Result<Vec<Measured<'_>>> {
         let text = fs::read_to_string(&path).with_context(failed)?;
         let rows: Vec<Row> = serde_json::from_str(&text).with_context(failed)?;
         for row in rows {
-            let is_known = newest.iter().any(|newer| newer.row.measures_what(&row));
+            let is_known = newest.iter().any(|newer| newer.row.measures_same_as(&row));
             if !is_known && row.peer != OURS && !targets(&row).is_empty() {
                 newest.push(Measured { row, folder });
             }

@@ -9,6 +9,7 @@ mod lint;
 mod markdown;
 mod results;
 mod run;
+mod style;
 mod test;
 mod workspace;
 
@@ -33,6 +34,8 @@ enum Command {
     Test(test::TestArguments),
     /// Check formatting, lints, documentation and the GPU features
     Lint,
+    /// Check only the rules for lines, words, links and crates, which takes no build
+    Style,
     /// Run the benchmarks
     Bench(bench::BenchArguments),
     /// Write `results/README.md`, the index of the folders under `results/`
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&workspace, &arguments),
         Command::Test(arguments) => test::test(&workspace, &arguments),
         Command::Lint => lint::lint(&workspace),
+        Command::Style => style::style(&workspace),
         Command::Bench(arguments) => bench::bench(&workspace, &arguments),
         Command::Results(arguments) => results::results(&workspace, &arguments),
         Command::GpuCheck(arguments) => gpu_check::gpu_check(&workspace, &arguments),

@@ -1,4 +1,30 @@
-//! The Markdown that the index of results reads and writes.
+//! The Markdown that the style check and the index of results read and write.
+
+/// A link and the line it is on, counted from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub line: usize,
+    pub target: String,
+}
+
+/// All inline links and link definitions of a document, except those in code.
+pub fn links(text: &str) -> Vec<Link> {
+    let mut links = Vec::new();
+    for (number, line) in prose_lines(text) {
+        let line = without_code(line);
+        let definition = line.trim_start().strip_prefix('[').and_then(|rest| rest.split_once("]:"));
+        if let Some((label, target)) = definition
+            && !label.starts_with('^')
+        {
+            links.extend(link(number, target));
+        }
+        for (start, opening) in line.match_indices("](") {
+            let rest = &line[start + opening.len()..];
+            links.extend(link(number, &rest[..closing_parenthesis(rest)]));
+        }
+    }
+    links
+}
 
 /// The text of the first heading.
 pub fn heading(text: &str) -> Option<String> {
@@ -61,6 +87,18 @@ fn prose_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
+/// The line without its code spans. A backtick without a partner stays.
+fn without_code(line: &str) -> String {
+    let mut rest = line;
+    let mut kept = String::new();
+    while let Some((before, after)) = rest.split_once('`') {
+        let Some((_, after_code)) = after.split_once('`') else { break };
+        kept.push_str(before);
+        rest = after_code;
+    }
+    kept + rest
+}
+
 /// `[text](target)` becomes `text`.
 fn without_links(text: &str) -> String {
     let mut kept = String::new();
@@ -88,9 +126,39 @@ fn closing_parenthesis(text: &str) -> usize {
     text.len()
 }
 
+/// The link whose target, perhaps with a title, is `text`.
+fn link(line: usize, text: &str) -> Option<Link> {
+    let text = text.trim();
+    let target = match text.strip_prefix('<') {
+        Some(rest) => rest.split('>').next(),
+        None => text.split_whitespace().next(),
+    };
+    target.map(|target| Link { line, target: target.to_owned() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_are_found_outside_code() {
+        let text = "# A [b](c.md)\n\
+                    [d](e.md#part) and [f](<g h.md>), [i](j_(k).md \"title\")\n\
+                    `[x](y.md)` and a ` alone, [l](m.md)\n\
+                    ```\n[x](y.md)\n```\n\
+                    [n]: ../o.md\n\
+                    [^1]: a note\n";
+        let found: Vec<_> = links(text).into_iter().map(|link| (link.line, link.target)).collect();
+        let expected = [
+            (1, "c.md"),
+            (2, "e.md#part"),
+            (2, "g h.md"),
+            (2, "j_(k).md"),
+            (3, "m.md"),
+            (7, "../o.md"),
+        ];
+        assert_eq!(found, expected.map(|(line, target)| (line, target.to_owned())));
+    }
 
     #[test]
     fn the_first_sentence_ends_before_the_next_one() {

@@ -1,7 +1,7 @@
-//! `cargo xtask <command>`: what one does with this repository beside writing code.
+//! `cargo xtask <command>`: the tasks of this repository.
 //!
-//! The task runner starts `cargo` and the `lasnn` binary and links neither Burn nor any lasnn
-//! crate, so that it is there within seconds on a fresh machine.
+//! The task runner starts `cargo` and the `lasnn` binary. It links neither Burn nor any lasnn
+//! crate, so that it builds within seconds on a new machine.
 
 mod bench;
 mod gpu_check;
@@ -30,9 +30,9 @@ struct Arguments {
 enum Command {
     /// Build `lasnn` in release mode and run a recipe
     Run(run::RunArguments),
-    /// Run the tests of the whole workspace
+    /// Run all tests of the workspace
     Test(test::TestArguments),
-    /// Check formatting, lints, documentation and the GPU features
+    /// Check style, results, formatting, lints, documentation and the GPU features
     Lint,
     /// Check only the rules for lines, words, links and crates, which takes no build
     Style,
@@ -40,7 +40,7 @@ enum Command {
     Bench(bench::BenchArguments),
     /// Write `results/README.md`, the index of the folders under `results/`
     Results(results::ResultsArguments),
-    /// Pack what a machine with an NVIDIA GPU needs to check the CUDA backend
+    /// Pack a folder with which a machine with an NVIDIA GPU can check the CUDA backend
     GpuCheck(gpu_check::GpuCheckArguments),
 }
 
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            // What a started program said with its exit code goes on to the caller: `lasnn` tells
+            // The caller gets the exit code of the program that failed, since `lasnn` distinguishes
             // a failed run (1) from a wrong command or recipe (2).
             error.downcast_ref::<StepFailed>().map_or(ExitCode::FAILURE, StepFailed::exit_code)
         }

@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn the_first_sentence_ends_before_the_next_one() {
-        let text = "# Title\n\n    a command\n\nThe [net](../n.md) reaches 85.6 %, e.g. at\nT = 8. More.\n";
+        let text = "# Title\n\n    a command\n\n\
+                    The [net](../n.md) reaches 85.6 %, e.g. at\nT = 8. More.\n";
         assert_eq!(heading(text).unwrap(), "Title");
         assert_eq!(first_sentence(text).unwrap(), "The net reaches 85.6 %, e.g. at T = 8.");
         assert_eq!(first_sentence("# T\nNo full stop").unwrap(), "No full stop");

@@ -47,7 +47,7 @@ impl DestinationArguments {
     ///
     /// # Errors
     ///
-    /// For a folder under `results`, if it exists or the sources are not those of a commit.
+    /// For a folder under `results`, if it exists or the sources are not committed.
     pub fn new_folder(
         &self,
         root: &Path,
@@ -71,13 +71,15 @@ impl DestinationArguments {
         Ok(Destination { path: folder.path, is_scratch: false })
     }
 
+    /// Refuses to measure changed sources, except for a scratch folder.
+    ///
     /// # Errors
     ///
-    /// If the sources are not those of a commit.
+    /// If the sources are not committed.
     pub fn require_commit(&self, machine: &Machine) -> anyhow::Result<()> {
         ensure!(
             self.scratch || machine.is_clean,
-            "the sources are not those of a commit ({}), so the measurement could not be repeated; \
+            "the sources are not committed ({}), so the measurement could not be repeated; \
              commit them, or use --scratch to write under runs/",
             machine.commit
         );

@@ -17,7 +17,7 @@ use crate::workspace::{Workspace, replace_file};
 
 #[derive(clap::Args)]
 pub struct ResultsArguments {
-    /// Write nothing, and fail if the index is not what would be written
+    /// Write nothing, and fail if the index is out of date
     #[arg(long)]
     check: bool,
 }

@@ -1,8 +1,8 @@
 //! `cargo xtask bench loading`: our data loader compared with torchvision's, on the same files.
 //!
 //! First, both sides load some images, which must be equal. Then torchvision is tried in all of its
-//! settings. Then whole processes take turns. The first epoch of a process is not counted, because it
-//! reads the files into memory. Training steps, timed in the same run, tell how many images per
+//! settings. Then whole processes take turns. The first epoch of a process is not counted, because
+//! it reads the files into memory. Training steps, timed in the same run, tell how many images per
 //! second training needs.
 
 mod row;

@@ -51,7 +51,8 @@ CIFAR-10 is an array in memory for both loaders.
 torchvision decodes encoded images in every epoch.
 lasnn decodes each image once, before the first epoch that uses it, with checks and a checksum of
 every file; later runs read the decoded images from its cache.
-\"Prepared\" is the speed of this preparation over the whole data set, with the writing of the cache.
+\"Prepared\" is the speed of this preparation over the whole data set
+and includes writing the cache.
 
 A ratio is the speed of lasnn divided by that of torchvision, in the same round.
 The table has the ratio of the median round and, in brackets, of the worst and the best round.

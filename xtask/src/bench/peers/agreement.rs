@@ -15,7 +15,8 @@ const LIMIT: f64 = 0.005;
 /// The limit for weights that lasnn has rounded to 12 bits or to bfloat16.
 ///
 /// Rounded weights make another network, and its spikes differ more with every layer, so this check
-/// finds only gross errors. Whether a rounded network is computed correctly is tested in the kernels.
+/// finds only gross errors. The tests of the kernels check that rounded networks are computed
+/// correctly.
 const ROUNDED_LIMIT: f64 = 0.1;
 
 /// The share of images to which both sides must give the same class if both compute with the same
@@ -85,12 +86,18 @@ impl Agreement {
 }
 
 fn rows(lists: &Value) -> anyhow::Result<Vec<Vec<f64>>> {
-    lists.as_array().with_context(|| format!("`{lists}` is no list"))?.iter().map(numbers).collect()
+    lists
+        .as_array()
+        .with_context(|| format!("`{lists}` is not a list"))?
+        .iter()
+        .map(numbers)
+        .collect()
 }
 
 fn numbers(list: &Value) -> anyhow::Result<Vec<f64>> {
-    let list = list.as_array().with_context(|| format!("`{list}` is no list"))?;
-    let number = |value: &Value| value.as_f64().with_context(|| format!("`{value}` is no number"));
+    let list = list.as_array().with_context(|| format!("`{list}` is not a list"))?;
+    let number =
+        |value: &Value| value.as_f64().with_context(|| format!("`{value}` is not a number"));
     list.iter().map(number).collect()
 }
 

@@ -74,7 +74,7 @@ impl Encoding {
     }
 }
 
-/// The weights of a netcomparison.
+/// The weights of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Weights {
     /// Random weights of a named architecture, with thresholds at which so many per cent of the

@@ -1,8 +1,8 @@
 //! `cargo xtask bench peers`: our spiking networks compared with SpikingJelly and snnTorch.
 //!
-//! A comparison begins with a case file that our binary writes: weights, thresholds and images. Each
-//! peer is first tried in all of its settings. Then the spikes of both sides are compared. Only if
-//! they agree, both sides take turns and are timed.
+//! A comparison begins with a case file that our binary writes, with weights, thresholds and
+//! images. Each peer is first tried in all of its settings. Then the spikes of both sides are
+//! compared. Only if they agree, both sides take turns and are timed.
 
 mod agreement;
 mod campaign;

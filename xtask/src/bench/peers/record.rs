@@ -1,7 +1,7 @@
 //! The folder of a campaign: its rows, and how far it got.
 //!
-//! A campaign takes an hour or more, so every comparison is written as soon as it is complete. While
-//! `unfinished.json` is in the folder, the same command at the same commit continues the campaign.
+//! A campaign takes an hour or more, so every comparison is written as soon as it is complete. As
+//! long as the folder holds `unfinished.json`, the same command at the same commit continues it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ impl Record {
     ///
     /// # Errors
     ///
-    /// If the sources are not those of a commit, or the folder of today holds another campaign.
+    /// If the sources are not committed, or the folder of today holds another campaign.
     pub fn begin(
         root: &Path,
         arguments: &DestinationArguments,

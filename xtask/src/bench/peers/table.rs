@@ -225,8 +225,8 @@ mod tests {
             "- **Date and commit:** 2031-02-03, commit 0123456.",
             "- **Machine:** Abacus 9, 2 cores, 16 GiB.",
             "\n    cargo xtask bench peers\n",
-            "| inference at 5 % | vgg5, direct | f32 | snntorch, T = 8, batch 16 | 5x | 10x | 6.00x \
-             | reached |",
+            "| inference at 5 % | vgg5, direct | f32 | snntorch, T = 8, batch 16 | 5x | 10x \
+             | 6.00x | reached |",
             "| 10.0 | 60.0 | 6.00 (5.50 to 7.00) | 250 | 1000 | 0.00 % | 100.00 % |",
             "## Not compared\n\n- spikes differ\n",
             "| snntorch | bf16-nhwc 61, fp32 no time |",

@@ -1,27 +1,39 @@
 //! `cargo xtask run`: from a recipe's name to a finished run.
 
+use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
 use crate::workspace::{Workspace, become_command};
 
+/// The profile that `lasnn` is built with, which is also the name of the folder it is built in.
+const PROFILE: &str = "release";
+
+/// How long the first build takes on two cores, in minutes. Later builds take seconds.
+const FIRST_BUILD_MINUTES: u32 = 5;
+
 #[derive(clap::Args)]
 pub struct RunArguments {
-    /// A recipe by its name under configs/ (`quickstart`, `cifar10/vgg5-cpu`) or by its path
+    /// A recipe: its name under configs/, as in `cifar10/vgg5-cpu`, or its path
     recipe: String,
-    /// Cargo features of `lasnn` to build with, for instance `cuda`
+    /// Cargo features to build `lasnn` with, for instance `cuda`
     #[arg(long)]
     features: Option<String>,
-    /// What to pass on to `lasnn run`, for instance `-- --resume --seed 2`
+    /// Arguments for `lasnn run`, for instance `-- --resume --seed 2`
     #[arg(last = true)]
     arguments: Vec<String>,
 }
 
 pub fn run(workspace: &Workspace, arguments: &RunArguments) -> anyhow::Result<()> {
     let recipe = find_recipe(&workspace.root.join("configs"), &arguments.recipe)?;
+    let target = env::var_os("CARGO_TARGET_DIR");
+    let target = target.map_or_else(|| workspace.root.join("target"), PathBuf::from);
+    if let Some(note) = first_build_note(&target) {
+        eprintln!("{note}");
+    }
     let mut command = workspace.cargo("run");
-    command.args(["--release", "--locked", "--package", "lasnn-cli"]);
+    command.args(["--profile", PROFILE, "--locked", "--package", "lasnn-cli"]);
     if let Some(features) = &arguments.features {
         command.args(["--features", features]);
     }
@@ -29,13 +41,21 @@ pub fn run(workspace: &Workspace, arguments: &RunArguments) -> anyhow::Result<()
     become_command(command)
 }
 
+/// What a user should know before the first build, which takes minutes.
+fn first_build_note(target: &Path) -> Option<String> {
+    let binary = target.join(PROFILE).join(format!("lasnn{}", env::consts::EXE_SUFFIX));
+    (!binary.is_file()).then(|| {
+        format!("building lasnn, about {FIRST_BUILD_MINUTES} minutes on two cores the first time")
+    })
+}
+
 /// The file of a recipe given by its name under `configs`, or by its path.
 ///
 /// # Errors
 ///
-/// Lists the names that exist where none fits.
+/// If there is no such recipe; the error lists all names.
 pub fn find_recipe(configs: &Path, recipe: &str) -> anyhow::Result<PathBuf> {
-    // A name wins over a path, so that `quickstart` means the same in every folder.
+    // Names have priority over paths, so that `quickstart` is the same recipe in every folder.
     let named = configs.join(format!("{recipe}.toml"));
     if named.is_file() {
         return Ok(named);
@@ -84,6 +104,17 @@ mod tests {
     }
 
     #[test]
+    fn only_the_first_build_is_announced() {
+        let target = tempfile::tempdir().unwrap();
+        let note = first_build_note(target.path()).unwrap();
+        assert_eq!(note, "building lasnn, about 5 minutes on two cores the first time");
+        let folder = target.path().join(PROFILE);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join(format!("lasnn{}", env::consts::EXE_SUFFIX)), "").unwrap();
+        assert_eq!(first_build_note(target.path()), None);
+    }
+
+    #[test]
     fn a_name_is_a_file_under_configs() {
         let configs = configs();
         let find = |name| find_recipe(configs.path(), name).unwrap();
@@ -92,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_taken_as_it_is() {
+    fn a_path_is_used_unchanged() {
         let configs = configs();
         let path = configs.path().join("notes.md");
         let found = find_recipe(configs.path(), &path.to_string_lossy()).unwrap();
@@ -100,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_lists_what_there_is() {
+    fn the_error_for_an_unknown_name_lists_all_names() {
         let configs = configs();
         let error = find_recipe(configs.path(), "cifar10/vgg6").unwrap_err().to_string();
         assert!(error.contains("`cifar10/vgg6`"), "{error}");
@@ -108,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_no_recipe() {
+    fn a_folder_is_not_a_recipe() {
         assert!(find_recipe(configs().path(), "cifar10").is_err());
     }
 

@@ -7,10 +7,10 @@ use crate::workspace::{Workspace, executables, finish, run_for_output};
 
 #[derive(clap::Args)]
 pub struct TestArguments {
-    /// Test the GPU kernels instead, on a Vulkan driver; Mesa's software driver will do
+    /// Test only the GPU kernels, on a Vulkan driver; Mesa's software driver is enough
     #[arg(long)]
     vulkan: bool,
-    /// Test the CPU kernels instead, under Valgrind, which sees what `unsafe` code reads and writes
+    /// Test only `unsafe` code, under Valgrind, which checks what it reads and writes
     #[arg(long, conflicts_with = "vulkan")]
     memory: bool,
 }
@@ -28,21 +28,22 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> anyhow::Result<
         command.arg("--workspace");
         if env::var_os("LASNN_DATA_DIR").is_none() {
             eprintln!(
-                "note: LASNN_DATA_DIR is not set, so tests on the real CIFAR-10 images are skipped"
+                "note: LASNN_DATA_DIR is not set; tests with the real CIFAR-10 images are skipped"
             );
         }
     }
     finish(command)
 }
 
-/// Which tests, by target and by what their names contain, run the `unsafe` code that Valgrind can see: calls of
-/// the matrix product, prefetches, memory that goes from tensor to tensor, and the map of a file.
+/// The tests that run `unsafe` code which Valgrind can check, as pairs of a target and a part of
+/// the tests' names. The code calls matrix products, prefetches, passes memory from tensor to
+/// tensor and maps files into memory.
 ///
-/// What it cannot see are products of bfloat16 in pairs and in tiles (`product/pairs.rs` and `product/amx.rs`
-/// of `lasnn-kernels`), since it shows programs a processor with AVX2. They assert their bounds before each access, and
-/// are compared with plain numbers by tests on processors that have the instructions. And `lasnn-cli`'s `allocator.rs`
-/// is no code that runs: it gives jemalloc a constant text.
-const UNSAFE: &[(&str, &str)] = &[
+/// Valgrind emulates a processor with AVX2, so it cannot check the products of packed bfloat16 and
+/// of AMX tiles. They assert their bounds before each access, and tests compare them with scalar
+/// code on processors that have the instructions. The `unsafe` in `lasnn-cli`'s `allocator.rs` does
+/// not run: it gives jemalloc a constant text.
+const UNSAFE_TESTS: &[(&str, &str)] = &[
     ("lasnn_kernels", ""),
     ("lasnn_backend", ""),
     ("lasnn_datasets", "packed::"),
@@ -50,26 +51,27 @@ const UNSAFE: &[(&str, &str)] = &[
     ("parity", ""),
 ];
 
-/// Random cases of a property test: Valgrind is some fifty times slower.
-const CASES: &str = "4";
+/// Random cases of a property test. They are few because Valgrind is about fifty times slower.
+const PROPTEST_CASES: &str = "4";
 
-/// Tests that are large by nature; the same code runs in the others on small cases.
-const LARGE: &[&str] =
+/// Parts of the names of large tests, which are skipped. Other tests run the same code on small
+/// cases.
+const LARGE_TESTS: &[&str] =
     &["more_images", "threads_change", "wide_layers", "a_hundred_steps", "instructions"];
 
-/// Runs the tests of the kernels under Valgrind.
+/// Runs the tests of `unsafe` code under Valgrind.
 fn memory(workspace: &Workspace) -> anyhow::Result<()> {
     let mut build = workspace.cargo("test");
-    // The whole workspace's features, or Burn would be built twice.
+    // With `--workspace`, features are the same as in other builds, and Burn is not built again.
     build.args(["--locked", "--workspace", "--lib", "--test", "spiking", "--test", "parity"]);
     build.args(["--no-run", "--message-format=json-render-diagnostics"]).stderr(Stdio::inherit());
     let messages = run_for_output(build)?;
-    for &(target, tests) in UNSAFE {
+    for &(target, tests) in UNSAFE_TESTS {
         for program in executables(&messages, |name| name == target) {
             let mut valgrind = Command::new("valgrind");
             valgrind.args(["--quiet", "--error-exitcode=9", "--leak-check=no"]).arg(program);
-            valgrind.arg(tests).args(LARGE.iter().flat_map(|name| ["--skip", name]));
-            valgrind.env("PROPTEST_CASES", CASES).env("RAYON_NUM_THREADS", "2");
+            valgrind.arg(tests).args(LARGE_TESTS.iter().flat_map(|name| ["--skip", name]));
+            valgrind.env("PROPTEST_CASES", PROPTEST_CASES).env("RAYON_NUM_THREADS", "2");
             finish(valgrind)?;
         }
     }

@@ -51,8 +51,37 @@ impl Workspace {
     pub fn cargo(&self, subcommand: &str) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.arg(subcommand).arg("--manifest-path").arg(self.root.join("Cargo.toml"));
+        // Cargo has told this program about its own package. Build scripts such as that of `ring`
+        // look at these variables, and would run again, with everything that depends on them.
+        for (name, _) in env::vars_os() {
+            if is_about_a_package(&name.to_string_lossy()) {
+                command.env_remove(name);
+            }
+        }
         command
     }
+
+    /// The arguments with which `cargo build` and `cargo test` give shared dependencies the same
+    /// features, so that nothing is built twice. Benchmarks are left out: `criterion` would add
+    /// features to dependencies of the binary.
+    pub const SHARED_BUILD: [&str; 5] =
+        ["--profile", PROFILE, "--locked", "--workspace", "--exclude=lasnn-benches"];
+
+    /// The folder that cargo builds into.
+    pub fn target(&self) -> PathBuf {
+        let target = env::var_os("CARGO_TARGET_DIR");
+        target.map_or_else(|| self.root.join("target"), PathBuf::from)
+    }
+}
+
+/// The profile of the binary and of the tests, which is also the name of its folder in `target`.
+pub const PROFILE: &str = "release";
+
+/// Whether cargo sets this variable to tell a program about its package.
+fn is_about_a_package(variable: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"]
+        .iter()
+        .any(|prefix| variable.starts_with(prefix))
 }
 
 /// Runs a command to its end.

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// The path of `lasnn`, built from the sources as they are.
+/// The path of `lasnn`, built from the current sources.
 ///
-/// Cargo builds a package's binaries for that package's own tests only, so the first call asks
-/// cargo for it. After `cargo test --workspace` that is a matter of linking, or of nothing.
+/// Cargo builds the binaries of a package only for the tests of that package, so the first call
+/// starts cargo. After the build of all tests only the binary itself is left to compile.
 ///
 /// # Panics
 ///
-/// Panics if it does not build; cargo has then said why.
+/// Panics if the build fails. Cargo prints the reason.
 pub fn lasnn() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(build)
@@ -22,10 +22,11 @@ fn build() -> PathBuf {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["build", "--locked", "--manifest-path", manifest, "--profile", &profile()]);
-    // The packages and targets decide which features cargo gives to shared dependencies. With the
-    // whole workspace and one test they are those of `cargo test --workspace`, and nothing that it
-    // has built, Burn above all, is built again with others.
-    command.args(["--workspace", "--bin", "lasnn", "--test", "architecture"]);
+    // The selected packages and targets decide which features cargo enables in shared dependencies.
+    // These packages and one test give the features of `cargo xtask test`. With others, cargo would
+    // build many dependencies a second time, among them Burn.
+    command.args(["--workspace", "--exclude", "lasnn-benches"]);
+    command.args(["--bin", "lasnn", "--test", "architecture"]);
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let output = command.output().unwrap_or_else(|error| panic!("cannot start cargo: {error}"));
     assert!(output.status.success(), "lasnn does not build");
@@ -38,7 +39,7 @@ fn build() -> PathBuf {
         .unwrap_or_else(|| panic!("cargo built no binary `lasnn`"))
 }
 
-/// The profile that this test was built with: its executable lies in `<target>/<profile>/deps`.
+/// The profile of this test. Its executable is in `<target>/<profile>/deps`.
 fn profile() -> String {
     let executable = env::current_exe().unwrap_or_default();
     let folder = executable.parent().and_then(Path::parent).and_then(Path::file_name);

@@ -1,5 +1,7 @@
-//! The edges between crates that ARCHITECTURE.md promises not to exist, checked over cargo's own view
-//! of the workspace. Dependencies of tests are not counted: a test may need a network to test with.
+//! The edges between crates: a crate may depend only on the crates that ARCHITECTURE.md allows.
+//!
+//! The test reads cargo's description of the workspace. Development dependencies do not count,
+//! because a test may need a network to test with.
 
 // All of this is a test, the helpers too.
 #![allow(clippy::unwrap_used)]
@@ -8,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
-/// Every package of the workspace, and which other packages of the workspace it may know.
+/// Every package of the workspace, and the other packages of the workspace that it may depend on.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("lasnn-core", &[]),
     ("lasnn-datasets", &["lasnn-core"]),
@@ -64,7 +66,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What computes. Everything else is generic over Burn's `Backend` trait.
+/// Packages that implement a backend. All other code is generic over Burn's `Backend` trait.
 const BACKENDS: &[&str] = &[
     "burn-flex",
     "burn-ndarray",
@@ -75,15 +77,16 @@ const BACKENDS: &[&str] = &[
     "cubecl",
 ];
 
-/// The features of Burn that bring a backend along.
+/// The features of Burn that add a backend.
 const BACKEND_FEATURES: &[&str] =
     &["flex", "ndarray", "cuda", "vulkan", "wgpu", "metal", "rocm", "tch"];
 
-/// The only packages that may name a backend: the kernels, the device choice, and what is measured.
+/// The only packages that may name a backend: the kernels, the choice of the device, and the
+/// benchmarks.
 const KNOW_BACKENDS: &[&str] = &["lasnn-neurons", "lasnn-backend", "lasnn-cli", "lasnn-benches"];
 
 #[test]
-fn crates_know_only_what_they_may() {
+fn crates_depend_only_on_allowed_crates() {
     let may_know: BTreeMap<_, _> = MAY_KNOW.iter().copied().collect();
     for package in packages() {
         let Some(may) = may_know.get(package.name.as_str()) else {
@@ -96,7 +99,7 @@ fn crates_know_only_what_they_may() {
 }
 
 #[test]
-fn backends_are_known_to_the_kernels_and_the_device_choice_only() {
+fn only_kernels_device_choice_and_benchmarks_depend_on_a_backend() {
     for package in packages() {
         if KNOW_BACKENDS.contains(&package.name.as_str()) {
             continue;
@@ -118,7 +121,7 @@ fn backends_are_known_to_the_kernels_and_the_device_choice_only() {
     }
 }
 
-/// Packages without Burn anywhere in their dependency tree.
+/// Packages whose whole dependency tree is free of Burn.
 const WITHOUT_BURN: &[&str] = &[
     "lasnn-core",
     "lasnn-datasets",
@@ -130,9 +133,9 @@ const WITHOUT_BURN: &[&str] = &[
 ];
 
 /// `Cargo.lock` lists the dependencies of every package for all features, platforms and tests, so
-/// the walk over it sees more than any single build links.
+/// the test sees more than any single build links.
 #[test]
-fn no_tensor_library_is_in_the_trees_of_contracts_data_sets_and_kernels() {
+fn contracts_data_sets_and_kernels_do_not_depend_on_burn() {
     let lock = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock");
     let lock: toml::Table = std::fs::read_to_string(lock).unwrap().parse().unwrap();
     let mut tree: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -155,7 +158,10 @@ fn no_tensor_library_is_in_the_trees_of_contracts_data_sets_and_kernels() {
         let burn: Vec<_> = reached_from(root).into_iter().filter(|name| is_burn(name)).collect();
         assert!(burn.is_empty(), "`{root}` depends on {burn:?}");
     }
-    assert!(reached_from("lasnn-nn").iter().any(|name| is_burn(name)), "the walk sees nothing");
+    assert!(
+        reached_from("lasnn-nn").iter().any(|name| is_burn(name)),
+        "the walk over the tree finds nothing"
+    );
 }
 
 fn packages() -> Vec<Package> {
@@ -163,7 +169,7 @@ fn packages() -> Vec<Package> {
     MetadataCommand::new().manifest_path(manifest).no_deps().exec().unwrap().packages
 }
 
-/// What a package is built with, without what only its tests need.
+/// The dependencies of a package, except those of its tests only.
 fn dependencies(package: &Package) -> impl Iterator<Item = &str> {
     package
         .dependencies

@@ -1,4 +1,4 @@
-//! A folder for `lasnn` to work in.
+//! A temporary folder in which `lasnn` runs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,55 +8,67 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::binary::lasnn;
+use crate::outputs::read_json;
 
-/// A folder with recipes and runs of its own, removed in the end.
+/// A folder with its own recipes and runs. Dropping it removes the folder.
 #[derive(Debug)]
-pub struct Workplace {
+pub struct Sandbox {
     folder: TempDir,
 }
 
-/// How a command ended and what it said.
+/// How a command ended and what it printed.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The exit code; `None` where a signal ended it.
+    /// The exit code; `None` if a signal ended the process.
     pub code: Option<i32>,
-    /// What it wrote to the standard output.
+    /// The text on the standard output.
     pub stdout: String,
-    /// What it wrote to the standard error.
+    /// The text on the standard error.
     pub stderr: String,
 }
 
-impl Workplace {
+impl Sandbox {
     /// An empty folder.
     ///
     /// # Panics
     ///
-    /// Panics if the system gives none.
-    #[expect(clippy::new_without_default, reason = "making a folder is no default")]
+    /// Panics if the system cannot make one.
+    #[expect(clippy::new_without_default, reason = "a default should not touch the disk")]
     pub fn new() -> Self {
         let folder =
             tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary folder: {error}"));
         Self { folder }
     }
 
-    /// Where it is.
+    /// A folder with one recipe.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the file cannot be written.
+    pub fn with(name: &str, recipe: &str) -> Self {
+        let sandbox = Self::new();
+        sandbox.write(name, recipe);
+        sandbox
+    }
+
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Writes a file, for instance a recipe, and gives its path.
+    /// Writes a file, for instance a recipe, and returns its path.
     ///
     /// # Panics
     ///
-    /// Panics if it cannot be written.
+    /// Panics if the file cannot be written.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path().join(name);
         fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         path
     }
 
-    /// `lasnn` with the given arguments, ready to start in the folder. One thread, because several
-    /// of these run side by side.
+    /// `lasnn` with these arguments, ready to start in the folder. It computes on one thread,
+    /// because the test harness runs several tests at the same time.
     pub fn lasnn(&self, arguments: &[&str]) -> Command {
         self.lasnn_on("1", arguments)
     }
@@ -76,21 +88,21 @@ impl Workplace {
         end(self.lasnn(arguments))
     }
 
-    /// Runs `lasnn`, which is expected to do what it is asked.
+    /// Runs `lasnn`, which must end with the exit code 0.
     ///
     /// # Panics
     ///
-    /// Panics with what it said if its exit code is not 0.
+    /// Panics with the printed text if the exit code is another one.
     #[track_caller]
     pub fn succeed(&self, arguments: &[&str]) -> Outcome {
         self.succeed_on("1", arguments)
     }
 
-    /// The same on another number of threads than one.
+    /// Like [`Self::succeed`], on a given number of threads.
     ///
     /// # Panics
     ///
-    /// Panics as the above does.
+    /// Panics with the printed text if the exit code is not 0.
     #[track_caller]
     pub fn succeed_on(&self, threads: &str, arguments: &[&str]) -> Outcome {
         let outcome = end(self.lasnn_on(threads, arguments));
@@ -98,11 +110,23 @@ impl Workplace {
         outcome
     }
 
-    /// Runs `lasnn` with `--json` and gives what it printed, which must be JSON and nothing else.
+    /// Runs `lasnn`, which must end with the exit code `code` and name all `words` in its error.
     ///
     /// # Panics
     ///
-    /// Panics with what it said if its exit code is not 0 or if it printed something else.
+    /// Panics with the printed text if it ends in another way.
+    #[track_caller]
+    pub fn fail(&self, arguments: &[&str], code: i32, words: &[&str]) -> Outcome {
+        let outcome = self.run(arguments);
+        outcome.assert_failed(code, words);
+        outcome
+    }
+
+    /// Runs `lasnn` with `--json` and returns what it printed, which must be JSON and nothing else.
+    ///
+    /// # Panics
+    ///
+    /// Panics with the printed text if the exit code is not 0 or the text is not JSON.
     #[track_caller]
     pub fn json(&self, arguments: &[&str]) -> Value {
         let outcome = self.succeed(&[arguments, &["--json"]].concat());
@@ -121,7 +145,7 @@ impl Workplace {
     ///
     /// # Panics
     ///
-    /// Panics if there is none, or more than one.
+    /// Panics if there is no run, or more than one.
     #[track_caller]
     pub fn only_run(&self, recipe: &str) -> PathBuf {
         let mut runs = self.runs(recipe);
@@ -133,7 +157,7 @@ impl Workplace {
     ///
     /// # Panics
     ///
-    /// Panics if it has none.
+    /// Panics if the run has none.
     #[track_caller]
     pub fn summary(&self, recipe: &str) -> Value {
         read_json(&self.only_run(recipe).join("summary.json"))
@@ -146,7 +170,7 @@ fn end(mut command: Command) -> Outcome {
 }
 
 impl Outcome {
-    /// What a finished process leaves.
+    /// The outcome of a finished process.
     pub fn of(output: Output) -> Self {
         Self {
             code: output.status.code(),
@@ -154,56 +178,29 @@ impl Outcome {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
+
+    /// Checks the exit code and that the standard error contains all `words`.
+    ///
+    /// # Panics
+    ///
+    /// Panics with the outcome if not.
+    #[track_caller]
+    pub fn assert_failed(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "no `{word}` in {self:#?}");
+        }
+    }
 }
 
-/// Sends a signal with the shell's own `kill`, which every system has.
+/// Sends a signal with the shell's own `kill`, which every Unix system has.
 ///
 /// # Panics
 ///
-/// Panics if the process is not there any more.
+/// Panics if the process no longer exists.
 #[track_caller]
 pub fn send(signal: &str, process: &Child) {
     let command = format!("kill -{signal} {}", process.id());
     let sent = Command::new("sh").args(["-c", &command]).status();
     assert!(sent.is_ok_and(|status| status.success()), "{command}");
-}
-
-/// Reads a JSON file.
-///
-/// # Panics
-///
-/// Panics if there is none, or if it holds something else.
-#[track_caller]
-pub fn read_json(path: &Path) -> Value {
-    let text =
-        fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// A summary without what may differ between two runs of one recipe: wall time, and whether a stage
-/// was reused.
-pub fn numbers(mut summary: Value) -> Value {
-    for stage in
-        summary["stages"].as_object_mut().into_iter().flat_map(|stages| stages.values_mut())
-    {
-        if let Some(stage) = stage.as_object_mut() {
-            stage.remove("seconds");
-            stage.remove("reused");
-        }
-    }
-    summary
-}
-
-/// The tensors of a safetensors file: what stands behind its header, which also says how long a
-/// stage took.
-///
-/// # Panics
-///
-/// Panics if it cannot be read.
-#[track_caller]
-pub fn tensors(path: &Path) -> Vec<u8> {
-    let file = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let length = file.first_chunk().map_or(0, |&length| u64::from_le_bytes(length));
-    let tensors = file.get(8 + length as usize..);
-    tensors.unwrap_or_else(|| panic!("{} has no header", path.display())).to_vec()
 }

@@ -1,0 +1,61 @@
+//! Readers for the files of a run.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+/// Reads a JSON file.
+///
+/// # Panics
+///
+/// Panics if the file is missing or is not JSON.
+#[track_caller]
+pub fn read_json(path: &Path) -> Value {
+    let text =
+        fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A summary without the fields that may differ between two runs of one recipe: the wall time of a
+/// stage, and whether the stage was reused.
+pub fn numbers(mut summary: Value) -> Value {
+    for stage in
+        summary["stages"].as_object_mut().into_iter().flat_map(|stages| stages.values_mut())
+    {
+        if let Some(stage) = stage.as_object_mut() {
+            stage.remove("seconds");
+            stage.remove("reused");
+        }
+    }
+    summary
+}
+
+/// The tensors of a safetensors file, as bytes. The header before them is left out, since it also
+/// holds the wall time of the stage.
+///
+/// # Panics
+///
+/// Panics if the file cannot be read.
+#[track_caller]
+pub fn tensors(path: &Path) -> Vec<u8> {
+    let file = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let length = file.first_chunk().map_or(0, |&length| u64::from_le_bytes(length));
+    let tensors = file.get(8 + length as usize..);
+    tensors.unwrap_or_else(|| panic!("{} has no header", path.display())).to_vec()
+}
+
+/// The cells of the table line that contains `name`.
+///
+/// # Panics
+///
+/// Panics if no line contains it.
+#[track_caller]
+pub fn cells(table: &str, name: &str) -> Vec<String> {
+    let line = table.lines().find(|line| line.contains(name));
+    let line = line.unwrap_or_else(|| panic!("no line `{name}` in:\n{table}"));
+    line.split(['│', '┆'])
+        .map(|cell| cell.trim().to_owned())
+        .filter(|cell| !cell.is_empty())
+        .collect()
+}

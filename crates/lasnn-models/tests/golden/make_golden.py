@@ -1,33 +1,46 @@
-"""Golden values for the networks: sizes in networks.json, one small forward and backward pass in forward.json.
+"""Golden values of the networks: their sizes (networks.json), and one small forward and backward
+pass (forward.json).
 
-Regenerate both, beside this script, with `python3 make_golden.py` (needs `torch`).
+The script writes both files into its own folder: `python3 make_golden.py` (needs `torch`).
 
-networks.json: {"cases": [case]}, one case for each network and input size in which no pooling window is empty:
-  name        teachers (bias and batch norm): teacher-vgg16, teacher-resnet20, teacher-resnet18, teacher-densenet121;
-              students and intermediates (no bias, no batch norm): conv3-linear2, vgg5, vgg7, vgg9, vgg16, resnet12
-  input       [channels, height, width];  classes
-  parameters  number of trainable values, so batch-norm gamma and beta count and running statistics do not
-  macs        multiply-accumulates of all convolutions (shortcuts too) and linear layers for one image, without bias
-  layers      [{"kind", "shape": [c, h, w]}] in order; kind is conv, pool, block (residual), dense-block, transition
-              (shape after its pooling) or global-pool; a conv counts with the batch norm and ReLU behind it
+networks.json is {"cases": [case]}. There is a case for each network and each input size for which
+no pooling window is empty:
+  name        Teachers, with bias and batch norm: teacher-vgg16, teacher-resnet20, teacher-resnet18,
+              teacher-densenet121. Students and intermediate networks, without both: conv3-linear2,
+              vgg5, vgg7, vgg9, vgg16, resnet12.
+  input       [channels, height, width]
+  classes     number of classes
+  parameters  number of trainable values. The gamma and beta of batch norm count, its running
+              statistics do not.
+  macs        multiply-accumulates of all convolutions, shortcuts included, and of all linear layers
+              for one image, without biases
+  layers      [{"kind", "shape": [c, h, w]}] in order. The kind is conv, pool, block (residual),
+              dense-block, transition (with the shape after its pooling) or global-pool. A conv
+              includes the batch norm and the ReLU that follow it.
   linears     [[inputs, outputs]] in order
 
-The networks are written here from their published definitions, in plain torch modules, and only their shapes are
-computed (device "meta"). Published numbers for 3x32x32 and 10 classes that they must agree with: ResNet20 with
-option-A shortcuts 269,722 (option B, used here, adds two 1x1 convolutions with batch norm: 272,474), ResNet18
-11,173,962, DenseNet121 6,956,298, VGG16 with batch norm and one linear layer 14,728,266.
+The networks are written from their published definitions with modules of torch. Only their shapes
+are computed (device "meta"). For 3x32x32 and 10 classes, their numbers of parameters must agree
+with the published ones: ResNet20 with shortcuts of option A 269,722, ResNet18 11,173,962,
+DenseNet121 6,956,298, and VGG16 with batch norm and one linear layer 14,728,266. This ResNet20 has
+shortcuts of option B, which add two 1x1 convolutions with batch norm, in all 272,474.
 
-forward.json: one object. Network: conv(2->3, 3x3, pad 1, bias) - BN - ReLU - residual block (conv1 3->4, 3x3,
-stride 2; BN; ReLU; conv2 4->4; BN; shortcut 1x1, stride 2; BN; sum; ReLU) - global average pool - linear(4->3, bias).
+forward.json is one object. The network is conv(2->3, 3x3, pad 1, bias) - BN - ReLU - residual block
+(conv1 3->4, 3x3, stride 2; BN; ReLU; conv2 4->4; BN; shortcut 1x1, stride 2; BN; sum; ReLU) -
+global average pool - linear(4->3, bias).
   input [4,2,6,6], labels, epsilon (batch norm)
-  weights       name -> array; PyTorch names and layouts: conv [out, in, kh, kw], linear [out, in]
-  running       name -> array; running mean and variance before the pass, used by the eval pass
-  train         {"logits", "loss", "gradients": name -> array, "running": name -> array}: batch statistics,
-                cross-entropy averaged over the batch, running statistics after one step with momentum 0.1
-                (the running variance takes the unbiased batch variance, the normalisation the biased one)
-  eval          {"logits", "loss"}: normalised with `running`
-The gradient of conv.bias is zero but for rounding, because batch norm takes the mean away again.
-Computed in f64 from weights rounded to f32. Array: {"shape": [...], "data": [...]}, row-major, 9 significant digits.
+  weights       name -> array, with the names and layouts of PyTorch: conv [out, in, kh, kw],
+                linear [out, in]
+  running       name -> array, the running mean and variance before the pass, for the eval pass
+  train         {"logits", "loss", "gradients": name -> array, "running": name -> array}, with batch
+                statistics, the cross-entropy averaged over the batch, and the running statistics
+                after one step with momentum 0.1. The running variance uses the unbiased variance of
+                the batch, and the normalisation uses the biased one.
+  eval          {"logits", "loss"}, normalised with `running`
+The gradient of conv.bias is zero except for rounding, because batch norm subtracts the mean.
+
+All values are computed in f64 from weights that are rounded to f32. An array is
+{"shape": [...], "data": [...]}, row-major, with 9 significant digits.
 """
 
 import json
@@ -46,12 +59,14 @@ def bn_conv(inputs, outputs, kernel=3, stride=1, bias=False):
 
 
 class Residual(nn.Module):
-    """Basic block: two 3x3 convolutions, and a 1x1 shortcut where the shapes differ."""
+    """The basic block: two 3x3 convolutions, and a 1x1 shortcut if the shapes differ."""
 
     def __init__(self, inputs, outputs, stride, norm):
         super().__init__()
         conv = bn_conv if norm else lambda *a: bn_conv(*a)[:1]
-        self.body = nn.Sequential(*conv(inputs, outputs, 3, stride), nn.ReLU(), *conv(outputs, outputs, 3, 1))
+        self.body = nn.Sequential(
+            *conv(inputs, outputs, 3, stride), nn.ReLU(), *conv(outputs, outputs, 3, 1)
+        )
         same = inputs == outputs and stride == 1
         self.shortcut = nn.Identity() if same else nn.Sequential(*conv(inputs, outputs, 1, stride))
 
@@ -60,7 +75,7 @@ class Residual(nn.Module):
 
 
 class DenseLayer(nn.Module):
-    """Bottleneck of DenseNet-BC: BN-ReLU-conv1x1-BN-ReLU-conv3x3, appended to its input."""
+    """The bottleneck of DenseNet-BC: BN-ReLU-conv1x1-BN-ReLU-conv3x3, appended to its input."""
 
     def __init__(self, inputs, growth):
         super().__init__()
@@ -75,7 +90,7 @@ class DenseLayer(nn.Module):
 
 
 def plain_stages(plan, channels, norm, pool):
-    """Convolutions of the given widths, with `pool` where the plan says "A"."""
+    """Convolutions with the widths of the plan, and `pool` for each "A" in it."""
     stages = []
     for width in plan:
         if width == "A":
@@ -106,7 +121,11 @@ def teacher_vgg16(channels):
 def teacher_resnet20(channels):
     stem = plain_stages([16], channels, True, None)
     stem[0][1][0].bias = None
-    return stem + residual_stages(16, [16] * 3 + [32] * 3 + [64] * 3, [1, 1, 1, 2, 1, 1, 2, 1, 1], True) + [GLOBAL_POOL]
+    return (
+        stem
+        + residual_stages(16, [16] * 3 + [32] * 3 + [64] * 3, [1, 1, 1, 2, 1, 1, 2, 1, 1], True)
+        + [GLOBAL_POOL]
+    )
 
 
 def teacher_resnet18(channels):
@@ -120,13 +139,25 @@ def teacher_densenet121(channels, growth=32):
     stages = [("conv", nn.Conv2d(channels, 2 * growth, 3, padding=1, bias=False))]
     width = 2 * growth
     for index, depth in enumerate([6, 12, 24, 16]):
-        stages.append(("dense-block", nn.Sequential(*(DenseLayer(width + i * growth, growth) for i in range(depth)))))
+        stages.append(
+            (
+                "dense-block",
+                nn.Sequential(*(DenseLayer(width + i * growth, growth) for i in range(depth))),
+            )
+        )
         width += depth * growth
         if index < 3:
-            transition = [nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width // 2, 1, bias=False), nn.AvgPool2d(2)]
+            transition = [
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+                nn.Conv2d(width, width // 2, 1, bias=False),
+                nn.AvgPool2d(2),
+            ]
             stages.append(("transition", nn.Sequential(*transition)))
             width //= 2
-    return stages + [("global-pool", nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1)))]
+    return stages + [
+        ("global-pool", nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1)))
+    ]
 
 
 def student(plan):
@@ -138,7 +169,7 @@ def resnet12(channels):
     return stem + residual_stages(64, [64, 128, 256, 512], [1, 2, 2, 2], False)
 
 
-# name -> (feature stages, widths of the hidden linear layers, bias of the linear layers)
+# name -> (convolutional stages, widths of the hidden linear layers, bias of the linear layers)
 NETWORKS = {
     "teacher-vgg16": (teacher_vgg16, [], True),
     "teacher-resnet20": (teacher_resnet20, [], True),
@@ -149,7 +180,9 @@ NETWORKS = {
     "vgg7": (student([64, 64, "A", 128, 128, "A", 256, "A"]), [1024], False),
     "vgg9": (student([64, "A", 128, 256, "A", 256, 512, "A", 512, "A", 512]), [1024], False),
     "vgg16": (
-        student([64, 64, "A", 128, 128, "A", 256, 256, 256, "A", 512, 512, 512, "A", 512, 512, 512]),
+        student(
+            [64, 64, "A", 128, 128, "A", 256, 256, 256, "A", 512, 512, 512, "A", 512, 512, 512]
+        ),
         [4096, 4096],
         False,
     ),
@@ -179,7 +212,7 @@ def describe(name, image, classes):
         return module
 
     with torch.device("meta"):
-        x = torch.zeros(2, *image)  # batch norm refuses one 1x1 image
+        x = torch.zeros(2, *image)  # Batch norm refuses a batch of one image of 1x1.
         layers, parameters = [], 0
         for kind, module in features(image[0]):
             x = watched(module)(x)
@@ -202,14 +235,27 @@ def describe(name, image, classes):
 
 
 def fits(name, image):
-    """Whether every 2x2 pooling of the network has something to pool."""
-    pools = {"teacher-vgg16": 5, "teacher-densenet121": 3, "conv3-linear2": 3, "vgg5": 2, "vgg7": 3, "vgg9": 4, "vgg16": 4}
+    """Whether no 2x2 pooling window of the network is empty."""
+    pools = {
+        "teacher-vgg16": 5,
+        "teacher-densenet121": 3,
+        "conv3-linear2": 3,
+        "vgg5": 2,
+        "vgg7": 3,
+        "vgg9": 4,
+        "vgg16": 4,
+    }
     return image[1] >> pools.get(name, 1) >= 1
 
 
 def networks():
     sizes = [([3, 32, 32], 10), ([3, 64, 64], 200), ([1, 8, 8], 10)]
-    return [describe(name, image, classes) for image, classes in sizes for name in NETWORKS if fits(name, image)]
+    return [
+        describe(name, image, classes)
+        for image, classes in sizes
+        for name in NETWORKS
+        if fits(name, image)
+    ]
 
 
 def array(tensor):
@@ -242,7 +288,7 @@ class Small(nn.Module):
 
 
 def forward():
-    # With this seed no input of a ReLU, in either pass, is nearer to its kink than 5e-3.
+    # With this seed all inputs of a ReLU, in both passes, are at least 5e-3 away from 0.
     torch.manual_seed(20)
     network = Small()
     with torch.no_grad():
@@ -263,7 +309,8 @@ def forward():
 
     golden = {
         "input": array(images), "labels": labels.tolist(), "epsilon": network.bn.eps,
-        "weights": {name: array(value) for name, value in network.named_parameters()}, "running": running(),
+        "weights": {name: array(value) for name, value in network.named_parameters()},
+        "running": running(),
     }  # fmt: skip
     network.eval()
     logits = network(images)
@@ -273,14 +320,21 @@ def forward():
     loss = F.cross_entropy(logits, labels)
     loss.backward()
     gradients = {name: array(value.grad) for name, value in network.named_parameters()}
-    golden["train"] = {"logits": array(logits), "loss": number(loss), "gradients": gradients, "running": running()}
+    golden["train"] = {
+        "logits": array(logits),
+        "loss": number(loss),
+        "gradients": gradients,
+        "running": running(),
+    }
     return golden
 
 
 def main():
     cases = ",\n".join(json.dumps(case, separators=(",", ":")) for case in networks())
     (HERE / "networks.json").write_text(f'{{"cases":[\n{cases}\n]}}\n')
-    fields = ",\n".join(f'"{key}":{json.dumps(value, separators=(",", ":"))}' for key, value in forward().items())
+    fields = ",\n".join(
+        f'"{key}":{json.dumps(value, separators=(",", ":"))}' for key, value in forward().items()
+    )
     (HERE / "forward.json").write_text(f"{{\n{fields}\n}}\n")
 
 

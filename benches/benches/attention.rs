@@ -1,6 +1,6 @@
-//! Activation-based attention distillation at one tap: the maps of student and teacher, their distance,
-//! and the gradient with respect to the student's activations, in images per second and as a share of the
-//! machine's limit.
+//! Activation-based attention distillation at one tap, in images per second and as a share of the
+//! machine's limit: the attention maps of student and teacher, their distance, and the gradient
+//! with respect to the student's activations.
 
 mod limit;
 
@@ -15,8 +15,9 @@ use std::hint::black_box;
 
 use crate::limit::{Machine, Work};
 
-/// A student's firing rates, and a teacher's map of another size, which has to be pooled.
+/// The shape `[batch, channels, height, width]` of the student's firing rates.
 const STUDENT: [usize; 4] = [32, 64, 16, 16];
+/// The shape of the teacher's feature maps. They are larger, so their attention map is pooled.
 const TEACHER: [usize; 4] = [32, 32, 32, 32];
 
 fn main() {
@@ -32,11 +33,11 @@ fn attention<B: Backend>(criterion: &mut Criterion, device_name: &str, machine: 
 
     let features = features::<B>(STUDENT, 0, &device);
     let [student, teacher] = [STUDENT, TEACHER].map(|shape| shape.iter().product::<usize>() as u64);
-    // A square and a sum per activation, read once.
+    // A multiplication and an addition per activation, which is read once.
     let work = Work { additions: 2 * student, bytes: 4 * student };
     let id = BenchmarkId::from_parameter("map");
     machine.bench(&mut group, id, work, || finish::<B>(attention_map(features.clone()), &device));
-    // As much for the teacher; the student is read again and its gradient written.
+    // The same for the teacher. The student is read again, and its gradient is written.
     let work =
         Work { additions: 2 * (student + teacher) + student, bytes: 4 * (3 * student + teacher) };
 
@@ -54,14 +55,14 @@ fn attention<B: Backend>(criterion: &mut Criterion, device_name: &str, machine: 
     group.finish();
 }
 
-/// Activations as a rectifier leaves them: half of them zero.
+/// Activations after a ReLU: half of them are zero.
 fn features<B: Backend>(shape: [usize; 4], key: u32, device: &B::Device) -> Tensor<B, 4> {
     let draws = Seed(1).draws(Stream::Test, [key, 0, 0]);
     let values = draws.normals(shape.iter().product());
     Tensor::from_data(TensorData::new(values, shape), device).clamp_min(0.0)
 }
 
-/// Waits until the device has done its work; the clock is read after that.
+/// Waits until the device has finished, so that the clock is read after that.
 fn finish<B: Backend>(result: impl Sized, device: &B::Device) {
     B::sync(device).unwrap_or_else(|error| panic!("the device failed: {error:?}"));
     drop(black_box(result));

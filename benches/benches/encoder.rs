@@ -1,5 +1,6 @@
-//! Poisson encoding: the input spikes of a batch over few and many steps, in numbers drawn per second and as
-//! a share of the machine's limit, and beside it as much memory merely written.
+//! Poisson encoding: the input spikes of a batch over few and many time steps, in drawn numbers per
+//! second and as a share of the machine's limit. For comparison, the benchmark also only writes the
+//! same amount of memory.
 
 mod limit;
 
@@ -14,10 +15,10 @@ use lasnn_neurons::{Encoder, Encoding, PoissonRange};
 
 use crate::limit::{Machine, Work};
 
-/// CIFAR-10's images.
+/// A batch of images as large as those of CIFAR-10.
 const IMAGES: [usize; 4] = [16, 3, 32, 32];
 
-/// Few steps, as with direct encoding, and many, as in the paper.
+/// Few time steps, as with direct encoding, and many, as in the paper.
 const STEPS: [usize; 2] = [8, 100];
 
 fn main() {
@@ -38,7 +39,7 @@ fn encoder<B: Backend>(criterion: &mut Criterion, device_name: &str, machine: Ma
     let mut group = criterion.benchmark_group(format!("encoder ({device_name})"));
     for steps in STEPS {
         group.throughput(Throughput::Elements((steps * size) as u64));
-        // Spikes go out; drawing a number has no cost that can be counted in additions.
+        // Only the written spikes count. The cost of drawing a number is not one of additions.
         let work = Work { additions: 0, bytes: (4 * steps * size) as u64 };
         machine.bench(&mut group, BenchmarkId::new("poisson", steps), work, || {
             let spikes = encoding.encode(images.clone(), 0, steps, &pass);

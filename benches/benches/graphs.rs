@@ -1,8 +1,9 @@
-//! Layers behind others, so that the gradient goes on to the spikes they came from: plain, with a stride,
-//! behind a pooling, as the second half of a residual block, as a matrix.
+//! The second layer of a spiking network, whose backward pass also computes the gradient of its
+//! input spikes: a convolution, one with a stride, one after a pooling, two kinds of residual sums,
+//! and a matrix.
 //!
-//! The first layer repeats the input spikes, whose rate is given that way. `f32` works on lists of events,
-//! `bf16` in tiles where the processor has them.
+//! The first layer repeats the input spikes, so the benchmark sets the firing rate. In `f32` the
+//! kernels work on lists of events. In `bf16` they use AMX tiles, if the processor has them.
 
 mod numbers;
 
@@ -61,7 +62,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// What comes out of a pass back goes into the next step's memory, as the training loop does it.
+/// Returns the memory of the gradients for the next step, as the training loop does.
 fn give_back(gradients: Gradients) {
     gradients.weights.into_iter().for_each(memory::give);
 }
@@ -105,7 +106,7 @@ fn graph(
         let spikes: Vec<f32> =
             numbers(from.len() * BATCH * STEPS, 0.0).into_iter().map(draw).collect();
         let input = NetworkInput::Spikes(&spikes[..]);
-        let mut group = criterion.benchmark_group(format!("behind others, {name} (CPU)"));
+        let mut group = criterion.benchmark_group(format!("second layer, {name} (CPU)"));
         group.throughput(Throughput::Elements((BATCH * STEPS) as u64));
         let per_cent = format!("{} %", rate * 100.0);
         for (format, precision) in [("f32", Precision::F32), ("bf16", Precision::Bf16)] {
@@ -125,7 +126,8 @@ fn graph(
             });
             let (_, tape) = args.record(input, STEPS, &stats);
             let grad = OutcomeGrad { readout: &[0.1; BATCH], counts: &[None; 2], squares: &[] };
-            let id = BenchmarkId::new(format!("back to weights and spikes, {format}"), &per_cent);
+            let id =
+                BenchmarkId::new(format!("backward to weights and spikes, {format}"), &per_cent);
             group.bench_function(id, |bencher| {
                 bencher.iter(|| give_back(args.backward(&tape, grad)));
             });
@@ -134,7 +136,7 @@ fn graph(
     }
 }
 
-/// The number of weights of a projection, if it has any.
+/// The number of weights of a projection; `None` if it has no weights.
 fn size(projection: &Projection, from: Shape, to: Shape) -> Option<usize> {
     match projection.synapse {
         Synapse::Conv { kernel, .. } => Some(from.channels * to.channels * kernel * kernel),

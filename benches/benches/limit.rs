@@ -1,5 +1,7 @@
-//! How near a benchmark comes to what the machine can do: additions from the second-level cache, or bytes
-//! from memory, whichever takes longer. Small benchmarks live in the caches and may pass the second.
+//! The machine's limit for a benchmark: the time for its additions, with numbers from the
+//! second-level cache, or the time for its bytes from memory, whichever is longer.
+//!
+//! A small benchmark has its data in the caches, so it may be faster than the limit of memory.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -9,22 +11,24 @@ use criterion::{BenchmarkGroup, BenchmarkId};
 use pulp::Arch;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
-/// What all threads together reach, measured when the benchmark starts.
+/// The speed of all threads together, measured when the benchmark starts.
 #[derive(Clone, Copy)]
 pub struct Machine {
     additions_per_second: f64,
     bytes_per_second: f64,
 }
 
-/// What a benchmark cannot do without, per iteration.
+/// The least work of one iteration of a benchmark.
 #[derive(Clone, Copy)]
 pub struct Work {
+    /// Additions of `f32` numbers.
     pub additions: u64,
-    /// What is read and written, once each.
+    /// Bytes that are read or written, each counted once.
     pub bytes: u64,
 }
 
 impl Machine {
+    /// Measures the machine and prints the limits.
     pub fn measure() -> Self {
         let machine = Self {
             additions_per_second: additions_per_second(),
@@ -35,7 +39,7 @@ impl Machine {
         machine
     }
 
-    /// The shortest time the work can take, in seconds, and what bounds it.
+    /// The shortest possible time of the work, in seconds, and the name of its limit.
     fn least(self, work: Work) -> (f64, &'static str) {
         let additions = work.additions as f64 / self.additions_per_second;
         let bytes = work.bytes as f64 / self.bytes_per_second;
@@ -64,7 +68,7 @@ impl Machine {
                 elapsed
             });
         });
-        // A filter may have left it out.
+        // Criterion runs nothing if a filter excludes the benchmark.
         if best < f64::MAX {
             let (least, bound) = self.least(work);
             let share = 100.0 * least / best;
@@ -89,7 +93,7 @@ fn additions_per_second() -> f64 {
     (NUMBERS * ROUNDS * rayon::current_num_threads()) as f64 / seconds
 }
 
-/// A stream that is only read.
+/// Every thread reads its own stream of numbers, which no cache can hold.
 fn bytes_per_second() -> f64 {
     const NUMBERS: usize = 16 << 20;
     let streams = vec![vec![1f32; NUMBERS]; rayon::current_num_threads()];
@@ -103,7 +107,7 @@ fn bytes_per_second() -> f64 {
     (size_of::<f32>() * NUMBERS * streams.len()) as f64 / seconds
 }
 
-/// Compiled for the instructions of this machine, as the kernels are.
+/// Adds numbers with the widest vector instructions of this machine, as the kernels do.
 fn add(sums: &mut [f32; 128], numbers: &[f32]) {
     Arch::new().dispatch(
         #[inline(always)]

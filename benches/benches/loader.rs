@@ -1,4 +1,5 @@
-//! The loader: an epoch of images of CIFAR-10's size, conv_batch_norm and in batches, in images per second.
+//! The data loader: an epoch of images as large as those of CIFAR-10, normalised and in batches, in
+//! images per second.
 
 use std::hint::black_box;
 

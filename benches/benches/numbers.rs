@@ -1,7 +1,8 @@
-//! Numbers to compute with.
+//! Pseudo-random numbers as inputs of kernels.
 
-/// So many numbers between `from` and 1, the same every time.
+/// `count` numbers between `from` and 1. They are the same in every call.
 pub fn numbers(count: usize, from: f32) -> Vec<f32> {
+    // A linear congruential generator with the constants of Knuth's MMIX.
     let mut state = 7u64;
     let mut next = || {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);

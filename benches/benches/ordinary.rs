@@ -1,6 +1,7 @@
-//! The kernels of ordinary networks at layers of the teachers and intermediates: convolutions and matrices
-//! in multiply-adds per second, batch norm and optimiser steps in numbers per second and as a share of the
-//! machine's limit.
+//! The kernels of ordinary networks, with the layer sizes of teachers and intermediate networks.
+//!
+//! Convolutions and matrices are measured in multiply-adds per second. Batch norm and optimiser
+//! steps are measured in numbers per second and as a share of the machine's limit.
 
 mod limit;
 mod numbers;
@@ -77,7 +78,7 @@ fn convolution(criterion: &mut Criterion, shape: ConvShape) {
     group.finish();
 }
 
-/// Forward, and back to input and weights.
+/// A convolution with its batch norm and ReLU, forward, and backward to input and weights.
 fn convolution_with_norm(criterion: &mut Criterion, conv: ConvShape) {
     let ConvShape { inputs, outputs, height, kernel, .. } = conv;
     let name = format!("convolution {kernel}x{kernel} with norm, {inputs} to {outputs}");
@@ -97,7 +98,7 @@ fn convolution_with_norm(criterion: &mut Criterion, conv: ConvShape) {
                 conv_batch_norm::forward(layer, inputs, scales, None, [&mut *kept, &mut output])
             });
         });
-        // Once more, as benchmarks that nobody asks for do not run.
+        // Criterion may exclude the benchmark above, so it cannot leave these values.
         let statistics = conv_batch_norm::forward(layer, inputs, scales, None, [kept, &mut output]);
         let recorded =
             Recorded { input: &input, weights: &weights, scales, kept, statistics: &statistics };
@@ -132,7 +133,7 @@ fn matrix(criterion: &mut Criterion, shape: LinearShape) {
     group.finish();
 }
 
-/// The pass forward and both gradients.
+/// The forward pass, the gradient of the input and the gradient of the weights.
 fn passes(
     group: &mut BenchmarkGroup<'_, WallTime>,
     format: &str,
@@ -153,7 +154,7 @@ fn batch_norm(criterion: &mut Criterion, machine: Machine, channels: usize, side
     group.throughput(Throughput::Elements(size as u64));
     let (input, grad, gamma) = (signed(size), signed(size), signed(channels));
     let mut output = vec![0.0; size];
-    // The input is read, the output written.
+    // The input is read, and the output is written.
     let work = Work { additions: 0, bytes: 8 * size as u64 };
     machine.bench(&mut group, BenchmarkId::from_parameter("forward"), work, || {
         norm::forward(shape, &input, [&gamma, &gamma], 1e-5, true, &mut output)
@@ -162,7 +163,7 @@ fn batch_norm(criterion: &mut Criterion, machine: Machine, channels: usize, side
     let layer =
         Layer { shape, input: &input, gamma: &gamma, statistics: &statistics, epsilon: 1e-5 };
     let mut input_grad = vec![0.0; size];
-    // Input and gradient are read, a gradient is written.
+    // The input and the gradient of the output are read, and the gradient of the input is written.
     let work = Work { additions: 0, bytes: 12 * size as u64 };
     machine.bench(&mut group, BenchmarkId::from_parameter("backward"), work, || {
         norm::backward(&layer, Some(&gamma), &grad, &mut input_grad)
@@ -184,13 +185,13 @@ fn optimisers(criterion: &mut Criterion, machine: Machine, weights: usize) {
         decoupled: false,
         step: 1,
     };
-    // Four are read, three written.
+    // Four arrays are read, and three are written.
     let work = Work { additions: 0, bytes: 28 * weights as u64 };
     machine.bench(&mut group, BenchmarkId::from_parameter("Adam"), work, || {
         optimizer::adam(&step, &mut parameter, &gradient, &mut mean, &mut square, None);
     });
     let step = SgdStep { rate: 1e-8, weight_decay: 5e-4, momentum: 0.9, nesterov: true };
-    // Three are read, two written.
+    // Three arrays are read, and two are written.
     let work = Work { additions: 0, bytes: 20 * weights as u64 };
     machine.bench(&mut group, BenchmarkId::from_parameter("gradient descent"), work, || {
         optimizer::sgd(&step, &mut parameter, &gradient, Some(&mut mean));
@@ -202,7 +203,7 @@ fn optimisers(criterion: &mut Criterion, machine: Machine, weights: usize) {
     group.finish();
 }
 
-/// So many numbers between -1 and 1.
+/// `count` numbers between -1 and 1.
 fn signed(count: usize) -> Vec<f32> {
     numbers(count, -1.0)
 }

@@ -1,6 +1,6 @@
-//! The multi-step scan of spiking neurons: our kernel and its backward pass against the reference of
-//! stock tensor operations, in neuron updates (neurons times steps) per second and as a share of the
-//! machine's limit.
+//! The scan of spiking neurons over all time steps: our kernel and its backward pass beside the
+//! reference, which is made of Burn's own tensor operations. The unit is neuron updates (neurons
+//! times time steps) per second, and the share of the machine's limit.
 
 mod limit;
 
@@ -16,13 +16,14 @@ use lasnn_neurons::{NeuronConfig, SpikingBackend, SpikingNeurons, reference};
 
 use crate::limit::{Machine, Work};
 
-/// 64 channels of 16x16 for 4 images: one layer's neurons in a small batch.
+/// The neurons of one layer for a small batch: 4 images, 64 channels, 16x16 positions.
 const NEURONS: usize = 4 * 64 * 16 * 16;
 
-/// Few steps, as with direct encoding, and many, as in the paper.
+/// Few time steps, as with direct encoding, and many, as in the paper.
 const STEPS: [usize; 2] = [8, 100];
 
-/// Currents of standard normal distribution reach it often enough that every branch is taken.
+/// Currents with a standard normal distribution reach this threshold often enough, so the kernel
+/// takes every branch.
 const THRESHOLD: f32 = 1.0;
 
 fn main() {
@@ -40,7 +41,7 @@ fn forward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str, mach
     for steps in STEPS {
         let currents = currents::<B>(steps, &device);
         group.throughput(Throughput::Elements((steps * NEURONS) as u64));
-        // Leak, current, reset; currents in and spikes out.
+        // Additions: leak, current and reset. Memory: currents are read and spikes are written.
         let work = work(3, 2, steps);
         machine.bench(&mut group, BenchmarkId::new("kernel", steps), work, || {
             let spikes = neurons.forward(currents.clone(), steps);
@@ -57,16 +58,18 @@ fn forward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str, mach
     group.finish();
 }
 
-/// Forward and backward together, since one is never run without the other.
+/// Forward and backward together, because training never runs one without the other.
 fn backward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str, machine: Machine) {
     let device = B::Device::default();
     let neurons = SpikingNeurons::<Autodiff<B>>::new(&NeuronConfig::default(), THRESHOLD, &device);
     let mut group = criterion.benchmark_group(format!("scan forward and backward ({device_name})"));
-    // A hundred steps of the reference take more memory and time than a benchmark should.
+    // A hundred steps of the reference would take too much memory and time for a benchmark.
     let steps = STEPS[0];
     let currents = currents::<Autodiff<B>>(steps, &device);
     group.throughput(Throughput::Elements((steps * NEURONS) as u64));
-    // Membranes a second time, surrogate and gradient; currents and spikes' gradient in, currents' out.
+    // In addition to the forward pass, the backward pass computes the membrane potentials again,
+    // and then the surrogate and the gradient. It reads the currents and the gradient of the
+    // spikes, and it writes the gradient of the currents.
     let work = work(3 + 6, 2 + 3, steps);
     machine.bench(&mut group, BenchmarkId::new("kernel", steps), work, || {
         let currents = currents.clone().require_grad();
@@ -85,13 +88,14 @@ fn backward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str, mac
     group.finish();
 }
 
-/// What every neuron costs in every step: operations worth an addition, and numbers read or written.
+/// The work of all neurons in all steps, from the additions and the read or written numbers of one
+/// neuron in one step.
 fn work(additions: u64, numbers: u64, steps: usize) -> Work {
     let updates = (steps * NEURONS) as u64;
     Work { additions: additions * updates, bytes: 4 * numbers * updates }
 }
 
-/// The gradient of the number of spikes with respect to the currents.
+/// The gradient of the sum of all spikes with respect to the currents.
 fn gradient<B: Backend>(
     currents: &Tensor<Autodiff<B>, 2>,
     spikes: Tensor<Autodiff<B>, 2>,
@@ -104,7 +108,7 @@ fn currents<B: Backend>(steps: usize, device: &B::Device) -> Tensor<B, 2> {
     Tensor::from_data(TensorData::new(values, [steps, NEURONS]), device)
 }
 
-/// Waits until the device has done its work; the clock is read after that.
+/// Waits until the device has finished, so that the clock is read after that.
 fn finish<B: Backend>(result: impl Sized, device: &B::Device) {
     B::sync(device).unwrap_or_else(|error| panic!("the device failed: {error:?}"));
     drop(black_box(result));

@@ -1,10 +1,12 @@
-//! One layer of a spiking network, forward and backward, over a sweep of firing rates: the
-//! event-driven kernels in synaptic operations per second and as a share of the machine's limit. Beside
-//! them, on as many floats, Burn's dense product alone and the reference, that product with neurons out
-//! of stock tensor operations; neither depends on the rate.
+//! One layer of a spiking network, forward and backward, at several firing rates.
 //!
-//! A layer here is a whole graph: input spikes, one layer, a readout with one class. The readout
-//! lists events and adds a number each, some per cent of the time.
+//! The event-driven kernels are measured in synaptic operations per second and as a share of the
+//! machine's limit. For comparison there are two benchmarks that do not depend on the firing rate:
+//! Burn's dense product alone, and the reference, which is that product and neurons made of Burn's
+//! own tensor operations.
+//!
+//! The benchmark runs a whole graph: input spikes, one layer, and a readout with one class. The
+//! readout adds one number for each event, which is a few per cent of the time.
 
 mod limit;
 mod numbers;
@@ -34,8 +36,8 @@ const STEPS: usize = 8;
 
 const THRESHOLD: f32 = 5.0;
 const LEAK: f32 = 1.0;
-/// The reference's names for the neurons of [`layer`].
-const DYNAMICS: NeuronOptions = NeuronOptions {
+/// The options of the neurons of [`layer`], for the reference.
+const OPTIONS: NeuronOptions = NeuronOptions {
     reset: Reset::Subtract,
     step_order: StepOrder::IntegrateThenFire,
     surrogate: Surrogate::Linear { damping: 0.3 },
@@ -57,7 +59,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// As many outputs as inputs.
+/// A layer whose output has the shape of its input.
 fn layer(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse, machine: Machine) {
     let weights = numbers(weight_shape(shape, synapse).iter().product(), -1.0);
     let projection =
@@ -100,11 +102,11 @@ fn layer(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse, 
         let per_cent = format!("{} %", rate * 100.0);
         let mut group = criterion.benchmark_group(format!("{name} (CPU)"));
         group.throughput(Throughput::Elements(operations));
-        // Every weight comes from memory at least once, or every gradient goes there.
+        // Every weight is read from memory at least once, or every gradient is written there.
         let work = Work { additions: operations, bytes: 4 * weights[0].len() as u64 };
-        // Twice as many of the small numbers are added at once.
+        // A vector instruction adds twice as many integers of 16 bits, and a weight takes 12 bits.
         let small = Work { additions: work.additions / 2, bytes: work.bytes * 12 / 32 };
-        // Dense where the processor has tiles, so no additions and no limit of them.
+        // On a processor with AMX this is a dense product, to which no limit of additions applies.
         let call_of = |packed_weights| ForwardArgs { packed_weights: Some(packed_weights), ..args };
         group.bench_function(BenchmarkId::new("forward, bf16", &per_cent), |bencher| {
             let args = call_of(&rounded);
@@ -118,36 +120,37 @@ fn layer(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse, 
                 args.advance(input, STEPS, &mut args.rest(), &[SpikeStats::Nothing])
             });
         }
-        for (what, show) in [
-            ("nothing", SpikeStats::Nothing),
-            ("counts", SpikeStats::Counts),
+        for (name, stats) in [
+            ("no statistics", SpikeStats::Nothing),
+            ("spike counts", SpikeStats::Counts),
             ("attention map", SpikeStats::Squares),
         ] {
-            let id = BenchmarkId::new(format!("forward, recorded, {what} stats"), &per_cent);
+            let id = BenchmarkId::new(format!("forward, recorded, {name}"), &per_cent);
             group.bench_function(id, |bencher| {
-                bencher.iter(|| black_box(args.record(input, STEPS, &[show])));
+                bencher.iter(|| black_box(args.record(input, STEPS, &[stats])));
             });
         }
         let (_, tape) = args.record(input, STEPS, &[SpikeStats::Nothing]);
         let grad = OutcomeGrad { readout: &[0.1; BATCH], counts: &[None], squares: &[] };
         let id = BenchmarkId::new("backward to weights", &per_cent);
         machine.bench(&mut group, id, work, || {
-            // As the training loop does: the next step writes into the same memory.
+            // As in the training loop, the next step writes into the same memory.
             args.backward(&tape, grad).weights.into_iter().for_each(memory::give);
         });
-        let rough = ForwardArgs { precision: Precision::Bf16, ..args };
-        let (_, tape) = rough.record(input, STEPS, &[SpikeStats::Nothing]);
+        let bf16 = ForwardArgs { precision: Precision::Bf16, ..args };
+        let (_, tape) = bf16.record(input, STEPS, &[SpikeStats::Nothing]);
         let id = BenchmarkId::new("backward to weights, bf16", &per_cent);
         group.bench_function(id, |bencher| {
             bencher.iter(|| {
-                rough.backward(&tape, grad).weights.into_iter().for_each(memory::give);
+                bf16.backward(&tape, grad).weights.into_iter().for_each(memory::give);
             });
         });
         group.finish();
     }
 }
 
-/// The same layer on dense floats: Burn's product, and the reference, forward and with both passes.
+/// The same layer on dense `f32` numbers: Burn's product, and the reference forward and in both
+/// passes.
 fn dense(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse) {
     let mut group = criterion.benchmark_group(format!("{name} (CPU)"));
     let spikes = spikes(shape.len(), 0.05);
@@ -166,7 +169,7 @@ fn dense(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse) 
         bencher.iter(|| {
             let currents = product(inputs.clone(), stock.clone(), synapse);
             let currents = currents.reshape([STEPS as i64, -1]);
-            black_box(reference::scan(currents, one(THRESHOLD), one(LEAK), DYNAMICS))
+            black_box(reference::scan(currents, one(THRESHOLD), one(LEAK), OPTIONS))
         });
     });
     let inputs = tensor::<Autodiff<Flex>>(spikes, input_shape);
@@ -177,7 +180,7 @@ fn dense(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse) 
             let currents = product(inputs.clone(), weights.clone(), synapse);
             let currents = currents.reshape([STEPS as i64, -1]);
             let spikes =
-                reference::differentiable_scan(currents, one(THRESHOLD), one(LEAK), DYNAMICS);
+                reference::differentiable_scan(currents, one(THRESHOLD), one(LEAK), OPTIONS);
             black_box(weights.grad(&spikes.sum().backward()))
         });
     });
@@ -212,8 +215,9 @@ fn weight_shape(shape: Shape, synapse: Synapse) -> [usize; 4] {
     }
 }
 
-/// How many additions a layer's input spikes cause.
+/// The number of additions that the input spikes of a layer cause.
 fn synaptic_operations(spikes: &[f32], shape: Shape, synapse: Synapse) -> u64 {
+    // The number of outputs that one input reaches.
     let reached = |index: usize| match synapse {
         Synapse::Conv { .. } => {
             let position = index % shape.positions();

@@ -3,11 +3,13 @@
     python benches/peers/ann.py --network vgg5 --steps 10
     python benches/peers/ann.py --network teacher-resnet20 --all
 
-The networks, the batch and the optimisers are those of `benches/src/bin/ann-step.rs`: forward,
-cross-entropy, backward, one step of Adam (intermediates) or of SGD with Nesterov's momentum
-(teachers). Prints one JSON object per line, with the milliseconds of each step. `--all` tries
-every mode; `--mode` one of them: fp32 or bfloat16 (autocast), `-nhwc` for channels_last, `-fused` for
-PyTorch's fused optimisers, and `-compiled` for `torch.compile`.
+The networks, the batch and the optimisers are those of `benches/src/bin/ann-step.rs`. A step has
+the forward pass, cross-entropy, the backward pass, and one step of Adam (intermediate networks) or
+of SGD with Nesterov momentum (teachers). The script prints one JSON object per line with the
+milliseconds of a step.
+
+`--mode` is the setting: fp32 or bfloat16 (autocast), `-nhwc` for channels_last, `-fused` for the
+fused optimisers of PyTorch, and `-compiled` for `torch.compile`. `--all` runs every setting.
 """
 
 import argparse
@@ -24,15 +26,18 @@ VGG16 = [[64, 64], [128, 128], [256] * 3, [512] * 3, [512] * 3]
 
 
 def student(stages, hidden):
-    """Bias-free convolutions and linear layers; average pooling, dropout."""
+    """Convolutions and linear layers without biases, with average pooling and dropout."""
     layers, channels, size = [], 3, 32
     for number, stage in enumerate(stages):
         if number > 0:
-            layers.pop()  # The pooling takes the place of the dropout.
+            layers.pop()  # A pooling replaces the dropout.
             layers.append(nn.AvgPool2d(2))
             size //= 2
         for outputs in stage:
-            layers += [nn.Conv2d(channels, outputs, 3, padding=1, bias=False), nn.ReLU(inplace=True)]
+            layers += [
+                nn.Conv2d(channels, outputs, 3, padding=1, bias=False),
+                nn.ReLU(inplace=True),
+            ]
             layers.append(nn.Dropout(0.2))
             channels = outputs
     layers.append(nn.Flatten())
@@ -45,13 +50,13 @@ def student(stages, hidden):
 
 
 def brick(inputs, outputs, kernel=3, stride=1, bias=False):
-    """Convolution and batch norm."""
+    """A convolution and its batch norm."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=bias)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
 
 class Residual(nn.Module):
-    """He et al.'s basic block, with a 1x1 convolution as shortcut where the shape changes."""
+    """The basic block of He et al. If the shape changes, its shortcut is a 1x1 convolution."""
 
     def __init__(self, inputs, outputs, stride):
         super().__init__()
@@ -92,7 +97,7 @@ NETWORKS = {
 
 
 def optimizer(network, parameters, fused):
-    # `fused=None` leaves the choice to PyTorch, which on a CPU takes one loop per parameter.
+    # `fused=None` leaves the choice to PyTorch, which on a CPU runs one loop for each parameter.
     fused = True if fused else None
     if network.startswith("teacher"):
         return torch.optim.SGD(
@@ -153,7 +158,7 @@ def main():
     if options.all:
         parts = itertools.product(["fp32", "bfloat16"], ["", "-nhwc"], ["", "-fused"])
         modes = ["".join(part) for part in parts]
-        # The layout and the optimiser that are the fastest without it; compilation takes a minute.
+        # A compilation takes a minute, so only the fastest layout and optimiser are compiled.
         modes += [f"{number}-nhwc-fused-compiled" for number in ("fp32", "bfloat16")]
     for mode in modes:
         run(options.network, mode, options.batch, options.steps, options.warmup)

@@ -1,17 +1,17 @@
-"""What both peers share: the case, the network around their neurons, and the line protocol.
+"""The code that both peers share: the case, the network around their neurons, and the protocol.
 
-A case is one safetensors file that `snn-step make` wrote: weights, thresholds, images, labels and,
-under Poisson encoding, the input spikes of every time step. Both sides read the same file, so they
-compute the same network on the same input.
+A case is one safetensors file that `snn-step make` wrote. It holds weights, thresholds, images,
+labels and, with Poisson encoding, the input spikes of every time step. Both sides read the same
+file, so they compute the same network on the same input.
 
-A worker reads one command per line and answers each with one line of JSON:
+A worker reads one command per line and answers it with one line of JSON:
 
-    step     runs one timed step                 {"ms": 12.3}
-    check    runs fp32 without gradients         {"spikes": [[...], ...], "logits": [[...], ...]}
-    reset    lets the peak of memory start anew  {}
-    peak     the most memory since then          {"mib": 456.7}
+    step     runs one timed step               {"ms": 12.3}
+    check    runs fp32 without gradients       {"spikes": [[...], ...], "logits": [[...], ...]}
+    reset    resets the peak of memory         {}
+    peak     peak of memory since that reset   {"mib": 456.7}
 
-It ends with its input. `--list` prints the settings that a peer can run in, one per line.
+It ends when its input ends. `--list` prints the settings of a peer, one per line.
 """
 
 import argparse
@@ -25,12 +25,13 @@ from safetensors import safe_open
 from torch import nn
 from torch.nn import functional as F
 
-# The optimiser does all its work, and the weights, with them the firing rates, stay those of the case.
+# So small that the optimiser does all its work, but the weights and the firing rates stay those of
+# the case.
 LEARNING_RATE = 1e-8
 
 
 class Case:
-    """Weights, images and what is to be known about them."""
+    """Weights, images and their description."""
 
     def __init__(self, path):
         with safe_open(path, "pt") as file:
@@ -45,19 +46,19 @@ class Case:
             if name.startswith("network.")
         }
         spiking = about["spiking"]
-        # Where these differ between the libraries, a comparison would be one of two networks.
+        # With other values the libraries would compute different networks.
         expected = {"leak": 1.0, "reset": "subtract", "step_order": "integrate-then-fire"}
         for key, value in expected.items():
             if spiking[key] != value:
                 raise SystemExit(f"{path}: {key} is {spiking[key]}, expected {value}")
         self.mean_readout = spiking["readout"] == "mean"
         self.constant = spiking["encoding"]["kind"] == "direct"
-        # `[batch, ...]` where every step is the same, else `[time_steps, batch, ...]`.
+        # `[batch, ...]` if the input is the same in every step, else `[time_steps, batch, ...]`.
         self.input = tensors["images"] if self.constant else tensors["input"]
 
 
 class Residual(nn.Module):
-    """Two convolutions; the shortcut is added to the membranes of the second neurons."""
+    """Two convolutions, and a shortcut that is added to the currents of the second neurons."""
 
     def __init__(self, first, first_neurons, second, second_neurons, shortcut):
         super().__init__()
@@ -73,10 +74,11 @@ class Residual(nn.Module):
 class Network(nn.Module):
     """The network of a case.
 
-    `library.neurons(threshold)` makes a layer of neurons, `library.stateless(module)` turns a module
-    for a batch into what its setting wants: layer by layer it takes all steps at once, step by step it stays
-    as it is. As in ours, what is the same at every step is computed once, and the readout, which neither
-    leaks nor fires, multiplies the sum over time.
+    `library.neurons(threshold)` makes a layer of neurons. `library.stateless(module)` adapts a
+    module without memory: layer by layer it takes all time steps at once, and step by step it is
+    unchanged.
+    As in lasnn, a current that is the same in every step is computed once, and the readout, which
+    neither leaks nor fires, multiplies the sum over time.
     """
 
     def __init__(self, case, library):
@@ -105,7 +107,7 @@ class Network(nn.Module):
                 layers.append(library.stateless(nn.Sequential(nn.Flatten(), connect)))
                 layers.append(library.neurons(threshold(weights, name)))
             elif kind == "dropout":
-                continue  # Ours is run as in evaluation, where it is the identity.
+                continue  # In an evaluation, dropout is the identity.
             elif kind == "classifier":
                 self.classifier = linear(weights[f"{name}.linear.weight"])
             else:
@@ -151,7 +153,7 @@ def convolution(weight, stride):
 
 
 def linear(weight):
-    # Ours is [inputs, outputs], PyTorch's [outputs, inputs].
+    # The shape is [inputs, outputs] in the case and [outputs, inputs] in PyTorch.
     connect = nn.Linear(*weight.shape, bias=False)
     connect.weight.data.copy_(weight.T)
     return connect
@@ -162,8 +164,11 @@ def threshold(weights, name):
 
 
 class Runner:
-    """A network in one setting: `fp32` or `bf16` (autocast), then any of `nhwc` (channels last),
-    `steps` (step by step instead of layer by layer) and `compiled`, with hyphens between."""
+    """A network in one setting.
+
+    A setting is `fp32` or `bf16` (autocast), and then any of `nhwc` (channels last), `steps` (step
+    by step instead of layer by layer) and `compiled`, with hyphens between the words.
+    """
 
     def __init__(self, case, make_library, setting, mode):
         words = setting.split("-")
@@ -175,17 +180,15 @@ class Runner:
             self.network = self.network.to(memory_format=torch.channels_last)
             self.input = images_last(self.input)
         if self.train:
-            self.optimizer = torch.optim.Adam(
-                self.network.parameters(), LEARNING_RATE, fused=True
-            )
+            self.optimizer = torch.optim.Adam(self.network.parameters(), LEARNING_RATE, fused=True)
         elif self.bf16:
-            # Autocast would cast the weights again in every pass.
+            # Otherwise autocast would convert the weights in every pass.
             for module in self.network.modules():
                 if isinstance(module, (nn.Conv2d, nn.Linear)):
                     module.to(torch.bfloat16)
         self.forward = self.network
         if "compiled" in words:
-            # Frozen weights are laid out for their kernels beforehand; training changes them.
+            # Frozen weights are packed for their kernels once. In training the weights change.
             options = None if self.train else {"freezing": True}
             self.forward = torch.compile(self.network, options=options)
 
@@ -208,19 +211,19 @@ class Runner:
 
 
 def images_last(x):
-    """The same numbers with the channels of each image next to each other."""
+    """The same numbers in the memory layout channels last."""
     folded = x.flatten(0, -4) if x.dim() == 5 else x
     return folded.contiguous(memory_format=torch.channels_last).view_as(x)
 
 
 def check(case, make_library):
-    """The spikes of every layer and image, and the scores, in fp32 and plain layout."""
+    """The spike counts of every layer and image, and the logits, in fp32 and the default layout."""
     library = make_library(step_by_step=False)
     network = Network(case, library)
     counts = []
     for module in network.modules():
         if library.is_neurons(module):
-            # Spikes are `[time_steps, batch, ...]`.
+            # The shape of the spikes is `[time_steps, batch, ...]`.
             module.register_forward_hook(
                 lambda _m, _i, spikes: counts.append(spikes.flatten(2).sum((0, 2)).tolist())
             )
@@ -231,7 +234,7 @@ def check(case, make_library):
 
 
 def reset_peak():
-    """Lets the kernel's peak of resident memory start anew."""
+    """Resets the peak of resident memory that the operating system keeps."""
     gc.collect()
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
@@ -262,7 +265,7 @@ def main(make_library, settings, description):
 
     case = Case(options.case)
     runner = Runner(case, make_library, options.setting, options.mode)
-    # The network holds its own copies.
+    # The network has its own copies.
     case.weights.clear()
     for line in sys.stdin:
         command = line.strip()

@@ -1,17 +1,19 @@
-"""Epochs of a data set through torchvision and PyTorch's DataLoader: the peer of `load-epoch`.
+"""Epochs of a data set with torchvision and PyTorch's DataLoader: the peer of `load-epoch`.
 
     python benches/peers/loading.py make --data-dir data --out images --layout jpeg64
     python benches/peers/loading.py epochs --source folder --path images --size 64 --images 12800 \
         --workers 2 --setting v2-tensor
 
-`make` writes CIFAR-10 as a folder of encoded images: `png32` as they are, `jpeg64` doubled in size, as
-large as those of Tiny ImageNet. `epochs` serves batches with random crops, flips and normalisation to
-[-1, 1], and prints the seconds of each epoch as JSON; its workers stay from one epoch to the next. `--check`
-prints the label, the mean and a weighted mean of the first images as they are.
+`make` writes CIFAR-10 as a folder of encoded images: `png32` in their own size, and `jpeg64` in the
+double size, which is that of Tiny ImageNet. `epochs` makes batches with random crops, flips and
+normalisation to [-1, 1], and prints the seconds of each epoch as JSON. Its workers stay alive from
+one epoch to the next. `--check` prints the label, the mean and a weighted mean of the first images,
+without augmentation.
 
-Settings: `v1-pil` is how most scripts do it; `v2-pil` and `v2-tensor` are torchvision's newer transforms,
-on pictures and on tensors. CIFAR-10 comes from its binary files, since torchvision itself reads another
-version of it, and is served as torchvision's CIFAR10 serves it: an array in memory, a picture made of each.
+Settings: `v1-pil` is the way of most scripts. `v2-pil` and `v2-tensor` are the newer transforms of
+torchvision, on pictures and on tensors. CIFAR-10 is read from its binary files, because torchvision
+itself reads another edition. As in torchvision's CIFAR10, the images are an array in memory, and
+each of them becomes a picture.
 """
 
 import argparse
@@ -33,7 +35,7 @@ MEAN = STD = (0.5, 0.5, 0.5)
 
 
 def records(folder, names):
-    """Labels `[n]` and images `[n, 3, 32, 32]` of CIFAR-10's binary files."""
+    """The labels `[n]` and the images `[n, 3, 32, 32]` in binary files of CIFAR-10."""
     folder = Path(folder) / "cifar-10-batches-bin"
     files = [numpy.fromfile(folder / f"{name}.bin", numpy.uint8) for name in names]
     rows = numpy.concatenate(files).reshape(-1, RECORD)
@@ -44,7 +46,7 @@ TRAIN = [f"data_batch_{number}" for number in range(1, 6)]
 
 
 class Cifar10(Dataset):
-    """What torchvision's class of this name does, on the binary version."""
+    """Like the class CIFAR10 of torchvision, for the binary files."""
 
     def __init__(self, folder, transform, setting):
         self.labels, images = records(folder, TRAIN)
@@ -65,7 +67,7 @@ class Cifar10(Dataset):
 
 
 def varied(setting, size):
-    """Crop, flip and normalisation."""
+    """Random crop, flip and normalisation."""
     if setting == "v1-pil":
         vary = [transforms.RandomCrop(size, 4), transforms.RandomHorizontalFlip()]
     else:
@@ -74,7 +76,7 @@ def varied(setting, size):
 
 
 def still(setting):
-    """Normalisation alone."""
+    """Only the normalisation."""
     if setting == "v1-pil":
         return [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
     first = [v2.ToImage()] if setting == "v2-pil" else []
@@ -105,7 +107,7 @@ def check(options):
 def epochs(options):
     if options.check:
         return check(options)
-    # Without workers the transforms have the threads; a worker has one anyway.
+    # Without workers the transforms use the threads. A worker always has one thread.
     torch.set_num_threads(max(1, options.workers))
     start = time.perf_counter()
     images = dataset(options, varied(options.setting, options.size))
@@ -127,7 +129,7 @@ def epochs(options):
 
 
 def make(options):
-    """One folder for each class below `train` and `test`; nothing where they are there."""
+    """Writes one folder for each class below `train` and `test`, unless an earlier call did."""
     out = Path(options.out)
     if (out / "whole").is_file():
         return

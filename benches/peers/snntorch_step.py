@@ -1,8 +1,9 @@
-"""Inference or training steps of a case in snnTorch; the protocol is in `common`.
+"""Inference or training steps of a case in snnTorch. The protocol is in `common`.
 
-snnTorch's neurons take one time step per call. A network can be run step by step, as its tutorials do, or
-layer by layer: what has no memory takes all steps in one call, and only the neurons loop. Both
-are among the settings. The neurons are `Leaky` with beta 1 and reset by subtraction.
+The neurons of snnTorch take one time step per call. A network can run step by step, as in its
+tutorials. It can also run layer by layer: a module without memory takes all steps in one call, and
+only the neurons have a loop. There are settings for both. The neurons are `Leaky` with beta 1 and
+reset by subtraction.
 """
 
 import snntorch as snn
@@ -27,14 +28,15 @@ SETTINGS = [
 
 
 class AllSteps(nn.Module):
-    """Neurons over `[time_steps, batch, ...]`."""
+    """Neurons that take `[time_steps, batch, ...]` in one call."""
 
     def __init__(self, neurons):
         super().__init__()
         self.neurons = neurons
 
     def forward(self, currents):
-        # The membrane is handed on, not kept in the module, or compiled code would be made anew for each.
+        # The membrane potential is an argument. As a part of the module, it would make
+        # `torch.compile` compile the code again for each step.
         membrane, spikes = torch.zeros_like(currents[0]), []
         for current in currents:
             spike, membrane = self.neurons(current, membrane)
@@ -43,7 +45,7 @@ class AllSteps(nn.Module):
 
 
 class Folded(nn.Module):
-    """A module without memory over `[time_steps, batch, ...]`, as one batch."""
+    """A module without memory that takes `[time_steps, batch, ...]` as one batch."""
 
     def __init__(self, module):
         super().__init__()

@@ -1,8 +1,9 @@
-"""Inference or training steps of a case in SpikingJelly; the protocol is in `common`.
+"""Inference or training steps of a case in SpikingJelly. The protocol is in `common`.
 
-Its multi-step mode: every layer takes all time steps at once. The neurons are integrate-and-fire with
-reset by subtraction, which is the same in both libraries (with leak they are not: its reset is leaked).
-Its triangle as surrogate is 1 high where ours is 0.3; it costs the same.
+The network runs in multi-step mode, in which every layer takes all time steps at once. The neurons
+are integrate-and-fire with reset by subtraction, which is the same in both libraries. (With a leak
+it is not: SpikingJelly also leaks the reset.) Its triangular surrogate has the height 1, and that
+of lasnn has the height 0.3. The cost is the same.
 """
 
 from spikingjelly.activation_based import functional, layer, neuron, surrogate

@@ -1,1 +1,2 @@
-//! The benchmarks are in `benches/`; this package has no code of its own.
+//! The benchmarks are in `benches/`, and the programs for comparisons with peers are in `src/bin/`.
+//! The library itself is empty.

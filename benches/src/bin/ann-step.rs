@@ -1,18 +1,18 @@
-//! One training step of an ordinary network, as the training loop makes it; its peer is
+//! One training step of an ordinary network, as in the training loop. Its peer is
 //! `benches/peers/ann.py`.
 //!
 //! ```text
 //! ann-step --network vgg5 --steps 10
 //! ```
 //!
-//! Forward pass, cross-entropy, backward pass, the gradient norm that the loop watches, one step of
-//! Adam (intermediates) or of gradient descent with Nesterov's momentum (teachers), and reading the
-//! loss back. Prints one JSON object with the milliseconds of a step.
+//! A step has the forward pass, cross-entropy, the backward pass, the gradient norm that the loop
+//! checks, one step of Adam (intermediate networks) or of SGD with Nesterov momentum (teachers),
+//! and reading the loss. The program prints one JSON object with the milliseconds of a step.
 
-// This binary's output is what it is for.
+// The output is the purpose of this program.
 #![allow(clippy::print_stdout)]
 
-// Memory comes as in `lasnn` itself.
+// The same memory allocator as in `lasnn`.
 #[cfg(not(target_env = "msvc"))]
 #[path = "../../../crates/lasnn-cli/src/allocator.rs"]
 mod allocator;
@@ -34,22 +34,22 @@ type Train = Autodiff<Flex>;
 
 #[derive(Parser)]
 struct Args {
-    /// A name of the zoo.
+    /// The name of a network, for instance `vgg5`.
     #[arg(long)]
     network: String,
-    /// What products multiply.
+    /// The number format of the products.
     #[arg(long, value_enum, default_value_t = Format::F32)]
     format: Format,
-    /// Images of a step.
+    /// The number of images of a step.
     #[arg(long, default_value_t = 64)]
     batch: usize,
-    /// Steps that count.
+    /// The number of measured steps.
     #[arg(long, default_value_t = 10)]
     steps: usize,
-    /// Steps before them.
+    /// The number of steps before the measured ones.
     #[arg(long, default_value_t = 3)]
     warmup: usize,
-    /// Threads.
+    /// The number of threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
 }
@@ -120,7 +120,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Images of noise, with the labels one after the other.
+/// Images of noise, whose labels are 0 to 9 in turn.
 fn batch(shape: Shape, images: usize) -> Batch {
     let draws = Seed(2).draws(lasnn_core::Stream::Test, [0; 3]);
     Batch {

@@ -1,18 +1,20 @@
-//! Epochs of a data set, as a training run asks for them; its peer is `benches/peers/loading.py`.
+//! Epochs of a data set, as a training run reads them. Its peer is `benches/peers/loading.py`.
 //!
 //! ```text
 //! load-epoch --source cifar10 --path data --images 12800 --threads 2
 //! load-epoch --source folder --path images --size 64 --images 12800 --threads 2
 //! ```
 //!
-//! Random crops of a padded image, flips, normalisation to [-1, 1], batches of `f32`. Prints one JSON
-//! object: the seconds until the data set is open and, where its images are encoded, decoded, and those of
-//! each epoch. With `--check` it prints, for the first images as they are, what `loading.py` compares.
+//! An epoch has random crops of padded images, flips, normalisation to [-1, 1], and batches of
+//! `f32`. The program prints one JSON object with the seconds of the preparation and of each epoch.
+//! The preparation opens the data set and decodes encoded images. With `--check` the program prints
+//! the label and two means of the first images, without augmentation, for a comparison with
+//! `loading.py`.
 
-// This binary's output is what it is for.
+// The output is the purpose of this program.
 #![allow(clippy::print_stdout)]
 
-// Memory comes as in `lasnn` itself.
+// The same memory allocator as in `lasnn`.
 #[cfg(not(target_env = "msvc"))]
 #[path = "../../../crates/lasnn-cli/src/allocator.rs"]
 mod allocator;
@@ -31,29 +33,31 @@ use serde_json::json;
 
 #[derive(Parser)]
 struct Args {
+    /// The data set.
     #[arg(long, value_enum)]
     source: Kind,
-    /// The data directory of CIFAR-10, or the folder that has `train` and `test`.
+    /// The data directory of CIFAR-10, or the folder that contains `train` and `test`.
     #[arg(long)]
     path: PathBuf,
-    /// Rows and columns of the images of a folder.
+    /// The rows, and also the columns, of the images in a folder.
     #[arg(long, default_value_t = 32)]
     size: usize,
-    /// Where decoded images are kept.
+    /// The folder for decoded images.
     #[arg(long)]
     cache: PathBuf,
-    /// The first so many training images.
+    /// The number of training images, counted from the first one.
     #[arg(long)]
     images: usize,
+    /// The number of images of a batch.
     #[arg(long, default_value_t = 64)]
     batch: usize,
-    /// Threads that decode, and threads that make batches.
+    /// The number of threads that decode, and also of threads that make batches.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Epochs, of which the first finds the files' pages.
+    /// The number of epochs. The first one loads the files into the page cache.
     #[arg(long, default_value_t = 4)]
     epochs: u32,
-    /// Print labels and sums of so many images instead.
+    /// Instead of the epochs, print the labels and means of this number of images.
     #[arg(long)]
     check: Option<usize>,
 }
@@ -81,7 +85,11 @@ fn main() -> anyhow::Result<()> {
     let dataset = load_with(&config, options)?;
     let preparation = start.elapsed().as_secs_f64();
     let there = dataset.train.len();
-    anyhow::ensure!(args.images <= there, "{} images asked for of {there}", args.images);
+    anyhow::ensure!(
+        args.images <= there,
+        "--images is {}, and the data set has {there}",
+        args.images
+    );
     let indices: Vec<u32> = (0..args.images as u32).collect();
     let normaliser =
         Normaliser::fit(config.normalisation, config.source, &dataset.train, &indices)?;
@@ -115,8 +123,9 @@ fn config(args: &Args) -> DatasetConfig {
     }
 }
 
-/// The label of each image, the mean of its conv_batch_norm pixels, and their mean weighted from 0 at the
-/// first to 1 at the last, in which an exchange of rows, columns or channels shows.
+/// Prints the label of each image, the mean of its normalised pixels, and a weighted mean, whose
+/// weights grow from 0 for the first pixel to 1 for the last one. Swapped rows, columns or channels
+/// change the weighted mean.
 fn check(dataset: &Dataset, images: usize, normaliser: &Normaliser) -> anyhow::Result<()> {
     let first: Vec<u32> = (0..images as u32).collect();
     let loader = Loader::evaluate(dataset.train.clone(), first, images, normaliser);

@@ -1,8 +1,8 @@
 //! Thresholds at which every layer fires at a given rate.
 //!
-//! Layer by layer from the image on, with the layers before it already set. The rate falls as the
-//! threshold rises, so halving an interval finds it. This is not threshold balancing: a network with
-//! random weights computes nothing, it only has to be as busy as asked.
+//! The layers are set one after the other, beginning at the image. The firing rate falls as the
+//! threshold rises, so bisection finds the threshold. This is not threshold balancing: the network
+//! has random weights and computes nothing useful. Only its firing rate matters for a benchmark.
 
 use burn::tensor::Tensor;
 use burn::tensor::module::avg_pool2d;
@@ -14,8 +14,9 @@ use lasnn_snn::SpikingNetwork;
 use lasnn_snn::layers::{SpikingConv, SpikingLayer};
 use lasnn_snn::signal::Signal;
 
-/// Halvings of six decades; afterwards the threshold is known to a part in 10,000. With more of them it would
-/// lie on some neuron's potential, and rounding would decide whether that one fires.
+/// The number of bisections of six decades, which leave a relative error of 1 in 10,000. After more
+/// of them the threshold would equal the membrane potential of some neuron, and rounding would
+/// decide whether that neuron fires.
 const HALVINGS: usize = 17;
 
 /// The network with thresholds at which each layer of neurons fires `rate` spikes per neuron and
@@ -62,14 +63,14 @@ pub fn calibrate(
     network
 }
 
-/// Means over windows that do not overlap; `size` 0 means over the whole map.
+/// Average pooling with windows that do not overlap. The size 0 stands for the whole feature map.
 fn average(maps: Tensor<Flex, 4>, size: usize) -> Tensor<Flex, 4> {
     let [_, _, height, width] = maps.dims();
     let window = if size == 0 { [height, width] } else { [size; 2] };
     avg_pool2d(maps, window, window, [0, 0], true, false)
 }
 
-/// What every layer is set to.
+/// The firing rate of every layer, in spikes per neuron and time step.
 struct Target {
     steps: usize,
     rate: f64,
@@ -81,13 +82,13 @@ impl Target {
         self.fire(&mut layer.neurons, currents)
     }
 
-    /// Sets the threshold and gives the spikes.
+    /// Sets the threshold of a layer and returns its spikes.
     fn fire(&self, neurons: &mut SpikingNeurons<Flex>, currents: Signal<Flex>) -> Signal<Flex> {
         let currents = currents.unfold(self.steps);
         let spikes = |threshold: f32| {
             neurons.clone().with_threshold(threshold).forward(currents.clone(), self.steps)
         };
-        // No membrane potential gets above the largest current at every step.
+        // No membrane potential can exceed the sum of the largest current over all steps.
         let most = currents.clone().max().into_scalar() * self.steps as f32;
         let (mut low, mut high) = (most * 1e-6, most);
         for _ in 0..HALVINGS {

@@ -1,4 +1,4 @@
-//! The file that both sides of a comparison read.
+//! A case: the file that both sides of a comparison read.
 
 use std::path::Path;
 
@@ -17,12 +17,13 @@ use serde::{Deserialize, Serialize};
 const NETWORK: &str = "network";
 /// The images `[batch, channels, height, width]`.
 const IMAGES: &str = "images";
-/// The encoded input `[time_steps, batch, channels, height, width]`, unless it is the images at every step.
+/// The encoded input `[time_steps, batch, channels, height, width]`. The file has none if the input
+/// of every step is the images themselves.
 const INPUT: &str = "input";
 
 /// A network and its input.
 pub struct Case {
-    /// What is to be known about both.
+    /// The description of both.
     pub about: About,
     /// The tensors of the network.
     pub state: StateDict,
@@ -30,27 +31,27 @@ pub struct Case {
     pub batch: Batch,
 }
 
-/// What is to be known about a case; the file's metadata.
+/// The description of a case, which is the metadata of its file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct About {
     /// The layers.
     pub architecture: Architecture,
-    /// What the network is beside its layers.
+    /// The neurons, the encoding and the readout.
     pub spiking: SpikingConfig,
-    /// How many time steps.
+    /// The number of time steps.
     pub time_steps: usize,
     /// The shape of an image.
     pub image: Shape,
-    /// How many classes.
+    /// The number of classes.
     pub classes: usize,
     /// The class of each image.
     pub labels: Vec<u32>,
-    /// Keys the input spikes.
+    /// The seed of the input spikes.
     pub seed: Seed,
     /// Spikes per neuron and time step over all neurons.
     pub firing_rate: f64,
-    /// The same by layer of neurons.
+    /// Spikes per neuron and time step of each layer of neurons.
     pub firing_rate_by_layer: Vec<f64>,
 }
 
@@ -59,7 +60,7 @@ impl Case {
     ///
     /// # Errors
     ///
-    /// If it is missing, damaged or not such a file.
+    /// Fails if the file is missing, damaged or no case.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let mut file = Checkpoint::load(path)?;
         let about: About = file.metadata(path)?;
@@ -77,11 +78,11 @@ impl Case {
         Ok(Self { about, state, batch })
     }
 
-    /// Writes the file. The peers get the encoded input ready-made, so that all see the same spikes.
+    /// Writes the file. It contains the encoded input, so the peers get the same spikes.
     ///
     /// # Errors
     ///
-    /// If it cannot be written.
+    /// Fails if the file cannot be written.
     pub fn save(self, path: &Path) -> anyhow::Result<()> {
         let Self { about, state, batch } = self;
         let Shape { channels, height, width } = about.image;
@@ -103,7 +104,7 @@ impl Case {
     ///
     /// # Errors
     ///
-    /// If the tensors do not fit the layers.
+    /// Fails if the tensors do not fit the layers.
     pub fn network<B: Backend>(&self, device: &B::Device) -> anyhow::Result<SpikingNetwork<B>> {
         let About { spiking, time_steps, .. } = &self.about;
         let network = SpikingNetwork::new(&self.about.plan()?, spiking, *time_steps, device)?;
@@ -116,12 +117,12 @@ impl About {
     ///
     /// # Errors
     ///
-    /// If the layers do not fit the images.
+    /// Fails if the layers do not fit the images.
     pub fn plan(&self) -> anyhow::Result<Plan> {
         Ok(self.architecture.plan(self.image, self.classes)?)
     }
 
-    /// The images with their labels; the n-th image is sample n.
+    /// The images with their labels. Their sample numbers count from 0.
     pub fn batch(&self, pixels: Vec<f32>) -> Batch {
         let labels = self.labels.clone();
         let samples = (0..labels.len() as u32).collect();

@@ -1,13 +1,13 @@
-//! Inference and training steps of our spiking networks, for comparison with peers.
+//! Inference and training steps of our spiking networks, for a comparison with peers.
 //!
-//! `make` writes a case: one file with weights, thresholds and input that both sides read. `serve` runs
-//! it, one timed step per line of its input. `cargo xtask bench peers` starts both, and the peers'
-//! scripts under `benches/peers/` speak the same protocol.
+//! `make` writes a case: one file with weights, thresholds and input that both sides read. `serve`
+//! runs one timed step of it for each line of its standard input. `cargo xtask bench peers` starts
+//! both. The scripts of the peers, under `benches/peers/`, have the same protocol.
 
-// A binary: what it prints is its result.
+// The output is the purpose of this program.
 #![allow(clippy::print_stdout)]
 
-// Memory comes as in `lasnn` itself.
+// The same memory allocator as in `lasnn`.
 #[cfg(not(target_env = "msvc"))]
 #[path = "../../../../crates/lasnn-cli/src/allocator.rs"]
 mod allocator;
@@ -28,9 +28,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Write a case and print what is in it as one line of JSON
+    /// Write a case, and print its name, encoding and firing rates as one line of JSON
     Make(make::MakeArguments),
-    /// Run the steps that standard input asks for
+    /// Run one step for each line of the standard input
     Serve(serve::ServeArguments),
 }
 

@@ -20,30 +20,30 @@ use crate::calibrate::calibrate;
 use crate::case::{About, Case};
 use crate::step::{Rates, firing_rates};
 
-/// Weights and input spikes follow from it.
+/// The seed of the weights and of the input spikes.
 const SEED: Seed = Seed(1);
 
 #[derive(clap::Args)]
 pub struct MakeArguments {
-    /// A named architecture, with random weights on made-up images
+    /// A network by its name, with random weights, on synthetic images
     #[arg(long, required_unless_present = "checkpoint", requires = "rate")]
     net: Option<String>,
-    /// The share of neurons that every layer of it fires at a time step
+    /// The firing rate of every layer of that network, in spikes per neuron and time step
     #[arg(long, value_name = "0..1", value_parser = rate)]
     rate: Option<f64>,
-    /// A trained student, on CIFAR-10's first test images
+    /// The checkpoint of a trained student, which runs on the first test images of CIFAR-10
     #[arg(long, conflicts_with_all = ["net", "rate", "encoding"], requires = "data_dir")]
     checkpoint: Option<PathBuf>,
     /// The folder that contains `cifar-10-batches-bin`
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// How an image becomes input
+    /// How images become input currents or spikes
     #[arg(long, value_enum, default_value = "direct")]
     encoding: EncodingName,
-    /// How many time steps
+    /// The number of time steps
     #[arg(long)]
     time_steps: usize,
-    /// How many images
+    /// The number of images
     #[arg(long)]
     batch: usize,
     /// The file to write
@@ -51,16 +51,16 @@ pub struct MakeArguments {
     out: PathBuf,
 }
 
-/// The encoders by name.
+/// The encodings by name.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum EncodingName {
-    /// The pixel is the current of every step
+    /// A pixel is the input current of every step
     Direct,
-    /// A pixel spikes with its own value as probability
+    /// A pixel fires with its value as the probability
     Poisson,
 }
 
-/// What a checkpoint of `lasnn` says about its network; the rest of its metadata is not needed.
+/// The part of the metadata of a `lasnn` checkpoint that describes its network.
 #[derive(Deserialize)]
 struct Trained {
     network: Architecture,
@@ -74,7 +74,7 @@ fn rate(text: &str) -> Result<f64, String> {
     if rate > 0.0 && rate < 1.0 { Ok(rate) } else { Err("expected a number within 0..1".into()) }
 }
 
-/// Writes the case and prints its name, its encoding and its firing rates.
+/// Writes the case, and prints its name, its encoding and its firing rates.
 pub fn make(arguments: &MakeArguments) -> anyhow::Result<()> {
     let mut case = match &arguments.checkpoint {
         Some(path) => trained(arguments, path)?,
@@ -96,7 +96,7 @@ pub fn make(arguments: &MakeArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// He's weights, and thresholds at which every layer fires at the rate asked for.
+/// A network with He's random weights and with thresholds for the given firing rate.
 fn random(arguments: &MakeArguments) -> anyhow::Result<Case> {
     let name = arguments.net.as_deref().unwrap_or_default();
     let architecture = zoo::named(name)
@@ -128,7 +128,7 @@ fn random(arguments: &MakeArguments) -> anyhow::Result<Case> {
     Ok(Case { state: state::save::<Flex, _>(&network), about, batch })
 }
 
-/// A network that `lasnn` trained, with its own thresholds, on images that it has not seen.
+/// A network that `lasnn` trained, with its own thresholds, on test images.
 fn trained(arguments: &MakeArguments, path: &std::path::Path) -> anyhow::Result<Case> {
     let file = Checkpoint::load(path)?;
     let Trained { network, image, classes, spiking } = file.metadata(path)?;
@@ -151,7 +151,7 @@ fn trained(arguments: &MakeArguments, path: &std::path::Path) -> anyhow::Result<
     Ok(Case { state: file.state, about, batch })
 }
 
-/// The first test images, from -1 to 1.
+/// The first test images, with pixels from -1 to 1.
 fn images(
     data: &DatasetConfig,
     data_dir: Option<&std::path::Path>,
@@ -165,7 +165,8 @@ fn images(
     batch.context("a batch needs at least one image")
 }
 
-/// Dropout acts in training only and differs between the libraries, so neither side has it.
+/// The architecture without dropout. Dropout acts only in training and differs between the
+/// libraries, so neither side has it.
 fn without_dropout(mut architecture: Architecture) -> Architecture {
     architecture.layers.retain(|layer| !matches!(layer, Layer::Dropout { .. }));
     for layer in &mut architecture.layers {
@@ -176,15 +177,15 @@ fn without_dropout(mut architecture: Architecture) -> Architecture {
     architecture
 }
 
-/// Draws weights of variance `2 / inputs`.
+/// Draws weights with the variance `2 / inputs`.
 struct HeWeights {
     drawn: u32,
 }
 
 impl<B: Backend> ModuleMapper<B> for HeWeights {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        // Convolutions are `[outputs, inputs, height, width]`, matrices `[inputs, outputs]`;
-        // thresholds and leaks are vectors and stay.
+        // Convolutions have the shape `[outputs, inputs, height, width]`, and matrices
+        // `[inputs, outputs]`. Thresholds and leaks are vectors and keep their values.
         let shape = param.dims();
         let inputs: usize = match D {
             4 => shape[1..].iter().product(),
@@ -216,14 +217,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_a_share() {
+    fn a_firing_rate_is_between_0_and_1() {
         assert_eq!(rate("0.05"), Ok(0.05));
         assert!(rate("5").is_err());
         assert!(rate("0").is_err());
     }
 
     #[test]
-    fn no_dropout_is_left() {
+    fn no_dropout_layer_is_left() {
         let layers = without_dropout(zoo::named("resnet12").unwrap()).layers;
         let left = |layer: &Layer| match layer {
             Layer::Dropout { .. } => true,

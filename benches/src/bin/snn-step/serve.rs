@@ -1,13 +1,13 @@
-//! `snn-step serve`: one timed step per line of standard input.
+//! `snn-step serve`: one timed step for each line of the standard input.
 //!
-//! So a comparison can take turns with a peer, step by step, and pay for no start but the first.
+//! A comparison can thus take turns with a peer, step by step, and starts each program only once.
 //!
-//! | line | what happens | answer |
+//! | line | action | answer |
 //! |---|---|---|
 //! | `step` | one timed step | `{"ms": 12.3}` |
 //! | `check` | one pass without gradients | `{"spikes": [[...], ...], "logits": [[...], ...]}` |
-//! | `reset` | the peak of memory starts anew | `{}` |
-//! | `peak` | | `{"mib": 456.7}`, the most memory since then |
+//! | `reset` | the peak of memory is reset | `{}` |
+//! | `peak` | | `{"mib": 456.7}`, the peak of memory since the last reset |
 
 use std::fs;
 use std::io::{BufRead, Write, stdin, stdout};
@@ -28,36 +28,36 @@ pub struct ServeArguments {
     /// The file that `make` wrote
     #[arg(long)]
     case: PathBuf,
-    /// What a step is
+    /// The kind of a step
     #[arg(long, value_enum)]
     mode: Mode,
-    /// What a step computes with
+    /// The number format of a step
     #[arg(long, value_enum, default_value_t = Format::F32)]
     format: Format,
-    /// How many threads compute
+    /// The number of threads
     #[arg(long, default_value_t = 2)]
     threads: usize,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Mode {
-    /// Class scores without gradients
+    /// Class scores, without gradients
     Infer,
-    /// Forward, cross-entropy, backward, Adam
+    /// Forward pass, cross-entropy, backward pass and Adam
     Train,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
     F32,
-    /// Inference with weights of 12 bits
+    /// Inference with weights of 12 bits; training in `f32`
     Int12,
     /// Inference with weights in bfloat16, training with `precision = "bf16"`
     Bf16,
 }
 
 impl Format {
-    /// Of inference, and of a recorded pass.
+    /// The weight format of inference.
     fn weights(self) -> WeightFormat {
         match self {
             Self::F32 => WeightFormat::F32,
@@ -66,6 +66,7 @@ impl Format {
         }
     }
 
+    /// The precision of training.
     fn precision(self) -> Precision {
         match self {
             Self::F32 | Self::Int12 => Precision::F32,
@@ -101,7 +102,7 @@ pub fn serve(arguments: &ServeArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The case itself is dropped: what a step holds is all that its memory should show.
+/// Builds the step and drops the case, so that the measured memory is that of the step alone.
 fn step(arguments: &ServeArguments) -> anyhow::Result<Box<dyn Step>> {
     let case = Case::load(&arguments.case)?;
     Ok(match arguments.mode {
@@ -110,7 +111,8 @@ fn step(arguments: &ServeArguments) -> anyhow::Result<Box<dyn Step>> {
     })
 }
 
-/// The spikes of every layer and image, counted streaming, and the scores of the step that is timed.
+/// The spike counts of every layer and image, from a simulation step by step, and the class scores
+/// of the timed step.
 fn check(arguments: &ServeArguments) -> anyhow::Result<Value> {
     let case = Case::load(&arguments.case)?;
     let inference = Inference::new(&case, arguments.format.weights())?;
@@ -120,13 +122,13 @@ fn check(arguments: &ServeArguments) -> anyhow::Result<Value> {
     Ok(json!({ "spikes": spikes, "logits": logits }))
 }
 
-/// Lets the kernel's peak of resident memory start anew.
+/// Resets the peak of resident memory that the operating system keeps.
 fn reset_peak() -> anyhow::Result<Value> {
     fs::write("/proc/self/clear_refs", "5").context("cannot reset the peak of memory")?;
     Ok(json!({}))
 }
 
-/// The most memory that was resident, in MiB.
+/// The peak of resident memory in MiB.
 fn peak_mib() -> anyhow::Result<f64> {
     let status = fs::read_to_string("/proc/self/status").context("cannot read the memory")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,4 +1,4 @@
-//! One step of inference or of training, as `lasnn` does it.
+//! One step of inference or of training, as in `lasnn`.
 
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
@@ -14,17 +14,18 @@ use crate::case::{About, Case};
 
 type Train = Autodiff<Flex>;
 
-/// The optimiser does all its work, and the weights, with them the firing rates, stay those of the
-/// case. The peers take the same.
+/// So small that the optimiser does all its work, but the weights and the firing rates stay those
+/// of the case. The peers have the same learning rate.
 const LEARNING_RATE: f64 = 1e-8;
 
-/// A case that is run again and again.
+/// A case that can be run again and again.
 pub trait Step {
     /// Runs one step.
     fn run(&mut self);
 }
 
-/// Class scores without gradients, as a measurement makes them: the weights are packed before.
+/// Class scores without gradients, as in an evaluation: the weights are packed once, before the
+/// first step.
 pub struct Inference {
     /// The network.
     pub network: Simulator<Flex>,
@@ -37,7 +38,7 @@ impl Inference {
     ///
     /// # Errors
     ///
-    /// If its tensors do not fit its layers.
+    /// Fails if the tensors do not fit the layers.
     pub fn new(case: &Case, weights: WeightFormat) -> anyhow::Result<Self> {
         let network = Simulator::with_format(case.network(&Default::default())?, weights);
         Ok(Self { network, batch: case.batch.clone(), seed: case.about.seed })
@@ -52,14 +53,14 @@ impl Inference {
 
 impl Step for Inference {
     fn run(&mut self) {
-        // Flex computes at once; there is nothing to wait for.
+        // Flex computes without delay, so there is nothing to wait for.
         std::hint::black_box(self.logits().into_data());
     }
 }
 
-/// Forward, cross-entropy, backward, Adam.
+/// Forward pass, cross-entropy, backward pass and Adam.
 ///
-/// The training loop also adds up the norm of the gradients, which the peers' step has not either.
+/// The training loop also computes the norm of the gradients. The step of the peers lacks it too.
 pub struct Training {
     network: Option<SpikingNetwork<Train>>,
     optimizer: Optimizer<Flex>,
@@ -73,7 +74,7 @@ impl Training {
     ///
     /// # Errors
     ///
-    /// If its tensors do not fit its layers.
+    /// Fails if the tensors do not fit the layers.
     pub fn new(case: &Case, precision: Precision) -> anyhow::Result<Self> {
         let network = case.network(&Default::default())?;
         let optimizer = Optimizer::new(OptimizerConfig::Adam(Adam::new(LEARNING_RATE)));
@@ -91,7 +92,7 @@ impl Step for Training {
     fn run(&mut self) {
         let Some(network) = self.network.take() else { return };
         let device = Default::default();
-        // Evaluation's keys, so that the input spikes are those that the peers get.
+        // With the random numbers of an evaluation the input spikes are those in the case.
         let pass = Pass::evaluate(self.seed, &self.batch.samples);
         let pass = pass.with_precision(self.precision);
         let images = self.batch.images::<Train>(&device);
@@ -102,11 +103,11 @@ impl Step for Training {
     }
 }
 
-/// How often the neurons of a case fire.
+/// Firing rates.
 pub struct Rates {
     /// Spikes per neuron and time step.
     pub mean: f64,
-    /// The same by layer of neurons.
+    /// Spikes per neuron and time step of each layer of neurons.
     pub by_layer: Vec<f64>,
 }
 
@@ -117,7 +118,7 @@ pub fn firing_rates(simulator: &Simulator<Flex>, case: &Case) -> Rates {
     Rates { mean: found.firing_rate, by_layer }
 }
 
-/// The spikes of a case, for each layer of neurons and each image.
+/// The spike counts of a case, for each layer of neurons and each image.
 pub fn spikes_by_image(simulator: &Simulator<Flex>, case: &Case) -> Vec<Vec<f64>> {
     let (_, layers) = fan_outs(simulator.network().plan());
     let mut spikes = vec![Vec::new(); layers.len()];
@@ -132,13 +133,13 @@ pub fn spikes_by_image(simulator: &Simulator<Flex>, case: &Case) -> Vec<Vec<f64>
     spikes
 }
 
-/// Runs images of a case, streaming.
+/// Runs images of a case step by step.
 fn simulated(simulator: &Simulator<Flex>, case: &Case, images: Batch) -> Simulation {
     let About { time_steps, seed, .. } = case.about;
     simulate(simulator, &Fixed(images), time_steps, seed, &Default::default())
 }
 
-/// A batch as a projection of its own.
+/// A source with one batch.
 struct Fixed(Batch);
 
 impl BatchSource for Fixed {

@@ -26,10 +26,9 @@ use pulp::bytemuck::cast_slice_mut;
 use rayon::prelude::*;
 
 use lasnn_gemm::memory::Scratch;
-use lasnn_gemm::product::{BLOCK, SIDE, has_tiles, pair};
+use lasnn_gemm::product::{BLOCK, SIDE, pair};
 
 use crate::event::linear as event_linear;
-use crate::graph::PoolAndMask;
 
 pub(crate) use bptt::Bptt;
 pub(crate) use conv::run_maps;
@@ -40,16 +39,6 @@ pub(crate) use linear::{MatrixWeights, Product};
 pub(crate) use linear_weight_grad::matrix_grad;
 pub(crate) use membrane_grad::RoundedMembraneGrad;
 pub(crate) use weight_grad::WeightGrad;
-
-/// Whether spikes downstream a pooling can be numbers for tiles.
-pub(crate) fn fit(pooling: &PoolAndMask) -> bool {
-    has_tiles() && can_count(pooling)
-}
-
-/// Whether bfloat16 holds all numbers that can be downstream a pooling.
-fn can_count(pooling: &PoolAndMask) -> bool {
-    pooling.pool[0] * pooling.pool[1] <= 256
-}
 
 /// Numbers that are multiplied together: as many pairs as a tile is deep.
 const GROUP: usize = 2 * SIDE;

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use pulp::bytemuck::cast_slice;
 use pulp::{Simd, WithSimd};
@@ -10,9 +11,8 @@ use rayon::prelude::*;
 
 use super::{FRAMES, Frames, GROUP, TILE};
 use crate::args::ForwardArgs;
-use crate::event::conv;
 use crate::event::simd::LANES;
-use crate::event::weights::{WeightFormat, Weights};
+use crate::event::weights::Weights;
 use crate::graph::{Projection, Synapse};
 use crate::neuron::Neurons;
 use crate::spikes::{Grid, Spikes};
@@ -55,8 +55,8 @@ impl<'a> Feed<'a> {
                     args.packed_weights.map(|packed_weights| packed_weights.weight(weight));
                 let weights = weights.map(Cow::Borrowed).unwrap_or_else(|| {
                     let size = [pooled.channels, kernel * kernel];
-                    let format = (WeightFormat::Bf16, true);
-                    Cow::Owned(conv::pack_all(args.weights[weight], size, grid, format))
+                    let pairs = super::pack_convolution(args.weights[weight], size, grid.lanes());
+                    Cow::Owned(Weights::Tiles(Arc::new(pairs)))
                 });
                 (Some(windows(pooled, grid.shape, kernel, stride)), weights)
             }

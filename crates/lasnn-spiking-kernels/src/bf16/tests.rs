@@ -9,6 +9,7 @@ use crate::event::list::Events;
 use crate::event::weight_grad;
 use crate::f32::bptt::MembraneGrad;
 use crate::geometry::{Geometry, Padded};
+use crate::graph::PoolAndMask;
 use crate::spikes::Grid;
 use crate::spikes::Spikes;
 use lasnn_core::Precision;

@@ -6,10 +6,11 @@ use rayon::prelude::*;
 
 use super::frames::{ONE, bfloat16s};
 use super::membrane_grad::pairs;
-use super::{GROUP, RoundedMembraneGrad, TILE, can_count};
+use super::{GROUP, RoundedMembraneGrad, TILE};
 use crate::event::list::Allowed;
 use crate::geometry::Reached;
 use crate::graph::PoolAndMask;
+use crate::layout::can_count;
 use crate::spikes::Spikes;
 use lasnn_core::Precision;
 use lasnn_core::mask::MaskRows;

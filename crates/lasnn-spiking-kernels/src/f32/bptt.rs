@@ -12,8 +12,9 @@ use lasnn_core::simd::vectors;
 use lasnn_gemm::memory::Scratch;
 
 use crate::bf16::Downstream;
+use crate::currents::Matrix;
 use crate::event::conv::{Feed, Unit};
-use crate::event::linear::{self, Matrix};
+use crate::event::linear;
 use crate::geometry::Padded;
 use crate::graph::PoolAndMask;
 use crate::neuron::Neurons;

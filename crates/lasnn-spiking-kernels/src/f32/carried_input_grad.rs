@@ -14,12 +14,12 @@ use lasnn_gemm::memory::Scratch;
 
 use lasnn_core::Precision;
 
-use crate::event::conv;
 use crate::event::list::SLACK;
 use crate::event::weights::WeightFormat;
 use crate::f32::bptt::MembraneGrad;
 use crate::f32::input_grad::Shape;
 use crate::geometry::{Geometry, Tap};
+use crate::layout;
 
 /// The share of gradients that change in a step below which this is faster than the dense product
 /// (`docs/performance.md`).
@@ -47,7 +47,7 @@ pub(crate) fn convolution(
     let changes: Vec<Changes> =
         (0..frames).into_par_iter().map(|frame| Changes::of(membrane_grad, frame, leak)).collect();
     let outputs = membrane_grad.grid.lanes();
-    let tile = conv::tile(lanes, taps * outputs, WeightFormat::F32);
+    let tile = layout::tile(lanes, taps * outputs, WeightFormat::F32);
     let packed =
         pack(weights, (membrane_grad.grid.shape.channels, inputs, taps), outputs, (lanes, tile));
     let positions = geometry.bases.len();

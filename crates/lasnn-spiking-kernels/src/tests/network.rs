@@ -158,9 +158,9 @@ impl Network {
         };
         let driven = self.graph.layers[0].projections.is_empty();
         let input = if driven {
-            NetworkInput::Currents(&self.input)
+            NetworkInput::Currents(&self.input[..])
         } else {
-            NetworkInput::Spikes(&self.input)
+            NetworkInput::Spikes(&self.input[..])
         };
         run(args, input)
     }

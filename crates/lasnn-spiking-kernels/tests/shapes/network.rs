@@ -225,9 +225,9 @@ impl Network {
         };
         let is_fed = self.graph.layers[0].projections.is_empty();
         let input = if is_fed {
-            NetworkInput::Currents(&self.input)
+            NetworkInput::Currents(&self.input[..])
         } else {
-            NetworkInput::Spikes(&self.input)
+            NetworkInput::Spikes(&self.input[..])
         };
         let what = format!("{:?}, {:?}", self.setting, self.graph);
 

@@ -217,9 +217,9 @@ impl Case {
         };
         let direct = self.graph.layers.first().is_some_and(|layer| layer.projections.is_empty());
         let input = if direct {
-            NetworkInput::Currents(&self.input)
+            NetworkInput::Currents(&self.input[..])
         } else {
-            NetworkInput::Spikes(&self.input)
+            NetworkInput::Spikes(&self.input[..])
         };
         run(&args, input)
     }

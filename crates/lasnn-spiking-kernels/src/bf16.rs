@@ -19,8 +19,7 @@
 //! - `pack`: weights in the order in which products read them,
 //! - `window`: the product of a convolution window with its weights,
 //! - `conv` and `linear`: the forward pass,
-//! - `bptt` and `step_back`: membrane gradients, by back-propagation through time,
-//! - `needed`: which spike gradients `bptt` needs,
+//! - `bptt`: membrane gradients, by back-propagation through time,
 //! - `downstream`: the projections from which spike gradients come,
 //! - `membrane_grad`: membrane gradients as rows and as depth of products,
 //! - `weight_grad` and `linear_weight_grad`: weight gradients,
@@ -34,10 +33,8 @@ mod input_grad;
 mod linear;
 mod linear_weight_grad;
 mod membrane_grad;
-mod needed;
 mod pack;
 mod spike_pairs;
-mod step_back;
 #[cfg(test)]
 mod tests;
 mod weight_grad;

@@ -1,6 +1,6 @@
 //! The backward pass with gradients in `f32`.
 //!
-//! With `f32` precision it is the whole backward pass but for weight gradients. If a pass rounds to
+//! In `f32` precision it is all but the weight gradients and the readout. If a pass rounds to
 //! bfloat16, linear layers still take it, and so do all layers of a network whose surrogate
 //! derivatives do not fit 8 bits; only dense products of gradients and weights are rounded then.
 //!

@@ -2,12 +2,18 @@
 //!
 //! At each position the layer sums the gradients of its spikes from the projections downstream,
 //! takes them back through time and rounds them at once. So no map of spike gradients is stored.
+//!
+//! - `needed`: which spike gradients are needed,
+//! - `step_back`: the steps back through time of some neurons.
+
+mod needed;
+mod step_back;
 
 use rayon::prelude::*;
 
+use self::step_back::{FromDownstream, StepBack};
 use super::frames::LaneGroup;
 use super::membrane_grad::LaneGroupMut;
-use super::step_back::{FromDownstream, StepBack};
 use super::{FRAMES, GROUP, RoundedMembraneGrad};
 use crate::f32::spike_grads::SpikeGrads;
 use crate::neuron::Neurons;
@@ -88,7 +94,7 @@ impl<'a> Bptt<'a> {
     /// The surrogate derivatives of an image in the channel tile of a lane, `[step][position][lane
     /// of the tile]`.
     #[inline(always)]
-    pub(super) fn surrogate_q8(&self, lane: usize, image: usize) -> &'a [u8] {
+    fn surrogate_q8(&self, lane: usize, image: usize) -> &'a [u8] {
         let size = self.steps * self.grid.shape.positions() * self.grid.tile;
         match self.saved.part(lane / self.grid.tile, image, size) {
             Part::SurrogateQ8(surrogate_q8) => surrogate_q8,

@@ -3,8 +3,9 @@
 //! A spike whose surrogate derivative is zero needs no gradient, nor does a spike that a mask
 //! silences.
 
-use super::frames::LaneGroup;
-use super::{Bptt, Downstream, GROUP};
+use super::Bptt;
+use crate::bf16::frames::LaneGroup;
+use crate::bf16::{Downstream, GROUP};
 use crate::event::simd::LANES;
 use crate::f32::bptt::fires_at;
 

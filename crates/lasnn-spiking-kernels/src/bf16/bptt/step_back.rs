@@ -2,8 +2,9 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::frames::LaneGroup;
-use super::{Bptt, GROUP};
+use super::Bptt;
+use crate::bf16::GROUP;
+use crate::bf16::frames::LaneGroup;
 use crate::event::simd::LANES;
 use crate::f32::bptt::fires_at;
 use lasnn_gemm::memory::{Needed, Scratch, prefetch};

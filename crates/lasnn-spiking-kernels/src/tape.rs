@@ -127,3 +127,21 @@ impl Saved {
         }
     }
 }
+
+/// The saved numbers of a layer, for some consecutive images of the batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SavedImages<'a> {
+    pub saved: &'a Saved,
+    /// The number of images in the batch.
+    pub batch: usize,
+    /// The first of these images in the batch.
+    pub first: usize,
+}
+
+impl<'a> SavedImages<'a> {
+    /// The `size` numbers of one channel tile of an image, which is counted from the first of these
+    /// images.
+    pub fn part(&self, tile: usize, image: usize, size: usize) -> Part<'a> {
+        self.saved.part(tile * self.batch + self.first + image, size)
+    }
+}

@@ -13,7 +13,7 @@ use crate::event::conv::Feed;
 use crate::event::weight_grad;
 use crate::f32::carried_input_grad;
 use crate::f32::input_grad;
-use crate::geometry::{Geometry, Reached};
+use crate::geometry::{ConvShape, Geometry, Reached};
 use crate::graph::Projection;
 use crate::spikes::Spikes;
 
@@ -96,8 +96,8 @@ impl Convolution<'_> {
         })
     }
 
-    fn shape(&self, args: &ForwardArgs<'_>, lanes: usize) -> input_grad::Shape {
+    fn shape(&self, args: &ForwardArgs<'_>, lanes: usize) -> ConvShape {
         let inputs = args.graph.pooled(self.projection).channels;
-        input_grad::Shape { inputs, taps: self.reached.len(), lanes }
+        ConvShape { inputs, taps: self.reached.len(), lanes }
     }
 }

@@ -19,10 +19,13 @@ use crate::args::ForwardArgs;
 use crate::bf16::{Bptt, Downstream};
 use crate::event::conv::Feed;
 use crate::event::weight_grad;
-use crate::f32::bptt::{LayerPass, MembraneGrad, SpikeGrads};
+use crate::f32::bptt::LayerPass;
+use crate::f32::membrane_grad::MembraneGrad;
+use crate::f32::spike_grads::SpikeGrads;
 use crate::geometry::{Geometry, Padded};
 use crate::graph::{Presynaptic, Projection, Synapse};
 use crate::spikes::Spikes;
+use crate::tape::SavedImages;
 
 /// Bytes of gradients on feature maps that the pass holds at once, unless one image takes more.
 const HELD: usize = 64 << 20;
@@ -138,16 +141,17 @@ impl BackwardPass<'_> {
         &mut self,
         layer: usize,
         images: &Range<usize>,
-        pending: &SpikeGrads,
+        spike_grads: &SpikeGrads,
         padded: Padded,
         feeds: &[Feed<'_>],
     ) -> Option<MembraneGrads> {
         let (args, steps, grid) = (self.args, self.tape.steps, self.args.grid(layer));
         let neurons = args.neurons[layer];
-        let saved = (&self.tape.saved[layer], args.batch, images.start);
+        let saved = &self.tape.saved[layer];
+        let saved = SavedImages { saved, batch: args.batch, first: images.start };
         let is_driven = args.graph.layers[layer].projections.is_empty();
         if args.uses_bf16() {
-            let layer = Bptt { grid, neurons, images: images.len(), steps, saved, pending };
+            let layer = Bptt { grid, neurons, images: images.len(), steps, saved, spike_grads };
             if is_driven {
                 layer.sums(self.current_grads(images, grid.shape.len()));
                 return None;
@@ -159,7 +163,7 @@ impl BackwardPass<'_> {
         let constant = constant.map(|all| images_of(all, args.batch, images, grid.tiles()));
         let constant = constant.as_deref();
         let layer = LayerPass { grid, neurons, steps, feeds, constant, saved };
-        let exact = MembraneGrad::of(&layer, pending, padded, images.len(), is_driven);
+        let exact = MembraneGrad::of(&layer, spike_grads, padded, images.len(), is_driven);
         if is_driven {
             first_step(&exact, self.current_grads(images, grid.shape.len()));
             return None;

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use lasnn_gemm::memory::Scratch;
 
 use crate::bf16::RoundedMembraneGrad;
-use crate::f32::bptt::MembraneGrad;
+use crate::f32::membrane_grad::MembraneGrad;
 use crate::geometry::Padded;
 
 /// The membrane gradients of a layer, in single precision or rounded to bfloat16. The other form is

@@ -14,7 +14,7 @@ use lasnn_gemm::transpose::transpose;
 
 use crate::event::list::{ByChannel, Events};
 use crate::event::simd::{Rows, add_rows, set_rows};
-use crate::f32::bptt::MembraneGrad;
+use crate::f32::membrane_grad::MembraneGrad;
 use crate::geometry::{Class, Geometry, Tap};
 use crate::spikes::LANES;
 

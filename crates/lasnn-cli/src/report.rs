@@ -168,7 +168,7 @@ pub fn conversion(report: &Conversion) -> String {
 
 /// Spikes per neuron and step, over all neurons of a network.
 pub fn overall_rate(spikes_per_image: f64, time_steps: usize, plan: &Plan) -> f64 {
-    let (_, layers) = lasnn_snn::energy::fan_outs(plan);
+    let (_, layers) = lasnn_snn::fan_out::fan_outs(plan);
     let neurons: usize = layers.iter().map(|layer| layer.shape.len()).sum();
     match neurons * time_steps {
         0 => 0.0,

@@ -110,7 +110,7 @@ fn network_row(case: NetworkCase, result: Result<NetworkComparison, NetworkError
         spikes: comparison.map(|found| found.spikes),
         differing_spikes: comparison.map(|found| found.differing),
         gradient_error: comparison.map(|found| found.gradient_error),
-        value_error: comparison.map(|found| found.score_error),
+        value_error: comparison.map(|found| found.logit_error),
     }
 }
 

@@ -1,7 +1,5 @@
-//! A network as one operation against the same network layer by layer: logits, maps at the taps and
-//! gradients, on both CPU backends.
-
-#![allow(clippy::unwrap_used)]
+//! The fused pass against the pass layer by layer: logits, maps at the taps and gradients, on both
+//! CPU backends.
 
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -16,12 +14,14 @@ use lasnn_snn::{
     NetworkCase, Simulator, SpikingConfig, SpikingNetwork, WeightFormat, compare_network,
 };
 
-/// A backend with gradients.
+use crate::weights::DrawWeights;
+
+/// A backend with gradients whose inner backend runs spiking networks too.
 trait Training: SpikingBackend + AutodiffBackend<InnerBackend: SpikingBackend> {}
 
 impl<A: SpikingBackend + AutodiffBackend<InnerBackend: SpikingBackend>> Training for A {}
 
-/// Makes each function generic over a backend a test on both.
+/// Makes two tests of each function that is generic over the backend.
 macro_rules! on_both_backends {
     ($($test:ident),* $(,)?) => {
         mod flex {
@@ -37,39 +37,11 @@ on_both_backends!(
     plain_networks_agree,
     residual_networks_agree,
     all_options_agree,
-    what_the_kernels_do_not_cover_runs_layer_by_layer,
-    weights_of_fewer_bits_are_rounded_alike_whole_and_layer_by_layer,
-    products_of_bfloat16_change_gradients_a_little_and_nothing_else,
-    the_cases_for_other_machines_pass,
+    networks_that_the_kernels_do_not_cover_run_layer_by_layer,
+    both_ways_round_weights_of_fewer_bits_alike,
+    bf16_products_change_gradients_a_little_and_logits_not_at_all,
+    the_comparisons_for_other_machines_pass,
 );
-
-/// Weights that are multiples of 1/64, so that both ways sum the same currents and no spike can
-/// depend on the order of a sum.
-struct Draw(u64);
-
-impl<B: Backend> ModuleMapper<B> for Draw {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
-        if D == 1 {
-            return param;
-        }
-        self.0 += 1;
-        let mut state = self.0;
-        let shape = param.shape();
-        let fan_in = match D {
-            4 => shape.num_elements() / shape[0],
-            _ => shape[0],
-        };
-        let mut next = || {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 40) as f32 / (1u64 << 24) as f32 * 2.0 - 1.0
-        };
-        let scale = 5.0 / (fan_in as f32).sqrt() * 64.0;
-        let numbers: Vec<f32> =
-            (0..shape.num_elements()).map(|_| (next() * scale).round() / 64.0).collect();
-        let device = param.device();
-        param.map(|_| Tensor::from_data(TensorData::new(numbers, shape), &device).require_grad())
-    }
-}
 
 fn plan(layers: Vec<Layer>) -> Plan {
     let input = Shape { channels: 3, height: 8, width: 8 };
@@ -108,12 +80,14 @@ fn residual() -> Plan {
     ])
 }
 
+/// Compares the two passes: logits, maps and gradients, with firing rates at the taps and with
+/// their attention maps.
 #[track_caller]
 fn check<A: Training>(plan: &Plan, config: &SpikingConfig, training: bool) {
     assert!(A::on_host(&[], |_| ()).is_some(), "without kernels this would compare nothing");
     let device = Default::default();
     let network = SpikingNetwork::<A>::new(plan, config, 6, &device).unwrap();
-    let network = network.map(&mut Draw(3));
+    let network = network.map(&mut DrawWeights(3));
     let images: Tensor<A, 4> =
         Tensor::random([3, 3, 8, 8], Distribution::Uniform(-1.0, 1.0), &device);
     let images = (images * 8.0).round() / 8.0;
@@ -144,21 +118,20 @@ fn check<A: Training>(plan: &Plan, config: &SpikingConfig, training: bool) {
         let taps: Vec<TensorData> = taps.into_iter().map(|tap| tap.into_data()).collect();
         (logits.into_data(), taps, found.found)
     };
-    // Firing rates at the taps, then their attention maps.
     for rates in [true, false] {
         let (logits, taps, gradients) = run(&network, rates);
         let (by_layer_logits, by_layer_taps, by_layer_gradients) =
             run(&network.clone().layer_by_layer(), rates);
         assert_eq!((taps.len(), by_layer_taps.len()), (3, 3));
-        assert!(taps.iter().any(|tap| tap.iter::<f32>().any(|x| x > 0.0)), "nobody fires");
-        for (whole, by_layer) in taps.iter().zip(&by_layer_taps) {
-            whole.assert_approx_eq::<f32>(by_layer, burn::tensor::Tolerance::absolute(1e-6));
+        assert!(taps.iter().any(|tap| tap.iter::<f32>().any(|x| x > 0.0)), "no neuron fires");
+        for (fused, by_layer) in taps.iter().zip(&by_layer_taps) {
+            fused.assert_approx_eq::<f32>(by_layer, burn::tensor::Tolerance::absolute(1e-6));
         }
         close(&logits, &by_layer_logits);
         assert_eq!(gradients.len(), by_layer_gradients.len());
         assert!(gradients.len() > 3, "weights have gradients");
-        for (whole, by_layer) in gradients.iter().zip(&by_layer_gradients) {
-            close(whole, by_layer);
+        for (fused, by_layer) in gradients.iter().zip(&by_layer_gradients) {
+            close(fused, by_layer);
         }
     }
 }
@@ -171,6 +144,7 @@ fn close(found: &TensorData, expected: &TensorData) {
     }
 }
 
+/// Collects the gradients of all weights.
 struct Gradients<A: AutodiffBackend> {
     gradients: A::Gradients,
     found: Vec<TensorData>,
@@ -215,8 +189,8 @@ fn all_options_agree<A: Training>() {
     }
 }
 
-fn what_the_kernels_do_not_cover_runs_layer_by_layer<A: Training>() {
-    // Dropout before a pooling.
+fn networks_that_the_kernels_do_not_cover_run_layer_by_layer<A: Training>() {
+    // The kernels have no dropout before pooling.
     let plan = plan(vec![
         Layer::conv(8).tapped(Tap::Low),
         Layer::Dropout { probability: 0.5 },
@@ -229,30 +203,30 @@ fn what_the_kernels_do_not_cover_runs_layer_by_layer<A: Training>() {
     check::<A>(&plan, &SpikingConfig::default(), true);
 }
 
-fn the_cases_for_other_machines_pass<A: Training>() {
+fn the_comparisons_for_other_machines_pass<A: Training>() {
     for case in NetworkCase::ALL {
         let found = compare_network::<A>(case, &Default::default()).unwrap();
         assert!(found.is_right(), "{case}: {found:?}");
     }
 }
 
-/// Weights of many bits.
-struct Stretch;
+/// Scales weights so that they no longer fit into few bits.
+struct Scale;
 
-impl<B: Backend> ModuleMapper<B> for Stretch {
+impl<B: Backend> ModuleMapper<B> for Scale {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         param.map(|tensor| if D == 1 { tensor } else { tensor * 0.917_351 })
     }
 }
 
-fn weights_of_fewer_bits_are_rounded_alike_whole_and_layer_by_layer<A: Training>() {
+fn both_ways_round_weights_of_fewer_bits_alike<A: Training>() {
     let device = Default::default();
     for plan in [plain(), residual()] {
         for encoding in [Encoding::Direct {}, Encoding::Poisson { range: PoissonRange::Signed }] {
             let config = SpikingConfig { encoding, ..SpikingConfig::default() };
             let network =
                 SpikingNetwork::<A::InnerBackend>::new(&plan, &config, 6, &device).unwrap();
-            let network = network.map(&mut Draw(3)).map(&mut Stretch);
+            let network = network.map(&mut DrawWeights(3)).map(&mut Scale);
             let images: Tensor<A::InnerBackend, 4> =
                 Tensor::random([3, 3, 8, 8], Distribution::Uniform(-1.0, 1.0), &device);
             let images = (images * 8.0).round() / 8.0;
@@ -262,19 +236,19 @@ fn weights_of_fewer_bits_are_rounded_alike_whole_and_layer_by_layer<A: Training>
                 simulator.logits(images.clone(), &pass).into_data()
             };
             for format in [WeightFormat::Int12, WeightFormat::Bf16] {
-                let whole = logits(&network, format);
+                let fused = logits(&network, format);
                 let by_layer = logits(&network.clone().layer_by_layer(), format);
-                close(&whole, &by_layer);
-                assert_ne!(whole, logits(&network, WeightFormat::F32), "nothing was rounded");
+                close(&fused, &by_layer);
+                assert_ne!(fused, logits(&network, WeightFormat::F32), "nothing was rounded");
             }
         }
     }
 }
 
-fn products_of_bfloat16_change_gradients_a_little_and_nothing_else<A: Training>() {
+fn bf16_products_change_gradients_a_little_and_logits_not_at_all<A: Training>() {
     let device = Default::default();
     let network = SpikingNetwork::<A>::new(&plain(), &SpikingConfig::default(), 6, &device);
-    let network = network.unwrap().map(&mut Draw(3));
+    let network = network.unwrap().map(&mut DrawWeights(3));
     let images: Tensor<A, 4> =
         Tensor::random([3, 3, 8, 8], Distribution::Uniform(-1.0, 1.0), &device);
     let run = |precision: Precision| {
@@ -287,12 +261,12 @@ fn products_of_bfloat16_change_gradients_a_little_and_nothing_else<A: Training>(
         let found = found.found.iter().map(|data| data.iter::<f32>().collect::<Vec<_>>());
         (features.logits.into_data(), found.collect::<Vec<_>>())
     };
-    let ((scores, full), (half_scores, half)) = (run(Precision::F32), run(Precision::Bf16));
-    assert_eq!(scores, half_scores);
-    assert_ne!(full, half, "nothing was rounded");
-    for (full, half) in full.iter().zip(&half) {
+    let ((logits, full), (bf16_logits, bf16)) = (run(Precision::F32), run(Precision::Bf16));
+    assert_eq!(logits, bf16_logits);
+    assert_ne!(full, bf16, "nothing was rounded");
+    for (full, bf16) in full.iter().zip(&bf16) {
         let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-        let cosine = dot(full, half) / (dot(full, full) * dot(half, half)).sqrt().max(1e-12);
+        let cosine = dot(full, bf16) / (dot(full, full) * dot(bf16, bf16)).sqrt().max(1e-12);
         assert!(cosine > 0.999 || dot(full, full) == 0.0, "cosine of gradients {cosine}");
     }
 }

@@ -7,10 +7,8 @@ use lasnn_datasets::DatasetError;
 use lasnn_datasets::fetch::{self, Event, FetchError, Fetched, Options, Origin};
 
 use crate::args::{Global, Missing};
-use crate::data::Data;
 use crate::failure::{quoted, wrong};
 use crate::progress::{Bar, Progress};
-use crate::recipe::Recipe;
 use crate::signals::{self, Interrupted};
 
 /// A data set, or a part of it, is not where it is looked for, and a command gets it.
@@ -35,22 +33,6 @@ pub fn not_there(source: DatasetError, name: &str, data_dir: &Path) -> anyhow::E
     let command =
         format!("lasnn data fetch {name} --data-dir {}", quoted(&data_dir.to_string_lossy()));
     NotThere { origin, found, command, source }.into()
-}
-
-/// Reads the images of a recipe to train on; if they are missing and that is asked for, gets them
-/// first.
-///
-/// # Errors
-///
-/// Fails as [`Data::load`] and [`get`] do.
-pub fn load(
-    recipe: &Recipe,
-    file: &Path,
-    missing: &Missing,
-    global: &Global,
-) -> anyhow::Result<Data> {
-    let progress = Progress::new(global.quiet);
-    or_get(missing, global, || Data::load(recipe, file, global, &progress))
 }
 
 /// Reads images; if they are missing and that is asked for, gets them and reads them then.

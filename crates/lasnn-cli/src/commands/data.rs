@@ -10,10 +10,10 @@ use lasnn_datasets::{
 };
 use serde_json::json;
 
-use super::show;
 use crate::args::{DataAction, DataOf, DatasetName, Global};
 use crate::data::{Wanted, summary};
 use crate::failure::wrong;
+use crate::output;
 use crate::printable::printable;
 use crate::progress::Progress;
 use crate::report::table;
@@ -33,7 +33,7 @@ pub fn data(action: &DataAction, global: &Global) -> anyhow::Result<()> {
                 read(of, global, |wanted, progress| wanted.verify(global, progress))?;
             let found = summary(&dataset, &split);
             let json = json!({"verified": verified, "dataset": found});
-            show(global, &json, || {
+            output::print(global, &json, || {
                 format!(
                     "{}: {} training, {} validation and {} test images of {}; {}\nsha256 {}",
                     found.name,
@@ -54,7 +54,7 @@ pub fn data(action: &DataAction, global: &Global) -> anyhow::Result<()> {
                 let Dataset { train, classes, .. } = &dataset;
                 contact_sheet(train, &split.train, *classes)?.save(path)?;
             }
-            show(global, &description, || text(&description))
+            output::print(global, &description, || text(&description))
         }
     }
 }
@@ -121,7 +121,7 @@ fn get(name: DatasetName, mirror: Option<&str>, global: &Global) -> anyhow::Resu
         "fetched": received.is_some(),
         "received": received.unwrap_or(0),
     });
-    show(global, &json, || {
+    output::print(global, &json, || {
         let found = format!("{name}: {files} files of {bytes} bytes in {}", folder.display());
         match received {
             Some(_) => found,

@@ -144,3 +144,12 @@ impl Geometry {
         reaching.map(|(class, taps)| Class { taps, positions: positions(class) }).collect()
     }
 }
+
+/// The shape of a convolution's weights `[outputs, inputs, taps]`, and of the input gradients.
+#[derive(Clone, Copy)]
+pub(crate) struct ConvShape {
+    pub inputs: usize,
+    pub taps: usize,
+    /// Lanes of the input gradients, at least `inputs`.
+    pub lanes: usize,
+}

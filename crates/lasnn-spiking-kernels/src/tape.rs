@@ -167,3 +167,20 @@ impl ForwardArgs<'_> {
         of.sum()
     }
 }
+
+/// What a tape has saved of a layer, for some images of the batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SavedImages<'a> {
+    pub saved: &'a Saved,
+    /// Images of the batch.
+    pub batch: usize,
+    /// The first of these images in the batch.
+    pub first: usize,
+}
+
+impl<'a> SavedImages<'a> {
+    /// The `size` numbers of an image, counted from the first of these, in a channel tile.
+    pub fn part(&self, tile: usize, image: usize, size: usize) -> Part<'a> {
+        self.saved.part(tile * self.batch + self.first + image, size)
+    }
+}

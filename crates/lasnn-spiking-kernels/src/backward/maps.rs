@@ -19,12 +19,15 @@ use crate::args::ForwardArgs;
 use crate::bf16::{self, Bptt, Downstream, RoundedMembraneGrad, TransposedConv};
 use crate::event::conv::{Feed, events, feeds};
 use crate::event::weight_grad;
-use crate::f32::bptt::{LayerPass, MembraneGrad, SpikeGrads};
+use crate::f32::bptt::LayerPass;
 use crate::f32::carried_input_grad;
 use crate::f32::input_grad;
-use crate::geometry::{Geometry, Padded, Reached};
+use crate::f32::membrane_grad::MembraneGrad;
+use crate::f32::spike_grads::SpikeGrads;
+use crate::geometry::{ConvShape, Geometry, Padded, Reached};
 use crate::graph::{Projection, Synapse};
 use crate::spikes::Spikes;
+use crate::tape::SavedImages;
 use lasnn_core::neuron::Reset;
 
 /// Bytes of gradients on maps that a pass back holds at once, where one image is not more.
@@ -182,10 +185,12 @@ impl Back<'_> {
     ) -> Option<MembraneGrads> {
         let (args, steps, grid) = (self.args, self.tape.steps, self.args.grid(layer));
         let neurons = args.neurons[layer];
-        let saved = (&self.tape.saved[layer], args.batch, images.start);
+        let saved = &self.tape.saved[layer];
+        let saved = SavedImages { saved, batch: args.batch, first: images.start };
         let is_first = args.graph.layers[layer].projections.is_empty();
         if args.uses_bf16() {
-            let layer = Bptt { grid, neurons, images: images.len(), steps, saved, pending };
+            let layer =
+                Bptt { grid, neurons, images: images.len(), steps, saved, spike_grads: pending };
             if is_first {
                 layer.sums(self.currents_of(images, grid.shape.len()));
                 return None;
@@ -249,9 +254,9 @@ impl Convolution<'_> {
         }
     }
 
-    fn shape(&self, args: &ForwardArgs<'_>, lanes: usize) -> input_grad::Shape {
+    fn shape(&self, args: &ForwardArgs<'_>, lanes: usize) -> ConvShape {
         let inputs = args.graph.pooled(self.projection).channels;
-        input_grad::Shape { inputs, taps: self.reached.len(), lanes }
+        ConvShape { inputs, taps: self.reached.len(), lanes }
     }
 
     /// The same convolution from outputs to inputs.

@@ -14,7 +14,7 @@ use lasnn_gemm::transpose::transpose;
 
 use crate::event::list::{ByChannel, Events};
 use crate::event::simd::{LANES, Rows, add_rows, set_rows};
-use crate::f32::bptt::MembraneGrad;
+use crate::f32::membrane_grad::MembraneGrad;
 use crate::geometry::{Class, Geometry, Tap};
 
 /// Gradients of outputs that stay in a core's second-level cache while all channels pass.

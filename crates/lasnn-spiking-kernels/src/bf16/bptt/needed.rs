@@ -1,24 +1,30 @@
-//! Which gradients of spikes a layer asks for: a spike whose derivative is zero needs none, nor does one that a
-//! mask silences.
+//! Which spike gradients a layer needs.
+//!
+//! A spike whose surrogate derivative is zero needs no gradient, nor does a spike that a mask
+//! silences.
 
-use super::{Bptt, Downstream, GROUP};
+use super::Bptt;
+use crate::bf16::frames::LaneGroup;
+use crate::bf16::{Downstream, GROUP};
 use crate::event::simd::LANES;
 use crate::f32::bptt::fires_at;
-use crate::tape::Part;
 
 impl Bptt<'_> {
-    /// Writes by frame, for a position downstream a pooling and a group of lanes, a bit for each lane that is needed.
-    pub(crate) fn mark_needed(
+    /// Writes the lanes whose gradient is needed, as bits, a word for each frame.
+    ///
+    /// The position of `pooled` is one after the pooling of `downstream`. A lane is needed there if
+    /// it is needed at any position of the pooling window.
+    pub(super) fn mark_needed(
         &self,
         downstream: &Downstream,
-        (pooled, group): (usize, usize),
+        pooled: LaneGroup,
         needed: &mut [u32],
     ) {
-        let Self { grid, neurons, images, steps, saved: (saved, batch, first), .. } = *self;
+        let Self { grid, neurons, images, steps, .. } = *self;
         let [rows, columns] = downstream.pooling.pool;
         let shape = downstream.pooling.shape(grid.shape);
+        let LaneGroup { position: pooled, group } = pooled;
         let (row, column) = (pooled / shape.width * rows, pooled % shape.width * columns);
-        let size = steps * grid.shape.positions() * grid.tile;
         needed.fill(0);
         for half in 0..GROUP / LANES {
             let lane = group * GROUP + half * LANES;
@@ -26,11 +32,7 @@ impl Bptt<'_> {
                 return;
             }
             for image in 0..images {
-                let Part::SurrogateQ8(surrogate_q8) =
-                    saved.part(lane / grid.tile * batch + first + image, size)
-                else {
-                    unreachable!("a pass that rounds save_policies the derivatives of all spikes")
-                };
+                let surrogate_q8 = self.surrogate_q8(lane, image);
                 let mask = downstream.mask.as_deref().map_or(u16::MAX, |mask| {
                     let of_image = (image * shape.positions() + pooled) * grid.lanes();
                     mask[of_image + lane..][..LANES]
@@ -54,20 +56,20 @@ impl Bptt<'_> {
     }
 }
 
-/// A bit for each of the first [`LANES`] numbers that is not zero.
+/// A bit for each of the first [`LANES`] numbers, set if it is not zero.
 #[inline(always)]
 fn nonzero(numbers: &[u8]) -> u16 {
-    let halves = numbers[..LANES].as_chunks::<8>().0;
-    halves.iter().rev().fold(0, |bits, &half| bits << 8 | u16::from(nonzero_bytes(half)))
+    let eights = numbers[..LANES].as_chunks::<8>().0;
+    eights.iter().rev().fold(0, |bits, &eight| bits << 8 | u16::from(nonzero_bytes(eight)))
 }
 
 #[inline(always)]
 fn nonzero_bytes(bytes: [u8; 8]) -> u8 {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
     let all = u64::from_le_bytes(bytes);
-    // The highest bit of each byte that is not zero, without a carry into the next one.
+    // Sets the highest bit of each byte that is not zero, without a carry into the next byte.
     let highest = (((all & LOW) + LOW) | all) & !LOW;
-    // Each of them is moved to its place in the highest byte.
+    // The product moves each of these bits to its place in the highest byte.
     ((highest >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8
 }
 
@@ -76,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bit_says_whether_a_number_is_zero() {
+    fn a_bit_is_set_for_each_nonzero_number() {
         for seed in 0..1000_usize {
             let number = |i: usize| (seed * 7919 + i * 104_729) * i % 7 * (seed + i) % 256;
             let numbers: Vec<u8> = (0..LANES).map(|i| number(i) as u8).collect();

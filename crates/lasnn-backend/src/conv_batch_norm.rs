@@ -50,7 +50,7 @@ pub struct SavedForBackward<T> {
     pub result: BatchNormOutput<T>,
 }
 
-/// What the backward pass does with the gradient with respect to the input.
+/// How the backward pass handles the gradient with respect to the input.
 #[derive(Clone, Debug)]
 pub enum InputGrad<T> {
     /// It does not compute it.

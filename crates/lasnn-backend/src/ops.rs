@@ -54,9 +54,9 @@ pub fn batch_norm<B: DenseBackend>(
     (from_primitive(output), [from_primitive(mean), from_primitive(variance)])
 }
 
-/// As one operation: the convolution of `input` with `weights` without a bias, its [`batch_norm`]
-/// with γ and β, the sum with `added`, and a ReLU if the layer has one. Returns the output, and the
-/// mean and the variance `[outputs]`.
+/// Computes in one operation: the convolution of `input` with `weights` without a bias, its
+/// [`batch_norm`] with γ and β, the sum with `added`, and a ReLU if the layer has one. Returns the
+/// output, and the mean and the variance `[outputs]`.
 ///
 /// On an autodiff backend, mean and variance are constants.
 pub fn conv2d_batch_norm<B: DenseBackend>(

@@ -48,7 +48,7 @@ pub enum Encoding {
     /// The draws depend on seed, epoch, sample and time step. An evaluation draws other spikes than
     /// training, and the same ones every time.
     Poisson {
-        /// The range of the pixels, which decides what a negative pixel does.
+        /// The range of the pixels, which decides the effect of a negative pixel.
         #[serde(default)]
         range: PoissonRange,
     },

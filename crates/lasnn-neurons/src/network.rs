@@ -1,10 +1,10 @@
 //! A whole spiking network as one operation.
 //!
 //! The operations of a tensor library exchange dense tensors of floats. A network that is a single
-//! operation stores its spikes in one bit each and computes only where neurons fire. Its results
-//! are those that a loss needs: the readout and, on request, spike counts.
+//! operation stores its spikes in one bit each and computes only where neurons fire. It returns
+//! only the values that a loss needs: the readout and, on request, spike counts.
 //!
-//! The kernels are those of [`lasnn_spiking_kernels`]. They run on backends with tensors in host
+//! The kernels are in [`lasnn_spiking_kernels`]. They run on backends with tensors in host
 //! memory, see [`SpikingBackend::network`].
 
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub struct NetworkPass<B: Backend> {
     pub steps: usize,
     /// The statistics of each layer that the pass returns.
     pub stats: Arc<[SpikeStats]>,
-    /// The same weights, packed by [`prepare`]; `None` if the pass packs them itself.
+    /// The weights packed by [`prepare`]; `None` if the pass packs them itself.
     pub packed_weights: Option<Arc<PackedWeights>>,
     /// The number format of a differentiable pass and its backward pass, see
     /// [`ForwardArgs::precision`].
@@ -62,7 +62,7 @@ impl<B: Backend> NetworkPass<B> {
         layers.filter(|&(_, stats)| stats != SpikeStats::Nothing)
     }
 
-    /// The same pass with the tensors of another backend.
+    /// This pass with the tensors of another backend.
     pub(crate) fn map<C: Backend>(
         self,
         change: impl Fn(FloatTensor<B>) -> FloatTensor<C>,

@@ -149,7 +149,7 @@ fn rounded_convolutions_with_norms<B: DenseBackend>() {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Shortcut {
     Identity,
-    /// A convolution that runs before those of the main path.
+    /// A convolution that runs before the convolutions of the main path.
     ConvFirst,
     /// A convolution that runs after the first one of the main path.
     ConvSecond,

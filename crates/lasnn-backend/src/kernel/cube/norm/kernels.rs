@@ -212,8 +212,8 @@ pub(super) fn batch_norm_grad_kernel<F: Float>(
     let mean_grad = sums[channel] * inverse_count;
     let scaled_product = product * inverse_count / variance;
     let deviation = input[ABSOLUTE_POS] - means[channel];
-    input_grad[ABSOLUTE_POS] = (grad[ABSOLUTE_POS] - mean_grad - deviation * scaled_product)
-        * (gamma[channel] / std);
+    input_grad[ABSOLUTE_POS] =
+        (grad[ABSOLUTE_POS] - mean_grad - deviation * scaled_product) * (gamma[channel] / std);
     if ABSOLUTE_POS < channels {
         let channel = ABSOLUTE_POS;
         let std = (variances[channel] + epsilon.get::<F>()).sqrt();

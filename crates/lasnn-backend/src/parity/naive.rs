@@ -1,9 +1,9 @@
-//! Convolutions and their gradients as plain loops.
+//! A convolution and its gradients in plain loops.
 
-use super::{DenseCase, Found, draws};
+use super::{DenseCase, HostResults, draws};
 
-/// A [`DenseCase::Convolution`], whose padding is half the window.
-pub(super) struct PlainConvolution {
+/// A [`DenseCase::Convolution`]. Its padding is `kernel / 2`.
+pub(super) struct NaiveConvolution {
     batch: usize,
     inputs: usize,
     outputs: usize,
@@ -12,7 +12,7 @@ pub(super) struct PlainConvolution {
     stride: usize,
 }
 
-impl PlainConvolution {
+impl NaiveConvolution {
     pub(super) fn of(case: DenseCase) -> Option<Self> {
         match case {
             DenseCase::Convolution { batch, channels: [inputs, outputs], size, kernel, stride } => {
@@ -26,13 +26,15 @@ impl PlainConvolution {
         self.size.div_ceil(self.stride)
     }
 
-    /// Where the factors and the sum of every product lie: input, weight, output.
+    /// Calls `visit` for every product of the convolution, with the indices of the input element,
+    /// the weight and the output element.
     fn for_each_product(&self, mut visit: impl FnMut(usize, usize, usize)) {
         let Self { batch, inputs, outputs, size, kernel, stride } = *self;
         let (out, padding) = (self.out(), kernel / 2);
-        // From an output position and a place in the window to an input position.
-        let inside = |position: usize, place: usize| {
-            let from = (position * stride + place).checked_sub(padding)?;
+        // The input position of an output position and an offset in the window; `None` in the
+        // padding.
+        let inside = |position: usize, offset: usize| {
+            let from = (position * stride + offset).checked_sub(padding)?;
             (from < size).then_some(from)
         };
         for image in 0..batch {
@@ -54,9 +56,9 @@ impl PlainConvolution {
         }
     }
 
-    /// The output with a rectifier and with a bias; the gradients of input, weights and bias. Numbers and
-    /// sums of their products are multiples of 1/1024 and exact.
-    pub(super) fn compute(&self) -> Found {
+    /// The output with a ReLU, the output with a bias, and the gradients of input, weights and
+    /// bias. All products are multiples of 1/1024, so the sums are exact.
+    pub(super) fn compute(&self) -> HostResults {
         let Self { batch, inputs, outputs, size, kernel, .. } = *self;
         let out = self.out();
         let input_shape = vec![batch, inputs, size, size];
@@ -81,10 +83,10 @@ impl PlainConvolution {
         for (at, grad) in grad.iter().enumerate() {
             bias_grad[channel(at)] += grad;
         }
-        let rectified = output.iter().map(|value| value.max(0.0)).collect();
+        let relu_output = output.iter().map(|value| value.max(0.0)).collect();
         let biased = output.iter().enumerate().map(|(at, value)| value + bias[channel(at)]);
-        Found {
-            outputs: vec![(output_shape.clone(), rectified), (output_shape, biased.collect())],
+        HostResults {
+            outputs: vec![(output_shape.clone(), relu_output), (output_shape, biased.collect())],
             gradients: vec![
                 (input_shape, input_grad),
                 (weight_shape, weight_grad),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::dataset::{Dataset, Images};
-use crate::normalise::Moments;
+use crate::moments::Moments;
 use crate::split::Split;
 
 /// A data set in numbers.

@@ -164,9 +164,10 @@ impl LoadPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Source;
     use crate::normalise::Normalisation;
-    use crate::sources::synthetic::{self, SyntheticConfig};
+    use crate::options::SyntheticConfig;
+    use crate::sources::Source;
+    use crate::sources::synthetic;
 
     const AUGMENT: AugmentConfig = AugmentConfig { crop_padding: 2, flip: true, cutout: 3 };
 

@@ -78,7 +78,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::Source;
+    use crate::sources::Source;
 
     fn images(labels: Vec<u32>) -> Images {
         let shape = Shape { channels: 1, height: 1, width: 1 };

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use super::fixture::{encoded, keeping, write};
+use super::fixture::{cache_options, encoded, write};
 use super::*;
 
 const TARGET: Target = Target { shape: Shape { channels: 3, height: 2, width: 2 }, resize: false };
@@ -58,8 +58,8 @@ fn reported(files: &Files, cache: &Path) -> (Dataset, Vec<Progress>) {
         reports.borrow_mut().push(progress);
         ControlFlow::Continue(())
     };
-    let keeping = Keeping { progress: Some(&progress), ..keeping(cache) };
-    let dataset = load(files, scan(), TARGET, keeping).unwrap();
+    let options = CacheOptions { progress: Some(&progress), ..cache_options(cache) };
+    let dataset = load(files, scan(), TARGET, options).unwrap();
     (dataset, reports.into_inner())
 }
 
@@ -110,7 +110,7 @@ fn files_with_other_times_are_hashed_but_not_decoded_again() {
 fn a_byte_that_changed_in_secret_is_found_where_files_are_read_again() {
     let (directory, files, cache) = fixture();
     let (before, _) = reported(&files, &cache);
-    let again = Keeping { again: true, ..keeping(&cache) };
+    let again = CacheOptions { again: true, ..cache_options(&cache) };
     let unchanged = load(&files, scan(), TARGET, again).unwrap();
     assert_eq!((&unchanged.train, &unchanged.sha256), (&before.train, &before.sha256));
 
@@ -133,7 +133,7 @@ fn another_target_is_another_pack_of_the_same_data_set() {
     let (_directory, files, cache) = fixture();
     let (small, _) = reported(&files, &cache);
     let large = Target { shape: Shape { channels: 1, height: 4, width: 3 }, resize: true };
-    let large = load(&files, scan(), large, keeping(&cache)).unwrap();
+    let large = load(&files, scan(), large, cache_options(&cache)).unwrap();
     assert_eq!(large.sha256, small.sha256);
     assert_eq!(large.test.pixels.len(), 2 * 12);
     assert_eq!(reported(&files, &cache).1, [], "the first pack is still there");
@@ -161,7 +161,7 @@ fn the_first_image_that_cannot_be_decoded_is_named_and_nothing_is_left() {
         write(directory.path(), &format!("files/{name}"), b"no image");
     }
     for _ in 0..3 {
-        let error = load(&files, scan(), TARGET, keeping(&cache)).unwrap_err().to_string();
+        let error = load(&files, scan(), TARGET, cache_options(&cache)).unwrap_err().to_string();
         assert!(error.contains("3.png: found 8 bytes that no PNG begins with"), "{error}");
     }
     let left = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path());
@@ -177,8 +177,8 @@ fn what_is_interrupted_leaves_nothing_half_done() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
-        let keeping = Keeping { progress: Some(&stop), ..keeping(&cache) };
-        let error = load(&files, scan(), TARGET, keeping).unwrap_err();
+        let options = CacheOptions { progress: Some(&stop), ..cache_options(&cache) };
+        let error = load(&files, scan(), TARGET, options).unwrap_err();
         assert!(matches!(error, DatasetError::Interrupted), "{error}");
     };
     let left = || -> Vec<PathBuf> {
@@ -205,8 +205,8 @@ fn a_file_that_changes_between_hashing_and_decoding_is_noticed() {
         }
         ControlFlow::Continue(())
     };
-    let keeping = Keeping { progress: Some(&spoil), ..keeping(&cache) };
-    let error = load(&files, scan(), TARGET, keeping).unwrap_err().to_string();
+    let options = CacheOptions { progress: Some(&spoil), ..cache_options(&cache) };
+    let error = load(&files, scan(), TARGET, options).unwrap_err().to_string();
     assert!(error.contains("0.png: found other bytes than a moment ago"), "{error}");
 }
 
@@ -219,7 +219,7 @@ fn a_folder_that_vanishes_is_an_error() {
         }
         ControlFlow::Continue(())
     };
-    let keeping = Keeping { progress: Some(&vanish), ..keeping(&cache) };
-    let error = load(&files, scan(), TARGET, keeping).unwrap_err();
+    let options = CacheOptions { progress: Some(&vanish), ..cache_options(&cache) };
+    let error = load(&files, scan(), TARGET, options).unwrap_err();
     assert!(matches!(error, DatasetError::Missing { .. }), "{error}");
 }

@@ -262,8 +262,8 @@ mod tests {
         );
         refuses(
             "source = 'synthetic'\nnormalisation = 'published'",
-            "`data.normalisation` is published, expected another normalisation, since no statistics \
-             of the source `synthetic` are published",
+            "`data.normalisation` is published, expected another normalisation, since no \
+             statistics of the source `synthetic` are published",
         );
         refuses(
             "source = 'folder'",

@@ -71,7 +71,7 @@ pub(crate) struct CacheOptions<'a> {
     pub cache_dir: &'a Path,
     /// Whether all files are read again although they seem unchanged.
     pub again: bool,
-    /// Is told about the progress.
+    /// Receives progress reports.
     pub progress: Option<OnProgress<'a>>,
 }
 

@@ -69,7 +69,8 @@ pub enum DatasetError {
         /// The most pixels of a sheet.
         most: usize,
     },
-    /// Files have other bytes than when they were last read, although lengths and times are the same.
+    /// Files have other bytes than when they were last read, although lengths and times are the
+    /// same.
     #[error(
         "{}: the SHA-256 of the files is {found}, expected {expected} as when they were last read, \
          since no length and no time has changed; if you replaced the files on purpose, remove the \

@@ -6,8 +6,8 @@
 //!
 //! This is the only module that uses the network, and [`crate::load()`] does not call it.
 //!
-//! In the data directory `D`, the data set `cifar10` is stored in `D/cifar-10-batches-bin`. During a
-//! fetch, `D/.fetch/cifar10/` holds the downloaded bytes, and the lock `D/.fetch/cifar10.lock`
+//! In the data directory `D`, the data set `cifar10` is stored in `D/cifar-10-batches-bin`. During
+//! a fetch, `D/.fetch/cifar10/` holds the downloaded bytes, and the lock `D/.fetch/cifar10.lock`
 //! excludes other processes. The folder of the data set is assembled there and then renamed, so it
 //! is complete or does not exist. A killed process leaves the bytes that it has downloaded, and the
 //! next one continues with them.

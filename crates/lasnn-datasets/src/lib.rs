@@ -81,3 +81,8 @@ pub use source::{DatasetSource, LoadOptions};
 pub use sources::Source;
 pub use split::{Split, split};
 pub use verify::{Verified, verify};
+
+/// The code in the README must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

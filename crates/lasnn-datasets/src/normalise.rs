@@ -140,8 +140,8 @@ mod tests {
         assert!((tables[0][255] - (1.0 - 0.1307) / 0.3081).abs() < 1e-6);
         assert_eq!(
             fit(Source::Digits).unwrap_err().to_string(),
-            "`data.normalisation` is published, expected another normalisation, since no statistics \
-             of the source `digits` are published"
+            "`data.normalisation` is published, expected another normalisation, since no \
+             statistics of the source `digits` are published"
         );
     }
 

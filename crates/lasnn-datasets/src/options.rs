@@ -169,12 +169,13 @@ mod tests {
         );
         refuses(
             SyntheticConfig { train: 1 << 30, ..config() },
-            "`data.synthetic` is 1073742024 images and 4 classes of 3x9x5 pixels, 213674665192 bytes, \
-             expected at most 4294967296 bytes in all",
+            "`data.synthetic` is 1073742024 images and 4 classes of 3x9x5 pixels, 213674665192 \
+             bytes, expected at most 4294967296 bytes in all",
         );
     }
 
-    /// The limit is for allocated bytes: patterns take four for each pixel, and there are two splits.
+    /// The limit is for allocated bytes: patterns take four for each pixel, and there are two
+    /// splits.
     #[test]
     fn the_limit_is_for_memory() {
         let large = SyntheticConfig { channels: 1, height: 1 << 14, width: 1 << 14, ..config() };

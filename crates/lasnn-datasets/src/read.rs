@@ -51,8 +51,8 @@ fn kind(path: &Path) -> Result<Option<FileType>, DatasetError> {
     }
 }
 
-/// Reads `reader` to its end, but at most `longest + 1` bytes. Memory is reserved for `known` bytes,
-/// at most for `longest + 1`.
+/// Reads `reader` to its end, but at most `longest + 1` bytes. Memory is reserved for `known`
+/// bytes, at most for `longest + 1`.
 pub(crate) fn read_from(
     reader: impl Read,
     longest: usize,

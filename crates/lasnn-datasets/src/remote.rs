@@ -3,8 +3,8 @@
 //! Addresses are those of the home pages of the data sets and of torchvision
 //! (`torchvision/datasets/mnist.py`). Sizes and SHA-256 are those of TensorFlow Datasets
 //! (`tensorflow_datasets/url_checksums/cifar10.txt`, `cifar100.txt`, `mnist.txt` and
-//! `fashion_mnist.txt`). No comparable project publishes a SHA-256 of Tiny ImageNet, so its MD5 from
-//! Avalanche is used (`avalanche/benchmarks/datasets/tiny_imagenet/tiny_imagenet.py`).
+//! `fashion_mnist.txt`). No comparable project publishes a SHA-256 of Tiny ImageNet, so its MD5
+//! from Avalanche is used (`avalanche/benchmarks/datasets/tiny_imagenet/tiny_imagenet.py`).
 
 use std::fmt;
 

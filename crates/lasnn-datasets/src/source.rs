@@ -1,4 +1,4 @@
-//! What a data set is to the rest of this crate: the trait [`DatasetSource`].
+//! The trait [`DatasetSource`], through which the rest of this crate uses a data set.
 
 use std::path::{Path, PathBuf};
 
@@ -75,7 +75,7 @@ pub struct LoadOptions<'a> {
     /// Whether sources of many encoded images read all files again, although paths, lengths and
     /// times have not changed. A file with other bytes is an error then.
     pub again: bool,
-    /// Is told about the progress of slow steps.
+    /// Receives progress reports of slow steps.
     pub progress: Option<OnProgress<'a>>,
 }
 
@@ -94,7 +94,7 @@ pub struct SourceArgs<'a> {
     pub cache_dir: Option<PathBuf>,
     /// Whether all files are read again; see [`LoadOptions::again`].
     pub again: bool,
-    /// Is told about the progress of slow steps.
+    /// Receives progress reports of slow steps.
     pub progress: Option<OnProgress<'a>>,
 }
 

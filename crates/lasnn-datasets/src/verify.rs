@@ -1,9 +1,9 @@
 //! Whether a data set is the official one.
 //!
-//! [`crate::load()`] checks the structure of the files, which a wrong pixel does not change. Here the
-//! images themselves are compared with the official ones, by a hash, if it is known. Training does
-//! not need that: smaller or changed editions can be trained on, and a run records the SHA-256 of
-//! the files that it has read.
+//! [`crate::load()`] checks the structure of the files, which a wrong pixel does not change. Here
+//! the images themselves are compared with the official ones, by a hash, if it is known. Training
+//! does not need that: smaller or changed editions can be trained on, and a run records the SHA-256
+//! of the files that it has read.
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -60,10 +60,10 @@ fn compare(dataset: &Dataset, expected: &str) -> Result<Verified, DatasetError> 
 
 /// The SHA-256 of all images of a data set in 64 hexadecimal digits, independent of their order.
 ///
-/// It covers the names of the classes, each followed by a zero byte. Then it covers, for the training
-/// images and after that for the test images, their number in 8 bytes and the sorted SHA-256 of each
-/// image. The SHA-256 of an image covers its class in 4 bytes and its pixels. Numbers are
-/// little-endian.
+/// It covers the names of the classes, each followed by a zero byte. Then it covers, for the
+/// training images and after that for the test images, their number in 8 bytes and the sorted
+/// SHA-256 of each image. The SHA-256 of an image covers its class in 4 bytes and its pixels.
+/// Numbers are little-endian.
 pub fn sha256_of_images(dataset: &Dataset) -> String {
     let mut hash = Sha256::new();
     for name in &dataset.class_names {

@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Writes the file `path` with `write`. The file gets its name only when it is complete, and nothing
-/// is left if anything fails.
+/// Writes the file `path` with `write`. The file gets its name only when it is complete, and
+/// nothing is left if anything fails.
 ///
 /// An incomplete file that a killed process has left is overwritten. Callers make sure that no two
 /// processes write the same file at the same time, or that it does no harm.
@@ -40,7 +40,8 @@ impl Drop for Part {
         }
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %self.path.display(), %error, "an incomplete file cannot be removed");
+                let path = self.path.display();
+                tracing::warn!(%path, %error, "an incomplete file cannot be removed");
             }
             _ => {}
         }

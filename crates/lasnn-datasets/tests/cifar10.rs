@@ -42,10 +42,10 @@ fn the_real_cifar10_is_complete() {
 
     // The published moments are those of all training images.
     let all: Vec<u32> = (0..50_000).collect();
-    let (whole, published) =
+    let (measured, published) =
         (Moments::of(&dataset.train, &all), config.source.published().unwrap());
     let numbers = |moments: Moments| moments.mean.into_iter().chain(moments.deviation);
-    for (found, known) in numbers(whole).zip(numbers(published)) {
+    for (found, known) in numbers(measured).zip(numbers(published)) {
         assert!((found - known).abs() < 1e-4, "{found} {known}");
     }
 

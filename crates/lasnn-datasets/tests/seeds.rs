@@ -1,5 +1,6 @@
-//! Runs every parser over the seeds of the fuzz targets and over simple changes of them, on a stable
-//! toolchain. No parser may panic, and each must accept the good seeds and refuse the bad ones.
+//! Runs every parser over the seeds of the fuzz targets and over simple changes of them, on a
+//! stable toolchain. No parser may panic, and each must accept the good seeds and refuse the bad
+//! ones.
 
 // All of this is a test, the helpers too.
 #![allow(clippy::unwrap_used)]

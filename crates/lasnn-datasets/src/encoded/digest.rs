@@ -1,7 +1,7 @@
 //! The content hash of a data set, and whether its files have changed.
 //!
-//! The content hash is a SHA-256 over all files, sorted by path. For each file it covers the path, a
-//! zero byte, the length in 8 bytes, a zero byte, the 32 bytes of the file's SHA-256, and a zero
+//! The content hash is a SHA-256 over all files, sorted by path. For each file it covers the path,
+//! a zero byte, the length in 8 bytes, a zero byte, the 32 bytes of the file's SHA-256, and a zero
 //! byte. A folder and an archive of the same files have the same content hash.
 //!
 //! Reading 100,000 files takes long. So the content hash is stored with a

@@ -61,8 +61,8 @@ impl Files {
         }
     }
 
-    /// The entries of a folder, sorted by name, without hidden ones (their names begin with a dot). A
-    /// link counts as its target.
+    /// The entries of a folder, sorted by name, without hidden ones (their names begin with a dot).
+    /// A link counts as its target.
     pub(crate) fn list(&self, folder: &str, expected: &str) -> Result<Vec<Entry>, DatasetError> {
         let path = self.path(folder);
         let mut entries = match self {

@@ -1,4 +1,4 @@
-//! From files to images and back to a pack.
+//! Tests from files to images and packs.
 
 use std::cell::RefCell;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use super::*;
 
 const TARGET: Target = Target { shape: Shape { channels: 3, height: 2, width: 2 }, resize: false };
 
-/// A folder of nine PNGs and a text beside a cache.
+/// Makes a folder of nine PNG files and a text file, and a cache.
 fn fixture() -> (TempDir, Files, PathBuf) {
     let directory = TempDir::new().unwrap();
     for image in 0..9 {
@@ -26,7 +26,7 @@ fn fixture() -> (TempDir, Files, PathBuf) {
     (directory, files, cache)
 }
 
-/// Five images to train on, two for validation, two to test on.
+/// Five training images, two validation images and two test images.
 fn scan() -> Scan {
     let sample = |image: u8| Sample {
         file: format!("{image}.png"),
@@ -43,7 +43,7 @@ fn scan() -> Scan {
     }
 }
 
-/// Files are given a time that is long ago, so that their fingerprint counts.
+/// Sets old modification times, so that the fingerprint of the files counts.
 fn age(folder: &Path, seconds: u64) {
     for entry in fs::read_dir(folder).unwrap() {
         let file = File::options().write(true).open(entry.unwrap().path()).unwrap();
@@ -51,7 +51,7 @@ fn age(folder: &Path, seconds: u64) {
     }
 }
 
-/// Loads the images and says what was reported about it.
+/// Loads the images and returns the progress reports.
 fn reported(files: &Files, cache: &Path) -> (Dataset, Vec<Progress>) {
     let reports = RefCell::new(Vec::new());
     let progress = |progress| {
@@ -104,8 +104,8 @@ fn files_with_other_times_are_hashed_but_not_decoded_again() {
     assert_eq!(reported(&files, &cache).1, []);
 }
 
-/// As if a disk had lost a bit: where a byte is changed by a program, the time of that tells it on
-/// Unix, so what is remembered of the files is put under their new fingerprint.
+/// Simulates a disk that has lost a bit. On Unix, the fingerprint notices a byte that a program
+/// changes, so the test stores the old hash under the new fingerprint.
 #[test]
 fn a_byte_that_changed_in_secret_is_found_where_files_are_read_again() {
     let (directory, files, cache) = fixture();
@@ -189,7 +189,7 @@ fn what_is_interrupted_leaves_nothing_half_done() {
     interrupted(Step::Decoding);
     let [lock] = &left()[..] else { panic!("{:?}", left()) };
     assert_eq!(lock.extension(), Some("lock".as_ref()));
-    // Nor does what an earlier process left when it was killed.
+    // The rest that a killed process has left does no harm either.
     fs::write(lock.with_extension("pack.part"), [1; 1000]).unwrap();
     interrupted(Step::Decoding);
     assert_eq!(left(), std::slice::from_ref(lock));

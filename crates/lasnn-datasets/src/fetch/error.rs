@@ -106,8 +106,8 @@ pub enum FetchError {
         /// What is wrong.
         found: String,
     },
-    /// The folder exists and is not the complete data set. It may hold somebody's work, so it is not
-    /// changed.
+    /// The folder exists and is not the complete data set. It may hold somebody's work, so it is
+    /// not changed.
     #[error(
         "{} exists already, but {found}; remove or rename it to fetch the data set",
         path.display()

@@ -1,10 +1,10 @@
 //! The folder of a data set: whether it is complete, and the list of its files.
 //!
-//! A fetch ends with a file `.fetched` in the folder. Its first line names the data set; every other
-//! line has the size and the path of a file. The list is written before the folder gets its name,
-//! so a folder with a list was complete once. A later fetch checks that all files still have their
-//! sizes. This takes little time and finds the damage of a full disk or a power cut. It does not
-//! find changed bytes; `lasnn data verify` reads everything.
+//! A fetch ends with a file `.fetched` in the folder. Its first line names the data set; every
+//! other line has the size and the path of a file. The list is written before the folder gets its
+//! name, so a folder with a list was complete once. A later fetch checks that all files still have
+//! their sizes. This takes little time and finds the damage of a full disk or a power cut. It does
+//! not find changed bytes; `lasnn data verify` reads everything.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};

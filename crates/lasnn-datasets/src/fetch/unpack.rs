@@ -80,7 +80,8 @@ pub struct Extractor<'a> {
     pub folder: &'a str,
     /// The most bytes that the archive may unpack to.
     pub limit: u64,
-    /// Is told how many bytes are unpacked, of about how many, and may stop the operation.
+    /// Receives the number of unpacked bytes and about how many there are in all, and may stop the
+    /// operation.
     pub progress: &'a mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 }
 
@@ -92,8 +93,8 @@ impl Extractor<'_> {
     /// See [`ArchiveError`]. Files that were unpacked before the error are left.
     pub fn tar_gz(&mut self, archive: impl Read) -> Result<Vec<Unpacked>, ArchiveError> {
         let decoder = GzDecoder::new(BufReader::new(archive));
-        // The tar library reads long names into memory, so the whole stream is limited as well:
-        // every file has a header and padding.
+        // The tar library reads long names into memory, so the stream itself is limited,
+        // too. It is longer than the files, since each of them has a header and padding.
         let mut archive = Archive::new(decoder.take(self.limit.saturating_mul(2).max(1 << 20)));
         let mut files = Files { unpacked: Vec::new(), bytes: 0, total: self.limit };
         for entry in archive.entries().map_err(damaged)? {

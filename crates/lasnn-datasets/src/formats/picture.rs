@@ -176,7 +176,7 @@ fn guarded<T, E: Display>(
 
 fn undecodable(format: Format, error: impl Display) -> Flaw {
     let name = format.name();
-    Flaw::file(format!("a {name} that cannot be decoded ({error})"), format!("a whole {name}"))
+    Flaw::file(format!("a {name} that cannot be decoded ({error})"), format!("a complete {name}"))
 }
 
 type Picture<P> = ImageBuffer<P, Vec<u8>>;
@@ -230,7 +230,7 @@ mod tests {
         assert!(error.contains(message), "{error}");
     }
 
-    /// A PNG header that claims a size, with a right checksum and nothing behind it.
+    /// A PNG header with a size and a right checksum, but without pixels.
     fn claim(width: u32, height: u32) -> Vec<u8> {
         let chunk = |bytes: &mut Vec<u8>, content: &[u8]| {
             let mut crc = flate2::Crc::new();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn grey_and_colour_become_what_is_wanted() {
+    fn images_are_converted_to_the_channels_of_the_target() {
         let grey = ImageBuffer::from_fn(3, 2, |x, y| Luma([(50 * x + y) as u8]));
         let one = Shape { channels: 1, ..SMALL };
         for format in [ImageFormat::Png, ImageFormat::Jpeg] {
@@ -300,7 +300,8 @@ mod tests {
         refuses(
             &bytes,
             Format::Png,
-            "found an image of 6 x 8 (height x width), expected 2 x 3, since images are not resized",
+            "found an image of 6 x 8 (height x width), expected 2 x 3, since images are not \
+             resized",
         );
         let pixels = decoded(&bytes, Format::Png, SMALL, true).unwrap();
         assert_eq!(pixels, [[9; 6], [8; 6], [7; 6]].concat());
@@ -317,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_name_says_must_be_what_there_is() {
+    fn the_content_must_match_the_name() {
         let png = encode(coloured(), ImageFormat::Png);
         refuses(&png, Format::Jpeg, "found PNG data, expected JPEG, as the name says");
         refuses(b"hello", Format::WebP, "found 5 bytes that no WebP begins with, expected WebP");
@@ -340,10 +341,10 @@ mod tests {
     #[test]
     fn an_image_that_breaks_off_is_refused() {
         for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
-            let whole = encode(coloured(), format);
-            let named = Format::of_bytes(&whole).unwrap();
-            for length in 0..whole.len() {
-                let cut = decoded(&whole[..length], named, SMALL, false);
+            let complete = encode(coloured(), format);
+            let named = Format::of_bytes(&complete).unwrap();
+            for length in 0..complete.len() {
+                let cut = decoded(&complete[..length], named, SMALL, false);
                 assert!(cut.is_err(), "{named:?} of {length} bytes");
             }
         }

@@ -41,7 +41,7 @@ pub fn open<R: Read + Seek>(reader: R) -> Result<(ZipArchive<R>, Vec<String>), F
 
 /// Describes an error of the library that reads zip archives.
 pub(crate) fn damaged(error: ::zip::result::ZipError) -> Flaw {
-    Flaw::file(format!("zip data that cannot be read ({error})"), "a whole zip archive")
+    Flaw::file(format!("zip data that cannot be read ({error})"), "a complete zip archive")
 }
 
 /// Whether a path is relative, without `.` and `..`, and free of drive letters and backslashes.
@@ -111,10 +111,10 @@ pub(crate) mod tests {
 
     #[test]
     fn damage_is_noticed() {
-        let whole = archive(&[("a", b"some bytes")]);
-        for end in 0..whole.len() {
-            let error = open(Cursor::new(&whole[..end])).unwrap_err().to_string();
-            assert!(error.ends_with("expected a whole zip archive"), "{error}");
+        let complete = archive(&[("a", b"some bytes")]);
+        for end in 0..complete.len() {
+            let error = open(Cursor::new(&complete[..end])).unwrap_err().to_string();
+            assert!(error.ends_with("expected a complete zip archive"), "{error}");
         }
         let twice = archive(&[("name 1", b""), ("name 2", b"")]);
         let error = open(Cursor::new(renamed(&twice, b"name 2", b"name 1"))).unwrap_err();

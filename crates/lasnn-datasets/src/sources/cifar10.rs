@@ -60,8 +60,8 @@ const REMOTE: RemoteFiles<'static> = RemoteFiles {
 
 /// CIFAR-10: 50,000 training and 10,000 test images, 3x32x32, 10 classes.
 ///
-/// The files are looked for in the folder `cifar-10-batches-bin` of the data directory if it exists,
-/// else in the data directory itself. The SHA-256 of the data set is that of `cat
+/// The files are looked for in the folder `cifar-10-batches-bin` of the data directory if it
+/// exists, else in the data directory itself. The SHA-256 of the data set is that of `cat
 /// data_batch_{1,2,3,4,5}.bin test_batch.bin batches.meta.txt`.
 #[derive(Clone, Copy, Debug)]
 pub struct Cifar10;
@@ -194,12 +194,12 @@ mod tests {
         let before = load_small(fixture.path()).unwrap().sha256;
         for name in [TRAIN[4], TEST, NAMES] {
             let path = fixture.path().join(name);
-            let whole = fs::read(&path).unwrap();
-            let mut changed = whole.clone();
+            let complete = fs::read(&path).unwrap();
+            let mut changed = complete.clone();
             changed[0] ^= 1;
             fs::write(&path, changed).unwrap();
             assert_ne!(load_small(fixture.path()).unwrap().sha256, before, "{name}");
-            fs::write(&path, whole).unwrap();
+            fs::write(&path, complete).unwrap();
         }
         assert_eq!(load_small(fixture.path()).unwrap().sha256, before);
     }
@@ -209,13 +209,13 @@ mod tests {
         refuses(
             TRAIN[2],
             |bytes| bytes.truncate(2 * RECORD + 100),
-            "{}: byte 6246: found the end of the file after 2 whole records and 100 bytes, \
+            "{}: byte 6246: found the end of the file after 2 complete records and 100 bytes, \
              expected 12292 bytes (4 records of 3073)",
         );
         refuses(
             TEST,
             |bytes| bytes.truncate(3 * RECORD),
-            "{}: byte 9219: found the end of the file after 3 whole records and 0 bytes, \
+            "{}: byte 9219: found the end of the file after 3 complete records and 0 bytes, \
              expected 12292 bytes (4 records of 3073)",
         );
     }
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(
             load_small(directory.path()).unwrap_err().to_string(),
             format!(
-                "{}: found the bytes of {}, expected images of its own",
+                "{}: found the bytes of {}, expected other images",
                 copy.display(),
                 first.display()
             )

@@ -153,8 +153,8 @@ mod tests {
             &SMALL,
             "train.bin",
             |bytes| bytes.truncate(5 * RECORD + 1),
-            "{}: byte 15371: found the end of the file after 5 whole records and 1 bytes, expected \
-             18444 bytes (6 records of 3074)",
+            "{}: byte 15371: found the end of the file after 5 complete records and 1 bytes, \
+             expected 18444 bytes (6 records of 3074)",
         );
         refuses(
             &SMALL,

@@ -3,13 +3,14 @@
 //! The folder has `train/<class>/` and `test/<class>/` with the images, and optionally
 //! `val/<class>/`, which then is the validation split. The rules:
 //!
-//! - The classes are the folders in `train`, sorted by name as bytes. Images are sorted by name, too.
+//! - The classes are the folders in `train`, sorted by name as bytes. Images are sorted in the same
+//!   way.
 //! - `val` and `test` may lack classes, but they have no class that `train` lacks.
 //! - The folder of a class contains at least one image.
 //! - An image is a PNG, JPEG or WebP file. The extension (`.png`, `.jpg`, `.jpeg` or `.webp`, in
 //!   upper or lower case) says which, and the content must match it.
-//! - Hidden files and folders (their names begin with a dot) are ignored, and so is everything beside
-//!   `train`, `val` and `test`. Other things in the wrong place are errors: a file beside the
+//! - Hidden files and folders (their names begin with a dot) are ignored, and so is everything
+//!   beside `train`, `val` and `test`. Other things in the wrong place are errors: a file beside the
 //!   folders of classes, a folder or another kind of file among the images.
 //! - Links are followed. Only the folders named here are entered, so circular links do no harm.
 //! - All names are UTF-8.
@@ -130,7 +131,8 @@ fn images(
         let file = format!("{folder}/{name}");
         let format = Format::of_name(&name).filter(|_| !is_folder);
         let Some(format) = format else {
-            let found = if is_folder { "a folder" } else { "a file that is named like no image" };
+            let found =
+                if is_folder { "a folder" } else { "a file without the extension of an image" };
             let expected = "only files ending in .png, .jpg, .jpeg or .webp here";
             return Err(Flaw::file(found, expected).of(files.path(&file)));
         };
@@ -152,7 +154,7 @@ mod tests {
         toml::from_str(&format!("path = 'flowers'\nsize = [2, 3]\n{more}")).unwrap()
     }
 
-    /// Two classes with all three formats.
+    /// Makes a folder with two classes and all three formats.
     fn fixture() -> TempDir {
         let directory = TempDir::new().unwrap();
         for (name, seed) in [
@@ -175,7 +177,7 @@ mod tests {
         load(config, Some(directory.path()), cache_options(&cache))
     }
 
-    /// Loads the fixture after `spoil` changed something in its folder.
+    /// Checks the error of loading the folder after `spoil` has changed it.
     #[track_caller]
     fn refuses(spoil: impl Fn(&Path), message: &str) {
         let directory = fixture();
@@ -254,7 +256,7 @@ mod tests {
         );
         refuses(
             |root| write(root, "train/rose/b.txt", "a list"),
-            "{}/train/rose/b.txt: found a file that is named like no image, expected only files \
+            "{}/train/rose/b.txt: found a file without the extension of an image, expected only files \
              ending in .png, .jpg, .jpeg or .webp here",
         );
         refuses(
@@ -281,8 +283,8 @@ mod tests {
         );
         refuses(
             |root| write(root, "train/rose/more/1.png", ""),
-            "{}/train/rose/more: found a folder, expected only files ending in .png, .jpg, .jpeg or \
-             .webp here",
+            "{}/train/rose/more: found a folder, expected only files ending in .png, .jpg, .jpeg \
+             or .webp here",
         );
     }
 
@@ -320,8 +322,8 @@ mod tests {
                 let file = fs::File::create(root.join("train/rose/b.png")).unwrap();
                 file.set_len((64 << 20) + 5).unwrap();
             },
-            "{}/train/rose/b.png: byte 67108864: found byte 0, expected the end of the file after at \
-             most 67108864 bytes",
+            "{}/train/rose/b.png: byte 67108864: found byte 0, expected the end of the file after \
+             at most 67108864 bytes",
         );
     }
 

@@ -190,7 +190,7 @@ fn load_counts(
     })
 }
 
-/// The images of one pair of files, and what the files hold.
+/// The images of a pair of files, and the uncompressed bytes of both files.
 fn load_split(
     directory: &Path,
     [images, labels]: [&str; 2],
@@ -206,7 +206,7 @@ fn load_split(
     Ok((loaded, [images, labels]))
 }
 
-/// Reads the file `name` of `longest` bytes, or unpacks the one with `.gz` after its name.
+/// Reads the file `name` of at most `longest` bytes, or unpacks the file `name.gz`.
 fn read_file(
     directory: &Path,
     name: &str,
@@ -219,7 +219,7 @@ fn read_file(
         let bytes = read(&plain, longest, &expected)?;
         return Ok((plain, bytes));
     }
-    // What cannot be packed grows by a few bytes per block.
+    // Bytes that cannot be compressed grow by a few bytes per block.
     let bytes = read(&packed, longest + longest / 100 + 4096, "a gzip file")?;
     let bytes = gzip::gunzip(&bytes, longest).map_err(|flaw| flaw.of(&packed))?;
     Ok((packed, bytes))
@@ -246,7 +246,7 @@ mod tests {
         bytes
     }
 
-    /// A data directory with the folder of `edition`.
+    /// Makes a data directory with the folder of `edition`.
     fn fixture(edition: &Edition) -> TempDir {
         let above = TempDir::new().unwrap();
         let directory = above.path().join(edition.name);
@@ -260,7 +260,7 @@ mod tests {
         above
     }
 
-    /// Takes the place of a file by the same with `.gz`.
+    /// Replaces a file by its compressed version.
     fn pack(path: &Path) -> PathBuf {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(&fs::read(path).unwrap()).unwrap();
@@ -324,7 +324,8 @@ mod tests {
         refuses(
             FILES[0][0],
             |bytes| bytes.truncate(1000),
-            "{}: byte 1000: found the end of the file after 984 values, expected 5 x 28 x 28 values",
+            "{}: byte 1000: found the end of the file after 984 values, expected 5 x 28 x 28 \
+             values",
         );
         refuses(
             FILES[0][0],
@@ -347,7 +348,7 @@ mod tests {
         fs::write(&packed, bytes).unwrap();
         let error = load_counts(&MNIST, above.path(), FEW).unwrap_err().to_string();
         assert!(error.starts_with(&packed.display().to_string()), "{error}");
-        assert!(error.contains("expected a whole gzip file"), "{error}");
+        assert!(error.contains("expected a complete gzip file"), "{error}");
     }
 
     #[test]

@@ -101,8 +101,9 @@ fn images(shape: Shape, patterns: &[Vec<f32>], count: usize, part: u32, seed: Se
     Images { pixels: pixels.into(), labels, shape }
 }
 
-/// Adds noise of standard deviation 37: the sum of a draw's four bytes is close to normal, and
-/// costs one draw per pixel and no function that platforms round differently.
+/// Adds noise with a standard deviation of 37. The sum of the four bytes of a random number is
+/// almost normally distributed. It needs one random number per pixel, and no function that
+/// platforms round differently.
 fn add_noise(pattern: &[f32], draws: Draws, image: &mut [u8]) {
     for ((pixel, value), bits) in image.iter_mut().zip(pattern).zip(draws.iter()) {
         let sum: u32 = bits.to_le_bytes().into_iter().map(u32::from).sum();
@@ -127,8 +128,8 @@ mod tests {
         assert_ne!(load(&config()).sha256, load(&SyntheticConfig { seed: 1, ..config() }).sha256);
     }
 
-    /// The class whose mean training image is nearest is the right one for nearly all test images,
-    /// so there is something to learn; a single pixel does not give it away.
+    /// The nearest mean training image has the right class for almost all test images, but a single
+    /// pixel is not enough to recognise it.
     #[test]
     fn the_classes_can_be_learned() {
         let dataset = load(&config());

@@ -57,7 +57,7 @@ const REMOTE: RemoteFiles<'static> = RemoteFiles {
         Content::new("wnids.txt"),
         Content::new("words.txt"),
         Content::new("val/val_annotations.txt"),
-        // The first and the last image of the first class, and an image of each other part.
+        // The first and the last image of the first class, and an image of each other split.
         Content::new("train/n01443537/images/n01443537_0.JPEG"),
         Content::new("train/n01443537/images/n01443537_499.JPEG"),
         Content::new("val/images/val_0.JPEG"),
@@ -158,8 +158,8 @@ fn test_images(
     images(files, list, "val/images", listed, count)
 }
 
-/// The images of a folder, sorted by name: exactly those that `list` has, with their lines there and
-/// their labels, and `count` of them.
+/// The images of a folder, sorted by name. They must be exactly the `count` files that are `listed`
+/// in the file `list`, with their line numbers and labels.
 fn images(
     files: &Files,
     list: &str,
@@ -208,7 +208,7 @@ mod tests {
 
     const SMALL: Size = Size { classes: 2, train: 2, test: 3, side: 8 };
 
-    /// A small edition; the second class of `wnids.txt` is the first in order.
+    /// The files of a small edition. Its `wnids.txt` is not sorted.
     fn files() -> Vec<(String, Vec<u8>)> {
         let mut files: Vec<(String, Vec<u8>)> = vec![
             ("wnids.txt".into(), b"n00000002\nn00000001\n".to_vec()),

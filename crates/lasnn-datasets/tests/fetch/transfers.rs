@@ -7,8 +7,8 @@ use lasnn_datasets::fetch::{FetchError, Options, fetch};
 use super::server::{Reply, Seen, Server, file};
 use super::toy::{ARCHIVE, NETWORK, Place, Watch, archive, gz, noise, remote, tar};
 
-/// Fetches from a server with these answers, which must succeed. Returns the first requested byte of
-/// each request.
+/// Fetches from a server with these answers, which must succeed. Returns the first requested byte
+/// of each request.
 #[track_caller]
 fn succeeds(answer: impl Fn(&Seen, &[u8]) -> Reply + Send + Sync + 'static) -> Vec<Option<usize>> {
     let archive = archive();

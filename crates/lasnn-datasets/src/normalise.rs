@@ -19,7 +19,7 @@ pub enum Normalisation {
     /// In each channel, the mean of the training images becomes 0 and their standard deviation 1.
     Standard,
     /// Like `Standard`, with the published moments of the data set; see
-    /// [`Source::published`](crate::Source::published).
+    /// [`DatasetSource::published`](crate::DatasetSource::published).
     Published,
 }
 

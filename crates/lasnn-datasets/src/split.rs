@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_data_set_holds_out_is_held_out() {
+    fn images_that_the_data_set_holds_out_are_held_out() {
         let images = images((0..100).map(|index| index % 10).collect());
         let given: Vec<u32> = (70..100).collect();
         let with = |validation, limit| {

@@ -70,7 +70,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_a_link_leads_to_is_left_alone() {
+    fn the_target_of_a_link_is_not_written() {
         let directory = TempDir::new().unwrap();
         let [precious, link] = ["precious", "a.part"].map(|name| directory.path().join(name));
         fs::write(&precious, "old").unwrap();

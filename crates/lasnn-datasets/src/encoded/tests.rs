@@ -170,7 +170,7 @@ fn the_first_image_that_cannot_be_decoded_is_named_and_nothing_is_left() {
 }
 
 #[test]
-fn what_is_interrupted_leaves_nothing_half_done() {
+fn an_interruption_leaves_nothing_unfinished() {
     let (_directory, files, cache) = fixture();
     let interrupted = |at| {
         let stop = |progress: Progress| match progress.step == at {

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_refused() {
+    fn bytes_that_are_not_text_are_refused() {
         let error = class_names(b"cat\nd\xFFg\n", 2).unwrap_err();
         assert_eq!(error.to_string(), "byte 5: found byte 255, expected UTF-8 text");
         let error = class_names(b"cat\nd\xC3", 2).unwrap_err();

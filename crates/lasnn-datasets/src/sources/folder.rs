@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn missing_files_are_named() {
         let remove =
             |name: &'static str| move |root: &Path| fs::remove_dir_all(root.join(name)).unwrap();
         refuses(

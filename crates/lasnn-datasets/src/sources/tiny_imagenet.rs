@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn missing_files_are_named() {
         for name in ["wnids.txt", "words.txt", "val/val_annotations.txt", "train/n00000001"] {
             let directory = folder();
             let path = directory.path().join(FOLDER).join(name);

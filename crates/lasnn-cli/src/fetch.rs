@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use lasnn_datasets::DatasetError;
-use lasnn_datasets::fetch::{self, Event, FetchError, Fetched, Options, Origin};
+use lasnn_datasets::fetch::{self, Event, FetchError, Fetched, Options};
+use lasnn_datasets::{DatasetError, RemoteFiles, Source};
 
 use crate::args::{Global, Missing};
 use crate::failure::{quoted, wrong};
@@ -13,9 +13,9 @@ use crate::signals::{self, Interrupted};
 
 /// A data set, or a part of it, is not where it is looked for, and a command gets it.
 #[derive(Debug, thiserror::Error)]
-#[error("data set `{}` {found} get it with `{command}`", origin.name)]
+#[error("data set `{}` {found} get it with `{command}`", remote.name)]
 pub struct NotThere {
-    origin: &'static Origin<'static>,
+    remote: &'static RemoteFiles<'static>,
     found: String,
     command: String,
     source: DatasetError,
@@ -23,8 +23,9 @@ pub struct NotThere {
 
 /// The error of a data set that is missing, with the command that gets it if there is one.
 pub fn not_there(source: DatasetError, name: &str, data_dir: &Path) -> anyhow::Error {
-    let Some(origin) = Origin::named(name) else { return source.into() };
-    let folder = data_dir.join(origin.folder);
+    let remote = Source::named(name).and_then(|source| source.remote());
+    let Some(remote) = remote else { return source.into() };
+    let folder = data_dir.join(remote.folder);
     // What is there is never replaced, so the command alone would not help.
     let found = match folder.symlink_metadata() {
         Ok(_) => format!("is not whole in {}; remove or rename that, then", folder.display()),
@@ -32,7 +33,7 @@ pub fn not_there(source: DatasetError, name: &str, data_dir: &Path) -> anyhow::E
     };
     let command =
         format!("lasnn data fetch {name} --data-dir {}", quoted(&data_dir.to_string_lossy()));
-    NotThere { origin, found, command, source }.into()
+    NotThere { remote, found, command, source }.into()
 }
 
 /// Reads images; if they are missing and that is asked for, gets them and reads them then.
@@ -50,8 +51,8 @@ pub fn or_get<T>(
         Err(error) => error,
     };
     match error.downcast_ref::<NotThere>() {
-        Some(NotThere { origin, .. }) if missing.fetch => {
-            get(origin, missing.mirror.as_deref(), global)?;
+        Some(NotThere { remote, .. }) if missing.fetch => {
+            get(remote, missing.mirror.as_deref(), global)?;
             read()
         }
         _ => Err(error),
@@ -63,11 +64,15 @@ pub fn or_get<T>(
 /// # Errors
 ///
 /// Fails if it cannot be had, or if a signal comes.
-pub fn get(origin: &Origin<'_>, mirror: Option<&str>, global: &Global) -> anyhow::Result<Fetched> {
+pub fn get(
+    remote: &RemoteFiles<'_>,
+    mirror: Option<&str>,
+    global: &Global,
+) -> anyhow::Result<Fetched> {
     let progress = Progress::new(global.quiet);
     let mut shown = Shown { progress: &progress, bar: None, line: String::new() };
     let options = Options { mirror, sleep: &signals::sleep, ..Options::default() };
-    let fetched = fetch::fetch(origin, &global.data_dir(), &options, &mut shown);
+    let fetched = fetch::fetch(remote, &global.data_dir(), &options, &mut shown);
     fetched.map_err(|error| match error {
         FetchError::Mirror { .. } => wrong(error),
         FetchError::Stopped => Interrupted.into(),
@@ -108,7 +113,7 @@ impl Shown<'_> {
 }
 
 impl fetch::Progress for Shown<'_> {
-    fn hear(&mut self, event: &Event<'_>) -> ControlFlow<()> {
+    fn on_event(&mut self, event: &Event<'_>) -> ControlFlow<()> {
         match *event {
             Event::Waiting => {
                 self.say("waits for another process that fetches the same data set".into());

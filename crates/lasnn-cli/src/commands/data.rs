@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use lasnn_core::Seed;
-use lasnn_datasets::fetch::{Fetched, Origin};
+use lasnn_datasets::fetch::Fetched;
 use lasnn_datasets::{
     Dataset, DatasetConfig, Description, Source, Verified, contact_sheet, describe,
 };
@@ -111,8 +111,9 @@ fn meaning(verified: Verified) -> &'static str {
 
 fn get(name: DatasetName, mirror: Option<&str>, global: &Global) -> anyhow::Result<()> {
     let name = name.name();
-    let origin = Origin::named(name).with_context(|| format!("nothing is known of `{name}`"))?;
-    let Fetched { folder, files, bytes, received } = fetch::get(origin, mirror, global)?;
+    let remote = Source::named(name).and_then(|source| source.remote());
+    let remote = remote.with_context(|| format!("nothing is known of `{name}`"))?;
+    let Fetched { folder, files, bytes, received } = fetch::get(remote, mirror, global)?;
     let json = json!({
         "dataset": name,
         "folder": folder,

@@ -1,9 +1,9 @@
-//! Data sets of many encoded images: found, hashed, decoded once, and kept decoded.
+//! Data sets of many encoded images: they are hashed, decoded once, and kept decoded.
 //!
-//! A source says which files there are and what is on them ([`Scan`]); everything after that is the
-//! same for all: [`files`] reads from a folder or an archive, [`fingerprint`] and [`digest`] find out
-//! whether the files are those of last time, and [`packed`] keeps the decoded pixels in one file that
-//! is mapped into memory. No step holds more than a few images at once.
+//! A source lists its files and their classes ([`Scan`]); the rest is the same for all sources.
+//! [`files`] reads from a folder or an archive, [`fingerprint`] and [`digest`] find out whether the
+//! files have changed, and [`packed`] keeps the decoded pixels in one file that is mapped into
+//! memory. No step holds more than a few images at once.
 
 mod digest;
 pub(crate) mod files;
@@ -24,56 +24,59 @@ use sha2::{Digest, Sha256};
 
 use self::digest::Hashed;
 use self::files::Files;
+use self::packed::Contents;
 use crate::dataset::{Dataset, Images};
 use crate::error::{DatasetError, Flaw};
-use crate::formats::pack::{self, Header};
 use crate::formats::picture::{self, Format, Target};
+use crate::hex::hex;
 use crate::progress::{OnProgress, Progress, Step};
 
-/// No encoded image is larger, in bytes.
+/// The largest encoded image in bytes.
 const LONGEST_IMAGE: usize = 64 << 20;
-/// Decoded images that wait to be written take about so many bytes.
-const WAITING: usize = 16 << 20;
+/// About how many bytes of decoded images are held before they are written.
+const BUFFERED: usize = 16 << 20;
 
-/// What a source has found out about its files without looking at any image.
+/// What a source knows about its files before any image is read.
 #[derive(Debug)]
 pub(crate) struct Scan {
     /// The source's name.
     pub name: &'static str,
     /// The name of each class.
     pub class_names: Vec<String>,
-    /// The images trained on.
+    /// The training images.
     pub train: Vec<Sample>,
-    /// The images that the source itself holds out for validation, if it does.
+    /// The images that the source itself holds out for validation; empty if it does not.
     pub validation: Vec<Sample>,
-    /// The images tested on.
+    /// The test images.
     pub test: Vec<Sample>,
-    /// Files beside the images that say what is on them.
+    /// The text files that say which class an image has.
     pub texts: Vec<String>,
 }
 
-/// An image that is not decoded yet.
+/// An encoded image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sample {
-    /// Where it is among the files of the source, its parts separated by `/`.
+    /// The path of the file below the root of the source, with `/` between its parts.
     pub file: String,
-    /// What its name says that it is.
+    /// The format that the name of the file stands for.
     pub format: Format,
-    /// Its class.
+    /// The class of the image.
     pub label: u32,
 }
 
-/// Where packs are kept, whether files are read although they seem to be those of last time, and who
-/// is told how far it is.
+/// How decoded images are cached.
 #[derive(Clone, Copy)]
-pub(crate) struct Keeping<'a> {
+pub(crate) struct CacheOptions<'a> {
+    /// The folder of the packs.
     pub cache_dir: &'a Path,
+    /// Whether all files are read again although they seem unchanged.
     pub again: bool,
+    /// Receives progress reports.
     pub progress: Option<OnProgress<'a>>,
 }
 
-impl Keeping<'_> {
-    /// Tells how far it is, and fails if that is to be the end.
+impl CacheOptions<'_> {
+    /// Reports progress. Fails if the receiver wants to stop.
     fn report(&self, step: Step, done: usize, total: usize) -> Result<(), DatasetError> {
         match self.progress.map(|progress| progress(Progress { step, done, total })) {
             Some(ControlFlow::Break(())) => Err(DatasetError::Interrupted),
@@ -82,15 +85,16 @@ impl Keeping<'_> {
     }
 }
 
-/// Decodes the images of `scan`, or takes them from the pack that was made of the same files before.
+/// Decodes the images of `scan`, or takes them from a pack that was made of the same files before.
 ///
-/// The SHA-256 is over all files that count, by [`digest::of_files`]; how images are decoded does not
-/// change it. The pack is named by it and by all that decides about the pixels.
+/// The SHA-256 of the data set is that of [`digest::of_files`] over all its files; it does not
+/// depend on how images are decoded. The name of the pack follows from this hash and from
+/// everything else that determines the pixels.
 pub(crate) fn load(
     files: &Files,
     scan: Scan,
     target: Target,
-    keeping: Keeping<'_>,
+    cache: CacheOptions<'_>,
 ) -> Result<Dataset, DatasetError> {
     let Scan { name, class_names, train, validation, test, texts } = scan;
     let samples: Vec<&Sample> = train.iter().chain(&validation).chain(&test).collect();
@@ -100,41 +104,40 @@ pub(crate) fn load(
     let fingerprint = fingerprint::of_files(files, &names)?;
     let pack = |content: &str| {
         let key = key(content, target);
-        let header = Header { shape: target.shape, images: samples.len(), key };
-        (keeping.cache_dir.join(format!("{name}-{}.pack", hex(&key[..8]))), header)
+        let contents = Contents { shape: target.shape, images: samples.len(), key };
+        (cache.cache_dir.join(format!("{name}-{}.pack", hex(&key[..8]))), contents)
     };
-    let known = digest::recall(keeping.cache_dir, name, fingerprint);
+    let known = digest::recall(cache.cache_dir, name, fingerprint);
     let recalled = match &known {
-        Some(content) if !keeping.again => {
-            let (path, header) = pack(content);
-            packed::open(&path, &header)?
+        Some(content) if !cache.again => {
+            let (path, contents) = pack(content);
+            packed::open(&path, &contents)?
         }
         _ => None,
     };
     let (pixels, content) = match (recalled, known) {
         (Some(pixels), Some(content)) => (pixels, content),
         (_, known) => {
-            let hashed = digest::of_files(files, &names, keeping)?;
-            if let Some(expected) = known.filter(|known| keeping.again && *known != hashed.content)
-            {
+            let hashed = digest::of_files(files, &names, cache)?;
+            if let Some(expected) = known.filter(|known| cache.again && *known != hashed.content) {
                 let (root, _) = files.on_disk(&[]);
                 return Err(DatasetError::Changed {
                     path: root.to_owned(),
                     found: hashed.content,
                     expected,
-                    cache_dir: keeping.cache_dir.to_owned(),
+                    cache_dir: cache.cache_dir.to_owned(),
                 });
             }
-            let (path, header) = pack(&hashed.content);
+            let (path, contents) = pack(&hashed.content);
             let fill = |first, out: &mut [u8]| {
                 decode(files, &samples[first..], &hashed, target, out)?;
                 let done = first + out.len() / target.shape.len();
-                keeping.report(Step::Decoding, done, samples.len())
+                cache.report(Step::Decoding, done, samples.len())
             };
-            let wait = || keeping.report(Step::Waiting, 0, samples.len());
+            let wait = || cache.report(Step::Waiting, 0, samples.len());
             let batch = batch(target.shape);
-            let pixels = packed::open_or_build(&path, &header, batch, fill, wait)?;
-            digest::remember(keeping.cache_dir, name, fingerprint, &hashed.content);
+            let pixels = packed::open_or_build(&path, &contents, batch, fill, wait)?;
+            digest::remember(cache.cache_dir, name, fingerprint, &hashed.content);
             (pixels, hashed.content)
         }
     };
@@ -158,19 +161,19 @@ pub(crate) fn load(
     })
 }
 
-/// What decides about the pixels: the files, and what is made of them.
+/// Identifies everything that determines the pixels: the files and the decoding rules.
 fn key(content: &str, target: Target) -> [u8; 32] {
     let Target { shape, resize } = target;
-    let rules = format!("{content} {shape} {resize} {} {}", pack::VERSION, picture::RULES);
+    let rules = format!("{content} {shape} {resize} {} {}", packed::VERSION, picture::RULES);
     Sha256::digest(rules.as_bytes()).into()
 }
 
-/// How many images are decoded before they are written.
+/// The number of images that are decoded before they are written.
 fn batch(shape: Shape) -> usize {
-    (WAITING / shape.len().max(1)).max(rayon::current_num_threads())
+    (BUFFERED / shape.len().max(1)).max(rayon::current_num_threads())
 }
 
-/// Decodes the first of `samples` into `out`, as many as it has room for, by all threads.
+/// Decodes the first images of `samples` with all threads, as many as `out` has room for.
 fn decode(
     files: &Files,
     samples: &[&Sample],
@@ -183,17 +186,12 @@ fn decode(
         let decoded = if hashed.has(&sample.file, &bytes) {
             picture::decode(&bytes, sample.format, target, out)
         } else {
-            Err(Flaw::file("other bytes than a moment ago", "files that nobody changes meanwhile"))
+            Err(Flaw::file("other bytes than a moment ago", "files that do not change meanwhile"))
         };
         decoded.map_err(|flaw| flaw.of(files.path(&sample.file)))
     };
     let decoded: Vec<Result<(), DatasetError>> =
         out.par_chunks_mut(target.shape.len()).zip(samples.par_iter()).map(one).collect();
-    // The first in order, not in time, so that the same files give the same error.
+    // The first error in the order of the files, so that the same files give the same error.
     decoded.into_iter().collect()
-}
-
-/// Bytes in hexadecimal.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

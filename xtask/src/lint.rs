@@ -39,7 +39,10 @@ pub fn lint(workspace: &Workspace) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut other = workspace.cargo("check");
-    other.args(["--package", "lasnn-kernels", "--target", OTHER_TARGET, "--locked"]);
+    for kernels in ["lasnn-gemm", "lasnn-dense-kernels", "lasnn-spiking-kernels"] {
+        other.args(["--package", kernels]);
+    }
+    other.args(["--target", OTHER_TARGET, "--locked"]);
     finish(other)
 }
 

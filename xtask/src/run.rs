@@ -2,13 +2,11 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::workspace::{Workspace, become_command};
-
-/// The profile that `lasnn` is built with, which is also the name of the folder it is built in.
-const PROFILE: &str = "release";
+use crate::workspace::{PROFILE, Workspace, become_command, finish};
 
 /// How long the first build takes on two cores, in minutes. Later builds take seconds.
 const FIRST_BUILD_MINUTES: u32 = 5;
@@ -27,26 +25,28 @@ pub struct RunArguments {
 
 pub fn run(workspace: &Workspace, arguments: &RunArguments) -> anyhow::Result<()> {
     let recipe = find_recipe(&workspace.root.join("configs"), &arguments.recipe)?;
-    let target = env::var_os("CARGO_TARGET_DIR");
-    let target = target.map_or_else(|| workspace.root.join("target"), PathBuf::from);
-    if let Some(note) = first_build_note(&target) {
-        eprintln!("{note}");
-    }
-    let mut command = workspace.cargo("run");
-    command.args(["--profile", PROFILE, "--locked", "--package", "lasnn-cli"]);
-    if let Some(features) = &arguments.features {
-        command.args(["--features", features]);
-    }
-    command.args(["--", "run"]).arg(recipe).args(&arguments.arguments);
+    let binary = build(workspace, arguments.features.as_deref())?;
+    let mut command = Command::new(binary);
+    command.arg("run").arg(recipe).args(&arguments.arguments);
     become_command(command)
 }
 
-/// What a user should know before the first build, which takes minutes.
-fn first_build_note(target: &Path) -> Option<String> {
-    let binary = target.join(PROFILE).join(format!("lasnn{}", env::consts::EXE_SUFFIX));
-    (!binary.is_file()).then(|| {
-        format!("building lasnn, about {FIRST_BUILD_MINUTES} minutes on two cores the first time")
-    })
+/// Builds the binary `lasnn` in the way that shares its dependencies with `cargo xtask test`.
+fn build(workspace: &Workspace, features: Option<&str>) -> anyhow::Result<PathBuf> {
+    let folder = workspace.target().join(PROFILE);
+    let binary = folder.join(format!("lasnn{}", env::consts::EXE_SUFFIX));
+    if !binary.is_file() {
+        eprintln!(
+            "building lasnn, about {FIRST_BUILD_MINUTES} minutes on two cores the first time"
+        );
+    }
+    let mut command = workspace.cargo("build");
+    command.args(Workspace::SHARED_BUILD).args(["--bin", "lasnn"]);
+    for feature in features.into_iter().flat_map(|features| features.split([',', ' '])) {
+        command.arg("--features").arg(format!("lasnn-cli/{feature}"));
+    }
+    finish(command)?;
+    Ok(binary)
 }
 
 /// The file of a recipe given by its name under `configs`, or by its path.
@@ -101,17 +101,6 @@ mod tests {
             fs::write(folder.path().join(name), "").unwrap();
         }
         folder
-    }
-
-    #[test]
-    fn only_the_first_build_is_announced() {
-        let target = tempfile::tempdir().unwrap();
-        let note = first_build_note(target.path()).unwrap();
-        assert_eq!(note, "building lasnn, about 5 minutes on two cores the first time");
-        let folder = target.path().join(PROFILE);
-        fs::create_dir(&folder).unwrap();
-        fs::write(folder.join(format!("lasnn{}", env::consts::EXE_SUFFIX)), "").unwrap();
-        assert_eq!(first_build_note(target.path()), None);
     }
 
     #[test]

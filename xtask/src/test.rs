@@ -3,7 +3,7 @@
 use std::env;
 use std::process::{Command, Stdio};
 
-use crate::workspace::{Workspace, executables, finish, run_for_output};
+use crate::workspace::{PROFILE, Workspace, executables, finish, run_for_output};
 
 #[derive(clap::Args)]
 pub struct TestArguments {
@@ -19,20 +19,38 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> anyhow::Result<
     if arguments.memory {
         return memory(workspace);
     }
-    let mut command = workspace.cargo("test");
-    command.arg("--locked");
     if arguments.vulkan {
+        let mut command = workspace.cargo("test");
+        command.args(["--profile", PROFILE, "--locked"]);
         command.args(["--package", "lasnn-backend", "--package", "lasnn-neurons"]);
         command.args(["--features", "lasnn-backend/vulkan,lasnn-neurons/vulkan"]);
-    } else {
-        command.arg("--workspace");
-        if env::var_os("LASNN_DATA_DIR").is_none() {
-            eprintln!(
-                "note: LASNN_DATA_DIR is not set; tests with the real CIFAR-10 images are skipped"
-            );
-        }
+        return finish(command);
     }
-    finish(command)
+    if env::var_os("LASNN_DATA_DIR").is_none() {
+        eprintln!(
+            "note: LASNN_DATA_DIR is not set; tests with the real CIFAR-10 images are skipped"
+        );
+    }
+    let mut crates = workspace.cargo("test");
+    crates.args(Workspace::SHARED_BUILD);
+    finish(crates)?;
+    examples(workspace)?;
+    // These start the binary `lasnn` and link none of its dependencies.
+    let mut binary = workspace.cargo("test");
+    binary.args(["--profile", PROFILE, "--locked", "--package", "lasnn-tests"]);
+    finish(binary)
+}
+
+/// Runs the example of every library crate.
+fn examples(workspace: &Workspace) -> anyhow::Result<()> {
+    let mut build = workspace.cargo("build");
+    build.args(Workspace::SHARED_BUILD).args(["--examples"]);
+    build.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    let messages = run_for_output(build)?;
+    for program in executables(&messages, |_| true) {
+        finish(Command::new(program))?;
+    }
+    Ok(())
 }
 
 /// The tests that run `unsafe` code which Valgrind can check, as pairs of a target and a part of
@@ -44,7 +62,9 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> anyhow::Result<
 /// code on processors that have the instructions. The `unsafe` in `lasnn-cli`'s `allocator.rs` does
 /// not run: it gives jemalloc a constant text.
 const UNSAFE_TESTS: &[(&str, &str)] = &[
-    ("lasnn_kernels", ""),
+    ("lasnn_gemm", ""),
+    ("lasnn_dense_kernels", ""),
+    ("lasnn_spiking_kernels", ""),
     ("lasnn_backend", ""),
     ("lasnn_datasets", "packed::"),
     ("spiking", ""),
@@ -62,8 +82,8 @@ const LARGE_TESTS: &[&str] =
 /// Runs the tests of `unsafe` code under Valgrind.
 fn memory(workspace: &Workspace) -> anyhow::Result<()> {
     let mut build = workspace.cargo("test");
-    // With `--workspace`, features are the same as in other builds, and Burn is not built again.
-    build.args(["--locked", "--workspace", "--lib", "--test", "spiking", "--test", "parity"]);
+    build.args(Workspace::SHARED_BUILD);
+    build.args(["--lib", "--test", "spiking", "--test", "parity"]);
     build.args(["--no-run", "--message-format=json-render-diagnostics"]).stderr(Stdio::inherit());
     let messages = run_for_output(build)?;
     for &(target, tests) in UNSAFE_TESTS {

@@ -51,8 +51,44 @@ impl Workspace {
     pub fn cargo(&self, subcommand: &str) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.arg(subcommand).arg("--manifest-path").arg(self.root.join("Cargo.toml"));
+        // Cargo has told this program about its own package. Build scripts such as that of `ring`
+        // look at these variables, and would run again, with everything that depends on them.
+        for (name, _) in env::vars_os() {
+            if is_about_a_package(&name.to_string_lossy()) {
+                command.env_remove(name);
+            }
+        }
         command
     }
+
+    /// The arguments of `cargo build` and `cargo test` that build no dependency of `lasnn` twice.
+    ///
+    /// Cargo gives a dependency all features that the selected packages ask for. Benchmarks and
+    /// end-to-end tests are left out, because `criterion` and `jsonschema` would add features.
+    pub const SHARED_BUILD: [&str; 6] = [
+        "--profile",
+        PROFILE,
+        "--locked",
+        "--workspace",
+        "--exclude=lasnn-benches",
+        "--exclude=lasnn-tests",
+    ];
+
+    /// The folder that cargo builds into.
+    pub fn target(&self) -> PathBuf {
+        let target = env::var_os("CARGO_TARGET_DIR");
+        target.map_or_else(|| self.root.join("target"), PathBuf::from)
+    }
+}
+
+/// The profile of the binary and of the tests, which is also the name of its folder in `target`.
+pub const PROFILE: &str = "release";
+
+/// Whether cargo sets this variable to tell a program about its package.
+fn is_about_a_package(variable: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"]
+        .iter()
+        .any(|prefix| variable.starts_with(prefix))
 }
 
 /// Runs a command to its end.

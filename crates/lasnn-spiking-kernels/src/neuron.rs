@@ -158,7 +158,7 @@ impl Neurons {
     /// [`Neurons::step_back`] from the derivatives of [`Neurons::surrogate_q8`] and the scale of
     /// [`Neurons::q8_scale`] in place of membrane potentials.
     #[inline(always)]
-    pub(crate) fn step_back_along(
+    pub(crate) fn step_back_q8(
         &self,
         membrane_grad: &mut [f32],
         (surrogate_q8, scale): (&[u8], f32),
@@ -244,7 +244,7 @@ mod tests {
             let (grad, mut surrogate_q8) = (vec![1.0; u.len()], vec![0; u.len()]);
             neurons.step_back(&mut exact, &u, &grad);
             neurons.surrogate_q8(&u, &mut surrogate_q8);
-            neurons.step_back_along(&mut found, (&surrogate_q8, neurons.q8_scale()), &grad);
+            neurons.step_back_q8(&mut found, (&surrogate_q8, neurons.q8_scale()), &grad);
             let largest = exact.iter().copied().fold(0.0, f32::max);
             assert!(largest > 0.0 && exact.contains(&0.0));
             for ((exact, found), u) in exact.iter().zip(&found).zip(&u) {

@@ -126,7 +126,7 @@ impl WithSimd for BackUnit<'_> {
                 match saved {
                     Part::SurrogateQ8(saved) => {
                         let surrogate_q8 = &saved[place(step)..][..width];
-                        neurons.step_back_along(
+                        neurons.step_back_q8(
                             &mut membrane_grad,
                             (surrogate_q8, neurons.q8_scale()),
                             &spike_grad,

@@ -60,7 +60,7 @@ impl WithSimd for StepBack<'_, '_> {
                     // The steps lie so far apart that no processor foresees that the next position
                     // follows.
                     prefetch(surrogate_q8, place + lane % grid.tile + grid.tile, Needed::Soon);
-                    neurons.step_back_along(&mut membrane_grad, (here, q8_scale), &gradient);
+                    neurons.step_back_q8(&mut membrane_grad, (here, q8_scale), &gradient);
                     let frame = (image * steps + step) * GROUP + half * LANES;
                     self.membrane_grads[frame..][..LANES].copy_from_slice(&membrane_grad);
                 }

@@ -2,7 +2,8 @@
 
 Regenerate both, beside this script, with `python3 make_golden.py` (needs `torch`).
 
-networks.json: {"cases": [case]}, one case for each network and input size in which no pooling window is empty:
+networks.json: {"cases": [case]}, one case for each network and input size in which no pooling
+window is empty:
   name        teachers (bias and batch norm): teacher-vgg16, teacher-resnet20, teacher-resnet18, teacher-densenet121;
               students and intermediates (no bias, no batch norm): conv3-linear2, vgg5, vgg7, vgg9, vgg16, resnet12
   input       [channels, height, width];  classes
@@ -12,13 +13,15 @@ networks.json: {"cases": [case]}, one case for each network and input size in wh
               (shape after its pooling) or global-pool; a conv counts with the batch norm and ReLU behind it
   linears     [[inputs, outputs]] in order
 
-The networks are written here from their published definitions, in plain torch modules, and only their shapes are
-computed (device "meta"). Published numbers for 3x32x32 and 10 classes that they must agree with: ResNet20 with
-option-A shortcuts 269,722 (option B, used here, adds two 1x1 convolutions with batch norm: 272,474), ResNet18
-11,173,962, DenseNet121 6,956,298, VGG16 with batch norm and one linear layer 14,728,266.
+The networks are written here from their published definitions, in plain torch modules, and only
+their shapes are computed (device "meta"). Published numbers for 3x32x32 and 10 classes that they
+must agree with: ResNet20 with option-A shortcuts 269,722 (option B, used here, adds two 1x1
+convolutions with batch norm: 272,474), ResNet18 11,173,962, DenseNet121 6,956,298, VGG16 with batch
+norm and one linear layer 14,728,266.
 
-forward.json: one object. Network: conv(2->3, 3x3, pad 1, bias) - BN - ReLU - residual block (conv1 3->4, 3x3,
-stride 2; BN; ReLU; conv2 4->4; BN; shortcut 1x1, stride 2; BN; sum; ReLU) - global average pool - linear(4->3, bias).
+forward.json: one object. Network: conv(2->3, 3x3, pad 1, bias) - BN - ReLU - residual block (conv1
+3->4, 3x3, stride 2; BN; ReLU; conv2 4->4; BN; shortcut 1x1, stride 2; BN; sum; ReLU) - global
+average pool - linear(4->3, bias).
   input [4,2,6,6], labels, epsilon (batch norm)
   weights       name -> array; PyTorch names and layouts: conv [out, in, kh, kw], linear [out, in]
   running       name -> array; running mean and variance before the pass, used by the eval pass
@@ -27,7 +30,8 @@ stride 2; BN; ReLU; conv2 4->4; BN; shortcut 1x1, stride 2; BN; sum; ReLU) - glo
                 (the running variance takes the unbiased batch variance, the normalisation the biased one)
   eval          {"logits", "loss"}: normalised with `running`
 The gradient of conv.bias is zero but for rounding, because batch norm takes the mean away again.
-Computed in f64 from weights rounded to f32. Array: {"shape": [...], "data": [...]}, row-major, 9 significant digits.
+Computed in f64 from weights rounded to f32. Array: {"shape": [...], "data": [...]}, row-major, 9
+significant digits.
 """
 
 import json

@@ -13,10 +13,12 @@ Surrogates s(z), with their parameter:
   fast-sigmoid (slope)  1 / (1 + slope |z|)^2
   rectangular (width)   1/width if |z| < width/2, else 0
 
-scan.json: {"cases": [case]}, case = name, leak, threshold, reset, step_order, surrogate {"kind", parameter}, and arrays
+scan.json: {"cases": [case]}, case = name, leak, threshold, reset, step_order, surrogate {"kind",
+parameter}, and arrays
   currents, output_grad, spikes, currents_grad, all [T, N]; currents_grad is the gradient of sum(spikes * output_grad).
 
-network.json: {"plain": [case], "residual": [case]}. case = name, leak, reset, step_order, readout ("sum" or "mean" over
+network.json: {"plain": [case], "residual": [case]}. case = name, leak, reset, step_order, readout
+("sum" or "mean" over
   the steps), surrogate, thresholds {neuron -> v}, labels [B], input [T,B,2,6,6] (the same image at each step),
   weights {layer -> array} (conv [out, in, kh, kw], linear [out, in]; no bias), spikes {neuron -> [T,B,...]},
   logits [B,4], loss (cross-entropy, batch mean), gradients {layer -> array}. Spikes are what the neuron gives out.
@@ -25,9 +27,10 @@ network.json: {"plain": [case], "residual": [case]}. case = name, leak, reset, s
   residual   conv (2->3) - neuron "conv" - conv1 (3->3) - neuron "conv1" - conv2 (3->3), plus the spikes of "conv" as a
              current of weight 1 - neuron "conv2" - flatten - readout (108->4)
 
-Computed in f64 from values rounded to f32. Draws are repeated until no membrane is nearer to its threshold (in units of
-the threshold, and for the rectangle no |z| nearer to its edge) than MARGIN, so rounding in f32 cannot flip a spike, and
-until enough neurons fire. Array: {"shape": [...], "data": [...]}, row-major, 9 significant digits.
+Computed in f64 from values rounded to f32. Draws are repeated until no membrane is nearer to its
+threshold (in units of the threshold, and for the rectangle no |z| nearer to its edge) than MARGIN,
+so rounding in f32 cannot flip a spike, and until enough neurons fire. Array: {"shape": [...],
+"data": [...]}, row-major, 9 significant digits.
 """
 
 import itertools

@@ -10,8 +10,8 @@
 //! - An image is a PNG, JPEG or WebP file. The extension (`.png`, `.jpg`, `.jpeg` or `.webp`, in
 //!   upper or lower case) says which, and the content must match it.
 //! - Hidden files and folders (their names begin with a dot) are ignored, and so is everything
-//!   beside `train`, `val` and `test`. Other things in the wrong place are errors: a file beside the
-//!   folders of classes, a folder or another kind of file among the images.
+//!   beside `train`, `val` and `test`. Other things in the wrong place are errors: a file beside
+//!   the folders of classes, a folder or another kind of file among the images.
 //! - Links are followed. Only the folders named here are entered, so circular links do no harm.
 //! - All names are UTF-8.
 
@@ -256,8 +256,8 @@ mod tests {
         );
         refuses(
             |root| write(root, "train/rose/b.txt", "a list"),
-            "{}/train/rose/b.txt: found a file without the extension of an image, expected only files \
-             ending in .png, .jpg, .jpeg or .webp here",
+            "{}/train/rose/b.txt: found a file without the extension of an image, expected only \
+             files ending in .png, .jpg, .jpeg or .webp here",
         );
         refuses(
             |root| write(root, "train/rose/b.png", ""),

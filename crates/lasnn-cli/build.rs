@@ -7,8 +7,6 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
-use sha2::{Digest, Sha256};
-
 /// The crates of the workspace that compute. The others (`lasnn-cli`, `xtask`) only connect them.
 const NUMERIC: [&str; 13] = [
     "lasnn-core",
@@ -29,7 +27,7 @@ const NUMERIC: [&str; 13] = [
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
     let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
-    let mut hash = Sha256::new();
+    let mut hash = Fnv::new();
     hash.update(env::var("TARGET").unwrap_or_default());
     let crates = package.parent().unwrap_or(&package);
     let folders = NUMERIC.map(|name| crates.join(name).join("src"));
@@ -47,13 +45,12 @@ fn main() -> io::Result<()> {
         // A published package is built without its workspace, from dependencies of one version.
         hash.update(env::var("CARGO_PKG_VERSION").unwrap_or_default());
     }
-    let hash: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    println!("cargo::rustc-env=LASNN_SOURCES={}", &hash[..16]);
+    println!("cargo::rustc-env=LASNN_SOURCES={:032x}", hash.0);
     Ok(())
 }
 
 /// Adds all files of a folder in the order of their names.
-fn add_folder(hash: &mut Sha256, folder: &Path) -> io::Result<()> {
+fn add_folder(hash: &mut Fnv, folder: &Path) -> io::Result<()> {
     let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
@@ -68,4 +65,19 @@ fn add_folder(hash: &mut Sha256, folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The FNV-1a hash of 128 bits, which needs no dependency that would have to be built first.
+struct Fnv(u128);
+
+impl Fnv {
+    fn new() -> Self {
+        Self(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d)
+    }
+
+    fn update(&mut self, bytes: impl AsRef<[u8]>) {
+        for &byte in bytes.as_ref() {
+            self.0 = (self.0 ^ u128::from(byte)).wrapping_mul(0x0100_0000_0000_0000_0000_013b);
+        }
+    }
 }

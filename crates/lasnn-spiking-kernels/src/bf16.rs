@@ -26,7 +26,7 @@ use pulp::bytemuck::cast_slice_mut;
 use rayon::prelude::*;
 
 use lasnn_gemm::memory::Scratch;
-use lasnn_gemm::product::{BLOCK, SIDE, has_tiles, pair};
+use lasnn_gemm::product::{BLOCK, SIDE, has_tiles, pack_bf16};
 
 use crate::event::linear as event_linear;
 use crate::graph::PoolAndMask;
@@ -84,7 +84,7 @@ pub(crate) fn pack_convolution(
                 for (tap, &first) in first.iter().enumerate() {
                     // The last input of an odd number has no partner.
                     let second = second.get(tap).copied().unwrap_or(0.0);
-                    to[tap * of_tap + place] = pair(first, second);
+                    to[tap * of_tap + place] = pack_bf16(first, second);
                 }
             }
         }
@@ -101,7 +101,7 @@ fn pack_pairs<'a, 'b>(
         let Some(first) = rows.next() else { return };
         let second = rows.next();
         for (column, (to, &first)) in to.iter_mut().zip(first).enumerate() {
-            *to = pair(first, second.map_or(0.0, |second| second[column]));
+            *to = pack_bf16(first, second.map_or(0.0, |second| second[column]));
         }
     }
 }

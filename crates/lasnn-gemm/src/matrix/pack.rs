@@ -1,52 +1,134 @@
-//! Operands of a product, stored for the registers.
+//! Operands of a product, packed in the order in which the inner loops read them.
 
 use super::Matrix;
-use crate::memory::{Needed, prefetch};
+use crate::memory::{CacheLevel, prefetch};
 use crate::product::{BLOCK, Format};
 
-/// Numbers of a line of the cache.
+/// Numbers of a cache line.
 const CACHE_LINE: usize = 16;
 
-/// Room for a line of a matrix and the one beside it, before and after they are stored.
-pub(super) struct Spare<N> {
-    first: Vec<f32>,
-    second: Vec<f32>,
-    stored: Vec<N>,
-}
-
-impl<N: Clone + Default> Spare<N> {
-    pub fn new(length: usize) -> Self {
-        let line = || vec![0.0; length];
-        Self { first: line(), second: line(), stored: vec![N::default(); length] }
-    }
-}
-
-/// Some rows and columns of a matrix.
+/// A rectangle of a matrix.
 #[derive(Clone, Copy)]
 pub(super) struct Part<'a> {
     pub of: Matrix<'a>,
+    /// The first row and column.
     pub first: [usize; 2],
+    /// Rows and columns.
     pub size: [usize; 2],
 }
 
+/// Memory for two lines (rows or columns) of a matrix before they are packed, and for one line
+/// after that.
+pub(super) struct LineBuffers<N> {
+    first: Vec<f32>,
+    second: Vec<f32>,
+    packed: Vec<N>,
+}
+
+impl<N: Clone + Default> LineBuffers<N> {
+    /// Buffers for lines of at most `length` numbers.
+    pub fn new(length: usize) -> Self {
+        let line = || vec![0.0; length];
+        Self { first: line(), second: line(), packed: vec![N::default(); length] }
+    }
+}
+
+/// Packs rows, each padded with zeros to `length` numbers.
+///
+/// Rows of `to` after the last row of `part` are padding, whose products are not used.
+pub(super) fn pack_rows<F: Format>(
+    format: F,
+    part: Part<'_>,
+    length: usize,
+    buffers: &mut LineBuffers<F::Element>,
+    to: &mut [F::Element],
+) {
+    let width = length / F::PACKED;
+    let LineBuffers { first, second, packed } = buffers;
+    if part.has_contiguous_rows() {
+        for (row, to) in to.chunks_exact_mut(width).enumerate() {
+            format.pack_row(part.line(1, row, &mut first[..length]), to);
+        }
+        return;
+    }
+    let height = part.size[0];
+    for number in 0..width {
+        let lines = [&mut first[..height], &mut second[..height]];
+        interleave_lines(format, part, 0, number, lines, packed);
+        for (to, &packed) in to[number..].iter_mut().step_by(width).zip(&*packed) {
+            *to = packed;
+        }
+    }
+}
+
+/// Packs columns in blocks `[length / PACKED, BLOCK]`, padded with zeros.
+pub(super) fn pack_columns<F: Format>(
+    format: F,
+    part: Part<'_>,
+    length: usize,
+    buffers: &mut LineBuffers<F::Element>,
+    to: &mut [F::Element],
+) {
+    let width = length / F::PACKED;
+    let columns = to.len() / width;
+    let LineBuffers { first, second, packed } = buffers;
+    if part.has_contiguous_rows() {
+        for number in 0..width {
+            let lines = [&mut first[..columns], &mut second[..columns]];
+            interleave_lines(format, part, 1, number, lines, packed);
+            let blocks = to[number * BLOCK..].chunks_mut(width * BLOCK);
+            for (to, packed) in blocks.zip(packed.chunks_exact(BLOCK)) {
+                to[..BLOCK].copy_from_slice(packed);
+            }
+        }
+        return;
+    }
+    for column in 0..columns {
+        format.pack_row(part.line(0, column, &mut first[..length]), &mut packed[..width]);
+        let to = &mut to[column / BLOCK * width * BLOCK + column % BLOCK..];
+        for (to, &packed) in to.iter_mut().step_by(BLOCK).zip(&packed[..width]) {
+            *to = packed;
+        }
+    }
+}
+
+/// Packs as many lines along `axis` as an element contains numbers, from line `PACKED · number` on.
+fn interleave_lines<F: Format>(
+    format: F,
+    part: Part<'_>,
+    axis: usize,
+    number: usize,
+    [first, second]: [&mut [f32]; 2],
+    to: &mut [F::Element],
+) {
+    let to = &mut to[..first.len()];
+    let first = part.line(axis, F::PACKED * number, first);
+    match F::PACKED {
+        1 => format.interleave(first, first, to),
+        _ => format.interleave(first, part.line(axis, F::PACKED * number + 1, second), to),
+    }
+}
+
 impl Part<'_> {
-    /// Line `number` along an axis as it is, or copied to `spare` and filled up with zeros to its
-    /// length.
-    fn line<'s>(&self, axis: usize, number: usize, spare: &'s mut [f32]) -> &'s [f32]
+    /// A line along `axis`, as a slice as long as `buffer`.
+    ///
+    /// It is a slice of the matrix if possible. Otherwise it is copied to `buffer` and padded with
+    /// zeros. A line after the last one is all zeros.
+    fn line<'s>(&self, axis: usize, number: usize, buffer: &'s mut [f32]) -> &'s [f32]
     where
         Self: 's,
     {
         let Self { of: Matrix { elements, strides, .. }, first, size } = *self;
         if number >= size[1 - axis] {
-            spare.fill(0.0);
-            return spare;
+            buffer.fill(0.0);
+            return buffer;
         }
         let start = first[axis] * strides[axis];
         let elements = &elements[start + (first[1 - axis] + number) * strides[1 - axis]..];
-        if strides[axis] == 1 && size[axis] == spare.len() {
-            return &elements[..spare.len()];
+        if strides[axis] == 1 && size[axis] == buffer.len() {
+            return &elements[..buffer.len()];
         }
-        let (to, rest) = spare.split_at_mut(size[axis]);
+        let (to, rest) = buffer.split_at_mut(size[axis]);
         match strides[axis] {
             1 => to.copy_from_slice(&elements[..to.len()]),
             stride => {
@@ -54,97 +136,24 @@ impl Part<'_> {
             }
         }
         rest.fill(0.0);
-        spare
+        buffer
     }
 
-    /// Brings one of so many equal shares into the cache.
+    /// Loads share number `share` of `shares` equal shares into the second-level cache.
     #[inline(always)]
     pub fn prefetch(&self, share: usize, shares: usize) {
-        let axis = usize::from(self.by_rows());
+        let axis = usize::from(self.has_contiguous_rows());
         let lines = self.size[1 - axis];
         for line in lines * share / shares..lines * (share + 1) / shares {
             let start = self.first[axis] * self.of.strides[axis]
                 + (self.first[1 - axis] + line) * self.of.strides[1 - axis];
             for at in (0..self.size[axis]).step_by(CACHE_LINE) {
-                prefetch(self.of.elements, start + at, Needed::Soon);
+                prefetch(self.of.elements, start + at, CacheLevel::L2);
             }
         }
     }
 
-    /// Whether neighbours of a row are neighbours in memory.
-    fn by_rows(&self) -> bool {
+    fn has_contiguous_rows(&self) -> bool {
         self.of.strides[1] == 1
-    }
-}
-
-/// Rows of `length`, filled up with zeros.
-pub(super) fn store_rows<F: Format>(
-    format: F,
-    part: Part<'_>,
-    length: usize,
-    spare: &mut Spare<F::Number>,
-    to: &mut [F::Number],
-) {
-    let width = length / F::HELD;
-    let Spare { first, second, stored } = spare;
-    if part.by_rows() {
-        for (row, to) in to.chunks_exact_mut(width).enumerate() {
-            format.store(part.line(1, row, &mut first[..length]), to);
-        }
-        return;
-    }
-    let height = part.size[0];
-    for number in 0..width {
-        join(format, part, 0, number, [&mut first[..height], &mut second[..height]], stored);
-        for (to, &stored) in to[number..].iter_mut().step_by(width).zip(&*stored) {
-            *to = stored;
-        }
-    }
-}
-
-/// Blocks of columns, each `length` rows of [`BLOCK`], filled up with zeros.
-pub(super) fn store_blocks<F: Format>(
-    format: F,
-    part: Part<'_>,
-    length: usize,
-    spare: &mut Spare<F::Number>,
-    to: &mut [F::Number],
-) {
-    let width = length / F::HELD;
-    let columns = to.len() / width;
-    let Spare { first, second, stored } = spare;
-    if part.by_rows() {
-        for number in 0..width {
-            join(format, part, 1, number, [&mut first[..columns], &mut second[..columns]], stored);
-            let blocks = to[number * BLOCK..].chunks_mut(width * BLOCK);
-            for (to, stored) in blocks.zip(stored.chunks_exact(BLOCK)) {
-                to[..BLOCK].copy_from_slice(stored);
-            }
-        }
-        return;
-    }
-    for column in 0..columns {
-        format.store(part.line(0, column, &mut first[..length]), &mut stored[..width]);
-        let to = &mut to[column / BLOCK * width * BLOCK + column % BLOCK..];
-        for (to, &stored) in to.iter_mut().step_by(BLOCK).zip(&stored[..width]) {
-            *to = stored;
-        }
-    }
-}
-
-/// Stores as many lines along an axis together as a number holds.
-fn join<F: Format>(
-    format: F,
-    part: Part<'_>,
-    axis: usize,
-    number: usize,
-    [first, second]: [&mut [f32]; 2],
-    to: &mut [F::Number],
-) {
-    let to = &mut to[..first.len()];
-    let first = part.line(axis, F::HELD * number, first);
-    match F::HELD {
-        1 => format.join(first, first, to),
-        _ => format.join(first, part.line(axis, F::HELD * number + 1, second), to),
     }
 }

@@ -1,40 +1,42 @@
-//! One `f32` at a time.
+//! The format with one `f32` in each element.
 
 use pulp::{Simd, WithSimd};
 
-use super::vectors::Vectors;
-use super::{Format, Product, Registers, Task};
+use super::accumulators::{Accumulators, Product, SimdAccumulators, Task};
+use super::bf16::round_to_bf16;
+use super::format::Format;
 use lasnn_core::simd::vectors;
 
-/// Numbers as they are, or rounded to bfloat16 first.
+/// Elements are `f32`. If `rounded`, they are rounded to bfloat16 when they are packed, and products
+/// are those of bfloat16 numbers.
 #[derive(Clone, Copy)]
-pub(super) struct Single {
+pub(super) struct F32Format {
     pub rounded: bool,
 }
 
-impl Single {
-    fn rounded(self, number: f32) -> f32 {
-        if self.rounded { f32::from_bits(half(number) << 16) } else { number }
+impl F32Format {
+    fn round(self, number: f32) -> f32 {
+        if self.rounded { round_to_bf16(number) } else { number }
     }
 }
 
-impl Format for Single {
-    type Number = f32;
-    const HELD: usize = 1;
+impl Format for F32Format {
+    type Element = f32;
+    const PACKED: usize = 1;
 
-    fn number(self, first: f32, _: f32) -> f32 {
-        self.rounded(first)
+    fn pack(self, first: f32, _: f32) -> f32 {
+        self.round(first)
     }
 
-    fn store(self, row: &[f32], to: &mut [f32]) {
+    fn pack_row(self, row: &[f32], to: &mut [f32]) {
         to.copy_from_slice(row);
         if self.rounded {
-            to.iter_mut().for_each(|number| *number = self.rounded(*number));
+            to.iter_mut().for_each(|number| *number = self.round(*number));
         }
     }
 
-    fn join(self, first: &[f32], _: &[f32], to: &mut [f32]) {
-        self.store(first, to);
+    fn interleave(self, first: &[f32], _: &[f32], to: &mut [f32]) {
+        self.pack_row(first, to);
     }
 
     fn dispatch<T: Task<f32>>(self, task: T) -> T::Output {
@@ -44,24 +46,14 @@ impl Format for Single {
 
             #[inline(always)]
             fn with_simd<S: Simd>(self, simd: S) -> T::Output {
-                self.0.run(Vectors(simd))
+                self.0.run(SimdAccumulators(simd))
             }
         }
         vectors().dispatch(Dispatch(task))
     }
 }
 
-/// A number rounded to bfloat16, ties to even, as the lower 16 bits.
-#[inline(always)]
-pub fn half(number: f32) -> u32 {
-    let bits = number.to_bits();
-    // What is not a number stays none, whatever its lower bits.
-    let quiet = bits >> 16 | 0x40;
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    if number.is_nan() { quiet } else { rounded }
-}
-
-impl<S: Simd> Product<f32> for Vectors<S> {
+impl<S: Simd> Product<f32> for SimdAccumulators<S> {
     type Numbers = S::f32s;
 
     #[inline(always)]

@@ -1,63 +1,69 @@
-//! Some sums of a product where there are no registers for tiles: each is the product of two rows, so that
-//! nothing is computed that nobody asks for.
+//! A subset of the sums of a product: see [`Tiles::masked_product`](super::Tiles::masked_product).
+//!
+//! Each sum is a dot product of two rows, so sums that are not needed are not computed.
 
 #![allow(unsafe_code, reason = "unchecked reads in the innermost loop")]
 
-use super::tiles::{SIDE, check_rows};
-use super::{BLOCK, Product, Task};
-use crate::memory::{Needed, prefetch};
+use super::accumulators::{Product, Task};
+use super::tiles::check_masked;
+use super::{BLOCK, SIDE};
+use crate::memory::{CacheLevel, prefetch};
 
 /// Sums of a row that are computed at once.
-const TOGETHER: usize = 4;
+const SUMS: usize = 4;
 
-/// Whether so many sums of so many rows take less time than all of them. With pairs, a product of two registers
-/// takes one cycle for all sums, and for some a little more, with what adding up the numbers of a register takes.
-pub(super) fn are_faster(asked: usize, rows: usize, products: usize) -> bool {
-    let some = asked * (products * 9 / 8 + products.div_ceil(6));
-    some < rows * BLOCK * products
+/// Whether `needed` sums of `rows` rows take less time than all sums of these rows.
+///
+/// With AVX512-BF16, a multiply-add takes one cycle in a complete product. In a masked product it
+/// takes a little more, and the horizontal sums of the registers take time, too.
+pub(super) fn is_faster(needed: usize, rows: usize, products: usize) -> bool {
+    let masked = needed * (products * 9 / 8 + products.div_ceil(6));
+    masked < rows * BLOCK * products
 }
 
-/// Writes the sums that are asked for, and zeros; see [`Tiles::some`](super::tiles::Tiles::some).
-pub(super) struct SomeSums<'a> {
-    pub asked: &'a [u32],
+/// The arguments of [`Tiles::masked_product`](super::Tiles::masked_product), and memory.
+pub(super) struct MaskedProduct<'a> {
+    pub needed: &'a [u32],
     pub products: &'a [[&'a [u32]; 2]],
-    pub found: &'a mut Vec<f32>,
+    /// Overwritten with the needed sums, one after the other.
+    pub buffer: &'a mut Vec<f32>,
     pub sums: &'a mut [f32],
 }
 
-impl Task<u32> for SomeSums<'_> {
+impl Task<u32> for MaskedProduct<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<P: Product<u32>>(self, product: P) {
-        let Self { asked, products, found, sums } = self;
-        check_rows(asked.len(), products, sums);
-        let count: usize = asked.iter().map(|asked| asked.count_ones() as usize).sum();
-        // One behind the other as they are asked for, and room for a few more.
-        found.clear();
-        found.resize(count + BLOCK, 0.0);
-        // No closures here: what is called may not know that the processor has wide vectors.
+        let Self { needed, products, buffer, sums } = self;
+        check_masked(needed.len(), products, sums);
+        let count: usize = needed.iter().map(|needed| needed.count_ones() as usize).sum();
+        // Loops read and write whole registers, so they may exceed the needed sums.
+        buffer.clear();
+        buffer.resize(count + BLOCK, 0.0);
+        // No closures here: a closure that is not inlined is compiled for the oldest processor.
         for products in products.chunks(depth::<P>()) {
             let of_row = SIDE / P::LANES;
             match products.len() * of_row {
-                1 | 2 => add::<P, 2>(product, asked, products, found),
-                3 | 4 => add::<P, 4>(product, asked, products, found),
-                5 | 6 => add::<P, 6>(product, asked, products, found),
-                7 | 8 => add::<P, 8>(product, asked, products, found),
-                _ => add::<P, SIDE>(product, asked, products, found),
+                1 | 2 => add::<P, 2>(product, needed, products, buffer),
+                3 | 4 => add::<P, 4>(product, needed, products, buffer),
+                5 | 6 => add::<P, 6>(product, needed, products, buffer),
+                7 | 8 => add::<P, 8>(product, needed, products, buffer),
+                _ => add::<P, SIDE>(product, needed, products, buffer),
             }
         }
         let mut at = 0;
-        for (&asked, sums) in asked.iter().zip(sums.as_chunks_mut::<BLOCK>().0) {
-            product.expand(asked, &found[at..], sums);
-            at += asked.count_ones() as usize;
+        for (&needed, sums) in needed.iter().zip(sums.as_chunks_mut::<BLOCK>().0) {
+            product.expand(needed, &buffer[at..], sums);
+            at += needed.count_ones() as usize;
         }
     }
 }
 
-/// How many products are added to all sums before the next ones are: more save a part of adding up a register's
-/// numbers, but what they multiply leaves the nearest cache (measured with 4 to 24), or does not fit into
-/// registers.
+/// How many products are added to all sums before the next products are.
+///
+/// More products need fewer horizontal sums. But then their operands exceed the first-level cache
+/// (measured with 4 to 24), or the registers.
 fn depth<P: Product<u32>>() -> usize {
     match SIDE / P::LANES {
         1 => 6,
@@ -66,13 +72,14 @@ fn depth<P: Product<u32>>() -> usize {
     }
 }
 
-/// Adds products to all sums, of which `REGISTERS` hold a row on the left.
+/// Adds a few products to all needed sums. A row of the left operands of all these products takes
+/// `REGISTERS` registers.
 #[inline(always)]
 fn add<P: Product<u32>, const REGISTERS: usize>(
     product: P,
-    asked: &[u32],
+    needed: &[u32],
     products: &[[&[u32]; 2]],
-    found: &mut [f32],
+    buffer: &mut [f32],
 ) {
     let of_row = SIDE / P::LANES;
     let mut rights = [products[0][1]; REGISTERS];
@@ -80,40 +87,43 @@ fn add<P: Product<u32>, const REGISTERS: usize>(
         *to = right;
     }
     let mut at = 0;
-    for (row, &asked) in asked.iter().enumerate() {
-        if asked == 0 {
+    for (row, &needed) in needed.iter().enumerate() {
+        if needed == 0 {
             continue;
         }
-        // Where there is no product any more, zeros meet numbers of another one.
+        // Registers without a product stay zero; they are multiplied by another right operand.
         let mut held = [product.splat(0); REGISTERS];
         for (held, [left, _]) in held.chunks_exact_mut(of_row).zip(products) {
             for (part, held) in held.iter_mut().enumerate() {
                 let at = row * SIDE + part * P::LANES;
-                // SAFETY: `run` found the numbers of all rows.
+                // SAFETY: `run` checked that the operand contains all rows.
                 *held = product.load(unsafe { left.get_unchecked(at..at + P::LANES) });
             }
-            prefetch(left, (row + 1) * SIDE, Needed::Next);
+            prefetch(left, (row + 1) * SIDE, CacheLevel::L1);
         }
-        let mut left = asked;
+        let mut left = needed;
         while left != 0 {
-            let to = (&mut left, &mut found[at..]);
+            let to = (&mut left, &mut buffer[at..]);
             at += match to.0.count_ones() {
-                1 => some::<P, 1, REGISTERS>(product, &held, &rights, to),
-                2 => some::<P, 2, REGISTERS>(product, &held, &rights, to),
-                3 => some::<P, 3, REGISTERS>(product, &held, &rights, to),
-                _ => some::<P, 4, REGISTERS>(product, &held, &rights, to),
+                1 => add_sums::<P, 1, REGISTERS>(product, &held, &rights, to),
+                2 => add_sums::<P, 2, REGISTERS>(product, &held, &rights, to),
+                3 => add_sums::<P, 3, REGISTERS>(product, &held, &rights, to),
+                _ => add_sums::<P, 4, REGISTERS>(product, &held, &rights, to),
             };
         }
     }
 }
 
-/// Adds to the next `COUNT` sums of a row, and nothing to others of [`TOGETHER`].
+/// Adds to the next `COUNT` sums of a row, at most [`SUMS`], and returns `COUNT`.
+///
+/// `left` contains the bits of the sums of the row that remain, and `buffer` begins with the first of
+/// these sums. `held` is the row of the left operands.
 #[inline(always)]
-fn some<P: Product<u32>, const COUNT: usize, const REGISTERS: usize>(
+fn add_sums<P: Product<u32>, const COUNT: usize, const REGISTERS: usize>(
     product: P,
     held: &[P::Numbers; REGISTERS],
     rights: &[&[u32]; REGISTERS],
-    (left, found): (&mut u32, &mut [f32]),
+    (left, buffer): (&mut u32, &mut [f32]),
 ) -> usize {
     let mut rows = [0; COUNT];
     for row in &mut rows {
@@ -121,18 +131,18 @@ fn some<P: Product<u32>, const COUNT: usize, const REGISTERS: usize>(
         *left &= *left - 1;
     }
     let of_row = SIDE / P::LANES;
-    let mut sums = [product.zero(); TOGETHER];
+    let mut sums = [product.zero(); SUMS];
     for (register, &held) in held.iter().enumerate() {
         let right = rights[register / of_row];
         for (sum, &row) in sums.iter_mut().zip(&rows) {
             let at = row + register % of_row * P::LANES;
-            // SAFETY: `run` found numbers for all bits of what can be asked for.
+            // SAFETY: `run` checked that the operand contains a row for each of the 32 bits.
             let right = product.load(unsafe { right.get_unchecked(at..at + P::LANES) });
             *sum = product.add(held, right, *sum);
         }
     }
-    let totals = product.totals(sums);
-    for (to, total) in found[..TOGETHER].iter_mut().zip(totals) {
+    let totals = product.horizontal_sums(sums);
+    for (to, total) in buffer[..SUMS].iter_mut().zip(totals) {
         *to += total;
     }
     COUNT

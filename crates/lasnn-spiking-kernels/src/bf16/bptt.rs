@@ -13,8 +13,8 @@ use crate::spikes::Grid;
 use crate::tape::{Part, Saved};
 use lasnn_core::simd::vectors;
 use lasnn_core::vectorised;
-use lasnn_gemm::memory::{Needed, Scratch, prefetch};
-use lasnn_gemm::product::{Format, Job, TileTask, Tiles, tiled};
+use lasnn_gemm::memory::{CacheLevel, Scratch, prefetch};
+use lasnn_gemm::product::{Format, FormatTask, TileTask, Tiles, with_tile_format};
 use lasnn_gemm::transpose::transpose;
 
 /// Bytes of weights that a job takes for a position before the next one.
@@ -79,7 +79,7 @@ impl Bptt<'_> {
         for places in &mut jobs {
             places.sort_by_key(|place| (place.position % shape.width / columns, place.group));
         }
-        tiled(Jobs { layer: self, jobs });
+        with_tile_format(Jobs { layer: self, jobs });
     }
 }
 
@@ -102,7 +102,7 @@ struct Jobs<'a> {
     jobs: Vec<Vec<Place<'a>>>,
 }
 
-impl Job for Jobs<'_> {
+impl FormatTask for Jobs<'_> {
     type Output = ();
 
     fn run<F: Format>(self, format: F) {
@@ -145,7 +145,7 @@ impl<F: Format> TileTask for Places<'_, F> {
                 let Some(place) = of else { continue };
                 let to = &mut found.gradients;
                 match &downstream.transposed_conv {
-                    Some(transposed_conv) if T::CHOOSES => {
+                    Some(transposed_conv) if T::HAS_MASKED_PRODUCT => {
                         layer.mark_needed(downstream, place, &mut needed);
                         transposed_conv.masked_product(
                             &mut tiles,
@@ -250,7 +250,7 @@ impl WithSimd for StepBack<'_, '_> {
                     let place = (step * grid.shape.positions() + position) * grid.tile;
                     let here = &surrogate_q8[place + lane % grid.tile..][..LANES];
                     // The next position's, which no processor foresees, so far is one step from another.
-                    prefetch(surrogate_q8, place + lane % grid.tile + grid.tile, Needed::Soon);
+                    prefetch(surrogate_q8, place + lane % grid.tile + grid.tile, CacheLevel::L2);
                     neurons.step_back_along(&mut membrane_grad, (here, unit), &gradient);
                     let frame = (image * steps + step) * GROUP + half * LANES;
                     self.membrane_grads[frame..][..LANES].copy_from_slice(&membrane_grad);

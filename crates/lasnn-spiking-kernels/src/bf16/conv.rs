@@ -23,7 +23,7 @@ use lasnn_core::simd::vectors;
 use lasnn_core::vectorised;
 use lasnn_gemm::memory::Scratch;
 use lasnn_gemm::product::{
-    BLOCK, Operand, Place, SIDE, TileTask, Tiles, tiles_left, widened, with_tiles,
+    BLOCK, Operand, SIDE, TileLayout, TileTask, Tiles, bf16_to_f32, tiles_left, with_tiles,
 };
 
 /// Bytes of spikes as numbers that are held at once, where those of a job are not more.
@@ -243,7 +243,7 @@ pub(crate) fn add_up<T: Tiles>(
             });
             tiles.add(size, products);
             let place = (first - frames.start) * tile + block * BLOCK;
-            tiles.store(size, &mut sums[place..], Place::matrix(tile));
+            tiles.store(size, &mut sums[place..], TileLayout::matrix(tile));
         }
     }
 }
@@ -264,7 +264,7 @@ fn add_spikes(
             }
             let numbers = &frames.from(position, group, frame)[..SIDE];
             for (current, &number) in currents.iter_mut().zip(cast_slice::<u32, u16>(numbers)) {
-                *current += scale * widened(number);
+                *current += scale * bf16_to_f32(number);
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::f32::input_grad::Shape;
 use crate::geometry::Reached;
 use crate::graph::PoolAndMask;
 use lasnn_gemm::memory::Scratch;
-use lasnn_gemm::product::{SIDE, Tiles, pairs_of};
+use lasnn_gemm::product::{SIDE, Tiles, pack_bf16_rows};
 use lasnn_gemm::transpose::transpose;
 
 /// A projection of a later layer whose spikes come from this one.
@@ -101,7 +101,7 @@ impl TransposedConv {
         let (products, of_group) = (window.len() * numbers.groups, GROUP * SIDE);
         let count = needed.iter().map(|needed| needed.count_ones() as usize).sum();
         let rows =
-            self.rows.get(group).filter(|_| tiles.prefers_some(count, needed.len(), products));
+            self.rows.get(group).filter(|_| tiles.prefers_masked(count, needed.len(), products));
         let Some(rows) = rows else {
             return self.sums(tiles, (membrane_grad, 0..numbers.room), (position, group), sums);
         };
@@ -112,7 +112,7 @@ impl TransposedConv {
             groups.map(move |(group, rows)| [numbers.from(position, group, 0), rows])
         });
         let products: Vec<[&[u32]; 2]> = products.collect();
-        tiles.some(needed, &products, &mut sums[..needed.len() * GROUP]);
+        tiles.masked_product(needed, &products, &mut sums[..needed.len() * GROUP]);
     }
 
     /// The weights of a group of inputs, by input.
@@ -150,7 +150,7 @@ fn turn(
         for (index, weights) in weights.chunks(2 * inputs * taps).enumerate() {
             let (first, second) = weights.split_at(inputs * taps);
             let second = second.get(columns.clone()).unwrap_or(&none);
-            pairs_of(&first[columns.clone()], second, cast_slice_mut(&mut pairs));
+            pack_bf16_rows(&first[columns.clone()], second, cast_slice_mut(&mut pairs));
             let to = (&mut to[index * GROUP..], width * GROUP);
             transpose((&pairs, taps), to, [columns.len() / taps, taps]);
         }

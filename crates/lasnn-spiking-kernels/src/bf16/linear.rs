@@ -6,8 +6,10 @@ use pulp::bytemuck::{cast_slice, cast_slice_mut};
 
 use super::{Frames, GROUP};
 use crate::event::linear::TILE;
-use lasnn_gemm::memory::{Needed, Scratch, prefetch};
-use lasnn_gemm::product::{BLOCK, Format, Job, Operand, Place, SIDE, TileTask, Tiles, tiles_left};
+use lasnn_gemm::memory::{CacheLevel, Scratch, prefetch};
+use lasnn_gemm::product::{
+    BLOCK, Format, FormatTask, Operand, SIDE, TileLayout, TileTask, Tiles, tiles_left,
+};
 
 /// Where the weights of a matrix come from.
 #[derive(Clone, Copy)]
@@ -34,7 +36,7 @@ const DEPTH: usize = 32;
 /// The same where the weights of a panel have to be packed, which take as much then.
 const PACKED: usize = 8;
 
-impl Job for Product<'_> {
+impl FormatTask for Product<'_> {
     type Output = ();
 
     fn run<F: Format>(self, format: F) {
@@ -84,7 +86,7 @@ impl<F: Format> TileTask for Multiply<'_, F> {
                     let sums = &mut sums[row * TILE..];
                     match start {
                         0 => tiles.zero(),
-                        _ => tiles.load(size, sums, Place::matrix(TILE)),
+                        _ => tiles.load(size, sums, TileLayout::matrix(TILE)),
                     }
                     let products = range.clone().map(|at| {
                         let (group, position) = (at / frames.positions, at % frames.positions);
@@ -95,7 +97,7 @@ impl<F: Format> TileTask for Multiply<'_, F> {
                         ]
                     });
                     tiles.add(size, products);
-                    tiles.store(size, sums, Place::matrix(TILE));
+                    tiles.store(size, sums, TileLayout::matrix(TILE));
                 }
             }
         }
@@ -133,7 +135,7 @@ fn pack<F: Format>(
                 // Rows lie far apart, so the machine does not foresee where the next piece begins.
                 let next = if positions == 1 { row + GROUP } else { row + 1 };
                 for column in columns.clone().step_by(SIDE) {
-                    prefetch(matrix, next * outputs + column, Needed::Soon);
+                    prefetch(matrix, next * outputs + column, CacheLevel::L2);
                 }
                 &matrix[row * outputs..][columns.clone()]
             }
@@ -145,7 +147,7 @@ fn pack<F: Format>(
             let blocks = first.chunks(BLOCK).zip(second.chunks(BLOCK));
             for ((first, second), to) in blocks.zip(packed.chunks_exact_mut(size)) {
                 let to = &mut to[(index * SIDE + pair) * BLOCK..][..first.len()];
-                format.join(first, second, cast_slice_mut(to));
+                format.interleave(first, second, cast_slice_mut(to));
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::geometry::Padded;
 use crate::spikes::Grid;
 use lasnn_core::vectorised;
 use lasnn_gemm::memory::Scratch;
-use lasnn_gemm::product::{Format, Job, SIDE, tiled, widened};
+use lasnn_gemm::product::{Format, FormatTask, SIDE, bf16_to_f32, with_tile_format};
 
 /// The gradients of membranes at all steps of some images.
 #[derive(Debug)]
@@ -40,11 +40,11 @@ impl Cell<'_> {
     /// Rounds `[frame][lane of the group]`, which has zeros where there are no frames, up to
     /// [`RoundedMembraneGrad::room`].
     pub fn write<F: Format>(self, format: F, numbers: &[f32]) {
-        format.store(&numbers[..2 * self.rows.len()], cast_slice_mut(self.rows));
+        format.pack_row(&numbers[..2 * self.rows.len()], cast_slice_mut(self.rows));
         let frames = numbers.chunks_exact(2 * GROUP).zip(self.pairs.chunks_exact_mut(GROUP));
         for (both, to) in frames {
             let (first, second) = both.split_at(GROUP);
-            format.join(first, second, cast_slice_mut(to));
+            format.interleave(first, second, cast_slice_mut(to));
         }
     }
 }
@@ -80,7 +80,7 @@ impl RoundedMembraneGrad {
 
     /// Rounds gradients.
     pub fn rounded(exact: &MembraneGrad) -> Self {
-        tiled(Round(exact))
+        with_tile_format(Round(exact))
     }
 
     /// The same numbers in maps with borders.
@@ -110,14 +110,14 @@ impl RoundedMembraneGrad {
 vectorised! {
     fn widen<'a>(from: &'a [u16], to: &'a mut [f32]) -> () {
         for (to, &from) in to.iter_mut().zip(from) {
-            *to = widened(from);
+            *to = bf16_to_f32(from);
         }
     }
 }
 
 struct Round<'a>(&'a MembraneGrad);
 
-impl Job for Round<'_> {
+impl FormatTask for Round<'_> {
     type Output = RoundedMembraneGrad;
 
     fn run<F: Format>(self, format: F) -> RoundedMembraneGrad {

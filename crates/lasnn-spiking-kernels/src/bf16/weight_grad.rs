@@ -16,7 +16,8 @@ use lasnn_core::mask::MaskRows;
 use lasnn_core::simd::vectors;
 use lasnn_gemm::memory::Scratch;
 use lasnn_gemm::product::{
-    Format, Job, Operand, Place, SIDE, TileTask, Tiles, tile_products, tiled, tiles_left,
+    Format, FormatTask, Operand, SIDE, TileLayout, TileTask, Tiles, tile_products_per_event,
+    tiles_left, with_tile_format,
 };
 
 /// Input channels of a job.
@@ -40,7 +41,7 @@ impl WeightGrad<'_> {
     /// Does what [`crate::event::weight_grad::convolution`] does, with `[tile][input][tap][output of the tile]`,
     /// of rounded gradients.
     pub fn add_to(self, gradient: &mut [f32], membrane_grad: &RoundedMembraneGrad) {
-        tiled(Add { of: self, membrane_grad, gradient });
+        with_tile_format(Add { of: self, membrane_grad, gradient });
     }
 
     /// Whether that takes less time than adding up what lists of spikes name.
@@ -52,7 +53,7 @@ impl WeightGrad<'_> {
         let places: usize = self.reached.iter().map(Vec::len).sum();
         let depth = 2 * pairs(self.spikes.frames());
         let products = places * depth * channels.next_multiple_of(SIDE);
-        products < tile_products() * self.reached.len() * self.spikes.number()
+        products < tile_products_per_event() * self.reached.len() * self.spikes.number()
     }
 }
 
@@ -63,7 +64,7 @@ struct Add<'a> {
     gradient: &'a mut [f32],
 }
 
-impl Job for Add<'_> {
+impl FormatTask for Add<'_> {
     type Output = ();
 
     fn run<F: Format>(self, format: F) {
@@ -218,7 +219,7 @@ impl TileTask for Channels<'_> {
     fn run<T: Tiles>(self, mut tiles: T) {
         let Self { sums, fired, membrane_grad, first, reached, blocks, outputs, size, of_block } =
             self;
-        let place = Place { pitch: SIDE, down: outputs * TILE, right: TILE };
+        let place = TileLayout { pitch: SIDE, down: outputs * TILE, right: TILE };
         let together = (CACHED / (2 * CHANNELS / SIDE * size_of::<u32>() * size)).max(1);
         let most = reached.iter().map(Vec::len).max().unwrap_or(0);
         for start in (0..most).step_by(together) {

@@ -12,7 +12,7 @@ use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
 use lasnn_core::Precision;
-use lasnn_gemm::memory::{Needed, Scratch, prefetch};
+use lasnn_gemm::memory::{CacheLevel, Scratch, prefetch};
 
 use crate::bf16::{self, Frames, MatrixWeights};
 use crate::event::int12 as fixed;
@@ -250,7 +250,7 @@ fn pack(
         let from = &matrix[row * width..][columns.clone()];
         // Rows lie far apart, so the machine does not foresee where the next piece begins.
         for column in columns.clone().step_by(LANES) {
-            prefetch(matrix, (row + AHEAD) * width + column, Needed::Soon);
+            prefetch(matrix, (row + AHEAD) * width + column, CacheLevel::L2);
         }
         let (tiles, rest) = from.as_chunks::<TILE>();
         let mut at = index * TILE;
@@ -284,12 +284,12 @@ pub(crate) fn pack_all(
     let size = (outputs, block);
     let packed = match format {
         WeightFormat::F32 => {
-            let mut packed = Scratch::lasting(numbers);
+            let mut packed = Scratch::zeros_unpooled(numbers);
             pack_panels(matrix, size, &mut packed, |row, to| to.copy_from_slice(row));
             return Weights::Full(Arc::new(packed));
         }
         WeightFormat::Bf16 => {
-            let mut packed = Scratch::lasting(numbers / 2);
+            let mut packed = Scratch::zeros_unpooled(numbers / 2);
             let words = cast_slice_mut(&mut packed);
             pack_panels(matrix, size, words, halves::pack_row);
             return Weights::Halves(Arc::new(packed));

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::event::int12 as fixed;
 use crate::event::packed_bf16 as halves;
 use crate::event::simd::{self, LANES};
-use lasnn_gemm::memory::{Needed, Scratch, prefetch};
-use lasnn_gemm::product::bfloat16;
+use lasnn_gemm::memory::{CacheLevel, Scratch, prefetch};
+use lasnn_gemm::product::round_to_bf16;
 
 /// How a network's weights are stored for passes without gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ impl WeightFormat {
                     output.iter_mut().for_each(|weight| *weight = fixed::rounded(*weight, step));
                 }
             }
-            Self::Bf16 => weights.iter_mut().for_each(|weight| *weight = bfloat16(*weight)),
+            Self::Bf16 => weights.iter_mut().for_each(|weight| *weight = round_to_bf16(*weight)),
         }
     }
 
@@ -58,7 +58,7 @@ impl WeightFormat {
                     }
                 }
             }
-            Self::Bf16 => weights.iter_mut().for_each(|weight| *weight = bfloat16(*weight)),
+            Self::Bf16 => weights.iter_mut().for_each(|weight| *weight = round_to_bf16(*weight)),
         }
     }
 
@@ -122,9 +122,9 @@ impl Weights {
     #[inline(always)]
     pub fn prefetch(&self, at: usize) {
         match self {
-            Self::Full(all) => prefetch(all, at, Needed::Soon),
-            Self::Fixed { words, .. } => prefetch(words, at / 2, Needed::Soon),
-            Self::Halves(words) => prefetch(words, at / 2, Needed::Soon),
+            Self::Full(all) => prefetch(all, at, CacheLevel::L2),
+            Self::Fixed { words, .. } => prefetch(words, at / 2, CacheLevel::L2),
+            Self::Halves(words) => prefetch(words, at / 2, CacheLevel::L2),
             Self::Tiles(_) => {}
         }
     }

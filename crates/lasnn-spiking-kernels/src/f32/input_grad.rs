@@ -10,7 +10,9 @@ use rayon::prelude::*;
 use lasnn_core::Precision;
 use lasnn_gemm::matrix::{Matrix, multiply};
 use lasnn_gemm::memory::Scratch;
-use lasnn_gemm::product::{BLOCK, Format, Job, Product, TOGETHER, Task, rows_by_block, stretch};
+use lasnn_gemm::product::{
+    BLOCK, BLOCK_ROWS, Format, FormatTask, Product, Task, depth_multiple, rows_by_block,
+};
 
 use crate::bf16;
 use crate::event::simd::LANES;
@@ -45,7 +47,7 @@ struct Convolution<'a> {
     geometry: &'a Geometry,
 }
 
-impl Job for Convolution<'_> {
+impl FormatTask for Convolution<'_> {
     type Output = Scratch;
 
     fn run<F: Format>(self, format: F) -> Scratch {
@@ -55,9 +57,9 @@ impl Job for Convolution<'_> {
         }
         // Numbers of a padded position in a tile.
         let tile = membrane_grad.grid.tile;
-        let width = (tile / F::HELD).next_multiple_of(stretch::<F>());
-        let lanes = membrane_grad.grid.tiles() * width * F::HELD;
-        let packed = block(format, &pack(weights, shape, [lanes, width * F::HELD, tile]));
+        let width = (tile / F::PACKED).next_multiple_of(depth_multiple::<F>());
+        let lanes = membrane_grad.grid.tiles() * width * F::PACKED;
+        let packed = block(format, &pack(weights, shape, [lanes, width * F::PACKED, tile]));
         let row = geometry.bases.len() * shape.lanes;
         let classes = geometry.classes();
         // Positions that reach nothing are not written.
@@ -67,20 +69,20 @@ impl Job for Convolution<'_> {
             let tiles = (0..membrane_grad.grid.tiles()).map(|index| {
                 let numbers = membrane_grad.step(index, image, step);
                 let length = numbers.len() / tile * width;
-                if width * F::HELD == tile {
+                if width * F::PACKED == tile {
                     let mut stored = Scratch::new(length);
-                    format.store(numbers, cast_slice_mut(&mut stored));
+                    format.pack_row(numbers, cast_slice_mut(&mut stored));
                     return stored;
                 }
                 let mut stored = Scratch::zeros(length);
                 let positions = numbers.chunks_exact(tile).zip(stored.chunks_exact_mut(width));
                 for (numbers, to) in positions {
-                    format.store(numbers, cast_slice_mut(&mut to[..tile / F::HELD]));
+                    format.pack_row(numbers, cast_slice_mut(&mut to[..tile / F::PACKED]));
                 }
                 stored
             });
             let tiles = &tiles.collect::<Vec<_>>();
-            let packed: &[F::Number] = cast_slice(&packed);
+            let packed: &[F::Element] = cast_slice(&packed);
             let (classes, bases) = (&classes[..], &geometry.bases[..]);
             format.dispatch(Frame { gradient, packed, shape, width, tiles, classes, bases });
         });
@@ -90,10 +92,10 @@ impl Job for Convolution<'_> {
 
 /// Stores rows of a [`BLOCK`], one for each number of a row on the left of a product.
 fn block<F: Format>(format: F, rows: &[f32]) -> Scratch {
-    let mut block = Scratch::new(rows.len() / F::HELD);
-    let rows = rows.chunks_exact(F::HELD * BLOCK);
+    let mut block = Scratch::new(rows.len() / F::PACKED);
+    let rows = rows.chunks_exact(F::PACKED * BLOCK);
     for (rows, to) in rows.zip(block.chunks_exact_mut(BLOCK)) {
-        format.join(&rows[..BLOCK], &rows[rows.len() - BLOCK..], cast_slice_mut(to));
+        format.interleave(&rows[..BLOCK], &rows[rows.len() - BLOCK..], cast_slice_mut(to));
     }
     block
 }
@@ -141,7 +143,7 @@ impl<N: Pod> Task<N> for Frame<'_, N> {
         let size = self.shape.taps * self.tiles.len() * self.width * BLOCK;
         for (block, packed) in self.packed.chunks_exact(size).enumerate() {
             for Class { taps, positions } in self.classes {
-                for positions in positions.chunks(TOGETHER) {
+                for positions in positions.chunks(BLOCK_ROWS) {
                     self.positions(product, block * BLOCK, packed, taps, positions);
                 }
             }
@@ -150,7 +152,7 @@ impl<N: Pod> Task<N> for Frame<'_, N> {
 }
 
 impl<N: Pod> Frame<'_, N> {
-    /// Up to [`TOGETHER`] positions of a block; those that are missing repeat the last one.
+    /// Up to [`BLOCK_ROWS`] positions of a block; those that are missing repeat the last one.
     #[inline(always)]
     fn positions<P: Product<N>>(
         &mut self,
@@ -161,11 +163,11 @@ impl<N: Pod> Frame<'_, N> {
         positions: &[usize],
     ) {
         let (width, last) = (self.width, positions.len() - 1);
-        let bases: [usize; TOGETHER] =
+        let bases: [usize; BLOCK_ROWS] =
             std::array::from_fn(|row| self.bases[positions[row.min(last)]] as usize);
         // Two registers of 16 lanes, four of 8, and so on: always `BLOCK` channels.
         for part in (0..BLOCK / P::LANES).step_by(2) {
-            let mut sums = [[product.zero(); 2]; TOGETHER];
+            let mut sums = [[product.zero(); 2]; BLOCK_ROWS];
             for (index, tile) in self.tiles.iter().enumerate() {
                 for &Tap { index: tap, offset } in taps {
                     let tile: &[N] = cast_slice(tile);
@@ -186,7 +188,7 @@ impl<N: Pod> Frame<'_, N> {
         product: P,
         first: usize,
         positions: &[usize],
-        sums: &[[P::Sums; 2]; TOGETHER],
+        sums: &[[P::Sums; 2]; BLOCK_ROWS],
     ) {
         for (&position, sums) in positions.iter().zip(sums) {
             let row = &mut self.gradient[position * self.shape.lanes..][..self.shape.lanes];

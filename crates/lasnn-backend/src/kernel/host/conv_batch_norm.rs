@@ -40,7 +40,7 @@ pub(in crate::kernel) fn batch_norm_backward<T: HostTensor>(
     let statistics = statistics(mean, variance);
     let mut channels = Vec::new();
     let input_grad = written(input.shape(), |grad| {
-        let layer = norm::Layer {
+        let layer = norm::Recorded {
             shape,
             input: &input.read(),
             gamma: &gamma.read(),
@@ -71,7 +71,7 @@ pub(in crate::kernel) fn conv2d_batch_norm<T: HostTensor>(
     let shape = [conv.batch, conv.outputs, conv.output_height(), conv.output_width()];
     let mut statistics = Vec::new();
     let mut output = T::room(shape.iter().product());
-    let map = written([layer.kept()], |map| {
+    let map = written([layer.saved_len()], |map| {
         let added = added.as_ref().map(T::read);
         let inputs = [&*input.read(), &*weights.read()];
         let scales = [&*gamma.read(), &*beta.read()];
@@ -107,7 +107,7 @@ pub(in crate::kernel) fn conv2d_batch_norm_backward<T: HostTensor>(
             input: &input.read(),
             weights: &weights.read(),
             scales: [&gamma.read(), &beta.read()],
-            kept: &map.read(),
+            saved: &map.read(),
             statistics: &statistics(&found.mean, &found.variance),
         };
         channels = match *adds && layer.relu {

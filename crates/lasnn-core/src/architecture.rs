@@ -68,9 +68,9 @@ pub enum Layer {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tap: Option<Tap>,
     },
-    /// A DenseNet block. A unit is batch norm, activation, 1×1 convolution to `4 · growth` channels,
-    /// batch norm, activation, 3×3 convolution to `growth` channels. The output of a unit is
-    /// appended to its input.
+    /// A DenseNet block. A unit is batch norm, activation, 1×1 convolution to `4 · growth`
+    /// channels, batch norm, activation, 3×3 convolution to `growth` channels. The output of a unit
+    /// is appended to its input.
     Dense {
         /// The number of units.
         units: usize,

@@ -43,3 +43,7 @@ pub use precision::Precision;
 pub use random::{Seed, Stream};
 pub use shape::Shape;
 pub use tap::Tap;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -44,8 +44,8 @@ pub struct PlannedLayer {
     pub parameters: usize,
     /// Multiply-accumulate operations of the layer in the ANN, for one image.
     ///
-    /// Only convolutions and linear layers are counted. A convolution has `C_in · k² · C_out · H · W`
-    /// of them, which includes the multiplications with padding.
+    /// Only convolutions and linear layers are counted. A convolution has
+    /// `C_in · k² · C_out · H · W` of them, which includes the multiplications with padding.
     pub macs: usize,
 }
 

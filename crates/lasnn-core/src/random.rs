@@ -1,7 +1,7 @@
 //! Counter-based random streams: every draw is a pure function of its purpose.
 //!
-//! The generator is [`philox`](crate::philox). A draw does not depend on earlier draws, so its value
-//! is the same in any order, on any number of threads, in a resumed run, and on a GPU.
+//! The generator is [`philox`]. A draw does not depend on earlier draws, so its
+//! value is the same in any order, on any number of threads, in a resumed run, and on a GPU.
 
 use serde::{Deserialize, Serialize};
 

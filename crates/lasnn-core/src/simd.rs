@@ -97,8 +97,8 @@ pub fn vectors() -> Arch {
 /// Defines a function whose body is compiled once for each instruction set. A call runs the widest
 /// one that the processor has.
 ///
-/// The function has one lifetime, named `'a`, may be generic over one type, and must state its return
-/// type.
+/// The function has one lifetime, named `'a`, may be generic over one type, and must state its
+/// return type.
 ///
 /// ```
 /// lasnn_core::vectorised! {

@@ -1,7 +1,7 @@
 //! Surrogate gradients, which replace the derivative of a spike in the backward pass.
 //!
-//! A spike `s` is a step function of `z = u / v - 1`, the distance of the membrane potential `u` from
-//! the threshold `v` in units of the threshold. The derivative of a step function is zero or
+//! A spike `s` is a step function of `z = u / v - 1`, the distance of the membrane potential `u`
+//! from the threshold `v` in units of the threshold. The derivative of a step function is zero or
 //! infinite. Training replaces it by a function `σ'(z)` that is largest around `z = 0`, so that
 //! `ds/du = σ'(z) / v`.
 
@@ -20,7 +20,8 @@ pub enum Surrogate {
         #[serde(default = "damping")]
         damping: f64,
     },
-    /// `(alpha / 2) / (1 + (π/2 · alpha · z)²)`, the derivative of an arc tangent (Fang et al. 2021).
+    /// `(alpha / 2) / (1 + (π/2 · alpha · z)²)`, the derivative of an arc tangent (Fang et al.
+    /// 2021).
     Atan {
         /// Steepness.
         #[serde(default = "alpha")]

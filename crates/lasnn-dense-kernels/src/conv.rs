@@ -1,9 +1,10 @@
 //! Convolutions and their gradients, computed directly on feature maps
 //! `[batch, channels, height, width]`.
 //!
-//! There is no im2col matrix. The vectors of the inner loop run over positions, so that feature maps
-//! keep the layout that the rest of the program uses. `padded` explains how each tap (one position of
-//! the kernel) becomes a constant that is added to an index, and `tile` is the inner loop.
+//! There is no im2col matrix. The vectors of the inner loop run over positions, so that feature
+//! maps keep the layout that the rest of the program uses. `padded` explains how each tap (one
+//! position of the kernel) becomes a constant that is added to an index, and `tile` is the inner
+//! loop.
 
 mod forward;
 mod gather;

@@ -2,9 +2,9 @@
 //!
 //! As separate operations, each would write feature maps to memory that the other reads again. The
 //! combined kernel computes the statistics of a plane while it is in the first-level cache. In the
-//! backward pass, the gradient of the feature map between the two exists for one image at a time only.
-//! The output of the convolution is saved for the backward pass in the precision of the products; in
-//! bfloat16 it takes half the memory traffic.
+//! backward pass, the gradient of the feature map between the two exists for one image at a time
+//! only. The output of the convolution is saved for the backward pass in the precision of the
+//! products; in bfloat16 it takes half the memory traffic.
 
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
 
@@ -34,7 +34,8 @@ impl ConvBatchNorm {
         MapShape { batch: self.conv.batch, channels: self.conv.outputs, positions }
     }
 
-    /// The length of the slice of `f32` that [`forward`] needs to save the output of the convolution.
+    /// The length of the slice of `f32` that [`forward`] needs to save the output of the
+    /// convolution.
     pub fn saved_len(&self) -> usize {
         match self.precision {
             Precision::F32 => self.maps().elements(),
@@ -48,14 +49,15 @@ impl ConvBatchNorm {
     }
 }
 
-/// Writes `γ · (x - µ) / sqrt(σ² + ε) + β + added` to `output`, where `x` is the convolution of the input
-/// and the weights. If [`relu`](ConvBatchNorm::relu), negative values become zero.
+/// Writes `γ · (x - µ) / sqrt(σ² + ε) + β + added` to `output`, where `x` is the convolution of the
+/// input and the weights. If [`relu`](ConvBatchNorm::relu), negative values become zero.
 ///
 /// - `inputs`: the input `[batch, inputs, height, width]` and the weights
 ///   `[outputs, inputs, kernel, kernel]`
 /// - `scales`: γ and β, `[outputs]` each
 /// - `added`: a feature map of the shape of `output`, for the shortcut of a residual block
-/// - `saved`: memory of [`saved_len`](ConvBatchNorm::saved_len) numbers for `x`, which [`backward`] needs
+/// - `saved`: memory of [`saved_len`](ConvBatchNorm::saved_len) numbers for `x`, which [`backward`]
+///   needs
 /// - `output`: `[batch, outputs, output_height, output_width]`
 ///
 /// Returns µ and σ² of each output channel.
@@ -123,13 +125,13 @@ pub struct Gradients<'a> {
 pub struct InputGrad<'a> {
     /// The gradient, `[batch, inputs, height, width]`.
     pub to: &'a mut [f32],
-    /// Whether the gradient is added to the contents of `to`, for an input that another branch uses,
-    /// too.
+    /// Whether the gradient is added to the contents of `to`, for an input that another branch
+    /// uses, too.
     pub adds: bool,
 }
 
-/// Writes the gradients of [`forward`] to `to`, given the gradient with respect to its output. Returns the
-/// gradients with respect to γ and β of each output channel.
+/// Writes the gradients of [`forward`] to `to`, given the gradient with respect to its output.
+/// Returns the gradients with respect to γ and β of each output channel.
 ///
 /// # Panics
 ///

@@ -23,3 +23,7 @@ pub mod pool;
 pub mod relu;
 
 mod stored_float;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -82,8 +82,8 @@ impl Statistics {
     }
 }
 
-/// Writes `γ · (x - µ) / sqrt(σ² + ε) + β` to `output`, with the µ and σ² of each channel of `input`. If
-/// `relu`, negative values become zero. Returns the statistics of each channel.
+/// Writes `γ · (x - µ) / sqrt(σ² + ε) + β` to `output`, with the µ and σ² of each channel of
+/// `input`. If `relu`, negative values become zero. Returns the statistics of each channel.
 ///
 /// # Panics
 ///
@@ -113,8 +113,8 @@ pub fn forward(
     shape.planes_mut(output).into_par_iter().enumerate().map(channel).collect()
 }
 
-/// Writes `scale · x + shift` to `output`, with one scale and one shift for each channel. If `relu`,
-/// negative values become zero.
+/// Writes `scale · x + shift` to `output`, with one scale and one shift for each channel. If
+/// `relu`, negative values become zero.
 ///
 /// # Panics
 ///
@@ -145,7 +145,8 @@ pub fn channel_sums(map: &[f32], channels: usize, positions: usize) -> Vec<f32> 
     (0..channels).into_par_iter().map(channel_sum).collect()
 }
 
-/// Like [`forward`], but with given statistics, and with a feature map that is added before the ReLU.
+/// Like [`forward`], but with given statistics, and with a feature map that is added before the
+/// ReLU.
 ///
 /// # Panics
 ///

@@ -53,7 +53,8 @@ impl AdamStep {
         if self.decoupled { 0.0 } else { self.weight_decay }
     }
 
-    /// The factor of the parameter in the update, which is below 1 if the weight decay is decoupled.
+    /// The factor of the parameter in the update, which is below 1 if the weight decay is
+    /// decoupled.
     pub fn decay_factor(&self) -> f64 {
         if self.decoupled { 1.0 - self.rate * self.weight_decay } else { 1.0 }
     }
@@ -99,8 +100,8 @@ impl Constants {
 /// The number, or zero if it is subnormal.
 ///
 /// The gradients of dead neurons are zero, and their moving average decays to the smallest positive
-/// number. It stays there, since nine tenths of that number are rounded to the number itself. Processors
-/// by Intel take a hundred cycles for every product with a subnormal number.
+/// number. It stays there, since nine tenths of that number are rounded to the number itself.
+/// Processors by Intel take a hundred cycles for every product with a subnormal number.
 #[inline(always)]
 fn flush_subnormal(number: f32) -> f32 {
     if number.abs() < f32::MIN_POSITIVE { 0.0 } else { number }
@@ -108,8 +109,8 @@ fn flush_subnormal(number: f32) -> f32 {
 
 /// Updates a parameter by one step of Adam.
 ///
-/// `mean` and `square` are the moments m and v, zero before the first step. `max_square` is u, if AMSGrad
-/// is used.
+/// `mean` and `square` are the moments m and v, zero before the first step. `max_square` is u, if
+/// AMSGrad is used.
 ///
 /// # Panics
 ///
@@ -240,7 +241,8 @@ vectorised! {
     }
 }
 
-/// The sum of the squares of `values`. The order of additions does not depend on the number of threads.
+/// The sum of the squares of `values`. The order of additions does not depend on the number of
+/// threads.
 pub fn sum_of_squares(values: &[f32]) -> f32 {
     let sums: Vec<f32> = values.par_chunks(CHUNK).map(squares_of_chunk).collect();
     sums.iter().sum()

@@ -1,4 +1,5 @@
-//! Average and maximum pooling over windows that do not overlap, on planes `[planes, height, width]`.
+//! Average and maximum pooling over windows that do not overlap, on planes
+//! `[planes, height, width]`.
 //!
 //! Rows and columns at the edge that fill no window are ignored, as in PyTorch.
 
@@ -152,7 +153,8 @@ pub fn maximum_backward(
 }
 
 impl PoolShape {
-    /// The index in a plane of the largest number of window `at`, the first one if there are several.
+    /// The index in a plane of the largest number of window `at`, the first one if there are
+    /// several.
     #[inline(always)]
     fn largest(&self, plane: &[f32], at: usize) -> usize {
         let columns = self.width / self.size;
@@ -160,7 +162,8 @@ impl PoolShape {
         let mut best = start;
         for row in 0..self.size {
             for index in (start + row * self.width..).take(self.size) {
-                // NaN counts as larger than every number, as in PyTorch, so that it reaches the loss.
+                // NaN counts as larger than every number, as in PyTorch, so that it reaches the
+                // loss.
                 if plane[index] > plane[best] || (plane[index].is_nan() && !plane[best].is_nan()) {
                     best = index;
                 }

@@ -23,8 +23,8 @@ pub fn add_relu(a: &[f32], b: &[f32], output: &mut [f32]) {
 
 /// Writes the gradient with respect to the input of a ReLU, element by element.
 ///
-/// `output_grad` is the gradient with respect to the output of the ReLU, and `output` is its output. The
-/// gradient passes if the output is above zero; otherwise `input_grad` is zero.
+/// `output_grad` is the gradient with respect to the output of the ReLU, and `output` is its
+/// output. The gradient passes if the output is above zero; otherwise `input_grad` is zero.
 ///
 /// # Panics
 ///

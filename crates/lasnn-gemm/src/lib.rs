@@ -1,8 +1,8 @@
 //! Dense products on CPUs in `f32` and bfloat16, and the scratch memory that they use.
 //!
 //! - [`matrix`]: the product of two matrices,
-//! - [`product`]: the parts of which other kernels (convolutions, for example) build their products:
-//!   number formats, vector instructions and 16×16 tiles, selected at run time,
+//! - [`product`]: the parts of which other kernels (convolutions, for example) build their
+//!   products: number formats, vector instructions and 16×16 tiles, selected at run time,
 //! - [`transpose`]: the transpose of a matrix, computed in vector registers,
 //! - [`memory`]: large blocks of memory that one training step leaves to the next one.
 //!
@@ -16,3 +16,7 @@ pub mod matrix;
 pub mod memory;
 pub mod product;
 pub mod transpose;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

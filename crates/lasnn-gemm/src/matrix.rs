@@ -1,8 +1,8 @@
 //! The product of two matrices.
 //!
 //! There are three implementations. A tall left matrix and a small right matrix are multiplied in
-//! bands of rows, in both precisions. Other `f32` matrices are multiplied by the `gemm` library, and
-//! other bfloat16 matrices in blocks, since that library does not support bfloat16.
+//! bands of rows, in both precisions. Other `f32` matrices are multiplied by the `gemm` library,
+//! and other bfloat16 matrices in blocks, since that library does not support bfloat16.
 
 #![allow(unsafe_code, reason = "the interface of the `gemm` library takes pointers")]
 
@@ -52,13 +52,13 @@ impl<'a> Matrix<'a> {
 
 /// Writes the product `left · right` to `product`, a row-major matrix.
 ///
-/// With [`Precision::Bf16`] the elements of both matrices are rounded to bfloat16. Sums are `f32`. The
-/// result does not depend on the number of threads.
+/// With [`Precision::Bf16`] the elements of both matrices are rounded to bfloat16. Sums are `f32`.
+/// The result does not depend on the number of threads.
 ///
 /// # Panics
 ///
-/// Panics if the columns of `left` and the rows of `right` differ in number, if `product` does not have
-/// the size of the product, or if the slice of a matrix is too short.
+/// Panics if the columns of `left` and the rows of `right` differ in number, if `product` does not
+/// have the size of the product, or if the slice of a matrix is too short.
 pub fn multiply(precision: Precision, left: Matrix<'_>, right: Matrix<'_>, product: &mut [f32]) {
     let ([rows, depth], [right_rows, columns]) = (left.size, right.size);
     assert_eq!(depth, right_rows, "columns on the left, rows on the right");
@@ -90,9 +90,9 @@ fn multiply_f32(left: Matrix<'_>, right: Matrix<'_>, product: &mut [f32]) {
     };
     let [left_strides, right_strides] =
         [left.strides, right.strides].map(|s| s.map(|s| s as isize));
-    // SAFETY: `Matrix::check` asserted that each operand contains the largest index that its size and
-    // strides give. The product has exactly `rows · columns` elements, and is not aliased since it is
-    // borrowed mutably. It is not read, since `read_dst` is false.
+    // SAFETY: `Matrix::check` asserted that each operand contains the largest index that its size
+    // and strides give. The product has exactly `rows · columns` elements, and is not aliased since
+    // it is borrowed mutably. It is not read, since `read_dst` is false.
     unsafe {
         gemm::gemm(
             rows,
@@ -142,6 +142,14 @@ mod tests {
         (0..count).map(|i| (i * by % 255) as f32 - 127.0).collect()
     }
 
+    /// A matrix of the given size, stored row by row or, if `transposed`, column by column.
+    fn view(elements: &[f32], [rows, columns]: [usize; 2], transposed: bool) -> Matrix<'_> {
+        match transposed {
+            true => Matrix::rows(elements, [columns, rows]).transposed(),
+            false => Matrix::rows(elements, [rows, columns]),
+        }
+    }
+
     proptest! {
         /// Bfloat16 represents these factors exactly, and `f32` represents their sums.
         #[test]
@@ -151,10 +159,8 @@ mod tests {
             transposed: [bool; 2],
         ) {
             let (a, b) = (integers(rows * depth, 31), integers(depth * columns, 17));
-            let left = Matrix::rows(&a, if transposed[0] { [depth, rows] } else { [rows, depth] });
-            let left = if transposed[0] { left.transposed() } else { left };
-            let right = Matrix::rows(&b, if transposed[1] { [columns, depth] } else { [depth, columns] });
-            let right = if transposed[1] { right.transposed() } else { right };
+            let left = view(&a, [rows, depth], transposed[0]);
+            let right = view(&b, [depth, columns], transposed[1]);
             let run = |precision| {
                 let mut product = vec![f32::NAN; rows * columns];
                 multiply(precision, left, right, &mut product);

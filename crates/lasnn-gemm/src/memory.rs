@@ -1,9 +1,9 @@
 //! A pool of large blocks of memory, which one training step leaves to the next one.
 //!
-//! A training step frees memory that the next step allocates again. The system reclaims large blocks,
-//! and fills new ones with zeros page by page. For the weight gradient of a large linear layer, this
-//! takes as long as computing the gradient. The pool keeps blocks that are given back, and returns
-//! them for requests of the same length.
+//! A training step frees memory that the next step allocates again. The system reclaims large
+//! blocks, and fills new ones with zeros page by page. For the weight gradient of a large linear
+//! layer, this takes as long as computing the gradient. The pool keeps blocks that are given back,
+//! and returns them for requests of the same length.
 
 #![allow(unsafe_code, reason = "prefetch instructions")]
 
@@ -14,8 +14,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-/// The smallest length, in `f32` numbers, of a block that the pool keeps. Shorter blocks are cheap to
-/// allocate.
+/// The smallest length, in `f32` numbers, of a block that the pool keeps. Shorter blocks are cheap
+/// to allocate.
 pub const SMALLEST: usize = 1 << 14;
 
 /// A block returns to the system if it stays in the pool while this many other blocks are taken.
@@ -76,8 +76,8 @@ pub enum CacheLevel {
 
 /// Starts to load the cache line of `numbers[at]` from memory.
 ///
-/// Does nothing if the slice is shorter, or if the processor has no prefetch instruction that stable
-/// Rust supports.
+/// Does nothing if the slice is shorter, or if the processor has no prefetch instruction that
+/// stable Rust supports.
 #[inline(always)]
 pub fn prefetch<T>(numbers: &[T], at: usize, level: CacheLevel) {
     #[cfg(target_arch = "x86_64")]

@@ -48,7 +48,8 @@ pub enum ArchitectureError {
     },
     /// A layer that needs a feature map follows a linear layer.
     #[error(
-        "network `{network}`, layer {index} ({kind}) needs a feature map, but follows a linear layer"
+        "network `{network}`, layer {index} ({kind}) needs a feature map, but follows a linear \
+         layer"
     )]
     AfterLinear {
         /// The name of the network.

@@ -149,8 +149,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Replaces the shape by the output shape of a convolution with padding `kernel / 2`. Returns its
-    /// weights and multiply-accumulate operations.
+    /// Replaces the shape by the output shape of a convolution with padding `kernel / 2`. Returns
+    /// its weights and multiply-accumulate operations.
     fn conv2d(&mut self, channels: usize, kernel: usize, stride: usize) -> (usize, usize) {
         let weights = product([self.shape.channels, channels, kernel, kernel]);
         self.shape = Shape {
@@ -171,9 +171,9 @@ impl Planner<'_> {
         (weights.saturating_add(features * usize::from(bias)), weights)
     }
 
-    /// Adds the parameters and the multiply-accumulate operations of one layer to those of the layers
-    /// before it. Returns `None` if no memory could contain the parameters or the output of the
-    /// layer, or if the number of operations exceeds `usize`.
+    /// Adds the parameters and the multiply-accumulate operations of one layer to those of the
+    /// layers before it. Returns `None` if no memory could contain the parameters or the output of
+    /// the layer, or if the number of operations exceeds `usize`.
     pub fn add_to_total(&self, before: [usize; 2], of_layer: [usize; 2]) -> Option<[usize; 2]> {
         let Shape { channels, height, width } = self.shape;
         let parameters = before[0].checked_add(of_layer[0])?;

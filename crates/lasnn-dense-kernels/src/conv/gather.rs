@@ -1,8 +1,8 @@
 //! The inner loop of the gradient with respect to the weights.
 //!
-//! It multiplies a block of outputs by columns of the input, and adds up over the positions of as many
-//! images as an element contains numbers. A column consists of [`LANES`] numbers at each position, for
-//! [`LANES`] different weights.
+//! It multiplies a block of outputs by columns of the input, and adds up over the positions of as
+//! many images as an element contains numbers. A column consists of [`LANES`] numbers at each
+//! position, for [`LANES`] different weights.
 
 use pulp::bytemuck::{Pod, cast_slice};
 
@@ -26,8 +26,8 @@ pub(super) struct Gather<'a, N> {
     /// The index in `source` at which each column begins.
     pub starts: &'a [usize],
     pub pitch: usize,
-    /// If the format computes in tiles, the layout is `grads[b][o][y · pitch + x]` instead. It is zero
-    /// between the rows, and up to the next multiple of [`SIDE`].
+    /// If the format computes in tiles, the layout is `grads[b][o][y · pitch + x]` instead. It is
+    /// zero between the rows, and up to the next multiple of [`SIDE`].
     pub grads: &'a [N],
     /// Rows and columns of an output plane.
     pub size: [usize; 2],
@@ -82,8 +82,8 @@ impl<N: Copy> Task<N> for Gather<'_, N> {
 }
 
 impl<N: Pod> TileTask for Gather<'_, N> {
-    /// Multiplies two blocks of outputs by two columns at a time. Between two rows of an output plane,
-    /// the source is multiplied by zeros.
+    /// Multiplies two blocks of outputs by two columns at a time. Between two rows of an output
+    /// plane, the source is multiplied by zeros.
     fn run<T: Tiles>(self, mut tiles: T) {
         let Self { source, starts, pitch, grads, size, sums } = self;
         let (source, grads): (&[u32], &[u32]) = (cast_slice(source), cast_slice(grads));
@@ -130,8 +130,8 @@ struct Columns<'a, N> {
 }
 
 impl<N: Copy> Columns<'_, N> {
-    /// Adds to the sums of `COUNT` columns and the `OUTS` outputs from `part · OUTS` on. A column takes
-    /// `WIDE` vectors at each position.
+    /// Adds to the sums of `COUNT` columns and the `OUTS` outputs from `part · OUTS` on. A column
+    /// takes `WIDE` vectors at each position.
     #[inline(always)]
     fn add<P: Product<N>, const COUNT: usize, const WIDE: usize, const OUTS: usize>(
         &self,

@@ -94,7 +94,8 @@ pub(crate) struct ToInput<'a> {
     pub adds: bool,
 }
 
-/// Computes the gradients with respect to the input and to the weights, as far as they are not `None`.
+/// Computes the gradients with respect to the input and to the weights, as far as they are not
+/// `None`.
 ///
 /// `to_weights` are the input and the destination of the gradient with respect to the weights.
 pub(crate) fn gradients(

@@ -16,9 +16,9 @@ const LANES: usize = 16;
 
 /// The gradient with respect to the input, image by image.
 ///
-/// It is a convolution of the output gradient. If the stride is 1, its kernel is the kernel rotated by
-/// 180 degrees. Otherwise the input positions of each phase have a kernel of their own, which is a
-/// part of the rotated kernel.
+/// It is a convolution of the output gradient. If the stride is 1, its kernel is the kernel rotated
+/// by 180 degrees. Otherwise the input positions of each phase have a kernel of their own, which is
+/// a part of the rotated kernel.
 pub(super) struct InputGrad<F> {
     format: F,
     shape: ConvShape,
@@ -83,7 +83,8 @@ pub(super) struct Work<'a, F> {
 }
 
 impl<F: Format> Work<'_, F> {
-    /// Computes the gradient `[inputs, height, width]` of one image, given the gradient of its output.
+    /// Computes the gradient `[inputs, height, width]` of one image, given the gradient of its
+    /// output.
     pub fn write(&mut self, output_grad: &[f32], image: &mut [f32]) {
         let Self { of, output_grads, sums } = self;
         let InputGrad { format, shape, padded, phases, has_unread, flat, adds, .. } = of;

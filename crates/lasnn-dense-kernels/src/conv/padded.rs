@@ -1,15 +1,15 @@
 //! The layout of feature maps in which every tap of a kernel is a constant offset.
 //!
-//! A plane is stored row by row with zeros around it. If the positions of an output plane are numbered
-//! with the same pitch, each tap reads the plane at a constant distance from the number of the
-//! position. Vectors run across the ends of rows, and the sums that they compute there are dropped.
-//! This wastes one position in 17 or 33, and avoids shorter vectors at the end of each row. If a row
-//! has only padding to its left and right, the zeros after a row are also the zeros before the next
-//! one.
+//! A plane is stored row by row with zeros around it. If the positions of an output plane are
+//! numbered with the same pitch, each tap reads the plane at a constant distance from the number of
+//! the position. Vectors run across the ends of rows, and the sums that they compute there are
+//! dropped. This wastes one position in 17 or 33, and avoids shorter vectors at the end of each
+//! row. If a row has only padding to its left and right, the zeros after a row are also the zeros
+//! before the next one.
 //!
-//! With a stride of `s`, the input is first split into `s · s` phases: phase `[y, x]` contains the rows
-//! `y + s · i` and the columns `x + s · j`. In a phase, positions that a tap reads for neighbouring
-//! output positions are neighbours again.
+//! With a stride of `s`, the input is first split into `s · s` phases: phase `[y, x]` contains the
+//! rows `y + s · i` and the columns `x + s · j`. In a phase, positions that a tap reads for
+//! neighbouring output positions are neighbours again.
 
 use pulp::bytemuck::cast_slice_mut;
 
@@ -39,8 +39,8 @@ pub(super) struct Padded {
     phase_len: usize,
 }
 
-/// Where the rows of one phase are in a source plane whose columns are split by phase, and where they
-/// are in a padded channel.
+/// Where the rows of one phase are in a source plane whose columns are split by phase, and where
+/// they are in a padded channel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PhaseRows {
     from: usize,
@@ -133,8 +133,8 @@ impl Padded {
 
     /// Packs planes, as many as an element contains numbers, into one padded channel.
     ///
-    /// An empty slice stands for a plane of zeros. Padding is not written. `buffer` is the memory of
-    /// [`buffer`](Self::buffer).
+    /// An empty slice stands for a plane of zeros. Padding is not written. `buffer` is the memory
+    /// of [`buffer`](Self::buffer).
     pub fn fill<F: Format>(
         &self,
         format: F,
@@ -177,8 +177,8 @@ impl Padded {
     /// Packs up to `LANES` consecutive planes of each image, with the planes as the last axis.
     ///
     /// There are as many images as an element contains numbers. `target[i]` contains element `i` of
-    /// all padded planes; padding and missing planes are zero. `channels` is memory for `LANES` padded
-    /// channels, and `buffer` is the memory of [`buffer`](Self::buffer).
+    /// all padded planes; padding and missing planes are zero. `channels` is memory for `LANES`
+    /// padded channels, and `buffer` is the memory of [`buffer`](Self::buffer).
     pub fn fill_transposed<F: Format, const LANES: usize>(
         &self,
         format: F,

@@ -1,6 +1,7 @@
 //! The sizes of a convolution.
 
-/// The sizes of a convolution with a square kernel: `conv2d` of PyTorch without dilation and groups.
+/// The sizes of a convolution with a square kernel: `conv2d` of PyTorch without dilation and
+/// groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvShape {
     /// The number of images.

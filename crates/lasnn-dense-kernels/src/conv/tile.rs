@@ -102,7 +102,8 @@ impl<N: Copy> Task<N> for Correlate<'_, N> {
 }
 
 impl<N: Pod> TileTask for Correlate<'_, N> {
-    /// Multiplies two blocks of outputs (rows of tiles) by two tiles of positions (columns) at a time.
+    /// Multiplies two blocks of outputs (rows of tiles) by two tiles of positions (columns) at a
+    /// time.
     fn run<T: Tiles>(self, mut tiles: T) {
         let Self { source, channel_len, offsets, weights, channels, positions, out } = self;
         let (source, weights): (&[u32], &[u32]) = (cast_slice(source), cast_slice(weights));

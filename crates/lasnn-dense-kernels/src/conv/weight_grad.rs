@@ -1,8 +1,8 @@
 //! The gradient of a convolution with respect to its weights.
 //!
-//! Its sums run over positions, so the vectors of the inner loop run over input channels. The input is
-//! transposed, so that its channels are the last axis. At each position, the inner loop multiplies the
-//! channels that a tap reads by the gradients of a block of outputs.
+//! Its sums run over positions, so the vectors of the inner loop run over input channels. The input
+//! is transposed, so that its channels are the last axis. At each position, the inner loop
+//! multiplies the channels that a tap reads by the gradients of a block of outputs.
 
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
@@ -25,8 +25,8 @@ const FEW_INPUTS: usize = 8;
 
 /// The gradient with respect to the weights.
 ///
-/// [`write`](Self::write) packs the output gradients of as many images as an element contains numbers.
-/// After that, [`multiply`](Self::multiply) computes the gradient over all images.
+/// [`write`](Self::write) packs the output gradients of as many images as an element contains
+/// numbers. After that, [`multiply`](Self::multiply) computes the gradient over all images.
 pub(super) struct WeightGrad<F> {
     format: F,
     shape: ConvShape,
@@ -59,8 +59,8 @@ impl<F: Format> WeightGrad<F> {
         self.blocks() * self.block_len
     }
 
-    /// Packs the output gradients of as many images as an element contains numbers. The second slice is
-    /// empty if there is no second image.
+    /// Packs the output gradients of as many images as an element contains numbers. The second
+    /// slice is empty if there is no second image.
     pub fn write(&self, images: [&[f32]; 2], to: &mut [F::Element]) {
         match F::TILED {
             true => self.write_flat(images, to),
@@ -84,8 +84,8 @@ impl<F: Format> WeightGrad<F> {
         }
     }
 
-    /// Writes `[outputs, positions]`, with rows at the pitch of the input. Elements between rows are
-    /// zero, and so is the padding of outputs and positions.
+    /// Writes `[outputs, positions]`, with rows at the pitch of the input. Elements between rows
+    /// are zero, and so is the padding of outputs and positions.
     fn write_flat(&self, images: [&[f32]; 2], to: &mut [F::Element]) {
         let [rows, columns] = [self.shape.output_height(), self.shape.output_width()];
         let flat = self.block_len / block_outputs::<F>();
@@ -103,8 +103,8 @@ impl<F: Format> WeightGrad<F> {
         }
     }
 
-    /// Writes the gradient `[outputs, inputs, kernel, kernel]`, given the packed output gradients of all
-    /// images.
+    /// Writes the gradient `[outputs, inputs, kernel, kernel]`, given the packed output gradients
+    /// of all images.
     pub fn multiply(&self, grads: &[F::Element], weight_grad: &mut [f32]) {
         let Self { format, shape, ref input, block_len } = *self;
         let sources: &[F::Element] = cast_slice(&input.images);
@@ -153,8 +153,8 @@ impl<F: Format> WeightGrad<F> {
 
 /// Packs images, as many at once as an element contains numbers, followed by `slack` zeros.
 ///
-/// `write` receives these images and a slice of `length` elements. If there is no second image, it is
-/// an empty slice.
+/// `write` receives these images and a slice of `length` elements. If there is no second image, it
+/// is an empty slice.
 fn pack_images<F: Format>(
     images: &[f32],
     image: usize,
@@ -243,14 +243,15 @@ impl TransposedInput {
         Self { images, image, pitch: columns, starts, taps: 1 }
     }
 
-    /// The index of the weight of a lane in a column. For lanes without a weight, it is at least the
-    /// number of weights of an output.
+    /// The index of the weight of a lane in a column. For lanes without a weight, it is at least
+    /// the number of weights of an output.
     fn weight(&self, column: usize, lane: usize) -> usize {
         (column / self.taps * LANES + lane) * self.taps + column % self.taps
     }
 }
 
-/// Elements that tiles may read after the last image, since they multiply [`SIDE`] positions at once.
+/// Elements that tiles may read after the last image, since they multiply [`SIDE`] positions at
+/// once.
 fn slack<F: Format>() -> usize {
     if F::TILED { SIDE * LANES } else { 0 }
 }

@@ -42,8 +42,8 @@ impl<N: StoredFloat> Recorded<'_, N> {
         assert_eq!([gamma.len(), statistics.len()], [shape.channels; 2], "channels of {shape:?}");
     }
 
-    /// The line that computes the input of the ReLU again, given the β of each channel. Without ReLU, a
-    /// line that is positive everywhere.
+    /// The line that computes the input of the ReLU again, given the β of each channel. Without
+    /// ReLU, a line that is positive everywhere.
     fn relu_line(&self, beta: Option<&[f32]>, channel: usize) -> Line {
         let found = self.statistics[channel];
         let scale = || found.scale(self.gamma[channel], self.epsilon);
@@ -61,8 +61,8 @@ impl<N: StoredFloat> Recorded<'_, N> {
 
     /// The gradients of γ and β of a channel, and the factors that [`combine`] needs.
     ///
-    /// The arguments are the sum of the gradients of the channel, and the sum of their products with
-    /// `x - µ`.
+    /// The arguments are the sum of the gradients of the channel, and the sum of their products
+    /// with `x - µ`.
     fn channel(&self, channel: usize, [beta, product]: [f32; 2]) -> (ChannelGrad, [f32; 3]) {
         let count = (self.shape.batch * self.shape.positions) as f32;
         let Statistics { mean, variance } = self.statistics[channel];
@@ -76,11 +76,12 @@ impl<N: StoredFloat> Recorded<'_, N> {
     }
 }
 
-/// Writes the gradient with respect to the input of [`forward`](super::forward) to `input_grad`, given the
-/// gradient with respect to its output. Returns the gradients with respect to γ and β of each channel.
+/// Writes the gradient with respect to the input of [`forward`](super::forward) to `input_grad`,
+/// given the gradient with respect to its output. Returns the gradients with respect to γ and β of
+/// each channel.
 ///
-/// If the forward pass had a ReLU, `beta` must be the shift β of each channel. It is used to find the
-/// outputs that the ReLU set to zero.
+/// If the forward pass had a ReLU, `beta` must be the shift β of each channel. It is used to find
+/// the outputs that the ReLU set to zero.
 ///
 /// # Panics
 ///
@@ -139,7 +140,8 @@ pub(crate) struct InputGrads<'a, N> {
 }
 
 impl<'a, N: StoredFloat> InputGrads<'a, N> {
-    /// Computes the sums over each channel, and from them the gradients of γ and β, which it returns.
+    /// Computes the sums over each channel, and from them the gradients of γ and β, which it
+    /// returns.
     ///
     /// `beta` must be given if a ReLU follows the batch norm without an added feature map.
     ///

@@ -60,8 +60,13 @@ fn relu_backward(x: f32, grad: f32, relu_line: Line) -> f32 {
 }
 
 vectorised! {
-    /// `Σ dy` and `Σ dy · (x - mean)`, where `dy` is the gradient with respect to the input of the ReLU.
-    pub fn correlate<'a, N: StoredFloat>(plane: &'a [N], grads: &'a [f32], relu_line: Line) -> [f32; 2] {
+    /// `Σ dy` and `Σ dy · (x - mean)`, where `dy` is the gradient with respect to the input of the
+    /// ReLU.
+    pub fn correlate<'a, N: StoredFloat>(
+        plane: &'a [N],
+        grads: &'a [f32],
+        relu_line: Line,
+    ) -> [f32; 2] {
         let (mut sums, mut products) = ([0f32; LANES], [0f32; LANES]);
         let (planes, plane) = plane.as_chunks::<LANES>();
         let (all_grads, grads) = grads.as_chunks::<LANES>();

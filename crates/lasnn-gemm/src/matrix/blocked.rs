@@ -57,8 +57,8 @@ impl FormatTask for BlockedProduct<'_> {
     }
 }
 
-/// The sums of the block that begins at row and column `first`. Its rows are padded to a multiple of
-/// [`BLOCK`] columns.
+/// The sums of the block that begins at row and column `first`. Its rows are padded to a multiple
+/// of [`BLOCK`] columns.
 fn block_sums<F: Format>(
     format: F,
     left: Matrix<'_>,

@@ -43,8 +43,8 @@ pub trait Accumulators: Copy {
     /// The sum over the lanes of each register.
     fn horizontal_sums(self, sums: [Self::Sums; 4]) -> [f32; 4];
 
-    /// Distributes consecutive numbers over the lanes whose bit is set in `mask`, and writes zeros to
-    /// the other lanes.
+    /// Distributes consecutive numbers over the lanes whose bit is set in `mask`, and writes zeros
+    /// to the other lanes.
     ///
     /// `from` must be longer than the number of set bits, by [`LANES`](Self::LANES) at least.
     #[inline(always)]
@@ -69,8 +69,8 @@ pub trait Product<N>: Accumulators {
     /// Loads the first [`LANES`](Accumulators::LANES) elements.
     fn load(self, numbers: &[N]) -> Self::Numbers;
 
-    /// Adds to each lane of `sums` the products of that lane: one product of `f32` elements, and two
-    /// of packed bfloat16.
+    /// Adds to each lane of `sums` the products of that lane: one product of `f32` elements, and
+    /// two of packed bfloat16.
     fn add(self, a: Self::Numbers, b: Self::Numbers, sums: Self::Sums) -> Self::Sums;
 }
 

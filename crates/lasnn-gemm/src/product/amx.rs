@@ -1,8 +1,9 @@
-//! Tiles with AMX-BF16, whose instruction `tdpbf16ps` multiplies two 16×16 tiles of packed bfloat16.
+//! Tiles with AMX-BF16, whose instruction `tdpbf16ps` multiplies two 16×16 tiles of packed
+//! bfloat16.
 //!
-//! Server processors by Intel have it since 2023. A thread has eight tile registers with 16 rows of 64
-//! bytes. Here four of them contain sums and two contain tiles of each operand, so each tile that is
-//! loaded is multiplied twice.
+//! Server processors by Intel have it since 2023. A thread has eight tile registers with 16 rows of
+//! 64 bytes. Here four of them contain sums and two contain tiles of each operand, so each tile
+//! that is loaded is multiplied twice.
 
 #![allow(unsafe_code, reason = "instructions for which stable Rust has no functions")]
 
@@ -67,8 +68,8 @@ impl Format for Amx {
     type Element = u32;
     const PACKED: usize = 2;
     const TILED: bool = true;
-    // With 20, a training step takes 0.8 to 0.95 of the time that it takes with event lists; with 50
-    // it takes 0.9 to 1.15 of it (VGG9 and ResNet12).
+    // With 20, a training step takes 0.8 to 0.95 of the time that it takes with event lists; with
+    // 50 it takes 0.9 to 1.15 of it (VGG9 and ResNet12).
     const TILE_PRODUCTS_PER_EVENT: usize = 32;
 
     fn pack(self, first: f32, second: f32) -> u32 {

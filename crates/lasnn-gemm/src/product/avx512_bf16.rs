@@ -130,8 +130,8 @@ fn words(numbers: __m512bh) -> [u32; LANES] {
 impl Format for Avx512Bf16 {
     type Element = u32;
     const PACKED: usize = 2;
-    // At a firing rate of 5 %, a training step of VGG9 takes 0.9 of the time with 9 that it takes with
-    // 3 or 1000.
+    // At a firing rate of 5 %, a training step of VGG9 takes 0.9 of the time with 9 that it takes
+    // with 3 or 1000.
     const TILE_PRODUCTS_PER_EVENT: usize = 9;
 
     fn pack(self, first: f32, second: f32) -> u32 {
@@ -195,7 +195,8 @@ impl Accumulators for Avx512Bf16 {
 
     #[inline(always)]
     fn horizontal_sums(self, [a, b, c, d]: [f32x16; 4]) -> [f32; 4] {
-        // SAFETY: `detect` found the instructions. Types have the same size, and any bits are valid.
+        // SAFETY: `detect` found the instructions. Types have the same size, and any bits are
+        // valid.
         unsafe {
             transmute::<__m128, [f32; 4]>(horizontal_sums(transmute::<[f32x16; 4], [__m512; 4]>([
                 a, b, c, d,

@@ -1,6 +1,7 @@
 //! Conversions between `f32` and bfloat16.
 //!
-//! A bfloat16 number is the upper half of an `f32`: it has the same exponent and 8 bits of precision.
+//! A bfloat16 number is the upper half of an `f32`: it has the same exponent and 8 bits of
+//! precision.
 
 use lasnn_core::vectorised;
 

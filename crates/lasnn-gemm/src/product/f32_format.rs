@@ -7,8 +7,8 @@ use super::bf16::round_to_bf16;
 use super::format::Format;
 use lasnn_core::simd::vectors;
 
-/// Elements are `f32`. If `rounded`, they are rounded to bfloat16 when they are packed, and products
-/// are those of bfloat16 numbers.
+/// Elements are `f32`. If `rounded`, they are rounded to bfloat16 when they are packed, and
+/// products are those of bfloat16 numbers.
 #[derive(Clone, Copy)]
 pub(super) struct F32Format {
     pub rounded: bool,

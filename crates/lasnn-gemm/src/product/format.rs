@@ -16,9 +16,9 @@ pub trait FormatTask {
 
 /// A number format of factors, on an instruction set that multiplies it.
 ///
-/// There are two kinds: one `f32` for each [`Element`](Self::Element), and two bfloat16 numbers packed
-/// into each `u32`. If two numbers are packed, they must be neighbours along the depth of the
-/// product, since a multiply-add adds both of their products to the same sum.
+/// There are two kinds: one `f32` for each [`Element`](Self::Element), and two bfloat16 numbers
+/// packed into each `u32`. If two numbers are packed, they must be neighbours along the depth of
+/// the product, since a multiply-add adds both of their products to the same sum.
 ///
 /// A value of a format is evidence that the processor has the instructions it uses.
 pub trait Format: Copy + Send + Sync {
@@ -28,11 +28,12 @@ pub trait Format: Copy + Send + Sync {
     /// How many numbers an element contains: 1 or 2.
     const PACKED: usize;
 
-    /// Whether all products of this format are computed in [`Tiles`](super::Tiles) of `u32` elements.
+    /// Whether all products of this format are computed in [`Tiles`](super::Tiles) of `u32`
+    /// elements.
     const TILED: bool = false;
 
-    /// How many multiply-adds of [`Tiles`](super::Tiles) take the time in which a sparse kernel adds
-    /// one number of an event list. Unspecified for formats without tiles.
+    /// How many multiply-adds of [`Tiles`](super::Tiles) take the time in which a sparse kernel
+    /// adds one number of an event list. Unspecified for formats without tiles.
     const TILE_PRODUCTS_PER_EVENT: usize = 0;
 
     /// An element that contains `first` and `second`, rounded to the format. If an element contains

@@ -116,8 +116,8 @@ fn add<P: Product<u32>, const REGISTERS: usize>(
 
 /// Adds to the next `COUNT` sums of a row, at most [`SUMS`], and returns `COUNT`.
 ///
-/// `left` contains the bits of the sums of the row that remain, and `buffer` begins with the first of
-/// these sums. `held` is the row of the left operands.
+/// `left` contains the bits of the sums of the row that remain, and `buffer` begins with the first
+/// of these sums. `held` is the row of the left operands.
 #[inline(always)]
 fn add_sums<P: Product<u32>, const COUNT: usize, const REGISTERS: usize>(
     product: P,

@@ -134,8 +134,8 @@ impl Task<u32> for Add<'_> {
 
 /// Adds products to the sums of one or two tiles, `ROWS` rows at a time.
 ///
-/// `sums` are the sums of the tiles from the `column`-th tile of the right operands on. A row of all
-/// of these tiles takes `REGISTERS` registers.
+/// `sums` are the sums of the tiles from the `column`-th tile of the right operands on. A row of
+/// all of these tiles takes `REGISTERS` registers.
 #[inline(always)]
 fn add_rows<P: Product<u32>, const REGISTERS: usize, const ROWS: usize>(
     product: P,

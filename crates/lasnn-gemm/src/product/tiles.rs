@@ -1,8 +1,8 @@
 //! Products in tiles of 16×16 sums.
 //!
-//! One step multiplies a tile of 16 rows and 16 packed elements by a tile of 16 packed elements and 16
-//! columns, and adds the product to 16×16 sums. AMX has an instruction for it. Elements are `u32`,
-//! each with two bfloat16 numbers.
+//! One step multiplies a tile of 16 rows and 16 packed elements by a tile of 16 packed elements and
+//! 16 columns, and adds the product to 16×16 sums. AMX has an instruction for it. Elements are
+//! `u32`, each with two bfloat16 numbers.
 
 use super::BLOCK;
 
@@ -17,8 +17,8 @@ pub trait TileTask {
 
 /// The sums of up to 2×2 tiles.
 ///
-/// The argument `size` of the methods is the number of tiles along the rows and along the columns, 1
-/// or 2 each.
+/// The argument `size` of the methods is the number of tiles along the rows and along the columns,
+/// 1 or 2 each.
 pub trait Tiles {
     /// Whether [`masked_product`](Self::masked_product) is implemented. The method is faster than
     /// complete products if few sums are needed; see [`prefers_masked`](Self::prefers_masked).
@@ -55,8 +55,8 @@ pub trait Tiles {
         false
     }
 
-    /// Computes a subset of the sums of `needed.len()` rows and [`BLOCK`] columns, and writes zeros to
-    /// the others.
+    /// Computes a subset of the sums of `needed.len()` rows and [`BLOCK`] columns, and writes zeros
+    /// to the others.
     ///
     /// `needed` contains one bit for each column of a row. A product has a left operand
     /// `[rows, SIDE]` and a right operand `[BLOCK, SIDE]`, both along the depth, and `sums` is
@@ -75,8 +75,8 @@ pub trait Tiles {
 /// One or two tiles of packed elements, one operand of a product.
 ///
 /// A left operand has its tiles below each other, and elements of a row are neighbours along the
-/// depth. A right operand has its tiles side by side, and elements of a row are neighbours along the
-/// columns.
+/// depth. A right operand has its tiles side by side, and elements of a row are neighbours along
+/// the columns.
 #[derive(Clone, Copy, Default)]
 pub struct Operand<'a> {
     /// For each tile, the slice that begins with its first element.
@@ -125,7 +125,8 @@ impl TileLayout {
     }
 }
 
-/// How many tiles a loop over `length` rows or columns multiplies next, after `done` of these: 1 or 2.
+/// How many tiles a loop over `length` rows or columns multiplies next, after `done` of these: 1 or
+/// 2.
 ///
 /// The rest, `length - done`, must be at least [`SIDE`].
 pub fn tiles_left(done: usize, length: usize) -> usize {

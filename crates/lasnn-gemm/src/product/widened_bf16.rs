@@ -18,8 +18,8 @@ pub(super) struct WidenedBf16;
 impl Format for WidenedBf16 {
     type Element = u32;
     const PACKED: usize = 2;
-    // With AVX2 and at a firing rate of 5 %, a training step of VGG9 takes 0.9 of the time with 2 to 4
-    // that it takes with 0 or 6.
+    // With AVX2 and at a firing rate of 5 %, a training step of VGG9 takes 0.9 of the time with 2
+    // to 4 that it takes with 0 or 6.
     const TILE_PRODUCTS_PER_EVENT: usize = 3;
 
     fn pack(self, first: f32, second: f32) -> u32 {

@@ -15,9 +15,9 @@ impl Squares for V3 {
         let avx = self.avx;
         // SAFETY: both types have the same size, and any bits are valid for each.
         let rows = unsafe { transmute::<Square<8>, [__m256; 8]>(rows) };
-        // First interleave two neighbouring rows, then four. After that, each 128-bit lane of register
-        // `4 · g + c` contains one column of the four columns of that lane, namely column `c`, for the
-        // rows `4 · g` to `4 · g + 3`.
+        // First interleave two neighbouring rows, then four. After that, each 128-bit lane of
+        // register `4 · g + c` contains one column of the four columns of that lane, namely column
+        // `c`, for the rows `4 · g` to `4 · g + 3`.
         let twos: [__m256; 8] = std::array::from_fn(|i| {
             let (upper, lower) = (rows[i / 2 * 2], rows[i / 2 * 2 + 1]);
             match i % 2 {

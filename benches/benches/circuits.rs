@@ -104,7 +104,7 @@ fn graph(
         let draw = |number: f32| if number < rate { 1.0 } else { 0.0 };
         let spikes: Vec<f32> =
             numbers(from.len() * BATCH * STEPS, 0.0).into_iter().map(draw).collect();
-        let input = NetworkInput::Spikes(&spikes);
+        let input = NetworkInput::Spikes(&spikes[..]);
         let mut group = criterion.benchmark_group(format!("behind others, {name} (CPU)"));
         group.throughput(Throughput::Elements((BATCH * STEPS) as u64));
         let per_cent = format!("{} %", rate * 100.0);

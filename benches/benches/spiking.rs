@@ -36,9 +36,9 @@ const THRESHOLD: f32 = 5.0;
 const LEAK: f32 = 1.0;
 /// The reference's names for the neurons of [`layer`].
 const DYNAMICS: NeuronOptions = NeuronOptions {
-    reset: lasnn_neurons::Reset::Subtract,
-    step_order: lasnn_neurons::StepOrder::IntegrateThenFire,
-    surrogate: lasnn_neurons::Surrogate::Linear { damping: 0.3 },
+    reset: Reset::Subtract,
+    step_order: StepOrder::IntegrateThenFire,
+    surrogate: Surrogate::Linear { damping: 0.3 },
 };
 
 fn main() {
@@ -86,7 +86,7 @@ fn layer(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse, 
     }];
     for rate in RATES {
         let spikes = spikes(shape.len(), rate);
-        let input = NetworkInput::Spikes(&spikes);
+        let input = NetworkInput::Spikes(&spikes[..]);
         let args = ForwardArgs {
             graph: &graph,
             neurons: &neurons,

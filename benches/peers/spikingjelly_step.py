@@ -1,8 +1,8 @@
 """Inference or training steps of a case in SpikingJelly; the protocol is in `common`.
 
-Its multi-step mode: every layer takes all time steps at once. The neurons are integrate-and-fire with
-reset by subtraction, which is the same in both libraries (with leak they are not: its reset is leaked).
-Its triangle as surrogate is 1 high where ours is 0.3; it costs the same.
+Its multi-step mode: every layer takes all time steps at once. The neurons are integrate-and-fire
+with reset by subtraction, which is the same in both libraries (with leak they are not: its reset is
+leaked). Its triangle as surrogate is 1 high where ours is 0.3; it costs the same.
 """
 
 from spikingjelly.activation_based import functional, layer, neuron, surrogate

@@ -1,9 +1,9 @@
-//! `cargo xtask gpu-check`: a folder to carry to a machine with an NVIDIA GPU.
+//! `cargo xtask gpu-check`: packs a folder for a machine with an NVIDIA GPU.
 //!
-//! The machine needs the driver, the NVRTC library and CUDA's headers, but neither a toolchain nor a
-//! network. The folder holds the binary, a script, the recipe that it checks training with, and one
-//! that measures speed. There is no data file: the one trains on the digits, which are part of the
-//! binary, the other on made-up images.
+//! The machine needs the driver, the NVRTC library and CUDA's headers, but no toolchain and no
+//! network. The folder holds the binary, a script and two recipes, one that checks training and one
+//! that measures its speed. It needs no data: the first recipe trains on the digits in the binary,
+//! the second on synthetic images.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,19 +13,19 @@ use anyhow::{Context, bail};
 
 use crate::workspace::{Workspace, executables, run_for_output};
 
-/// The most that the folder may hold, in bytes; what many a job system takes as an upload.
+/// The largest size of the folder, in bytes, which many job systems accept as an upload.
 const LIMIT: u64 = 64 * 1024 * 1024;
 
 const SCRIPT: &str = include_str!("gpu_check.sh");
 
 #[derive(clap::Args)]
 pub struct GpuCheckArguments {
-    /// Where the folder is written
+    /// The folder to write
     #[arg(long, default_value = "target/gpu-check", value_name = "DIR")]
     out: PathBuf,
 }
 
-/// The folder would not be taken where it has to go.
+/// The folder is too large for an upload.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooLarge {
     found: u64,
@@ -61,10 +61,10 @@ pub fn gpu_check(workspace: &Workspace, arguments: &GpuCheckArguments) -> anyhow
     Ok(())
 }
 
-/// Builds `lasnn` with CUDA and gives the path of the binary.
+/// Builds `lasnn` with CUDA and returns the path of the binary.
 ///
-/// It is stripped here: cargo forgets the profile's `strip` for a package whose optimisation is
-/// overridden, as that of `lasnn-cli` is, and a fifth of the binary would be symbols.
+/// The compiler is told to strip symbols, a fifth of the binary, because cargo ignores the
+/// profile's `strip` for a package with its own optimisation level, as `lasnn-cli` has.
 fn build(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     let mut command = workspace.cargo("rustc");
     command.args(["--release", "--locked", "--package", "lasnn-cli", "--features", "cuda"]);
@@ -77,11 +77,11 @@ fn build(workspace: &Workspace) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// Puts binary, recipes and script into `folder` and gives their paths. Whatever else the folder holds,
-/// such as the runs of an earlier check, stays.
+/// Copies binary, recipes and script to `folder` and returns their paths. Other files in the
+/// folder, such as runs of an earlier check, stay.
 fn pack(folder: &Path, binary: &Path, recipes: &[PathBuf; 2]) -> anyhow::Result<Vec<PathBuf>> {
-    let place = || format!("cannot write to {}", folder.display());
-    fs::create_dir_all(folder).with_context(place)?;
+    let failed = || format!("cannot write to {}", folder.display());
+    fs::create_dir_all(folder).with_context(failed)?;
     let [check, speed] = recipes;
     let copies = [
         (binary, folder.join("lasnn")),
@@ -93,15 +93,15 @@ fn pack(folder: &Path, binary: &Path, recipes: &[PathBuf; 2]) -> anyhow::Result<
             .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
     }
     let script = folder.join("check.sh");
-    fs::write(&script, SCRIPT).with_context(place)?;
+    fs::write(&script, SCRIPT).with_context(failed)?;
     Ok(copies.into_iter().map(|(_, to)| to).chain([script]).collect())
 }
 
-/// The size of all files together, in bytes.
+/// The size of all files, in bytes.
 ///
 /// # Errors
 ///
-/// [`TooLarge`] above `limit`.
+/// [`TooLarge`] if it is above `limit`.
 fn check_size(files: &[PathBuf], limit: u64) -> anyhow::Result<u64> {
     let mut sizes = Vec::with_capacity(files.len());
     for file in files {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_size_is_that_of_all_files() {
+    fn the_sizes_of_all_files_are_added() {
         let (_folder, files) = packed(&[0; 1000]);
         assert_eq!(check_size(&files, LIMIT).unwrap(), 1018 + SCRIPT.len() as u64);
     }
@@ -184,14 +184,14 @@ mod tests {
         assert_eq!(executables("", |target| target == "lasnn").pop(), None);
     }
 
-    /// The verdict is what a person or a job system reads, so the script itself is run, with
-    /// stand-ins for the binary.
+    /// Persons and job systems read the verdict of the script, so the script itself is run, with
+    /// small scripts in place of the binary.
     #[cfg(unix)]
     #[test]
     fn the_script_fails_where_the_binary_fails() {
         use std::os::unix::fs::PermissionsExt;
-        let check = |stand_in: &str| {
-            let (folder, files) = packed(stand_in.as_bytes());
+        let check = |binary: &str| {
+            let (folder, files) = packed(binary.as_bytes());
             fs::set_permissions(&files[0], fs::Permissions::from_mode(0o755)).unwrap();
             let script = folder.path().join("out/check.sh");
             let output = std::process::Command::new("sh").arg(script).output().unwrap();
@@ -201,8 +201,8 @@ mod tests {
         };
         let runs = |loss: &str| {
             format!(
-                "#!/bin/sh\n[ \"$1\" = run ] || exit 0\nmkdir -p \"$6/recipe/id\"\n\
-                 printf '{{\"loss\":{loss},\"seconds\":%s}}\\n' $$ >\"$6/recipe/id/metrics.jsonl\"\n"
+                "#!/bin/sh\n[ \"$1\" = run ] || exit 0\nfolder=$6/recipe/id\nmkdir -p \"$folder\"\n\
+                 printf '{{\"loss\":{loss},\"seconds\":%s}}\\n' $$ >\"$folder/metrics.jsonl\"\n"
             )
         };
         let (passed, verdict) = check(&runs("0.5"));

@@ -4,11 +4,16 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::workspace::{Workspace, finish, run_for_output};
+use crate::{results, style};
 
-/// Processors other than the one at hand for which the kernels have code of their own.
-const OTHER: &str = "aarch64-unknown-linux-gnu";
+/// Another kind of processor for which the kernels have code of their own.
+const OTHER_TARGET: &str = "aarch64-unknown-linux-gnu";
 
 pub fn lint(workspace: &Workspace) -> anyhow::Result<()> {
+    // First what takes no build.
+    style::style(workspace)?;
+    results::check(&workspace.root.join("results"))?;
+
     let mut format = workspace.cargo("fmt");
     format.args(["--all", "--check"]);
     finish(format)?;
@@ -25,13 +30,19 @@ pub fn lint(workspace: &Workspace) -> anyhow::Result<()> {
     features.args(["--package", "lasnn-cli", "--features", "cuda,vulkan", "--locked"]);
     finish(features)?;
 
-    // Checking needs no C compiler for that processor, as building would.
-    if !is_installed(OTHER) {
-        eprintln!("note: the kernels are not checked for {OTHER}; `rustup target add {OTHER}`");
+    // `check` needs no C compiler for the other processor, but `build` would.
+    if !is_installed(OTHER_TARGET) {
+        eprintln!(
+            "note: the kernels are not checked for {OTHER_TARGET}, which is not installed; \
+             `rustup target add {OTHER_TARGET}` installs it"
+        );
         return Ok(());
     }
     let mut other = workspace.cargo("check");
-    other.args(["--package", "lasnn-kernels", "--target", OTHER, "--locked"]);
+    for kernels in ["lasnn-gemm", "lasnn-dense-kernels", "lasnn-spiking-kernels"] {
+        other.args(["--package", kernels]);
+    }
+    other.args(["--target", OTHER_TARGET, "--locked"]);
     finish(other)
 }
 

@@ -1,12 +1,15 @@
-//! `cargo xtask <command>`: what one does with this repository beside writing code.
+//! `cargo xtask <command>`: the tasks of this repository.
 //!
-//! The task runner starts `cargo` and the `lasnn` binary and links neither Burn nor any lasnn
-//! crate, so that it is there within seconds on a fresh machine.
+//! The task runner starts `cargo` and the `lasnn` binary. It links neither Burn nor any lasnn
+//! crate, so that it builds within seconds on a new machine.
 
 mod bench;
 mod gpu_check;
 mod lint;
+mod markdown;
+mod results;
 mod run;
+mod style;
 mod test;
 mod workspace;
 
@@ -27,13 +30,17 @@ struct Arguments {
 enum Command {
     /// Build `lasnn` in release mode and run a recipe
     Run(run::RunArguments),
-    /// Run the tests of the whole workspace
+    /// Run all tests of the workspace
     Test(test::TestArguments),
-    /// Check formatting, lints, documentation and the GPU features
+    /// Check style, results, formatting, lints, documentation and the GPU features
     Lint,
+    /// Check only the rules for lines, words, links and crates, which takes no build
+    Style,
     /// Run the benchmarks
     Bench(bench::BenchArguments),
-    /// Pack what a machine with an NVIDIA GPU needs to check the CUDA backend
+    /// Write `results/README.md`, the index of the folders under `results/`
+    Results(results::ResultsArguments),
+    /// Pack a folder with which a machine with an NVIDIA GPU can check the CUDA backend
     GpuCheck(gpu_check::GpuCheckArguments),
 }
 
@@ -44,14 +51,16 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&workspace, &arguments),
         Command::Test(arguments) => test::test(&workspace, &arguments),
         Command::Lint => lint::lint(&workspace),
+        Command::Style => style::style(&workspace),
         Command::Bench(arguments) => bench::bench(&workspace, &arguments),
+        Command::Results(arguments) => results::results(&workspace, &arguments),
         Command::GpuCheck(arguments) => gpu_check::gpu_check(&workspace, &arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            // What a started program said with its exit code goes on to the caller: `lasnn` tells
+            // The caller gets the exit code of the program that failed, since `lasnn` distinguishes
             // a failed run (1) from a wrong command or recipe (2).
             error.downcast_ref::<StepFailed>().map_or(ExitCode::FAILURE, StepFailed::exit_code)
         }

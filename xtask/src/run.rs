@@ -1,41 +1,61 @@
 //! `cargo xtask run`: from a recipe's name to a finished run.
 
+use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::workspace::{Workspace, become_command};
+use crate::workspace::{PROFILE, Workspace, become_command, finish};
+
+/// How long the first build takes on two cores, in minutes. Later builds take seconds.
+const FIRST_BUILD_MINUTES: u32 = 5;
 
 #[derive(clap::Args)]
 pub struct RunArguments {
-    /// A recipe by its name under configs/ (`quickstart`, `cifar10/vgg5-cpu`) or by its path
+    /// A recipe: its name under configs/, as in `cifar10/vgg5-cpu`, or its path
     recipe: String,
-    /// Cargo features of `lasnn` to build with, for instance `cuda`
+    /// Cargo features to build `lasnn` with, for instance `cuda`
     #[arg(long)]
     features: Option<String>,
-    /// What to pass on to `lasnn run`, for instance `-- --resume --seed 2`
+    /// Arguments for `lasnn run`, for instance `-- --resume --seed 2`
     #[arg(last = true)]
     arguments: Vec<String>,
 }
 
 pub fn run(workspace: &Workspace, arguments: &RunArguments) -> anyhow::Result<()> {
     let recipe = find_recipe(&workspace.root.join("configs"), &arguments.recipe)?;
-    let mut command = workspace.cargo("run");
-    command.args(["--release", "--locked", "--package", "lasnn-cli"]);
-    if let Some(features) = &arguments.features {
-        command.args(["--features", features]);
-    }
-    command.args(["--", "run"]).arg(recipe).args(&arguments.arguments);
+    let binary = build(workspace, arguments.features.as_deref())?;
+    let mut command = Command::new(binary);
+    command.arg("run").arg(recipe).args(&arguments.arguments);
     become_command(command)
+}
+
+/// Builds the binary `lasnn` in the way that shares its dependencies with `cargo xtask test`.
+fn build(workspace: &Workspace, features: Option<&str>) -> anyhow::Result<PathBuf> {
+    let folder = workspace.target().join(PROFILE);
+    let binary = folder.join(format!("lasnn{}", env::consts::EXE_SUFFIX));
+    if !binary.is_file() {
+        eprintln!(
+            "building lasnn, about {FIRST_BUILD_MINUTES} minutes on two cores the first time"
+        );
+    }
+    let mut command = workspace.cargo("build");
+    command.args(Workspace::SHARED_BUILD).args(["--bin", "lasnn"]);
+    for feature in features.into_iter().flat_map(|features| features.split([',', ' '])) {
+        command.arg("--features").arg(format!("lasnn-cli/{feature}"));
+    }
+    finish(command)?;
+    Ok(binary)
 }
 
 /// The file of a recipe given by its name under `configs`, or by its path.
 ///
 /// # Errors
 ///
-/// Lists the names that exist where none fits.
+/// If there is no such recipe; the error lists all names.
 pub fn find_recipe(configs: &Path, recipe: &str) -> anyhow::Result<PathBuf> {
-    // A name wins over a path, so that `quickstart` means the same in every folder.
+    // Names have priority over paths, so that `quickstart` is the same recipe in every folder.
     let named = configs.join(format!("{recipe}.toml"));
     if named.is_file() {
         return Ok(named);
@@ -92,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_taken_as_it_is() {
+    fn a_path_is_used_unchanged() {
         let configs = configs();
         let path = configs.path().join("notes.md");
         let found = find_recipe(configs.path(), &path.to_string_lossy()).unwrap();
@@ -100,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_lists_what_there_is() {
+    fn the_error_for_an_unknown_name_lists_all_names() {
         let configs = configs();
         let error = find_recipe(configs.path(), "cifar10/vgg6").unwrap_err().to_string();
         assert!(error.contains("`cifar10/vgg6`"), "{error}");
@@ -108,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_no_recipe() {
+    fn a_folder_is_not_a_recipe() {
         assert!(find_recipe(configs().path(), "cifar10").is_err());
     }
 

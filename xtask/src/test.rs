@@ -3,14 +3,14 @@
 use std::env;
 use std::process::{Command, Stdio};
 
-use crate::workspace::{Workspace, executables, finish, run_for_output};
+use crate::workspace::{PROFILE, Workspace, executables, finish, run_for_output};
 
 #[derive(clap::Args)]
 pub struct TestArguments {
-    /// Test the GPU kernels instead, on a Vulkan driver; Mesa's software driver will do
+    /// Test only the GPU kernels, on a Vulkan driver; Mesa's software driver is enough
     #[arg(long)]
     vulkan: bool,
-    /// Test the CPU kernels instead, under Valgrind, which sees what `unsafe` code reads and writes
+    /// Test only `unsafe` code, under Valgrind, which checks what it reads and writes
     #[arg(long, conflicts_with = "vulkan")]
     memory: bool,
 }
@@ -19,57 +19,79 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> anyhow::Result<
     if arguments.memory {
         return memory(workspace);
     }
-    let mut command = workspace.cargo("test");
-    command.arg("--locked");
     if arguments.vulkan {
+        let mut command = workspace.cargo("test");
+        command.args(["--profile", PROFILE, "--locked"]);
         command.args(["--package", "lasnn-backend", "--package", "lasnn-neurons"]);
         command.args(["--features", "lasnn-backend/vulkan,lasnn-neurons/vulkan"]);
-    } else {
-        command.arg("--workspace");
-        if env::var_os("LASNN_DATA_DIR").is_none() {
-            eprintln!(
-                "note: LASNN_DATA_DIR is not set, so tests on the real CIFAR-10 images are skipped"
-            );
-        }
+        return finish(command);
     }
-    finish(command)
+    if env::var_os("LASNN_DATA_DIR").is_none() {
+        eprintln!(
+            "note: LASNN_DATA_DIR is not set; tests with the real CIFAR-10 images are skipped"
+        );
+    }
+    let mut crates = workspace.cargo("test");
+    crates.args(Workspace::SHARED_BUILD);
+    finish(crates)?;
+    examples(workspace)?;
+    // These start the binary `lasnn` and link none of its dependencies.
+    let mut binary = workspace.cargo("test");
+    binary.args(["--profile", PROFILE, "--locked", "--package", "lasnn-tests"]);
+    finish(binary)
 }
 
-/// Which tests, by target and by what their names contain, run the `unsafe` code that Valgrind can see: calls of
-/// the matrix product, prefetches, memory that goes from tensor to tensor, and the map of a file.
+/// Runs the example of every library crate.
+fn examples(workspace: &Workspace) -> anyhow::Result<()> {
+    let mut build = workspace.cargo("build");
+    build.args(Workspace::SHARED_BUILD).args(["--examples"]);
+    build.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    let messages = run_for_output(build)?;
+    for program in executables(&messages, |_| true) {
+        finish(Command::new(program))?;
+    }
+    Ok(())
+}
+
+/// The tests that run `unsafe` code which Valgrind can check, as pairs of a target and a part of
+/// the tests' names. The code calls matrix products, prefetches, passes memory from tensor to
+/// tensor and maps files into memory.
 ///
-/// What it cannot see are products of bfloat16 in pairs and in tiles (`product/pairs.rs` and `product/amx.rs`
-/// of `lasnn-kernels`), since it shows programs a processor with AVX2. They assert their bounds before each access, and
-/// are compared with plain numbers by tests on processors that have the instructions. And `lasnn-cli`'s `allocator.rs`
-/// is no code that runs: it gives jemalloc a constant text.
-const UNSAFE: &[(&str, &str)] = &[
-    ("lasnn_kernels", ""),
+/// Valgrind emulates a processor with AVX2, so it cannot check the products of packed bfloat16 and
+/// of AMX tiles. They assert their bounds before each access, and tests compare them with scalar
+/// code on processors that have the instructions. The `unsafe` in `lasnn-cli`'s `allocator.rs` does
+/// not run: it gives jemalloc a constant text.
+const UNSAFE_TESTS: &[(&str, &str)] = &[
+    ("lasnn_gemm", ""),
+    ("lasnn_dense_kernels", ""),
+    ("lasnn_spiking_kernels", ""),
     ("lasnn_backend", ""),
     ("lasnn_datasets", "packed::"),
     ("spiking", ""),
     ("parity", ""),
 ];
 
-/// Random cases of a property test: Valgrind is some fifty times slower.
-const CASES: &str = "4";
+/// Random cases of a property test. They are few because Valgrind is about fifty times slower.
+const PROPTEST_CASES: &str = "4";
 
-/// Tests that are large by nature; the same code runs in the others on small cases.
-const LARGE: &[&str] =
+/// Parts of the names of large tests, which are skipped. Other tests run the same code on small
+/// cases.
+const LARGE_TESTS: &[&str] =
     &["more_images", "threads_change", "wide_layers", "a_hundred_steps", "instructions"];
 
-/// Runs the tests of the kernels under Valgrind.
+/// Runs the tests of `unsafe` code under Valgrind.
 fn memory(workspace: &Workspace) -> anyhow::Result<()> {
     let mut build = workspace.cargo("test");
-    // The whole workspace's features, or Burn would be built twice.
-    build.args(["--locked", "--workspace", "--lib", "--test", "spiking", "--test", "parity"]);
+    build.args(Workspace::SHARED_BUILD);
+    build.args(["--lib", "--test", "spiking", "--test", "parity"]);
     build.args(["--no-run", "--message-format=json-render-diagnostics"]).stderr(Stdio::inherit());
     let messages = run_for_output(build)?;
-    for &(target, tests) in UNSAFE {
+    for &(target, tests) in UNSAFE_TESTS {
         for program in executables(&messages, |name| name == target) {
             let mut valgrind = Command::new("valgrind");
             valgrind.args(["--quiet", "--error-exitcode=9", "--leak-check=no"]).arg(program);
-            valgrind.arg(tests).args(LARGE.iter().flat_map(|name| ["--skip", name]));
-            valgrind.env("PROPTEST_CASES", CASES).env("RAYON_NUM_THREADS", "2");
+            valgrind.arg(tests).args(LARGE_TESTS.iter().flat_map(|name| ["--skip", name]));
+            valgrind.env("PROPTEST_CASES", PROPTEST_CASES).env("RAYON_NUM_THREADS", "2");
             finish(valgrind)?;
         }
     }

@@ -1,4 +1,4 @@
-//! Where the repository is, and how its programs are started.
+//! The folder of the repository, and how programs are started.
 
 use std::env;
 use std::fs;
@@ -9,11 +9,11 @@ use anyhow::Context;
 
 /// The repository.
 pub struct Workspace {
-    /// Its root folder.
+    /// The root folder.
     pub root: PathBuf,
 }
 
-/// A program that was started and said that it failed.
+/// A started program has failed.
 #[derive(Debug)]
 pub struct StepFailed {
     program: String,
@@ -21,7 +21,7 @@ pub struct StepFailed {
 }
 
 impl StepFailed {
-    /// The program's own exit code, or 1 where a signal ended it.
+    /// The exit code of the program, or 1 if a signal ended it.
     pub fn exit_code(&self) -> ExitCode {
         let code = self.status.code().and_then(|code| u8::try_from(code).ok());
         code.map_or(ExitCode::FAILURE, ExitCode::from)
@@ -37,43 +37,79 @@ impl std::fmt::Display for StepFailed {
 impl std::error::Error for StepFailed {}
 
 impl Workspace {
-    /// The workspace that this task runner was started in.
+    /// The workspace of this task runner.
     pub fn locate() -> Self {
-        // Cargo sets the variable at run time too, which stays right in a checkout that was moved.
+        // Cargo sets the variable at run time too, so a repository that was moved is still found.
         let package = env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         let root = package.parent().map_or_else(|| package.clone(), Path::to_path_buf);
         Self { root }
     }
 
-    /// A `cargo` command for this workspace. The caller's working directory stays, so that paths
-    /// on the command line mean what they say.
+    /// A `cargo` command for this workspace. The working directory does not change, so that
+    /// relative paths on the command line stay valid.
     pub fn cargo(&self, subcommand: &str) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.arg(subcommand).arg("--manifest-path").arg(self.root.join("Cargo.toml"));
+        // Cargo has told this program about its own package. Build scripts such as that of `ring`
+        // look at these variables, and would run again, with everything that depends on them.
+        for (name, _) in env::vars_os() {
+            if is_about_a_package(&name.to_string_lossy()) {
+                command.env_remove(name);
+            }
+        }
         command
     }
+
+    /// The arguments of `cargo build` and `cargo test` that build no dependency of `lasnn` twice.
+    ///
+    /// Cargo gives a dependency all features that the selected packages ask for. Benchmarks and
+    /// end-to-end tests are left out, because `criterion` and `jsonschema` would add features.
+    pub const SHARED_BUILD: [&str; 6] = [
+        "--profile",
+        PROFILE,
+        "--locked",
+        "--workspace",
+        "--exclude=lasnn-benches",
+        "--exclude=lasnn-tests",
+    ];
+
+    /// The folder that cargo builds into.
+    pub fn target(&self) -> PathBuf {
+        let target = env::var_os("CARGO_TARGET_DIR");
+        target.map_or_else(|| self.root.join("target"), PathBuf::from)
+    }
+}
+
+/// The profile of the binary and of the tests, which is also the name of its folder in `target`.
+pub const PROFILE: &str = "release";
+
+/// Whether cargo sets this variable to tell a program about its package.
+fn is_about_a_package(variable: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"]
+        .iter()
+        .any(|prefix| variable.starts_with(prefix))
 }
 
 /// Runs a command to its end.
 ///
 /// # Errors
 ///
-/// [`StepFailed`] where the command ends with another exit code than 0.
+/// [`StepFailed`] if the command ends with an exit code other than 0.
 pub fn finish(mut command: Command) -> anyhow::Result<()> {
-    let program = shown(&command);
+    let program = command_line(&command);
     eprintln!("$ {program}");
     let status = command.status().with_context(|| format!("cannot start `{program}`"))?;
     if status.success() { Ok(()) } else { Err(StepFailed { program, status }.into()) }
 }
 
-/// Runs a command to its end and gives what it wrote to its standard output.
+/// Runs a command to its end and returns its standard output.
 ///
 /// # Errors
 ///
-/// As [`finish`], and where the output is not text.
+/// As [`finish`], and if the output is not UTF-8.
 pub fn run_for_output(mut command: Command) -> anyhow::Result<String> {
-    let program = shown(&command);
+    let program = command_line(&command);
     eprintln!("$ {program}");
     let output = command.output().with_context(|| format!("cannot start `{program}`"))?;
     if !output.status.success() {
@@ -82,11 +118,11 @@ pub fn run_for_output(mut command: Command) -> anyhow::Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{program}` wrote no UTF-8"))
 }
 
-/// Writes a file as a whole or not at all, and the folder that it is in.
+/// Writes a file completely or not at all, and makes its folder if it does not exist.
 ///
 /// # Errors
 ///
-/// Where the file system refuses.
+/// If the file system refuses.
 pub fn replace_file(path: &Path, text: &str) -> anyhow::Result<()> {
     let failed = || format!("cannot write {}", path.display());
     if let Some(folder) = path.parent() {
@@ -97,7 +133,7 @@ pub fn replace_file(path: &Path, text: &str) -> anyhow::Result<()> {
     fs::write(&part, text).and_then(|()| fs::rename(&part, path)).with_context(failed)
 }
 
-/// The programs in cargo's JSON messages whose target has a wanted name.
+/// The programs in cargo's JSON messages whose target has a name that is wanted.
 pub fn executables(messages: &str, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     messages
         .lines()
@@ -107,18 +143,18 @@ pub fn executables(messages: &str, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf
         .collect()
 }
 
-/// Lets a command take this program's place, so that signals and the exit code are its own: an
-/// interrupted run must be able to save its checkpoint after its caller would have been gone.
+/// Replaces this program by a command, which then gets all signals and determines the exit code. So
+/// an interrupted run has time to save its checkpoint; a parent process would end before it.
 ///
 /// # Errors
 ///
-/// Where the command cannot be started; elsewhere than on Unix, also where it fails.
+/// If the command cannot be started. On systems other than Unix, also if it fails.
 pub fn become_command(command: Command) -> anyhow::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::process::CommandExt;
         let mut command = command;
-        let program = shown(&command);
+        let program = command_line(&command);
         eprintln!("$ {program}");
         Err(command.exec()).with_context(|| format!("cannot start `{program}`"))
     }
@@ -126,8 +162,8 @@ pub fn become_command(command: Command) -> anyhow::Result<()> {
     finish(command)
 }
 
-/// The command as one would type it, with the manifest's path left out.
-fn shown(command: &Command) -> String {
+/// The command as a person would type it, without the path of the manifest.
+fn command_line(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let mut words = vec![program.file_stem().unwrap_or(program.as_os_str()).to_string_lossy()];
     let mut arguments = command.get_args();
@@ -152,7 +188,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_failed_program_hands_its_exit_code_on() {
+    fn the_exit_code_of_a_failed_program_is_kept() {
         let mut command = Command::new("sh");
         command.args(["-c", "exit 2"]);
         let error = finish(command).unwrap_err();
@@ -165,6 +201,6 @@ mod tests {
     fn a_command_is_shown_without_the_manifest() {
         let mut command = Workspace { root: "/somewhere".into() }.cargo("test");
         command.arg("--locked");
-        assert_eq!(shown(&command), "cargo test --locked");
+        assert_eq!(command_line(&command), "cargo test --locked");
     }
 }

@@ -10,9 +10,10 @@ use clap_complete::engine::ArgValueCompleter;
 use lasnn_core::Shape;
 use lasnn_datasets::Normalisation;
 
+use crate::backend::BackendName;
 use crate::complete;
-use crate::device::BackendName;
 use crate::recipe;
+use crate::stage::{AnnStage, StageName};
 
 /// Layer-wise attention distillation: from an ordinary network to a spiking one.
 ///
@@ -137,7 +138,7 @@ pub enum Command {
     Train {
         /// Which network.
         #[arg(value_enum)]
-        network: Ordinary,
+        network: AnnStage,
         /// Recipe and how to run it.
         #[command(flatten)]
         run: Run,
@@ -322,66 +323,6 @@ pub enum RunsAction {
         #[arg(value_name = "RUN", add = ArgValueCompleter::new(complete::runs))]
         second: String,
     },
-}
-
-/// An ordinary network of a recipe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Ordinary {
-    /// The network that the student learns from.
-    Teacher,
-    /// The network that the student is converted from.
-    Intermediate,
-}
-
-/// A network that a run leaves behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StageName {
-    /// The network that the student learns from.
-    Teacher,
-    /// The network that the student is converted from.
-    Intermediate,
-    /// The spiking network before training.
-    Converted,
-    /// The distilled spiking network.
-    Student,
-    /// The spiking network trained without distillation.
-    Control,
-}
-
-impl StageName {
-    /// The name of its files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Teacher => "teacher",
-            Self::Intermediate => "intermediate",
-            Self::Converted => "converted",
-            Self::Student => "student",
-            Self::Control => "control",
-        }
-    }
-
-    /// Whether it is a spiking network.
-    pub fn is_spiking(self) -> bool {
-        !matches!(self, Self::Teacher | Self::Intermediate)
-    }
-
-    /// The table of a recipe that holds its layers.
-    pub fn table(self) -> &'static str {
-        match self {
-            Self::Teacher => "teacher",
-            _ => "intermediate",
-        }
-    }
-
-    /// The name by which the summary and the metrics call it.
-    pub fn in_summary(self) -> &'static str {
-        match self {
-            Self::Converted => "conversion",
-            Self::Control => "student_without_distillation",
-            other => other.name(),
-        }
-    }
 }
 
 /// What to do with data.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::args::StageName;
+use crate::stage::StageName;
 
 /// SHA-256 of the canonical JSON of `content`, in hexadecimal.
 ///

@@ -8,14 +8,12 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::CommandFactory;
 use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter};
 use clap_complete::env::Shells;
 use clap_complete::{CompleteEnv, Shell};
 use lasnn_datasets::Source;
 use lasnn_models::zoo;
 
-use crate::args::Args;
 use crate::failure::quoted;
 use crate::{recipe, runs};
 
@@ -25,9 +23,10 @@ const VARIABLE: &str = "LASNN_COMPLETE";
 /// The folder where runs are looked for. Another one, named by `--runs-dir`, is not known here.
 const RUNS: &str = "runs";
 
-/// Answers a shell that asks and ends the program then; does nothing for anybody else.
-pub fn answer() {
-    CompleteEnv::with_factory(Args::command).var(VARIABLE).bin("lasnn").complete();
+/// Answers a shell that asks for completions of `command` and ends the program then. Does nothing
+/// if no shell asks.
+pub fn answer(command: impl Fn() -> clap::Command) {
+    CompleteEnv::with_factory(command).var(VARIABLE).bin("lasnn").complete();
 }
 
 /// The script that makes a shell ask.

@@ -10,7 +10,7 @@ use lasnn_datasets::{
     Loader, Normalisation, Normaliser, Prefetch, Source, Split, Step, Verified,
 };
 
-use crate::args::Global;
+use crate::args::{Global, Missing};
 use crate::failure::wrong;
 use crate::fetch;
 use crate::progress::{Bar, Progress};
@@ -138,13 +138,28 @@ pub struct Data {
 }
 
 impl Data {
+    /// Loads the images of a recipe. A missing data set is fetched first if `options` say so.
+    ///
+    /// # Errors
+    ///
+    /// Fails as [`load`](Self::load) and [`fetch::get`] do.
+    pub fn load_or_fetch(
+        recipe: &Recipe,
+        file: &Path,
+        missing: &Missing,
+        global: &Global,
+    ) -> anyhow::Result<Self> {
+        let progress = Progress::new(global.quiet);
+        fetch::or_get(missing, global, || Self::load(recipe, file, global, &progress))
+    }
+
     /// Reads, checks and splits the images of a recipe to train on.
     ///
     /// # Errors
     ///
     /// Fails if they are missing (then with the command that gets them) or malformed, if the recipe
     /// asks for more than there are, or if a signal comes.
-    pub fn load(
+    fn load(
         recipe: &Recipe,
         file: &Path,
         global: &Global,

@@ -11,10 +11,10 @@ use lasnn_datasets::{Moments, Normalisation, Normaliser};
 use lasnn_snn::SpikingConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::args::StageName;
 use crate::data::Data;
 use crate::failure::wrong;
 use crate::recipe::Recipe;
+use crate::stage::StageName;
 
 /// Everything on which the result of a network depends, except its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

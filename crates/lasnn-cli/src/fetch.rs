@@ -3,21 +3,19 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use lasnn_datasets::DatasetError;
-use lasnn_datasets::fetch::{self, Event, FetchError, Fetched, Options, Origin};
+use lasnn_datasets::fetch::{self, Event, FetchError, Fetched, Options};
+use lasnn_datasets::{DatasetError, RemoteFiles, Source};
 
 use crate::args::{Global, Missing};
-use crate::data::Data;
 use crate::failure::{quoted, wrong};
 use crate::progress::{Bar, Progress};
-use crate::recipe::Recipe;
 use crate::signals::{self, Interrupted};
 
 /// A data set, or a part of it, is not where it is looked for, and a command gets it.
 #[derive(Debug, thiserror::Error)]
-#[error("data set `{}` {found} get it with `{command}`", origin.name)]
+#[error("data set `{}` {found} get it with `{command}`", remote.name)]
 pub struct NotThere {
-    origin: &'static Origin<'static>,
+    remote: &'static RemoteFiles<'static>,
     found: String,
     command: String,
     source: DatasetError,
@@ -25,8 +23,9 @@ pub struct NotThere {
 
 /// The error of a data set that is missing, with the command that gets it if there is one.
 pub fn not_there(source: DatasetError, name: &str, data_dir: &Path) -> anyhow::Error {
-    let Some(origin) = Origin::named(name) else { return source.into() };
-    let folder = data_dir.join(origin.folder);
+    let remote = Source::named(name).and_then(|source| source.remote());
+    let Some(remote) = remote else { return source.into() };
+    let folder = data_dir.join(remote.folder);
     // What is there is never replaced, so the command alone would not help.
     let found = match folder.symlink_metadata() {
         Ok(_) => format!("is not whole in {}; remove or rename that, then", folder.display()),
@@ -34,23 +33,7 @@ pub fn not_there(source: DatasetError, name: &str, data_dir: &Path) -> anyhow::E
     };
     let command =
         format!("lasnn data fetch {name} --data-dir {}", quoted(&data_dir.to_string_lossy()));
-    NotThere { origin, found, command, source }.into()
-}
-
-/// Reads the images of a recipe to train on; if they are missing and that is asked for, gets them
-/// first.
-///
-/// # Errors
-///
-/// Fails as [`Data::load`] and [`get`] do.
-pub fn load(
-    recipe: &Recipe,
-    file: &Path,
-    missing: &Missing,
-    global: &Global,
-) -> anyhow::Result<Data> {
-    let progress = Progress::new(global.quiet);
-    or_get(missing, global, || Data::load(recipe, file, global, &progress))
+    NotThere { remote, found, command, source }.into()
 }
 
 /// Reads images; if they are missing and that is asked for, gets them and reads them then.
@@ -68,8 +51,8 @@ pub fn or_get<T>(
         Err(error) => error,
     };
     match error.downcast_ref::<NotThere>() {
-        Some(NotThere { origin, .. }) if missing.fetch => {
-            get(origin, missing.mirror.as_deref(), global)?;
+        Some(NotThere { remote, .. }) if missing.fetch => {
+            get(remote, missing.mirror.as_deref(), global)?;
             read()
         }
         _ => Err(error),
@@ -81,11 +64,15 @@ pub fn or_get<T>(
 /// # Errors
 ///
 /// Fails if it cannot be had, or if a signal comes.
-pub fn get(origin: &Origin<'_>, mirror: Option<&str>, global: &Global) -> anyhow::Result<Fetched> {
+pub fn get(
+    remote: &RemoteFiles<'_>,
+    mirror: Option<&str>,
+    global: &Global,
+) -> anyhow::Result<Fetched> {
     let progress = Progress::new(global.quiet);
     let mut shown = Shown { progress: &progress, bar: None, line: String::new() };
     let options = Options { mirror, sleep: &signals::sleep, ..Options::default() };
-    let fetched = fetch::fetch(origin, &global.data_dir(), &options, &mut shown);
+    let fetched = fetch::fetch(remote, &global.data_dir(), &options, &mut shown);
     fetched.map_err(|error| match error {
         FetchError::Mirror { .. } => wrong(error),
         FetchError::Stopped => Interrupted.into(),
@@ -126,7 +113,7 @@ impl Shown<'_> {
 }
 
 impl fetch::Progress for Shown<'_> {
-    fn hear(&mut self, event: &Event<'_>) -> ControlFlow<()> {
+    fn on_event(&mut self, event: &Event<'_>) -> ControlFlow<()> {
         match *event {
             Event::Waiting => {
                 self.say("waits for another process that fetches the same data set".into());

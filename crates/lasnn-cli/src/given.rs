@@ -7,12 +7,12 @@ use lasnn_nn::{StateDict, state};
 use lasnn_training::Checkpoint;
 use sha2::{Digest, Sha256};
 
-use crate::args::StageName;
 use crate::data::Data;
 use crate::definition::{Definition, Overrides};
 use crate::device::TrainingBackend;
 use crate::failure::wrong;
 use crate::recipe::{Plans, Recipe};
+use crate::stage::StageName;
 use crate::stored::About;
 
 /// A checkpoint that takes the place of a stage.

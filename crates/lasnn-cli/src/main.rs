@@ -9,6 +9,7 @@
 #[cfg(not(target_env = "msvc"))]
 mod allocator;
 mod args;
+mod backend;
 mod cache;
 mod clock;
 mod commands;
@@ -22,6 +23,7 @@ mod given;
 mod log;
 mod memory;
 mod metrics;
+mod output;
 mod pipeline;
 mod printable;
 mod progress;
@@ -30,16 +32,17 @@ mod report;
 mod run_dir;
 mod runs;
 mod signals;
+mod stage;
 mod stored;
 mod summary;
 
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 fn main() -> ExitCode {
-    complete::answer();
+    complete::answer(args::Args::command);
     let args = args::Args::parse_from(args::with_resume(std::env::args_os()));
     match begin(&args).and_then(|()| commands::execute(args)) {
         Ok(()) => ExitCode::SUCCESS,

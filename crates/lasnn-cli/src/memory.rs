@@ -20,12 +20,13 @@ use serde::{Serialize, Serializer};
 pub use available::Available;
 pub use stages::Facts;
 
-use crate::args::{Global, Ordinary, StageName};
+use crate::args::Global;
 use crate::data::Data;
 use crate::failure::wrong;
 use crate::pipeline::Goal;
 use crate::recipe::{Plans, Recipe};
 use crate::report::table;
+use crate::stage::{AnnStage, StageName};
 use ledger::{Part, Parts};
 use size::Size;
 use stages::{Asked, Walk};
@@ -196,10 +197,10 @@ fn walk(command: Command, asked: Asked<'_>) -> Vec<Stage> {
     let mut walk = Walk::new(asked);
     match command {
         Command::Measure { stage, time_steps } => walk.measuring(stage, time_steps),
-        Command::Stages { goal: Goal::Train(Ordinary::Teacher), teacher, .. } => {
+        Command::Stages { goal: Goal::Train(AnnStage::Teacher), teacher, .. } => {
             walk.ordinary(StageName::Teacher, teacher);
         }
-        Command::Stages { goal: Goal::Train(Ordinary::Intermediate), intermediate, .. } => {
+        Command::Stages { goal: Goal::Train(AnnStage::Intermediate), intermediate, .. } => {
             walk.ordinary(StageName::Intermediate, intermediate);
         }
         Command::Stages { goal: Goal::Convert, intermediate, .. } => {

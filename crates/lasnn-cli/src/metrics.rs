@@ -3,8 +3,8 @@
 use lasnn_training::EpochRecord;
 use serde::Serialize;
 
-use crate::args::StageName;
 use crate::run_dir::RunDir;
+use crate::stage::StageName;
 
 /// What every epoch of a run came to.
 ///

@@ -9,14 +9,14 @@ mod watch;
 
 pub use session::Session;
 
-use crate::args::{Ordinary, StageName};
 use crate::device::TrainingBackend;
+use crate::stage::{AnnStage, StageName};
 
 /// How far a command goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
     /// One ordinary network.
-    Train(Ordinary),
+    Train(AnnStage),
     /// The converted network.
     Convert,
     /// The distilled student.
@@ -29,8 +29,8 @@ impl Goal {
     /// The name of its command.
     pub fn command(self) -> &'static str {
         match self {
-            Self::Train(Ordinary::Teacher) => "train teacher",
-            Self::Train(Ordinary::Intermediate) => "train intermediate",
+            Self::Train(AnnStage::Teacher) => "train teacher",
+            Self::Train(AnnStage::Intermediate) => "train intermediate",
             Self::Convert => "convert",
             Self::Distill => "distill",
             Self::Run => "run",
@@ -48,7 +48,7 @@ pub fn run<A: TrainingBackend>(
     goal: Goal,
     device: &A::Device,
 ) -> anyhow::Result<()> {
-    if goal == Goal::Train(Ordinary::Intermediate) {
+    if goal == Goal::Train(AnnStage::Intermediate) {
         ordinary::obtain::<A>(session, StageName::Intermediate, device)?;
         return Ok(());
     }
@@ -56,7 +56,7 @@ pub fn run<A: TrainingBackend>(
         Goal::Convert => None,
         _ => Some(ordinary::obtain::<A>(session, StageName::Teacher, device)?),
     };
-    if goal == Goal::Train(Ordinary::Teacher) {
+    if goal == Goal::Train(AnnStage::Teacher) {
         return Ok(());
     }
     let intermediate = ordinary::obtain::<A>(session, StageName::Intermediate, device)?;

@@ -5,9 +5,9 @@ use comfy_table::{CellAlignment, Table};
 use lasnn_core::Plan;
 use lasnn_snn::ann_energy_pj;
 
-use crate::args::StageName;
 use crate::printable::printable;
 use crate::recipe::Plans;
+use crate::stage::StageName;
 use crate::stored::Conversion;
 use crate::summary::{ClassAccuracy, Stages};
 
@@ -37,7 +37,7 @@ pub fn stages(stages: &Stages, plans: &Plans) -> String {
         "seconds",
     ]);
     for (stage, summary) in stages.all() {
-        let (name, accuracy) = (title(stage).to_owned(), percent(summary.test_accuracy));
+        let (name, accuracy) = (stage.title().to_owned(), percent(summary.test_accuracy));
         let seconds = match summary.reused {
             true => "reused".to_owned(),
             false => format!("{:.1}", summary.seconds),
@@ -130,7 +130,7 @@ pub fn over_time(stages: &Stages) -> String {
         if let [first, .., last] = steps[..] {
             text.push_str(&format!(
                 "\n{}, accuracy after step 1 to {}: {} {} {}",
-                title(stage),
+                stage.title(),
                 steps.len(),
                 percent(first),
                 sparkline(steps),
@@ -168,22 +168,11 @@ pub fn conversion(report: &Conversion) -> String {
 
 /// Spikes per neuron and step, over all neurons of a network.
 pub fn overall_rate(spikes_per_image: f64, time_steps: usize, plan: &Plan) -> f64 {
-    let (_, layers) = lasnn_snn::energy::fan_outs(plan);
+    let (_, layers) = lasnn_snn::fan_out::fan_outs(plan);
     let neurons: usize = layers.iter().map(|layer| layer.shape.len()).sum();
     match neurons * time_steps {
         0 => 0.0,
         chances => spikes_per_image / chances as f64,
-    }
-}
-
-/// What a network is called in a table.
-pub fn title(stage: StageName) -> &'static str {
-    match stage {
-        StageName::Teacher => "teacher",
-        StageName::Intermediate => "intermediate ANN",
-        StageName::Converted => "converted SNN, not trained",
-        StageName::Control => "SNN without distillation",
-        StageName::Student => "distilled SNN",
     }
 }
 

@@ -7,9 +7,9 @@ use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 
-use crate::args::StageName;
 use crate::clock;
 use crate::failure::wrong;
+use crate::stage::StageName;
 
 /// Ends a run; its presence says that the run ended.
 pub const SUMMARY: &str = "summary.json";

@@ -10,10 +10,10 @@ use lasnn_nn::StateDict;
 use lasnn_training::{Checkpoint, EpochRecord};
 use serde::{Deserialize, Serialize};
 
-use crate::args::StageName;
 use crate::definition::{Definition, SpikingDefinition};
 use crate::failure::{quoted, wrong};
 use crate::printable::printable;
+use crate::stage::StageName;
 use crate::summary::StageSummary;
 
 /// Raised when the meaning of the metadata or of what it was made from changes; older files are

@@ -8,7 +8,7 @@ use lasnn_core::{ClassCount, Plan};
 use lasnn_snn::Simulation;
 use serde::{Deserialize, Serialize};
 
-use crate::args::StageName;
+use crate::stage::StageName;
 
 /// The summary of one run.
 #[derive(Clone, Debug, Serialize)]

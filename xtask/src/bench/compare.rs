@@ -1,8 +1,8 @@
-//! `cargo xtask bench compare`: the criterion benchmarks against those committed for this kind of machine.
+//! `cargo xtask bench compare`: compares the criterion benchmarks with a committed baseline.
 //!
-//! What counts is a benchmark's best sample: whatever else a machine does only ever adds time, so the best
-//! one says most about the code. A stretch of noise may last longer than a benchmark, so one that seems to
-//! have become slower is measured again, and is slower only if every measurement says so.
+//! The time of a benchmark is that of its fastest sample, because other programs on the machine can
+//! only add time. Noise may last longer than one benchmark. Therefore a benchmark that seems slower
+//! is measured again, and it is slower only if it is in every measurement.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,20 +19,20 @@ use crate::workspace::{Workspace, replace_file};
 
 #[derive(clap::Args)]
 pub struct CompareArguments {
-    /// Measure, and make it the baseline of this kind of machine
+    /// Write the measurement as the baseline of this kind of machine
     #[arg(long)]
     save: bool,
-    /// By how many per cent the best time may grow before it counts as a regression
+    /// By how many per cent a time may be above the baseline
     #[arg(long, default_value_t = 15.0, value_name = "PERCENT")]
     tolerance: f64,
-    /// How often a benchmark that seems slower is measured again; with `--save`, how often everything is
-    #[arg(long, default_value_t = 2, value_name = "TIMES")]
-    again: usize,
+    /// How often to measure benchmarks again that seem slower; with `--save`, all benchmarks
+    #[arg(long = "again", default_value_t = 2, value_name = "TIMES")]
+    repeats: usize,
     #[command(flatten)]
     kernels: KernelArguments,
 }
 
-/// What was measured once on one kind of machine.
+/// The times of one kind of machine, as a file under `benches/baselines/` holds them.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Baseline {
@@ -40,21 +40,21 @@ struct Baseline {
     cores: usize,
     date: String,
     commit: String,
-    /// The best time of each, in nanoseconds, by the name that criterion prints.
+    /// The best time of each benchmark, in nanoseconds. The key is the name that criterion prints.
     benchmarks: Times,
 }
 
 type Times = BTreeMap<String, f64>;
 
-/// Measures, and compares or saves.
+/// Measures, and compares with the baseline or writes it.
 ///
 /// # Errors
 ///
-/// If a benchmark fails, there is no baseline, or something became slower than it may.
+/// If a benchmark fails, there is no baseline, or a benchmark is slower than the tolerance allows.
 pub fn compare(workspace: &Workspace, arguments: &CompareArguments) -> anyhow::Result<()> {
     let machine = Machine::here(workspace)?;
-    let path = path(&workspace.root, &machine);
-    // A missing baseline should not cost the minutes of a measurement.
+    let path = baseline_path(&workspace.root, &machine);
+    // The baseline is read first, so that a missing one is reported before minutes of measuring.
     let old = match arguments.save {
         true => None,
         false => Some(read(&path)?),
@@ -62,7 +62,7 @@ pub fn compare(workspace: &Workspace, arguments: &CompareArguments) -> anyhow::R
     let mut best = measure(workspace, &arguments.kernels)?;
     anyhow::ensure!(!best.is_empty(), "no benchmark ran");
     let Some(old) = old else {
-        for _ in 0..arguments.again {
+        for _ in 0..arguments.repeats {
             keep_best(&mut best, measure(workspace, &arguments.kernels)?);
         }
         let baseline = Baseline {
@@ -77,29 +77,33 @@ pub fn compare(workspace: &Workspace, arguments: &CompareArguments) -> anyhow::R
         return Ok(());
     };
     let tolerance = arguments.tolerance / 100.0;
-    for _ in 0..arguments.again {
+    for _ in 0..arguments.repeats {
         let slower = slower(&old.benchmarks, &best, tolerance);
         if slower.is_empty() {
             break;
         }
-        eprintln!("{} of {} seem slower and are measured again", slower.len(), best.len());
+        eprintln!(
+            "{} of {} benchmarks seem slower and are measured again",
+            slower.len(),
+            best.len()
+        );
         keep_best(&mut best, measure(workspace, &arguments.kernels.only(&slower))?);
     }
-    eprintln!("against {} of {} ({})", old.commit, old.date, path.display());
+    eprintln!("compared with commit {} of {} ({})", old.commit, old.date, path.display());
     report(&old.benchmarks, &best, tolerance);
     let slower = slower(&old.benchmarks, &best, tolerance).len();
-    anyhow::ensure!(slower == 0, "{slower} benchmarks became slower");
+    anyhow::ensure!(slower == 0, "{slower} benchmarks are slower than the baseline");
     Ok(())
 }
 
-/// Runs the benchmarks; the best time of each.
+/// Runs the benchmarks and returns the best time of each.
 fn measure(workspace: &Workspace, arguments: &KernelArguments) -> anyhow::Result<Times> {
     let begun = SystemTime::now();
     kernels::kernels(workspace, arguments)?;
     measured(&workspace.root.join("target/criterion"), begun)
 }
 
-/// Takes over what was faster this time.
+/// Keeps the faster of two times for each benchmark.
 fn keep_best(best: &mut Times, again: Times) {
     for (name, time) in again {
         let best = best.entry(name).or_insert(time);
@@ -107,8 +111,8 @@ fn keep_best(best: &mut Times, again: Times) {
     }
 }
 
-/// Where the baseline of a kind of machine is.
-fn path(root: &Path, machine: &Machine) -> PathBuf {
+/// The file with the baseline of a kind of machine.
+fn baseline_path(root: &Path, machine: &Machine) -> PathBuf {
     let words: Vec<String> = machine
         .processor
         .split(|c: char| !c.is_ascii_alphanumeric())
@@ -122,14 +126,15 @@ fn path(root: &Path, machine: &Machine) -> PathBuf {
 fn read(path: &Path) -> anyhow::Result<Baseline> {
     let text = fs::read_to_string(path).with_context(|| {
         format!(
-            "cannot read {}, the baseline of this kind of machine; `cargo xtask bench compare --save` writes one",
+            "cannot read {}, the baseline of this kind of machine; \
+             `cargo xtask bench compare --save` writes it",
             path.display()
         )
     })?;
-    serde_json::from_str(&text).with_context(|| format!("{} is no baseline", path.display()))
+    serde_json::from_str(&text).with_context(|| format!("{} is not a baseline", path.display()))
 }
 
-/// What criterion has written since `begun`, below a folder.
+/// The best times that criterion has written below a folder since `begun`.
 fn measured(folder: &Path, begun: SystemTime) -> anyhow::Result<Times> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
@@ -160,10 +165,10 @@ fn measured(folder: &Path, begun: SystemTime) -> anyhow::Result<Times> {
 fn json(path: &Path) -> anyhow::Result<Value> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} is no JSON", path.display()))
+    serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))
 }
 
-/// The least time per iteration of criterion's samples.
+/// The least time of an iteration among criterion's samples.
 fn best(samples: &Value) -> Option<f64> {
     let numbers = |key: &str| -> Option<Vec<f64>> {
         samples[key].as_array()?.iter().map(Value::as_f64).collect()
@@ -172,7 +177,7 @@ fn best(samples: &Value) -> Option<f64> {
     each.map(|(time, iterations)| time / iterations).reduce(f64::min)
 }
 
-/// Prints every benchmark beside the baseline.
+/// Prints every benchmark with its change against the baseline.
 fn report(old: &Times, new: &Times, tolerance: f64) {
     for (name, &new) in new {
         let verdict = match old.get(name) {
@@ -191,14 +196,14 @@ fn report(old: &Times, new: &Times, tolerance: f64) {
         };
         eprintln!("{:>12.3} ms  {name}: {verdict}", new / 1e6);
     }
-    // A filter leaves benchmarks out; without one, a benchmark is gone.
+    // Either a filter left them out, or they no longer exist.
     let missing = old.keys().filter(|name| !new.contains_key(*name)).count();
     if missing > 0 {
         eprintln!("{missing} of the baseline's {} benchmarks did not run", old.len());
     }
 }
 
-/// Those that need more time than the baseline and the tolerance allow.
+/// The benchmarks whose time is above the baseline by more than the tolerance.
 fn slower(old: &Times, new: &Times, tolerance: f64) -> Vec<String> {
     let is_slower =
         |name: &str, new: f64| old.get(name).is_some_and(|&old| is_slower(old, new, tolerance));
@@ -215,13 +220,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::bench::machine::tests::machine;
 
     fn times(times: &[(&str, f64)]) -> Times {
         times.iter().map(|(name, time)| ((*name).to_owned(), *time)).collect()
     }
 
     #[test]
-    fn noise_is_no_regression_and_a_regression_is_one() {
+    fn only_a_change_above_the_tolerance_is_slower() {
         let old = times(&[("a", 100.0), ("b", 100.0), ("gone", 1.0)]);
         let new = times(&[("a", 114.0), ("b", 116.0), ("new", 9.0)]);
         assert_eq!(slower(&old, &new, 0.15), ["b"]);
@@ -229,14 +235,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_fast_once_is_fast() {
+    fn the_best_time_of_several_measurements_is_kept() {
         let mut best = times(&[("a", 2.0), ("b", 2.0)]);
         keep_best(&mut best, times(&[("a", 1.0), ("b", 3.0), ("c", 4.0)]));
         assert_eq!(best, times(&[("a", 1.0), ("b", 2.0), ("c", 4.0)]));
     }
 
     #[test]
-    fn criterions_files_are_found_unless_they_are_old() {
+    fn only_new_files_of_criterion_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let new = folder.path().join("scan/kernel/8/new");
         fs::create_dir_all(&new).unwrap();
@@ -255,15 +261,9 @@ mod tests {
 
     #[test]
     fn a_baseline_belongs_to_a_kind_of_machine() {
-        let machine = Machine {
-            processor: "Abacus(R) 9 @ 3 GHz, AVX2".into(),
-            cores: 2,
-            memory_gib: 1,
-            date: String::new(),
-            commit: String::new(),
-        };
+        let machine = Machine { processor: "Abacus(R) 9 @ 3 GHz, AVX2".into(), ..machine() };
         let folder = tempfile::tempdir().unwrap();
-        let path = path(folder.path(), &machine);
+        let path = baseline_path(folder.path(), &machine);
         assert!(path.ends_with("benches/baselines/abacus-r-9-3-ghz-avx2-2-cores.json"));
         let error = format!("{:#}", read(&path).unwrap_err());
         assert!(error.contains("bench compare --save"), "{error}");

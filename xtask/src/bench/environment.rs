@@ -1,4 +1,4 @@
-//! The peers in an environment of their own, and our binaries.
+//! The Python environment of the peers, and our binaries.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,18 +8,18 @@ use anyhow::Context;
 
 use crate::workspace::{Workspace, executables, finish, run_for_output};
 
-/// Where the peers' scripts run.
+/// The Python environment in which the peers' scripts run.
 pub struct Environment {
-    /// The interpreter that has the peers.
+    /// The interpreter of the environment.
     python: PathBuf,
-    /// The peers' scripts.
+    /// The folder of the peers' scripts.
     scripts: PathBuf,
-    /// Cases, logs, compiled code.
+    /// A folder for case files, logs and compiled code.
     pub scratch: PathBuf,
 }
 
 impl Environment {
-    /// Makes the environment as the peers' requirements say, unless it is there.
+    /// Makes the environment if it does not exist, and installs the required packages.
     ///
     /// # Errors
     ///
@@ -32,7 +32,7 @@ impl Environment {
             make.args(["-m", "venv"]).arg(&environment);
             finish(make)?;
         }
-        // Says nothing and asks nobody where the versions are already right.
+        // Does nothing, without network, if the required versions are already installed.
         let scripts = workspace.root.join("benches/peers");
         let mut install = Command::new(&python);
         install.args(["-m", "pip", "install", "--quiet", "--requirement"]);
@@ -45,25 +45,25 @@ impl Environment {
         Ok(Self { python, scripts, scratch })
     }
 
-    /// A script under `benches/peers/`.
+    /// A command that runs a script under `benches/peers/`.
     pub fn script(&self, name: &str) -> Command {
         let mut command = Command::new(&self.python);
         command.arg(self.scripts.join(name));
         command.env("PYTHONDONTWRITEBYTECODE", "1");
-        // Compiled once, not in every start.
+        // So that a network is not compiled again with every start.
         command.env("TORCHINDUCTOR_CACHE_DIR", self.scratch.join("inductor"));
         command
     }
 }
 
-/// Builds a binary in release mode and gives its path.
+/// Builds a binary in release mode and returns its path.
 ///
 /// # Errors
 ///
 /// If the build fails.
 pub fn build(workspace: &Workspace, name: &str) -> anyhow::Result<PathBuf> {
     let mut build = workspace.cargo("build");
-    // The whole workspace's features, or Burn would be built twice.
+    // With `--workspace`, features are the same as in other builds, and Burn is not built again.
     build.args(["--release", "--locked", "--workspace", "--bin", name]);
     build.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let messages = run_for_output(build)?;

@@ -1,16 +1,16 @@
-//! `cargo xtask bench`: the criterion benchmarks.
+//! `cargo xtask bench kernels`: the criterion benchmarks.
 
 use crate::workspace::{Workspace, finish};
 
 #[derive(clap::Args)]
 pub struct KernelArguments {
-    /// What to pass on to criterion, for instance `-- scan` or `-- --measurement-time=2`
+    /// Arguments for criterion, for instance `-- scan` or `-- --measurement-time=2`
     #[arg(last = true)]
     arguments: Vec<String>,
 }
 
 impl KernelArguments {
-    /// The benchmarks of these names, in place of those that criterion's own filter names.
+    /// The same arguments, but with a filter that selects exactly the benchmarks with these names.
     pub fn only(&self, names: &[String]) -> Self {
         let options = self.arguments.iter().filter(|word| word.starts_with('-')).cloned();
         let names: Vec<String> = names.iter().map(|name| regex_syntax::escape(name)).collect();
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_no_expressions() {
+    fn names_are_not_regular_expressions() {
         let arguments = KernelArguments { arguments: vec!["--noplot".into(), "scan".into()] };
         let only = arguments.only(&["scan (CPU)/8".into(), "b".into()]);
         assert_eq!(only.arguments, ["--noplot", r"^(scan \(CPU\)/8|b)$"]);

@@ -1,11 +1,12 @@
-//! `cargo xtask bench`: how fast we are, by ourselves and beside others.
+//! `cargo xtask bench`: the speed of lasnn, alone and compared with its peers.
 
 mod compare;
+mod destination;
 mod environment;
 mod kernels;
 mod loading;
 mod machine;
-mod peers;
+pub mod peers;
 mod statistics;
 
 use clap::Subcommand;
@@ -16,29 +17,29 @@ use crate::workspace::Workspace;
 #[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArguments {
     #[command(subcommand)]
-    which: Option<Which>,
+    benchmark: Option<Benchmark>,
     #[command(flatten)]
     kernels: kernels::KernelArguments,
 }
 
 #[derive(Subcommand)]
-enum Which {
-    /// Run the criterion benchmarks of single parts, as without a name
+enum Benchmark {
+    /// Run the criterion benchmarks of single parts; this is the default
     Kernels(kernels::KernelArguments),
-    /// Run them, and fail where one became slower than the committed baseline of this kind of machine
+    /// Run the criterion benchmarks, and fail if one is slower than the committed baseline
     Compare(compare::CompareArguments),
-    /// Compare our spiking networks with SpikingJelly and snnTorch, in turns on the same input
+    /// Compare spiking networks with SpikingJelly and snnTorch, in turns on the same input
     Peers(peers::PeersArguments),
-    /// Compare how fast images are loaded with torchvision, in turns on the same files
+    /// Compare the data loader with torchvision's, in turns on the same files
     Loading(loading::LoadingArguments),
 }
 
 pub fn bench(workspace: &Workspace, arguments: &BenchArguments) -> anyhow::Result<()> {
-    match &arguments.which {
+    match &arguments.benchmark {
         None => kernels::kernels(workspace, &arguments.kernels),
-        Some(Which::Kernels(arguments)) => kernels::kernels(workspace, arguments),
-        Some(Which::Compare(arguments)) => compare::compare(workspace, arguments),
-        Some(Which::Peers(arguments)) => peers::peers(workspace, arguments),
-        Some(Which::Loading(arguments)) => loading::loading(workspace, arguments),
+        Some(Benchmark::Kernels(arguments)) => kernels::kernels(workspace, arguments),
+        Some(Benchmark::Compare(arguments)) => compare::compare(workspace, arguments),
+        Some(Benchmark::Peers(arguments)) => peers::peers(workspace, arguments),
+        Some(Benchmark::Loading(arguments)) => loading::loading(workspace, arguments),
     }
 }

@@ -1,6 +1,6 @@
-//! What a series of paired times comes to.
+//! Medians and ratios of paired times.
 
-/// How many times faster one side was than the other, over the rounds.
+/// How many times faster lasnn was than the other side.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratios {
     /// In the median round.
@@ -11,8 +11,8 @@ pub struct Ratios {
     pub max: f64,
 }
 
-/// The other side's time over ours, round by round: what slows the machine for a while slows
-/// both sides of a round.
+/// The other side's time divided by ours, for each round. If something slows the machine for a
+/// while, it slows both sides of a round.
 pub fn ratios(ours: &[f64], other: &[f64]) -> Ratios {
     let by_round: Vec<f64> = ours.iter().zip(other).map(|(ours, other)| other / ours).collect();
     let fold = |start, pick: fn(f64, f64) -> f64| by_round.iter().copied().fold(start, pick);
@@ -23,7 +23,7 @@ pub fn ratios(ours: &[f64], other: &[f64]) -> Ratios {
     }
 }
 
-/// The middle value, or the mean of the two in the middle; not a number for no values.
+/// The middle value, or the mean of the two middle values. It is NaN if there is no value.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn ratios_are_taken_within_a_round() {
-        // Twice as fast in every round, though the machine was four times slower in the second.
+        // Twice as fast in every round, although the machine was four times slower in the second.
         let found = ratios(&[1.0, 4.0, 2.0], &[2.0, 8.0, 4.0]);
         assert_eq!(found, Ratios { median: 2.0, min: 2.0, max: 2.0 });
         let found = ratios(&[1.0, 1.0, 1.0, 1.0], &[4.0, 1.0, 2.0, 3.0]);
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_does_not_follow_an_outlier() {
+    fn the_median_ignores_an_outlier() {
         assert_eq!(median(&[1.0, 1000.0, 2.0]), 2.0);
         assert_eq!(median(&[5.0]), 5.0);
         assert!(median(&[]).is_nan());

@@ -138,12 +138,13 @@ fn a_mirror_is_of_no_use_where_nothing_is_fetched() {
 
 #[test]
 fn every_data_set_of_the_catalogue_has_its_name_here() {
-    use lasnn_datasets::fetch::Origin;
-    use lasnn_datasets::fetch::catalogue::ORIGINS;
+    use lasnn_datasets::Source;
 
-    assert_eq!(DatasetName::value_variants().len(), ORIGINS.len());
+    let remote = Source::ALL.into_iter().filter(|source| source.remote().is_some());
+    assert_eq!(DatasetName::value_variants().len(), remote.count());
     for name in DatasetName::value_variants() {
-        assert!(Origin::named(name.name()).is_some(), "{name:?}");
+        let source = Source::named(name.name());
+        assert!(source.is_some_and(|source| source.remote().is_some()), "{name:?}");
         let typed = name.to_possible_value().unwrap();
         assert_eq!(typed.get_name(), name.name());
     }

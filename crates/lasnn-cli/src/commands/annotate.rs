@@ -11,14 +11,16 @@ use lasnn_training::Checkpoint;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::show;
-use crate::args::{Global, Missing, StageName};
+use crate::args::{Global, Missing};
+use crate::data::Data;
 use crate::definition::{Definition, Overrides, SpikingDefinition};
-use crate::device::TrainingBackend;
+use crate::device::{Job, TrainingBackend};
 use crate::failure::wrong;
+use crate::output;
 use crate::recipe::{self, Plans, Recipe};
+use crate::stage::StageName;
+use crate::stored;
 use crate::stored::{About, FORMAT, Stored, layout};
-use crate::{fetch, stored};
 
 /// What to annotate.
 pub struct Request {
@@ -36,13 +38,19 @@ pub struct Request {
     pub global: Global,
 }
 
+impl Job for Request {
+    fn run<A: TrainingBackend>(&self, device: &A::Device) -> anyhow::Result<()> {
+        annotate::<A>(self, device)
+    }
+}
+
 /// Writes the checkpoint with the definition that the recipe gives.
 ///
 /// # Errors
 ///
 /// Fails if the tensors do not fit the recipe's network, if the checkpoint already says what it is,
 /// if what an older version wrote into it contradicts the recipe, or if the file to write exists.
-pub fn annotate<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow::Result<()> {
+fn annotate<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow::Result<()> {
     let Request { checkpoint: path, recipe: file, stage, out, global, .. } = request;
     let stage = *stage;
     let recipe = recipe::read(file, global.seed)?;
@@ -64,7 +72,7 @@ pub fn annotate<A: TrainingBackend>(request: &Request, device: &A::Device) -> an
     if out.exists() {
         return Err(wrong(format_args!("{} is there already", out.display())));
     }
-    let data = fetch::load(&recipe, file, &request.missing, global)?;
+    let data = Data::load_or_fetch(&recipe, file, &request.missing, global)?;
     let images = &data.dataset;
     let plans = recipe::validate(&recipe, file, images.shape, images.classes, data.counts())?;
     fits::<A>(state.clone(), stage, &recipe, &plans, device)
@@ -84,7 +92,7 @@ pub fn annotate<A: TrainingBackend>(request: &Request, device: &A::Device) -> an
     let written = Stored { state, about };
     written.save(out)?;
     let json = json!({"checkpoint": out, "stage": stage, "definition": written.about.definition});
-    show(global, &json, || {
+    output::print(global, &json, || {
         format!("{}\n{}", out.display(), stored::describe(&written.about.definition))
     })
 }

@@ -9,11 +9,23 @@ use lasnn_neurons::{ParityCase, ParityError};
 use lasnn_snn::{NetworkCase, NetworkComparison, NetworkError, compare_network};
 use serde::Serialize;
 
-use super::show;
 use crate::args::Global;
-use crate::device::TrainingBackend;
+use crate::device::{Job, TrainingBackend};
+use crate::output;
 use crate::report::table;
 use crate::signals::{self, Interrupted};
+
+/// What to check.
+pub struct Request {
+    /// What every command takes. The backend that it names is checked.
+    pub global: Global,
+}
+
+impl Job for Request {
+    fn run<A: TrainingBackend>(&self, device: &A::Device) -> anyhow::Result<()> {
+        check::<A>(&self.global, device)
+    }
+}
 
 /// One comparison.
 #[derive(Serialize)]
@@ -43,7 +55,7 @@ struct Rows {
 /// # Errors
 ///
 /// Fails if one is wrong, after all are shown.
-pub fn check<A: TrainingBackend>(global: &Global, device: &A::Device) -> anyhow::Result<()> {
+fn check<A: TrainingBackend>(global: &Global, device: &A::Device) -> anyhow::Result<()> {
     let dense = DenseCase::all().into_iter().map(|case| dense_row::<A>(case, device));
     let neurons = ParityCase::all()
         .into_iter()
@@ -56,7 +68,7 @@ pub fn check<A: TrainingBackend>(global: &Global, device: &A::Device) -> anyhow:
     Interrupted::check()?;
     let wrong = cases.iter().filter(|row| !row.right).count();
     let rows = Rows { backend: global.backend.name(), right: wrong == 0, cases };
-    show(global, &rows, || text(&rows))?;
+    output::print(global, &rows, || text(&rows))?;
     if wrong > 0 {
         bail!("{wrong} of {} comparisons on `{}` are wrong", rows.cases.len(), rows.backend);
     }
@@ -110,7 +122,7 @@ fn network_row(case: NetworkCase, result: Result<NetworkComparison, NetworkError
         spikes: comparison.map(|found| found.spikes),
         differing_spikes: comparison.map(|found| found.differing),
         gradient_error: comparison.map(|found| found.gradient_error),
-        value_error: comparison.map(|found| found.score_error),
+        value_error: comparison.map(|found| found.logit_error),
     }
 }
 

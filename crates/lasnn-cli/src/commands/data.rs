@@ -4,16 +4,16 @@ use std::path::Path;
 
 use anyhow::Context;
 use lasnn_core::Seed;
-use lasnn_datasets::fetch::{Fetched, Origin};
+use lasnn_datasets::fetch::Fetched;
 use lasnn_datasets::{
     Dataset, DatasetConfig, Description, Source, Verified, contact_sheet, describe,
 };
 use serde_json::json;
 
-use super::show;
 use crate::args::{DataAction, DataOf, DatasetName, Global};
 use crate::data::{Wanted, summary};
 use crate::failure::wrong;
+use crate::output;
 use crate::printable::printable;
 use crate::progress::Progress;
 use crate::report::table;
@@ -33,7 +33,7 @@ pub fn data(action: &DataAction, global: &Global) -> anyhow::Result<()> {
                 read(of, global, |wanted, progress| wanted.verify(global, progress))?;
             let found = summary(&dataset, &split);
             let json = json!({"verified": verified, "dataset": found});
-            show(global, &json, || {
+            output::print(global, &json, || {
                 format!(
                     "{}: {} training, {} validation and {} test images of {}; {}\nsha256 {}",
                     found.name,
@@ -54,7 +54,7 @@ pub fn data(action: &DataAction, global: &Global) -> anyhow::Result<()> {
                 let Dataset { train, classes, .. } = &dataset;
                 contact_sheet(train, &split.train, *classes)?.save(path)?;
             }
-            show(global, &description, || text(&description))
+            output::print(global, &description, || text(&description))
         }
     }
 }
@@ -111,8 +111,9 @@ fn meaning(verified: Verified) -> &'static str {
 
 fn get(name: DatasetName, mirror: Option<&str>, global: &Global) -> anyhow::Result<()> {
     let name = name.name();
-    let origin = Origin::named(name).with_context(|| format!("nothing is known of `{name}`"))?;
-    let Fetched { folder, files, bytes, received } = fetch::get(origin, mirror, global)?;
+    let remote = Source::named(name).and_then(|source| source.remote());
+    let remote = remote.with_context(|| format!("nothing is known of `{name}`"))?;
+    let Fetched { folder, files, bytes, received } = fetch::get(remote, mirror, global)?;
     let json = json!({
         "dataset": name,
         "folder": folder,
@@ -121,7 +122,7 @@ fn get(name: DatasetName, mirror: Option<&str>, global: &Global) -> anyhow::Resu
         "fetched": received.is_some(),
         "received": received.unwrap_or(0),
     });
-    show(global, &json, || {
+    output::print(global, &json, || {
         let found = format!("{name}: {files} files of {bytes} bytes in {}", folder.display());
         match received {
             Some(_) => found,

@@ -10,20 +10,20 @@ use lasnn_nn::state;
 use lasnn_snn::{Simulation, Simulator, SpikingNetwork, images_at_once};
 use serde::Serialize;
 
-use super::show;
-use crate::args::{Global, Missing, StageName};
+use crate::args::{Global, Missing};
 use crate::data::Data;
 use crate::definition::{Definition, NormalisationNumbers, Overrides};
-use crate::device::TrainingBackend;
+use crate::device::{Job, TrainingBackend};
 use crate::failure::wrong;
-use crate::fetch;
 use crate::given::Given;
 use crate::memory::{self, Memory};
+use crate::output;
 use crate::pipeline::measure;
 use crate::progress::Progress;
 use crate::recipe::{self, Recipe};
 use crate::report::{self, count, percent, picojoules, table};
 use crate::run_dir;
+use crate::stage::StageName;
 use crate::summary::{ClassAccuracy, SpikingSummary};
 
 /// What to measure.
@@ -44,6 +44,12 @@ pub struct Request {
     pub missing: Missing,
     /// What every command takes.
     pub global: Global,
+}
+
+impl Job for Request {
+    fn run<A: TrainingBackend>(&self, device: &A::Device) -> anyhow::Result<()> {
+        evaluate::<A>(self, device)
+    }
 }
 
 /// The result.
@@ -68,10 +74,10 @@ struct Evaluation {
 /// # Errors
 ///
 /// Fails if there is no such checkpoint, or if it and the recipe contradict each other.
-pub fn evaluate<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow::Result<()> {
+fn evaluate<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow::Result<()> {
     let Request { recipe: file, global, .. } = request;
     let recipe = recipe::read(file, global.seed)?;
-    let mut data = fetch::load(&recipe, file, &request.missing, global)?;
+    let mut data = Data::load_or_fetch(&recipe, file, &request.missing, global)?;
     let path = match &request.checkpoint {
         Some(path) => path.clone(),
         None => newest(&global.runs_dir, &recipe, request.stage.unwrap_or(StageName::Student))?,
@@ -135,7 +141,7 @@ pub fn evaluate<A: TrainingBackend>(request: &Request, device: &A::Device) -> an
         accuracy_by_class: ClassAccuracy::all(&data.dataset.class_names, &by_class),
         spiking,
     };
-    show(global, &evaluation, || text(&evaluation))
+    output::print(global, &evaluation, || text(&evaluation))
 }
 
 /// What the command line said in place of the checkpoint: one sentence each.

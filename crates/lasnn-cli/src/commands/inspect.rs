@@ -8,14 +8,15 @@ use lasnn_nn::StateDict;
 use lasnn_training::Checkpoint;
 use serde::Serialize;
 
-use super::show;
 use crate::args::{Global, Missing};
+use crate::data::Data;
 use crate::definition::Definition;
 use crate::failure::wrong;
 use crate::memory::Memory;
+use crate::output;
+use crate::recipe;
 use crate::report::{percent, table};
 use crate::stored::{About, describe, layout};
-use crate::{fetch, recipe};
 
 /// A network.
 #[derive(Serialize)]
@@ -96,7 +97,7 @@ pub fn inspect(
             let (image, classes) = (image.unwrap_or(usual), classes.unwrap_or(10));
             let plan = network.plan(image, classes).map_err(wrong)?;
             let network = NetworkView::new(&plan, None);
-            show(global, &network, || network.text())
+            output::print(global, &network, || network.text())
         }
     }
 }
@@ -111,14 +112,14 @@ fn unknown(target: &str) -> anyhow::Error {
 
 fn recipe(path: &Path, global: &Global) -> anyhow::Result<()> {
     let recipe = recipe::read(path, global.seed)?;
-    let data = fetch::load(&recipe, path, &Missing::default(), global)?;
+    let data = Data::load_or_fetch(&recipe, path, &Missing::default(), global)?;
     let images = &data.dataset;
     let plans = recipe::validate(&recipe, path, images.shape, images.classes, data.counts())?;
     let teacher = NetworkView::new(&plans.teacher, None);
     let student = NetworkView::new(&plans.student, None);
     let memory = Memory::of_recipe(&recipe, &plans, &data, global);
     let json = serde_json::json!({"teacher": teacher, "intermediate": student, "memory": memory});
-    show(global, &json, || {
+    output::print(global, &json, || {
         format!(
             "teacher\n{}\n\nintermediate and student\n{}\n\n{}",
             teacher.text(),
@@ -144,7 +145,7 @@ fn checkpoint(path: &Path, global: &Global) -> anyhow::Result<()> {
         shape: data.shape.to_vec(),
     });
     let view = CheckpointView { about, network, tensors: tensors.collect() };
-    show(global, &view, || view.text())
+    output::print(global, &view, || view.text())
 }
 
 fn plan(network: &Architecture, image: Shape, classes: usize) -> anyhow::Result<Plan> {

@@ -7,22 +7,25 @@ use lasnn_training::TrainError;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{runs, show};
-use crate::args::{Global, Run, StageName};
+use super::runs;
+use crate::args::{Global, Run};
 use crate::cache;
-use crate::device::TrainingBackend;
+use crate::data::Data;
+use crate::device::{Job, TrainingBackend};
 use crate::failure::{Stopped, quoted, wrong};
 use crate::given::{self, Given};
 use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
+use crate::output;
 use crate::pipeline::{self, Goal, Session};
 use crate::progress::Progress;
 use crate::recipe::{self, Plans, Recipe};
 use crate::run_dir::RunDir;
 use crate::signals::Interrupted;
+use crate::stage::StageName;
 use crate::stored::{Conversion, FORMAT};
 use crate::summary::{Git, Stages, Summary, Versions};
-use crate::{fetch, log, report};
+use crate::{log, report};
 
 /// What to run.
 pub struct Request {
@@ -36,6 +39,12 @@ pub struct Request {
     pub intermediate: Option<PathBuf>,
     /// What every command takes.
     pub global: Global,
+}
+
+impl Job for Request {
+    fn run<A: TrainingBackend>(&self, device: &A::Device) -> anyhow::Result<()> {
+        run::<A>(self, device)
+    }
 }
 
 /// The result as JSON: the summary, and the table of a conversion where that was asked for.
@@ -52,7 +61,7 @@ struct Json<'a> {
 /// # Errors
 ///
 /// Fails if the recipe is wrong, the data are not there, a stage fails or a signal comes.
-pub fn run<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow::Result<()> {
+fn run<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow::Result<()> {
     let begun = Instant::now();
     let Request { goal, run: Run { recipe: file, .. }, global, .. } = request;
     let recipe = recipe::read(file, global.seed)?;
@@ -63,7 +72,7 @@ pub fn run<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow:
     };
     let teacher = given(&request.teacher, StageName::Teacher)?;
     let intermediate = given(&request.intermediate, StageName::Intermediate)?;
-    let mut data = fetch::load(&recipe, file, &request.run.missing, global)?;
+    let mut data = Data::load_or_fetch(&recipe, file, &request.run.missing, global)?;
     let images = &data.dataset;
     let plans = recipe::validate(&recipe, file, images.shape, images.classes, data.counts())?;
     let command = memory::Command::Stages {
@@ -143,7 +152,7 @@ pub fn run<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow:
     folder.finish(&serde_json::to_string_pretty(&summary)?)?;
     tracing::info!(seconds = begun.elapsed().as_secs_f64(), "ended");
     let json = Json { summary: &summary, conversion: conversion.as_ref() };
-    show(global, &json, || text(&summary, conversion.as_ref(), &plans, &folder, begun))
+    output::print(global, &json, || text(&summary, conversion.as_ref(), &plans, &folder, begun))
 }
 
 /// The folder of the run: a new one, or that of the run to go on with.

@@ -11,13 +11,14 @@ use comfy_table::CellAlignment;
 
 use self::found::Found;
 use self::parts::{Git, State};
-use super::show;
-use crate::args::{Global, Runs, RunsAction, StageName};
+use crate::args::{Global, Runs, RunsAction};
 use crate::failure::wrong;
+use crate::output;
 use crate::printable::printable;
 use crate::recipe;
 use crate::report::{percent, table};
 use crate::runs::{self, Place};
+use crate::stage::StageName;
 
 pub use diff::from_recipe;
 
@@ -49,7 +50,7 @@ fn list(recipe: Option<&str>, global: &Global) -> anyhow::Result<()> {
         which = format!(" of {}", printable(&name));
     }
     let found: Vec<Found> = places.into_iter().map(Found::new).collect();
-    show(global, &found, || match found.as_slice() {
+    output::print(global, &found, || match found.as_slice() {
         [] => format!("there are no runs{which} in {}", printable(&folder.to_string_lossy())),
         found => text(found),
     })

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde::Serialize;
 
 use super::size::Size;
-use crate::device::BackendName;
+use crate::backend::BackendName;
 
 /// How much memory there is for what a command computes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -13,8 +13,8 @@ use super::ledger::{Ledger, Part};
 use super::ordinary::{self, Ordinary, numbers};
 use super::size::Size;
 use super::spiking::{self, Format, Spiking};
-use crate::args::StageName;
 use crate::recipe::{Plans, Recipe};
+use crate::stage::StageName;
 
 /// What the program takes beside what is counted here: its code, the libraries' tables, and what
 /// the allocator rounds up to huge pages of 2 MiB. Training a network of a few hundred weights

@@ -42,8 +42,8 @@ fn a_command_has_the_stages_that_it_runs() {
     assert_eq!(names(run(Goal::Run)), all);
     assert_eq!(names(run(Goal::Distill)), all);
     assert_eq!(names(run(Goal::Convert)), all[1..3]);
-    assert_eq!(names(run(Goal::Train(Ordinary::Teacher))), all[..1]);
-    assert_eq!(names(run(Goal::Train(Ordinary::Intermediate))), all[1..2]);
+    assert_eq!(names(run(Goal::Train(AnnStage::Teacher))), all[..1]);
+    assert_eq!(names(run(Goal::Train(AnnStage::Intermediate))), all[1..2]);
     let measure = Command::Measure { stage: StageName::Student, time_steps: 8 };
     assert_eq!(names(measure), ["measuring"]);
 }
@@ -52,7 +52,7 @@ fn a_command_has_the_stages_that_it_runs() {
 fn weights_gradients_and_moments_are_those_of_the_plan() {
     // VGG5 has 50,595,520 weights, and Adam two numbers for each of them.
     let weights = Size::new(50_595_520 * 4);
-    let alone = stages(RECIPE, run(Goal::Train(Ordinary::Intermediate)));
+    let alone = stages(RECIPE, run(Goal::Train(AnnStage::Intermediate)));
     let parts = &alone[0].parts;
     assert_eq!(parts.of(Part::Weights), weights);
     let optimiser = parts.of(Part::Optimiser);
@@ -60,7 +60,7 @@ fn weights_gradients_and_moments_are_those_of_the_plan() {
     assert!(optimiser <= weights * 3usize && optimiser >= weights * 29usize / 10usize);
     assert_eq!(parts.of(Part::Checkpoint), weights * 3usize, "at its peak it writes a checkpoint");
     let adopted = Command::Stages {
-        goal: Goal::Train(Ordinary::Intermediate),
+        goal: Goal::Train(AnnStage::Intermediate),
         teacher: false,
         intermediate: true,
     };

@@ -14,11 +14,11 @@ use serde_json::json;
 use super::measure::simulation;
 use super::ordinary;
 use super::session::{Obtained, Session};
-use crate::args::StageName;
 use crate::device::TrainingBackend;
 use crate::progress::{Bar, Progress};
 use crate::report::percent;
 use crate::signals::{self, Interrupted};
+use crate::stage::StageName;
 use crate::stored::{About, Conversion, Stored};
 use crate::summary::{AtTimeSteps, ClassAccuracy, SpikingSummary, StageSummary};
 

@@ -10,12 +10,12 @@ use serde_json::json;
 use super::measure::evaluation;
 use super::session::{Obtained, Session};
 use super::watch::Watch;
-use crate::args::StageName;
 use crate::device::TrainingBackend;
 use crate::failure::wrong;
 use crate::given::Given;
 use crate::recipe::{Ordinary, has_batch_norm};
 use crate::signals::STOP;
+use crate::stage::StageName;
 use crate::stored::{About, Stored};
 use crate::summary::StageSummary;
 

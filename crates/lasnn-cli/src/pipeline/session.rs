@@ -9,7 +9,6 @@ use lasnn_snn::images_at_once;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::args::StageName;
 use crate::cache;
 use crate::data::Data;
 use crate::definition::Definition;
@@ -20,6 +19,7 @@ use crate::recipe::{Plans, Recipe};
 use crate::report::percent;
 use crate::run_dir::RunDir;
 use crate::signals::Interrupted;
+use crate::stage::StageName;
 use crate::stored::{About, Conversion, FORMAT, Stored, layout};
 use crate::summary::{ClassAccuracy, StageSummary, Stages};
 

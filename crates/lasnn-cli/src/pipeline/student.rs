@@ -13,9 +13,9 @@ use super::conversion;
 use super::ordinary;
 use super::session::{Obtained, Session};
 use super::watch::Watch;
-use crate::args::StageName;
 use crate::device::TrainingBackend;
 use crate::signals::STOP;
+use crate::stage::StageName;
 use crate::stored::{About, Stored};
 use crate::summary::{ClassAccuracy, SpikingSummary, StageSummary};
 

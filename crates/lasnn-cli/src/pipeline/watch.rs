@@ -2,11 +2,11 @@
 
 use lasnn_training::{EpochRecord, Observer, Started, StepInfo};
 
-use crate::args::StageName;
 use crate::metrics::Metrics;
 use crate::progress::{Bar, Progress};
 use crate::report::percent;
 use crate::run_dir::RunDir;
+use crate::stage::StageName;
 
 /// Watches the training of one stage.
 pub struct Watch<'a> {

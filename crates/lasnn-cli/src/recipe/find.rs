@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use super::RecipeError;
+use super::error::RecipeError;
 
 /// The folder of the recipes that have a name, below the current folder.
 const CONFIGS: &str = "configs";

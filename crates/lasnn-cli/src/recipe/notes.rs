@@ -10,8 +10,8 @@ use lasnn_training::{Schedule, TrainConfig};
 use super::resolved::Recipe;
 use super::rules::Counts;
 use super::validate::Plans;
-use crate::args::StageName;
-use crate::device::BackendName;
+use crate::backend::BackendName;
+use crate::stage::StageName;
 
 /// The notes on a recipe, one sentence each.
 pub fn notes(

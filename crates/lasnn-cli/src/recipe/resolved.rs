@@ -9,7 +9,7 @@ use lasnn_snn::{SpikingConfig, WeightFormat};
 use lasnn_training::TrainConfig;
 use serde::Serialize;
 
-use crate::args::StageName;
+use crate::stage::StageName;
 
 /// One experiment. Written as `recipe.toml` into the run's folder, where it can be read again.
 #[derive(Clone, Debug, PartialEq, Serialize)]

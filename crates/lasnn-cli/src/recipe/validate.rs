@@ -5,7 +5,7 @@ use std::path::Path;
 use lasnn_core::{Plan, Shape};
 use lasnn_datasets::Source;
 
-use crate::args::StageName;
+use crate::stage::StageName;
 
 use super::error::RecipeError;
 use super::resolved::{Ordinary, Recipe};

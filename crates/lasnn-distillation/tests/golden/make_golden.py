@@ -2,9 +2,10 @@
 
 Regenerate it, beside this script, with `python3 make_golden.py` (needs `torch`).
 
-F(A) = mean over the channels of A^2, a map [B, H, W]. Where the sizes differ, the larger of the two maps is brought to the
-size of the smaller by adaptive average pooling (of the map, before normalising). Q is the map flattened to [B, H W] and
-divided by max(norm of the sample, epsilon). The loss over the pair, with distance
+F(A) = mean over the channels of A^2, a map [B, H, W]. Where the sizes differ, the larger of the two
+maps is brought to the size of the smaller by adaptive average pooling (of the map, before
+normalising). Q is the map flattened to [B, H W] and divided by max(norm of the sample, epsilon).
+The loss over the pair, with distance
   norm          mean over the batch of || Qs - Qt ||_2
   mean-square   mean over batch and positions of (Qs - Qt)^2, as in the published code of attention transfer
 The maps are never equal, so no epsilon stands under the root of `norm`.
@@ -14,9 +15,11 @@ attention.json: {"epsilon", "cases": [case]}, case =
   norm         {"loss", "student_grad": array}: the gradient with respect to the student's features
   mean_square  the same for the other distance
   student_map, teacher_map   Q of both after pooling and normalising, [B, H W]
-In the case `silent-sample` the student's second sample is all zero: its Q and its gradient are zero, and its distance is 1.
+In the case `silent-sample` the student's second sample is all zero: its Q and its gradient are
+zero, and its distance is 1.
 
-Computed in f64 from features rounded to f32. Array: {"shape": [...], "data": [...]}, row-major, 9 significant digits.
+Computed in f64 from features rounded to f32. Array: {"shape": [...], "data": [...]}, row-major, 9
+significant digits.
 """
 
 import json

@@ -1,8 +1,29 @@
-"""Golden values for the networks: sizes in networks.json, one small forward and backward pass in forward.json.
+"""Golden values for the networks. networks.json has their sizes, forward.json the values of one
+small network in a forward and a backward pass.
 
 Regenerate both, beside this script, with `python3 make_golden.py` (needs `torch`).
 
-networks.json: {"cases": [case]}, one case for each network and input size in which no pooling window is empty:
+networks.json: {"cases": [case]}, one case for each network and input size in which no pooling
+window is empty:
+<<<<<<< HEAD
+  name        teachers (bias and batch norm): teacher-vgg16, teacher-resnet20, teacher-resnet18,
+              teacher-densenet121; students and intermediate networks (no bias, no batch norm):
+              conv3-linear2, vgg5, vgg7, vgg9, vgg16, resnet12
+  input       [channels, height, width]
+  classes     number of classes
+  parameters  number of trainable values: the gamma and beta of batch norm count, its running
+              statistics do not
+  macs        multiply-accumulates of all convolutions (shortcuts too) and linear layers for one
+              image, without bias
+  layers      [{"kind", "shape": [c, h, w]}] in order; kind is conv, pool, block (residual),
+              dense-block, transition (shape after its pooling) or global-pool; the batch norm and
+              the ReLU after a conv are part of it
+  linears     [[inputs, outputs]] in order
+
+The networks are written here from their published definitions, in plain torch modules, and only
+their shapes are computed (device "meta"). They must agree with these published numbers for 3x32x32
+and 10 classes: ResNet20 with option-A shortcuts 269,722 (option B, used here, adds two 1x1
+=======
   name        teachers (bias and batch norm): teacher-vgg16, teacher-resnet20, teacher-resnet18, teacher-densenet121;
               students and intermediates (no bias, no batch norm): conv3-linear2, vgg5, vgg7, vgg9, vgg16, resnet12
   input       [channels, height, width];  classes
@@ -12,22 +33,33 @@ networks.json: {"cases": [case]}, one case for each network and input size in wh
               (shape after its pooling) or global-pool; a conv counts with the batch norm and ReLU behind it
   linears     [[inputs, outputs]] in order
 
-The networks are written here from their published definitions, in plain torch modules, and only their shapes are
-computed (device "meta"). Published numbers for 3x32x32 and 10 classes that they must agree with: ResNet20 with
-option-A shortcuts 269,722 (option B, used here, adds two 1x1 convolutions with batch norm: 272,474), ResNet18
-11,173,962, DenseNet121 6,956,298, VGG16 with batch norm and one linear layer 14,728,266.
+The networks are written here from their published definitions, in plain torch modules, and only
+their shapes are computed (device "meta"). Published numbers for 3x32x32 and 10 classes that they
+must agree with: ResNet20 with option-A shortcuts 269,722 (option B, used here, adds two 1x1
+>>>>>>> wt-datasets
+convolutions with batch norm: 272,474), ResNet18 11,173,962, DenseNet121 6,956,298, VGG16 with batch
+norm and one linear layer 14,728,266.
 
-forward.json: one object. Network: conv(2->3, 3x3, pad 1, bias) - BN - ReLU - residual block (conv1 3->4, 3x3,
-stride 2; BN; ReLU; conv2 4->4; BN; shortcut 1x1, stride 2; BN; sum; ReLU) - global average pool - linear(4->3, bias).
+forward.json: one object. Network: conv(2->3, 3x3, pad 1, bias) - BN - ReLU - residual block (conv1
+3->4, 3x3, stride 2; BN; ReLU; conv2 4->4; BN; shortcut 1x1, stride 2; BN; sum; ReLU) - global
+average pool - linear(4->3, bias).
   input [4,2,6,6], labels, epsilon (batch norm)
   weights       name -> array; PyTorch names and layouts: conv [out, in, kh, kw], linear [out, in]
   running       name -> array; running mean and variance before the pass, used by the eval pass
-  train         {"logits", "loss", "gradients": name -> array, "running": name -> array}: batch statistics,
-                cross-entropy averaged over the batch, running statistics after one step with momentum 0.1
-                (the running variance takes the unbiased batch variance, the normalisation the biased one)
+  train         {"logits", "loss", "gradients": name -> array, "running": name -> array}: batch
+                statistics, cross-entropy averaged over the batch, running statistics after one step
+                with momentum 0.1 (the running variance takes the unbiased batch variance, the
+                normalisation the biased one)
   eval          {"logits", "loss"}: normalised with `running`
+<<<<<<< HEAD
+The gradient of conv.bias is zero except for rounding, because batch norm subtracts the mean.
+Values are computed in f64 from weights rounded to f32. An array is {"shape": [...], "data": [...]},
+row-major, with 9 significant digits.
+=======
 The gradient of conv.bias is zero but for rounding, because batch norm takes the mean away again.
-Computed in f64 from weights rounded to f32. Array: {"shape": [...], "data": [...]}, row-major, 9 significant digits.
+Computed in f64 from weights rounded to f32. Array: {"shape": [...], "data": [...]}, row-major, 9
+significant digits.
+>>>>>>> wt-datasets
 """
 
 import json
@@ -51,7 +83,9 @@ class Residual(nn.Module):
     def __init__(self, inputs, outputs, stride, norm):
         super().__init__()
         conv = bn_conv if norm else lambda *a: bn_conv(*a)[:1]
-        self.body = nn.Sequential(*conv(inputs, outputs, 3, stride), nn.ReLU(), *conv(outputs, outputs, 3, 1))
+        self.body = nn.Sequential(
+            *conv(inputs, outputs, 3, stride), nn.ReLU(), *conv(outputs, outputs, 3, 1)
+        )
         same = inputs == outputs and stride == 1
         self.shortcut = nn.Identity() if same else nn.Sequential(*conv(inputs, outputs, 1, stride))
 
@@ -66,9 +100,13 @@ class DenseLayer(nn.Module):
         super().__init__()
         wide = 4 * growth
         self.body = nn.Sequential(
-            nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, wide, 1, bias=False),
-            nn.BatchNorm2d(wide), nn.ReLU(), nn.Conv2d(wide, growth, 3, padding=1, bias=False),
-        )  # fmt: skip
+            nn.BatchNorm2d(inputs),
+            nn.ReLU(),
+            nn.Conv2d(inputs, wide, 1, bias=False),
+            nn.BatchNorm2d(wide),
+            nn.ReLU(),
+            nn.Conv2d(wide, growth, 3, padding=1, bias=False),
+        )
 
     def forward(self, x):
         return torch.cat([x, self.body(x)], dim=1)
@@ -106,7 +144,11 @@ def teacher_vgg16(channels):
 def teacher_resnet20(channels):
     stem = plain_stages([16], channels, True, None)
     stem[0][1][0].bias = None
-    return stem + residual_stages(16, [16] * 3 + [32] * 3 + [64] * 3, [1, 1, 1, 2, 1, 1, 2, 1, 1], True) + [GLOBAL_POOL]
+    return (
+        stem
+        + residual_stages(16, [16] * 3 + [32] * 3 + [64] * 3, [1, 1, 1, 2, 1, 1, 2, 1, 1], True)
+        + [GLOBAL_POOL]
+    )
 
 
 def teacher_resnet18(channels):
@@ -120,13 +162,25 @@ def teacher_densenet121(channels, growth=32):
     stages = [("conv", nn.Conv2d(channels, 2 * growth, 3, padding=1, bias=False))]
     width = 2 * growth
     for index, depth in enumerate([6, 12, 24, 16]):
-        stages.append(("dense-block", nn.Sequential(*(DenseLayer(width + i * growth, growth) for i in range(depth)))))
+        stages.append(
+            (
+                "dense-block",
+                nn.Sequential(*(DenseLayer(width + i * growth, growth) for i in range(depth))),
+            )
+        )
         width += depth * growth
         if index < 3:
-            transition = [nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width // 2, 1, bias=False), nn.AvgPool2d(2)]
+            transition = [
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+                nn.Conv2d(width, width // 2, 1, bias=False),
+                nn.AvgPool2d(2),
+            ]
             stages.append(("transition", nn.Sequential(*transition)))
             width //= 2
-    return stages + [("global-pool", nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1)))]
+    return stages + [
+        ("global-pool", nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(), nn.AdaptiveAvgPool2d(1)))
+    ]
 
 
 def student(plan):
@@ -149,7 +203,9 @@ NETWORKS = {
     "vgg7": (student([64, 64, "A", 128, 128, "A", 256, "A"]), [1024], False),
     "vgg9": (student([64, "A", 128, 256, "A", 256, 512, "A", 512, "A", 512]), [1024], False),
     "vgg16": (
-        student([64, 64, "A", 128, 128, "A", 256, 256, 256, "A", 512, 512, 512, "A", 512, 512, 512]),
+        student(
+            [64, 64, "A", 128, 128, "A", 256, 256, 256, "A", 512, 512, 512, "A", 512, 512, 512]
+        ),
         [4096, 4096],
         False,
     ),
@@ -196,20 +252,38 @@ def describe(name, image, classes):
     if image == [3, 32, 32] and name in PUBLISHED:
         assert parameters == PUBLISHED[name], (name, parameters)
     return {
-        "name": name, "input": image, "classes": classes, "parameters": parameters, "macs": macs,
-        "layers": layers, "linears": linears,
-    }  # fmt: skip
+        "name": name,
+        "input": image,
+        "classes": classes,
+        "parameters": parameters,
+        "macs": macs,
+        "layers": layers,
+        "linears": linears,
+    }
 
 
 def fits(name, image):
-    """Whether every 2x2 pooling of the network has something to pool."""
-    pools = {"teacher-vgg16": 5, "teacher-densenet121": 3, "conv3-linear2": 3, "vgg5": 2, "vgg7": 3, "vgg9": 4, "vgg16": 4}
+    """Whether no 2x2 pooling window of the network is empty."""
+    pools = {
+        "teacher-vgg16": 5,
+        "teacher-densenet121": 3,
+        "conv3-linear2": 3,
+        "vgg5": 2,
+        "vgg7": 3,
+        "vgg9": 4,
+        "vgg16": 4,
+    }
     return image[1] >> pools.get(name, 1) >= 1
 
 
 def networks():
     sizes = [([3, 32, 32], 10), ([3, 64, 64], 200), ([1, 8, 8], 10)]
-    return [describe(name, image, classes) for image, classes in sizes for name in NETWORKS if fits(name, image)]
+    return [
+        describe(name, image, classes)
+        for image, classes in sizes
+        for name in NETWORKS
+        if fits(name, image)
+    ]
 
 
 def array(tensor):
@@ -242,7 +316,7 @@ class Small(nn.Module):
 
 
 def forward():
-    # With this seed no input of a ReLU, in either pass, is nearer to its kink than 5e-3.
+    # With this seed, no input of a ReLU in either pass is closer to zero than 5e-3.
     torch.manual_seed(20)
     network = Small()
     with torch.no_grad():
@@ -262,9 +336,12 @@ def forward():
         return {name: array(value) for name, value in network.named_buffers() if "running" in name}
 
     golden = {
-        "input": array(images), "labels": labels.tolist(), "epsilon": network.bn.eps,
-        "weights": {name: array(value) for name, value in network.named_parameters()}, "running": running(),
-    }  # fmt: skip
+        "input": array(images),
+        "labels": labels.tolist(),
+        "epsilon": network.bn.eps,
+        "weights": {name: array(value) for name, value in network.named_parameters()},
+        "running": running(),
+    }
     network.eval()
     logits = network(images)
     golden["eval"] = {"logits": array(logits), "loss": number(F.cross_entropy(logits, labels))}
@@ -273,14 +350,21 @@ def forward():
     loss = F.cross_entropy(logits, labels)
     loss.backward()
     gradients = {name: array(value.grad) for name, value in network.named_parameters()}
-    golden["train"] = {"logits": array(logits), "loss": number(loss), "gradients": gradients, "running": running()}
+    golden["train"] = {
+        "logits": array(logits),
+        "loss": number(loss),
+        "gradients": gradients,
+        "running": running(),
+    }
     return golden
 
 
 def main():
     cases = ",\n".join(json.dumps(case, separators=(",", ":")) for case in networks())
     (HERE / "networks.json").write_text(f'{{"cases":[\n{cases}\n]}}\n')
-    fields = ",\n".join(f'"{key}":{json.dumps(value, separators=(",", ":"))}' for key, value in forward().items())
+    fields = ",\n".join(
+        f'"{key}":{json.dumps(value, separators=(",", ":"))}' for key, value in forward().items()
+    )
     (HERE / "forward.json").write_text(f"{{\n{fields}\n}}\n")
 
 

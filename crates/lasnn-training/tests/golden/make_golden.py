@@ -2,7 +2,8 @@
 
 Regenerate both, beside this script, with `python3 make_golden.py` (needs `torch`).
 
-optimizers.json: {"cases": [case]}. Every case moves two parameters, of shapes [4] and [2,3], by twelve steps in f32:
+optimizers.json: {"cases": [case]}. Every case moves two parameters, of shapes [4] and [2,3], by
+twelve steps in f32:
   name
   optimizer      {"kind": "sgd", lr, momentum, dampening, weight_decay, nesterov} or
                  {"kind": "adam", lr, beta1, beta2, eps, weight_decay, amsgrad, decoupled}; weight decay is coupled L2, or
@@ -12,15 +13,17 @@ optimizers.json: {"cases": [case]}. Every case moves two parameters, of shapes [
   initial        [array, array]
   gradients      [[array, array]] one pair a step, as they were before clipping and weight decay
   parameters     [[array, array]] the values after each step
-The gradients' scale falls and rises again between steps, so that AMSGrad's maximum differs from the running mean.
-The momentum buffer starts as the first gradient (not as (1 - dampening) times it); AMSGrad takes the maximum of the
-second moment before its bias correction; epsilon is added after the square root.
+The gradients' scale falls and rises again between steps, so that AMSGrad's maximum differs from the
+running mean. The momentum buffer starts as the first gradient (not as (1 - dampening) times it);
+AMSGrad takes the maximum of the second moment before its bias correction; epsilon is added after
+the square root.
 
-schedules.json: {"cases": [case]}, case = name, kind ("multi-step" or "cosine"), epochs, factors (to multiply the
-initial learning rate with), and for multi-step also steps (of an epoch), shares, milestones and gamma. "multi-step" has
-a factor for each step of the training, since its scheduler is advanced after each step of the optimiser; its milestones
-are ceil(share * epochs * steps). "cosine" has a factor for each epoch: 0.5 (1 + cos(pi e / E)), which would reach 0 at
-epoch E, one past the last.
+schedules.json: {"cases": [case]}, case = name, kind ("multi-step" or "cosine"), epochs, factors (to
+multiply the initial learning rate with), and for multi-step also steps (of an epoch), shares,
+milestones and gamma. "multi-step" has a factor for each step of the training, since its scheduler
+is advanced after each step of the optimiser; its milestones are ceil(share * epochs * steps).
+"cosine" has a factor for each epoch: 0.5 (1 + cos(pi e / E)), which would reach 0 at epoch E, one
+past the last.
 
 Array: {"shape": [...], "data": [...]}, row-major, 9 significant digits.
 """

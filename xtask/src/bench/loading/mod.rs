@@ -1,8 +1,9 @@
-//! `cargo xtask bench loading`: our loader beside torchvision's, on the same files.
+//! `cargo xtask bench loading`: our data loader compared with torchvision's, on the same files.
 //!
-//! Whole processes take turns, each with one epoch to find the files' pages and some that count. Which of
-//! its settings torchvision is fastest in is tried first, and that both load the same images is checked
-//! before any round. What a training run needs at most is measured by training steps in the same run.
+//! First, both sides load some images, which must be equal. Then torchvision is tried in all of its
+//! settings. Then whole processes take turns. The first epoch of a process is not counted, because
+//! it reads the files into memory. Training steps, timed in the same run, tell how many images per
+//! second training needs.
 
 mod row;
 mod table;
@@ -15,6 +16,7 @@ use anyhow::Context;
 use serde::de::DeserializeOwned;
 
 use self::row::{Need, Report, Row};
+use super::destination::DestinationArguments;
 use super::environment::{Environment, build};
 use super::machine::{self, Machine};
 use super::statistics::{median, ratios};
@@ -25,24 +27,24 @@ pub struct LoadingArguments {
     /// The folder that contains `cifar-10-batches-bin`
     #[arg(long, value_name = "DIR", default_value = "data")]
     data_dir: PathBuf,
-    /// How often both sides take their turn
+    /// How many rounds a comparison has; both sides are timed once in each
     #[arg(long, value_name = "N", default_value_t = 5)]
     rounds: usize,
     /// Images of an epoch
     #[arg(long, value_name = "N", default_value_t = 12_800)]
     images: usize,
-    /// Where the table goes
-    #[arg(long, value_name = "DIR", default_value = "results/cpu")]
-    out: PathBuf,
+    #[command(flatten)]
+    destination: DestinationArguments,
 }
 
-/// Files that both sides read.
+/// Image files that both sides read.
 struct Case {
     name: &'static str,
-    /// What `loading.py` makes of CIFAR-10; nothing where its own files are read.
+    /// The kind of folder that `loading.py` makes out of CIFAR-10; none for CIFAR-10's own files.
     layout: Option<&'static str>,
+    /// Height and width of an image.
     size: usize,
-    /// How far the means of an image may be apart: decoders of JPEG round differently.
+    /// How much the mean of an image may differ, since JPEG decoders round differently.
     tolerance: f64,
 }
 
@@ -52,17 +54,17 @@ const CASES: [Case; 3] = [
     Case { name: "a folder of JPEG, 64x64", layout: Some("jpeg64"), size: 64, tolerance: 1e-2 },
 ];
 
-/// Epochs of a process; the first does not count.
+/// Epochs of a process. The first one is not counted.
 const EPOCHS: usize = 3;
 
-/// Images that are compared before anything is timed.
+/// Images that are compared before loading is timed.
 const CHECKED: usize = 256;
 
-/// The networks whose training steps ask for images the fastest, and what they compute with.
+/// The networks that train the fastest, and their number formats.
 const TRAINERS: [(&str, &str); 4] =
     [("vgg5", "f32"), ("vgg5", "bf16"), ("teacher-resnet20", "f32"), ("teacher-resnet20", "bf16")];
 
-/// Everything that takes part.
+/// The programs of both sides.
 struct Bench<'a> {
     arguments: &'a LoadingArguments,
     environment: Environment,
@@ -70,37 +72,48 @@ struct Bench<'a> {
 }
 
 pub fn loading(workspace: &Workspace, arguments: &LoadingArguments) -> anyhow::Result<()> {
+    let machine = Machine::here(workspace)?;
+    let destination = arguments.destination.new_folder(&workspace.root, "loading", &machine)?;
     let ours = build(workspace, "load-epoch")?;
     let trainer = build(workspace, "ann-step")?;
     let bench = Bench { arguments, environment: Environment::prepare(workspace)?, ours };
-    let machine = Machine::here(workspace)?;
     let need = need(&trainer)?;
     let mut rows = Vec::new();
     for case in &CASES {
         rows.extend(bench.compare(case)?);
     }
-    let report = Report { machine: machine.kind(), commit: machine.commit.clone(), need, rows };
-    let out = &arguments.out;
-    let mut reports: Vec<Report> = read(&out.join("loading.json"))?;
-    reports.retain(|old| old.machine != report.machine);
-    reports.push(report);
-    replace_file(&out.join("loading.json"), &(serde_json::to_string_pretty(&reports)? + "\n"))?;
-    replace_file(&out.join("loading.md"), &table::text(&reports))?;
-    eprintln!("wrote {}", out.join("loading.md").display());
+    let report = Report {
+        machine: machine.kind(),
+        date: machine.date,
+        commit: machine.commit,
+        command: command(arguments),
+        need,
+        rows,
+    };
+    destination.create()?;
+    let path = |name| destination.path.join(name);
+    replace_file(&path("loading.json"), &(serde_json::to_string_pretty(&report)? + "\n"))?;
+    replace_file(&path("README.md"), &table::readme(&report))?;
+    eprintln!("wrote {}", path("README.md").display());
     Ok(())
 }
 
-/// The reports of other kinds of machines, if there are any.
-fn read(path: &Path) -> anyhow::Result<Vec<Report>> {
-    if !path.is_file() {
-        return Ok(Vec::new());
+/// The command as a reader would type it, with DIR for a folder that has other names elsewhere.
+fn command(arguments: &LoadingArguments) -> String {
+    let mut command = format!(
+        "cargo xtask bench loading --data-dir DIR --rounds {} --images {}",
+        arguments.rounds, arguments.images
+    );
+    if let Some(suffix) = &arguments.destination.suffix {
+        command.push_str(&format!(" --suffix {suffix}"));
     }
-    let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_str(&text).with_context(|| format!("{} holds no reports", path.display()))
+    if arguments.destination.scratch {
+        command.push_str(" --scratch");
+    }
+    command
 }
 
-/// What the training step that is fastest per image asks for.
+/// The most images per second that one of our training steps consumes.
 fn need(trainer: &Path) -> anyhow::Result<Need> {
     let batch = 64;
     let mut needs = Vec::new();
@@ -109,12 +122,12 @@ fn need(trainer: &Path) -> anyhow::Result<Need> {
         command.args(["--network", network, "--format", format, "--batch", &batch.to_string()]);
         command.args(["--steps", "9", "--threads", &machine::cores().to_string()]);
         let line: serde_json::Value = parse(command)?;
-        let ms = line["median_ms"].as_f64().context("ann-step gave no median_ms")?;
+        let ms = line["median_ms"].as_f64().context("ann-step printed no median_ms")?;
         let images_per_s = 1e3 * f64::from(batch) / ms;
         needs.push(Need { network: network.into(), format: format.into(), images_per_s });
     }
     let most = needs.into_iter().max_by(|a, b| a.images_per_s.total_cmp(&b.images_per_s));
-    most.context("nothing trains")
+    most.context("no training step was timed")
 }
 
 impl Bench<'_> {
@@ -125,7 +138,7 @@ impl Bench<'_> {
         let settings = self.check(case, &files)?;
         let mut rows = Vec::new();
         for threads in [1, 2] {
-            // A thread is a worker, or the process itself.
+            // With one thread, torchvision loads in the process itself or in one worker.
             let workers = if threads == 1 { vec![0, 1] } else { vec![2] };
             let mut tried = Vec::new();
             for setting in &settings {
@@ -152,10 +165,10 @@ impl Bench<'_> {
                 rounds: ours.len(),
                 ours_images_per_s: median(&ours),
                 ours_prepared_per_s: median(&prepared),
-                setting: named(setting, workers),
+                setting: setting_name(setting, workers),
                 settings_images_per_s: tried
                     .iter()
-                    .map(|&((setting, workers), speed)| (named(setting, workers), speed))
+                    .map(|&((setting, workers), speed)| (setting_name(setting, workers), speed))
                     .collect(),
                 peer_images_per_s: median(&theirs),
                 ratio_median: found.median,
@@ -171,7 +184,7 @@ impl Bench<'_> {
         Ok(rows)
     }
 
-    /// The folder that both read, made if need be.
+    /// The folder that both sides read. `loading.py` makes it if it does not exist.
     fn files(&self, case: &Case) -> anyhow::Result<PathBuf> {
         let Some(layout) = case.layout else { return Ok(self.arguments.data_dir.clone()) };
         let folder = self.environment.scratch.join("loading").join(layout);
@@ -182,7 +195,11 @@ impl Bench<'_> {
         Ok(folder)
     }
 
-    /// The settings of torchvision, each of which loads the same first images as ours.
+    /// The settings of torchvision.
+    ///
+    /// # Errors
+    ///
+    /// If one of them loads other images than our loader.
     fn check(&self, case: &Case, files: &Path) -> anyhow::Result<Vec<String>> {
         let check = ["--check".to_owned(), CHECKED.to_string()];
         let mut command = self.our_command(case, files, 1)?;
@@ -195,13 +212,13 @@ impl Bench<'_> {
             let mut command = self.their_command(case, files, setting, 0);
             command.args(&check);
             let theirs: Vec<(u32, f64, f64)> = parse(command)?;
-            same(&ours, &theirs, case.tolerance)
-                .with_context(|| format!("{}: ours and {setting}", case.name))?;
+            require_equal(&ours, &theirs, case.tolerance)
+                .with_context(|| format!("{}: our loader and {setting}", case.name))?;
         }
         Ok(settings)
     }
 
-    /// Our images per second of an epoch, and of the preparation before the first.
+    /// Our images per second in an epoch, and in the preparation before the first epoch.
     fn ours(&self, case: &Case, files: &Path, threads: usize) -> anyhow::Result<(f64, f64)> {
         let cache = self.cache();
         if cache.exists() {
@@ -230,7 +247,7 @@ impl Bench<'_> {
     fn our_command(&self, case: &Case, files: &Path, threads: usize) -> anyhow::Result<Command> {
         let cache = self.cache();
         fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-        // A path that is not absolute would be below the data directory.
+        // `load-epoch` looks for relative paths below the data directory.
         let files =
             fs::canonicalize(files).with_context(|| format!("cannot find {}", files.display()))?;
         let mut command = Command::new(&self.ours);
@@ -254,7 +271,7 @@ impl Bench<'_> {
     }
 }
 
-/// What both programs print.
+/// The times that both programs print.
 #[derive(serde::Deserialize)]
 struct Times {
     preparation: f64,
@@ -263,14 +280,14 @@ struct Times {
 }
 
 impl Times {
-    /// Images per second in the median epoch behind the first.
+    /// Images per second in the median epoch, without the first one.
     fn speed(&self, images: usize) -> f64 {
         images as f64 / median(self.epochs.get(1..).unwrap_or_default())
     }
 }
 
-/// Checks that labels are equal and means nearly so.
-fn same(
+/// Checks that the labels of all images are equal and their means nearly equal.
+fn require_equal(
     ours: &[(u32, f64, f64)],
     theirs: &[(u32, f64, f64)],
     tolerance: f64,
@@ -286,7 +303,7 @@ fn same(
     Ok(())
 }
 
-fn named(setting: &str, workers: usize) -> String {
+fn setting_name(setting: &str, workers: usize) -> String {
     match workers {
         0 => format!("{setting}, no worker"),
         1 => format!("{setting}, 1 worker"),
@@ -294,11 +311,11 @@ fn named(setting: &str, workers: usize) -> String {
     }
 }
 
-/// The last line of a program's output, as JSON.
+/// Runs a program and reads the last line of its output as JSON.
 fn parse<T: DeserializeOwned>(command: Command) -> anyhow::Result<T> {
     let text = run_for_output(command)?;
     let line = text.lines().last().context("a program printed nothing")?;
-    serde_json::from_str(line).with_context(|| format!("a program printed `{line}`"))
+    serde_json::from_str(line).with_context(|| format!("a program printed `{line}`, expected JSON"))
 }
 
 #[cfg(test)]
@@ -306,18 +323,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_epoch_does_not_count() {
+    fn the_first_epoch_is_not_counted() {
         let times = Times { preparation: 1.0, prepared: 10, epochs: vec![9.0, 0.5, 0.5] };
         assert_eq!(times.speed(100), 200.0);
     }
 
     #[test]
-    fn other_images_are_found() {
+    fn images_that_differ_are_found() {
         let one = [(3, 0.5, 0.25)];
-        assert!(same(&one, &[(3, 0.505, 0.25)], 1e-2).is_ok());
+        assert!(require_equal(&one, &[(3, 0.505, 0.25)], 1e-2).is_ok());
         for other in [(4, 0.5, 0.25), (3, 0.52, 0.25), (3, 0.5, 0.27), (3, f64::NAN, 0.25)] {
-            assert!(same(&one, &[other], 1e-2).is_err(), "{other:?}");
+            assert!(require_equal(&one, &[other], 1e-2).is_err(), "{other:?}");
         }
-        assert!(same(&one, &[], 1e-2).is_err());
+        assert!(require_equal(&one, &[], 1e-2).is_err());
     }
 }

@@ -1,60 +1,65 @@
-//! What `loading.json` holds.
+//! The contents of `loading.json`.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Everything that was measured on one kind of machine.
+/// One measurement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Report {
     /// The kind of machine.
     pub machine: String,
-    /// The commit of ours.
+    /// Year, month and day.
+    pub date: String,
+    /// The commit of our loader.
     pub commit: String,
-    /// What training needs.
+    /// The command that measured.
+    pub command: String,
+    /// How many images per second training needs.
     pub need: Need,
-    /// One comparison each.
+    /// The comparisons.
     pub rows: Vec<Row>,
 }
 
-/// The training step that asks for images the fastest.
+/// The training step that consumes the most images per second.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Need {
-    /// Of which network.
+    /// The network that is trained.
     pub network: String,
-    /// What it computes with.
+    /// Its number format.
     pub format: String,
-    /// Images that it trains on in a second, by all cores.
+    /// Images per second that it trains on, using all cores.
     pub images_per_s: f64,
 }
 
-/// One comparison.
+/// One comparison. All speeds are medians over the rounds, in images per second.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
-    /// What is read.
+    /// The files that are read.
     pub files: String,
-    /// Threads of ours; the peer's workers, or its process.
+    /// Threads of our loader, and workers of torchvision. With one thread torchvision may load in
+    /// the process itself.
     pub threads: usize,
-    /// How often both took their turn.
+    /// How often both sides were timed.
     pub rounds: usize,
-    /// Ours in an epoch.
+    /// The speed of our loader in an epoch.
     pub ours_images_per_s: f64,
-    /// Ours before the first epoch: reading, checking and, where images are encoded, decoding all of the
-    /// data set and writing the pack. Later runs find the pack.
+    /// The speed of our loader before the first epoch, when it reads and checks the whole data set.
+    /// If images are encoded, it also decodes them and writes them to the cache for later runs.
     pub ours_prepared_per_s: f64,
-    /// The peer's fastest setting.
+    /// The fastest setting of torchvision.
     pub setting: String,
-    /// What every setting came to.
+    /// The speed of torchvision in every setting, before the rounds.
     pub settings_images_per_s: BTreeMap<String, f64>,
-    /// The peer in an epoch.
+    /// The speed of torchvision in an epoch.
     pub peer_images_per_s: f64,
-    /// Ours over the peer's in the median round.
+    /// Our speed divided by that of torchvision, in the median round.
     pub ratio_median: f64,
-    /// In the worst round.
+    /// The ratio of the worst round.
     pub ratio_min: f64,
-    /// In the best round.
+    /// The ratio of the best round.
     pub ratio_max: f64,
 }

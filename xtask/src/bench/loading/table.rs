@@ -1,42 +1,74 @@
-//! The reports as a person reads them.
+//! The README.md of a measurement.
 
 use super::row::{Report, Row};
+use crate::markdown::wrap;
 
-const HOW: &str = "\
-# Our loader beside torchvision's
+const WIDTH: usize = 100;
 
-Written by `cargo xtask bench loading --data-dir DIR`; `loading.json` has the same numbers.
-
-Both sides read the same files, check that they see the same images, and take turns, process by process: an epoch of random crops \
-(4 pixels of padding), flips and normalisation to [-1, 1], in batches of 64 images of `f32`, which nothing consumes. The first epoch of a process does not count. \
-Threads are ours that make batches; torchvision has as many workers, which stay from epoch to epoch, or with one thread \
-none if that is faster. Its settings are those of `benches/peers/loading.py`: the old transforms on pictures, the new ones on pictures, the new ones on \
-tensors; CIFAR-10 is an array in memory for both. It decodes encoded images in every epoch; ours decodes them once, with checks and a checksum of every file, \
-before the first epoch that ever uses them (*prepared*, images per second of the whole data set, with the writing of the pack), and later runs take them from the pack. A ratio is of one round: the median one, and \
-in brackets the worst and the best.
-
-*Needed* are the images per second of the training step that asks for the most; a share is the time that one thread of ours takes for an image \
-over the time that all cores take to train on it.
-";
-
-/// The document.
-pub fn text(reports: &[Report]) -> String {
-    let mut text = HOW.to_owned();
-    for report in reports {
-        let need = &report.need;
-        text.push_str(&format!(
-            "\n## {}\n\nCommit {}. Needed: {:.0} images/s ({}, {}).\n\n{HEAD}",
-            report.machine, report.commit, need.images_per_s, need.network, need.format
-        ));
-        report.rows.iter().for_each(|row| text.push_str(&line(row, need.images_per_s)));
-        text.push_str("\n| files | threads | settings of torchvision, images/s |\n|---|---|---|\n");
-        report.rows.iter().for_each(|row| text.push_str(&settings(row)));
-    }
-    text
+/// How the loaders were measured, and all rows.
+pub fn readme(report: &Report) -> String {
+    let Report { machine, date, commit, command, need, rows } = report;
+    let summary = format!(
+        "Augmented images were loaded by lasnn and by torchvision, in turns, on {machine}."
+    );
+    let needed = format!(
+        "- **Needed by training:** {:.0} images/s, by `{}` in {}.",
+        need.images_per_s, need.network, need.format
+    );
+    let rows_of = |line: &dyn Fn(&Row) -> String| rows.iter().map(line).collect::<String>();
+    format!(
+        "# The data loader of lasnn compared with torchvision's\n\n\
+         {}\n\n    {command}\n\n\
+         - **Date and commit:** {date}, commit {commit}.\n\
+         {}\n\
+         {}\n\
+         - **Files:** [loading.json](loading.json) has the same numbers.\n\n\
+         {HOW}\n## Results\n\n{HEAD}{}\n{SETTINGS_HEAD}{}",
+        wrap(&summary, 0, WIDTH),
+        wrap(&format!("- **Machine:** {machine}."), 2, WIDTH),
+        wrap(&needed, 2, WIDTH),
+        rows_of(&|row| line(row, need.images_per_s)),
+        rows_of(&settings),
+    )
 }
 
+const HOW: &str = "\
+## How it was measured
+
+Both loaders read the same files, and a check before the rounds makes sure that they load the same
+images.
+An epoch consists of random crops (4 pixels of padding), flips and normalisation to [-1, 1], in
+batches of 64 images of `f32`, which nothing consumes.
+Whole processes take turns, and the first epoch of a process is not counted.
+
+With two threads lasnn makes batches in two threads, and torchvision in two workers, which stay
+alive from epoch to epoch.
+With one thread torchvision uses one worker or none, whichever is faster.
+The settings of torchvision are those of `benches/peers/loading.py`: the old transforms on pictures,
+the new ones on pictures, and the new ones on tensors.
+CIFAR-10 is an array in memory for both loaders.
+
+torchvision decodes encoded images in every epoch.
+lasnn decodes each image once, before the first epoch that uses it, with checks and a checksum of
+every file; later runs read the decoded images from its cache.
+\"Prepared\" is the speed of this preparation over the whole data set
+and includes writing the cache.
+
+A ratio is the speed of lasnn divided by that of torchvision, in the same round.
+The table has the ratio of the median round and, in brackets, of the worst and the best round.
+\"Needed by training\" are the images per second that the fastest training step consumes.
+\"Share of training\" is the time in which one thread of lasnn loads an image, divided by the time
+in which all cores train on it.
+";
+
+const SETTINGS_HEAD: &str = "\
+| files | threads | settings of torchvision, images/s |
+|---|---|---|
+";
+
 const HEAD: &str = "\
-| files | threads | ours, images/s | torchvision, images/s | setting | ratio | prepared, images/s | share of training |
+| files | threads | ours, images/s | torchvision, images/s | setting | ratio \
+| prepared, images/s | share of training |
 |---|---|---|---|---|---|---|---|
 ";
 
@@ -92,17 +124,24 @@ mod tests {
         };
         let report = Report {
             machine: "Abacus 9, 2 cores".into(),
+            date: "2031-02-03".into(),
             commit: "0123456".into(),
+            command: "cargo xtask bench loading".into(),
             need: Need { network: "vgg5".into(), format: "f32".into(), images_per_s: 500.0 },
             rows: vec![row],
         };
-        let text = text(&[report]);
+        let text = readme(&report);
         for part in [
-            "## Abacus 9, 2 cores\n\nCommit 0123456. Needed: 500 images/s (vgg5, f32).",
-            "| a folder | 1 | 50000 | 2000 | v1-pil, no worker | 25.0 (20.0 to 30.0) | 4000 | 1.00 % |",
+            "by torchvision, in turns, on Abacus 9, 2 cores.\n\n    cargo xtask bench loading\n",
+            "- **Date and commit:** 2031-02-03, commit 0123456.\n",
+            "- **Needed by training:** 500 images/s, by `vgg5` in f32.\n",
+            "| a folder | 1 | 50000 | 2000 | v1-pil, no worker | 25.0 (20.0 to 30.0) | 4000 \
+             | 1.00 % |",
             "| a folder | 1 | v1-pil, no worker: 2000; v2-pil, 1 worker: 1000 |",
         ] {
             assert!(text.contains(part), "no `{part}` in\n{text}");
         }
+        let is_short = |line: &str| line.starts_with('|') || line.chars().count() <= WIDTH;
+        assert!(text.lines().all(is_short), "{text}");
     }
 }

@@ -1,40 +1,45 @@
-//! Whether both sides computed the same.
+//! Whether both sides compute the same spikes and classes.
 
 use anyhow::Context;
 use serde_json::Value;
 
 use super::matrix::Format;
 
-/// How far the spikes of a layer may differ, as a share of them. Sums are rounded in another order on each
-/// side, so a membrane potential next to the threshold may fire here and not there; what
-/// follows from that one spike differs too. A wrong weight or threshold changes much more.
+/// How much the spikes of a layer may differ, as a share of them.
+///
+/// The two sides add up in a different order and therefore round differently. A neuron whose
+/// membrane potential is close to the threshold may spike on one side only, and that spike changes
+/// other neurons downstream. A wrong weight or threshold changes much more.
 const LIMIT: f64 = 0.005;
 
-/// The same where ours has rounded its weights, to 12 bits or to bfloat16. That is another network, whose spikes
-/// go their own way layer by layer, so this says little; that a rounded network is computed rightly is what the
-/// tests of the kernels are for.
+/// The limit for weights that lasnn has rounded to 12 bits or to bfloat16.
+///
+/// Rounded weights make another network, and its spikes differ more with every layer, so this check
+/// finds only gross errors. The tests of the kernels check that rounded networks are computed
+/// correctly.
 const ROUNDED_LIMIT: f64 = 0.1;
 
-/// How many images both sides must give the same class, where both compute with the same numbers. (Random
-/// weights give every class nearly the same score, so rounded ones change many.)
-const SAME_CLASSES: f64 = 0.75;
+/// The share of images to which both sides must give the same class if both compute with the same
+/// weights. There is no such limit for rounded weights, because random weights give all classes
+/// nearly the same score and rounding then changes the class of many images.
+const MIN_SAME_CLASSES: f64 = 0.75;
 
-/// What two passes over the same input have in common.
+/// How well two passes over the same input agree.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Agreement {
-    /// The largest difference of a layer: that of each image's number of spikes, added up, as a share
-    /// of the larger number of all images.
-    pub spikes: f64,
-    /// The share of images to which both give the same class.
-    pub classes: f64,
+    /// The largest difference of a layer: the differences between the spike counts of each image,
+    /// added up, as a share of the larger spike count of all images.
+    pub spike_difference: f64,
+    /// The share of images to which both sides give the same class.
+    pub same_classes: f64,
 }
 
 impl Agreement {
-    /// Compares two answers to `check`.
+    /// Compares the answers of two workers to the request `check`.
     ///
     /// # Errors
     ///
-    /// If an answer has another form than that, or the two are of different networks or images.
+    /// If an answer is malformed, or the two are about different networks or images.
     pub fn of(ours: &Value, other: &Value) -> anyhow::Result<Self> {
         let (our_spikes, spikes) = (rows(&ours["spikes"])?, rows(&other["spikes"])?);
         anyhow::ensure!(
@@ -55,44 +60,48 @@ impl Agreement {
         for (ours, other) in our_spikes.iter().zip(&spikes) {
             let found = [ours.len(), other.len()];
             anyhow::ensure!(found == [classes.len(); 2], "spikes of {found:?} images");
-            let apart: f64 = ours.iter().zip(other).map(|(a, b)| (a - b).abs()).sum();
+            let difference: f64 = ours.iter().zip(other).map(|(a, b)| (a - b).abs()).sum();
             let all = ours.iter().sum::<f64>().max(other.iter().sum());
-            largest = largest.max(apart / all.max(1.0));
+            largest = largest.max(difference / all.max(1.0));
         }
-        Ok(Self { spikes: largest, classes: same as f64 / classes.len() as f64 })
+        Ok(Self { spike_difference: largest, same_classes: same as f64 / classes.len() as f64 })
     }
 
-    /// What differs by more than it may where ours computes with `format`.
-    pub fn beyond(&self, format: Format) -> Option<String> {
-        let (limit, same) = match format {
-            Format::F32 => (LIMIT, SAME_CLASSES),
+    /// A message about what differs too much, given the number format of lasnn.
+    pub fn beyond_limits(&self, format: Format) -> Option<String> {
+        let (limit, min_same) = match format {
+            Format::F32 => (LIMIT, MIN_SAME_CLASSES),
             Format::Int12 | Format::Bf16 => (ROUNDED_LIMIT, 0.0),
         };
         let percent = |share: f64| format!("{:.2} %", 100.0 * share);
-        if self.spikes > limit {
-            let [found, limit] = [self.spikes, limit].map(percent);
-            return Some(format!(
-                "spikes of a layer differ by {found}, at most {limit} is allowed,"
-            ));
+        if self.spike_difference > limit {
+            let [found, limit] = [self.spike_difference, limit].map(percent);
+            return Some(format!("the spikes of a layer differ by {found}, the limit is {limit}"));
         }
-        (self.classes < same).then(|| {
-            let [found, same] = [self.classes, same].map(percent);
-            format!("{found} of the images have the same class, at least {same} is expected,")
+        (self.same_classes < min_same).then(|| {
+            let [found, min_same] = [self.same_classes, min_same].map(percent);
+            format!("{found} of the images have the same class, at least {min_same} are required")
         })
     }
 }
 
 fn rows(lists: &Value) -> anyhow::Result<Vec<Vec<f64>>> {
-    lists.as_array().with_context(|| format!("`{lists}` is no list"))?.iter().map(numbers).collect()
+    lists
+        .as_array()
+        .with_context(|| format!("`{lists}` is not a list"))?
+        .iter()
+        .map(numbers)
+        .collect()
 }
 
 fn numbers(list: &Value) -> anyhow::Result<Vec<f64>> {
-    let list = list.as_array().with_context(|| format!("`{list}` is no list"))?;
-    let number = |value: &Value| value.as_f64().with_context(|| format!("`{value}` is no number"));
+    let list = list.as_array().with_context(|| format!("`{list}` is not a list"))?;
+    let number =
+        |value: &Value| value.as_f64().with_context(|| format!("`{value}` is not a number"));
     list.iter().map(number).collect()
 }
 
-/// The place of the largest score of every image.
+/// The class with the largest score, for every image.
 fn classes(logits: &Value) -> anyhow::Result<Vec<usize>> {
     let largest = |scores: Vec<f64>| {
         let best = (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
@@ -108,26 +117,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_worst_layer_and_the_share_of_equal_classes_count() {
+    fn the_worst_layer_and_the_share_of_same_classes_are_found() {
         let ours = json!({"spikes": [[500, 500], [100, 100]], "logits": [[0.0, 1.0], [3.0, 2.0]]});
         let same = Agreement::of(&ours, &ours).unwrap();
-        assert_eq!(same, Agreement { spikes: 0.0, classes: 1.0 });
-        // As many spikes in all, but not for each image.
+        assert_eq!(same, Agreement { spike_difference: 0.0, same_classes: 1.0 });
+        // As many spikes in total, but not for each image.
         let other = json!({"spikes": [[500, 500], [95, 105]], "logits": [[0.0, 1.0], [2.0, 3.0]]});
         let found = Agreement::of(&ours, &other).unwrap();
-        assert_eq!(found, Agreement { spikes: 0.05, classes: 0.5 });
+        assert_eq!(found, Agreement { spike_difference: 0.05, same_classes: 0.5 });
     }
 
     #[test]
-    fn rounded_weights_may_lead_further_away() {
-        let far = Agreement { spikes: 0.04, classes: 0.1 };
-        assert!(far.beyond(Format::Bf16).is_none());
-        assert!(far.beyond(Format::F32).unwrap().contains("4.00 %, at most 0.50 %"));
-        let further = Agreement { spikes: 0.11, classes: 1.0 };
-        assert!(further.beyond(Format::Int12).unwrap().contains("11.00 %, at most 10.00 %"));
-        let classes = Agreement { spikes: 0.0, classes: 0.5 };
-        assert!(classes.beyond(Format::F32).unwrap().contains("50.00 % of the images"));
-        assert!(Agreement { spikes: 0.005, classes: 0.75 }.beyond(Format::F32).is_none());
+    fn rounded_weights_may_differ_more() {
+        let far = Agreement { spike_difference: 0.04, same_classes: 0.1 };
+        assert!(far.beyond_limits(Format::Bf16).is_none());
+        assert!(far.beyond_limits(Format::F32).unwrap().contains("4.00 %, the limit is 0.50 %"));
+        let further = Agreement { spike_difference: 0.11, same_classes: 1.0 };
+        assert!(
+            further.beyond_limits(Format::Int12).unwrap().contains("11.00 %, the limit is 10.00 %")
+        );
+        let classes = Agreement { spike_difference: 0.0, same_classes: 0.5 };
+        assert!(classes.beyond_limits(Format::F32).unwrap().contains("50.00 % of the images"));
+        assert!(
+            Agreement { spike_difference: 0.005, same_classes: 0.75 }
+                .beyond_limits(Format::F32)
+                .is_none()
+        );
     }
 
     #[test]

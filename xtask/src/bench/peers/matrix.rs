@@ -1,11 +1,11 @@
-//! What is compared: networks, modes, sizes and rates.
+//! The comparisons: networks, modes, sizes and firing rates.
 
 use std::fmt;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// What a step is.
+/// The kind of step that is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
@@ -24,16 +24,16 @@ impl Mode {
     }
 }
 
-/// What ours computes with.
+/// The number format of lasnn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
-    /// As they are.
+    /// 32-bit floating point.
     #[default]
     F32,
-    /// Integers of 12 bits, for inference: the counterpart of a peer's bfloat16.
+    /// Weights rounded to integers of 12 bits, for inference.
     Int12,
-    /// Weights in bfloat16, for inference; `precision = "bf16"`, for training.
+    /// Weights rounded to bfloat16 in inference, `precision = "bf16"` in training.
     Bf16,
 }
 
@@ -46,8 +46,8 @@ impl Format {
         }
     }
 
-    /// The formats that a mode is measured in.
-    pub fn of(mode: Mode) -> &'static [Self] {
+    /// The formats in which a mode is measured.
+    pub fn all(mode: Mode) -> &'static [Self] {
         match mode {
             Mode::Infer => &[Self::F32, Self::Int12, Self::Bf16],
             Mode::Train => &[Self::F32, Self::Bf16],
@@ -74,30 +74,30 @@ impl Encoding {
     }
 }
 
-/// Which weights.
+/// The weights of a network.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Weights {
-    /// Random ones in a named architecture, with thresholds at which every layer fires so many
-    /// per cent of its neurons in a step.
+    /// Random weights of a named architecture, with thresholds at which so many per cent of the
+    /// neurons of every layer spike in a time step.
     Random { net: &'static str, percent: f64 },
-    /// Those of `--checkpoint`, with its own encoding and at its own rates.
+    /// The weights of `--checkpoint`, with its own encoding and firing rates.
     Trained,
 }
 
-/// What ours is compared with.
+/// What lasnn is compared with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Against {
     /// Every peer.
     Peers,
-    /// Ours on one thread.
+    /// Itself on one thread.
     OneThread,
-    /// Ours over twice as many time steps.
+    /// Itself over twice as many time steps.
     TwiceTheSteps,
 }
 
-/// One line of the matrix.
+/// One comparison that can be made.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Work {
+pub struct Comparison {
     pub weights: Weights,
     pub mode: Mode,
     pub encoding: Encoding,
@@ -106,38 +106,43 @@ pub struct Work {
     pub against: Against,
 }
 
-impl fmt::Display for Work {
+impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { weights, mode, encoding, time_steps, batch, .. } = self;
+        let Self { weights, mode, encoding, time_steps, batch, against } = self;
         match weights {
             Weights::Random { net, percent } => write!(f, "{net}, {percent} %")?,
             Weights::Trained => write!(f, "trained student")?,
         }
-        write!(f, ", {}, {}, T = {time_steps}, batch {batch}", mode.name(), encoding.name())
+        write!(f, ", {}, {}, T = {time_steps}, batch {batch}", mode.name(), encoding.name())?;
+        match against {
+            Against::Peers => Ok(()),
+            Against::OneThread => write!(f, ", against one thread"),
+            Against::TwiceTheSteps => write!(f, ", against twice the time steps"),
+        }
     }
 }
 
-/// The networks, with the batch at which a step takes about a second.
+/// The networks, each with the batch size at which a step takes about a second.
 pub const NETS: [(&str, usize); 4] = [("vgg5", 16), ("vgg9", 16), ("vgg16", 8), ("resnet12", 16)];
 
-/// The rates at which inference is measured, per cent.
+/// The firing rates at which inference is measured, in per cent.
 const RATES: [f64; 4] = [2.0, 5.0, 10.0, 20.0];
 
-/// The rate of everything else; that of the targets.
+/// The firing rate of everything else, in per cent. The targets are set for it.
 const RATE: f64 = 5.0;
 
-/// Few steps, as with direct encoding, and many, as in the paper.
+/// Few time steps, as with direct encoding, and many, as in the paper.
 const STEPS: usize = 8;
 const MANY_STEPS: usize = 100;
 
-/// What the table in `results/` has. `trained` says whether there is a checkpoint.
-pub fn standard(trained: bool) -> Vec<Work> {
+/// The comparisons of a table in `results/`, with a trained network if there is a checkpoint.
+pub fn standard(trained: bool) -> Vec<Comparison> {
     let mut all = Vec::new();
     for (net, batch) in NETS {
         all.extend(RATES.map(|percent| plain(net, percent, Mode::Infer, STEPS, batch)));
         all.push(plain(net, RATE, Mode::Train, STEPS, batch));
     }
-    let poisson = |work| Work { encoding: Encoding::Poisson, ..work };
+    let poisson = |comparison| Comparison { encoding: Encoding::Poisson, ..comparison };
     for mode in [Mode::Infer, Mode::Train] {
         all.push(poisson(plain("vgg5", RATE, mode, STEPS, 16)));
     }
@@ -145,52 +150,69 @@ pub fn standard(trained: bool) -> Vec<Work> {
         all.push(poisson(plain("vgg5", RATE, Mode::Train, MANY_STEPS, batch)));
     }
     if trained {
-        let work = plain("vgg5", RATE, Mode::Infer, STEPS, 16);
-        all.push(Work { weights: Weights::Trained, ..work });
+        let comparison = plain("vgg5", RATE, Mode::Infer, STEPS, 16);
+        all.push(Comparison { weights: Weights::Trained, ..comparison });
     }
     all.extend(ourselves("vgg5", STEPS, 16));
     all.extend(ourselves("resnet12", STEPS, 16));
     all
 }
 
-/// Seconds instead of an hour, to see whether everything works; its times say nothing.
-pub fn quick(trained: bool) -> Vec<Work> {
+/// Small comparisons that take minutes in place of an hour. They test the programs; their times say
+/// nothing about speed.
+pub fn quick(trained: bool) -> Vec<Comparison> {
     let mut all = grid(&[RATE], 4, 2, Encoding::Direct);
-    all.push(Work { encoding: Encoding::Poisson, ..plain("vgg5", RATE, Mode::Train, 4, 2) });
+    all.push(Comparison { encoding: Encoding::Poisson, ..plain("vgg5", RATE, Mode::Train, 4, 2) });
     if trained {
-        all.push(Work { weights: Weights::Trained, ..plain("vgg5", RATE, Mode::Infer, 4, 2) });
+        all.push(Comparison {
+            weights: Weights::Trained,
+            ..plain("vgg5", RATE, Mode::Infer, 4, 2)
+        });
     }
-    all.retain(|work| !matches!(work.weights, Weights::Random { net, .. } if net != "vgg5"));
+    all.retain(
+        |comparison| !matches!(comparison.weights, Weights::Random { net, .. } if net != "vgg5"),
+    );
     all.extend(ourselves("vgg5", 4, 2));
     all
 }
 
-/// Every network in both modes at the given rates and sizes.
-pub fn grid(percents: &[f64], time_steps: usize, batch: usize, encoding: Encoding) -> Vec<Work> {
+/// Every network in both modes at the given firing rates and sizes.
+pub fn grid(
+    percents: &[f64],
+    time_steps: usize,
+    batch: usize,
+    encoding: Encoding,
+) -> Vec<Comparison> {
     let mut all = Vec::new();
     for (net, _) in NETS {
         for mode in [Mode::Infer, Mode::Train] {
             for &percent in percents {
-                all.push(Work { encoding, ..plain(net, percent, mode, time_steps, batch) });
+                all.push(Comparison { encoding, ..plain(net, percent, mode, time_steps, batch) });
             }
         }
     }
     all
 }
 
-/// Ours against ours: what a second thread brings and what twice the steps cost.
-fn ourselves(net: &'static str, time_steps: usize, batch: usize) -> Vec<Work> {
+/// lasnn against itself: the gain of a second thread and the cost of twice the time steps.
+fn ourselves(net: &'static str, time_steps: usize, batch: usize) -> Vec<Comparison> {
     let mut all = Vec::new();
     for against in [Against::OneThread, Against::TwiceTheSteps] {
         for mode in [Mode::Infer, Mode::Train] {
-            all.push(Work { against, ..plain(net, RATE, mode, time_steps, batch) });
+            all.push(Comparison { against, ..plain(net, RATE, mode, time_steps, batch) });
         }
     }
     all
 }
 
-fn plain(net: &'static str, percent: f64, mode: Mode, time_steps: usize, batch: usize) -> Work {
-    Work {
+fn plain(
+    net: &'static str,
+    percent: f64,
+    mode: Mode,
+    time_steps: usize,
+    batch: usize,
+) -> Comparison {
+    Comparison {
         weights: Weights::Random { net, percent },
         mode,
         encoding: Encoding::Direct,
@@ -209,24 +231,32 @@ mod tests {
         let all = standard(true);
         for (net, _) in NETS {
             let has = |mode, percent| {
-                all.iter().any(|work| {
-                    work.weights == Weights::Random { net, percent }
-                        && work.mode == mode
-                        && work.against == Against::Peers
+                all.iter().any(|comparison| {
+                    comparison.weights == Weights::Random { net, percent }
+                        && comparison.mode == mode
+                        && comparison.against == Against::Peers
                 })
             };
             assert!([2.0, 5.0, 10.0, 20.0].into_iter().all(|rate| has(Mode::Infer, rate)), "{net}");
             assert!(has(Mode::Train, 5.0), "{net}");
         }
-        assert_eq!(all.iter().filter(|work| work.weights == Weights::Trained).count(), 1);
-        assert!(all.iter().any(|work| work.time_steps == 100 && work.mode == Mode::Train));
+        assert_eq!(
+            all.iter().filter(|comparison| comparison.weights == Weights::Trained).count(),
+            1
+        );
+        assert!(
+            all.iter()
+                .any(|comparison| comparison.time_steps == 100 && comparison.mode == Mode::Train)
+        );
     }
 
     #[test]
-    fn no_line_is_there_twice() {
+    fn all_comparisons_have_different_names() {
         for all in [standard(true), quick(true), grid(&[5.0, 10.0], 8, 4, Encoding::Poisson)] {
-            for (index, work) in all.iter().enumerate() {
-                assert!(!all[..index].contains(work), "{work}");
+            let mut names: Vec<String> = all.iter().map(ToString::to_string).collect();
+            names.sort();
+            for pair in names.windows(2) {
+                assert_ne!(pair[0], pair[1]);
             }
         }
     }

@@ -1,7 +1,7 @@
-//! The training step of ordinary networks beside PyTorch's.
+//! The training step of ordinary networks compared with PyTorch's.
 //!
-//! `ann-step` and `benches/peers/ann.py` take the same options and each print a line of JSON with the
-//! median of their steps. They know no turns within a process, so whole processes take turns.
+//! `ann-step` and `benches/peers/ann.py` take the same options, and each prints a line of JSON with
+//! the median time of its steps. Whole processes take turns, not single steps.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -17,15 +17,15 @@ use crate::bench::machine::Machine;
 use crate::bench::statistics::{median, ratios};
 use crate::workspace::{Workspace, run_for_output};
 
-/// An intermediate with Adam, and a teacher with batch norm and SGD.
+/// An intermediate network with Adam, and a teacher with batch norm and SGD.
 const NETS: [&str; 2] = ["vgg5", "teacher-resnet20"];
 
 const BATCH: usize = 64;
 
-/// Steps of one process.
+/// Steps that one process times.
 const STEPS: usize = 5;
 
-/// The rows of all networks.
+/// One row for each network and number format.
 ///
 /// # Errors
 ///
@@ -46,7 +46,7 @@ pub fn compare(
     let ours = |net: &str, format: Format| {
         let mut command = with_options(Command::new(&binary), net);
         command.args(["--format", format.name()]);
-        last_line(command)
+        our_median(command)
     };
     let theirs = |net: &str, mode: &[&str]| {
         let mut command = with_options(programs.peers.script("ann.py"), net);
@@ -55,16 +55,17 @@ pub fn compare(
     };
     let mut rows = Vec::new();
     for net in NETS {
-        let modes = by_mode(&theirs(net, &["--all"])?)?;
+        let modes = times_by_mode(&theirs(net, &["--all"])?)?;
         let fastest = modes.iter().min_by(|a, b| a.1.total_cmp(b.1)).map(|(mode, _)| mode.clone());
         let setting = fastest.context("ann.py tried no mode")?;
-        for &format in Format::of(Mode::Train) {
+        for &format in Format::all(Mode::Train) {
             let (mut our_times, mut their_times) = (Vec::new(), Vec::new());
             for _ in 0..rounds {
                 our_times.push(ours(net, format)?);
                 let text = theirs(net, &["--mode", &setting])?;
-                their_times
-                    .push(by_mode(&text)?.remove(&setting).context("ann.py ran another mode")?);
+                their_times.push(
+                    times_by_mode(&text)?.remove(&setting).context("ann.py ran another mode")?,
+                );
             }
             let found = ratios(&our_times, &their_times);
             rows.push(Row {
@@ -98,8 +99,8 @@ pub fn compare(
     Ok(rows)
 }
 
-/// The median of the last line that ours printed.
-fn last_line(command: Command) -> anyhow::Result<f64> {
+/// The median time in the last line that `ann-step` prints.
+fn our_median(command: Command) -> anyhow::Result<f64> {
     let text = run_for_output(command)?;
     let line = text.lines().last().context("ann-step printed nothing")?;
     let line: Value =
@@ -107,13 +108,14 @@ fn last_line(command: Command) -> anyhow::Result<f64> {
     line["median_ms"].as_f64().with_context(|| format!("`{line}` has no median_ms"))
 }
 
-/// The median of each mode.
-fn by_mode(lines: &str) -> anyhow::Result<BTreeMap<String, f64>> {
+/// The median time of each mode that `ann.py` prints.
+fn times_by_mode(lines: &str) -> anyhow::Result<BTreeMap<String, f64>> {
     let mode = |line: &str| -> anyhow::Result<(String, f64)> {
         let line: Value =
             serde_json::from_str(line).with_context(|| format!("ann.py printed `{line}`"))?;
         let (mode, time) = (line["mode"].as_str(), line["median_ms"].as_f64());
-        let (mode, time) = mode.zip(time).with_context(|| format!("`{line}` is no result"))?;
+        let (mode, time) =
+            mode.zip(time).with_context(|| format!("`{line}` has no mode or no median_ms"))?;
         Ok((mode.to_owned(), time))
     };
     lines.lines().map(mode).collect()
@@ -124,12 +126,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mode_has_its_median() {
+    fn every_mode_has_a_median() {
         let text = "{\"mode\": \"fp32\", \"median_ms\": 20.5, \"batch\": 64}\n\
                     {\"mode\": \"bfloat16-nhwc\", \"median_ms\": 10.0}\n";
-        let modes = by_mode(text).unwrap();
+        let modes = times_by_mode(text).unwrap();
         assert_eq!(modes["fp32"], 20.5);
         assert_eq!(modes["bfloat16-nhwc"], 10.0);
-        assert!(by_mode("{\"mode\": \"fp32\"}").is_err());
+        assert!(times_by_mode("{\"mode\": \"fp32\"}").is_err());
     }
 }

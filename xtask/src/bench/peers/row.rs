@@ -1,4 +1,4 @@
-//! One comparison as `peers.json` holds it.
+//! The outcome of one comparison, as `peers.json` holds it.
 
 use std::collections::BTreeMap;
 
@@ -6,72 +6,85 @@ use serde::{Deserialize, Serialize};
 
 use super::matrix::{Encoding, Format, Mode};
 
-/// The name of ours where it is compared with itself.
+/// The name of the other side when lasnn is compared with itself.
 pub const OURS: &str = "lasnn";
 
-/// The peer of ordinary networks.
+/// The peer for ordinary networks.
 pub const PYTORCH: &str = "pytorch";
 
-/// One comparison.
+/// The outcome of one comparison. Older files are read too, so the names of the fields stay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
     /// The network.
     pub net: String,
-    /// Whether its weights are trained; else random, with calibrated thresholds.
+    /// Whether the weights are trained. If not, they are random, with calibrated thresholds.
     pub trained: bool,
-    /// What a step is.
     pub mode: Mode,
     /// How an image becomes input; none for an ordinary network.
     pub encoding: Option<Encoding>,
-    /// Time steps.
     pub time_steps: usize,
-    /// Images.
+    /// Images of a step.
     pub batch: usize,
     /// Threads of both sides.
     pub threads: usize,
     /// Spikes per neuron and time step; none for an ordinary network.
     pub firing_rate: Option<f64>,
-    /// What ours computes with.
+    /// The number format of lasnn.
     #[serde(default)]
     pub format: Format,
-    /// Our median time of a step.
+    /// The median time of a step of lasnn.
     pub ours_ms: f64,
-    /// The other side.
+    /// The name of the other side.
     pub peer: String,
-    /// Its setting.
+    /// The setting of the other side.
     pub setting: String,
-    /// The milliseconds of a step in every setting that was tried before; `null` where it failed or
-    /// took too long.
+    /// The milliseconds of a step in every setting that was tried before the rounds; none where the
+    /// setting failed or took too long.
     pub settings_ms: BTreeMap<String, Option<f64>>,
-    /// Its median time of a step.
+    /// The median time of a step of the other side.
     pub peer_ms: f64,
-    /// Its time over ours in the median round.
+    /// The other side's time divided by that of lasnn, in the median round.
     pub ratio_median: f64,
-    /// In the worst round.
+    /// The ratio of the worst round.
     pub ratio_min: f64,
-    /// In the best round.
+    /// The ratio of the best round.
     pub ratio_max: f64,
-    /// Our peak of resident memory during the rounds; none where nobody looked.
+    /// The peak of resident memory of lasnn during the rounds; none if it was not measured.
     pub ours_peak_mib: Option<f64>,
-    /// The other side's.
+    /// The peak of resident memory of the other side during the rounds.
     pub peer_peak_mib: Option<f64>,
-    /// How many rounds.
+    /// How often both sides were timed.
     pub rounds: usize,
-    /// The largest difference of a layer's spikes, as a share; none where ours is compared with
-    /// itself.
+    /// The largest difference of a layer's spikes, as a share of them; none if lasnn is compared
+    /// with itself.
     pub spike_difference: Option<f64>,
-    /// The share of images of the same class.
+    /// The share of images to which both sides give the same class.
     pub same_classes: Option<f64>,
     /// The kind of machine.
     pub machine: String,
-    /// The commit of ours.
+    /// The commit of lasnn.
     pub commit: String,
 }
 
 impl Row {
-    /// Whether two rows measure the same, so that the newer one takes the older one's place.
-    pub fn measures_what(&self, other: &Self) -> bool {
+    /// The outcome in one line.
+    pub fn summary(&self) -> String {
+        format!(
+            "{}, {} {}: {:.1} ms against {:.1} ms, {:.2}x",
+            self.net, self.peer, self.setting, self.ours_ms, self.peer_ms, self.ratio_median
+        )
+    }
+
+    /// The network with its input encoding, as tables name it.
+    pub fn network(&self) -> String {
+        let encoding = self.encoding.map_or("ordinary", Encoding::name);
+        let trained = if self.trained { ", trained" } else { "" };
+        format!("{}, {encoding}{trained}", self.net)
+    }
+
+    /// Whether two rows measure the same thing, so that the newer one replaces the older one.
+    pub fn measures_same_as(&self, other: &Self) -> bool {
         let key = |row: &Self| {
             let rate = row.firing_rate.map(|rate| (rate * 100.0).round() as u32);
             (row.net.clone(), row.trained, row.mode, row.encoding, row.time_steps, row.batch, rate)
@@ -90,7 +103,7 @@ impl Row {
 pub mod tests {
     use super::*;
 
-    /// VGG5 inference at 5 %, 6 times as fast as the peer with a quarter of its memory.
+    /// VGG5 inference at 5 %, six times as fast as the peer with a quarter of its memory.
     pub fn row() -> Row {
         Row {
             net: "vgg5".into(),
@@ -121,15 +134,15 @@ pub mod tests {
     }
 
     #[test]
-    fn a_row_is_known_by_what_it_measures_and_not_by_what_it_found() {
+    fn rows_that_differ_only_in_their_outcome_measure_the_same() {
         let old = row();
         let new = Row { ours_ms: 5.0, firing_rate: Some(0.0499), setting: "bf16".into(), ..row() };
-        assert!(new.measures_what(&old));
-        assert!(!Row { peer: "spikingjelly".into(), ..row() }.measures_what(&old));
-        assert!(!Row { firing_rate: Some(0.1), ..row() }.measures_what(&old));
-        assert!(!Row { format: Format::Int12, ..row() }.measures_what(&old));
-        assert!(!Row { machine: "Abacus 10, 2 cores".into(), ..row() }.measures_what(&old));
+        assert!(new.measures_same_as(&old));
+        assert!(!Row { peer: "spikingjelly".into(), ..row() }.measures_same_as(&old));
+        assert!(!Row { firing_rate: Some(0.1), ..row() }.measures_same_as(&old));
+        assert!(!Row { format: Format::Int12, ..row() }.measures_same_as(&old));
+        assert!(!Row { machine: "Abacus 10, 2 cores".into(), ..row() }.measures_same_as(&old));
         let ours = |setting: &str| Row { peer: OURS.into(), setting: setting.into(), ..row() };
-        assert!(!ours("1 thread").measures_what(&ours("T = 16")));
+        assert!(!ours("1 thread").measures_same_as(&ours("T = 16")));
     }
 }

@@ -1,5 +1,4 @@
-//! What has to be there before anything can be compared: our binary, and the peers in an
-//! environment of their own.
+//! The programs of both sides: our binary, and the peers' scripts in a Python environment.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use super::worker::Worker;
 use crate::bench::environment::{Environment, build};
 use crate::workspace::{Workspace, run_for_output};
 
-/// A library that spiking networks are trained with.
+/// A library for training spiking networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
 pub enum Peer {
     /// SpikingJelly, in its multi-step mode
@@ -33,16 +32,16 @@ impl Peer {
     }
 }
 
-/// The programs that are started.
+/// The programs of both sides.
 pub struct Programs {
-    /// Our binary.
+    /// The path of our binary.
     ours: PathBuf,
-    /// The peers.
+    /// The environment of the peers.
     pub peers: Environment,
 }
 
 impl Programs {
-    /// Builds ours, and sets the peers up.
+    /// Builds our binary and installs the peers.
     ///
     /// # Errors
     ///
@@ -51,12 +50,12 @@ impl Programs {
         Ok(Self { ours: build(workspace, "snn-step")?, peers: Environment::prepare(workspace)? })
     }
 
-    /// Our binary.
+    /// A command that starts our binary.
     pub fn ours(&self) -> Command {
         Command::new(&self.ours)
     }
 
-    /// Our side of a case.
+    /// Starts our side on a case file.
     ///
     /// # Errors
     ///
@@ -74,7 +73,7 @@ impl Programs {
         Worker::start("snn-step", command)
     }
 
-    /// A peer's side of a case.
+    /// Starts a peer's side on a case file.
     ///
     /// # Errors
     ///
@@ -91,14 +90,14 @@ impl Programs {
         command.arg("--case").arg(case);
         command.args(["--mode", mode.name(), "--threads", &threads.to_string()]);
         command.args(["--setting", setting]);
-        // PyTorch's compiler warns at length.
+        // PyTorch's compiler writes many warnings.
         let log = self.peers.scratch.join("peer.log");
         let log = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         command.stderr(log);
         Worker::start(&format!("{} ({setting})", peer.name()), command)
     }
 
-    /// The settings that a peer can run in.
+    /// The settings in which a peer can run.
     ///
     /// # Errors
     ///

@@ -1,31 +1,33 @@
-//! What we want to reach, and whether a row does.
+//! What we want to reach, and whether a row reaches it.
 
 use super::matrix::{Mode, NETS};
 use super::row::{OURS, PYTORCH, Row};
 
-/// A row measured against what we want.
+/// One result of a row beside what we want it to be.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     /// What is measured.
     pub what: &'static str,
-    /// What was found: how many times better we are, or what twice the steps cost.
+    /// What was measured: how many times better lasnn is, or what twice the time steps cost.
     pub found: f64,
+    /// The worst and the best round; none for memory, which is measured once.
+    pub range: Option<(f64, f64)>,
     /// What must be reached.
-    pub reach: f64,
+    pub required: f64,
     /// What we aim for.
     pub aim: f64,
     /// Whether less is better.
-    pub less: bool,
+    pub less_is_better: bool,
 }
 
 impl Target {
     /// How far the row got.
     pub fn verdict(&self) -> &'static str {
-        let got = |wanted: f64| match self.less {
+        let reaches = |wanted: f64| match self.less_is_better {
             true => self.found <= wanted,
             false => self.found >= wanted,
         };
-        match (got(self.aim), got(self.reach)) {
+        match (reaches(self.aim), reaches(self.required)) {
             (true, _) => "aim reached",
             (false, true) => "reached",
             (false, false) => "not reached",
@@ -33,35 +35,43 @@ impl Target {
     }
 }
 
-/// The rate at which the targets hold, and how near to it a row must be.
+/// The firing rate for which the targets are set, and how far a row's rate may be from it.
 const RATE: f64 = 0.05;
-const NEAR: f64 = 0.005;
+const RATE_TOLERANCE: f64 = 0.005;
 
-/// Training over so many steps is where memory counts.
+/// The number of time steps at which the memory of training has a target.
 const MANY_STEPS: usize = 100;
 
-/// What is wanted of a row.
+/// All targets that apply to a row.
 pub fn targets(row: &Row) -> Vec<Target> {
-    let at_rate = row.firing_rate.is_some_and(|rate| (rate - RATE).abs() < NEAR);
-    let named = NETS.iter().any(|(net, _)| row.net == *net);
-    let more = |what, reach, aim| Target { what, found: row.ratio_median, reach, aim, less: false };
+    let at_rate = row.firing_rate.is_some_and(|rate| (rate - RATE).abs() < RATE_TOLERANCE);
+    let is_named = NETS.iter().any(|(net, _)| row.net == *net);
+    let time = |what, required, aim| Target {
+        what,
+        found: row.ratio_median,
+        range: Some((row.ratio_min, row.ratio_max)),
+        required,
+        aim,
+        less_is_better: false,
+    };
     if row.peer == OURS {
         return match row.setting.strip_prefix("T = ") {
-            Some(_) => {
-                let (what, found) = ("cost of twice the time steps", row.ratio_median);
-                vec![Target { what, found, reach: 2.0, aim: 2.0, less: true }]
-            }
-            None => vec![more("two threads against one", 1.8, 1.95)],
+            Some(_) => vec![Target {
+                less_is_better: true,
+                range: Some((row.ratio_max, row.ratio_min)),
+                ..time("cost of twice the time steps", 2.0, 2.0)
+            }],
+            None => vec![time("two threads against one", 1.8, 1.95)],
         };
     }
     if row.peer == PYTORCH {
-        return vec![more("training step of an ordinary network", 1.0, 1.5)];
+        return vec![time("training step of an ordinary network", 1.0, 1.5)];
     }
     let mut all = Vec::new();
     match row.mode {
-        Mode::Infer if row.trained => all.push(more("inference, trained student", 5.0, 10.0)),
-        Mode::Infer if at_rate && named => all.push(more("inference at 5 %", 5.0, 10.0)),
-        Mode::Train if at_rate && named => all.push(more("training step at 5 %", 2.0, 4.0)),
+        Mode::Infer if row.trained => all.push(time("inference, trained student", 5.0, 10.0)),
+        Mode::Infer if at_rate && is_named => all.push(time("inference at 5 %", 5.0, 10.0)),
+        Mode::Train if at_rate && is_named => all.push(time("training step at 5 %", 2.0, 4.0)),
         _ => {}
     }
     let memory = row.peer_peak_mib.zip(row.ours_peak_mib).map(|(theirs, ours)| theirs / ours);
@@ -69,8 +79,8 @@ pub fn targets(row: &Row) -> Vec<Target> {
         && row.mode == Mode::Train
         && row.time_steps == MANY_STEPS
     {
-        let what = "memory of training at T = 100";
-        all.push(Target { what, found, reach: 4.0, aim: 10.0, less: false });
+        let memory = time("memory of training at T = 100", 4.0, 10.0);
+        all.push(Target { found, range: None, ..memory });
     }
     all
 }

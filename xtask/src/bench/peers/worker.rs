@@ -1,4 +1,4 @@
-//! A program that runs one step per line of its input, ours or a peer's.
+//! A program of either side that runs one step for each line of its input.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-/// A started program. It is ended when this is dropped.
+/// A running program, which is killed when this is dropped.
 pub struct Worker {
     name: String,
     child: Child,
@@ -18,11 +18,11 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts `command`; `name` is for messages.
+    /// Starts `command`. Error messages use `name`.
     ///
     /// # Errors
     ///
-    /// If it cannot be started.
+    /// If the program cannot be started.
     pub fn start(name: &str, mut command: Command) -> anyhow::Result<Self> {
         let mut child = command
             .stdin(Stdio::piped())
@@ -32,7 +32,7 @@ impl Worker {
         let (input, output) = (child.stdin.take(), child.stdout.take());
         let (Some(input), Some(output)) = (input, output) else { bail!("{name} has no pipes") };
         let (sender, answers) = channel();
-        // A thread of its own, since a pipe cannot be read with a time limit.
+        // A pipe cannot be read with a time limit, but a channel can.
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 if sender.send(line).is_err() {
@@ -43,40 +43,40 @@ impl Worker {
         Ok(Self { name: name.to_owned(), child, input, answers })
     }
 
-    /// The milliseconds of one step.
+    /// Runs one step and returns its time in milliseconds.
     ///
     /// # Errors
     ///
-    /// As [`Self::ask`].
+    /// As [`Self::request`].
     pub fn step(&mut self, limit: Duration) -> anyhow::Result<f64> {
-        number(&self.ask("step", limit)?, "ms")
+        number(&self.request("step", limit)?, "ms")
     }
 
-    /// The most memory since `reset`, in MiB.
+    /// The peak of resident memory since the request `reset`, in MiB.
     ///
     /// # Errors
     ///
-    /// As [`Self::ask`].
+    /// As [`Self::request`].
     pub fn peak(&mut self, limit: Duration) -> anyhow::Result<f64> {
-        number(&self.ask("peak", limit)?, "mib")
+        number(&self.request("peak", limit)?, "mib")
     }
 
-    /// The answer to one command.
+    /// Sends one request and returns the answer.
     ///
     /// # Errors
     ///
-    /// If there is none within `limit` or the program has ended.
-    pub fn ask(&mut self, command: &str, limit: Duration) -> anyhow::Result<Value> {
-        // A program that has ended is found out below.
-        let _ = writeln!(self.input, "{command}").and_then(|()| self.input.flush());
+    /// If there is no answer within `limit`, the program has ended, or the answer is not JSON.
+    pub fn request(&mut self, request: &str, limit: Duration) -> anyhow::Result<Value> {
+        // If the program has ended, there is no answer, which is an error below.
+        let _ = writeln!(self.input, "{request}").and_then(|()| self.input.flush());
         match self.answers.recv_timeout(limit) {
             Ok(line) => serde_json::from_str(&line)
-                .with_context(|| format!("{} answered `{line}` to `{command}`", self.name)),
+                .with_context(|| format!("{} answered `{line}` to `{request}`", self.name)),
             Err(RecvTimeoutError::Timeout) => {
-                bail!("{} did not answer `{command}` in {} s", self.name, limit.as_secs())
+                bail!("{} did not answer `{request}` in {} s", self.name, limit.as_secs())
             }
             Err(RecvTimeoutError::Disconnected) => {
-                bail!("{} ended before it answered `{command}`", self.name)
+                bail!("{} ended before it answered `{request}`", self.name)
             }
         }
     }
@@ -84,7 +84,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The program may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -108,14 +108,14 @@ mod tests {
     const SOON: Duration = Duration::from_secs(20);
 
     #[test]
-    fn every_line_is_answered_in_turn() {
+    fn requests_are_answered_one_by_one() {
         let mut worker = shell(r#"while read line; do echo "{\"ms\": 2.5, \"mib\": 7}"; done"#);
         assert_eq!(worker.step(SOON).unwrap(), 2.5);
         assert_eq!(worker.peak(SOON).unwrap(), 7.0);
     }
 
     #[test]
-    fn silence_an_end_and_nonsense_are_errors_that_say_who() {
+    fn a_program_that_does_not_answer_is_named_in_the_error() {
         let error = shell("sleep 60").step(Duration::from_millis(50)).unwrap_err().to_string();
         assert!(error.contains("the stand-in did not answer `step`"), "{error}");
         let error = shell("exit 3").step(SOON).unwrap_err().to_string();

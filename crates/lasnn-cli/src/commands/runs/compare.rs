@@ -1,12 +1,13 @@
 //! `runs compare`: the results of some runs side by side.
 
 use super::found::Found;
-use super::parts::{Git, STAGES, Stage, State};
+use super::parts::{Git, Stage, State};
 use crate::args::Global;
-use crate::commands::show;
+use crate::output;
 use crate::printable::printable;
-use crate::report::{count, percent, picojoules, table, title};
+use crate::report::{count, percent, picojoules, table};
 use crate::runs;
+use crate::stage::StageName;
 
 /// Shows the runs that are named, one column each.
 ///
@@ -20,7 +21,7 @@ pub fn compare(typed: &[String], global: &Global) -> anyhow::Result<()> {
         Ok(found)
     };
     let found = typed.iter().map(find).collect::<anyhow::Result<Vec<Found>>>()?;
-    show(global, &found, || text(&found))
+    output::print(global, &found, || text(&found))
 }
 
 fn text(runs: &[Found]) -> String {
@@ -38,7 +39,7 @@ fn text(runs: &[Found]) -> String {
     if runs.iter().any(|run| run.state != State::Ended) {
         row("state", &|run| Some(run.state.text().to_owned()));
     }
-    for stage in STAGES {
+    for stage in StageName::REPORTED {
         if runs.iter().any(|run| run.stages.iter().any(|found| found.stage == stage)) {
             let accuracy = |run: &Found| {
                 run.stages
@@ -48,11 +49,11 @@ fn text(runs: &[Found]) -> String {
                     .test_accuracy
                     .map(percent)
             };
-            row(&format!("accuracy: {}", title(stage)), &accuracy);
+            row(&format!("accuracy: {}", stage.title()), &accuracy);
         }
     }
     // The rows below are those of one network in each run, and this one says of which.
-    row("spiking network", &|run| Some(title(run.spiking()?.stage).to_owned()));
+    row("spiking network", &|run| Some(run.spiking()?.stage.title().to_owned()));
     row("T", &|run| Some(run.spiking()?.numbers.time_steps?.to_string()));
     row("firing rate", &|run| run.spiking()?.firing_rate.map(percent));
     row("synops / image", &|run| run.spiking()?.numbers.synops_per_image.map(count));

@@ -11,8 +11,8 @@ use toml::{Table, Value};
 
 use super::found::Found;
 use crate::args::Global;
-use crate::commands::show;
 use crate::failure::wrong;
+use crate::output;
 use crate::printable::printable;
 use crate::recipe::Recipe;
 use crate::report::table;
@@ -51,7 +51,7 @@ pub fn diff(first: &str, second: &str, global: &Global) -> anyhow::Result<()> {
     tables("", [&recipes[0], &recipes[1]], &mut differences);
     let notes = around(&found, &mut differences);
     let diff = Diff { runs: found.map(|run| run.name), differences, notes };
-    show(global, &diff, || text(&diff))
+    output::print(global, &diff, || text(&diff))
 }
 
 /// In what the recipe in the folder of a run differs from another one: a sentence for each key;

@@ -10,11 +10,11 @@ use lasnn_training::Checkpoint;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::parts::{Dataset, Git, Numbers, STAGES, Stage, State};
-use crate::args::StageName;
+use super::parts::{Dataset, Git, Numbers, Stage, State};
 use crate::report::overall_rate;
 use crate::run_dir::{SUMMARY, is_held};
 use crate::runs::Place;
+use crate::stage::StageName;
 
 /// A run.
 #[derive(Debug, Serialize)]
@@ -81,7 +81,7 @@ impl Found {
             };
             Some(Stage { stage, numbers: numbers?, firing_rate: None })
         };
-        let stages = STAGES.into_iter().filter_map(stage).collect();
+        let stages = StageName::REPORTED.into_iter().filter_map(stage).collect();
         // A run that has not ended still has its recipe.
         let resolved = recipe(&place.path).unwrap_or_default();
         let in_recipe = |key: &str| resolved.get(key);

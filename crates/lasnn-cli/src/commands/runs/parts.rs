@@ -2,17 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::args::StageName;
 use crate::printable::printable;
-
-/// The stages in the order of the report: the student, for which a run is made, is the last.
-pub const STAGES: [StageName; 5] = [
-    StageName::Teacher,
-    StageName::Intermediate,
-    StageName::Converted,
-    StageName::Control,
-    StageName::Student,
-];
+use crate::stage::StageName;
 
 /// What has become of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -118,7 +118,7 @@ pub(crate) fn adam<B: Backend>(
     let max_square = max_square.map(|previous| previous.max_pair(square.clone()));
     let scale = max_square.as_ref().unwrap_or(&square).clone().sqrt();
     let scale = scale / step.root() + step.epsilon;
-    let parameter = parameter * step.kept() - mean.clone() / scale * step.corrected_rate();
+    let parameter = parameter * step.decay_factor() - mean.clone() / scale * step.corrected_rate();
     (parameter, [mean, square], max_square)
 }
 

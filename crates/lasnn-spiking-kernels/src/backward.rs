@@ -88,7 +88,7 @@ impl ForwardArgs<'_> {
             let mut constant = grad.counts.get(layer).copied().flatten().map(by_position);
             if let Some(squares) = grad.squares.get(layer).copied().flatten() {
                 let size = self.batch * positions * grid.lanes();
-                let constant = constant.get_or_insert_with(|| Scratch::zeros_together(size));
+                let constant = constant.get_or_insert_with(|| Scratch::zeros_parallel(size));
                 tape.layers[layer].squares_backward(squares, constant);
             }
             SpikeGrads { constant, ..SpikeGrads::default() }
@@ -141,7 +141,7 @@ impl BackwardPass<'_> {
         let grid = self.args.grid(layer);
         let size = self.args.batch * grid.shape.positions() * grid.lanes();
         let constant =
-            self.pending[layer].constant.get_or_insert_with(|| Scratch::zeros_together(size));
+            self.pending[layer].constant.get_or_insert_with(|| Scratch::zeros_parallel(size));
         let row = grid.shape.width * grid.lanes();
         constant.par_chunks_mut(row).enumerate().for_each(|(index, to)| {
             let (image, row) = (index / grid.shape.height, index % grid.shape.height);

@@ -62,7 +62,7 @@ impl ForwardArgs<'_> {
     pub fn rest(&self) -> Membranes {
         let of = |layer: usize| {
             let grid = self.grid(layer);
-            Scratch::zeros_together(grid.lanes() * grid.shape.positions() * self.batch)
+            Scratch::zeros_parallel(grid.lanes() * grid.shape.positions() * self.batch)
         };
         Membranes { layers: (0..self.graph.layers.len()).map(of).collect() }
     }

@@ -105,7 +105,7 @@ pub(super) fn conv2d_weight_grad<T: HostTensor>(
 
 pub(super) fn channel_sums<T: HostTensor>(input: &T) -> T {
     let MapShape { channels, positions, .. } = map_shape(input);
-    T::write(relu::channel_sums(&input.read(), channels, positions), [channels].into())
+    T::write(norm::channel_sums(&input.read(), channels, positions), [channels].into())
 }
 
 pub(super) fn linear<T: HostTensor>(
@@ -161,7 +161,7 @@ pub(super) fn scale_and_shift<T: HostTensor>(input: &T, scale: &T, shift: &T, re
 }
 
 pub(super) fn add_relu<T: HostTensor>(a: &T, b: &T) -> T {
-    filled(a.shape(), |output| relu::rectified_sum(&a.read(), &b.read(), output))
+    filled(a.shape(), |output| relu::add_relu(&a.read(), &b.read(), output))
 }
 
 pub(super) fn masked<T: HostTensor>(input: &T, mask: &Mask) -> T {
@@ -175,7 +175,7 @@ pub(super) fn masked<T: HostTensor>(input: &T, mask: &Mask) -> T {
 }
 
 pub(super) fn relu_grad<T: HostTensor>(output: &T, output_grad: &T) -> T {
-    filled(output.shape(), |grad| relu::gated(&output_grad.read(), &output.read(), grad))
+    filled(output.shape(), |grad| relu::relu_backward(&output_grad.read(), &output.read(), grad))
 }
 
 fn pool_shape<T: HostTensor>(input: &T, size: usize) -> PoolShape {

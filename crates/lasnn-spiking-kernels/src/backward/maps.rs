@@ -74,7 +74,7 @@ impl BackwardPass<'_> {
         let args = self.args;
         let grid = args.grid(layer);
         let projections = &args.graph.layers[layer].projections;
-        let masks = args.masks.iter().map(|mask| Some((*mask)?.some(images.clone())));
+        let masks = args.masks.iter().map(|mask| Some((*mask)?.slice(images.clone())));
         let masks: Vec<Option<MaskRows<'_>>> = masks.collect();
         let part = ForwardArgs { masks: &masks, batch: images.len(), ..*args };
         let spikes: Vec<Cow<'_, Spikes>> = projections

@@ -41,7 +41,7 @@ impl MembraneGrads {
 pub(super) fn identity_input_grad(membrane_grad: &MembraneGrad, lanes: usize) -> Scratch {
     let (grid, positions) = (membrane_grad.grid, membrane_grad.grid.shape.positions());
     let mut gradient =
-        Scratch::zeros_together(membrane_grad.images * membrane_grad.steps * positions * lanes);
+        Scratch::zeros_parallel(membrane_grad.images * membrane_grad.steps * positions * lanes);
     gradient.par_chunks_mut(positions * lanes).enumerate().for_each(|(frame, gradient)| {
         for tile in 0..grid.tiles() {
             let columns = tile * grid.tile..lanes.min((tile + 1) * grid.tile);

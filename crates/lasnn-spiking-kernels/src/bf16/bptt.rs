@@ -22,7 +22,7 @@ use crate::tape::{Part, SavedImages};
 use lasnn_core::simd::vectors;
 use lasnn_core::vectorised;
 use lasnn_gemm::memory::Scratch;
-use lasnn_gemm::product::{Format, Job, TileTask, Tiles, tiled};
+use lasnn_gemm::product::{Format, FormatTask, TileTask, Tiles, with_tile_format};
 use lasnn_gemm::transpose::transpose;
 
 /// Bytes of weights that a job reads again at every position, so that they stay in the cache.
@@ -88,7 +88,7 @@ impl<'a> Bptt<'a> {
             targets
                 .sort_by_key(|Target { at, .. }| (at.position % shape.width / columns, at.group));
         }
-        tiled(Jobs { layer: self, jobs });
+        with_tile_format(Jobs { layer: self, jobs });
     }
 
     /// The surrogate derivatives of an image in the channel tile of a lane, `[step][position][lane
@@ -120,7 +120,7 @@ struct Jobs<'a> {
     jobs: Vec<Vec<Target<'a>>>,
 }
 
-impl Job for Jobs<'_> {
+impl FormatTask for Jobs<'_> {
     type Output = ();
 
     fn run<F: Format>(self, format: F) {
@@ -158,7 +158,7 @@ impl<F: Format> TileTask for Targets<'_, F> {
                 let Some(pooled) = pooled else { continue };
                 let (membrane_grad, to) = (&*downstream.membrane_grad, &mut found.gradients[..]);
                 match &downstream.transposed_conv {
-                    Some(transposed_conv) if T::CHOOSES => {
+                    Some(transposed_conv) if T::HAS_MASKED_PRODUCT => {
                         layer.mark_needed(downstream, pooled, &mut needed);
                         transposed_conv.masked_product(
                             &mut tiles,

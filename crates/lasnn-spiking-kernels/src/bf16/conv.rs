@@ -25,7 +25,7 @@ use lasnn_core::mask::MaskRows;
 use lasnn_core::simd::vectors;
 use lasnn_core::vectorised;
 use lasnn_gemm::memory::Scratch;
-use lasnn_gemm::product::{SIDE, TileTask, Tiles, widened, with_tiles};
+use lasnn_gemm::product::{SIDE, TileTask, Tiles, bf16_to_f32, with_tiles};
 
 /// Bytes of spike counts that exist at once, unless those of one job are more.
 const HELD: usize = 64 << 20;
@@ -218,7 +218,7 @@ fn add_spikes(
             }
             let pairs = &frames.channel_pairs(LaneGroup { position, group }, frame)[..SIDE];
             for (current, &number) in currents.iter_mut().zip(cast_slice::<u32, u16>(pairs)) {
-                *current += scale * widened(number);
+                *current += scale * bf16_to_f32(number);
             }
         }
     }

@@ -12,7 +12,7 @@ use super::{GROUP, RoundedMembraneGrad};
 use crate::geometry::{ConvShape, Reached};
 use crate::graph::PoolAndMask;
 use lasnn_gemm::memory::Scratch;
-use lasnn_gemm::product::{SIDE, Tiles, pairs_of};
+use lasnn_gemm::product::{SIDE, Tiles, pack_bf16_rows};
 use lasnn_gemm::transpose::transpose;
 
 /// A projection from this layer to a later one.
@@ -108,7 +108,7 @@ impl TransposedConv {
         let (products, of_group) = (taps.len() * frames.groups, GROUP * SIDE);
         let count = needed.iter().map(|needed| needed.count_ones() as usize).sum();
         let weights = self.masked_weights.get(at.group);
-        let weights = weights.filter(|_| tiles.prefers_some(count, needed.len(), products));
+        let weights = weights.filter(|_| tiles.prefers_masked(count, needed.len(), products));
         let Some(weights) = weights else {
             return self.product(tiles, (membrane_grad, 0..frames.room), at, sums);
         };
@@ -121,7 +121,7 @@ impl TransposedConv {
             })
         });
         let products: Vec<[&[u32]; 2]> = products.collect();
-        tiles.some(needed, &products, &mut sums[..needed.len() * GROUP]);
+        tiles.masked_product(needed, &products, &mut sums[..needed.len() * GROUP]);
     }
 
     /// The weights of a group of inputs in the order of masked products.
@@ -159,7 +159,7 @@ fn pack_transposed(
         for (index, weights) in weights.chunks(2 * inputs * taps).enumerate() {
             let (first, second) = weights.split_at(inputs * taps);
             let second = second.get(columns.clone()).unwrap_or(&none);
-            pairs_of(&first[columns.clone()], second, cast_slice_mut(&mut pairs));
+            pack_bf16_rows(&first[columns.clone()], second, cast_slice_mut(&mut pairs));
             let to = (&mut to[index * GROUP..], width * GROUP);
             transpose((&pairs, taps), to, [columns.len() / taps, taps]);
         }

@@ -14,7 +14,7 @@ use crate::spikes::Spikes;
 use lasnn_core::mask::MaskRows;
 use lasnn_core::simd::vectors;
 use lasnn_gemm::memory::Scratch;
-use lasnn_gemm::product::{SIDE, widened};
+use lasnn_gemm::product::{SIDE, bf16_to_f32};
 
 /// A group of [`GROUP`] lanes at a position of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl Frames {
         }
         let numbers: &[u16] = cast_slice(&self.channel_pairs(at, 0)[..self.count * SIDE]);
         for (to, &number) in to.iter_mut().zip(numbers) {
-            *to = widened(number);
+            *to = bf16_to_f32(number);
         }
     }
 

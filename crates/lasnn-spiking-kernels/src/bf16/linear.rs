@@ -7,8 +7,10 @@ use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use super::frames::LaneGroup;
 use super::{Frames, GROUP, TILE_LEN};
 use crate::event::linear::TILE;
-use lasnn_gemm::memory::{Needed, Scratch, prefetch};
-use lasnn_gemm::product::{BLOCK, Format, Job, Operand, Place, SIDE, TileTask, Tiles, tiles_left};
+use lasnn_gemm::memory::{CacheLevel, Scratch, prefetch};
+use lasnn_gemm::product::{
+    BLOCK, Format, FormatTask, Operand, SIDE, TileLayout, TileTask, Tiles, tiles_left,
+};
 
 /// The weights of a linear layer.
 #[derive(Clone, Copy)]
@@ -38,7 +40,7 @@ const DEPTH: usize = 32;
 /// The same number if the weights have to be packed: those of a panel are a quarter of a MiB, too.
 const PACKED_DEPTH: usize = 8;
 
-impl Job for Product<'_> {
+impl FormatTask for Product<'_> {
     type Output = ();
 
     fn run<F: Format>(self, format: F) {
@@ -88,7 +90,7 @@ impl<F: Format> TileTask for Multiply<'_, F> {
                     let sums = &mut sums[row * TILE..];
                     match start {
                         0 => tiles.zero(),
-                        _ => tiles.load(size, sums, Place::matrix(TILE)),
+                        _ => tiles.load(size, sums, TileLayout::matrix(TILE)),
                     }
                     let products = range.clone().map(|index| {
                         let (group, position) =
@@ -98,7 +100,7 @@ impl<F: Format> TileTask for Multiply<'_, F> {
                         [Operand::new(rows, SIDE, TILE_LEN), Operand::new(weights, BLOCK, SIDE)]
                     });
                     tiles.add(size, products);
-                    tiles.store(size, sums, Place::matrix(TILE));
+                    tiles.store(size, sums, TileLayout::matrix(TILE));
                 }
             }
         }
@@ -138,7 +140,7 @@ fn pack<F: Format>(
                 // The rows lie so far apart that the processor does not foresee the next one.
                 let next = if positions == 1 { row + GROUP } else { row + 1 };
                 for column in columns.clone().step_by(SIDE) {
-                    prefetch(matrix, next * outputs + column, Needed::Soon);
+                    prefetch(matrix, next * outputs + column, CacheLevel::L2);
                 }
                 &matrix[row * outputs..][columns.clone()]
             }
@@ -150,7 +152,7 @@ fn pack<F: Format>(
             let blocks = first.chunks(BLOCK).zip(second.chunks(BLOCK));
             for ((first, second), to) in blocks.zip(packed.chunks_exact_mut(size)) {
                 let to = &mut to[(index * SIDE + pair) * BLOCK..][..first.len()];
-                format.join(first, second, cast_slice_mut(to));
+                format.interleave(first, second, cast_slice_mut(to));
             }
         }
     }

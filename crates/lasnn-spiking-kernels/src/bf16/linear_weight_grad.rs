@@ -13,7 +13,9 @@ use crate::spikes::Spikes;
 use lasnn_core::Precision;
 use lasnn_core::mask::MaskRows;
 use lasnn_gemm::memory::{self, Scratch};
-use lasnn_gemm::product::{Format, Job, Operand, Place, SIDE, TileTask, Tiles, tiles_left};
+use lasnn_gemm::product::{
+    Format, FormatTask, Operand, SIDE, TileLayout, TileTask, Tiles, tiles_left,
+};
 
 /// The gradient of a matrix `[inputs, outputs]` whose inputs are `spikes` after pooling and mask.
 ///
@@ -43,7 +45,7 @@ struct LinearWeightGrad<'a> {
     scale: f32,
 }
 
-impl Job for LinearWeightGrad<'_> {
+impl FormatTask for LinearWeightGrad<'_> {
     type Output = Vec<f32>;
 
     fn run<F: Format>(self, format: F) -> Vec<f32> {
@@ -88,7 +90,7 @@ impl LinearWeightGrad<'_> {
                     .zip(membrane_grad)
                     .for_each(|(row, membrane_grad)| *row = scale * membrane_grad);
                 let (first, second) = rows.split_at(tile);
-                format.join(first, second, cast_slice_mut(to));
+                format.interleave(first, second, cast_slice_mut(to));
             }
         });
         grads
@@ -134,11 +136,11 @@ impl TileTask for Rows<'_> {
                 let place = position * outputs + output;
                 let columns = count[1] * SIDE;
                 if gradient.len() == blocks * SIDE * row && output + columns <= outputs {
-                    let to = Place { pitch: row, down: SIDE * row, right: SIDE };
+                    let to = TileLayout { pitch: row, down: SIDE * row, right: SIDE };
                     tiles.store(count, &mut gradient[place..], to);
                     continue;
                 }
-                tiles.store(count, &mut sums, Place::matrix(CHANNELS));
+                tiles.store(count, &mut sums, TileLayout::matrix(CHANNELS));
                 let columns = columns.min(outputs - output);
                 for (to, sums) in gradient.chunks_exact_mut(row).zip(sums.chunks_exact(CHANNELS)) {
                     to[place..][..columns].copy_from_slice(&sums[..columns]);

@@ -13,7 +13,7 @@ use crate::geometry::Padded;
 use crate::spikes::Grid;
 use lasnn_core::vectorised;
 use lasnn_gemm::memory::Scratch;
-use lasnn_gemm::product::{Format, Job, SIDE, tiled, widened};
+use lasnn_gemm::product::{Format, FormatTask, SIDE, bf16_to_f32, with_tile_format};
 
 /// The membrane gradients of some images at all time steps.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl RoundedMembraneGrad {
 
     /// Rounds gradients.
     pub fn rounded(exact: &MembraneGrad) -> Self {
-        tiled(Round(exact))
+        with_tile_format(Round(exact))
     }
 
     /// The same numbers as `f32`, in maps with a border of zeros.
@@ -104,11 +104,11 @@ impl LaneGroupMut<'_> {
     /// Rounds numbers `[frame][lane of the group]`: [`RoundedMembraneGrad::room`] frames, with
     /// zeros after the last one.
     pub fn write<F: Format>(self, format: F, numbers: &[f32]) {
-        format.store(&numbers[..2 * self.rows.len()], cast_slice_mut(self.rows));
+        format.pack_row(&numbers[..2 * self.rows.len()], cast_slice_mut(self.rows));
         let frames = numbers.chunks_exact(2 * GROUP).zip(self.frame_pairs.chunks_exact_mut(GROUP));
         for (both, to) in frames {
             let (first, second) = both.split_at(GROUP);
-            format.join(first, second, cast_slice_mut(to));
+            format.interleave(first, second, cast_slice_mut(to));
         }
     }
 }
@@ -116,14 +116,14 @@ impl LaneGroupMut<'_> {
 vectorised! {
     fn widen<'a>(from: &'a [u16], to: &'a mut [f32]) -> () {
         for (to, &from) in to.iter_mut().zip(from) {
-            *to = widened(from);
+            *to = bf16_to_f32(from);
         }
     }
 }
 
 struct Round<'a>(&'a MembraneGrad);
 
-impl Job for Round<'_> {
+impl FormatTask for Round<'_> {
     type Output = RoundedMembraneGrad;
 
     fn run<F: Format>(self, format: F) -> RoundedMembraneGrad {

@@ -4,7 +4,7 @@ use pulp::bytemuck::cast_slice_mut;
 use rayon::prelude::*;
 
 use lasnn_gemm::memory::Scratch;
-use lasnn_gemm::product::{BLOCK, SIDE, pair};
+use lasnn_gemm::product::{BLOCK, SIDE, pack_bf16};
 
 use super::GROUP;
 use crate::event::linear as event_linear;
@@ -35,7 +35,7 @@ pub(crate) fn pack_convolution(
                 for (tap, &first) in first.iter().enumerate() {
                     // The last of an odd number of inputs has no partner.
                     let second = second.get(tap).copied().unwrap_or(0.0);
-                    to[tap * of_tap + at] = pair(first, second);
+                    to[tap * of_tap + at] = pack_bf16(first, second);
                 }
             }
         }
@@ -74,7 +74,7 @@ fn pack_rows<'a, 'b>(
         let Some(first) = rows.next() else { return };
         let second = rows.next();
         for (column, (to, &first)) in to.iter_mut().zip(first).enumerate() {
-            *to = pair(first, second.map_or(0.0, |second| second[column]));
+            *to = pack_bf16(first, second.map_or(0.0, |second| second[column]));
         }
     }
 }

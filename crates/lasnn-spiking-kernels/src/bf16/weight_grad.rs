@@ -14,7 +14,8 @@ use lasnn_core::Precision;
 use lasnn_core::mask::MaskRows;
 use lasnn_gemm::memory::Scratch;
 use lasnn_gemm::product::{
-    Format, Job, Operand, Place, SIDE, TileTask, Tiles, tile_products, tiled, tiles_left,
+    Format, FormatTask, Operand, SIDE, TileLayout, TileTask, Tiles, tile_products_per_event,
+    tiles_left, with_tile_format,
 };
 
 /// Input channels of a job.
@@ -42,7 +43,7 @@ impl WeightGrad<'_> {
     /// It differs from [`crate::event::weight_grad::convolution`] only in that membrane gradients
     /// are rounded.
     pub fn add_to(self, gradient: &mut [f32], membrane_grad: &RoundedMembraneGrad) {
-        tiled(Add { of: self, membrane_grad, gradient });
+        with_tile_format(Add { of: self, membrane_grad, gradient });
     }
 
     /// Whether these products take less time than additions from event lists.
@@ -54,7 +55,7 @@ impl WeightGrad<'_> {
         let places: usize = self.reached.iter().map(Vec::len).sum();
         let depth = 2 * padded_pairs(self.spikes.frames());
         let products = places * depth * channels.next_multiple_of(SIDE);
-        products < tile_products() * self.reached.len() * self.spikes.number()
+        products < tile_products_per_event() * self.reached.len() * self.spikes.number()
     }
 }
 
@@ -65,7 +66,7 @@ struct Add<'a> {
     gradient: &'a mut [f32],
 }
 
-impl Job for Add<'_> {
+impl FormatTask for Add<'_> {
     type Output = ();
 
     fn run<F: Format>(self, format: F) {
@@ -142,7 +143,7 @@ impl TileTask for Channels<'_> {
             size,
             of_block,
         } = self;
-        let place = Place { pitch: SIDE, down: outputs * TILE_LEN, right: TILE_LEN };
+        let place = TileLayout { pitch: SIDE, down: outputs * TILE_LEN, right: TILE_LEN };
         let together = (CACHED / (2 * CHANNELS / SIDE * size_of::<u32>() * size)).max(1);
         let most = reached.iter().map(Vec::len).max().unwrap_or(0);
         for start in (0..most).step_by(together) {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::frames::LaneGroup;
 use super::{FRAMES, Frames, TILE_LEN};
 use lasnn_core::Shape;
-use lasnn_gemm::product::{BLOCK, Operand, Place, SIDE, Tiles, tiles_left};
+use lasnn_gemm::product::{BLOCK, Operand, SIDE, TileLayout, Tiles, tiles_left};
 
 /// A kernel tap and the input position that it reads.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,7 @@ impl Window<'_> {
                 });
                 tiles.add(size, products);
                 let place = (first - range.start) * outputs + block * BLOCK;
-                tiles.store(size, &mut sums[place..], Place::matrix(outputs));
+                tiles.store(size, &mut sums[place..], TileLayout::matrix(outputs));
             }
         }
     }

@@ -10,7 +10,7 @@ use pulp::Simd;
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
-use lasnn_gemm::memory::{Needed, Scratch, prefetch};
+use lasnn_gemm::memory::{CacheLevel, Scratch, prefetch};
 
 use crate::event::row_events::{BlockEvents, RowEvents};
 use crate::event::weights::{Rows, WeightFormat, Weights};
@@ -155,12 +155,12 @@ pub(crate) fn pack(matrix: &[f32], outputs: usize, format: WeightFormat) -> Weig
     let size = (outputs, block);
     let packed = match format {
         WeightFormat::F32 => {
-            let mut packed = Scratch::lasting(numbers);
+            let mut packed = Scratch::zeros_unpooled(numbers);
             pack_panels(matrix, size, &mut packed, |row, to| to.copy_from_slice(row));
             return Weights::F32(Arc::new(packed));
         }
         WeightFormat::Bf16 => {
-            let mut packed = Scratch::lasting(numbers / 2);
+            let mut packed = Scratch::zeros_unpooled(numbers / 2);
             let words = cast_slice_mut(&mut packed);
             pack_panels(matrix, size, words, packed_bf16::pack_row);
             return Weights::Bf16(Arc::new(packed));
@@ -225,7 +225,7 @@ fn pack_rows(
         let from = &matrix[row * width..][columns.clone()];
         // Rows lie far apart, so the processor does not foresee where the next piece begins.
         for column in columns.clone().step_by(LANES) {
-            prefetch(matrix, (row + AHEAD) * width + column, Needed::Soon);
+            prefetch(matrix, (row + AHEAD) * width + column, CacheLevel::L2);
         }
         let (tiles, rest) = from.as_chunks::<TILE>();
         let mut at = index * TILE;

@@ -8,7 +8,7 @@
 use pulp::Simd;
 
 use lasnn_core::vectorised;
-use lasnn_gemm::product::pair;
+use lasnn_gemm::product::pack_bf16;
 
 use crate::event::simd::{COLUMNS, LANES, of_packed};
 
@@ -28,7 +28,7 @@ pub(crate) fn pack_row_inline(weights: &[f32], words: &mut [u32]) {
     let groups = words.as_chunks_mut::<LANES>().0.iter_mut().zip(weights.as_chunks::<COLUMNS>().0);
     for (words, weights) in groups {
         for lane in 0..LANES {
-            words[lane] = pair(weights[lane], weights[lane + LANES]);
+            words[lane] = pack_bf16(weights[lane], weights[lane + LANES]);
         }
     }
 }

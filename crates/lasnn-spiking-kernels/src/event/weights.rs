@@ -6,8 +6,8 @@ use pulp::Simd;
 use pulp::bytemuck::cast_slice;
 use serde::{Deserialize, Serialize};
 
-use lasnn_gemm::memory::{Needed, Scratch, prefetch};
-use lasnn_gemm::product::bfloat16;
+use lasnn_gemm::memory::{CacheLevel, Scratch, prefetch};
+use lasnn_gemm::product::round_to_bf16;
 
 use crate::event::simd::{self, LANES};
 use crate::event::{int12, packed_bf16};
@@ -41,7 +41,7 @@ impl WeightFormat {
                     output.iter_mut().for_each(|weight| *weight = int12::rounded(*weight, scale));
                 }
             }
-            Self::Bf16 => weights.iter_mut().for_each(|weight| *weight = bfloat16(*weight)),
+            Self::Bf16 => weights.iter_mut().for_each(|weight| *weight = round_to_bf16(*weight)),
         }
     }
 
@@ -58,7 +58,7 @@ impl WeightFormat {
                     }
                 }
             }
-            Self::Bf16 => weights.iter_mut().for_each(|weight| *weight = bfloat16(*weight)),
+            Self::Bf16 => weights.iter_mut().for_each(|weight| *weight = round_to_bf16(*weight)),
         }
     }
 
@@ -120,9 +120,9 @@ impl Weights {
     #[inline(always)]
     pub fn prefetch(&self, at: usize) {
         match self {
-            Self::F32(all) => prefetch(all, at, Needed::Soon),
-            Self::Int12 { words, .. } => prefetch(words, at / 2, Needed::Soon),
-            Self::Bf16(words) => prefetch(words, at / 2, Needed::Soon),
+            Self::F32(all) => prefetch(all, at, CacheLevel::L2),
+            Self::Int12 { words, .. } => prefetch(words, at / 2, CacheLevel::L2),
+            Self::Bf16(words) => prefetch(words, at / 2, CacheLevel::L2),
             Self::Tiles(_) => {}
         }
     }

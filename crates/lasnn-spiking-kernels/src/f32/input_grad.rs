@@ -10,7 +10,8 @@ use lasnn_core::Precision;
 use lasnn_gemm::matrix::{Matrix, multiply};
 use lasnn_gemm::memory::Scratch;
 use lasnn_gemm::product::{
-    BLOCK, Format, Job, Product, TOGETHER, Task, rows_by_block, stretch, with_format,
+    BLOCK, BLOCK_ROWS, Format, FormatTask, Product, Task, depth_multiple, rows_by_block,
+    with_format,
 };
 
 use crate::bf16;
@@ -38,7 +39,7 @@ struct Convolution<'a> {
     geometry: &'a Geometry,
 }
 
-impl Job for Convolution<'_> {
+impl FormatTask for Convolution<'_> {
     type Output = Scratch;
 
     fn run<F: Format>(self, format: F) -> Scratch {
@@ -48,9 +49,9 @@ impl Job for Convolution<'_> {
         }
         // Elements of a padded position in a channel tile.
         let tile = membrane_grad.grid.tile;
-        let width = (tile / F::HELD).next_multiple_of(stretch::<F>());
-        let lanes = membrane_grad.grid.tiles() * width * F::HELD;
-        let packed = block(format, &pack(weights, shape, [lanes, width * F::HELD, tile]));
+        let width = (tile / F::PACKED).next_multiple_of(depth_multiple::<F>());
+        let lanes = membrane_grad.grid.tiles() * width * F::PACKED;
+        let packed = block(format, &pack(weights, shape, [lanes, width * F::PACKED, tile]));
         let row = geometry.bases.len() * shape.lanes;
         let classes = geometry.classes();
         // Positions that reach no output are not written.
@@ -60,20 +61,20 @@ impl Job for Convolution<'_> {
             let tiles = (0..membrane_grad.grid.tiles()).map(|index| {
                 let numbers = membrane_grad.step(index, image, step);
                 let length = numbers.len() / tile * width;
-                if width * F::HELD == tile {
+                if width * F::PACKED == tile {
                     let mut stored = Scratch::new(length);
-                    format.store(numbers, cast_slice_mut(&mut stored));
+                    format.pack_row(numbers, cast_slice_mut(&mut stored));
                     return stored;
                 }
                 let mut stored = Scratch::zeros(length);
                 let positions = numbers.chunks_exact(tile).zip(stored.chunks_exact_mut(width));
                 for (numbers, to) in positions {
-                    format.store(numbers, cast_slice_mut(&mut to[..tile / F::HELD]));
+                    format.pack_row(numbers, cast_slice_mut(&mut to[..tile / F::PACKED]));
                 }
                 stored
             });
             let tiles = &tiles.collect::<Vec<_>>();
-            let packed: &[F::Number] = cast_slice(&packed);
+            let packed: &[F::Element] = cast_slice(&packed);
             let (classes, bases) = (&classes[..], &geometry.bases[..]);
             format.dispatch(Frame { gradient, packed, shape, width, tiles, classes, bases });
         });
@@ -83,10 +84,10 @@ impl Job for Convolution<'_> {
 
 /// Stores rows of [`BLOCK`] weights in a format, one row for each element on the left of a product.
 fn block<F: Format>(format: F, rows: &[f32]) -> Scratch {
-    let mut block = Scratch::new(rows.len() / F::HELD);
-    let rows = rows.chunks_exact(F::HELD * BLOCK);
+    let mut block = Scratch::new(rows.len() / F::PACKED);
+    let rows = rows.chunks_exact(F::PACKED * BLOCK);
     for (rows, to) in rows.zip(block.chunks_exact_mut(BLOCK)) {
-        format.join(&rows[..BLOCK], &rows[rows.len() - BLOCK..], cast_slice_mut(to));
+        format.interleave(&rows[..BLOCK], &rows[rows.len() - BLOCK..], cast_slice_mut(to));
     }
     block
 }
@@ -134,7 +135,7 @@ impl<N: Pod> Task<N> for Frame<'_, N> {
         let size = self.shape.taps * self.tiles.len() * self.width * BLOCK;
         for (block, packed) in self.packed.chunks_exact(size).enumerate() {
             for Class { taps, positions } in self.classes {
-                for positions in positions.chunks(TOGETHER) {
+                for positions in positions.chunks(BLOCK_ROWS) {
                     self.positions(product, block * BLOCK, packed, taps, positions);
                 }
             }
@@ -143,7 +144,7 @@ impl<N: Pod> Task<N> for Frame<'_, N> {
 }
 
 impl<N: Pod> Frame<'_, N> {
-    /// Computes a block of inputs at up to [`TOGETHER`] positions. If there are fewer, the last one
+    /// Computes a block of inputs at up to [`BLOCK_ROWS`] positions. If there are fewer, the last one
     /// is computed repeatedly.
     #[inline(always)]
     fn positions<P: Product<N>>(
@@ -155,11 +156,11 @@ impl<N: Pod> Frame<'_, N> {
         positions: &[usize],
     ) {
         let (width, last) = (self.width, positions.len() - 1);
-        let bases: [usize; TOGETHER] =
+        let bases: [usize; BLOCK_ROWS] =
             std::array::from_fn(|row| self.bases[positions[row.min(last)]] as usize);
         // A block is two registers of 16 lanes, or four of 8, and so on.
         for part in (0..BLOCK / P::LANES).step_by(2) {
-            let mut sums = [[product.zero(); 2]; TOGETHER];
+            let mut sums = [[product.zero(); 2]; BLOCK_ROWS];
             for (index, tile) in self.tiles.iter().enumerate() {
                 for &Tap { index: tap, offset } in taps {
                     let tile: &[N] = cast_slice(tile);
@@ -180,7 +181,7 @@ impl<N: Pod> Frame<'_, N> {
         product: P,
         first: usize,
         positions: &[usize],
-        sums: &[[P::Sums; 2]; TOGETHER],
+        sums: &[[P::Sums; 2]; BLOCK_ROWS],
     ) {
         for (&position, sums) in positions.iter().zip(sums) {
             let row = &mut self.gradient[position * self.shape.lanes..][..self.shape.lanes];

@@ -14,7 +14,7 @@ use lasnn_core::Shape;
 use lasnn_core::mask::Mask;
 use lasnn_core::neuron::{Reset, StepOrder};
 use lasnn_core::surrogate::Surrogate;
-use lasnn_gemm::product::bfloat16;
+use lasnn_gemm::product::round_to_bf16;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
@@ -140,7 +140,7 @@ impl Network {
     /// The same network with weights rounded to bfloat16.
     pub fn rounded(mut self) -> Self {
         for weight in self.weights.iter_mut().flatten() {
-            *weight = bfloat16(*weight);
+            *weight = round_to_bf16(*weight);
         }
         self
     }

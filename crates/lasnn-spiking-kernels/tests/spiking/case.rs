@@ -163,7 +163,7 @@ impl Case {
             all[image * size..(image + 1) * size].to_vec()
         };
         let mask_of = |mask: &Mask| {
-            let row = mask.rows().some(image..image + 1).factors();
+            let row = mask.rows().slice(image..image + 1).factors();
             Mask::of(row.len(), &row)
         };
         Self {

@@ -132,7 +132,7 @@ pub(super) fn adam<R: CubeRuntime>(
         new_mean.clone().into_array_arg(),
         scale.into_array_arg(),
         new_parameter.clone().into_array_arg(),
-        scalar(step.kept()),
+        scalar(step.decay_factor()),
         scalar(step.corrected_rate()),
         scalar(step.root()),
         scalar(step.epsilon),

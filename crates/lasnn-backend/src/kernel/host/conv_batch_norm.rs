@@ -38,7 +38,7 @@ pub(in crate::kernel) fn batch_norm_backward<T: HostTensor>(
     let statistics = statistics(mean, variance);
     let mut channels = Vec::new();
     let input_grad = filled(input.shape(), |grad| {
-        let layer = norm::Layer {
+        let layer = norm::Recorded {
             shape,
             input: &input.read(),
             gamma: &gamma.read(),
@@ -73,7 +73,7 @@ pub(in crate::kernel) fn conv2d_batch_norm<T: HostTensor>(
     let shape = [conv.batch, conv.outputs, conv.output_height(), conv.output_width()];
     let mut statistics = Vec::new();
     let mut output = T::buffer(shape.iter().product());
-    let conv_output = filled([layer.kept()], |conv_output| {
+    let conv_output = filled([layer.saved_len()], |conv_output| {
         let added = added.as_ref().map(T::read);
         let inputs = [&*input.read(), &*weights.read()];
         let affine = [&*gamma.read(), &*beta.read()];
@@ -110,7 +110,7 @@ pub(in crate::kernel) fn conv2d_batch_norm_backward<T: HostTensor>(
             input: &input.read(),
             weights: &weights.read(),
             scales: [&gamma.read(), &beta.read()],
-            kept: &conv_output.read(),
+            saved: &conv_output.read(),
             statistics: &statistics(&result.mean, &result.variance),
         };
         channels = match *has_added && layer.relu {

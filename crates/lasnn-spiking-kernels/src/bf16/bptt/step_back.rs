@@ -7,7 +7,7 @@ use crate::bf16::GROUP;
 use crate::bf16::frames::LaneGroup;
 use crate::event::simd::LANES;
 use crate::f32::bptt::fires_at;
-use lasnn_gemm::memory::{Needed, Scratch, prefetch};
+use lasnn_gemm::memory::{CacheLevel, Scratch, prefetch};
 
 /// The spike gradients that one projection downstream contributes.
 pub(super) struct FromDownstream {
@@ -59,7 +59,7 @@ impl WithSimd for StepBack<'_, '_> {
                     let here = &surrogate_q8[place + lane % grid.tile..][..LANES];
                     // The steps lie so far apart that no processor foresees that the next position
                     // follows.
-                    prefetch(surrogate_q8, place + lane % grid.tile + grid.tile, Needed::Soon);
+                    prefetch(surrogate_q8, place + lane % grid.tile + grid.tile, CacheLevel::L2);
                     neurons.step_back_q8(&mut membrane_grad, (here, q8_scale), &gradient);
                     let frame = (image * steps + step) * GROUP + half * LANES;
                     self.membrane_grads[frame..][..LANES].copy_from_slice(&membrane_grad);

@@ -1,22 +1,27 @@
-"""Golden values for the activation-based attention loss over one pair of layers (attention.json), by autograd.
+"""Golden values by PyTorch's autograd: attention.json for the attention loss over one pair of
+layers.
 
 Regenerate it, beside this script, with `python3 make_golden.py` (needs `torch`).
 
-F(A) = mean over the channels of A^2, a map [B, H, W]. Where the sizes differ, the larger of the two maps is brought to the
-size of the smaller by adaptive average pooling (of the map, before normalising). Q is the map flattened to [B, H W] and
-divided by max(norm of the sample, epsilon). The loss over the pair, with distance
+F(A) = mean over the channels of A^2, an attention map [B, H, W]. If the sizes of the two maps
+differ, the larger map is pooled to the size of the smaller one by adaptive average pooling (the
+map, before it is normalised). Q is the map flattened to [B, H W] and divided by
+max(norm of the sample, epsilon). The loss over the pair, with distance
   norm          mean over the batch of || Qs - Qt ||_2
-  mean-square   mean over batch and positions of (Qs - Qt)^2, as in the published code of attention transfer
-The maps are never equal, so no epsilon stands under the root of `norm`.
+  mean-square   mean over batch and positions of (Qs - Qt)^2, as in the published code of
+                attention transfer
+The maps are never equal, so the root of `norm` needs no epsilon.
 
-attention.json: {"epsilon", "cases": [case]}, case =
+attention.json: {"epsilon", "cases": [case]}. A case has
   name, student [B,C,H,W], teacher [B,C,H,W] (features, not maps),
   norm         {"loss", "student_grad": array}: the gradient with respect to the student's features
   mean_square  the same for the other distance
   student_map, teacher_map   Q of both after pooling and normalising, [B, H W]
-In the case `silent-sample` the student's second sample is all zero: its Q and its gradient are zero, and its distance is 1.
+In the case `silent-sample` the student's second sample is all zero: its Q and its gradient are
+zero, and its distance is 1.
 
-Computed in f64 from features rounded to f32. Array: {"shape": [...], "data": [...]}, row-major, 9 significant digits.
+Values are computed in f64 from features rounded to f32. An array is
+{"shape": [...], "data": [...]}, row-major, with 9 significant digits.
 """
 
 import json
@@ -31,12 +36,16 @@ EPSILON = 1e-6
 
 def maps(student, teacher):
     """Q of both, [B, H W]."""
-    student, teacher = (features.square().mean(dim=1, keepdim=True) for features in (student, teacher))
+    student, teacher = (
+        features.square().mean(dim=1, keepdim=True) for features in (student, teacher)
+    )
     if student.shape[2] > teacher.shape[2]:
         student = F.adaptive_avg_pool2d(student, teacher.shape[2:])
     elif teacher.shape[2] > student.shape[2]:
         teacher = F.adaptive_avg_pool2d(teacher, student.shape[2:])
-    return [F.normalize(attention.flatten(1), dim=1, eps=EPSILON) for attention in (student, teacher)]
+    return [
+        F.normalize(attention.flatten(1), dim=1, eps=EPSILON) for attention in (student, teacher)
+    ]
 
 
 def norm(student, teacher):
@@ -67,7 +76,10 @@ def case(name, student_size, teacher_size, silent=None):
         assert loss.isfinite() and leaf.grad.isfinite().all()
         if silent is not None:
             assert not leaf.grad[silent].any()
-        golden[distance.__name__] = {"loss": float(f"{loss.item():.9g}"), "student_grad": array(leaf.grad)}
+        golden[distance.__name__] = {
+            "loss": float(f"{loss.item():.9g}"),
+            "student_grad": array(leaf.grad),
+        }
     golden["student_map"], golden["teacher_map"] = map(array, maps(student, teacher))
     return golden
 

@@ -1,28 +1,33 @@
-"""Golden values for the optimisers (optimizers.json) and the learning-rate schedules (schedules.json), from PyTorch.
+"""Golden values from PyTorch: optimizers.json for the optimisers, schedules.json for the
+learning-rate schedules.
 
 Regenerate both, beside this script, with `python3 make_golden.py` (needs `torch`).
 
-optimizers.json: {"cases": [case]}. Every case moves two parameters, of shapes [4] and [2,3], by twelve steps in f32:
+optimizers.json: {"cases": [case]}. Every case moves two parameters, of shapes [4] and [2,3], by
+twelve steps in f32. A case has
   name
   optimizer      {"kind": "sgd", lr, momentum, dampening, weight_decay, nesterov} or
-                 {"kind": "adam", lr, beta1, beta2, eps, weight_decay, amsgrad, decoupled}; weight decay is coupled L2, or
-                 decoupled as in AdamW
-  max_norm       null, or the norm to which the gradients of both parameters together are clipped before each step
-  gradient_norms null, or the joint norm before clipping, one a step
+                 {"kind": "adam", lr, beta1, beta2, eps, weight_decay, amsgrad, decoupled}; weight
+                 decay is coupled L2, or decoupled as in AdamW
+  max_norm       null, or the norm to which the gradients of both parameters together are clipped
+                 before each step
+  gradient_norms null, or the joint norm before clipping, one for each step
   initial        [array, array]
-  gradients      [[array, array]] one pair a step, as they were before clipping and weight decay
-  parameters     [[array, array]] the values after each step
-The gradients' scale falls and rises again between steps, so that AMSGrad's maximum differs from the running mean.
-The momentum buffer starts as the first gradient (not as (1 - dampening) times it); AMSGrad takes the maximum of the
-second moment before its bias correction; epsilon is added after the square root.
+  gradients      [[array, array]], one pair for each step, before clipping and weight decay
+  parameters     [[array, array]], the values after each step
+The scale of the gradients falls and rises again between steps, so that AMSGrad's maximum differs
+from the running mean. The momentum buffer starts as the first gradient (not as (1 - dampening)
+times it). AMSGrad takes the maximum of the second moment before its bias correction. Epsilon is
+added after the square root.
 
-schedules.json: {"cases": [case]}, case = name, kind ("multi-step" or "cosine"), epochs, factors (to multiply the
-initial learning rate with), and for multi-step also steps (of an epoch), shares, milestones and gamma. "multi-step" has
-a factor for each step of the training, since its scheduler is advanced after each step of the optimiser; its milestones
-are ceil(share * epochs * steps). "cosine" has a factor for each epoch: 0.5 (1 + cos(pi e / E)), which would reach 0 at
-epoch E, one past the last.
+schedules.json: {"cases": [case]}. A case has name, kind ("multi-step" or "cosine"), epochs and
+factors (by which the initial learning rate is multiplied); for multi-step also steps (of an epoch),
+shares, milestones and gamma. "multi-step" has a factor for each step of the training, since its
+scheduler advances after each step of the optimiser. Its milestones are
+ceil(share * epochs * steps). "cosine" has a factor for each epoch: 0.5 (1 + cos(pi e / E)), which
+would reach 0 at epoch E, one after the last.
 
-Array: {"shape": [...], "data": [...]}, row-major, 9 significant digits.
+An array is {"shape": [...], "data": [...]}, row-major, with 9 significant digits.
 """
 
 import json
@@ -45,7 +50,9 @@ def sgd(lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False):
     }  # fmt: skip
 
 
-def adam(lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, amsgrad=False, decoupled=False):
+def adam(
+    lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, amsgrad=False, decoupled=False
+):
     return {
         "kind": "adam", "lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps,
         "weight_decay": weight_decay, "amsgrad": amsgrad, "decoupled": decoupled,
@@ -62,7 +69,8 @@ def build(settings, parameters):
 
 
 def array(tensor):
-    return {"shape": list(tensor.shape), "data": [float(f"{x:.9g}") for x in tensor.detach().flatten().tolist()]}
+    data = [float(f"{x:.9g}") for x in tensor.detach().flatten().tolist()]
+    return {"shape": list(tensor.shape), "data": data}
 
 
 def optimizer_case(name, settings, max_norm=None):
@@ -70,7 +78,8 @@ def optimizer_case(name, settings, max_norm=None):
     parameters = [torch.nn.Parameter(torch.randn(shape)) for shape in SHAPES]
     optimizer = build(settings, parameters)
     case = {
-        "name": name, "optimizer": settings, "max_norm": max_norm, "gradient_norms": None if max_norm is None else [],
+        "name": name, "optimizer": settings, "max_norm": max_norm,
+        "gradient_norms": None if max_norm is None else [],
         "initial": [array(p) for p in parameters], "gradients": [], "parameters": [],
     }  # fmt: skip
     for scale in SCALES:
@@ -96,17 +105,20 @@ def optimizer_cases():
         optimizer_case("adam", adam()),
         optimizer_case("adam-decay", adam(lr=0.01, weight_decay=5e-4)),
         optimizer_case("adam-decoupled", adam(lr=0.01, weight_decay=0.1, decoupled=True)),
-        optimizer_case("adam-amsgrad-decoupled", adam(lr=0.01, weight_decay=0.1, amsgrad=True, decoupled=True)),
+        optimizer_case(
+            "adam-amsgrad-decoupled",
+            adam(lr=0.01, weight_decay=0.1, amsgrad=True, decoupled=True),
+        ),
         optimizer_case("adam-amsgrad", adam(lr=0.01, amsgrad=True)),
         optimizer_case("adam-amsgrad-decay", adam(lr=0.01, weight_decay=5e-4, amsgrad=True)),
-        # A short memory, so that the maximum and the running mean part by far within twelve steps.
+        # A small beta2, so that the maximum and the running mean differ much within twelve steps.
         optimizer_case("adam-amsgrad-short", adam(lr=0.01, beta2=0.8, amsgrad=True)),
         optimizer_case("clip-sgd-momentum", sgd(momentum=0.9), max_norm=1.0),
     ]
 
 
 def factors(epochs, schedule):
-    """The factors that a PyTorch scheduler gives, read from an optimiser whose initial rate is 1."""
+    """The factors of a PyTorch scheduler, read from an optimiser whose initial rate is 1."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     scheduler = schedule(optimizer)
     values = []
@@ -119,12 +131,15 @@ def factors(epochs, schedule):
 
 def multi_step_case(epochs, steps):
     shares = [0.6, 0.8, 0.9]
-    # In whole percents: 0.6 * epochs in floating point may fall just above a whole number.
+    # In whole percents: 0.6 * epochs in floating point may be just above a whole number.
     milestones = [-(-round(100 * share) * epochs * steps // 100) for share in shares]
-    values = factors(epochs * steps, lambda optimizer: MultiStepLR(optimizer, milestones, gamma=0.1))
+    values = factors(
+        epochs * steps, lambda optimizer: MultiStepLR(optimizer, milestones, gamma=0.1)
+    )
     return {
-        "name": f"multi-step-{epochs}x{steps}", "kind": "multi-step", "epochs": epochs, "steps": steps,
-        "shares": shares, "milestones": milestones, "gamma": 0.1, "factors": values,
+        "name": f"multi-step-{epochs}x{steps}", "kind": "multi-step", "epochs": epochs,
+        "steps": steps, "shares": shares, "milestones": milestones, "gamma": 0.1,
+        "factors": values,
     }  # fmt: skip
 
 
@@ -132,7 +147,12 @@ def cosine_case(epochs):
     values = [0.5 * (1 + math.cos(math.pi * epoch / epochs)) for epoch in range(epochs)]
     published = factors(epochs, lambda optimizer: CosineAnnealingLR(optimizer, T_max=epochs))
     assert all(abs(a - b) < 1e-8 for a, b in zip(values, published))
-    return {"name": f"cosine-{epochs}", "kind": "cosine", "epochs": epochs, "factors": [float(f"{v:.9g}") for v in values]}
+    return {
+        "name": f"cosine-{epochs}",
+        "kind": "cosine",
+        "epochs": epochs,
+        "factors": [float(f"{v:.9g}") for v in values],
+    }
 
 
 def write(name, cases):
@@ -142,4 +162,5 @@ def write(name, cases):
 
 if __name__ == "__main__":
     write("optimizers.json", optimizer_cases())
-    write("schedules.json", [multi_step_case(*size) for size in ((10, 1), (7, 3), (1, 12), (2, 5), (40, 5))] + [cosine_case(10)])
+    sizes = ((10, 1), (7, 3), (1, 12), (2, 5), (40, 5))
+    write("schedules.json", [multi_step_case(*size) for size in sizes] + [cosine_case(10)])

@@ -144,7 +144,7 @@ impl Lowered {
         steps: usize,
         stats: Arc<[SpikeStats]>,
     ) -> Option<NetworkPass<B>> {
-        // Asks first whether the backend has kernels: reading the thresholds would make a GPU wait.
+        // The check for kernels comes first, because reading the thresholds would make a GPU wait.
         B::on_host(&[], |_| ())?;
         let rows = input.maps.dims()[0];
         let batch = if input.constant { rows } else { rows / steps };

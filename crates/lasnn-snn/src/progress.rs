@@ -35,7 +35,7 @@ pub struct Progress {
 /// progress.
 pub type OnProgress<'a> = &'a dyn Fn(Progress) -> ControlFlow<()>;
 
-/// Never stops a computation.
+/// A progress function that never stops a computation.
 pub fn go_on(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }

@@ -1,4 +1,4 @@
-//! A spiking network that is run again and again with the same weights.
+//! A spiking network that runs many times with the same weights.
 
 use std::sync::Arc;
 

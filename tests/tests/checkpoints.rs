@@ -85,7 +85,7 @@ fn a_checkpoint_is_measured_under_what_it_was_made_for() {
     let outcome = place.run(&wrong_stage);
     assert_eq!(outcome.code, Some(2), "{outcome:#?}");
     assert!(
-        outcome.stderr.contains("a spiking network (`student`), expected an ordinary"),
+        outcome.stderr.contains("a spiking network (`student`), expected an ANN for `teacher`"),
         "{outcome:#?}"
     );
 

@@ -42,6 +42,33 @@ fn a_recipe_runs_all_stages_and_leaves_its_files() {
     assert!(metrics.contains("attention_low") && metrics.contains("cross_entropy"), "{metrics}");
 }
 
+/// Without a terminal a long training prints a few of its epochs. The files have all of them.
+#[test]
+fn a_stage_prints_at_most_ten_lines() {
+    let place = Workplace::new();
+    let recipe = tiny_with("time_steps = [3, 9]", "time_steps = [3, 4, 5, 7, 8, 9, 10, 11, 12]");
+    place.write("tiny.toml", &recipe.replace("epochs = 3", "epochs = 25"));
+    let outcome = place.succeed(&["run", "tiny.toml"]);
+    let lines = |stage: &str| -> Vec<&str> {
+        let prefix = format!("{stage}: ");
+        outcome.stderr.lines().filter(|line| line.starts_with(&prefix)).collect()
+    };
+    for stage in ["teacher", "intermediate", "student"] {
+        let lines = lines(stage);
+        assert!((4..=10).contains(&lines.len()), "{lines:#?}");
+        assert!(lines[0].contains("epoch 1/25"), "{lines:#?}");
+        assert!(lines[lines.len() - 2].contains("epoch 25/25"), "{lines:#?}");
+        assert!(lines[lines.len() - 1].contains("of the test images"), "{lines:#?}");
+    }
+    let converted = lines("converted");
+    assert!((4..=10).contains(&converted.len()), "{converted:#?}");
+
+    let run = place.only_run("tiny");
+    let read = |file: &str| std::fs::read_to_string(run.join(file)).unwrap();
+    assert_eq!(read("metrics.jsonl").lines().count(), 3 * 25);
+    assert_eq!(read("log.txt").matches("epoch 7/25").count(), 3);
+}
+
 /// A layer that no memory holds must not end the program after the teacher has been trained.
 #[test]
 fn what_no_memory_holds_is_refused_before_anything_is_trained() {
@@ -50,7 +77,7 @@ fn what_no_memory_holds_is_refused_before_anything_is_trained() {
     for command in [&["run"][..], &["distill"], &["convert"], &["train", "intermediate"]] {
         let outcome = place.run(&[command, &["large.toml"]].concat());
         assert_eq!(outcome.code, Some(2), "{command:?}: {outcome:#?}");
-        for part in ["the stage `intermediate` takes about", "TiB", "or run with --ignore-memory"] {
+        for part in ["the stage `intermediate` needs about", "TiB", "or run with --ignore-memory"] {
             assert!(outcome.stderr.contains(part), "no `{part}` in {}", outcome.stderr);
         }
         assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);

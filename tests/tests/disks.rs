@@ -309,7 +309,7 @@ fn who_waits_for_a_pack_can_be_interrupted() {
     let lock = File::options().write(true).open(with("lock")).unwrap();
     lock.lock().unwrap();
     for arguments in [&VERIFY[..], &["run", "images.toml", "--data-dir", "data"]] {
-        let outcome = interrupt(&mut place.lasnn(arguments), |said| said.contains("waits for"));
+        let outcome = interrupt(&mut place.lasnn(arguments), |said| said.contains("waiting for"));
         fails(&outcome, &["interrupted"]);
     }
     drop(lock);

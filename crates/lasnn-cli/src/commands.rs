@@ -1,4 +1,4 @@
-//! The commands.
+//! The commands, one module each.
 
 mod annotate;
 mod check_backend;
@@ -12,10 +12,10 @@ use std::io::Write;
 
 use anyhow::Context;
 
-use crate::args::{Args, Command, Global, Run};
+use crate::args::{Args, Command, Convert, Distill, Global, Run, Train};
 use crate::device::{self, Job};
 use crate::pipeline::Goal;
-use crate::{complete, recipe, signals};
+use crate::{complete, signals};
 
 /// Executes the command of a command line.
 ///
@@ -23,57 +23,30 @@ use crate::{complete, recipe, signals};
 ///
 /// Each command documents its own.
 pub fn execute(args: Args) -> anyhow::Result<()> {
-    let global = args.global;
-    let stages = |goal, mut run: Run, teacher, intermediate| {
-        run.recipe = recipe::find(&run.recipe)?;
-        let global = global.clone();
-        compute(&global.clone(), &run::Request { goal, run, teacher, intermediate, global })
+    let Args { global, command } = args;
+    let stages = |goal, run: Run, teacher, intermediate| {
+        compute(&global, &run::Stages { goal, run, teacher, intermediate, global: &global })
     };
-    match args.command {
+    match command {
         Command::Run(run) => stages(Goal::Run, run, None, None),
-        Command::Train { network, run } => stages(Goal::Train(network), run, None, None),
-        Command::Convert { run, intermediate } => stages(Goal::Convert, run, None, intermediate),
-        Command::Distill { run, teacher, intermediate } => {
+        Command::Train(Train { network, run }) => stages(Goal::Train(network), run, None, None),
+        Command::Convert(Convert { run, intermediate }) => {
+            stages(Goal::Convert, run, None, intermediate)
+        }
+        Command::Distill(Distill { run, teacher, intermediate }) => {
             stages(Goal::Distill, run, teacher, intermediate)
         }
-        Command::Eval {
-            recipe,
-            checkpoint,
-            stage,
-            time_steps,
-            normalisation,
-            ignore_memory,
-            missing,
-        } => {
-            let recipe = recipe::find(&recipe)?;
-            let request = eval::Request {
-                recipe,
-                checkpoint,
-                stage,
-                time_steps,
-                normalisation,
-                ignore_memory,
-                missing,
-                global,
-            };
-            compute(&request.global, &request)
+        Command::Eval(args) => compute(&global, &eval::Evaluate { args, global: &global }),
+        Command::Annotate(args) => {
+            compute(&global, &annotate::AddDefinition { args, global: &global })
         }
-        Command::Annotate { checkpoint, recipe, stage, out, missing } => {
-            let recipe = recipe::find(&recipe)?;
-            let request = annotate::Request { checkpoint, recipe, stage, out, missing, global };
-            compute(&request.global, &request)
-        }
-        Command::CheckBackend => {
-            compute(&global, &check_backend::Request { global: global.clone() })
-        }
-        Command::Inspect { target, image, classes } => {
-            inspect::inspect(&target, image, classes, &global)
-        }
+        Command::CheckBackend => compute(&global, &check_backend::Check { global: &global }),
+        Command::Inspect(args) => inspect::inspect(&args, &global),
         Command::Data { action } => {
             signals::listen()?;
             data::data(&action, &global)
         }
-        Command::Runs(request) => runs::runs(&request, &global),
+        Command::Runs(args) => runs::runs(&args, &global),
         Command::Completions { shell } => {
             let script = complete::script(shell)?;
             std::io::stdout().write_all(&script).context("cannot write the completions")

@@ -11,7 +11,7 @@ use lasnn_backend::DenseBackend;
 use lasnn_neurons::SpikingBackend;
 
 use crate::backend::BackendName;
-use crate::failure::wrong;
+use crate::failure::invalid_input;
 
 /// A backend with automatic differentiation around one without. Everything that computes is
 /// generic over this trait.
@@ -98,7 +98,7 @@ fn probe<A: TrainingBackend>(device: &A::Device) -> anyhow::Result<()> {
 
 fn not_compiled_in(backend: BackendName) -> anyhow::Error {
     let name = backend.name();
-    wrong(format_args!(
+    invalid_input(format_args!(
         "the backend `{name}` is not compiled into this program; build with `--features {name}`"
     ))
 }

@@ -1,4 +1,5 @@
-//! What the folder of a run tells of it: whatever is there, of any version and in any state.
+//! The record of a run: everything that its folder contains, whatever its state is and whichever
+//! version of the program has written it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,48 +12,48 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::parts::{Dataset, Git, Numbers, Stage, State};
-use crate::report::overall_rate;
 use crate::run_dir::{SUMMARY, is_held};
-use crate::runs::Place;
+use crate::runs::RunLocation;
 use crate::stage::StageName;
+use crate::tables::overall_rate;
 
-/// A run.
+/// The record of a run.
 #[derive(Debug, Serialize)]
-pub struct Found {
-    /// The recipe's name; empty if nothing tells it.
+pub struct RunRecord {
+    /// The name of the recipe. It is empty if it is unknown.
     pub recipe: String,
-    /// Its id.
+    /// The id.
     pub id: String,
-    /// How it is called in messages.
+    /// The name of the run in messages.
     #[serde(skip)]
     pub name: String,
-    /// Its folder.
+    /// The folder.
     pub path: PathBuf,
-    /// When it began, in UTC.
+    /// The time when the run began, in UTC.
     pub began: Option<String>,
-    /// What has become of it.
+    /// The state.
     pub state: State,
-    /// What is wrong with its summary.
+    /// Why the summary cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// The seed of every random stream.
     pub seed: Option<u64>,
-    /// What computed.
+    /// The name of the backend.
     pub backend: Option<String>,
-    /// How many threads computed.
+    /// The number of threads.
     pub threads: Option<u64>,
-    /// What source.
+    /// The commit of the source tree.
     pub git: Option<Git>,
-    /// What images.
+    /// The data set.
     pub dataset: Option<Dataset>,
-    /// The stages that are done, in the order of the report.
+    /// The finished stages in the order of a report.
     pub stages: Vec<Stage>,
 }
 
-/// A summary as far as it is of use here.
+/// The fields of `summary.json` that a record needs.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Told {
+struct SummaryFields {
     recipe: Option<String>,
     seed: Option<u64>,
     backend: Option<String>,
@@ -62,53 +63,54 @@ struct Told {
     stages: BTreeMap<String, Numbers>,
 }
 
-impl Found {
-    /// What is known of the run in a folder.
-    pub fn new(place: Place) -> Self {
-        // In this order, as the run may end meanwhile.
-        let held = is_held(&place.path);
-        let (state, problem, told) = match summary(&place.path) {
-            Ok(Some(told)) => (State::Ended, None, told),
-            Ok(None) if held => (State::Running, None, Told::default()),
-            Ok(None) => (State::CutOff, None, Told::default()),
-            Err(problem) => (State::Damaged, Some(problem), Told::default()),
+impl RunRecord {
+    /// Reads the folder of a run.
+    pub fn new(location: RunLocation) -> Self {
+        // The lock is tested first. Otherwise a run that ends in between would seem interrupted.
+        let held = is_held(&location.path);
+        let (state, problem, fields) = match summary(&location.path) {
+            Ok(Some(fields)) => (State::Ended, None, fields),
+            Ok(None) if held => (State::Running, None, SummaryFields::default()),
+            Ok(None) => (State::CutOff, None, SummaryFields::default()),
+            Err(problem) => (State::Damaged, Some(problem), SummaryFields::default()),
         };
         let stage = |stage: StageName| {
-            let told = told.stages.get(stage.in_summary()).cloned();
+            let fields = fields.stages.get(stage.in_summary()).cloned();
             let numbers = match state {
-                State::Ended => told,
-                _ => in_checkpoint(&place.path, stage),
+                State::Ended => fields,
+                _ => in_checkpoint(&location.path, stage),
             };
             Some(Stage { stage, numbers: numbers?, firing_rate: None })
         };
         let stages = StageName::REPORTED.into_iter().filter_map(stage).collect();
-        // A run that has not ended still has its recipe.
-        let resolved = recipe(&place.path).unwrap_or_default();
+        // A run without a summary still has its recipe.
+        let resolved = recipe(&location.path).unwrap_or_default();
         let in_recipe = |key: &str| resolved.get(key);
-        let name = told.recipe.or_else(|| in_recipe("name")?.as_str().map(str::to_owned));
-        let seed = told.seed.or_else(|| in_recipe("seed")?.as_integer()?.try_into().ok());
+        let name = fields.recipe.or_else(|| in_recipe("name")?.as_str().map(str::to_owned));
+        let seed = fields.seed.or_else(|| in_recipe("seed")?.as_integer()?.try_into().ok());
         Self {
-            name: place.name(),
-            began: place.began(),
-            recipe: match place.recipe.as_str() {
+            name: location.name(),
+            began: location.began(),
+            recipe: match location.recipe.as_str() {
                 "" => name.unwrap_or_default(),
                 folder => folder.to_owned(),
             },
-            id: place.id,
-            path: place.path,
+            id: location.id,
+            path: location.path,
             state,
             problem,
             seed,
-            backend: told.backend,
-            threads: told.threads,
-            git: told.git,
-            dataset: told.dataset,
+            backend: fields.backend,
+            threads: fields.threads,
+            git: fields.git,
+            dataset: fields.dataset,
             stages,
         }
     }
 
-    /// Finds out the firing rates of its spiking networks. A summary has them by layer; over all
-    /// neurons they follow from the network, which its checkpoint knows.
+    /// Computes the mean firing rates of the spiking networks. They follow from the number of
+    /// spikes and from the number of neurons, which is computed from the architecture in the
+    /// checkpoint.
     pub fn add_rates(&mut self) {
         for stage in &mut self.stages {
             let Numbers { spikes_per_image, time_steps, .. } = stage.numbers;
@@ -119,19 +121,19 @@ impl Found {
         }
     }
 
-    /// The last spiking network: the student, if the run came so far.
+    /// The last spiking network. It is the student if that stage is finished.
     pub fn spiking(&self) -> Option<&Stage> {
         self.stages.iter().rev().find(|stage| stage.numbers.time_steps.is_some())
     }
 }
 
-/// The resolved recipe of a run; none if it is not there or not a recipe.
+/// The resolved recipe of a run. `None` if it is missing or no TOML.
 fn recipe(run: &Path) -> Option<toml::Table> {
     toml::from_str(&fs::read_to_string(run.join("recipe.toml")).ok()?).ok()
 }
 
-/// The summary of a run, if there is one; the error is what is wrong with it.
-fn summary(run: &Path) -> Result<Option<Told>, String> {
+/// The summary of a run, if there is one. The error says why it cannot be read.
+fn summary(run: &Path) -> Result<Option<SummaryFields>, String> {
     let damaged = |error: &dyn std::fmt::Display| format!("{SUMMARY} cannot be read: {error}");
     match fs::read_to_string(run.join(SUMMARY)) {
         Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| damaged(&error)),
@@ -140,21 +142,21 @@ fn summary(run: &Path) -> Result<Option<Told>, String> {
     }
 }
 
-/// What the checkpoint of a stage says; none if there is no checkpoint of ours.
+/// The metadata of a stage's checkpoint. `None` if it is missing or of another program.
 fn metadata(run: &Path, stage: StageName) -> Option<Value> {
     let file = run.join("checkpoints").join(format!("{}.safetensors", stage.name()));
     Checkpoint::peek(&file).ok()
 }
 
-/// The numbers of a stage as its checkpoint has them: a run writes it as soon as the stage is done.
+/// The results in a stage's checkpoint. The checkpoint is written as soon as the stage is finished.
 fn in_checkpoint(run: &Path, stage: StageName) -> Option<Numbers> {
     Numbers::deserialize(metadata(run, stage)?.get("summary")?).ok()
 }
 
-/// The network of a stage as its checkpoint has it.
+/// The network in a stage's checkpoint.
 fn plan(run: &Path, stage: StageName) -> Option<Plan> {
     let metadata = metadata(run, stage)?;
-    // Versions of the file: one has these keys at its top, and one in a table of their own.
+    // Version 1 has these keys at the top level, version 2 in the table `definition`.
     let found = metadata.get("definition").unwrap_or(&metadata);
     let network = Architecture::deserialize(found.get("network")?).ok()?;
     let image = Shape::deserialize(found.get("image")?).ok()?;
@@ -170,9 +172,9 @@ mod tests {
     use super::*;
     use crate::run_dir::RunDir;
 
-    fn found(path: &Path) -> Found {
+    fn record(path: &Path) -> RunRecord {
         let id = path.file_name().unwrap().to_str().unwrap().to_owned();
-        Found::new(Place { recipe: "r".into(), id, path: path.into() })
+        RunRecord::new(RunLocation { recipe: "r".into(), id, path: path.into() })
     }
 
     #[test]
@@ -180,13 +182,13 @@ mod tests {
         let runs = tempfile::tempdir().unwrap();
         let run = RunDir::create(runs.path(), "r", "0123456789abcdef").unwrap();
         let path = run.path().to_owned();
-        assert_eq!(found(&path).state, State::Running);
+        assert_eq!(record(&path).state, State::Running);
         run.finish("{}").unwrap();
-        assert_eq!(found(&path).state, State::Ended);
+        assert_eq!(record(&path).state, State::Ended);
     }
 
     #[test]
-    fn a_run_that_was_cut_off_has_its_recipe_and_its_finished_stages() {
+    fn an_interrupted_run_has_its_recipe_and_its_finished_stages() {
         let run = tempfile::tempdir().unwrap();
         fs::write(run.path().join("recipe.toml"), "name = \"tiny\"\nseed = 7\n").unwrap();
         let layers = serde_json::json!([
@@ -212,24 +214,24 @@ mod tests {
         }
         fs::write(run.path().join("checkpoints/student.safetensors"), "half").unwrap();
 
-        let mut found = found(run.path());
+        let mut found = record(run.path());
         assert_eq!((found.state, found.seed), (State::CutOff, Some(7)));
         found.add_rates();
         let names: Vec<StageName> = found.stages.iter().map(|stage| stage.stage).collect();
         assert_eq!(names, [StageName::Converted, StageName::Control]);
         for Stage { numbers, firing_rate, .. } in found.stages {
             assert_eq!(numbers.test_accuracy, Some(0.5));
-            // Two spikes of four neurons in five steps.
+            // Two spikes of four neurons in five time steps.
             assert_eq!(firing_rate, Some(0.1));
         }
     }
 
     #[test]
-    fn a_damaged_summary_is_a_problem_and_one_of_another_version_is_none() {
+    fn a_damaged_summary_is_reported_and_one_of_another_version_is_read() {
         let run = tempfile::tempdir().unwrap();
         let with = |summary: &str| {
             fs::write(run.path().join(SUMMARY), summary).unwrap();
-            found(run.path())
+            record(run.path())
         };
         for damaged in ["", "[1", "7", r#"{"seed": "x"}"#, r#"{"stages": {"student": 1}}"#] {
             let found = with(damaged);

@@ -1,29 +1,32 @@
-//! Tells a user, the log and `metrics.jsonl` how a training goes.
+//! Reports the progress of a training: bars and lines for a user, the log, and `metrics.jsonl`.
 
 use lasnn_training::{EpochRecord, Observer, Started, StepInfo};
 
 use crate::metrics::Metrics;
 use crate::progress::{Bar, Progress};
-use crate::report::percent;
 use crate::run_dir::RunDir;
 use crate::stage::StageName;
+use crate::tables::percent;
 
-/// Watches the training of one stage.
-pub struct Watch<'a> {
+/// The observer of one stage's training.
+pub struct TrainingObserver<'a> {
     stage: StageName,
     progress: &'a Progress,
     metrics: &'a mut Metrics,
     run: &'a RunDir,
     bar: Bar,
+    /// The first epoch of this process. It is not 0 if an earlier process was interrupted.
+    first_epoch: u32,
     epochs: u32,
     /// The learning rate of the last step.
     learning_rate: f64,
-    /// The loop cannot stop for this, so it is kept until the training is over.
-    unwritten: Option<anyhow::Error>,
+    /// The first error of writing the metrics. The observer cannot stop the training, so the error
+    /// is returned at the end.
+    write_error: Option<anyhow::Error>,
 }
 
-impl<'a> Watch<'a> {
-    /// Nothing has happened yet.
+impl<'a> TrainingObserver<'a> {
+    /// An observer before the training has begun.
     pub fn new(
         stage: StageName,
         progress: &'a Progress,
@@ -31,47 +34,58 @@ impl<'a> Watch<'a> {
         run: &'a RunDir,
     ) -> Self {
         let bar = progress.bar(stage.name(), 0);
-        Self { stage, progress, metrics, run, bar, epochs: 0, learning_rate: 0.0, unwritten: None }
+        Self {
+            stage,
+            progress,
+            metrics,
+            run,
+            bar,
+            first_epoch: 0,
+            epochs: 0,
+            learning_rate: 0.0,
+            write_error: None,
+        }
     }
 
-    /// The training is over.
+    /// Ends the observation after the training.
     ///
     /// # Errors
     ///
     /// Fails if `metrics.jsonl` could not be written.
     pub fn end(self) -> anyhow::Result<()> {
-        self.unwritten.map_or(Ok(()), Err)
+        self.write_error.map_or(Ok(()), Err)
     }
 
-    /// Shows a bar for the rest of an epoch. A learning rate that changes within the epoch shows
-    /// too.
-    fn show(&self, epoch: u32, learning_rate: f64, steps: usize) {
+    /// Restarts the bar of the current epoch. Its label contains the learning rate, which may
+    /// change within the epoch.
+    fn restart_bar(&self, epoch: u32, learning_rate: f64, steps: usize) {
         let (name, epochs) = (self.stage.name(), self.epochs);
         let label = format!("{name} epoch {}/{epochs}, rate {}", epoch + 1, rate(learning_rate));
         self.bar.restart(label, steps as u64);
     }
 }
 
-impl Observer for Watch<'_> {
+impl Observer for TrainingObserver<'_> {
     fn started(&mut self, started: Started<'_>) {
-        self.epochs = started.epochs;
-        let Started { epoch, step, steps, learning_rate, .. } = started;
+        let Started { epochs, epoch, step, steps, learning_rate, .. } = started;
+        self.epochs = epochs;
+        self.first_epoch = epoch;
         if epoch > 0 || step > 0 {
-            let text = match epoch < started.epochs {
-                true => format!("goes on in epoch {} after step {step} of {steps}", epoch + 1),
-                false => "is trained and goes on to be measured".into(),
+            let text = match epoch < epochs {
+                true => format!("continues in epoch {} after step {step} of {steps}", epoch + 1),
+                false => "is trained; the measurement continues".into(),
             };
             self.progress.say(format!("{}: {text}", self.stage.name()));
         }
         self.learning_rate = learning_rate;
-        self.show(epoch, learning_rate, steps);
+        self.restart_bar(epoch, learning_rate, steps);
     }
 
     fn step(&mut self, step: StepInfo) {
         let StepInfo { epoch, step, steps, learning_rate, loss } = step;
         if step == 0 || self.learning_rate != learning_rate {
             self.learning_rate = learning_rate;
-            self.show(epoch, learning_rate, steps);
+            self.restart_bar(epoch, learning_rate, steps);
         }
         self.bar.at(step as u64 + 1);
         tracing::trace!(stage = self.stage.name(), epoch, step, learning_rate, loss, "step");
@@ -87,17 +101,20 @@ impl Observer for Watch<'_> {
     fn epoch(&mut self, history: &[EpochRecord]) {
         if let Some(record) = history.last() {
             let text = line(record, self.epochs);
-            self.progress.say(format!("{}: {text}", self.stage.name()));
+            let index = record.epoch - self.first_epoch;
+            let count = self.epochs - self.first_epoch;
+            let said = format!("{}: {text}", self.stage.name());
+            self.progress.say_some(index as usize, count as usize, said);
             tracing::info!(stage = self.stage.name(), "{text}");
         }
         self.metrics.set(self.stage, history);
         if let Err(error) = self.metrics.write(self.run) {
-            self.unwritten.get_or_insert(error);
+            self.write_error.get_or_insert(error);
         }
     }
 }
 
-/// An epoch in one line.
+/// One epoch in one line.
 fn line(record: &EpochRecord, epochs: u32) -> String {
     let mut text = format!(
         "epoch {}/{epochs}, rate {}, loss {:.4}, train {}, validation {}, {:.1} s",
@@ -116,7 +133,7 @@ fn line(record: &EpochRecord, epochs: u32) -> String {
     text
 }
 
-/// A learning rate to three digits: `0.002`, `3.17e-5`.
+/// A learning rate with three digits, such as `0.002` or `3.17e-5`.
 fn rate(rate: f64) -> String {
     let rounded: f64 = format!("{rate:.2e}").parse().unwrap_or(rate);
     match rounded >= 1e-4 {

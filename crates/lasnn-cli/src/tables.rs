@@ -1,17 +1,17 @@
-//! Tables for people.
+//! The tables that the program prints, and the format of their numbers.
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use lasnn_core::Plan;
 use lasnn_snn::ann_energy_pj;
 
-use crate::printable::printable;
+use crate::escape::printable;
 use crate::recipe::Plans;
 use crate::stage::StageName;
-use crate::stored::Conversion;
+use crate::stage_artifact::Conversion;
 use crate::summary::{ClassAccuracy, Stages};
 
-/// A table whose columns after the first stand to the right.
+/// An empty table. All columns but the first are aligned to the right.
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_header(header.to_vec());
@@ -23,8 +23,8 @@ pub fn table(header: &[&str]) -> Table {
 
 /// The result of a run: one row per network.
 ///
-/// The energy of an ordinary network stands in the same column as that of a spiking one; beside a
-/// spiking network stands that of the ordinary network of the same layers.
+/// The column `energy / image` has the energy of ANNs and of spiking networks. The column `as an
+/// ANN` has the energy of the ANN with the same layers.
 pub fn stages(stages: &Stages, plans: &Plans) -> String {
     let mut table = table(&[
         "network",
@@ -85,10 +85,11 @@ pub fn stages(stages: &Stages, plans: &Plans) -> String {
     table.to_string()
 }
 
-/// The accuracy of each class, the worst class first.
+/// A table of the accuracy of each class, from the worst class to the best.
 pub fn by_class(classes: &[ClassAccuracy]) -> String {
     let mut worst_first: Vec<_> = classes.iter().collect();
-    // Stable: equal classes stay in the order of the class scores. One without images comes last.
+    // The sort is stable, so equal classes stay in the order of the class scores. A class without
+    // images comes last.
     let key = |class: &ClassAccuracy| class.accuracy.unwrap_or(f64::INFINITY);
     worst_first.sort_by(|a, b| key(a).total_cmp(&key(b)));
     let mut table = table(&["class", "test images", "accuracy"]);
@@ -102,11 +103,11 @@ pub fn by_class(classes: &[ClassAccuracy]) -> String {
     table.to_string()
 }
 
-/// The accuracy after each step as a row of bars, from the lowest to the highest.
+/// The accuracy after each time step as a row of bars. The lowest accuracy has the lowest bar.
 pub fn sparkline(accuracy_by_step: &[f64]) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     const WIDTH: usize = 40;
-    // Of more steps than columns, those are shown that divide them evenly, the last one included.
+    // If there are more steps than columns, evenly spaced steps are shown, the last one included.
     let steps = accuracy_by_step.len();
     let shown: Vec<f64> = match steps <= WIDTH {
         true => accuracy_by_step.to_vec(),
@@ -121,7 +122,7 @@ pub fn sparkline(accuracy_by_step: &[f64]) -> String {
     shown.iter().map(bar).collect()
 }
 
-/// The accuracy over time of every spiking network: one line each.
+/// The accuracy over the time steps of every spiking network: one line per network.
 pub fn over_time(stages: &Stages) -> String {
     let mut text = String::new();
     for (stage, summary) in stages.all() {
@@ -141,7 +142,7 @@ pub fn over_time(stages: &Stages) -> String {
     text
 }
 
-/// What a conversion did to each layer. Its warnings are in the log.
+/// The report of a conversion: one row per layer. The warnings are in the log.
 pub fn conversion(report: &Conversion) -> String {
     let mut table = table(&[
         "layer",
@@ -166,27 +167,27 @@ pub fn conversion(report: &Conversion) -> String {
     table.to_string()
 }
 
-/// Spikes per neuron and step, over all neurons of a network.
+/// The mean firing rate over all neurons of a network, in spikes per neuron and time step.
 pub fn overall_rate(spikes_per_image: f64, time_steps: usize, plan: &Plan) -> f64 {
     let (_, layers) = lasnn_snn::fan_out::fan_outs(plan);
     let neurons: usize = layers.iter().map(|layer| layer.shape.len()).sum();
     match neurons * time_steps {
         0 => 0.0,
-        chances => spikes_per_image / chances as f64,
+        possible => spikes_per_image / possible as f64,
     }
 }
 
-/// `0.9712` as `97.12 %`.
+/// A share in percent: `0.9712` is `97.12 %`.
 pub fn percent(share: f64) -> String {
     format!("{:.2} %", share * 100.0)
 }
 
-/// A number of things, to three digits.
+/// A count with three digits.
 pub fn count(number: f64) -> String {
     scaled(number, &[(1e9, " G"), (1e6, " M"), (1e3, " k")], "")
 }
 
-/// An energy, to three digits.
+/// An energy in picojoules with three digits.
 pub fn picojoules(energy: f64) -> String {
     scaled(energy, &[(1e9, " mJ"), (1e6, " uJ"), (1e3, " nJ")], " pJ")
 }
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worst_class_comes_first_and_names_give_no_orders() {
+    fn the_worst_class_comes_first_and_its_name_is_escaped() {
         let class =
             |class: &str, accuracy| ClassAccuracy { class: class.into(), images: 4, accuracy };
         let table = by_class(&[
@@ -238,8 +239,9 @@ mod tests {
             class("good", Some(1.0)),
             class("bad\u{1b}[31m", Some(0.25)),
         ]);
-        let place = |text: &str| table.find(text).unwrap();
-        assert!(place("bad\\u{1b}") < place("good") && place("good") < place("none"), "{table}");
+        let position = |text: &str| table.find(text).unwrap();
+        assert!(position("bad\\u{1b}") < position("good"), "{table}");
+        assert!(position("good") < position("none"), "{table}");
     }
 
     #[test]
@@ -252,7 +254,7 @@ mod tests {
         ];
         let image = Shape { channels: 1, height: 6, width: 6 };
         let plan = Architecture { name: "n".into(), layers }.plan(image, 10).unwrap();
-        // 72 and 28 neurons over 4 steps.
+        // 72 and 28 neurons over 4 time steps.
         assert!((overall_rate(40.0, 4, &plan) - 0.1).abs() < 1e-12);
     }
 }

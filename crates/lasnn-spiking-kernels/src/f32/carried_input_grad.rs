@@ -20,14 +20,7 @@ use crate::f32::membrane_grad::MembraneGrad;
 use crate::geometry::{ConvShape, Geometry, Tap};
 use crate::layout;
 
-/// The share of nonzero sources up to which this is faster than the dense product
-/// (`docs/kernels.md`).
-fn worth_it(precision: Precision) -> f64 {
-    // At a share of 0.2 it takes half the time of the dense product, at 0.3 a fifth more.
-    0.25 / relative_speed(precision)
-}
-
-/// Frames from which that share is estimated.
+/// Frames from which the share of nonzero sources is estimated.
 const SAMPLES: usize = 16;
 
 /// Like [`crate::f32::input_grad::convolution`], for neurons whose reset subtracts the threshold;
@@ -86,6 +79,13 @@ pub(crate) fn convolution(
         });
     });
     Some(gradient)
+}
+
+/// The share of nonzero sources up to which this is faster than the dense product
+/// (`docs/kernels.md`).
+fn worth_it(precision: Precision) -> f64 {
+    // At a share of 0.2 it takes half the time of the dense product, at 0.3 a fifth more.
+    0.25 / relative_speed(precision)
 }
 
 /// The share of nonzero sources, estimated from [`SAMPLES`] frames.

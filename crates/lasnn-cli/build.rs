@@ -46,7 +46,25 @@ fn main() -> io::Result<()> {
         hash.update(env::var("CARGO_PKG_VERSION").unwrap_or_default());
     }
     println!("cargo::rustc-env=LASNN_SOURCES={:032x}", hash.0);
+    println!("cargo::rustc-env=LASNN_BURN={}", burn_version(&package)?);
     Ok(())
+}
+
+/// The version of Burn, which the manifest of the workspace pins, as that of a published package does.
+fn burn_version(package: &Path) -> io::Result<String> {
+    let manifests = [package.join("../../Cargo.toml"), package.join("Cargo.toml")];
+    for manifest in manifests.iter().filter(|manifest| manifest.is_file()) {
+        // In a published package the version stands in a table `[dependencies.burn]`.
+        let text = fs::read_to_string(manifest)?;
+        let mut lines = text.lines().skip_while(|line| {
+            !line.starts_with("burn = ") && !line.starts_with("[dependencies.burn]")
+        });
+        let version = lines.find_map(|line| line.split_once("version = \"=")?.1.split_once('"'));
+        if let Some((version, _)) = version {
+            return Ok(version.to_owned());
+        }
+    }
+    Ok("unknown".to_owned())
 }
 
 /// Adds all files of a folder in the order of their names.

@@ -26,3 +26,4 @@ pub use conv_batch_norm::ConvBatchNorm;
 pub use kernel::recycle::bytes as recycled;
 pub use lasnn_core::{Mask, Precision};
 pub use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
+pub use lasnn_gemm::product::simd_level;

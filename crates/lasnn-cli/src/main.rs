@@ -28,6 +28,7 @@ mod memory;
 mod metrics;
 mod output;
 mod pipeline;
+mod program;
 mod progress;
 mod recipe;
 mod run_dir;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::definition::Definition;
 use crate::escape::shell_quoted;
 use crate::failure::invalid_input;
+use crate::program::Program;
 use crate::stage::StageName;
 use crate::summary::StageSummary;
 
@@ -36,6 +37,10 @@ pub struct StageArtifact {
 pub struct ArtifactMetadata {
     /// [`FORMAT`] of the program that has written the file.
     pub format: u32,
+    /// The program that has made the network. `None` in files that `lasnn annotate` has written,
+    /// and in older files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Program>,
     /// The stage that has produced the network.
     pub stage: StageName,
     /// Everything on which the network's result depends, except the tensors.

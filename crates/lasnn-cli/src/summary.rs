@@ -9,6 +9,7 @@ use std::process::Command;
 use lasnn_datasets::{Dataset, Split};
 use serde::Serialize;
 
+use crate::program::Program;
 use crate::stage::StageName;
 
 pub use stage::{AtTimeSteps, ClassAccuracy, SpikingSummary, StageSummary};
@@ -41,11 +42,18 @@ pub struct Versions {
     pub lasnn: &'static str,
     /// The version of Burn, which the root manifest pins.
     pub burn: &'static str,
+    /// A hash of the sources of the crates that compute.
+    pub sources: String,
+    /// The vector instructions of the CPU kernels on this processor.
+    pub simd: String,
 }
 
 impl Versions {
     /// The versions of this build.
-    pub const HERE: Self = Self { lasnn: env!("CARGO_PKG_VERSION"), burn: "0.21.0" };
+    pub fn here() -> Self {
+        let Program { sources, simd } = Program::here();
+        Self { lasnn: env!("CARGO_PKG_VERSION"), burn: env!("LASNN_BURN"), sources, simd }
+    }
 }
 
 /// The commit of the source tree. Both values are null outside a repository.

@@ -39,7 +39,7 @@ pub use bf16::{bf16_bits, bf16_to_f32, pack_bf16, pack_bf16_rows, round_to_bf16}
 pub use format::{Format, FormatTask, RowCopy};
 pub use rows::{BLOCK, BLOCK_ROWS, depth_multiple, rows_by_block};
 pub use select::{
-    has_tiles, is_tiled, levels, relative_speed, tile_products_per_event, with_format,
+    has_tiles, is_tiled, levels, relative_speed, simd_level, tile_products_per_event, with_format,
     with_tile_format, with_tiles,
 };
 pub use tiles::{Operand, SIDE, TileLayout, TileTask, Tiles, tiles_left};

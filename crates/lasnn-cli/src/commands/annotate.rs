@@ -76,6 +76,7 @@ impl Job for AddDefinition<'_> {
         let text = format!("{}\n{}", out.display(), definition.text());
         let metadata = ArtifactMetadata {
             format: FORMAT,
+            program: None,
             stage,
             definition,
             layout: layout(&state),

@@ -143,7 +143,7 @@ impl Job for Stages<'_> {
             seed: recipe.seed.0,
             backend: global.backend.name(),
             threads: global.threads(),
-            versions: Versions::HERE,
+            versions: Versions::here(),
             git,
             dataset: splits.summary(),
             stages,

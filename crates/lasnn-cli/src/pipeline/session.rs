@@ -1,6 +1,6 @@
 //! The state that the stages of a run share, and how a finished stage is stored and reused.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use lasnn_core::{ClassCount, Plan};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::artifact_cache;
 use crate::definition::Definition;
 use crate::metrics::Metrics;
+use crate::program::Program;
 use crate::progress::Progress;
 use crate::recipe::{Plans, Recipe};
 use crate::run_dir::RunDir;
@@ -54,6 +55,20 @@ pub struct Session<'a> {
     pub conversion: Option<Conversion>,
 }
 
+/// A stage of this run was finished by a program that may compute other numbers.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} was made by {}, expected {}; the numbers of one run must come from one program, so start a \
+     new run without `--resume`",
+    path.display(),
+    found.as_ref().map_or("an unknown version of lasnn".into(), ToString::to_string),
+    Program::here()
+)]
+pub struct OtherProgram {
+    path: PathBuf,
+    found: Option<Program>,
+}
+
 /// The network of a finished stage.
 #[derive(Clone, Debug)]
 pub struct StageOutput {
@@ -69,6 +84,7 @@ impl Session<'_> {
     pub fn key(&self, stage: StageName, parts: impl Serialize) -> anyhow::Result<String> {
         Ok(artifact_cache::hash(&json!({
             "format": FORMAT,
+            "program": Program::here(),
             "stage": stage,
             "parts": parts,
             "data": self.recipe.data,
@@ -97,10 +113,14 @@ impl Session<'_> {
         let name = stage.name();
         let artifact = if file.exists() {
             self.progress.say(format!("{name}: finished before the run was interrupted"));
-            StageArtifact::load(&file).map_err(|error| {
+            let artifact = StageArtifact::load(&file).map_err(|error| {
                 let path = file.display();
                 anyhow::anyhow!("{error:#}; remove it, and `--resume` will make {path} again")
-            })?
+            })?;
+            if artifact.metadata.program.as_ref() != Some(&Program::here()) {
+                return Err(OtherProgram { path: file, found: artifact.metadata.program }.into());
+            }
+            artifact
         } else if let Some(found) = self.find_cached(stage, &key) {
             self.progress.say(format!("{name}: reused from an earlier run"));
             found.save(&file)?;
@@ -132,6 +152,7 @@ impl Session<'_> {
     ) -> ArtifactMetadata {
         ArtifactMetadata {
             format: FORMAT,
+            program: Some(Program::here()),
             stage,
             definition: Definition::of(self.recipe, self.splits, stage),
             layout: layout(state),

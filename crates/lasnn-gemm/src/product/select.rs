@@ -66,6 +66,30 @@ pub fn tile_products_per_event() -> usize {
     with_tile_format(ReadConstants).tile_products_per_event
 }
 
+/// The instructions that the kernels use on this processor, for instance `avx-512 amx-bf16`.
+///
+/// They determine the order of sums, so programs that use other instructions compute other numbers.
+pub fn simd_level() -> String {
+    let vectors = match lasnn_core::simd::vectors() {
+        #[cfg(target_arch = "x86_64")]
+        pulp::Arch::V4(_) => "avx-512",
+        #[cfg(target_arch = "x86_64")]
+        pulp::Arch::V3(_) => "avx2",
+        #[cfg(target_arch = "aarch64")]
+        pulp::Arch::Neon(_) => "neon",
+        _ => "scalar",
+    };
+    let bf16 = match bf16_instructions() {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Bf16Instructions::Amx(_) => " amx-bf16",
+        #[cfg(target_arch = "x86_64")]
+        Bf16Instructions::Avx512(_) => " avx512-bf16",
+        Bf16Instructions::EmulatedTiles => " emulated-tiles",
+        Bf16Instructions::None => "",
+    };
+    format!("{vectors}{bf16}")
+}
+
 /// The levels that this machine can run, for tests that compare them.
 pub fn levels() -> Vec<Level> {
     let mut levels = vec![Level::Scalar, Level::Widest, Level::EmulatedTiles];

@@ -16,7 +16,7 @@ use lasnn_dense_kernels::conv_batch_norm::{
     self, ConvBatchNorm, Gradients, InputGrad, OutputGrad, Recorded,
 };
 use lasnn_dense_kernels::linear::{self, LinearShape};
-use lasnn_dense_kernels::norm::{self, Layer, MapShape};
+use lasnn_dense_kernels::norm::{self, MapShape};
 use lasnn_dense_kernels::optimizer::{self, AdamStep, SgdStep};
 
 use crate::limit::{Machine, Work};
@@ -86,22 +86,23 @@ fn convolution_with_norm(criterion: &mut Criterion, conv: ConvShape) {
     group.throughput(Throughput::Elements((conv.batch * conv.output_image()) as u64));
     let (input, weights) = (signed(conv.batch * conv.image()), signed(conv.weights()));
     let (grad, scales) = (signed(conv.batch * conv.output_image()), signed(outputs));
-    let (mut kept, mut output) = (grad.clone(), grad.clone());
+    let (mut saved, mut output) = (grad.clone(), grad.clone());
     let (mut to_input, mut to_weights) = (input.clone(), weights.clone());
     for (format, precision) in FORMATS {
         let layer = ConvBatchNorm { conv, precision, epsilon: 1e-5, relu: true };
         let scales = [&scales[..]; 2];
         let inputs = [&input[..], &weights];
-        let kept = &mut kept[..layer.kept()];
+        let saved = &mut saved[..layer.saved_len()];
         group.bench_function(BenchmarkId::new("forward", format), |b| {
             b.iter(|| {
-                conv_batch_norm::forward(layer, inputs, scales, None, [&mut *kept, &mut output])
+                conv_batch_norm::forward(layer, inputs, scales, None, [&mut *saved, &mut output])
             });
         });
         // Criterion may exclude the benchmark above, so it cannot leave these values.
-        let statistics = conv_batch_norm::forward(layer, inputs, scales, None, [kept, &mut output]);
+        let statistics =
+            conv_batch_norm::forward(layer, inputs, scales, None, [saved, &mut output]);
         let recorded =
-            Recorded { input: &input, weights: &weights, scales, kept, statistics: &statistics };
+            Recorded { input: &input, weights: &weights, scales, saved, statistics: &statistics };
         group.bench_function(BenchmarkId::new("backward", format), |b| {
             b.iter(|| {
                 let input = Some(InputGrad { to: &mut to_input, adds: false });
@@ -160,8 +161,13 @@ fn batch_norm(criterion: &mut Criterion, machine: Machine, channels: usize, side
         norm::forward(shape, &input, [&gamma, &gamma], 1e-5, true, &mut output)
     });
     let statistics = norm::forward(shape, &input, [&gamma, &gamma], 1e-5, true, &mut output);
-    let layer =
-        Layer { shape, input: &input, gamma: &gamma, statistics: &statistics, epsilon: 1e-5 };
+    let layer = norm::Recorded {
+        shape,
+        input: &input,
+        gamma: &gamma,
+        statistics: &statistics,
+        epsilon: 1e-5,
+    };
     let mut input_grad = vec![0.0; size];
     // The input and the gradient of the output are read, and the gradient of the input is written.
     let work = Work { additions: 0, bytes: 12 * size as u64 };

@@ -19,20 +19,38 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> anyhow::Result<
     if arguments.memory {
         return memory(workspace);
     }
-    let mut command = workspace.cargo("test");
     if arguments.vulkan {
+        let mut command = workspace.cargo("test");
         command.args(["--profile", PROFILE, "--locked"]);
         command.args(["--package", "lasnn-backend", "--package", "lasnn-neurons"]);
         command.args(["--features", "lasnn-backend/vulkan,lasnn-neurons/vulkan"]);
-    } else {
-        command.args(Workspace::SHARED_BUILD);
-        if env::var_os("LASNN_DATA_DIR").is_none() {
-            eprintln!(
-                "note: LASNN_DATA_DIR is not set; tests with the real CIFAR-10 images are skipped"
-            );
-        }
+        return finish(command);
     }
-    finish(command)
+    if env::var_os("LASNN_DATA_DIR").is_none() {
+        eprintln!(
+            "note: LASNN_DATA_DIR is not set; tests with the real CIFAR-10 images are skipped"
+        );
+    }
+    let mut crates = workspace.cargo("test");
+    crates.args(Workspace::SHARED_BUILD);
+    finish(crates)?;
+    examples(workspace)?;
+    // These start the binary `lasnn` and link none of its dependencies.
+    let mut binary = workspace.cargo("test");
+    binary.args(["--profile", PROFILE, "--locked", "--package", "lasnn-tests"]);
+    finish(binary)
+}
+
+/// Runs the example of every library crate.
+fn examples(workspace: &Workspace) -> anyhow::Result<()> {
+    let mut build = workspace.cargo("build");
+    build.args(Workspace::SHARED_BUILD).args(["--examples"]);
+    build.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
+    let messages = run_for_output(build)?;
+    for program in executables(&messages, |_| true) {
+        finish(Command::new(program))?;
+    }
+    Ok(())
 }
 
 /// The tests that run `unsafe` code which Valgrind can check, as pairs of a target and a part of

@@ -61,11 +61,18 @@ impl Workspace {
         command
     }
 
-    /// The arguments with which `cargo build` and `cargo test` give shared dependencies the same
-    /// features, so that nothing is built twice. Benchmarks are left out: `criterion` would add
-    /// features to dependencies of the binary.
-    pub const SHARED_BUILD: [&str; 5] =
-        ["--profile", PROFILE, "--locked", "--workspace", "--exclude=lasnn-benches"];
+    /// The arguments of `cargo build` and `cargo test` that build no dependency of `lasnn` twice.
+    ///
+    /// Cargo gives a dependency all features that the selected packages ask for. Benchmarks and
+    /// end-to-end tests are left out, because `criterion` and `jsonschema` would add features.
+    pub const SHARED_BUILD: [&str; 6] = [
+        "--profile",
+        PROFILE,
+        "--locked",
+        "--workspace",
+        "--exclude=lasnn-benches",
+        "--exclude=lasnn-tests",
+    ];
 
     /// The folder that cargo builds into.
     pub fn target(&self) -> PathBuf {

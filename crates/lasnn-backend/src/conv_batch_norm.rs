@@ -1,119 +1,121 @@
-//! A convolution with a batch norm behind it, as one operation.
+//! A convolution with batch norm as one operation.
 //!
-//! What is here composes it out of the other operations of [`DenseBackend`]; CPU backends have kernels
-//! that do both in fewer passes over their maps.
+//! The default bodies in this file compose it of the other operations of [`DenseBackend`]. CPU
+//! backends have kernels that do both in fewer passes over the feature maps.
 
 use burn::tensor::ops::FloatTensor;
 
-use crate::backend::{Convolution, DenseBackend, Normalised};
+use crate::backend::{BatchNormOutput, Convolution, DenseBackend};
 
-/// How a convolution without a bias and the batch norm behind it are computed.
+/// The options of a convolution without a bias and of the batch norm that follows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct NormalisedConvolution {
+pub struct ConvBatchNorm {
     /// The convolution.
     pub convolution: Convolution,
-    /// What keeps the norm's division finite.
+    /// The ε of the batch norm, which keeps its division finite.
     pub epsilon: f64,
-    /// Whether negative outputs become zero.
+    /// Whether a ReLU follows.
     pub relu: bool,
 }
 
-/// What [`DenseBackend::conv2d_batch_norm`] is given.
+/// The inputs of [`DenseBackend::conv2d_batch_norm`].
 #[derive(Clone, Debug)]
-pub struct ConvolutionInputs<T> {
-    /// Maps `[batch, inputs, height, width]`.
+pub struct ConvBatchNormInputs<T> {
+    /// The feature map `[batch, inputs, height, width]`.
     pub input: T,
-    /// Weights `[outputs, inputs, kernel, kernel]`.
+    /// The weights `[outputs, inputs, kernel, kernel]`.
     pub weights: T,
-    /// The scales γ `[outputs]`.
+    /// The γ of the batch norm, `[outputs]`.
     pub gamma: T,
-    /// The shifts β `[outputs]`.
+    /// The β of the batch norm, `[outputs]`.
     pub beta: T,
-    /// What is added before the rectifier, of the output's shape.
+    /// A feature map of the output's shape that is added before the ReLU, as by a residual block.
     pub added: Option<T>,
 }
 
-/// What the backward pass of [`DenseBackend::conv2d_batch_norm`] needs.
+/// The values that the backward pass of [`DenseBackend::conv2d_batch_norm`] needs.
 #[derive(Clone, Debug)]
-pub struct Recorded<T> {
-    /// Its input.
+pub struct SavedForBackward<T> {
+    /// The input.
     pub input: T,
-    /// Its weights.
+    /// The weights.
     pub weights: T,
     /// γ and β.
-    pub scales: [T; 2],
-    /// Whether something was added.
-    pub adds: bool,
-    /// What is between convolution and norm, in a form of the backend's own.
-    pub map: T,
-    /// What it gave.
-    pub found: Normalised<T>,
+    pub affine: [T; 2],
+    /// Whether a feature map was added before the ReLU.
+    pub has_added: bool,
+    /// The output of the convolution, in the backend's own format.
+    pub conv_output: T,
+    /// The results of the forward pass.
+    pub result: BatchNormOutput<T>,
 }
 
-/// Whether the gradient with respect to the input is asked for.
+/// How the backward pass handles the gradient with respect to the input.
 #[derive(Clone, Debug)]
 pub enum InputGrad<T> {
-    /// It is not.
-    Nothing,
-    /// It is.
+    /// It does not compute it.
+    Skip,
+    /// It computes it.
     New,
-    /// It is, as a sum with this one, which came to the same input on another way.
-    Sum(T),
+    /// It computes it and adds it to this gradient, which another branch of the network has
+    /// produced for the same input.
+    AddTo(T),
 }
 
 /// The gradients of [`DenseBackend::conv2d_batch_norm`].
 #[derive(Clone, Debug)]
-pub struct ConvolutionGrads<T> {
-    /// With respect to the input, if that was asked for.
+pub struct ConvBatchNormGrads<T> {
+    /// With respect to the input; `None` for [`InputGrad::Skip`].
     pub input: Option<T>,
     /// With respect to the weights.
     pub weights: T,
-    /// With respect to the scales.
+    /// With respect to γ.
     pub gamma: T,
-    /// With respect to the shifts.
+    /// With respect to β.
     pub beta: T,
-    /// With respect to what was added, if something was.
+    /// With respect to the added feature map, if there was one.
     pub added: Option<T>,
 }
 
-/// The body of [`DenseBackend::conv2d_batch_norm`].
+/// The default body of [`DenseBackend::conv2d_batch_norm`].
 pub(crate) fn conv2d_batch_norm<B: DenseBackend>(
-    inputs: ConvolutionInputs<FloatTensor<B>>,
-    layer: NormalisedConvolution,
-) -> (Normalised<FloatTensor<B>>, FloatTensor<B>) {
-    let ConvolutionInputs { input, weights, gamma, beta, added } = inputs;
-    let NormalisedConvolution { convolution, epsilon, relu } = layer;
-    let map = B::conv2d_bias_relu(input, weights, None, convolution, false);
-    let alone = relu && added.is_none();
-    let mut found = B::batch_norm(map.clone(), gamma, beta, epsilon, alone);
-    found.output = match added {
-        Some(added) if relu => B::rectified_sum(found.output, added),
-        Some(added) => B::float_add(found.output, added),
-        None => found.output,
+    inputs: ConvBatchNormInputs<FloatTensor<B>>,
+    layer: ConvBatchNorm,
+) -> (BatchNormOutput<FloatTensor<B>>, FloatTensor<B>) {
+    let ConvBatchNormInputs { input, weights, gamma, beta, added } = inputs;
+    let ConvBatchNorm { convolution, epsilon, relu } = layer;
+    let conv_output = B::conv2d_bias_relu(input, weights, None, convolution, false);
+    let norm_relu = relu && added.is_none();
+    let mut result = B::batch_norm(conv_output.clone(), gamma, beta, epsilon, norm_relu);
+    result.output = match added {
+        Some(added) if relu => B::add_relu(result.output, added),
+        Some(added) => B::float_add(result.output, added),
+        None => result.output,
     };
-    (found, map)
+    (result, conv_output)
 }
 
-/// The body of [`DenseBackend::conv2d_batch_norm_backward`].
+/// The default body of [`DenseBackend::conv2d_batch_norm_backward`].
 pub(crate) fn conv2d_batch_norm_backward<B: DenseBackend>(
-    recorded: Recorded<FloatTensor<B>>,
+    saved: SavedForBackward<FloatTensor<B>>,
     output_grad: FloatTensor<B>,
-    layer: NormalisedConvolution,
-    to_input: InputGrad<FloatTensor<B>>,
-) -> ConvolutionGrads<FloatTensor<B>> {
-    let Recorded { input, weights, scales, adds, map, found } = recorded;
-    let NormalisedConvolution { convolution, epsilon, relu } = layer;
-    let grad = if relu { B::relu_grad(found.output, output_grad) } else { output_grad };
-    let added = adds.then(|| grad.clone());
-    let statistics = [found.mean, found.variance];
-    let [grad, gamma, beta] = B::batch_norm_backward(map, scales, statistics, None, grad, epsilon);
-    let to_weights =
+    layer: ConvBatchNorm,
+    input_grad: InputGrad<FloatTensor<B>>,
+) -> ConvBatchNormGrads<FloatTensor<B>> {
+    let SavedForBackward { input, weights, affine, has_added, conv_output, result } = saved;
+    let ConvBatchNorm { convolution, epsilon, relu } = layer;
+    let grad = if relu { B::relu_grad(result.output, output_grad) } else { output_grad };
+    let added = has_added.then(|| grad.clone());
+    let statistics = [result.mean, result.variance];
+    let [grad, gamma, beta] =
+        B::batch_norm_backward(conv_output, affine, statistics, None, grad, epsilon);
+    let weights_grad =
         B::conv2d_weight_grad(input.clone(), weights.clone(), grad.clone(), convolution);
-    let input_grad = || B::conv2d_input_grad(input, weights, grad, convolution);
-    let input = match to_input {
-        InputGrad::Nothing => None,
-        InputGrad::New => Some(input_grad()),
-        InputGrad::Sum(other) => Some(B::float_add(other, input_grad())),
+    let compute = || B::conv2d_input_grad(input, weights, grad, convolution);
+    let input = match input_grad {
+        InputGrad::Skip => None,
+        InputGrad::New => Some(compute()),
+        InputGrad::AddTo(other) => Some(B::float_add(other, compute())),
     };
-    ConvolutionGrads { input, weights: to_weights, gamma, beta, added }
+    ConvBatchNormGrads { input, weights: weights_grad, gamma, beta, added }
 }

@@ -1,4 +1,4 @@
-//! The fast operations, one file for each backend.
+//! The kernels: one file for each backend, and the backward passes for autodiff.
 
 mod autodiff;
 #[cfg(feature = "cubecl")]

@@ -1,14 +1,15 @@
-//! The dense operations that lasnn makes faster than Burn's own.
+//! Dense operations that lasnn makes faster than Burn's own.
 //!
-//! - [`backend`]: the trait [`DenseBackend`], a few operations with default bodies,
-//! - [`reference`](mod@reference): these bodies, made of stock tensor operations,
-//! - [`conv_batch_norm`]: what a convolution with a batch norm behind it takes and gives,
-//! - [`ops`]: the operations on tensors, the way in for networks,
-//! - [`parity`]: whether kernels do what the reference does, on the device at hand.
+//! - [`backend`]: the trait [`DenseBackend`], whose operations all have a default body,
+//! - [`reference`](mod@reference): the default bodies, made of Burn's tensor operations,
+//! - [`conv_batch_norm`]: the types of a convolution with batch norm as one operation,
+//! - [`ops`]: the operations on tensors; networks and optimisers call these,
+//! - [`parity`]: compares the kernels of a backend with the reference on the current device.
 //!
-//! Burn's Flex and NdArray take the kernels of `lasnn-kernels`; GPU backends keep the default bodies but
-//! for convolutions and update rules. On an autodiff backend the backward passes are written by hand,
-//! so that they, too, are single operations of the backend below.
+//! Burn's Flex and NdArray backends run the kernels of `lasnn-dense-kernels`. GPU backends run
+//! kernels in CubeCL for weight gradients, batch norm, dropout masks, the backward pass of max
+//! pooling, optimiser steps and sums, and Burn's operations for the rest. The backward passes are
+//! written by hand, so that they, too, are single operations of the backend under autodiff.
 
 pub mod backend;
 pub mod conv_batch_norm;
@@ -19,9 +20,10 @@ pub mod reference;
 mod formulas;
 mod kernel;
 
-pub use backend::{Convolution, DenseBackend, Normalised};
-pub use conv_batch_norm::NormalisedConvolution;
+pub use backend::{BatchNormOutput, Convolution, DenseBackend};
+pub use conv_batch_norm::ConvBatchNorm;
 #[cfg(feature = "flex")]
 pub use kernel::recycle::bytes as recycled;
 pub use lasnn_core::{Mask, Precision};
 pub use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
+pub use lasnn_gemm::product::simd_level;

@@ -1,17 +1,16 @@
-//! The operations on tensors.
+//! The operations of [`DenseBackend`] on tensors.
 
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use lasnn_core::Mask;
 
-use crate::backend::{Convolution, DenseBackend, Normalised, from_primitive, into_primitive};
-use crate::conv_batch_norm::{ConvolutionInputs, NormalisedConvolution};
+use crate::backend::{BatchNormOutput, Convolution, DenseBackend, from_primitive, into_primitive};
+use crate::conv_batch_norm::{ConvBatchNorm, ConvBatchNormInputs};
 use crate::{AdamStep, Precision, SgdStep};
 
 /// The convolution of `input` `[batch, inputs, height, width]` with `weights`
-/// `[outputs, inputs, kernel, kernel]`, plus the bias `[outputs]`; negative values as zero if
-/// `relu`.
+/// `[outputs, inputs, kernel, kernel]`, plus the bias `[outputs]`; followed by a ReLU if `relu`.
 pub fn conv2d<B: DenseBackend>(
     input: Tensor<B, 4>,
     weights: Tensor<B, 4>,
@@ -24,8 +23,8 @@ pub fn conv2d<B: DenseBackend>(
     from_primitive(B::conv2d_bias_relu(input, weights, bias, convolution, relu))
 }
 
-/// `input · weights + bias` of `input` `[batch, inputs]`, `weights` `[inputs, outputs]` and the bias
-/// `[outputs]`; negative values as zero if `relu`.
+/// `input · weights + bias` with `input` `[batch, inputs]`, `weights` `[inputs, outputs]` and the
+/// bias `[outputs]`; followed by a ReLU if `relu`.
 pub fn linear<B: DenseBackend>(
     input: Tensor<B, 2>,
     weights: Tensor<B, 2>,
@@ -38,8 +37,8 @@ pub fn linear<B: DenseBackend>(
     from_primitive(B::linear_bias_relu(input, weights, bias, precision, relu))
 }
 
-/// Batch norm of a map `[batch, channels, height, width]` with the statistics of the batch: the
-/// output, the mean `[channels]` and the variance `[channels]`.
+/// Batch norm of a feature map `[batch, channels, height, width]` with the statistics of the batch;
+/// followed by a ReLU if `relu`. Returns the output, and the mean and the variance `[channels]`.
 ///
 /// On an autodiff backend, mean and variance are constants.
 pub fn batch_norm<B: DenseBackend>(
@@ -50,13 +49,14 @@ pub fn batch_norm<B: DenseBackend>(
     relu: bool,
 ) -> (Tensor<B, 4>, [Tensor<B, 1>; 2]) {
     let (gamma, beta) = (into_primitive(gamma), into_primitive(beta));
-    let Normalised { output, mean, variance } =
+    let BatchNormOutput { output, mean, variance } =
         B::batch_norm(into_primitive(input), gamma, beta, epsilon, relu);
     (from_primitive(output), [from_primitive(mean), from_primitive(variance)])
 }
 
-/// The convolution of `input` with `weights` without a bias, [conv_batch_norm](batch_norm), plus what is `added`,
-/// as one operation: the output, the mean `[outputs]` and the variance `[outputs]`.
+/// Computes in one operation: the convolution of `input` with `weights` without a bias, its
+/// [`batch_norm`] with γ and β, the sum with `added`, and a ReLU if the layer has one. Returns the
+/// output, and the mean and the variance `[outputs]`.
 ///
 /// On an autodiff backend, mean and variance are constants.
 pub fn conv2d_batch_norm<B: DenseBackend>(
@@ -64,21 +64,21 @@ pub fn conv2d_batch_norm<B: DenseBackend>(
     weights: Tensor<B, 4>,
     [gamma, beta]: [Tensor<B, 1>; 2],
     added: Option<Tensor<B, 4>>,
-    layer: NormalisedConvolution,
+    layer: ConvBatchNorm,
 ) -> (Tensor<B, 4>, [Tensor<B, 1>; 2]) {
-    let inputs = ConvolutionInputs {
+    let inputs = ConvBatchNormInputs {
         input: into_primitive(input),
         weights: into_primitive(weights),
         gamma: into_primitive(gamma),
         beta: into_primitive(beta),
         added: added.map(into_primitive),
     };
-    let (Normalised { output, mean, variance }, _) = B::conv2d_batch_norm(inputs, layer);
+    let (BatchNormOutput { output, mean, variance }, _) = B::conv2d_batch_norm(inputs, layer);
     (from_primitive(output), [from_primitive(mean), from_primitive(variance)])
 }
 
-/// `scale · x + shift` of a map, with a scale and a shift `[channels]`; negative values as zero if
-/// `relu`.
+/// `scale · x + shift` of a feature map, with a scale and a shift `[channels]`; followed by a ReLU
+/// if `relu`.
 pub fn scale_and_shift<B: DenseBackend>(
     input: Tensor<B, 4>,
     scale: Tensor<B, 1>,
@@ -89,31 +89,31 @@ pub fn scale_and_shift<B: DenseBackend>(
     from_primitive(B::scale_and_shift(into_primitive(input), scale, shift, relu))
 }
 
-/// `max(a + b, 0)` of maps of one shape.
-pub fn rectified_sum<B: DenseBackend>(a: Tensor<B, 4>, b: Tensor<B, 4>) -> Tensor<B, 4> {
-    from_primitive(B::rectified_sum(into_primitive(a), into_primitive(b)))
+/// `relu(a + b)` of two feature maps of the same shape.
+pub fn add_relu<B: DenseBackend>(a: Tensor<B, 4>, b: Tensor<B, 4>) -> Tensor<B, 4> {
+    from_primitive(B::add_relu(into_primitive(a), into_primitive(b)))
 }
 
-/// What a mask makes of a map, whose images are its rows; of a map with several times as many rows, as one
-/// of many time steps, each time's are multiplied by the same.
-pub fn masked<B: DenseBackend, const D: usize>(map: Tensor<B, D>, mask: Mask) -> Tensor<B, D> {
-    from_primitive(B::masked(into_primitive(map), &Arc::new(mask)))
+/// A tensor times a dropout mask, whose rows are the images of a batch. If the tensor has a
+/// multiple of these rows, one batch for each time step, the mask is applied at every step.
+pub fn masked<B: DenseBackend, const D: usize>(input: Tensor<B, D>, mask: Mask) -> Tensor<B, D> {
+    from_primitive(B::masked(into_primitive(input), &Arc::new(mask)))
 }
 
-/// The mean of each window of `size` × `size`, the windows lying side by side.
+/// The mean of each window of `size` × `size`; the stride is `size`.
 pub fn average_pool<B: DenseBackend>(input: Tensor<B, 4>, size: usize) -> Tensor<B, 4> {
     from_primitive(B::average_pool(into_primitive(input), size))
 }
 
-/// The largest number of each window of `size` × `size`, the windows lying side by side.
-pub fn maximum_pool<B: DenseBackend>(input: Tensor<B, 4>, size: usize) -> Tensor<B, 4> {
-    from_primitive(B::maximum_pool(into_primitive(input), size))
+/// The maximum of each window of `size` × `size`; the stride is `size`.
+pub fn max_pool<B: DenseBackend>(input: Tensor<B, 4>, size: usize) -> Tensor<B, 4> {
+    from_primitive(B::max_pool(into_primitive(input), size))
 }
 
-/// What a step of Adam leaves: the parameter, the moments, the largest second moment.
+/// The results of a step of Adam: the parameter, the moments, and the maximum of the second moment.
 pub type AdamStepped<B> = (Tensor<B, 1>, [Tensor<B, 1>; 2], Option<Tensor<B, 1>>);
 
-/// One step of Adam on flat tensors; moments are zero at the first step.
+/// One step of Adam on flat tensors. The moments are zero at the first step.
 pub fn adam<B: DenseBackend>(
     step: AdamStep,
     parameter: Tensor<B, 1>,
@@ -128,8 +128,8 @@ pub fn adam<B: DenseBackend>(
     (from_primitive(parameter), moments.map(from_primitive), max_square.map(from_primitive))
 }
 
-/// One step of stochastic gradient descent on flat tensors; the buffer is zero at the first step and
-/// missing without momentum.
+/// One step of stochastic gradient descent on flat tensors. The momentum buffer is zero at the
+/// first step; without momentum there is none.
 pub fn sgd<B: DenseBackend>(
     step: SgdStep,
     parameter: Tensor<B, 1>,
@@ -142,7 +142,7 @@ pub fn sgd<B: DenseBackend>(
     (from_primitive(parameter), buffer.map(from_primitive))
 }
 
-/// The sum of the squares of a flat tensor, `[1]`.
+/// The sum of the squares of all elements of a flat tensor, `[1]`.
 pub fn sum_of_squares<B: DenseBackend>(values: Tensor<B, 1>) -> Tensor<B, 1> {
     from_primitive(B::sum_of_squares(into_primitive(values)))
 }

@@ -1,16 +1,16 @@
-//! The operations out of stock tensor operations: what the kernels are measured by.
+//! The operations made of Burn's tensor operations. Tests compare the kernels with them.
 //!
-//! These are the default bodies of [`DenseBackend`](crate::DenseBackend). They are functions of their
-//! own so that a backend whose kernels know `f32` only can take them for everything else.
+//! These are the default bodies of [`DenseBackend`](crate::DenseBackend). They are functions of
+//! their own, so that a backend whose kernels support `f32` only can call them for other types.
 
 use burn::tensor::{Shape, TensorData, TensorMetadata, backend::Backend, ops::FloatTensor};
 use lasnn_core::Mask;
 use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
 
-use crate::backend::{Convolution, Normalised, from_primitive, into_primitive};
+use crate::backend::{BatchNormOutput, Convolution, from_primitive, into_primitive};
 use crate::formulas;
 
-/// The body of [`DenseBackend::conv2d`](crate::DenseBackend::conv2d).
+/// The default body of [`conv2d_bias_relu`](crate::DenseBackend::conv2d_bias_relu).
 pub fn conv2d<B: Backend>(
     input: FloatTensor<B>,
     weights: FloatTensor<B>,
@@ -22,7 +22,7 @@ pub fn conv2d<B: Backend>(
     if relu { B::relu(output) } else { output }
 }
 
-/// The body of [`DenseBackend::conv2d_input_grad`](crate::DenseBackend::conv2d_input_grad).
+/// The default body of [`conv2d_input_grad`](crate::DenseBackend::conv2d_input_grad).
 pub fn conv2d_input_grad<B: Backend>(
     input: FloatTensor<B>,
     weights: FloatTensor<B>,
@@ -32,7 +32,7 @@ pub fn conv2d_input_grad<B: Backend>(
     B::conv2d_x_backward(input, weights, output_grad, convolution.options())
 }
 
-/// The body of [`DenseBackend::conv2d_weight_grad`](crate::DenseBackend::conv2d_weight_grad).
+/// The default body of [`conv2d_weight_grad`](crate::DenseBackend::conv2d_weight_grad).
 pub fn conv2d_weight_grad<B: Backend>(
     input: FloatTensor<B>,
     weights: FloatTensor<B>,
@@ -42,12 +42,12 @@ pub fn conv2d_weight_grad<B: Backend>(
     B::conv2d_weight_backward(input, weights, output_grad, convolution.options())
 }
 
-/// The body of [`DenseBackend::channel_sums`](crate::DenseBackend::channel_sums).
-pub fn channel_sums<B: Backend>(map: FloatTensor<B>) -> FloatTensor<B> {
-    into_primitive(formulas::channel_sums::<B>(from_primitive(map)))
+/// The default body of [`channel_sums`](crate::DenseBackend::channel_sums).
+pub fn channel_sums<B: Backend>(input: FloatTensor<B>) -> FloatTensor<B> {
+    into_primitive(formulas::channel_sums::<B>(from_primitive(input)))
 }
 
-/// The body of [`DenseBackend::linear`](crate::DenseBackend::linear).
+/// The default body of [`linear_bias_relu`](crate::DenseBackend::linear_bias_relu).
 pub fn linear<B: Backend>(
     input: FloatTensor<B>,
     weights: FloatTensor<B>,
@@ -59,7 +59,7 @@ pub fn linear<B: Backend>(
     into_primitive(formulas::linear::<B>(input, weights, bias, relu))
 }
 
-/// The body of [`DenseBackend::linear_input_grad`](crate::DenseBackend::linear_input_grad).
+/// The default body of [`linear_input_grad`](crate::DenseBackend::linear_input_grad).
 pub fn linear_input_grad<B: Backend>(
     weights: FloatTensor<B>,
     output_grad: FloatTensor<B>,
@@ -68,7 +68,7 @@ pub fn linear_input_grad<B: Backend>(
     into_primitive(from_primitive::<B, 2>(output_grad).matmul(weights))
 }
 
-/// The body of [`DenseBackend::linear_weight_grad`](crate::DenseBackend::linear_weight_grad).
+/// The default body of [`linear_weight_grad`](crate::DenseBackend::linear_weight_grad).
 pub fn linear_weight_grad<B: Backend>(
     input: FloatTensor<B>,
     output_grad: FloatTensor<B>,
@@ -77,25 +77,25 @@ pub fn linear_weight_grad<B: Backend>(
     into_primitive(input.matmul(from_primitive::<B, 2>(output_grad)))
 }
 
-/// The body of [`DenseBackend::batch_norm`](crate::DenseBackend::batch_norm).
+/// The default body of [`batch_norm`](crate::DenseBackend::batch_norm).
 pub fn batch_norm<B: Backend>(
     input: FloatTensor<B>,
     gamma: FloatTensor<B>,
     beta: FloatTensor<B>,
     epsilon: f64,
     relu: bool,
-) -> Normalised<FloatTensor<B>> {
+) -> BatchNormOutput<FloatTensor<B>> {
     let (gamma, beta) = (from_primitive(gamma), from_primitive(beta));
     let (output, mean, variance) =
         formulas::batch_norm::<B>(from_primitive(input), gamma, beta, epsilon, relu);
-    Normalised {
+    BatchNormOutput {
         output: into_primitive(output),
         mean: into_primitive(mean),
         variance: into_primitive(variance),
     }
 }
 
-/// The body of [`DenseBackend::batch_norm_backward`](crate::DenseBackend::batch_norm_backward).
+/// The default body of [`batch_norm_backward`](crate::DenseBackend::batch_norm_backward).
 pub fn batch_norm_backward<B: Backend>(
     input: FloatTensor<B>,
     [gamma, _]: [FloatTensor<B>; 2],
@@ -116,7 +116,7 @@ pub fn batch_norm_backward<B: Backend>(
     [into_primitive(input), into_primitive(gamma), into_primitive(beta)]
 }
 
-/// The body of [`DenseBackend::scale_and_shift`](crate::DenseBackend::scale_and_shift).
+/// The default body of [`scale_and_shift`](crate::DenseBackend::scale_and_shift).
 pub fn scale_and_shift<B: Backend>(
     input: FloatTensor<B>,
     scale: FloatTensor<B>,
@@ -129,22 +129,23 @@ pub fn scale_and_shift<B: Backend>(
     if relu { B::relu(output) } else { output }
 }
 
-/// The body of [`DenseBackend::rectified_sum`](crate::DenseBackend::rectified_sum).
-pub fn rectified_sum<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
+/// The default body of [`add_relu`](crate::DenseBackend::add_relu).
+pub fn add_relu<B: Backend>(a: FloatTensor<B>, b: FloatTensor<B>) -> FloatTensor<B> {
     B::relu(B::float_add(a, b))
 }
 
-/// The body of [`DenseBackend::masked`](crate::DenseBackend::masked).
-pub fn masked<B: Backend>(map: FloatTensor<B>, mask: &Mask) -> FloatTensor<B> {
-    let (shape, numbers) = (map.shape(), mask.rows().numbers());
-    let factors = TensorData::new(mask.rows().factors(), [1, numbers]).convert_dtype(map.dtype());
-    let factors = B::float_from_data(factors, &B::float_device(&map));
-    let times = shape.num_elements() / numbers.max(1);
-    let rows = B::float_reshape(map, Shape::new([times, numbers]));
+/// The default body of [`masked`](crate::DenseBackend::masked).
+pub fn masked<B: Backend>(input: FloatTensor<B>, mask: &Mask) -> FloatTensor<B> {
+    let (shape, elements) = (input.shape(), mask.rows().numbers());
+    let factors = TensorData::new(mask.rows().factors(), [1, elements]);
+    let factors = factors.convert_dtype(input.dtype());
+    let factors = B::float_from_data(factors, &B::float_device(&input));
+    let steps = shape.num_elements() / elements.max(1);
+    let rows = B::float_reshape(input, Shape::new([steps, elements]));
     B::float_reshape(B::float_mul(rows, factors), shape)
 }
 
-/// The body of [`DenseBackend::relu_grad`](crate::DenseBackend::relu_grad).
+/// The default body of [`relu_grad`](crate::DenseBackend::relu_grad).
 pub fn relu_grad<B: Backend>(
     output: FloatTensor<B>,
     output_grad: FloatTensor<B>,
@@ -152,12 +153,12 @@ pub fn relu_grad<B: Backend>(
     B::relu_backward(output, output_grad)
 }
 
-/// The body of [`DenseBackend::average_pool`](crate::DenseBackend::average_pool).
+/// The default body of [`average_pool`](crate::DenseBackend::average_pool).
 pub fn average_pool<B: Backend>(input: FloatTensor<B>, size: usize) -> FloatTensor<B> {
     B::avg_pool2d(input, [size; 2], [size; 2], [0; 2], false, false)
 }
 
-/// The body of [`DenseBackend::average_pool_backward`](crate::DenseBackend::average_pool_backward).
+/// The default body of [`average_pool_backward`](crate::DenseBackend::average_pool_backward).
 pub fn average_pool_backward<B: Backend>(
     input: FloatTensor<B>,
     output_grad: FloatTensor<B>,
@@ -166,24 +167,34 @@ pub fn average_pool_backward<B: Backend>(
     B::avg_pool2d_backward(input, output_grad, [size; 2], [size; 2], [0; 2], false, false)
 }
 
-/// The body of [`DenseBackend::maximum_pool`](crate::DenseBackend::maximum_pool).
-pub fn maximum_pool<B: Backend>(input: FloatTensor<B>, size: usize) -> FloatTensor<B> {
+/// The default body of [`max_pool`](crate::DenseBackend::max_pool).
+pub fn max_pool<B: Backend>(input: FloatTensor<B>, size: usize) -> FloatTensor<B> {
     B::max_pool2d(input, [size; 2], [size; 2], [0; 2], [1; 2], false)
 }
 
-/// The body of [`DenseBackend::maximum_pool_backward`](crate::DenseBackend::maximum_pool_backward).
-pub fn maximum_pool_backward<B: Backend>(
+/// The default body of [`max_pool_backward`](crate::DenseBackend::max_pool_backward).
+pub fn max_pool_backward<B: Backend>(
     input: FloatTensor<B>,
     output_grad: FloatTensor<B>,
     size: usize,
 ) -> FloatTensor<B> {
-    let (size, no, one) = ([size; 2], [0; 2], [1; 2]);
-    let found = B::max_pool2d_with_indices(input.clone(), size, size, no, one, false).indices;
-    B::max_pool2d_with_indices_backward(input, size, size, no, one, false, output_grad, found)
-        .x_grad
+    let (size, padding, dilation) = ([size; 2], [0; 2], [1; 2]);
+    let indices =
+        B::max_pool2d_with_indices(input.clone(), size, size, padding, dilation, false).indices;
+    B::max_pool2d_with_indices_backward(
+        input,
+        size,
+        size,
+        padding,
+        dilation,
+        false,
+        output_grad,
+        indices,
+    )
+    .x_grad
 }
 
-/// The body of [`DenseBackend::adam`](crate::DenseBackend::adam).
+/// The default body of [`adam`](crate::DenseBackend::adam).
 pub fn adam<B: Backend>(
     step: AdamStep,
     parameter: FloatTensor<B>,
@@ -199,7 +210,7 @@ pub fn adam<B: Backend>(
     (into_primitive(parameter), moments.map(into_primitive), max_square.map(into_primitive))
 }
 
-/// The body of [`DenseBackend::sgd`](crate::DenseBackend::sgd).
+/// The default body of [`sgd`](crate::DenseBackend::sgd).
 pub fn sgd<B: Backend>(
     step: SgdStep,
     parameter: FloatTensor<B>,
@@ -212,7 +223,7 @@ pub fn sgd<B: Backend>(
     (into_primitive(parameter), buffer.map(into_primitive))
 }
 
-/// The body of [`DenseBackend::sum_of_squares`](crate::DenseBackend::sum_of_squares).
+/// The default body of [`sum_of_squares`](crate::DenseBackend::sum_of_squares).
 pub fn sum_of_squares<B: Backend>(values: FloatTensor<B>) -> FloatTensor<B> {
     into_primitive(from_primitive::<B, 1>(values).square().sum())
 }

@@ -1,35 +1,17 @@
-//! Wall-clock time in UTC, as run ids are written.
+//! Wall-clock time in UTC, in the format of run ids.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 /// `time` as `yyyymmdd-hhmmss` in UTC.
 pub fn stamp(time: SystemTime) -> String {
-    let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    let (year, month, day) = date(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
-}
-
-/// Year, month and day of the Gregorian calendar, `days` after 1 January 1970.
-///
-/// Counted in eras of 400 years that begin on 1 March, so that the leap day comes last (Howard
-/// Hinnant, "chrono-compatible low-level date algorithms").
-fn date(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+    // RFC 3339, for instance `2024-02-29T23:59:59Z`.
+    let date_and_time = humantime::format_rfc3339_seconds(time).to_string();
+    date_and_time.replace(['-', ':', 'Z'], "").replace('T', "-")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
 
@@ -39,7 +21,7 @@ mod tests {
     }
 
     #[test]
-    fn stamps_are_utc() {
+    fn stamps_are_in_utc() {
         check(0, "19700101-000000");
         check(951_782_400, "20000229-000000");
         check(1_709_251_199, "20240229-235959");

@@ -1,46 +1,44 @@
-//! What a shell offers when the tabulator is pressed behind `lasnn`.
+//! Shell completion.
 //!
-//! The scripts of `lasnn completions` hold no list. They start this program with the words typed so
-//! far and the variable [`VARIABLE`], and it answers with what may stand there: so the shell also
-//! knows the recipes and the runs of the folder at hand.
+//! The scripts of `lasnn completions` contain no lists. They start this program with the words
+//! typed so far and with the environment variable [`VARIABLE`], and the program prints the possible
+//! next words. So a shell also completes the recipes and the runs of the current folder.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::CommandFactory;
 use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter};
 use clap_complete::env::Shells;
 use clap_complete::{CompleteEnv, Shell};
 use lasnn_datasets::Source;
 use lasnn_models::zoo;
 
-use crate::args::Args;
-use crate::failure::quoted;
+use crate::escape::shell_quoted;
 use crate::{recipe, runs};
 
-/// The variable by which a script asks. It holds the name of the shell.
+/// The environment variable that a script sets. It contains the name of the shell.
 const VARIABLE: &str = "LASNN_COMPLETE";
 
-/// The folder where runs are looked for. Another one, named by `--runs-dir`, is not known here.
+/// The folder where runs are searched. The value of `--runs-dir` is not available here.
 const RUNS: &str = "runs";
 
-/// Answers a shell that asks and ends the program then; does nothing for anybody else.
-pub fn answer() {
-    CompleteEnv::with_factory(Args::command).var(VARIABLE).bin("lasnn").complete();
+/// If a completion script has started the program, prints the completions of `command` and ends the
+/// program. Otherwise does nothing.
+pub fn answer(command: impl Fn() -> clap::Command) {
+    CompleteEnv::with_factory(command).var(VARIABLE).bin("lasnn").complete();
 }
 
-/// The script that makes a shell ask.
+/// The completion script of a shell.
 ///
 /// # Errors
 ///
-/// Fails if nothing is known of the shell.
+/// Fails if the shell is not supported.
 pub fn script(shell: Shell) -> anyhow::Result<Vec<u8>> {
     let name = shell.to_string();
     let shells = Shells::builtins();
-    let known = shells
-        .completer(&name)
-        .with_context(|| format!("no completion is known for the shell `{name}`"))?;
+    let known =
+        shells.completer(&name).with_context(|| format!("the shell `{name}` is not supported"))?;
     let mut script = Vec::new();
     known
         .write_registration(VARIABLE, "lasnn", "lasnn", &program(), &mut script)
@@ -48,63 +46,63 @@ pub fn script(shell: Shell) -> anyhow::Result<Vec<u8>> {
     Ok(script)
 }
 
-/// How a script starts this program: from its place if it was started so, else from the search
-/// path. Bash has no way here for a path that needs quotes.
+/// The path by which a script starts this program. If the program was started by a path, this is
+/// its absolute path, else its name. A path that needs quotes is not possible in the bash script.
 fn program() -> String {
     let typed = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
     let path = match (typed.components().count(), std::env::current_dir()) {
         (2.., Ok(folder)) => folder.join(typed).to_string_lossy().into_owned(),
         _ => "lasnn".to_owned(),
     };
-    if quoted(&path) == path { path } else { "lasnn".to_owned() }
+    if shell_quoted(&path) == path { path } else { "lasnn".to_owned() }
 }
 
-/// Recipes: the names below `configs`, and files.
+/// Completes recipes: names in `configs`, and files.
 pub fn recipes(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let mut found = beginning(recipe::names(), typed, "a recipe in configs");
+    let mut found = names_with_prefix(recipe::names(), typed, "a recipe in configs");
     found.extend(files(typed, "toml"));
     found
 }
 
-/// What data can be looked at: data sets, and those of recipes.
-pub fn data(typed: &OsStr) -> Vec<CompletionCandidate> {
-    // The others have no name of their own: a recipe says what they are.
+/// Completes data sets and recipes.
+pub fn data_targets(typed: &OsStr) -> Vec<CompletionCandidate> {
+    // Folders and synthetic images are defined in a recipe.
     let named = |source: &Source| !matches!(source, Source::Folder | Source::Synthetic);
     let names = Source::ALL.into_iter().filter(named).map(|source| source.name().to_owned());
-    let mut found = beginning(names, typed, "a data set");
+    let mut found = names_with_prefix(names, typed, "a data set");
     found.extend(recipes(typed));
     found
 }
 
-/// What can be inspected: networks, recipes and checkpoints.
-pub fn inspected(typed: &OsStr) -> Vec<CompletionCandidate> {
+/// Completes networks, recipes and checkpoints.
+pub fn inspect_targets(typed: &OsStr) -> Vec<CompletionCandidate> {
     let names = zoo::NAMES.iter().map(|name| (*name).to_owned());
-    let mut found = beginning(names, typed, "a network");
+    let mut found = names_with_prefix(names, typed, "a network");
     found.extend(recipes(typed));
-    // Folders are among the recipes already.
+    // The folders are already in the list, from the recipes.
     let checkpoints = files(typed, "safetensors");
     found.extend(checkpoints.into_iter().filter(|file| !is_folder(file)));
     found
 }
 
-/// Recipes that have been run.
-pub fn runs_of(typed: &OsStr) -> Vec<CompletionCandidate> {
+/// Completes the names of recipes that have runs.
+pub fn recipes_with_runs(typed: &OsStr) -> Vec<CompletionCandidate> {
     let names = runs::all(Path::new(RUNS)).unwrap_or_default();
     let mut names: Vec<String> = names.into_iter().map(|run| run.recipe).collect();
     names.sort();
     names.dedup();
-    beginning(names, typed, "a recipe that has been run")
+    names_with_prefix(names, typed, "a recipe with runs")
 }
 
-/// Runs, newest first.
+/// Completes runs, from the newest to the oldest.
 pub fn runs(typed: &OsStr) -> Vec<CompletionCandidate> {
     let runs = runs::all(Path::new(RUNS)).unwrap_or_default();
     let names = runs.into_iter().map(|run| format!("{}/{}", run.recipe, run.id));
-    beginning(names, typed, "a run")
+    names_with_prefix(names, typed, "a run")
 }
 
-/// The names that begin with the typed text. `kind` says what they name.
-fn beginning(
+/// The names that begin with the typed text. The shell shows `kind` next to each name.
+fn names_with_prefix(
     names: impl IntoIterator<Item = String>,
     typed: &OsStr,
     kind: &'static str,
@@ -114,8 +112,7 @@ fn beginning(
     fitting.map(|name| CompletionCandidate::new(name).help(Some(kind.into()))).collect()
 }
 
-/// The files with the given extension whose paths begin with the typed text, and the folders that
-/// lead to such files.
+/// The files with an extension whose paths begin with the typed text, and all folders that do.
 fn files(typed: &OsStr, extension: &'static str) -> Vec<CompletionCandidate> {
     let wanted = move |path: &Path| {
         path.extension().is_some_and(|found| found == extension) && !path.is_dir()
@@ -123,7 +120,7 @@ fn files(typed: &OsStr, extension: &'static str) -> Vec<CompletionCandidate> {
     PathCompleter::any().filter(wanted).complete(typed)
 }
 
-/// Whether a candidate is a folder in which more may be found.
+/// Whether a candidate is a folder.
 fn is_folder(candidate: &CompletionCandidate) -> bool {
     candidate.get_value().to_string_lossy().ends_with(std::path::MAIN_SEPARATOR)
 }
@@ -137,14 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn data_sets_and_networks_are_offered_by_name() {
-        assert_eq!(values(&data("ci".as_ref())), ["cifar10", "cifar100"]);
-        let networks = values(&inspected("vgg".as_ref()));
+    fn data_sets_and_networks_are_completed_by_name() {
+        assert_eq!(values(&data_targets("ci".as_ref())), ["cifar10", "cifar100"]);
+        let networks = values(&inspect_targets("vgg".as_ref()));
         assert_eq!(networks, ["vgg5", "vgg7", "vgg9", "vgg16"]);
     }
 
     #[test]
-    fn every_shell_has_a_script_that_asks_this_program() {
+    fn the_script_of_every_shell_calls_this_program() {
         use clap::ValueEnum;
         for shell in Shell::value_variants() {
             let script = String::from_utf8(script(*shell).unwrap()).unwrap();

@@ -1,37 +1,38 @@
-//! What a failure means for the exit code.
+//! Errors that end the program: exit codes and messages.
 
 use std::fmt;
 use std::process::ExitCode;
 
 use crate::recipe::RecipeError;
 
-/// The command asks for something that cannot be asked for: exit code 2.
+/// The command line, or a file that it names, is wrong. The exit code is 2.
 ///
-/// Everything else that goes wrong is a failed run and ends with exit code 1.
+/// Every other error is a failed run and ends with exit code 1.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Wrong(String);
+pub struct InvalidInput(String);
 
 /// An error that ends the program with exit code 2.
-pub fn wrong(message: impl fmt::Display) -> anyhow::Error {
-    Wrong(message.to_string()).into()
+pub fn invalid_input(message: impl fmt::Display) -> anyhow::Error {
+    InvalidInput(message.to_string()).into()
 }
 
-/// The run was asked to stop and has saved where it is.
+/// A signal has stopped the run after it has saved its state.
 #[derive(Debug, thiserror::Error)]
-#[error("stopped; go on with `{resume}`")]
+#[error("stopped; continue with `{resume}`")]
 pub struct Stopped {
-    /// The command that goes on from here.
+    /// The command that continues the run.
     pub resume: String,
 }
 
 /// The exit code for `error`: 2 if the command or the recipe is wrong, else 1.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let wrong = error.chain().any(|cause| cause.is::<Wrong>() || cause.is::<RecipeError>());
-    ExitCode::from(if wrong { 2 } else { 1 })
+    let invalid =
+        error.chain().any(|cause| cause.is::<InvalidInput>() || cause.is::<RecipeError>());
+    ExitCode::from(if invalid { 2 } else { 1 })
 }
 
-/// The error and its causes, one a line, without saying the same thing twice.
+/// The error and its causes, one per line. A cause that the line above contains is left out.
 pub fn describe(error: &anyhow::Error) -> String {
     let mut text = String::from("error: ");
     let mut last = error.to_string();
@@ -46,15 +47,6 @@ pub fn describe(error: &anyhow::Error) -> String {
     text
 }
 
-/// A word as a shell takes it.
-pub fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:@%+".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use anyhow::Context;
@@ -62,24 +54,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_command_is_known_under_its_context() {
+    fn invalid_input_below_a_context_keeps_its_exit_code() {
         let code = |error| format!("{:?}", exit_code(&error));
         let two = format!("{:?}", ExitCode::from(2));
-        assert_eq!(code(wrong("no such thing")), two);
-        let nested = Err::<(), _>(wrong("no such thing")).context("while reading").unwrap_err();
+        assert_eq!(code(invalid_input("no such stage")), two);
+        let nested = Err::<(), _>(invalid_input("no such stage")).context("reading").unwrap_err();
         assert_eq!(code(nested), two);
         assert_ne!(code(anyhow::anyhow!("the disk is full")), two);
     }
 
     #[test]
-    fn words_are_quoted_where_a_shell_would_split_them() {
-        assert_eq!(quoted("--data-dir=/a/b"), "--data-dir=/a/b");
-        assert_eq!(quoted("my runs"), "'my runs'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-    }
-
-    #[test]
-    fn causes_are_told_once() {
+    fn a_repeated_cause_is_printed_once() {
         let error = anyhow::anyhow!("disk full").context("cannot write a.json: disk full");
         assert_eq!(describe(&error), "error: cannot write a.json: disk full");
         let error = anyhow::anyhow!("disk full").context("cannot write a.json");

@@ -1,65 +1,51 @@
-//! Getting data sets: by a command of their own, or before a run that misses one.
+//! Fetching data sets: by `lasnn data fetch`, or before a run that misses one.
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use lasnn_datasets::DatasetError;
-use lasnn_datasets::fetch::{self, Event, FetchError, Fetched, Options, Origin};
+use lasnn_datasets::fetch::{self, Event, FetchError, Fetched, Options};
+use lasnn_datasets::{DatasetError, RemoteFiles, Source};
 
-use crate::args::{Global, Missing};
-use crate::data::Data;
-use crate::failure::{quoted, wrong};
+use crate::args::{FetchOptions, Global};
+use crate::escape::shell_quoted;
+use crate::failure::invalid_input;
 use crate::progress::{Bar, Progress};
-use crate::recipe::Recipe;
 use crate::signals::{self, Interrupted};
 
-/// A data set, or a part of it, is not where it is looked for, and a command gets it.
+/// A data set, or a part of it, is missing, and a command can fetch it.
 #[derive(Debug, thiserror::Error)]
-#[error("data set `{}` {found} get it with `{command}`", origin.name)]
-pub struct NotThere {
-    origin: &'static Origin<'static>,
+#[error("data set `{}` {found} fetch it with `{command}`", remote.name)]
+pub struct MissingDataset {
+    remote: &'static RemoteFiles<'static>,
     found: String,
     command: String,
     source: DatasetError,
 }
 
-/// The error of a data set that is missing, with the command that gets it if there is one.
-pub fn not_there(source: DatasetError, name: &str, data_dir: &Path) -> anyhow::Error {
-    let Some(origin) = Origin::named(name) else { return source.into() };
-    let folder = data_dir.join(origin.folder);
-    // What is there is never replaced, so the command alone would not help.
+/// The error of a missing data set. It contains the command that fetches the data set, if one does.
+pub fn missing_dataset(source: DatasetError, name: &str, data_dir: &Path) -> anyhow::Error {
+    let remote = Source::named(name).and_then(|source| source.remote());
+    let Some(remote) = remote else { return source.into() };
+    let folder = data_dir.join(remote.folder);
+    // Existing files are never replaced, so the command alone would not help.
     let found = match folder.symlink_metadata() {
-        Ok(_) => format!("is not whole in {}; remove or rename that, then", folder.display()),
+        Ok(_) => {
+            format!("is incomplete in {}; remove or rename that folder, then", folder.display())
+        }
         Err(_) => format!("is not in {};", data_dir.display()),
     };
     let command =
-        format!("lasnn data fetch {name} --data-dir {}", quoted(&data_dir.to_string_lossy()));
-    NotThere { origin, found, command, source }.into()
+        format!("lasnn data fetch {name} --data-dir {}", shell_quoted(&data_dir.to_string_lossy()));
+    MissingDataset { remote, found, command, source }.into()
 }
 
-/// Reads the images of a recipe to train on; if they are missing and that is asked for, gets them
-/// first.
+/// Reads a data set. If it is missing and `options` say so, fetches it and reads it again.
 ///
 /// # Errors
 ///
-/// Fails as [`Data::load`] and [`get`] do.
-pub fn load(
-    recipe: &Recipe,
-    file: &Path,
-    missing: &Missing,
-    global: &Global,
-) -> anyhow::Result<Data> {
-    let progress = Progress::new(global.quiet);
-    or_get(missing, global, || Data::load(recipe, file, global, &progress))
-}
-
-/// Reads images; if they are missing and that is asked for, gets them and reads them then.
-///
-/// # Errors
-///
-/// Fails as `read` and [`get`] do.
-pub fn or_get<T>(
-    missing: &Missing,
+/// Fails as `read` and [`fetch_dataset`] do.
+pub fn fetch_if_missing<T>(
+    options: &FetchOptions,
     global: &Global,
     read: impl Fn() -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
@@ -67,42 +53,46 @@ pub fn or_get<T>(
         Ok(found) => return Ok(found),
         Err(error) => error,
     };
-    match error.downcast_ref::<NotThere>() {
-        Some(NotThere { origin, .. }) if missing.fetch => {
-            get(origin, missing.mirror.as_deref(), global)?;
+    match error.downcast_ref::<MissingDataset>() {
+        Some(MissingDataset { remote, .. }) if options.fetch => {
+            fetch_dataset(remote, options.mirror.as_deref(), global)?;
             read()
         }
         _ => Err(error),
     }
 }
 
-/// Gets a data set, from its official address or from a mirror, and shows how far it is.
+/// Fetches a data set from its official address or from a mirror, and shows the progress.
 ///
 /// # Errors
 ///
-/// Fails if it cannot be had, or if a signal comes.
-pub fn get(origin: &Origin<'_>, mirror: Option<&str>, global: &Global) -> anyhow::Result<Fetched> {
+/// Fails if a file cannot be fetched or does not have the expected hash, or if a signal comes.
+pub fn fetch_dataset(
+    remote: &RemoteFiles<'_>,
+    mirror: Option<&str>,
+    global: &Global,
+) -> anyhow::Result<Fetched> {
     let progress = Progress::new(global.quiet);
-    let mut shown = Shown { progress: &progress, bar: None, line: String::new() };
+    let mut with_progress = WithProgress { progress: &progress, bar: None, line: String::new() };
     let options = Options { mirror, sleep: &signals::sleep, ..Options::default() };
-    let fetched = fetch::fetch(origin, &global.data_dir(), &options, &mut shown);
+    let fetched = fetch::fetch(remote, &global.data_dir(), &options, &mut with_progress);
     fetched.map_err(|error| match error {
-        FetchError::Mirror { .. } => wrong(error),
+        FetchError::Mirror { .. } => invalid_input(error),
         FetchError::Stopped => Interrupted.into(),
         other => other.into(),
     })
 }
 
-/// Shows a fetch to a user: a line for each thing that begins, and a bar for how far it is.
-struct Shown<'a> {
+/// Shows the events of a fetch: a line for each file and step, and a bar.
+struct WithProgress<'a> {
     progress: &'a Progress,
     bar: Option<Bar>,
-    /// The last line.
+    /// The line that was printed last.
     line: String,
 }
 
-impl Shown<'_> {
-    /// Says something once.
+impl WithProgress<'_> {
+    /// Prints a line unless it is the line that was printed last. Returns whether it was printed.
     fn say(&mut self, line: String) -> bool {
         let new = self.line != line;
         if new {
@@ -112,10 +102,10 @@ impl Shown<'_> {
         new
     }
 
-    /// Says what goes on and shows how far it is.
+    /// Shows a step of a file and how much of it is done.
     fn at(&mut self, line: String, file: &str, done: u64, total: u64) {
         if self.say(line) {
-            // The old one goes before the new one comes.
+            // The old bar must disappear before the new one is drawn.
             self.bar = None;
             self.bar = Some(self.progress.bar(file, total));
         }
@@ -125,21 +115,21 @@ impl Shown<'_> {
     }
 }
 
-impl fetch::Progress for Shown<'_> {
-    fn hear(&mut self, event: &Event<'_>) -> ControlFlow<()> {
+impl fetch::Progress for WithProgress<'_> {
+    fn on_event(&mut self, event: &Event<'_>) -> ControlFlow<()> {
         match *event {
             Event::Waiting => {
-                self.say("waits for another process that fetches the same data set".into());
+                self.say("waiting for another process that fetches the same data set".into());
             }
             Event::Downloading { file, done, total } => {
                 let size = total as f64 / 1e6;
-                self.at(format!("downloads {file}, {size:.1} MB"), file, done, total);
+                self.at(format!("downloading {file}, {size:.1} MB"), file, done, total);
             }
             Event::Unpacking { file, done, total } => {
-                self.at(format!("unpacks {file}"), file, done, total);
+                self.at(format!("unpacking {file}"), file, done, total);
             }
             Event::Retrying { file, reason, wait } => {
-                self.say(format!("{file}: {reason}; again in {} s", wait.as_secs()));
+                self.say(format!("{file}: {reason}; next attempt in {} s", wait.as_secs()));
             }
         }
         signals::go_on()
@@ -152,26 +142,26 @@ mod tests {
     use crate::failure::describe;
 
     #[test]
-    fn a_missing_data_set_comes_with_the_command_that_gets_it() {
+    fn the_error_of_a_missing_data_set_contains_the_command_that_fetches_it() {
         let missing =
-            |name| not_there(DatasetError::NoDirectory { name }, name, "my data".as_ref());
-        assert_eq!(
-            describe(&missing("cifar10")),
-            "error: data set `cifar10` is not in my data; get it with `lasnn data fetch cifar10 \
-             --data-dir 'my data'`\n  because: data set `cifar10` is read from a directory, and no \
-             data directory is given"
-        );
+            |name| missing_dataset(DatasetError::NoDirectory { name }, name, "my data".as_ref());
+        let message = describe(&missing("cifar10"));
+        let expected = "error: data set `cifar10` is not in my data; fetch it with \
+                        `lasnn data fetch cifar10 --data-dir 'my data'`\n  because: ";
+        assert!(message.starts_with(expected), "{message}");
+
         let directory = tempfile::TempDir::new().unwrap();
         std::fs::create_dir(directory.path().join("mnist")).unwrap();
-        let partly =
-            not_there(DatasetError::NoDirectory { name: "mnist" }, "mnist", directory.path());
-        let (message, path) = (describe(&partly), directory.path().display());
+        let incomplete =
+            missing_dataset(DatasetError::NoDirectory { name: "mnist" }, "mnist", directory.path());
+        let (message, path) = (describe(&incomplete), directory.path().display());
         let expected = format!(
-            "error: data set `mnist` is not whole in {path}/mnist; remove or rename that, then get \
-             it with `lasnn data fetch mnist --data-dir {path}`"
+            "error: data set `mnist` is incomplete in {path}/mnist; remove or rename that folder, \
+             then fetch it with `lasnn data fetch mnist --data-dir {path}`"
         );
         assert!(message.starts_with(&expected), "{message}");
+
         let other = missing("folder");
-        assert!(other.downcast_ref::<NotThere>().is_none());
+        assert!(other.downcast_ref::<MissingDataset>().is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Where log lines go: the terminal, as loud as asked, and the run's `log.txt`.
+//! The log: warnings (or more) on the terminal, and all steps of a run in its `log.txt`.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -14,16 +14,16 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::progress;
 
-/// The file's side. A run's folder is known only after its data has been read, so what is said
-/// before is kept and written when the file opens.
-static FILE: Mutex<Sink> = Mutex::new(Sink::Waiting(Vec::new()));
+/// The log file of the run. The folder of a run is known only after its data has been read, so
+/// earlier lines are buffered and written when the file is opened.
+static FILE: Mutex<LogFile> = Mutex::new(LogFile::Buffered(Vec::new()));
 
-enum Sink {
-    Waiting(Vec<u8>),
+enum LogFile {
+    Buffered(Vec<u8>),
     Open(File),
 }
 
-/// Starts logging: warnings on the terminal, more with `verbose`, errors only if `quiet`.
+/// Starts logging. The terminal shows warnings, more with `verbose`, and only errors if `quiet`.
 ///
 /// # Errors
 ///
@@ -37,15 +37,15 @@ pub fn start(verbose: u8, quiet: bool) -> anyhow::Result<()> {
         (false, _) => LevelFilter::TRACE,
     };
     let file = terminal.max(LevelFilter::INFO);
-    // A run is only as fast as its kernels; what the libraries below say at length is rarely asked for.
-    let ours = tracing_subscriber::filter::filter_fn(move |metadata| {
+    // Other crates log warnings only: their details are rarely needed, and writing them takes time.
+    let filter = tracing_subscriber::filter::filter_fn(move |metadata| {
         metadata.target().starts_with("lasnn") || *metadata.level() <= tracing::Level::WARN
     });
     tracing_subscriber::registry()
-        .with(ours)
+        .with(filter)
         .with(
             fmt::layer()
-                .with_writer(Terminal::make)
+                .with_writer(TerminalLine::default)
                 .without_time()
                 .with_target(false)
                 .with_ansi(io::stderr().is_terminal())
@@ -56,7 +56,7 @@ pub fn start(verbose: u8, quiet: bool) -> anyhow::Result<()> {
         .context("logging cannot be started twice")
 }
 
-/// Opens (or goes on with) the log file of a run.
+/// Opens the log file of a run. A resumed run appends to it.
 ///
 /// # Errors
 ///
@@ -64,25 +64,19 @@ pub fn start(verbose: u8, quiet: bool) -> anyhow::Result<()> {
 pub fn open(path: &Path) -> anyhow::Result<()> {
     let context = || format!("cannot write {}", path.display());
     let mut file = File::options().create(true).append(true).open(path).with_context(context)?;
-    let mut sink = FILE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Sink::Waiting(said) = &*sink {
-        file.write_all(said).with_context(context)?;
+    let mut log = FILE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let LogFile::Buffered(lines) = &*log {
+        file.write_all(lines).with_context(context)?;
     }
-    *sink = Sink::Open(file);
+    *log = LogFile::Open(file);
     Ok(())
 }
 
-/// One line for the terminal; bars step aside for it.
+/// One line for the terminal. It is printed as a whole when it is dropped, above all bars.
 #[derive(Default)]
-struct Terminal(Vec<u8>);
+struct TerminalLine(Vec<u8>);
 
-impl Terminal {
-    fn make() -> Self {
-        Self::default()
-    }
-}
-
-impl Write for Terminal {
+impl Write for TerminalLine {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
     }
@@ -92,9 +86,9 @@ impl Write for Terminal {
     }
 }
 
-impl Drop for Terminal {
+impl Drop for TerminalLine {
     fn drop(&mut self) {
-        // Nobody is left to be told that the terminal is gone.
+        // If the terminal is gone, the error cannot be reported anywhere.
         let _ = progress::bars().suspend(|| io::stderr().write_all(&self.0));
     }
 }
@@ -112,8 +106,8 @@ impl<'a> MakeWriter<'a> for ToFile {
 impl Write for ToFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut *FILE.lock().unwrap_or_else(PoisonError::into_inner) {
-            Sink::Waiting(said) => said.write(bytes),
-            Sink::Open(file) => file.write(bytes),
+            LogFile::Buffered(lines) => lines.write(bytes),
+            LogFile::Open(file) => file.write(bytes),
         }
     }
 

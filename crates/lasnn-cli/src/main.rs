@@ -1,47 +1,55 @@
-//! The program `lasnn`: from a recipe to a distilled spiking network and its report.
+//! The program `lasnn`: it turns a recipe into a distilled spiking network and a report.
 //!
-//! The only crate that knows all others. Exit codes: 0 done, 1 the run failed, 2 the command or
-//! the recipe is wrong.
+//! `args` is the command line as typed, `commands` has one module per command, `recipe` reads and
+//! checks recipes, and `pipeline` runs their stages. This crate alone touches the terminal, the
+//! environment, the clock and the folder of runs. Exit codes: 0 done, 1 the run failed, 2 the
+//! command or the recipe is wrong.
 
-// Showing a user something is this program's part.
+// Printing results is the job of this program; libraries never print.
 #![allow(clippy::print_stdout)]
 
 #[cfg(not(target_env = "msvc"))]
 mod allocator;
 mod args;
-mod cache;
+mod artifact_cache;
+mod backend;
 mod clock;
 mod commands;
 mod complete;
-mod data;
+mod dataset_request;
 mod definition;
+mod definition_check;
 mod device;
+mod escape;
 mod failure;
 mod fetch;
-mod given;
 mod log;
 mod memory;
 mod metrics;
+mod output;
 mod pipeline;
-mod printable;
+mod program;
 mod progress;
 mod recipe;
-mod report;
 mod run_dir;
 mod runs;
 mod signals;
-mod stored;
+mod splits;
+mod stage;
+mod stage_artifact;
 mod summary;
+mod supplied;
+mod tables;
 
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 fn main() -> ExitCode {
-    complete::answer();
+    complete::answer(args::Args::command);
     let args = args::Args::parse_from(args::with_resume(std::env::args_os()));
-    match begin(&args).and_then(|()| commands::execute(args)) {
+    match set_up(&args).and_then(|()| commands::execute(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::debug!("{error:#}");
@@ -51,10 +59,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// Sets up what the whole process shares.
-fn begin(args: &args::Args) -> anyhow::Result<()> {
+/// Starts the log and the threads that compute.
+fn set_up(args: &args::Args) -> anyhow::Result<()> {
     log::start(args.global.verbose, args.global.quiet)?;
-    // With this thread among them: else it would only wait for each kernel, and be woken after it.
+    // The main thread belongs to the pool. Otherwise it would sleep during each kernel and would
+    // have to be woken afterwards.
     rayon::ThreadPoolBuilder::new()
         .num_threads(args.global.threads())
         .use_current_thread()

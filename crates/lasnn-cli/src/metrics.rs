@@ -1,19 +1,19 @@
-//! `metrics.jsonl`: one line per epoch and stage.
+//! `metrics.jsonl`: one line per stage and epoch.
 
 use lasnn_training::EpochRecord;
 use serde::Serialize;
 
-use crate::args::StageName;
 use crate::run_dir::RunDir;
+use crate::stage::StageName;
 
-/// What every epoch of a run came to.
+/// The losses, accuracies and times of all epochs of a run.
 ///
-/// The file is written anew from the whole history each time: appended to, it would hold an epoch
-/// twice that was trained again after a kill.
+/// The file is written from the whole history each time. If lines were appended, an epoch that is
+/// trained again after the process was killed would be in the file twice.
 #[derive(Debug, Default)]
 pub struct Metrics(Vec<(StageName, Vec<EpochRecord>)>);
 
-/// One line.
+/// One line of the file.
 #[derive(Serialize)]
 struct Line<'a> {
     stage: &'static str,
@@ -22,7 +22,7 @@ struct Line<'a> {
 }
 
 impl Metrics {
-    /// Takes the history of a stage, in place of what was known of it.
+    /// Replaces the history of a stage.
     pub fn set(&mut self, stage: StageName, history: &[EpochRecord]) {
         match self.0.iter_mut().find(|(known, _)| *known == stage) {
             Some((_, known)) => *known = history.to_vec(),
@@ -30,11 +30,11 @@ impl Metrics {
         }
     }
 
-    /// Writes the file.
+    /// Writes the file into the folder of the run.
     ///
     /// # Errors
     ///
-    /// Fails if it cannot be written.
+    /// Fails if the file cannot be written.
     pub fn write(&self, run: &RunDir) -> anyhow::Result<()> {
         run.write("metrics.jsonl", &self.text()?)
     }
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_told_again_is_written_once() {
+    fn an_epoch_that_is_recorded_twice_is_written_once() {
         let mut metrics = Metrics::default();
         metrics.set(StageName::Teacher, &[record(0)]);
         metrics.set(StageName::Teacher, &[record(0), record(1)]);

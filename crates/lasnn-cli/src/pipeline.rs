@@ -1,36 +1,41 @@
-//! The three stages of a recipe.
+//! The stages of a recipe.
+//!
+//! Teacher and intermediate network are trained (`ann`), the intermediate network is converted into
+//! a spiking network (`conversion`), and the spiking network is trained (`student`). Each stage
+//! takes its network from this run's folder or from the cache if it is there (`session`).
 
+mod ann;
 mod conversion;
 pub mod measure;
-mod ordinary;
 mod session;
 mod student;
-mod watch;
+mod training;
+mod training_observer;
 
 pub use session::Session;
 
-use crate::args::{Ordinary, StageName};
 use crate::device::TrainingBackend;
+use crate::stage::{AnnStage, StageName};
 
-/// How far a command goes.
+/// The stage with which a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Goal {
-    /// One ordinary network.
-    Train(Ordinary),
+    /// One ANN.
+    Train(AnnStage),
     /// The converted network.
     Convert,
     /// The distilled student.
     Distill,
-    /// Everything in the recipe.
+    /// All stages of the recipe.
     Run,
 }
 
 impl Goal {
-    /// The name of its command.
+    /// The name of the command.
     pub fn command(self) -> &'static str {
         match self {
-            Self::Train(Ordinary::Teacher) => "train teacher",
-            Self::Train(Ordinary::Intermediate) => "train intermediate",
+            Self::Train(AnnStage::Teacher) => "train teacher",
+            Self::Train(AnnStage::Intermediate) => "train intermediate",
             Self::Convert => "convert",
             Self::Distill => "distill",
             Self::Run => "run",
@@ -38,33 +43,33 @@ impl Goal {
     }
 }
 
-/// Does what a command asks for, stage by stage.
+/// Runs or reuses all stages up to `goal`.
 ///
 /// # Errors
 ///
-/// Fails as the stages do, and when a signal comes.
+/// Fails as the stages do, and if a signal comes.
 pub fn run<A: TrainingBackend>(
     session: &mut Session<'_>,
     goal: Goal,
     device: &A::Device,
 ) -> anyhow::Result<()> {
-    if goal == Goal::Train(Ordinary::Intermediate) {
-        ordinary::obtain::<A>(session, StageName::Intermediate, device)?;
+    if goal == Goal::Train(AnnStage::Intermediate) {
+        ann::run_or_reuse::<A>(session, StageName::Intermediate, device)?;
         return Ok(());
     }
     let teacher = match goal {
         Goal::Convert => None,
-        _ => Some(ordinary::obtain::<A>(session, StageName::Teacher, device)?),
+        _ => Some(ann::run_or_reuse::<A>(session, StageName::Teacher, device)?),
     };
-    if goal == Goal::Train(Ordinary::Teacher) {
+    if goal == Goal::Train(AnnStage::Teacher) {
         return Ok(());
     }
-    let intermediate = ordinary::obtain::<A>(session, StageName::Intermediate, device)?;
-    let converted = conversion::obtain::<A>(session, &intermediate, device)?;
+    let intermediate = ann::run_or_reuse::<A>(session, StageName::Intermediate, device)?;
+    let converted = conversion::run_or_reuse::<A>(session, &intermediate, device)?;
     let Some(teacher) = teacher else { return Ok(()) };
-    student::obtain::<A>(session, StageName::Student, &converted, &teacher, device)?;
+    student::run_or_reuse::<A>(session, StageName::Student, &converted, &teacher, device)?;
     if goal == Goal::Run && session.recipe.student.without_distillation {
-        student::obtain::<A>(session, StageName::Control, &converted, &teacher, device)?;
+        student::run_or_reuse::<A>(session, StageName::Control, &converted, &teacher, device)?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The program as far as the numbers of a run depend on it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Two programs that are equal compute the same numbers from the same recipe.
@@ -17,5 +19,11 @@ impl Program {
     /// This program on this processor.
     pub fn here() -> Self {
         Self { sources: env!("LASNN_SOURCES").into(), simd: lasnn_backend::simd_level() }
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sources {} on {}", &self.sources[..self.sources.len().min(8)], self.simd)
     }
 }

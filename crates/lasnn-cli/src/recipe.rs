@@ -1,7 +1,8 @@
-//! Recipes: from the text a person wrote to an experiment that can be run.
+//! Recipes: from the text that a person has written to an experiment that can be run.
 //!
-//! In two steps: [`raw`] is what was typed, [`resolved`] has every default filled in and every
-//! name looked up. Work code sees only the second.
+//! Reading has two steps. [`raw`] is the recipe as typed. [`resolved`] has all defaults filled in
+//! and all networks looked up; the rest of the program sees only the second. [`validate`] then
+//! checks a recipe against its images, and [`notes`] mentions keys that have no effect.
 
 mod error;
 mod find;
@@ -14,42 +15,41 @@ mod validate;
 
 use std::path::Path;
 
-use lasnn_core::{Architecture, Layer, Seed};
+use lasnn_core::{Architecture, Seed};
 use lasnn_models::zoo;
 
 pub use error::RecipeError;
 pub use find::{find, names};
 pub use notes::notes;
-pub use resolved::{Ordinary, Recipe, Student};
+pub use resolved::{AnnConfig, Recipe, StudentConfig};
 pub use rules::{Counts, check_delay, check_encoding, has_batch_norm};
 pub use validate::{Plans, validate};
 
-use raw::{RawNetwork, RawOrdinary, RawRecipe};
+use raw::{RawAnn, RawNetwork, RawRecipe};
 
-/// Reads a recipe and fills in its defaults; `seed` takes the place of the recipe's.
+/// Reads a recipe and fills in its defaults. `seed` replaces the seed of the recipe.
 ///
 /// # Errors
 ///
-/// Names the file and the line, or the key, the value found and what was expected.
+/// Names the file and the line, or the key, the value found and the value expected.
 pub fn read(file: &Path, seed: Option<u32>) -> Result<Recipe, RecipeError> {
     let text = std::fs::read_to_string(file)
         .map_err(|source| RecipeError::Read { file: file.into(), source })?;
     parse(&text, file, seed)
 }
 
-/// Reads a recipe's text; errors call it `file`.
+/// Parses the text of a recipe and fills in its defaults. Errors name `file`.
 ///
 /// # Errors
 ///
 /// As [`read`].
 pub fn parse(text: &str, file: &Path, seed: Option<u32>) -> Result<Recipe, RecipeError> {
-    let in_text = |error| RecipeError::in_text(file.into(), text, &error);
-    let typed: toml::Table = toml::from_str(text).map_err(in_text)?;
-    let raw: RawRecipe = toml::from_str(text).map_err(|error| match first_wrong_layer(&typed) {
-        Some((key, message)) => {
-            RecipeError::Layer { file: file.into(), key, message: error::plain(&message) }
-        }
-        None => in_text(error),
+    let syntax = |error| RecipeError::in_text(file.into(), text, None, &error);
+    let typed: toml::Table = toml::from_str(text).map_err(syntax)?;
+    let reader = toml::Deserializer::parse(text).map_err(syntax)?;
+    let raw: RawRecipe = serde_path_to_error::deserialize(reader).map_err(|error| {
+        let key = error.path().to_string();
+        RecipeError::in_text(file.into(), text, Some(&key), error.inner())
     })?;
     let folder = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if raw.name.is_empty() || raw.name.starts_with('.') || !raw.name.chars().all(folder) {
@@ -69,11 +69,11 @@ pub fn parse(text: &str, file: &Path, seed: Option<u32>) -> Result<Recipe, Recip
         name: raw.name,
         seed: Seed(raw.seed),
         data,
-        teacher: ordinary(raw.teacher, "teacher.network", file)?,
-        intermediate: ordinary(raw.intermediate, "intermediate.network", file)?,
+        teacher: ann(raw.teacher, "teacher.network", file)?,
+        intermediate: ann(raw.intermediate, "intermediate.network", file)?,
         spiking: raw.spiking,
         conversion: raw.conversion,
-        student: Student {
+        student: StudentConfig {
             time_steps: raw.student.time_steps,
             without_distillation: raw.student.without_distillation,
             train_limit: raw.student.train_limit,
@@ -87,24 +87,12 @@ pub fn parse(text: &str, file: &Path, seed: Option<u32>) -> Result<Recipe, Recip
     Ok(recipe)
 }
 
-/// The first layer that cannot be read, by its key, and why. The TOML reader tells the line where
-/// the list begins, and not which layer it is.
-fn first_wrong_layer(typed: &toml::Table) -> Option<(String, String)> {
-    ["teacher", "intermediate"].into_iter().find_map(|table| {
-        let layers = typed.get(table)?.get("network")?.get("layers")?.as_array()?;
-        layers.iter().enumerate().find_map(|(index, layer)| {
-            let error = layer.clone().try_into::<Layer>().err()?;
-            Some((format!("{table}.network.layers[{index}]"), error.message().to_owned()))
-        })
-    })
-}
-
-fn ordinary(raw: RawOrdinary, key: &'static str, file: &Path) -> Result<Ordinary, RecipeError> {
+fn ann(raw: RawAnn, key: &'static str, file: &Path) -> Result<AnnConfig, RecipeError> {
     let network = match raw.network {
         RawNetwork::Inline(network) => network,
         RawNetwork::Named(name) => named(&name, key, file)?,
     };
-    Ok(Ordinary { network, init: raw.init, train: raw.train })
+    Ok(AnnConfig { network, init: raw.init, train: raw.train })
 }
 
 fn named(name: &str, key: &'static str, file: &Path) -> Result<Architecture, RecipeError> {

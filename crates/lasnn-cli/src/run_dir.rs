@@ -7,38 +7,39 @@ use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 
-use crate::args::StageName;
 use crate::clock;
-use crate::failure::wrong;
+use crate::failure::invalid_input;
+use crate::stage::StageName;
 
-/// Ends a run; its presence says that the run ended.
+/// The file that is written last. A run that has it is complete.
 pub const SUMMARY: &str = "summary.json";
 
-/// Is locked while a process works in the run.
+/// The file that a process locks while it works in the run.
 const LOCK: &str = ".lock";
 
-/// The folder of a run, held by this process until dropped.
+/// The folder of a run. This process holds its lock until the value is dropped.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    /// Whether an earlier process has worked in it.
+    /// Whether an earlier process has worked in the folder.
     pub resumed: bool,
-    /// Keeps a second process out. The system lets go of it however the process ends, so a killed
-    /// run is never left locked.
+    /// Keeps other processes out. The system releases the lock when the process ends, even if it is
+    /// killed.
     _lock: File,
 }
 
 impl RunDir {
-    /// A new folder for a run of the recipe `name` with the given hash.
+    /// Creates a folder for a run of the recipe `name`. Its id ends with the beginning of `hash`.
     ///
     /// # Errors
     ///
-    /// Fails if the folder cannot be made.
+    /// Fails if the folder cannot be created.
     pub fn create(runs: &Path, name: &str, hash: &str) -> anyhow::Result<Self> {
         let id = format!("{}-{}", clock::stamp(SystemTime::now()), short(hash));
         let recipe = runs.join(name);
-        fs::create_dir_all(&recipe).with_context(|| format!("cannot make {}", recipe.display()))?;
-        // Two runs of one recipe may begin in the same second.
+        fs::create_dir_all(&recipe)
+            .with_context(|| format!("cannot create {}", recipe.display()))?;
+        // Several runs of one recipe may begin in the same second.
         for attempt in 1..100 {
             let path = match attempt {
                 1 => recipe.join(&id),
@@ -48,14 +49,14 @@ impl RunDir {
                 Ok(()) => return Self::hold(path, false),
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => {
-                    return Err(error).with_context(|| format!("cannot make {}", path.display()));
+                    return Err(error).with_context(|| format!("cannot create {}", path.display()));
                 }
             }
         }
-        bail!("cannot make a folder for the run {id} in {}", recipe.display())
+        bail!("cannot create a folder for the run {id} in {}", recipe.display())
     }
 
-    /// The newest run with this hash that has not ended and that no process works in.
+    /// The newest run with this hash that is not complete and that no process works in.
     ///
     /// # Errors
     ///
@@ -73,26 +74,29 @@ impl RunDir {
         Ok(None)
     }
 
-    /// The run in `path`, to go on with.
+    /// Opens the run in `path` to continue it.
     ///
     /// # Errors
     ///
-    /// Fails if it is no run with this hash, if it has ended, or if another process works in it.
+    /// Fails if the folder is no run with this hash, if the run is complete, or if another process
+    /// works in it.
     pub fn open(path: &Path, hash: &str) -> anyhow::Result<Self> {
         let shown = path.display();
         let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if !path.is_dir() {
-            return Err(wrong(format_args!("{shown} is no folder of a run")));
+            return Err(invalid_input(format_args!("{shown} is not the folder of a run")));
         }
         if id.split('.').next().and_then(|stem| stem.rsplit('-').next()) != Some(short(hash)) {
-            return Err(wrong(format_args!(
+            return Err(invalid_input(format_args!(
                 "{shown} is not a run of this command with this recipe, seed, backend, data and \
                  version of the program: its name should end with -{}",
                 short(hash)
             )));
         }
         if path.join(SUMMARY).exists() {
-            return Err(wrong(format_args!("{shown} has ended; there is nothing to resume")));
+            return Err(invalid_input(format_args!(
+                "{shown} has ended; there is nothing to resume"
+            )));
         }
         Self::hold(path.into(), true)
     }
@@ -110,17 +114,17 @@ impl RunDir {
         }
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file of a stage's network.
+    /// The checkpoint file of a finished stage.
     pub fn checkpoint(&self, stage: StageName) -> PathBuf {
         self.path.join("checkpoints").join(format!("{}.safetensors", stage.name()))
     }
 
-    /// The folder where the training of a stage keeps what it needs to go on.
+    /// The folder where the training of a stage saves its state.
     pub fn training(&self, stage: StageName) -> PathBuf {
         self.path.join("checkpoints").join(stage.name())
     }
@@ -130,26 +134,27 @@ impl RunDir {
         self.path.join("log.txt")
     }
 
-    /// Writes a file of the run.
+    /// Writes a file into the folder.
     ///
     /// # Errors
     ///
-    /// Fails if it cannot be written.
+    /// Fails if the file cannot be written.
     pub fn write(&self, name: &str, text: &str) -> anyhow::Result<()> {
         write_atomic(&self.path.join(name), text.as_bytes())
     }
 
-    /// Writes the summary; with it the run has ended.
+    /// Writes the summary, which completes the run.
     ///
     /// # Errors
     ///
-    /// Fails if it cannot be written.
+    /// Fails if the file cannot be written.
     pub fn finish(&self, summary: &str) -> anyhow::Result<()> {
         self.write(SUMMARY, summary)
     }
 }
 
-/// The folders of the runs of one recipe, oldest first; none if there is no run yet.
+/// The folders of the runs of one recipe, from the oldest to the newest. The list is empty if
+/// there are no runs.
 ///
 /// # Errors
 ///
@@ -168,37 +173,38 @@ pub fn list(recipe: &Path) -> anyhow::Result<Vec<PathBuf>> {
             runs.push(path);
         }
     }
-    // Ids begin with the time, so the order of names is the order of time.
+    // Ids begin with the time, so sorting by name sorts by time.
     runs.sort();
     Ok(runs)
 }
 
 /// Whether a process works in the run in `path`.
 ///
-/// The lock is tried to find out, and let go of at once. It is shared with others who ask.
+/// The function takes a shared lock and releases it at once, so two callers do not disturb each
+/// other.
 pub fn is_held(path: &Path) -> bool {
     let lock = File::open(path.join(LOCK));
     lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// Writes a file so that it is there whole or not at all, whenever the power goes.
+/// Writes a file so that it is complete or absent, even if the power fails.
 ///
 /// # Errors
 ///
-/// Fails if it cannot be written.
+/// Fails if the file cannot be written.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let context = || format!("cannot write {}", path.display());
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).with_context(context)?;
     }
-    // The process id keeps two runs that write the same file apart.
+    // Two runs may write the same file at the same time; the process id separates them.
     let temporary = path.with_added_extension(format!("{}.tmp", std::process::id()));
     let mut file = File::create(&temporary).with_context(context)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).with_context(context)?;
     fs::rename(&temporary, path).with_context(context)
 }
 
-/// The part of a hash that run ids show.
+/// The part of a hash that is in a run id.
 fn short(hash: &str) -> &str {
     &hash[..hash.len().min(8)]
 }
@@ -210,7 +216,7 @@ mod tests {
     const HASH: &str = "0123456789abcdef";
 
     #[test]
-    fn an_id_is_time_and_hash_and_never_taken_twice() {
+    fn an_id_is_time_and_hash_and_is_unique() {
         let runs = tempfile::tempdir().unwrap();
         let first = RunDir::create(runs.path(), "r", HASH).unwrap();
         let second = RunDir::create(runs.path(), "r", HASH).unwrap();
@@ -221,19 +227,19 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_run_that_has_not_ended_and_is_free_is_resumed() {
+    fn the_newest_unfinished_and_unlocked_run_is_resumed() {
         let runs = tempfile::tempdir().unwrap();
         let find = |hash| RunDir::newest_unfinished(runs.path(), "r", hash).unwrap();
         assert!(find(HASH).is_none());
         let ended = RunDir::create(runs.path(), "r", HASH).unwrap();
         ended.finish("{}").unwrap();
         let held = RunDir::create(runs.path(), "r", HASH).unwrap();
-        assert!(find(HASH).is_none(), "one has ended, one is worked in");
+        assert!(find(HASH).is_none(), "one is complete, one is locked");
         let path = held.path().to_owned();
         drop(held);
         assert!(find("fedcba9876543210").is_none());
-        // A process that another test starts just now holds a copy of the lock until it has become
-        // its own program.
+        // A process that another test has just forked holds a copy of the lock until it calls
+        // `exec`.
         let wait = || std::thread::sleep(std::time::Duration::from_millis(10));
         let resumed = (0..100)
             .find_map(|_| {
@@ -248,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_unfinished_run_of_the_same_hash_can_be_named() {
+    fn only_an_unfinished_run_with_the_same_hash_can_be_opened() {
         let runs = tempfile::tempdir().unwrap();
         let run = RunDir::create(runs.path(), "r", HASH).unwrap();
         let path = run.path().to_owned();
@@ -262,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_replaced_whole_and_leaves_nothing_beside_it() {
+    fn a_file_is_replaced_and_no_temporary_file_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b.json");
         write_atomic(&path, b"first").unwrap();

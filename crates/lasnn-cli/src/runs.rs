@@ -1,4 +1,4 @@
-//! Finding runs: all of them, or the one that a user means.
+//! Finds all runs, or the run that a user means.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -6,27 +6,27 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use crate::failure::wrong;
-use crate::printable::printable;
+use crate::escape::printable;
+use crate::failure::invalid_input;
 use crate::run_dir::{self, SUMMARY};
 
-/// How many candidates an error names.
+/// How many runs an error lists.
 const CANDIDATES: usize = 10;
 
-/// Where a run is.
+/// The place of a run in the folder of runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The name of its recipe, which is that of the folder around it. Empty for a run that was
-    /// given by a path and lies elsewhere.
+pub struct RunLocation {
+    /// The name of the recipe, which is also the name of the parent folder. It is empty for a run
+    /// outside the folder of runs.
     pub recipe: String,
-    /// Its id, which is the name of its folder.
+    /// The id, which is also the name of the folder.
     pub id: String,
-    /// Its folder.
+    /// The folder.
     pub path: PathBuf,
 }
 
-impl Place {
-    /// How it is called: `<recipe>/<id>`.
+impl RunLocation {
+    /// The name of the run in messages: `<recipe>/<id>`.
     pub fn name(&self) -> String {
         match self.recipe.as_str() {
             "" => printable(&self.path.to_string_lossy()),
@@ -34,7 +34,7 @@ impl Place {
         }
     }
 
-    /// When it began, in UTC, as ISO 8601 writes it; unknown for a folder of another name.
+    /// The time when the run began, in UTC and ISO 8601. `None` if the name of the folder is no id.
     pub fn began(&self) -> Option<String> {
         let (date, time) = (self.id.get(..8)?, self.id.get(9..15)?);
         is_id(&self.id).then(|| {
@@ -45,13 +45,13 @@ impl Place {
     }
 }
 
-/// All runs in the folder of runs, newest first; none if there is no such folder. Whatever else
-/// lies there is passed over.
+/// All runs in the folder of runs, from the newest to the oldest. The list is empty if there is no
+/// such folder. Other files and folders are ignored.
 ///
 /// # Errors
 ///
 /// Fails if a folder cannot be read.
-pub fn all(runs: &Path) -> anyhow::Result<Vec<Place>> {
+pub fn all(runs: &Path) -> anyhow::Result<Vec<RunLocation>> {
     let context = || format!("cannot read {}", runs.display());
     let entries = match fs::read_dir(runs) {
         Ok(entries) => entries,
@@ -68,66 +68,67 @@ pub fn all(runs: &Path) -> anyhow::Result<Vec<Place>> {
         for path in run_dir::list(&folder)? {
             let id = name_of(&path);
             if is_id(&id) {
-                found.push(Place { recipe: recipe.clone(), id, path });
+                found.push(RunLocation { recipe: recipe.clone(), id, path });
             }
         }
     }
-    // Ids begin with the time.
+    // Ids begin with the time, so sorting by id sorts by time.
     found.sort_by(|a, b| (&b.id, &b.recipe).cmp(&(&a.id, &a.recipe)));
     Ok(found)
 }
 
-/// The run that a user means: the folder, `<recipe>/<id>`, or the beginning of an id.
+/// The run that a user means by its folder, by `<recipe>/<id>`, or by the beginning of an id.
 ///
 /// # Errors
 ///
-/// Names the runs that could be meant if it is none of them or several.
-pub fn find(runs: &Path, typed: &str) -> anyhow::Result<Place> {
+/// If no run or several runs fit, the error lists runs that may be meant.
+pub fn find(runs: &Path, typed: &str) -> anyhow::Result<RunLocation> {
     let path = Path::new(typed);
     let all = all(runs)?;
     if is_run(path) {
-        // The same run may have been found below the folder of runs, and then has a recipe.
+        // If the path leads into the folder of runs, the run has a recipe.
         let real = path.canonicalize().ok();
-        let same = |place: &&Place| place.path.canonicalize().ok() == real;
-        return Ok(all.iter().find(same).cloned().unwrap_or_else(|| elsewhere(path)));
+        let same = |run: &&RunLocation| run.path.canonicalize().ok() == real;
+        return Ok(all.iter().find(same).cloned().unwrap_or_else(|| outside(path)));
     }
     let (recipe, id) = match typed.trim_end_matches('/').rsplit_once('/') {
         Some((recipe, id)) => (Some(recipe), id),
         None => (None, typed),
     };
-    let of_recipe = |place: &&Place| recipe.is_none_or(|recipe| place.recipe == recipe);
-    let fitting: Vec<&Place> = all
+    let of_recipe = |run: &&RunLocation| recipe.is_none_or(|recipe| run.recipe == recipe);
+    let fitting: Vec<&RunLocation> = all
         .iter()
         .filter(of_recipe)
-        .filter(|place| !id.is_empty() && place.id.starts_with(id))
+        .filter(|run| !id.is_empty() && run.id.starts_with(id))
         .collect();
-    let exact: Vec<&Place> = fitting.iter().copied().filter(|place| place.id == id).collect();
+    let exact: Vec<&RunLocation> = fitting.iter().copied().filter(|run| run.id == id).collect();
     let typed = printable(typed);
     let expected = "expected the folder of a run, RECIPE/ID, or the beginning of an id";
     match (exact.as_slice(), fitting.as_slice()) {
         (&[one], _) | ([], &[one]) => Ok(one.clone()),
-        (_, []) if all.is_empty() => Err(wrong(format_args!(
+        (_, []) if all.is_empty() => Err(invalid_input(format_args!(
             "there is no run `{typed}`: {expected}, and {} has no runs",
             runs.display()
         ))),
         (_, []) => {
-            // What was meant is most likely a run of the recipe that was named.
-            let named: Vec<&Place> = all.iter().filter(of_recipe).collect();
+            // If the user has named a recipe, the error lists the runs of that recipe only.
+            let named: Vec<&RunLocation> = all.iter().filter(of_recipe).collect();
             let there = if named.is_empty() { all.iter().collect() } else { named };
-            Err(wrong(format_args!(
+            Err(invalid_input(format_args!(
                 "there is no run `{typed}`: {expected}; the runs are {}",
                 names(&there)
             )))
         }
-        (_, several) => Err(wrong(format_args!(
-            "`{typed}` is the beginning of {} runs, expected one: {}",
+        (_, several) => Err(invalid_input(format_args!(
+            "`{typed}` is the beginning of {} ids, expected one: {}",
             several.len(),
             names(several)
         ))),
     }
 }
 
-/// Whether an id is one that a run has: `<yyyymmdd>-<hhmmss>-<8 digits>`, perhaps with a number.
+/// Whether `name` is the id of a run: `<yyyymmdd>-<hhmmss>-<8 hex digits>`, and perhaps
+/// `.<number>`.
 pub fn is_id(name: &str) -> bool {
     let (stem, again) = name.split_once('.').unwrap_or((name, "2"));
     let parts: Vec<&str> = stem.split('-').collect();
@@ -145,23 +146,23 @@ pub fn is_id(name: &str) -> bool {
     }
 }
 
-/// Whether a path is the folder of a run. The folder may lie anywhere.
+/// Whether a path is the folder of a run. It may be outside the folder of runs.
 fn is_run(path: &Path) -> bool {
     let holds = [SUMMARY, "recipe.toml"].iter().any(|file| path.join(file).is_file());
     path.is_dir() && (holds || is_id(&name_of(path)))
 }
 
-/// A run that is not below the folder of runs.
-fn elsewhere(path: &Path) -> Place {
-    Place { recipe: String::new(), id: name_of(path), path: path.into() }
+/// A run outside the folder of runs.
+fn outside(path: &Path) -> RunLocation {
+    RunLocation { recipe: String::new(), id: name_of(path), path: path.into() }
 }
 
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// The names of some runs in a message.
-fn names(runs: &[&Place]) -> String {
+/// The names of the runs for a message, at most [`CANDIDATES`] of them.
+fn names(runs: &[&RunLocation]) -> String {
     let shown: Vec<String> = runs.iter().take(CANDIDATES).map(|run| run.name()).collect();
     match runs.len().saturating_sub(CANDIDATES) {
         0 => shown.join(", "),
@@ -195,22 +196,22 @@ mod tests {
     }
 
     #[test]
-    fn all_runs_are_found_newest_first_and_nothing_else() {
+    fn all_runs_and_nothing_else_are_found_from_the_newest_to_the_oldest() {
         let runs = runs();
-        let names: Vec<_> = all(runs.path()).unwrap().iter().map(Place::name).collect();
+        let names: Vec<_> = all(runs.path()).unwrap().iter().map(RunLocation::name).collect();
         assert_eq!(names, [format!("b/{LATER}"), format!("a/{AGAIN}"), format!("a/{FIRST}")]);
         assert!(all(&runs.path().join("absent")).unwrap().is_empty());
     }
 
     #[test]
-    fn an_id_says_when() {
+    fn an_id_contains_the_time() {
         let runs = runs();
         let newest = &all(runs.path()).unwrap()[0];
         assert_eq!(newest.began().as_deref(), Some("2026-01-02T03:04:05Z"));
         for other in ["cache", "20260102-030405", "20260102-030405-bbbbbbbg", "é0260102-03040-bbbb"]
         {
             assert!(!is_id(other), "{other}");
-            assert_eq!(elsewhere(other.as_ref()).began(), None);
+            assert_eq!(outside(other.as_ref()).began(), None);
         }
     }
 
@@ -221,7 +222,7 @@ mod tests {
         for typed in ["20260102", LATER, "b/2", &format!("b/{LATER}/")] {
             assert_eq!(find(typed), format!("b/{LATER}"), "{typed}");
         }
-        // An id that is the beginning of another one.
+        // This id is also the beginning of another id.
         assert_eq!(find(FIRST), format!("a/{FIRST}"));
         assert_eq!(find(AGAIN), format!("a/{AGAIN}"));
         let path = runs.path().join("b").join(LATER);
@@ -233,11 +234,11 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_is_not_there_or_not_alone_names_the_candidates() {
+    fn an_unknown_or_ambiguous_run_lists_the_candidates() {
         let runs = runs();
         let message = |typed: &str| find(runs.path(), typed).unwrap_err().to_string();
         let several = message("20260101");
-        assert!(several.contains("2 runs") && several.contains(AGAIN), "{several}");
+        assert!(several.contains("2 ids") && several.contains(AGAIN), "{several}");
         let none = message("a/2027");
         assert!(none.contains("no run `a/2027`") && none.contains(FIRST), "{none}");
         assert!(!none.contains(LATER), "{none}");

@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM: the first asks the command to leave nothing half done and end, the second
-//! ends it at once.
+//! SIGINT and SIGTERM. The first signal asks the command to save its state and to end; the second
+//! ends the program at once.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-/// Set by the first signal; whatever takes long looks at it.
+/// Set by the first signal. Loops that take long read it.
 pub static STOP: AtomicBool = AtomicBool::new(false);
 
-/// How often one who sleeps looks whether a signal has come.
-const GLANCE: Duration = Duration::from_millis(50);
+/// How often [`sleep`] looks whether a signal has come.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The shell's exit code for a program that SIGINT ended.
+/// The exit code that shells expect of a program that SIGINT has ended.
 const INTERRUPTED: i32 = 130;
 
-/// A signal came, and there is nothing to save that is not saved.
+/// A signal has come, and nothing is left to be saved.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub struct Interrupted;
@@ -26,13 +26,13 @@ impl Interrupted {
     ///
     /// # Errors
     ///
-    /// This one.
+    /// Returns `Interrupted`.
     pub fn check() -> Result<(), Self> {
         if stopped() { Err(Self) } else { Ok(()) }
     }
 }
 
-/// Starts to listen.
+/// Installs the handler of both signals.
 ///
 /// # Errors
 ///
@@ -42,7 +42,7 @@ pub fn listen() -> anyhow::Result<()> {
         if STOP.swap(true, Ordering::SeqCst) {
             std::process::exit(INTERRUPTED);
         }
-        eprintln!("stopping with nothing left half done; once more to end at once");
+        eprintln!("stopping after the state is saved; send the signal again to stop at once");
     })
     .context("cannot listen for SIGINT and SIGTERM")
 }
@@ -52,15 +52,15 @@ pub fn stopped() -> bool {
     STOP.load(Ordering::SeqCst)
 }
 
-/// Whether to go on, for what asks in the middle of its work.
+/// `Break` if a signal has come. Callbacks of long computations return it.
 pub fn go_on() -> ControlFlow<()> {
     if stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
-/// Waits for a time, or until a signal comes.
+/// Waits for `time`, or until a signal comes.
 pub fn sleep(time: Duration) {
     let begun = Instant::now();
     while !stopped() && begun.elapsed() < time {
-        std::thread::sleep(GLANCE.min(time));
+        std::thread::sleep(POLL_INTERVAL.min(time));
     }
 }

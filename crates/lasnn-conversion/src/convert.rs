@@ -1,63 +1,64 @@
 //! Weight transfer and threshold balancing.
 //!
-//! Layer by layer from the image on, with the layers before it already balanced and without leak,
-//! the network runs on encoded images, and the layer's threshold follows from its weighted input
-//! sums (not its membranes) over time, batch and neurons. At the end every threshold is scaled.
+//! Layers are balanced one after the other, from the image on. For each layer the network runs on
+//! encoded images, without leak and with all earlier layers already balanced. The layer's threshold
+//! follows from its weighted input sums (not from its membrane potentials) over time, batch and
+//! neurons. In the end every threshold is scaled.
 //!
-//! Layers inside residual blocks are balanced like all others. A layer with threshold v sends the
-//! ordinary network's activations divided by v, so the two summands of a residual block would not
-//! have the same scale: the second convolution's path went through one threshold more than the
-//! shortcut. The threshold of the block's first neurons is therefore multiplied into the weights of
-//! its second convolution. (The public code of hybrid training leaves these neurons at threshold 1.)
+//! Layers inside residual blocks are balanced like all others. A layer with threshold v represents
+//! the ordinary network's activations divided by v. The two summands of a residual block would
+//! therefore have different scales: the path through both convolutions passes one threshold more
+//! than the shortcut. To correct this, the threshold of the block's first neurons is multiplied
+//! into the weights of its second convolution. (The public code of hybrid training leaves these
+//! neurons at threshold 1.)
 
 use std::ops::ControlFlow;
 
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{Batch, Pass, Seed};
 use lasnn_neurons::{SpikingBackend, SpikingNeurons};
-use lasnn_nn::BatchTensors;
-use lasnn_nn::{StateDict, state};
-
-use crate::config::ConversionConfig;
-use crate::error::ConversionError;
-use crate::report::{self, ConversionReport};
-use crate::threshold::ThresholdPolicy;
+use lasnn_nn::{BatchTensors, StateDict, state};
 use lasnn_snn::counting::{chunk_steps, chunks, to_host};
 use lasnn_snn::network::SpikingNetwork;
 use lasnn_snn::progress::{OnProgress, Progress, Task};
 use lasnn_snn::runner::{NeuronRunner, Streaming};
 use lasnn_snn::signal::Signal;
 
-/// The activations of the ordinary network for a batch `[batch, channels, height, width]`, by the names
-/// of [`SpikingNetwork::neurons`] and in their order.
+use crate::config::ConversionConfig;
+use crate::error::ConversionError;
+use crate::report::{self, ConversionReport};
+use crate::threshold::ThresholdPolicy;
+
+/// The activations of the ordinary network for a batch, each `[batch, channels, height, width]`,
+/// with the names of [`SpikingNetwork::neurons`] and in their order.
 pub type Activations<B> = Vec<(String, Tensor<B, 4>)>;
 
-/// Neurons of a layer that gets no positive input keep this threshold; the report warns.
+/// The threshold of a layer that gets no positive input; the report warns of such a layer.
 const SILENT_THRESHOLD: f32 = 1.0;
 
-/// On what and how thresholds are balanced.
+/// The arguments of threshold balancing.
 #[derive(Clone, Copy)]
 pub struct Balancing<'a> {
-    /// The policy and its numbers.
+    /// The policy, the number of time steps and the scale.
     pub config: &'a ConversionConfig,
-    /// The images.
+    /// The images for calibration.
     pub batches: &'a [Batch],
-    /// The seed of Poisson spikes.
+    /// The seed of the Poisson encoding.
     pub seed: Seed,
-    /// Is told how far it is, and may end it.
+    /// Gets the progress, and may stop the conversion.
     pub on_progress: OnProgress<'a>,
 }
 
-/// Gives `network` the weights of the ordinary network `ann` and balances its thresholds.
+/// Copies the weights of the ordinary network `ann` to `network` and balances its thresholds.
 ///
-/// `reference` gives the ordinary network's activations, with which the report compares the firing
-/// rates.
+/// `reference` computes the ordinary network's activations for a batch. The report compares firing
+/// rates with them.
 ///
 /// # Errors
 ///
-/// Names the tensor that does not fit, the layer whose input is not finite or whose threshold would
-/// not be positive, or the key of the configuration that is out of range; or says that it was
-/// ended.
+/// Names the tensor that does not fit, the layer whose weighted input sums are not finite or whose
+/// threshold would not be positive, or the key of the configuration that is out of range.
+/// [`ConversionError::Interrupted`] if the progress function stopped the conversion.
 pub fn convert<B: SpikingBackend>(
     network: SpikingNetwork<B>,
     ann: &StateDict,
@@ -83,7 +84,7 @@ pub fn convert<B: SpikingBackend>(
     Ok((network, report))
 }
 
-/// Loads the ordinary network's weights, which have the same names, and keeps the neurons.
+/// Loads the ordinary network's weights, which have the same names, and keeps thresholds and leaks.
 fn transfer<B: Backend>(
     network: SpikingNetwork<B>,
     ann: &StateDict,
@@ -94,8 +95,8 @@ fn transfer<B: Backend>(
     Ok(state::load(network, all)?)
 }
 
-/// The threshold of every layer of neurons, in order, before scaling, and the network with the
-/// thresholds inside residual blocks multiplied into the weights behind them.
+/// Balances all layers. Returns the network, with the thresholds inside residual blocks multiplied
+/// into the weights downstream of them, and the threshold of every layer of neurons before scaling.
 fn balance<B: SpikingBackend>(
     mut network: SpikingNetwork<B>,
     balancing: Balancing<'_>,
@@ -108,7 +109,7 @@ fn balance<B: SpikingBackend>(
     let total = of_layer * names.len() as u64;
     let mut thresholds = vec![SILENT_THRESHOLD; names.len()];
     for (neuron_layer, name) in names.iter().enumerate() {
-        // Balancing is done on neurons without leak, whatever the network has afterwards.
+        // The network has no leak while it is balanced, whatever it has afterwards.
         let balanced = network.clone().with_neurons(1.0, &thresholds, device);
         let mut policy = config.policy.start();
         let mut done = of_layer * neuron_layer as u64;
@@ -135,15 +136,15 @@ fn balance<B: SpikingBackend>(
             return Err(ConversionError::NotPositive { layer: name.clone(), positive });
         }
         tracing::debug!(layer = %name, threshold = found, "balanced");
-        // A silent layer must not fire without input: zero input is never above this.
+        // Any positive threshold keeps a layer without positive input silent.
         thresholds[neuron_layer] = if found > 0.0 { found } else { SILENT_THRESHOLD };
         network = network.absorb_inner_threshold(neuron_layer, thresholds[neuron_layer]);
     }
     Ok((network, thresholds))
 }
 
-/// Shows `policy` the currents of one layer of neurons, streaming over all time steps. Ends early
-/// where `on_progress`, which is told how many steps are done, breaks.
+/// Gives `policy` the currents of one layer of neurons over all time steps. Calls `on_progress`
+/// with the number of time steps done, and ends early if it breaks.
 fn calibrate<B: SpikingBackend>(
     network: &SpikingNetwork<B>,
     neuron_layer: usize,
@@ -175,7 +176,7 @@ fn calibrate<B: SpikingBackend>(
         if runner.stopped {
             return ControlFlow::Break(());
         }
-        // Currents that are the same at every step need to be seen once.
+        // The policy needs currents that are the same at every step only once.
         if runner.constant {
             break;
         }
@@ -183,16 +184,18 @@ fn calibrate<B: SpikingBackend>(
     on_progress(config.time_steps)
 }
 
-/// Streams up to one layer of neurons, shows its currents and stops there.
+/// Runs the network up to one layer of neurons, gives the layer's currents to the policy and stops
+/// the pass there.
 struct Calibrating<'a, B: Backend> {
     neurons: Streaming<B>,
     neuron_layer: usize,
     policy: &'a mut dyn ThresholdPolicy,
+    /// Whether the layer's currents are the same at every time step.
     constant: bool,
     /// The first step of the chunk.
     first: usize,
     on_progress: &'a dyn Fn(usize) -> ControlFlow<()>,
-    /// Whether it broke.
+    /// Whether `on_progress` broke.
     stopped: bool,
 }
 
@@ -203,7 +206,8 @@ impl<B: SpikingBackend> NeuronRunner<B> for Calibrating<'_, B> {
         neurons: &SpikingNeurons<B>,
         currents: Signal<B>,
     ) -> Option<Tensor<B, 4>> {
-        // One layer over one step of a large batch may take most of a second.
+        // Called here, too, since one layer over one step of a large batch may take most of a
+        // second.
         if (self.on_progress)(self.first).is_break() {
             self.stopped = true;
             return None;

@@ -1,15 +1,15 @@
-//! What can go wrong between an ordinary and a spiking network.
+//! The errors of this crate.
 
 use lasnn_nn::StateError;
 use lasnn_snn::SnnError;
 
-/// An error of this crate.
+/// Why a network cannot be converted.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum ConversionError {
     /// The spiking network cannot be built.
     #[error(transparent)]
     Network(#[from] SnnError),
-    /// The ordinary network's tensors do not fit the spiking one.
+    /// The ordinary network's tensors do not fit the spiking network.
     #[error("the weights do not fit the spiking network: {0}")]
     Weights(#[from] StateError),
     /// A number in the recipe is out of range.
@@ -19,24 +19,24 @@ pub enum ConversionError {
         key: &'static str,
         /// The value found.
         found: String,
-        /// What it should be.
+        /// The expected range.
         expected: &'static str,
     },
-    /// There is nothing to balance the thresholds on.
+    /// There is no image to balance the thresholds on.
     #[error("threshold balancing got no images; it needs at least one batch")]
     NoImages,
-    /// A layer's input is not finite.
+    /// A layer's weighted input sums are not finite.
     #[error(
-        "layer `{layer}`: its weighted input sum reached {found} during threshold balancing, expected \
-         a finite number; the weights of this layer or of one before it are broken"
+        "layer `{layer}`: its weighted input sum reached {found} during threshold balancing, \
+         expected a finite number; the weights of this layer or of an earlier one are broken"
     )]
     NotFinite {
         /// The layer.
         layer: String,
-        /// What the policy made of the sums.
+        /// The threshold that followed from the sums.
         found: f32,
     },
-    /// The percentile that is to be a layer's threshold is not positive.
+    /// The percentile that would be a layer's threshold is not positive.
     #[error(
         "layer `{layer}`: only {} % of its weighted input sums are positive, and the percentile of \
          `conversion.policy` is not among them; expected a percentile above {}, or \
@@ -48,18 +48,19 @@ pub enum ConversionError {
     NotPositive {
         /// The layer.
         layer: String,
-        /// The share of its input sums that are positive, 0 to 1.
+        /// The share of its weighted input sums that are positive, 0 to 1.
         positive: f64,
     },
-    /// The computation was ended by the one who is told how far it is.
+    /// The progress function stopped the conversion.
     #[error("interrupted")]
     Interrupted,
-    /// The ordinary network shows other activations than the spiking network has neurons.
+    /// The ordinary network's activations are not named like the spiking network's layers of
+    /// neurons.
     #[error("the ordinary network's activations are {found:?}, expected {expected:?}")]
     Activations {
-        /// The names that the ordinary network gave.
+        /// The names of the ordinary network's activations.
         found: Vec<String>,
-        /// The names of the spiking layers.
+        /// The names of the spiking network's layers of neurons.
         expected: Vec<String>,
     },
 }

@@ -1,9 +1,9 @@
-//! From an ordinary network to a spiking one (stage 2 of LaSNN).
+//! Conversion of an ordinary (non-spiking) network to a spiking one (stage 2 of LaSNN).
 //!
 //! - [`convert`](mod@convert): weight transfer and threshold balancing, layer by layer,
 //! - [`threshold`]: the policies that set a threshold,
 //! - [`quantile`]: percentiles of a stream of numbers in constant memory,
-//! - [`report`]: what the conversion did to each layer,
+//! - [`report`]: how well the firing rates of each layer follow the ordinary network's activations,
 //! - [`config`]: the `conversion` table of a recipe.
 
 pub mod config;

@@ -1,14 +1,16 @@
-//! Percentiles of a stream in fixed memory.
+//! Percentiles of a stream of numbers in constant memory.
 
-/// Positive numbers share a bin when the first 20 bits of their `f32` agree: 12 bits of mantissa
-/// after sign and exponent, so a bin is 1/4096 of its value wide at most.
+/// Two positive numbers share a bin if the first 20 bits of their `f32` agree. These are the sign,
+/// the exponent and 11 bits of the mantissa, so a bin is at most 1/2048 of its value wide.
 const DROPPED_BITS: u32 = 12;
 
-/// Counts numbers by size and tells any of their percentiles, within 1/4096 of its value.
+/// A histogram of a stream of numbers, from which any percentile can be read with a relative error
+/// of at most 1/2048.
 ///
-/// The bits of a positive `f32`, read as an integer, are in the order of the numbers, so they are
-/// their own bin index: no range has to be known beforehand, and the memory (4 MiB) does not grow
-/// with the stream. Numbers of zero or less share one bin; thresholds are positive.
+/// The bits of positive `f32` numbers, read as integers, are in the order of the numbers. The upper
+/// bits therefore are the index of the bin: no range has to be known beforehand, and the memory
+/// (4 MiB) does not grow with the stream. Numbers of zero or less share one bin, because thresholds
+/// are positive.
 #[derive(Clone, Debug)]
 pub struct StreamingQuantile {
     bins: Vec<u64>,
@@ -25,7 +27,7 @@ impl Default for StreamingQuantile {
 }
 
 impl StreamingQuantile {
-    /// Counts `values`.
+    /// Adds `values` to the histogram.
     pub fn extend(&mut self, values: &[f32]) {
         self.count += values.len() as u64;
         for &value in values {
@@ -44,9 +46,11 @@ impl StreamingQuantile {
         (self.count - self.not_positive) as f64 / self.count.max(1) as f64
     }
 
-    /// The least number that `percentile` per cent of the stream do not exceed, rounded up to the
-    /// edge of its bin; 0 if that number is not positive or the stream is empty. A number that is
-    /// not finite anywhere in the stream is returned instead.
+    /// The smallest number of the stream that at least `percentile` per cent of the stream do not
+    /// exceed, rounded up to the edge of its bin.
+    ///
+    /// Returns 0 if that number is not positive or the stream is empty. If the stream has an
+    /// infinite number or a NaN, returns that.
     pub fn percentile(&self, percentile: f64) -> f32 {
         if let Some(value) = self.not_finite {
             return value;
@@ -73,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_those_of_the_sorted_stream() {
+    fn percentiles_agree_with_the_sorted_stream() {
         let values = Seed(5).draws(Stream::Test, [0; 3]).normals(50_000);
         let mut stream = StreamingQuantile::default();
         values.chunks(777).for_each(|chunk| stream.extend(chunk));
@@ -92,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_not_finite_show() {
+    fn numbers_that_are_not_finite_are_returned() {
         let mut stream = StreamingQuantile::default();
         stream.extend(&[1.0, f32::NAN, 2.0]);
         assert!(stream.percentile(50.0).is_nan());

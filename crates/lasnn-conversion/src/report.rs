@@ -1,35 +1,37 @@
-//! What the conversion did to each layer, and where it went wrong.
+//! How well the firing rates of each layer follow the ordinary network's activations.
+//!
+//! The report also has a warning for each layer that lost much in the conversion.
 
 use std::ops::ControlFlow;
 
 use lasnn_core::{Batch, Plan};
 use lasnn_neurons::SpikingBackend;
+use lasnn_snn::counting::{count_spikes, layer_sizes, to_host};
+use lasnn_snn::network::SpikingNetwork;
+use lasnn_snn::progress::{Progress, Task, images_at_once};
+use lasnn_snn::simulator::Simulator;
 use serde::Serialize;
 
 use crate::convert::{Activations, Balancing};
 use crate::error::ConversionError;
-use lasnn_snn::counting::{run, sizes, to_host};
-use lasnn_snn::network::SpikingNetwork;
-use lasnn_snn::progress::{Progress, Task, images_at_once};
-use lasnn_snn::simulator::Simulator;
 
-/// A layer's firing rates should rise and fall with the ordinary network's activations; below this
-/// correlation they say little about them.
+/// Below this correlation a layer's firing rates say little about the ordinary network's
+/// activations.
 const LOW_CORRELATION: f64 = 0.5;
 
-/// Above this share of neurons that fire at every step, the layer cannot show its larger
+/// Above this share of neurons that fire at every time step, a layer cannot represent its larger
 /// activations.
 const MANY_SATURATED: f64 = 0.1;
 
-/// Above this share of neurons that never fire, the layer has lost much of its width.
+/// Above this share of neurons that never fire, a layer has lost much of its width.
 const MANY_DEAD: f64 = 0.9;
 
-/// How each layer came through the conversion, measured on the images it was balanced on.
+/// The state of each layer after conversion, measured on the images for calibration.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ConversionReport {
     /// The layers of neurons from the image on.
     pub layers: Vec<LayerReport>,
-    /// What went wrong, with the name of the layer and what to do about it.
+    /// The problems found; each names the layer and says what to do.
     pub warnings: Vec<String>,
 }
 
@@ -38,23 +40,23 @@ pub struct ConversionReport {
 pub struct LayerReport {
     /// The layer's name, for instance `layers.0` or `layers.3.first`.
     pub name: String,
-    /// The threshold, scaled.
+    /// The threshold, after scaling.
     pub threshold: f32,
     /// Spikes per neuron and time step, 0 to 1.
     pub firing_rate: f64,
-    /// Share of neurons that fired for none of the images.
+    /// Share of neurons that did not fire for any image, 0 to 1.
     pub dead: f64,
-    /// Share of neurons whose activation in the ordinary network was positive for none of the
-    /// images.
+    /// Share of neurons whose activation in the ordinary network was not positive for any image, 0
+    /// to 1.
     pub ann_dead: f64,
-    /// Share of neurons that fired at every step, averaged over the images.
+    /// Share of neurons that fired at every time step, averaged over the images, 0 to 1.
     pub saturated: f64,
-    /// Pearson correlation of firing rate and the ordinary network's activation over images and
-    /// neurons; absent where one of the two does not vary.
+    /// Pearson correlation of firing rates and the ordinary network's activations over images and
+    /// neurons; `None` if one of the two does not vary.
     pub correlation: Option<f64>,
 }
 
-/// Runs the converted network beside the ordinary one on the batches it was balanced on.
+/// Runs the converted network and the ordinary one on the batches for calibration.
 pub(crate) fn report<B: SpikingBackend>(
     network: &SpikingNetwork<B>,
     thresholds: &[f32],
@@ -66,13 +68,13 @@ pub(crate) fn report<B: SpikingBackend>(
     let time_steps = config.time_steps;
     let simulator = Simulator::new(network.clone());
     let names: Vec<String> = network.neurons().into_iter().map(|(name, _)| name).collect();
-    let mut calibrated: Vec<Tally> = sizes(network.plan()).into_iter().map(Tally::new).collect();
+    let mut tallies: Vec<Tally> = layer_sizes(network.plan()).into_iter().map(Tally::new).collect();
     let images: usize = batches.iter().map(Batch::len).sum();
     let total = images as u64 * time_steps as u64;
     let mut done = 0;
     for batch in batches.iter().flat_map(|batch| parts(batch, network.plan(), time_steps)) {
         let mut steps = 0;
-        let counts = run(&simulator, &batch, time_steps, seed, device, |chunk| {
+        let counts = count_spikes(&simulator, &batch, time_steps, seed, device, |chunk| {
             steps += chunk.steps as u64;
             let done = done + steps * batch.len() as u64;
             on_progress(Progress { task: Task::Comparing, done, total })
@@ -85,7 +87,7 @@ pub(crate) fn report<B: SpikingBackend>(
         if found != names {
             return Err(ConversionError::Activations { found, expected: names });
         }
-        for ((tally, counts), activations) in calibrated.iter_mut().zip(counts).zip(activations) {
+        for ((tally, counts), activations) in tallies.iter_mut().zip(counts).zip(activations) {
             tally.add(&counts, &to_host(activations), time_steps);
         }
     }
@@ -98,28 +100,29 @@ pub(crate) fn report<B: SpikingBackend>(
         saturated: tally.saturated / tally.pairs,
         correlation: tally.correlation(),
     };
-    let layers: Vec<_> = names.iter().zip(thresholds).zip(&calibrated).map(layer).collect();
+    let layers: Vec<_> = names.iter().zip(thresholds).zip(&tallies).map(layer).collect();
     let warnings = layers.iter().filter_map(warning).collect();
     Ok(ConversionReport { layers, warnings })
 }
 
-/// The images of a batch in parts that take about half a second each.
+/// Splits a batch into parts that take about half a second each, so that progress is shown often.
 fn parts(batch: &Batch, plan: &Plan, time_steps: usize) -> Vec<Batch> {
     let images = images_at_once(plan, time_steps, batch.len()).max(1);
     let starts = (0..batch.len()).step_by(images);
     starts.map(|start| batch.slice(start..batch.len().min(start + images))).collect()
 }
 
-/// The share of neurons for which something never happened.
+/// The share of neurons whose entry is false.
 fn share_without(happened: &[bool]) -> f64 {
     happened.iter().filter(|&&happened| !happened).count() as f64 / happened.len().max(1) as f64
 }
 
+/// The most serious problem of a layer, if it has one.
 fn warning(layer: &LayerReport) -> Option<String> {
     let LayerReport { name, threshold, firing_rate, dead, ann_dead, saturated, correlation } =
         layer;
     let per_cent = |share: f64| format!("{:.1} %", 100.0 * share);
-    // Where the ordinary network is dead, no threshold and no number of time steps helps.
+    // If the ordinary network is dead, no threshold and no number of time steps helps.
     if *ann_dead == 1.0 {
         return Some(format!(
             "layer `{name}` is silent because no neuron of the ordinary network is ever active \
@@ -171,12 +174,16 @@ fn warning(layer: &LayerReport) -> Option<String> {
 
 /// Sums over (image, neuron) pairs of one layer.
 struct Tally {
+    /// For each neuron, whether it fired for some image.
     fired: Vec<bool>,
+    /// For each neuron, whether its activation in the ordinary network was positive for some image.
     activated: Vec<bool>,
     pairs: f64,
     spikes: f64,
+    /// Pairs in which the neuron fired at every time step.
     saturated: f64,
-    // Of x = spike count and y = activation.
+    // Sums for the correlation of x, the spike count, and y, the activation. The sum of x is
+    // `spikes`.
     y: f64,
     xx: f64,
     yy: f64,
@@ -226,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tallies_are_those_of_the_formulas() {
+    fn a_tally_agrees_with_the_formulas() {
         let mut tally = Tally::new(2);
         tally.add(&[1.0, 0.0, 4.0, 0.0], &[2.0, 1.0, 8.5, 0.0], 4);
         assert_eq!(tally.fired, [true, false]);

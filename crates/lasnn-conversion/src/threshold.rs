@@ -4,32 +4,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::quantile::StreamingQuantile;
 
-/// Watches the weighted input sums of one layer, chunk by chunk, and sets its threshold.
+/// Computes the threshold of one layer from its weighted input sums, which come chunk by chunk.
 ///
-/// A policy must not keep the sums: balancing over 2500 time steps takes no more memory than over
-/// one.
+/// An implementation must not store the sums, so that balancing over 2500 time steps takes no more
+/// memory than over one.
 pub trait ThresholdPolicy {
-    /// Takes in weighted input sums of the layer, in any order and number.
+    /// Gets weighted input sums of the layer, in any order and number.
     fn observe(&mut self, currents: &[f32]);
 
-    /// The threshold, before the recipe's scale; not positive if too few inputs were.
+    /// The threshold, before the recipe's scale; not positive if too few sums are positive.
     fn threshold(&self) -> f32;
 
-    /// The share of positive inputs, 0 to 1.
+    /// The share of positive sums, 0 to 1.
     fn positive_share(&self) -> f64;
 }
 
 /// The policies that a recipe can name.
 ///
-/// Variants without keys are written with braces, for serde would let unknown keys beside a bare
-/// one pass.
+/// A variant without keys has braces because serde accepts unknown keys beside a unit variant.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Policy {
     /// The maximum over time, batch and neurons (Sengupta et al., 2019; the paper's choice).
     Maximum {},
-    /// A percentile over the same (Rathi and Roy, DIET-SNN: the 99.7th). The maximum is set by a
-    /// few outliers; with few time steps the others then hardly fire.
+    /// A percentile over time, batch and neurons (Rathi and Roy, "DIET-SNN", use the 99.7th). The
+    /// maximum depends on a few outliers, with which the other neurons hardly fire in few time
+    /// steps.
     Percentile {
         /// In per cent, above 0 and at most 100.
         #[serde(default = "diet_percentile")]
@@ -42,19 +42,19 @@ fn diet_percentile() -> f64 {
 }
 
 impl Default for Policy {
-    /// The 99.7th percentile: the paper's maximum needs its hundred or more time steps.
+    /// The 99.7th percentile. The maximum, the paper's choice, needs a hundred time steps or more.
     fn default() -> Self {
         Self::Percentile { percentile: diet_percentile() }
     }
 }
 
 impl Policy {
-    /// A policy that has seen nothing yet.
+    /// The policy at work on one layer, before the first sums.
     pub fn start(self) -> Box<dyn ThresholdPolicy> {
         match self {
             Self::Maximum {} => Box::new(Maximum(0.0)),
             Self::Percentile { percentile } => {
-                Box::new(Percentile { percentile, seen: StreamingQuantile::default() })
+                Box::new(Percentile { percentile, sums: StreamingQuantile::default() })
             }
         }
     }
@@ -65,7 +65,7 @@ struct Maximum(f32);
 impl ThresholdPolicy for Maximum {
     fn observe(&mut self, currents: &[f32]) {
         for &current in currents {
-            // `f32::max` would pass over a NaN, which is to be found.
+            // `f32::max` would ignore a NaN, which has to be reported.
             if current > self.0 || current.is_nan() {
                 self.0 = current;
             }
@@ -76,7 +76,7 @@ impl ThresholdPolicy for Maximum {
         self.0
     }
 
-    /// The maximum is positive as soon as one input is.
+    /// 1 or 0: the maximum is positive as soon as one sum is.
     fn positive_share(&self) -> f64 {
         if self.0 > 0.0 { 1.0 } else { 0.0 }
     }
@@ -84,20 +84,20 @@ impl ThresholdPolicy for Maximum {
 
 struct Percentile {
     percentile: f64,
-    seen: StreamingQuantile,
+    sums: StreamingQuantile,
 }
 
 impl ThresholdPolicy for Percentile {
     fn observe(&mut self, currents: &[f32]) {
-        self.seen.extend(currents);
+        self.sums.extend(currents);
     }
 
     fn threshold(&self) -> f32 {
-        self.seen.percentile(self.percentile)
+        self.sums.percentile(self.percentile)
     }
 
     fn positive_share(&self) -> f64 {
-        self.seen.positive_share()
+        self.sums.positive_share()
     }
 }
 
@@ -106,9 +106,9 @@ mod tests {
     use super::*;
 
     fn threshold(policy: Policy, chunks: &[&[f32]]) -> f32 {
-        let mut watcher = policy.start();
-        chunks.iter().for_each(|chunk| watcher.observe(chunk));
-        watcher.threshold()
+        let mut policy = policy.start();
+        chunks.iter().for_each(|chunk| policy.observe(chunk));
+        policy.threshold()
     }
 
     #[test]

@@ -10,14 +10,10 @@ use burn::tensor::{Tensor, backend::BackendTypes};
 use burn_flex::Flex;
 use lasnn_conversion::{Balancing, ConversionConfig, ConversionError, Policy, convert};
 use lasnn_core::random::unit;
-use lasnn_core::{Architecture, Batch, BatchSource, Layer, Pass, Plan, Seed, Shape, Stream, Tap};
+use lasnn_core::{Architecture, Batch, BatchSource, Layer, Pass, Plan, Seed, Shape, Stream};
 use lasnn_models::{Init, Network};
-use lasnn_neurons::{Encoding, PoissonRange, Reset, StepOrder};
-use lasnn_nn::BatchTensors;
-use lasnn_nn::{Tapped, state};
-use lasnn_snn::{
-    Progress, Simulator, SpikingConfig, SpikingNetwork, Task, progress, simulate, simulate_while,
-};
+use lasnn_nn::{BatchTensors, Tapped, state};
+use lasnn_snn::{Progress, Simulator, SpikingConfig, SpikingNetwork, Task, progress, simulate};
 
 type B = Flex;
 
@@ -63,10 +59,10 @@ fn residual_plan() -> Plan {
         tap: None,
     };
     let layers = vec![
-        Layer::conv(6).tapped(Tap::Low),
+        Layer::conv(6),
         Layer::Dropout { probability: 0.2 },
-        block(6, 1).tapped(Tap::Middle),
-        block(8, 2).tapped(Tap::High),
+        block(6, 1),
+        block(8, 2),
         Layer::AveragePool { size: 2 },
         Layer::Linear { features: 12, bias: false },
         Layer::Classifier { bias: false },
@@ -98,10 +94,10 @@ fn converted(plan: &Plan, spiking: &SpikingConfig, config: &ConversionConfig) ->
     Converted { ann, snn, report }
 }
 
-/// With thresholds by the maximum and many steps, rates become activations: the theory of
-/// conversion, and so the test of every part of it, residual blocks included.
+/// With maximum thresholds, firing rates over many time steps approach the activations. This is the
+/// theory of conversion, so it tests all parts of it, including residual blocks.
 #[test]
-fn with_many_steps_the_converted_network_decides_as_the_ordinary_one() {
+fn with_many_steps_the_converted_network_classifies_like_the_ordinary_one() {
     let config =
         ConversionConfig { time_steps: 600, policy: Policy::Maximum {}, ..Default::default() };
     let Converted { ann, snn, report } =
@@ -140,66 +136,19 @@ fn the_first_threshold_is_the_scaled_maximum_of_the_first_convolution() {
     };
     let Converted { ann, snn, report } =
         converted(&residual_plan(), &SpikingConfig::default(), &config);
-    // A rectifier passes its maximum on.
+    // The maximum of the ReLU activations is the maximum of the weighted input sums.
     let batch = images(16);
     let pass = Pass::evaluate(SEED, &batch.samples);
     let (_, activation) = ann.activations(batch.images(&device()), &pass).remove(0);
     let expected = 0.5 * activation.max().into_scalar();
-    // The ordinary network adds up its convolutions in another order.
+    // The ordinary network sums its convolutions in another order.
     let found = report.layers[0].threshold;
     assert!((found - expected).abs() < 1e-6 * expected, "{found} instead of {expected}");
     assert_eq!(snn.neurons()[0].1.threshold_value(), found);
 }
 
 #[test]
-fn a_streaming_simulation_and_a_pass_from_rest_agree() {
-    let spiking = SpikingConfig {
-        leak: 0.9,
-        reset: Reset::Zero,
-        step_order: StepOrder::FireThenIntegrate,
-        encoding: Encoding::Poisson { range: PoissonRange::Signed },
-        ..Default::default()
-    };
-    let config = ConversionConfig { time_steps: 20, ..Default::default() };
-    let Converted { snn, .. } = converted(&residual_plan(), &spiking, &config);
-    let mut batch = images(16);
-    let pass = Pass::evaluate(SEED, &batch.samples);
-    let features = snn.clone().with_time_steps(12).features(batch.images(&device()), &pass);
-    batch.labels = features.logits.argmax(1).into_data().iter::<u32>().collect();
-    let simulation = simulate(&Simulator::new(snn.clone()), &Fixed(batch), 12, SEED, &device());
-    assert_eq!(simulation.accuracy, 1.0);
-    assert_eq!(simulation.accuracy_by_step.len(), 12);
-
-    // The rate at a tap is the one the simulation counts for the layer.
-    let rate: f32 = features.taps[&Tap::Middle].clone().mean().into_scalar();
-    let counted = &simulation.firing_rate_by_layer[2];
-    assert_eq!(counted.layer, "layers.2.second");
-    assert!((f64::from(rate) - counted.rate).abs() < 1e-6, "{rate} {counted:?}");
-    assert_eq!(features.taps[&Tap::High].dims(), [16, 8, 4, 4]);
-}
-
-#[test]
-fn operations_and_energy_follow_from_the_spikes() {
-    let input = Shape { channels: 2, height: 8, width: 8 };
-    let layers = vec![Layer::conv(3), Layer::Classifier { bias: false }];
-    let plan = Architecture { name: "two".into(), layers }.plan(input, 5).unwrap();
-    let config = ConversionConfig { time_steps: 10, ..Default::default() };
-    let Converted { snn, .. } = converted(&plan, &SpikingConfig::default(), &config);
-    let simulation =
-        simulate(&Simulator::new(snn.clone()), &Fixed(images(16)), 10, SEED, &device());
-    assert!(simulation.spikes_per_image > 0.0);
-    // Every hidden spike reaches five classes; the first convolution is computed once, its 3×3
-    // window cut at the edges of the 8×8 map.
-    assert!((simulation.synops_per_image - 5.0 * simulation.spikes_per_image).abs() < 1e-6);
-    let first = (2 * 3 * 22 * 22) as f64;
-    let energy = 4.6 * first + 0.9 * simulation.synops_per_image;
-    assert!((simulation.energy_pj_per_image - energy).abs() < 1e-3);
-    let neurons = 3.0 * 64.0 * 10.0;
-    assert!((simulation.firing_rate - simulation.spikes_per_image / neurons).abs() < 1e-12);
-}
-
-#[test]
-fn errors_name_what_is_wrong() {
+fn errors_name_the_tensor_or_the_layer() {
     let plan = residual_plan();
     let network =
         || SpikingNetwork::<B>::new(&plan, &SpikingConfig::default(), 8, &device()).unwrap();
@@ -226,18 +175,9 @@ fn errors_name_what_is_wrong() {
     broken.insert(name.into(), burn::tensor::TensorData::new(values, shape));
     let message = run(broken, &[images(2)]).to_string();
     assert!(message.contains("layer `layers.0`") && message.contains("NaN"), "{message}");
-
-    let bias = Architecture {
-        name: "biased".into(),
-        layers: vec![Layer::Linear { features: 3, bias: true }, Layer::Classifier { bias: false }],
-    };
-    let plan = bias.plan(plan.input, 5).unwrap();
-    let error =
-        SpikingNetwork::<B>::new(&plan, &SpikingConfig::default(), 8, &device()).unwrap_err();
-    assert!(error.to_string().contains("layer 0 (linear) cannot be made spiking: it has a bias"));
 }
 
-/// Converts the residual network and asks `go_on` at each look.
+/// Converts the residual network, with `go_on` as the progress function.
 fn convert_while(
     config: &ConversionConfig,
     go_on: &dyn Fn(Progress) -> ControlFlow<()>,
@@ -254,26 +194,26 @@ fn convert_while(
 }
 
 #[test]
-fn a_conversion_tells_how_far_it_is_and_can_be_ended_anywhere() {
+fn a_conversion_reports_progress_and_can_be_stopped_anywhere() {
     let config = ConversionConfig { time_steps: 40, ..Default::default() };
-    let seen = RefCell::new(Vec::new());
-    let look = |progress: Progress| {
-        seen.borrow_mut().push(progress);
+    let reports = RefCell::new(Vec::new());
+    let report = |progress: Progress| {
+        reports.borrow_mut().push(progress);
         ControlFlow::Continue(())
     };
-    convert_while(&config, &look).unwrap();
-    let seen = seen.into_inner();
+    convert_while(&config, &report).unwrap();
+    let reports = reports.into_inner();
     for task in [Task::Balancing, Task::Comparing] {
-        let of_task: Vec<_> = seen.iter().filter(|progress| progress.task == task).collect();
+        let of_task: Vec<_> = reports.iter().filter(|progress| progress.task == task).collect();
         assert!(of_task.windows(2).all(|pair| pair[0].done <= pair[1].done), "{of_task:?}");
         let last = of_task.last().unwrap();
         assert_eq!(last.done, last.total, "{task:?}");
     }
-    for end in 0..seen.len() {
-        let looks = RefCell::new(0);
+    for end in 0..reports.len() {
+        let calls = RefCell::new(0);
         let stop = |_: Progress| {
-            *looks.borrow_mut() += 1;
-            match *looks.borrow() == end + 1 {
+            *calls.borrow_mut() += 1;
+            match *calls.borrow() == end + 1 {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
@@ -283,7 +223,7 @@ fn a_conversion_tells_how_far_it_is_and_can_be_ended_anywhere() {
 }
 
 #[test]
-fn a_percentile_that_is_not_positive_is_no_threshold() {
+fn a_percentile_that_is_not_positive_is_an_error() {
     let policy = Policy::Percentile { percentile: 10.0 };
     let config = ConversionConfig { time_steps: 4, policy, ..Default::default() };
     let error = convert_while(&config, &progress::go_on).unwrap_err();
@@ -291,37 +231,4 @@ fn a_percentile_that_is_not_positive_is_no_threshold() {
     let message = error.to_string();
     assert!(message.contains("layer `layers.0`: only"), "{message}");
     assert!(message.contains("`conversion.policy`"), "{message}");
-}
-
-/// Images that are served in batches.
-struct Batches(Vec<Batch>);
-
-impl BatchSource for Batches {
-    fn len(&self) -> usize {
-        self.0.iter().map(Batch::len).sum()
-    }
-    fn batches(&self) -> usize {
-        self.0.len()
-    }
-    fn epoch(&self, _: u32, first: usize) -> Box<dyn Iterator<Item = Batch> + '_> {
-        Box::new(self.0[first..].iter().cloned())
-    }
-}
-
-#[test]
-fn a_simulation_that_is_ended_keeps_whole_batches_only() {
-    let plan = residual_plan();
-    let spiking = SpikingConfig::default();
-    let Converted { snn, .. } = converted(&plan, &spiking, &ConversionConfig::default());
-    let simulator = Simulator::new(snn);
-    let both = Batches(vec![images(4), images(7)]);
-    // Images times steps: the first batch ends at 32.
-    let stop = |progress: Progress| match progress.done > 32 {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
-    };
-    let ended = simulate_while(&simulator, &both, 8, SEED, &stop, &device());
-    let first = simulate(&simulator, &Fixed(images(4)), 8, SEED, &device());
-    assert!(first.spikes_per_image > 0.0, "a silent network tests nothing");
-    assert_eq!(ended, ControlFlow::Break(first));
 }

@@ -1,4 +1,5 @@
-//! The description of a network: data that a recipe can hold and both kinds of network are built from.
+//! The description of a network, which a recipe contains and from which the ANN and the spiking
+//! network are both built.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,30 +7,30 @@ use crate::tap::Tap;
 
 /// A network as a list of layers, from image to class scores.
 ///
-/// The description names no image size and no number of classes; [`Architecture::plan`] brings
-/// both in, checks that the layers fit together and counts parameters and operations.
+/// The description contains no image size and no number of classes. [`Architecture::plan`] takes
+/// both, checks that the layers fit together, and counts parameters and operations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Architecture {
-    /// The name by which reports call it.
+    /// The name of the network in reports.
     pub name: String,
-    /// The layers in the order in which the signal passes them.
+    /// The layers, from the image to the class scores.
     pub layers: Vec<Layer>,
 }
 
-/// One layer. "Activation" is a rectifier in the ordinary network and a layer of spiking neurons
-/// in the spiking network.
+/// One layer. Its activation is a ReLU in the ANN and a layer of spiking neurons in the spiking
+/// network.
 ///
-/// Variants without keys are written with braces, for serde would let unknown keys beside a bare
-/// one pass.
+/// Variants without keys are struct variants too, because serde accepts unknown keys with a unit
+/// variant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Layer {
-    /// Convolution with padding `kernel / 2`, then batch norm (if any), then the activation.
+    /// A convolution with padding `kernel / 2`, then an optional batch norm, then the activation.
     Conv {
         /// Output channels.
         channels: usize,
-        /// Height and width of the kernel, odd.
+        /// Height and width of the kernel; an odd number.
         #[serde(default = "three")]
         kernel: usize,
         /// Stride in both directions.
@@ -41,16 +42,16 @@ pub enum Layer {
         /// Whether a batch norm follows the convolution.
         #[serde(default)]
         batch_norm: bool,
-        /// Whether an activation closes the layer.
+        /// Whether the layer ends with an activation.
         #[serde(default = "yes")]
         activation: bool,
-        /// Where distillation looks at the activation.
+        /// The tap at which distillation compares the activation.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tap: Option<Tap>,
     },
-    /// Basic residual block: two 3×3 convolutions, the second one's result added to the shortcut
-    /// before the closing activation. The shortcut is the identity, or a 1×1 convolution where
-    /// the shapes differ.
+    /// A basic residual block: two 3×3 convolutions with an activation between them. The output of
+    /// the second convolution is added to the shortcut, and the sum passes an activation. The
+    /// shortcut is the identity, or a 1×1 convolution if the shapes differ.
     Residual {
         /// Output channels of both convolutions.
         channels: usize,
@@ -60,51 +61,55 @@ pub enum Layer {
         /// Whether each convolution is followed by a batch norm.
         #[serde(default)]
         batch_norm: bool,
-        /// Share of activations between the two convolutions that dropout sets to zero.
+        /// Dropout probability between the two convolutions, from 0 to below 1.
         #[serde(default)]
         dropout: f64,
-        /// Where distillation looks at the closing activation.
+        /// The tap at which distillation compares the last activation.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tap: Option<Tap>,
     },
-    /// DenseNet block: each unit (norm, activation, 1×1 convolution to `4 · growth`, norm,
-    /// activation, 3×3 convolution to `growth`) is appended to its input.
+    /// A DenseNet block. A unit is batch norm, activation, 1×1 convolution to `4 · growth`
+    /// channels, batch norm, activation, 3×3 convolution to `growth` channels. The output of a unit
+    /// is appended to its input.
     Dense {
-        /// How many units.
+        /// The number of units.
         units: usize,
-        /// Channels that each unit adds.
+        /// Channels that each unit appends.
         growth: usize,
-        /// Where distillation looks at the block's output.
+        /// The tap at which distillation compares the output of the block.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tap: Option<Tap>,
     },
-    /// Batch norm and activation without a convolution before them (DenseNet's transitions).
+    /// Batch norm and activation without a convolution (for the transitions of a DenseNet).
     Norm {
-        /// Where distillation looks at the activation.
+        /// The tap at which distillation compares the activation.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tap: Option<Tap>,
     },
-    /// Average pooling over `size × size` windows that do not overlap; a rest at the edge is cut.
+    /// Average pooling over `size × size` windows that do not overlap. Rows and columns at the edge
+    /// that fill no window are dropped.
     AveragePool {
         /// Height and width of the window.
         #[serde(default = "two")]
         size: usize,
     },
-    /// Maximum pooling over `size × size` windows that do not overlap. Teachers only.
+    /// Maximum pooling over `size × size` windows that do not overlap. Spiking networks do not
+    /// support it.
     MaxPool {
         /// Height and width of the window.
         #[serde(default = "two")]
         size: usize,
     },
-    /// Mean over all positions, leaving one number per channel.
+    /// The mean over all positions, which leaves one number for each channel.
     GlobalAveragePool {},
-    /// Dropout: in training each activation is set to zero with this probability and the rest
-    /// scaled by `1 / (1 - probability)`. A spiking network holds one mask over all time steps.
+    /// Dropout. In training, each activation is set to zero with the given probability, and the
+    /// other activations are multiplied by `1 / (1 - probability)`. A spiking network uses the same
+    /// mask at all time steps.
     Dropout {
-        /// Share of activations set to zero, 0 to below 1.
+        /// Dropout probability, from 0 to below 1.
         probability: f64,
     },
-    /// Fully connected layer and activation; a feature map is flattened first.
+    /// A linear layer and an activation. A feature map is flattened first.
     Linear {
         /// Output features.
         features: usize,
@@ -112,8 +117,8 @@ pub enum Layer {
         #[serde(default)]
         bias: bool,
     },
-    /// The last layer: fully connected to the classes, no activation. In a spiking network its
-    /// neurons integrate without leak and without firing (Eq. 3).
+    /// The last layer: a linear layer with one output for each class and without activation. In a
+    /// spiking network its neurons integrate without leak and never fire (Eq. 3).
     Classifier {
         /// Whether each class has a bias.
         #[serde(default)]
@@ -138,7 +143,7 @@ fn yes() -> bool {
 }
 
 impl Layer {
-    /// A bias-free convolution with an activation, as students and intermediates use it.
+    /// A 3×3 convolution with an activation, without bias, batch norm and tap.
     pub fn conv(channels: usize) -> Self {
         Self::Conv {
             channels,
@@ -151,7 +156,7 @@ impl Layer {
         }
     }
 
-    /// The tap that this layer carries, if any.
+    /// The tap of this layer, if it has one.
     pub fn tap(&self) -> Option<Tap> {
         match self {
             Self::Conv { tap, .. }
@@ -162,7 +167,7 @@ impl Layer {
         }
     }
 
-    /// The same layer with a tap, where its kind can carry one; unchanged otherwise.
+    /// The same layer with a tap. A layer whose kind cannot have a tap is unchanged.
     pub fn tapped(mut self, at: Tap) -> Self {
         if let Self::Conv { tap, .. }
         | Self::Residual { tap, .. }
@@ -186,7 +191,7 @@ impl Layer {
         self
     }
 
-    /// The name of the kind as recipes and tables write it.
+    /// The name of the kind in recipes and tables.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Conv { .. } => "conv",
@@ -202,10 +207,11 @@ impl Layer {
         }
     }
 
-    /// Why a spiking network cannot hold this layer, if it cannot.
+    /// Why a spiking network cannot contain this layer, or `None` if it can.
     ///
-    /// Threshold balancing has no place for a bias or a batch norm, the maximum over a window of
-    /// spikes loses the rate, and a convolution without neurons would send real numbers.
+    /// Threshold balancing supports neither biases nor batch norms. The maximum over a window of
+    /// spikes does not preserve their rate. A convolution without neurons would send real numbers
+    /// instead of spikes.
     pub fn not_spiking_because(&self) -> Option<&'static str> {
         match self {
             Self::Conv { bias: true, .. }
@@ -227,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_description_survives_writing_and_reading() {
+    fn a_description_is_equal_after_serialisation() {
         let architecture = Architecture {
             name: "small".into(),
             layers: vec![

@@ -1,4 +1,4 @@
-//! Labelled images on their way from a data set to a network.
+//! Labelled images in host memory, and where a training loop gets them.
 
 use crate::shape::Shape;
 
@@ -7,16 +7,16 @@ use crate::shape::Shape;
 pub struct Batch {
     /// The shape of every image.
     pub shape: Shape,
-    /// The images one after the other, each channel by channel, row by row.
+    /// The pixels, `[image, channel, row, column]`.
     pub pixels: Vec<f32>,
     /// The class of each image.
     pub labels: Vec<u32>,
-    /// The identity of each image within its data set; keys its random draws.
+    /// The identity of each image within its data set, which keys its random draws.
     pub samples: Vec<u32>,
 }
 
 impl Batch {
-    /// How many images.
+    /// The number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
     }
@@ -26,7 +26,11 @@ impl Batch {
         self.labels.is_empty()
     }
 
-    /// The images `range` as a batch of their own.
+    /// A batch of the images in `range`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `range` exceeds the batch.
     pub fn slice(&self, range: std::ops::Range<usize>) -> Batch {
         let size = self.shape.len();
         Batch {
@@ -38,22 +42,23 @@ impl Batch {
     }
 }
 
-/// Where a training loop gets its batches from.
+/// A source of batches for a training loop.
 ///
-/// The same source, epoch and position give the same batches, bit for bit, whatever threads fetch
-/// them; a resumed run asks for the rest of its epoch.
+/// An implementation must return the same batches, bit for bit, for the same epoch and position,
+/// however many threads load them. A resumed run relies on this when it continues in the middle of
+/// an epoch.
 pub trait BatchSource {
-    /// How many images an epoch has.
+    /// The number of images of an epoch.
     fn len(&self) -> usize;
 
-    /// Whether an epoch has no image.
+    /// Whether an epoch has no images.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many batches an epoch has.
+    /// The number of batches of an epoch.
     fn batches(&self) -> usize;
 
-    /// The batches of `epoch` from number `first` on.
+    /// The batches of `epoch`, beginning with batch number `first`.
     fn epoch(&self, epoch: u32, first: usize) -> Box<dyn Iterator<Item = Batch> + '_>;
 }

@@ -2,17 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How many images of one class there were, and how many of them were classified correctly.
+/// The number of images of one class, and how many of them were classified correctly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClassCount {
-    /// Images of the class.
+    /// Images whose label is this class.
     pub images: u64,
-    /// Those that got their largest score at the class.
+    /// Images of the class whose largest class score belongs to the class.
     pub correct: u64,
 }
 
 impl ClassCount {
-    /// No image yet, of any of `classes` classes.
+    /// Counts for `classes` classes, all zero.
     pub fn of(classes: usize) -> Vec<Self> {
         vec![Self::default(); classes]
     }
@@ -23,7 +23,7 @@ impl ClassCount {
         self.correct += u64::from(correct);
     }
 
-    /// The share of correct images; none if the class has no image.
+    /// The share of images that were classified correctly, or `None` if the class has no image.
     pub fn accuracy(&self) -> Option<f64> {
         (self.images > 0).then(|| self.correct as f64 / self.images as f64)
     }

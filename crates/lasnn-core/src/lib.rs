@@ -1,18 +1,22 @@
-//! What the crates of lasnn agree on. No tensor library is among the dependencies.
+//! The types that all crates of lasnn share.
 //!
-//! - [`architecture`]: the description that the ordinary and the spiking network are both built from,
-//! - [`plan`]: the same description with every shape, parameter and operation counted,
+//! This crate does not depend on a tensor library, opens no file and reads no clock.
+//!
+//! - [`architecture`]: the description from which the ANN and the spiking network are both built,
+//! - [`plan`]: a description with all shapes, parameters and operations worked out,
 //! - [`shape`]: the shape of images and feature maps,
 //! - [`tap`]: the depths at which a student is compared with its teacher,
 //! - [`batch`]: labelled images in host memory,
 //! - [`class_count`]: how many images of each class a network classifies correctly,
-//! - [`pass`]: everything that a forward pass must know apart from its input,
+//! - [`pass`]: everything that a forward pass needs to know apart from its input,
 //! - [`precision`]: the number format of dense products,
-//! - [`neuron`] and [`surrogate`]: the options of a neuron model, and the derivatives of a spike,
+//! - [`neuron`] and [`surrogate`]: the options of a neuron model and its surrogate gradient,
 //! - [`mask`]: dropout masks,
 //! - [`random`]: counter-based random streams, the only source of randomness,
 //! - [`philox`]: the generator of these streams,
 //! - [`simd`]: the choice of vector instructions.
+//!
+//! "ANN" stands for a network that does not spike.
 
 pub mod architecture;
 pub mod batch;
@@ -39,3 +43,7 @@ pub use precision::Precision;
 pub use random::{Seed, Stream};
 pub use shape::Shape;
 pub use tap::Tap;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

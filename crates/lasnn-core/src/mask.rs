@@ -1,4 +1,7 @@
-//! Masks of dropout, a bit for each number.
+//! Dropout masks, stored as one bit for each element.
+//!
+//! A mask has rows, one for each image of a batch. Each row begins with a new 64-bit word, and the
+//! first element of a row has the lowest bit of its first word.
 
 use std::ops::Range;
 
@@ -6,25 +9,26 @@ use rayon::prelude::*;
 
 use crate::vectorised;
 
-/// Numbers that a word of a mask has the bits of.
+/// Elements whose bits one word holds.
 const WORD: usize = u64::BITS as usize;
 
-/// Numbers that are taken together in a word.
+/// Elements of a word that the inner loop multiplies at once.
 const LANES: usize = 16;
 
-/// Which numbers of some rows, such as the images of a batch, are kept, and what they are multiplied by.
+/// Multiplies each element by zero or by one common factor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mask {
     row: usize,
     factor: f32,
-    /// A row begins with a word, its first number with the lowest bit.
     words: Vec<u64>,
 }
 
 impl Mask {
-    /// A mask of so many rows of `row` numbers. `draw` is given each row's number, and its words, whose bits
-    /// say which numbers are kept, from the lowest bit of the first word on; those behind the last number
-    /// are not looked at.
+    /// A mask of `rows` rows with `row` elements each.
+    ///
+    /// `draw` receives the number of a row and the words of that row, and sets the bits of the
+    /// elements that the mask keeps. Bits after the last element of a row are ignored. Rows are
+    /// drawn by several threads.
     pub fn new(
         [rows, row]: [usize; 2],
         factor: f32,
@@ -37,7 +41,9 @@ impl Mask {
         Self { row, factor, words }
     }
 
-    /// The mask that multiplies rows of `row` numbers by these: by zero, or all others by the same.
+    /// The mask that multiplies by `factors`, in rows of `row` elements.
+    ///
+    /// The factors that are not zero must all have the same value; the first one is used.
     pub fn of(row: usize, factors: &[f32]) -> Self {
         let factor = factors.iter().copied().find(|&factor| factor != 0.0).unwrap_or(1.0);
         Self::new([factors.len() / row.max(1), row], factor, |number, words| {
@@ -49,13 +55,13 @@ impl Mask {
         })
     }
 
-    /// All of it.
+    /// A view of all rows.
     pub fn rows(&self) -> MaskRows<'_> {
         MaskRows { row: self.row, factor: self.factor, words: &self.words }
     }
 }
 
-/// Some rows of a [`Mask`].
+/// A view of consecutive rows of a [`Mask`].
 #[derive(Clone, Copy, Debug)]
 pub struct MaskRows<'a> {
     row: usize,
@@ -64,62 +70,65 @@ pub struct MaskRows<'a> {
 }
 
 impl<'a> MaskRows<'a> {
-    /// Words of a row.
+    /// The number of words of a row.
     pub fn words_of_row(&self) -> usize {
         self.row.div_ceil(WORD)
     }
 
-    /// Numbers of a row.
+    /// The number of elements of a row.
     pub fn row(&self) -> usize {
         self.row
     }
 
-    /// Row after row, the bits that say what is kept. A row begins with a word, its first number with the
-    /// lowest bit.
+    /// The words of all rows; a bit is set if the mask keeps the element.
     pub fn words(&self) -> &'a [u64] {
         self.words
     }
 
-    /// Some of these rows.
-    pub fn some(self, rows: Range<usize>) -> Self {
+    /// The rows in `rows`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there are fewer rows.
+    pub fn slice(self, rows: Range<usize>) -> Self {
         let words = &self.words[rows.start * self.words_of_row()..rows.end * self.words_of_row()];
         Self { words, ..self }
     }
 
-    /// Numbers that it has a factor for.
+    /// The number of elements of all rows.
     pub fn numbers(&self) -> usize {
         self.words.len() / self.words_of_row().max(1) * self.row
     }
 
-    /// What is kept is multiplied by this.
+    /// The factor of the elements that the mask keeps.
     pub fn factor(&self) -> f32 {
         self.factor
     }
 
-    /// Whether a number of a row is kept.
+    /// Whether the mask keeps element `number` of row `row`.
     #[inline(always)]
     pub fn keeps(&self, row: usize, number: usize) -> bool {
         self.words[row * self.words_of_row() + number / WORD] >> (number % WORD) & 1 != 0
     }
 
-    /// What each number is multiplied by.
+    /// The factor of each element.
     pub fn factors(&self) -> Vec<f32> {
         let mut factors = vec![0.0; self.numbers()];
         self.apply(&vec![1.0; self.numbers()], &mut factors);
         factors
     }
 
-    /// Writes what it makes of numbers.
+    /// Writes each element of `numbers` times its factor to `output`.
     ///
     /// # Panics
     ///
-    /// Panics if they are not as many as its [`numbers`](Self::numbers).
+    /// Panics if a slice does not have [`numbers`](Self::numbers) elements.
     pub fn apply(&self, numbers: &[f32], output: &mut [f32]) {
-        assert_eq!([numbers.len(), output.len()], [self.numbers(); 2], "numbers of a mask");
+        assert_eq!([numbers.len(), output.len()], [self.numbers(); 2], "elements of a mask");
         let row = self.row.max(1);
         let rows = output.par_chunks_exact_mut(row).zip(numbers.par_chunks_exact(row));
         rows.zip(self.by_row()).for_each(|((output, numbers), words)| {
-            keep(words, numbers, self.factor, output);
+            apply_row(words, numbers, self.factor, output);
         });
     }
 
@@ -129,11 +138,16 @@ impl<'a> MaskRows<'a> {
 }
 
 vectorised! {
-    fn keep<'a>(words: &'a [u64], numbers: &'a [f32], factor: f32, output: &'a mut [f32]) -> () {
+    fn apply_row<'a>(
+        words: &'a [u64],
+        numbers: &'a [f32],
+        factor: f32,
+        output: &'a mut [f32],
+    ) -> () {
         let parts = numbers.chunks(WORD).zip(output.chunks_mut(WORD));
         for (&word, (numbers, output)) in words.iter().zip(parts) {
-            let some = numbers.chunks(LANES).zip(output.chunks_mut(LANES)).enumerate();
-            for (part, (numbers, output)) in some {
+            let parts = numbers.chunks(LANES).zip(output.chunks_mut(LANES)).enumerate();
+            for (part, (numbers, output)) in parts {
                 let bits = (word >> (part * LANES)) as u32;
                 for (lane, (output, &number)) in output.iter_mut().zip(numbers).enumerate() {
                     *output = if bits >> lane & 1 != 0 { number * factor } else { 0.0 };
@@ -147,10 +161,10 @@ vectorised! {
 mod tests {
     use super::*;
 
-    /// Every third number of a row is kept, whatever the row's length.
     #[test]
-    fn bits_say_what_is_kept() {
+    fn set_bits_keep_elements_in_rows_of_any_length() {
         for (rows, row) in [(1, 1), (3, 63), (2, 64), (4, 65), (2, 200), (0, 5), (3, 0)] {
+            // Keeps every third element of a row.
             let draw = |_: usize, words: &mut [u64]| {
                 for (index, word) in words.iter_mut().enumerate() {
                     let kept = (0..WORD).filter(|bit| (index * WORD + bit).is_multiple_of(3));
@@ -171,16 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn some_rows_are_those_of_the_whole() {
+    fn a_slice_has_the_factors_of_its_rows() {
         let factors: Vec<f32> =
             (0..5 * 70).map(|index| if index % 7 < 3 { 2.0 } else { 0.0 }).collect();
         let mask = Mask::of(70, &factors);
-        let some = mask.rows().some(1..4);
-        assert_eq!(some.factors(), factors[70..4 * 70]);
-        assert_eq!(some.factor(), 2.0);
+        let slice = mask.rows().slice(1..4);
+        assert_eq!(slice.factors(), factors[70..4 * 70]);
+        assert_eq!(slice.factor(), 2.0);
         for row in 0..3 {
             for number in 0..70 {
-                assert_eq!(some.keeps(row, number), factors[(row + 1) * 70 + number] != 0.0);
+                assert_eq!(slice.keeps(row, number), factors[(row + 1) * 70 + number] != 0.0);
             }
         }
     }

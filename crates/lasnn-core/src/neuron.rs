@@ -1,19 +1,20 @@
-//! The options of a neuron model that are not numbers on a device.
+//! The options of a neuron model.
 //!
-//! `lasnn-neurons` has the equations.
+//! Threshold and leak are not here, since they are numbers on a device. The equations of the neuron
+//! are in the crate `lasnn-neurons`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::surrogate::Surrogate;
 
-/// What a spike does to the membrane potential.
+/// How a spike changes the membrane potential.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reset {
-    /// It takes the threshold away ("soft reset"); what was above the threshold stays.
+    /// The threshold is subtracted ("soft reset"); the part above the threshold remains.
     #[default]
     Subtract,
-    /// It sets the potential to zero.
+    /// The potential is set to zero ("hard reset").
     Zero,
 }
 
@@ -22,15 +23,15 @@ impl Reset {
     pub const ALL: [Self; 2] = [Self::Subtract, Self::Zero];
 }
 
-/// Whether a step fires from the membrane potential after or before its own current.
+/// Whether a neuron fires after or before it integrates the current of the time step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepOrder {
-    /// A current can cause a spike in its own step (DIET-SNN).
+    /// A current can cause a spike in its own time step (DIET-SNN).
     #[default]
     IntegrateThenFire,
-    /// A current causes a spike in the next step at the earliest (hybrid training), so that every
-    /// layer delays the signal by one step.
+    /// A current causes a spike in the next time step at the earliest (hybrid training), so every
+    /// layer delays the signal by one time step.
     FireThenIntegrate,
 }
 
@@ -39,14 +40,14 @@ impl StepOrder {
     pub const ALL: [Self; 2] = [Self::IntegrateThenFire, Self::FireThenIntegrate];
 }
 
-/// What of a neuron is fixed while it runs; threshold and leak are numbers on the device.
+/// The options of a neuron that are fixed while it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NeuronOptions {
-    /// What a spike does to the membrane potential.
+    /// How a spike changes the membrane potential.
     pub reset: Reset,
-    /// When a step fires.
+    /// Whether the neuron integrates or fires first.
     pub step_order: StepOrder,
-    /// The derivative of a spike.
+    /// The surrogate gradient, which replaces the derivative of a spike.
     pub surrogate: Surrogate,
 }

@@ -1,65 +1,77 @@
-//! What a forward pass must know beside its input, so that no network keeps hidden state.
-
-use crate::{Mask, Precision};
+//! Everything that a forward pass needs to know apart from its input, so that no network keeps
+//! hidden state.
 
 use crate::random::{Seed, Stream};
+use crate::{Mask, Precision};
 
 /// Whether a forward pass is part of training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Dropout acts.
+    /// Dropout sets activations to zero.
     Train,
     /// Dropout is the identity.
     Evaluate,
 }
 
-/// The keys of all random draws of one forward pass, and how it is computed.
+/// The keys of all random draws of one forward pass, and the precision of its products.
 ///
-/// A draw depends on the run's seed, its stream, the epoch and the sample, never on the batch the
-/// sample happens to be in: splitting a batch or resuming a run changes nothing.
+/// A draw depends on the seed of the run, on its stream, the epoch and the sample. It never depends
+/// on the batch that contains the sample, so that splitting a batch or resuming a run changes
+/// nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Pass<'a> {
     /// Training or evaluation.
     pub mode: Mode,
-    /// The run's seed.
+    /// The seed of the run.
     pub seed: Seed,
     /// The epoch, counted from 0.
     pub epoch: u32,
     /// The identity of each image of the batch within its data set.
     pub samples: &'a [u32],
-    /// What the dense products of the pass, and of the pass back, multiply.
+    /// The number format of the dense products of this pass and of its backward pass.
     pub precision: Precision,
 }
 
 impl<'a> Pass<'a> {
-    /// A pass of the training loop.
+    /// A pass of the training loop, in `f32`.
     pub fn train(seed: Seed, epoch: u32, samples: &'a [u32]) -> Self {
         Self { mode: Mode::Train, seed, epoch, samples, precision: Precision::F32 }
     }
 
-    /// A pass that measures. Encoders that draw spikes draw the same ones each time.
+    /// A pass that measures, in `f32`.
+    ///
+    /// Its epoch is always 0, so that encoders that draw spikes draw the same ones in every pass.
     pub fn evaluate(seed: Seed, samples: &'a [u32]) -> Self {
         Self { mode: Mode::Evaluate, epoch: 0, ..Self::train(seed, 0, samples) }
     }
 
     /// The same pass with products of another precision.
     ///
-    /// Ordinary networks take it for all their products on backends that have kernels for it, spiking
-    /// networks for those of the pass back, so that their spikes stay the same. Others compute with
-    /// what their tensors hold.
+    /// Backends without kernels for the precision ignore it and compute with the number format of
+    /// their tensors. On the other backends, [`Precision::Bf16`] rounds the factors of all dense
+    /// products of an ANN, forward and backward. In a spiking network it rounds the weights of the
+    /// forward pass too, so spikes may differ from those of an `f32` pass. It also rounds
+    /// gradients, and stores the surrogate derivatives in 8 bits. If a spiking network contains
+    /// neurons that reset to zero, or a surrogate gradient without bounded support, only gradients
+    /// are rounded, and its spikes are those of the `f32` pass.
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, ..self }
     }
 
-    /// The same pass for some of its samples.
+    /// The same pass for the samples in `range` of its batch.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `range` exceeds the batch.
     pub fn slice(&self, range: std::ops::Range<usize>) -> Pass<'a> {
         Pass { samples: &self.samples[range], ..*self }
     }
 
-    /// The dropout mask of a layer, `per_sample` numbers for each sample: zero with `probability`, else
-    /// `1 / (1 - probability)`. `None` where dropout does nothing.
+    /// The dropout mask of a layer, with one row of `per_sample` factors for each sample.
     ///
-    /// `layer` tells dropout layers of one network apart.
+    /// A factor is 0 with the given probability, and `1 / (1 - probability)` otherwise. The result
+    /// is `None` if dropout is the identity: in evaluation, or if the probability is 0. `layer` is
+    /// a number that distinguishes the dropout layers of one network.
     pub fn dropout(&self, layer: u32, probability: f64, per_sample: usize) -> Option<Mask> {
         if self.mode == Mode::Evaluate || probability <= 0.0 {
             return None;

@@ -1,20 +1,24 @@
-//! Philox 4×32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): blocks of four
-//! draws, each a function of its counter and a key.
+//! The counter-based generator Philox 4×32-10
+//! (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+//!
+//! It maps a counter and a key to a block of four independent 32-bit draws.
 
-/// The block of a counter.
+/// The block of draws for one counter.
 #[inline]
 pub fn block(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     let [block] = lanes([counter], key);
     block
 }
 
-/// Writes the blocks whose counters begin with `first`, `first + 1` and so on, and go on with `rest`.
+/// Writes one block for each element of `out`.
+///
+/// The counter of block `i` is `first + i` (wrapping), followed by `rest`.
 pub fn blocks(first: u32, rest: [u32; 3], key: [u32; 2], out: &mut [[u32; 4]]) {
     crate::simd::vectors().dispatch(Blocks { first, rest, key, out });
 }
 
-/// Blocks in step with each other: as many as the longest vectors have lanes.
-const TOGETHER: usize = 16;
+/// Blocks that are computed at once: as many as the longest vectors have lanes.
+const LANES: usize = 16;
 
 struct Blocks<'a> {
     first: u32,
@@ -29,19 +33,19 @@ impl pulp::WithSimd for Blocks<'_> {
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
         let Self { first, rest: [a, b, c], key, out } = self;
-        for (index, out) in out.chunks_mut(TOGETHER).enumerate() {
-            let first = first.wrapping_add((index * TOGETHER) as u32);
+        for (index, out) in out.chunks_mut(LANES).enumerate() {
+            let first = first.wrapping_add((index * LANES) as u32);
             let counter = |lane: usize| [first.wrapping_add(lane as u32), a, b, c];
-            let blocks: [[u32; 4]; TOGETHER] = lanes(std::array::from_fn(counter), key);
+            let blocks: [[u32; 4]; LANES] = lanes(std::array::from_fn(counter), key);
             out.copy_from_slice(&blocks[..out.len()]);
         }
     }
 }
 
-/// The ten rounds for several counters.
+/// The ten rounds for `N` counters.
 #[inline(always)]
 fn lanes<const N: usize>(counters: [[u32; 4]; N], mut key: [u32; 2]) -> [[u32; 4]; N] {
-    // One number of all counters after the other, as vectors have them.
+    // Transposed, so that one vector holds the same word of all counters.
     let mut state: [[u32; N]; 4] =
         std::array::from_fn(|number| std::array::from_fn(|lane| counters[lane][number]));
     for _ in 0..10 {
@@ -65,7 +69,7 @@ mod tests {
 
     /// The known answers that ship with Random123, the generator's reference implementation.
     #[test]
-    fn blocks_are_the_known_answers() {
+    fn blocks_match_the_known_answers() {
         let check = |counter, key, expected: [u32; 4]| assert_eq!(block(counter, key), expected);
         check([0; 4], [0; 2], [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
         check([u32::MAX; 4], [u32::MAX; 2], [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]);
@@ -77,8 +81,8 @@ mod tests {
     }
 
     #[test]
-    fn many_blocks_are_those_of_their_counters() {
-        // Beyond the end the counter begins anew.
+    fn many_blocks_equal_single_blocks() {
+        // The last case wraps the counter around.
         for (first, count) in [(0, 1), (5, 16), (1000, 37), (u32::MAX - 3, 20)] {
             let mut found = vec![[0; 4]; count];
             blocks(first, [7, 8, 9], [3, 4], &mut found);

@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// Weights, activations and gradients as they are.
+    /// Factors are not rounded.
     #[default]
     F32,
-    /// Weights, activations and gradients rounded to bfloat16; the relative error of each is at
-    /// most 1/256.
+    /// Factors are rounded to bfloat16; the relative error of each rounding is at most 1/256.
+    ///
+    /// Which factors are rounded is described at
+    /// [`Pass::with_precision`](crate::Pass::with_precision).
     Bf16,
 }

@@ -1,49 +1,50 @@
-//! Counter-based random streams: every draw is a pure function of what it is for.
+//! Counter-based random streams: every draw is a pure function of its purpose.
 //!
-//! They are those of [`philox`](crate::philox). A draw has no predecessor, so any order, any thread count, a
-//! resumed run and a GPU get the same one.
+//! The generator is [`philox`]. A draw does not depend on earlier draws, so its
+//! value is the same in any order, on any number of threads, in a resumed run, and on a GPU.
 
-use crate::philox;
 use serde::{Deserialize, Serialize};
 
-/// The seed of a run; everything random in the run follows from it.
+use crate::philox;
+
+/// The seed of a run, which determines all random draws of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seed(pub u32);
 
-/// What a draw is for. Streams never share draws.
+/// The purpose of a draw. Two streams never share draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Stream {
-    /// Initial weights; keyed by the parameter.
+    /// Initial weights, keyed by the parameter.
     Weights = 1,
-    /// Which images are held out for validation.
+    /// The images that are held out for validation.
     Split = 2,
-    /// The order of the images; keyed by the epoch.
+    /// The order of the images, keyed by the epoch.
     Order = 3,
-    /// Crops, flips and cut-outs; keyed by epoch and sample.
+    /// Crops, flips and cut-outs, keyed by epoch and sample.
     Augment = 4,
-    /// Dropout masks; keyed by layer, epoch and sample.
+    /// Dropout masks, keyed by layer, epoch and sample.
     Dropout = 5,
-    /// Poisson input spikes; keyed by epoch, sample and time step.
+    /// Poisson input spikes, keyed by epoch, sample and time step.
     Encoder = 6,
-    /// Pixels of the synthetic data set; keyed by the sample.
+    /// Pixels of the synthetic data set, keyed by the sample.
     Synthetic = 7,
-    /// Whatever a test or a bench wants.
+    /// For tests and benchmarks.
     Test = 8,
 }
 
 impl Seed {
-    /// The draws of `stream` under a key of up to three numbers.
+    /// The draws of `stream` for a key of three numbers. Unused numbers of a key are 0.
     pub fn draws(self, stream: Stream, key: [u32; 3]) -> Draws {
         Draws { key: [self.0, stream as u32], counter: [0, key[0], key[1], key[2]] }
     }
 }
 
-/// Blocks that are drawn together.
+/// Blocks that [`Draws::fill`] draws at once.
 const BLOCKS: usize = 64;
 
-/// An endless sequence of draws for one key; `block(i)` can be asked for in any order.
+/// A practically endless sequence of draws for one key. Blocks can be drawn in any order.
 #[derive(Clone, Copy, Debug)]
 pub struct Draws {
     key: [u32; 2],
@@ -58,7 +59,7 @@ impl Draws {
         philox::block([index, a, b, c], self.key)
     }
 
-    /// Fills `out` with `map` of successive 32-bit draws.
+    /// Writes `map` of successive 32-bit draws to `out`.
     pub fn fill<T>(&self, out: &mut [T], map: impl Fn(u32) -> T) {
         let [_, a, b, c] = self.counter;
         let mut draws = [[0; 4]; BLOCKS];
@@ -71,8 +72,9 @@ impl Draws {
         }
     }
 
-    /// Sets the bits of `words`, the lowest one of the first word first, for which `map` of successive 32-bit
-    /// draws is true.
+    /// Sets each bit of `words` to `map` of successive 32-bit draws.
+    ///
+    /// The lowest bit of the first word takes the first draw.
     pub fn fill_bits(&self, words: &mut [u64], map: impl Fn(u32) -> bool) {
         let [_, a, b, c] = self.counter;
         const OF_WORD: usize = u64::BITS as usize / 4;
@@ -84,12 +86,12 @@ impl Draws {
         }
     }
 
-    /// The draws one after the other.
+    /// All draws, in order.
     pub fn iter(self) -> impl Iterator<Item = u32> {
         (0..=u32::MAX).flat_map(move |index| self.block(index))
     }
 
-    /// `count` values of the standard normal distribution (Box-Muller).
+    /// `count` values from the standard normal distribution (Box-Muller).
     pub fn normals(&self, count: usize) -> Vec<f32> {
         let mut out = Vec::with_capacity(count + 1);
         let mut bits = self.iter();
@@ -134,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filling_takes_one_draw_after_the_other() {
+    fn fill_takes_draws_in_order() {
         let draws = Seed(5).draws(Stream::Test, [1, 2, 3]);
         for count in [0, 3, 64, 1000, 1027] {
             let mut filled = vec![0; count];
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn bits_take_one_draw_after_the_other() {
+    fn fill_bits_takes_draws_in_order() {
         let draws = Seed(5).draws(Stream::Test, [1, 2, 3]);
         let mut words = [0; 5];
         draws.fill_bits(&mut words, |draw| draw % 3 == 0);
@@ -172,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_permutation_holds_every_index_once() {
+    fn a_permutation_contains_every_index_once() {
         let mut order = Seed(4).draws(Stream::Order, [0; 3]).permutation(1000);
         assert_ne!(order[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         order.sort_unstable();

@@ -1,13 +1,13 @@
-//! The shape of an image and of what the layers make of it.
+//! The shape of images and feature maps.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The shape of an image or of a feature map; a plain vector of features has height and width 1.
+/// The shape of one image or one feature map. A vector of features has height and width 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Shape {
-    /// For an image: 1 for grey, 3 for colour.
+    /// Channels; an image has 1 (grey) or 3 (colour).
     pub channels: usize,
     /// Rows.
     pub height: usize,
@@ -21,12 +21,12 @@ impl Shape {
         self.height * self.width
     }
 
-    /// The number of elements.
+    /// The number of elements, `channels · height · width`.
     pub fn len(&self) -> usize {
         self.channels * self.height * self.width
     }
 
-    /// Whether an image of this shape holds nothing.
+    /// Whether the shape has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,9 +1,9 @@
-//! The choice of vector instructions, made when the program runs.
+//! The choice of vector instructions at run time.
 //!
-//! Kernels are compiled once for each instruction set that [`pulp`] knows (AVX-512, AVX2, NEON, scalar
-//! code), and [`vectors`] selects the widest one that the processor has. [`Level`] restricts the
-//! choice, so that tests can compare instruction sets on one machine. Products of `f32` matrices, which
-//! the `gemm` library computes, make a choice of their own.
+//! Kernels are compiled once for each instruction set that [`pulp`] supports (AVX-512, AVX2, NEON,
+//! scalar code), and [`vectors`] selects the widest one that the processor has. A [`Level`]
+//! restricts the choice, so that tests can compare instruction sets on one machine. Products of
+//! `f32` matrices in the `gemm` library ignore the restriction.
 
 use std::cell::Cell;
 
@@ -14,22 +14,22 @@ use pulp::x86::V3;
 #[doc(hidden)]
 pub use pulp;
 
-/// An instruction set that the kernels may be restricted to.
+/// An instruction set to which tests can restrict the kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// No vectors.
+    /// No vector instructions.
     Scalar,
     /// AVX2.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// The widest vectors of the processor, without instructions for bfloat16.
+    /// The widest vectors of the processor, without bfloat16 instructions.
     Widest,
-    /// Products of pairs of bfloat16 (AVX512-BF16), even where they are slow.
+    /// AVX512-BF16, which multiplies packed bfloat16, even on processors where it is slow.
     #[cfg(target_arch = "x86_64")]
     PackedBf16,
-    /// Products of tiles of bfloat16, computed by scalar code.
+    /// Scalar code that computes the same products of bfloat16 tiles as AMX.
     EmulatedTiles,
-    /// Products of tiles of bfloat16 (AMX-BF16).
+    /// AMX-BF16, which multiplies tiles of bfloat16.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Tiles,
 }
@@ -39,31 +39,31 @@ thread_local! {
 }
 
 impl Level {
-    /// Runs `job` on this level, in a thread pool of its own.
+    /// Runs `function` at this level, in a new pool of `threads` threads.
     ///
-    /// All threads of that pool are restricted to the level; other threads, such as those of tests
-    /// that run at the same time, are not.
+    /// All threads of the pool are restricted to the level. Other threads are not restricted, so
+    /// tests at different levels can run at the same time.
     ///
     /// # Panics
     ///
-    /// If the threads cannot be started.
-    pub fn run<T: Send>(self, threads: usize, job: impl FnOnce() -> T + Send) -> T {
+    /// Panics if the threads cannot be started.
+    pub fn run<T: Send>(self, threads: usize, function: impl FnOnce() -> T + Send) -> T {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
         let pool = pool.start_handler(move |_| RESTRICTED.set(Some(self))).build();
-        pool.unwrap_or_else(|error| panic!("cannot start threads: {error}")).install(job)
+        pool.unwrap_or_else(|error| panic!("cannot start threads: {error}")).install(function)
     }
 
-    /// The level that this thread is restricted to.
+    /// The level to which this thread is restricted, if it is restricted.
     #[inline]
     pub fn of_this_thread() -> Option<Self> {
         RESTRICTED.get()
     }
 
-    /// The vectors of this level.
+    /// The vector instructions of this level.
     ///
     /// # Panics
     ///
-    /// If the processor does not have them.
+    /// Panics if the processor does not have them.
     pub fn vectors(self) -> Arch {
         match self {
             Self::Scalar => Arch::Scalar,
@@ -73,7 +73,7 @@ impl Level {
         }
     }
 
-    /// Whether bfloat16 is multiplied in tiles.
+    /// Whether products of bfloat16 are computed in tiles at this level.
     pub fn has_tiles(self) -> bool {
         match self {
             Self::EmulatedTiles => true,
@@ -84,7 +84,8 @@ impl Level {
     }
 }
 
-/// The widest vectors of the processor, or those of the level that this thread is restricted to.
+/// The widest vectors of the processor, or the vectors of the level to which this thread is
+/// restricted.
 #[inline(always)]
 pub fn vectors() -> Arch {
     match Level::of_this_thread() {
@@ -93,26 +94,45 @@ pub fn vectors() -> Arch {
     }
 }
 
-/// A function whose body is compiled once for each instruction set, and run with the best one that
-/// the processor has. It may be generic over one type.
+/// Defines a function whose body is compiled once for each instruction set. A call runs the widest
+/// one that the processor has.
 ///
-/// `Arch::dispatch` takes closures as well. But it then calls a shim around the closure, which the
-/// compiler may leave out of line and so compile for the oldest processor.
+/// The function has one lifetime, named `'a`, may be generic over one type, and must state its
+/// return type.
+///
+/// ```
+/// lasnn_core::vectorised! {
+///     fn scale<'a>(values: &'a mut [f32], factor: f32) -> () {
+///         for value in values {
+///             *value *= factor;
+///         }
+///     }
+/// }
+///
+/// let mut values = [1.0, 2.0, 3.0];
+/// scale(&mut values, 2.0);
+/// assert_eq!(values, [2.0, 4.0, 6.0]);
+/// ```
+///
+/// `Arch::dispatch` takes closures, too. But it calls a wrapper of the closure, which the compiler
+/// may not inline, and which is then compiled for the oldest processor.
 #[macro_export]
 macro_rules! vectorised {
     (
         $(#[$attribute:meta])*
-        $visibility:vis fn $name:ident<'a $(, $kind:ident: $bound:ident)?>($($argument:ident: $type:ty),* $(,)?) -> $output:ty
+        $visibility:vis fn $name:ident<'a $(, $kind:ident: $bound:ident)?>(
+            $($argument:ident: $type:ty),* $(,)?
+        ) -> $output:ty
         $body:block
     ) => {
         $(#[$attribute])*
         $visibility fn $name<'a $(, $kind: $bound)?>($($argument: $type),*) -> $output {
-            struct Job<'a $(, $kind)?> {
+            struct Body<'a $(, $kind)?> {
                 $($argument: $type,)*
                 lifetime: std::marker::PhantomData<&'a ()>,
             }
 
-            impl<'a $(, $kind: $bound)?> $crate::simd::pulp::WithSimd for Job<'a $(, $kind)?> {
+            impl<'a $(, $kind: $bound)?> $crate::simd::pulp::WithSimd for Body<'a $(, $kind)?> {
                 type Output = $output;
 
                 #[inline(always)]
@@ -122,8 +142,8 @@ macro_rules! vectorised {
                 }
             }
 
-            let job = Job { $($argument,)* lifetime: std::marker::PhantomData };
-            $crate::simd::vectors().dispatch(job)
+            let body = Body { $($argument,)* lifetime: std::marker::PhantomData };
+            $crate::simd::vectors().dispatch(body)
         }
     };
 }

@@ -1,8 +1,9 @@
-//! Surrogate gradients: the derivatives that stand in for the one a spike does not have.
+//! Surrogate gradients, which replace the derivative of a spike in the backward pass.
 //!
-//! A spike is a step of `z = u / v - 1`, the distance of the membrane potential `u` from the
-//! threshold `v` in units of the threshold. Its derivative is zero or infinite, so training takes
-//! a bump around `z = 0` instead; `do/du = σ'(z) / v`.
+//! A spike `s` is a step function of `z = u / v - 1`, the distance of the membrane potential `u`
+//! from the threshold `v` in units of the threshold. The derivative of a step function is zero or
+//! infinite. Training replaces it by a function `σ'(z)` that is largest around `z = 0`, so that
+//! `ds/du = σ'(z) / v`.
 
 use std::f64::consts::FRAC_PI_2;
 
@@ -19,13 +20,14 @@ pub enum Surrogate {
         #[serde(default = "damping")]
         damping: f64,
     },
-    /// `(alpha / 2) / (1 + (π/2 · alpha · z)²)`, the arc tangent's derivative (Fang et al. 2021).
+    /// `(alpha / 2) / (1 + (π/2 · alpha · z)²)`, the derivative of an arc tangent (Fang et al.
+    /// 2021).
     Atan {
         /// Steepness.
         #[serde(default = "alpha")]
         alpha: f64,
     },
-    /// `1 / (1 + slope · |z|)²`, SuperSpike's fast sigmoid (Zenke and Ganguli 2018).
+    /// `1 / (1 + slope · |z|)²`, the fast sigmoid of SuperSpike (Zenke and Ganguli 2018).
     FastSigmoid {
         /// Steepness.
         #[serde(default = "slope")]
@@ -70,7 +72,7 @@ impl Surrogate {
         Self::Rectangular { width: 1.0 },
     ];
 
-    /// The name of the kind as recipes write it.
+    /// The name of the kind in recipes.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Linear { .. } => "linear",
@@ -80,7 +82,7 @@ impl Surrogate {
         }
     }
 
-    /// The key of the parameter in a recipe, and its value.
+    /// The recipe key of the parameter, and its value.
     pub fn parameter(&self) -> (&'static str, f64) {
         match *self {
             Self::Linear { damping } => ("surrogate.damping", damping),
@@ -90,7 +92,7 @@ impl Surrogate {
         }
     }
 
-    /// `σ'(z)` of one neuron, in `f64`.
+    /// `σ'(z)` in `f64`.
     pub fn derivative(&self, z: f64) -> f64 {
         match *self {
             Self::Linear { damping } => linear(z, damping),
@@ -101,8 +103,8 @@ impl Surrogate {
     }
 }
 
-/// The numbers that the CPU kernels compute with: `f32`, and `f64` so that finite differences can
-/// check them.
+/// The number type of the CPU kernels: `f32`, or `f64` in tests that compare with finite
+/// differences.
 pub trait Real:
     Copy
     + PartialOrd
@@ -117,7 +119,7 @@ pub trait Real:
     const ZERO: Self;
     /// 1.
     const ONE: Self;
-    /// The nearest number of this type.
+    /// The number of this type that is nearest to `value`.
     fn of(value: f64) -> Self;
     /// The absolute value.
     fn abs(self) -> Self;
@@ -145,7 +147,7 @@ macro_rules! real {
 real!(f32);
 real!(f64);
 
-// One function for each kind, so that a kernel can choose before its loop instead of in it.
+// One function for each kind, so that a kernel can select the kind before its loop.
 
 /// The derivative of [`Surrogate::Linear`].
 #[inline(always)]

@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tap {
-    /// Near the image: edges and textures.
+    /// Near the image, where features are edges and textures.
     Low,
-    /// Halfway: parts of things.
+    /// In the middle, where features are parts of objects.
     Middle,
-    /// Near the classes: whole things.
+    /// Near the class scores, where features are whole objects.
     High,
 }
 
 impl Tap {
-    /// All taps, from the image to the classes.
+    /// All taps, from the image to the class scores.
     pub const ALL: [Self; 3] = [Self::Low, Self::Middle, Self::High];
 }
 

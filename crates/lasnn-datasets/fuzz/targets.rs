@@ -1,5 +1,6 @@
-//! What is done with arbitrary bytes: by the fuzz targets, and on a stable toolchain by
-//! `tests/seeds.rs`. Each says whether it accepts the bytes, and asserts what must hold then.
+//! The functions that the fuzz targets run, and `tests/seeds.rs` on a stable toolchain. Each one
+//! passes arbitrary bytes to a parser, returns whether it accepts them, and asserts the properties
+//! of its result.
 
 use std::io::{Cursor, Read};
 
@@ -8,15 +9,14 @@ use lasnn_datasets::formats::picture::{Format, Target};
 use lasnn_datasets::formats::records::{Label, Layout};
 use lasnn_datasets::formats::{self, tiny_imagenet as lists};
 
-/// A target; whether it accepts the bytes.
+/// A target: returns whether the parser accepts the bytes.
 pub type Accepts = fn(&[u8]) -> bool;
 
-/// Every target by its name.
+/// All targets with their names.
 pub const ALL: &[(&str, Accepts)] = &[
     ("gzip", gzip),
     ("idx", idx),
     ("jpeg", jpeg),
-    ("pack", pack),
     ("picture", picture),
     ("png", png),
     ("records", records),
@@ -48,20 +48,10 @@ pub fn idx(bytes: &[u8]) -> bool {
 }
 
 pub fn jpeg(bytes: &[u8]) -> bool {
-    formats::jpeg::is_whole(bytes)
+    formats::jpeg::has_end_marker(bytes)
 }
 
-pub fn pack(bytes: &[u8]) -> bool {
-    let header = formats::pack::header(bytes, bytes.len() as u64);
-    if let Ok(header) = &header {
-        assert_eq!(header.length(), Some(bytes.len()));
-        let opening = header.bytes();
-        assert_eq!(opening.as_ref().map(|opening| &opening[..]), bytes.get(..64));
-    }
-    header.is_ok()
-}
-
-/// An image of two rows and three columns, and any other one resized.
+/// Decodes an image of two rows and three columns, and resizes any other image.
 pub fn picture(bytes: &[u8]) -> bool {
     let Some(format) = Format::of_bytes(bytes) else { return false };
     let decode = |channels, height, width, resize| {
@@ -70,15 +60,15 @@ pub fn picture(bytes: &[u8]) -> bool {
         formats::picture::decode(bytes, format, Target { shape, resize }, &mut out).is_ok()
     };
     let (as_it_is, resized) = (decode(3, 2, 3, false), decode(1, 4, 4, true));
-    assert!(resized || !as_it_is, "what can be decoded can be resized");
+    assert!(resized || !as_it_is, "an image that can be decoded can be resized");
     as_it_is
 }
 
 pub fn png(bytes: &[u8]) -> bool {
-    formats::png::is_whole(bytes)
+    formats::png::is_complete(bytes)
 }
 
-/// Records of two labels and four pixels, as CIFAR-100 has them, only smaller.
+/// Parses records like those of CIFAR-100 with two labels, but only four pixels.
 pub fn records(bytes: &[u8]) -> bool {
     const LAYOUT: Layout = Layout {
         labels: &[Label { name: "coarse class", classes: 2 }, Label { name: "class", classes: 3 }],
@@ -95,7 +85,7 @@ pub fn text(bytes: &[u8]) -> bool {
     names.is_ok()
 }
 
-/// Whether the bytes are one of the four lists.
+/// Accepts bytes that are one of the four lists.
 pub fn tiny_imagenet(bytes: &[u8]) -> bool {
     let classes = ["n00000001", "n00000002"].map(str::to_owned);
     let wnids = lists::wnids(bytes, 2);
@@ -112,11 +102,11 @@ pub fn tiny_imagenet(bytes: &[u8]) -> bool {
     for (file, line) in boxes.iter().flatten() {
         assert!(*line > 0 && file.starts_with(&classes[0]) && !file.contains(['/', '\\', '\0']));
     }
-    // Nothing at all is a list of no images.
+    // No bytes are a valid list without images.
     !bytes.is_empty() && (wnids.is_ok() || words.is_ok() || annotations.is_ok() || boxes.is_ok())
 }
 
-/// An archive whose files can all be read, as far as they are not too long.
+/// Opens an archive and reads the first bytes of all its files.
 pub fn zip(bytes: &[u8]) -> bool {
     let Ok((mut archive, names)) = formats::zip::open(Cursor::new(bytes)) else { return false };
     let mut readable = true;

@@ -1,8 +1,8 @@
-//! Variations of training images: padded random crop, horizontal flip, cut-out, in this order.
+//! Augmentation of training images: padded random crop, horizontal flip and cutout, in this order.
 //!
-//! They act on `u8` pixels, before normalisation, as torchvision's transforms do: the padding is
-//! black. The square of the cut-out has the mid value 128, which `signed` normalisation makes
-//! (almost) zero, so that a Poisson encoder sends no spikes there.
+//! Like torchvision's transforms, they act on `u8` pixels before normalisation, and the padding is
+//! black. The square of the cutout has the middle value 128. The normalisation `signed` makes it
+//! almost zero, so a Poisson encoder sends no spikes there.
 
 use lasnn_core::random::{Draws, below};
 use lasnn_core::{Seed, Shape, Stream};
@@ -10,26 +10,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DatasetError;
 
-/// How training images are varied: the table `augment` below `data`. By default not at all.
+/// How training images are augmented: the table `augment` in `data`. By default they are not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AugmentConfig {
-    /// Pixels of black around the image before a crop of its own size is taken from it at random;
-    /// 0 for no crop.
+    /// The width in pixels of the black padding from which a random crop of the image's size is
+    /// taken; 0 for no crop.
     pub crop_padding: usize,
-    /// Whether every other image, at random, is mirrored left to right.
+    /// Whether images are mirrored left to right with probability 1/2.
     pub flip: bool,
-    /// Side in pixels of a grey square around a random pixel, cut at the image's edge (DeVries and
-    /// Taylor, "Improved regularization of convolutional neural networks with cutout", 2017); 0
-    /// for none.
+    /// The side in pixels of a grey square around a random pixel, clipped at the image's edge
+    /// (DeVries and Taylor, "Improved regularization of convolutional neural networks with cutout",
+    /// 2017); 0 for no square.
     pub cutout: usize,
 }
 
-/// What a cut-out pixel becomes.
+/// The value of the pixels in the square.
 const MID: u8 = 128;
 
 impl AugmentConfig {
-    /// Checks that something is left of an image.
+    /// Checks that a part of the image remains.
     pub(crate) fn validate(&self, shape: Shape) -> Result<(), DatasetError> {
         let side = shape.height.min(shape.width);
         for (key, value) in
@@ -43,8 +43,8 @@ impl AugmentConfig {
         Ok(())
     }
 
-    /// The variation of `sample` in `epoch`. Each part has draws of its own, so switching one on
-    /// leaves the others as they were.
+    /// Draws the variation of `sample` in `epoch`. Each operation has its own random numbers, so
+    /// enabling one does not change the others.
     pub(crate) fn draw(&self, shape: Shape, seed: Seed, epoch: u32, sample: u32) -> Variation {
         let draws: Draws = seed.draws(Stream::Augment, [epoch, sample, 0]);
         let [down, right, flip, _] = draws.block(0);
@@ -66,16 +66,16 @@ impl AugmentConfig {
 /// One drawn variation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Variation {
-    /// Pixel (y, x) is taken from (y + down, x + right), black outside the image.
+    /// Pixel (y, x) is taken from (y + down, x + right); it is black if that is outside the image.
     down: isize,
     right: isize,
     flip: bool,
-    /// Row and column of the centre, and the side.
+    /// The row and column of the centre of the square, and its side.
     cutout: Option<(usize, usize, usize)>,
 }
 
 impl Variation {
-    /// Writes the variation of `image` to `out`; both are of `shape`.
+    /// Writes the variation of `image` to `out`; both have the shape `shape`.
     pub(crate) fn apply(&self, image: &[u8], shape: Shape, out: &mut [u8]) {
         let Shape { height, width, .. } = shape;
         let plane = height * width;
@@ -104,13 +104,13 @@ impl Variation {
     }
 }
 
-/// The `x` in `0..size` for which `x + offset` is there too.
+/// The `x` in `0..size` for which `x + offset` is in `0..size`, too.
 fn overlap(offset: isize, size: usize) -> std::ops::Range<usize> {
     let gap = offset.unsigned_abs().min(size);
     if offset < 0 { gap..size } else { 0..size - gap }
 }
 
-/// `side` pixels around `centre`, as far as they are in `0..size`.
+/// The `side` pixels around `centre`, clipped to `0..size`.
 fn square(centre: usize, side: usize, size: usize) -> std::ops::Range<usize> {
     let end = (centre + side).saturating_sub(side / 2).min(size);
     centre.saturating_sub(side / 2)..end
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn each_part_does_what_it_says() {
+    fn each_operation_is_applied() {
         check(STILL, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
         check(Variation { down: 1, right: -2, ..STILL }, [0, 0, 5, 6, 0, 0, 9, 10, 0, 0, 0, 0]);
         check(Variation { flip: true, ..STILL }, [4, 3, 2, 1, 8, 7, 6, 5, 12, 11, 10, 9]);
@@ -179,15 +179,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_part_makes_up_pixels(
+        fn no_operation_invents_pixels(
             (height, width) in (1_usize..9, 1_usize..9),
             (down, right) in (-10_isize..10, -10_isize..10),
             cutout in prop::option::of((0_usize..9, 0_usize..9, 1_usize..9)),
             flip: bool,
         ) {
             let shape = Shape { channels: 2, height, width };
-            // Every pixel differs from every other, from black and from the cut-out.
-            let image: Vec<u8> = (0..shape.len() as u8).map(|v| if v < 127 { v + 1 } else { v + 2 }).collect();
+            // All pixels have different values, neither black nor that of the square.
+            let distinct = |value| if value < 127 { value + 1 } else { value + 2 };
+            let image: Vec<u8> = (0..shape.len() as u8).map(distinct).collect();
             let cutout = cutout.map(|(row, column, side)| (row % height, column % width, side));
             let mut out = vec![0; shape.len()];
             Variation { down, right, flip, cutout }.apply(&image, shape, &mut out);

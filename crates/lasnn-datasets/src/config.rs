@@ -6,103 +6,46 @@ use serde::{Deserialize, Serialize};
 use crate::augment::AugmentConfig;
 use crate::error::DatasetError;
 use crate::normalise::{Normalisation, published};
-use crate::sources::cifar100::Labels;
-use crate::sources::folder::FolderConfig;
-use crate::sources::synthetic::SyntheticConfig;
+use crate::options::{FolderConfig, Labels, SyntheticConfig};
+use crate::sources::Source;
 
-/// What a recipe says about its data.
+/// The table `[data]`: which images a recipe uses, and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetConfig {
-    /// Which images.
+    /// The data set.
     pub source: Source,
-    /// Which label is an image's class, where images have several: `fine`, the default, or
-    /// `coarse`, of CIFAR-100.
+    /// Which label of a CIFAR-100 image is its class: `fine` (the default) or `coarse`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Labels>,
-    /// How pixels become numbers for the network.
+    /// How pixels are normalised for the network.
     #[serde(default)]
     pub normalisation: Normalisation,
-    /// How many training images are held out for validation; with 0 there is none, and no epoch
-    /// can be selected, unless the data set holds some out itself.
+    /// The number of training images that are held out for validation. With 0 there are none, and
+    /// no epoch can be selected, unless the data set itself holds some out.
     #[serde(default)]
     pub validation: usize,
-    /// Train on so many of the images left after the validation split; all of them by default.
-    /// The seed chooses which.
+    /// The number of training images, out of those left after the validation split; by default all
+    /// of them. The seed chooses which.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_limit: Option<usize>,
-    /// Test on the first so many images, of a folder on so many with each class in proportion; on
-    /// all of them by default.
+    /// The number of test images; by default all of them. The first images are used, except of a
+    /// folder, where every class is used in proportion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_limit: Option<usize>,
-    /// How training images are varied.
+    /// How training images are augmented.
     #[serde(default)]
     pub augment: AugmentConfig,
-    /// Where the images are when the source is `folder`, and what becomes of them.
+    /// The images of the source `folder`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder: Option<FolderConfig>,
-    /// The images to make when the source is `synthetic`.
+    /// The images of the source `synthetic`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synthetic: Option<SyntheticConfig>,
 }
 
-/// Where the images come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Source {
-    /// The embedded handwritten digits, 1x8x8, 10 classes.
-    Digits,
-    /// CIFAR-10 in its binary version from a local directory, 3x32x32, 10 classes.
-    Cifar10,
-    /// CIFAR-100 in its binary version from a local directory, 3x32x32, 100 or 20 classes.
-    Cifar100,
-    /// MNIST's handwritten digits from a local directory, 1x28x28, 10 classes.
-    Mnist,
-    /// Fashion-MNIST from a local directory, 1x28x28, 10 classes.
-    FashionMnist,
-    /// Tiny ImageNet from a local directory or archive, 3x64x64, 200 classes.
-    TinyImagenet,
-    /// Images of one's own, in a folder for each class.
-    Folder,
-    /// Made-up images of any shape and any number of classes, for tests and benches.
-    Synthetic,
-}
-
-impl Source {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Digits,
-        Self::Cifar10,
-        Self::Cifar100,
-        Self::Mnist,
-        Self::FashionMnist,
-        Self::TinyImagenet,
-        Self::Folder,
-        Self::Synthetic,
-    ];
-
-    /// The one of that name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|source| source.name() == name)
-    }
-
-    /// The name as recipes and summaries write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Digits => "digits",
-            Self::Cifar10 => "cifar10",
-            Self::Cifar100 => "cifar100",
-            Self::Mnist => "mnist",
-            Self::FashionMnist => "fashion-mnist",
-            Self::TinyImagenet => "tiny-imagenet",
-            Self::Folder => "folder",
-            Self::Synthetic => "synthetic",
-        }
-    }
-}
-
 impl DatasetConfig {
-    /// All images of `source`, none held out, nothing varied.
+    /// All images of `source`, without validation split and augmentation.
     pub fn new(source: Source) -> Self {
         Self {
             source,
@@ -117,8 +60,7 @@ impl DatasetConfig {
         }
     }
 
-    /// The same configuration with the defaults of its source filled in, as a resolved recipe
-    /// holds it.
+    /// Fills in the defaults of the source, as a resolved recipe needs them.
     ///
     /// # Errors
     ///
@@ -137,11 +79,11 @@ impl DatasetConfig {
         Ok(self)
     }
 
-    /// Checks everything that can be checked without the images; [`crate::load`] does the rest.
+    /// Checks everything that can be checked without the images. [`crate::load()`] checks the rest.
     ///
     /// # Errors
     ///
-    /// Names the first key whose value cannot be.
+    /// Names the first key with an impossible value.
     pub fn validate(&self) -> Result<(), DatasetError> {
         for (key, limit) in [("train_limit", self.train_limit), ("test_limit", self.test_limit)] {
             if limit == Some(0) {
@@ -155,18 +97,12 @@ impl DatasetConfig {
         self.only_with("folder", self.folder.is_some(), Source::Folder)?;
         self.only_with("synthetic", self.synthetic.is_some(), Source::Synthetic)?;
         if self.source == Source::Folder {
-            self.folder()?.validate()?;
+            self.folder.as_ref().ok_or_else(FolderConfig::missing)?.validate()?;
         }
         self.synthetic.as_ref().map_or(Ok(()), SyntheticConfig::validate)
     }
 
-    /// The table `folder`, without which the source `folder` cannot be.
-    pub(crate) fn folder(&self) -> Result<&FolderConfig, DatasetError> {
-        let expected = "the table with `path` and `size` for the source `folder`";
-        self.folder.as_ref().ok_or_else(|| DatasetError::config("folder", "missing", expected))
-    }
-
-    /// Checks that a key that only one source knows is given for it alone.
+    /// Checks that a key of one source is not given for another source.
     fn only_with(
         &self,
         key: &'static str,
@@ -181,7 +117,7 @@ impl DatasetConfig {
         Err(DatasetError::config(key, found, expected))
     }
 
-    /// Checks what depends on the images: how many there are and of which shape.
+    /// Checks the configuration against the number and the shape of the images.
     pub(crate) fn validate_for(
         &self,
         shape: Shape,
@@ -197,8 +133,8 @@ impl DatasetConfig {
         self.augment.validate(shape)
     }
 
-    /// Checks the validation split and the limit against the number of training images, of which the
-    /// data set itself may have held some out.
+    /// Checks the validation split and `train_limit` against the number of training images and the
+    /// number of them that the data set itself holds out.
     pub(crate) fn validate_counts(
         &self,
         train: usize,
@@ -245,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_known_by_the_names_of_recipes() {
+    fn recipes_name_sources() {
         for source in Source::ALL {
             assert_eq!(parse(&format!("source = '{}'", source.name())).source, source);
             assert_eq!(Source::named(source.name()), Some(source));
@@ -292,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_named_with_what_was_expected() {
+    fn errors_name_the_key_the_value_and_what_was_expected() {
         refuses(
             "source = 'digits'\nvalidation = 1437",
             "`data.validation` is 1437, expected less than the 1437 training images",
@@ -326,8 +262,8 @@ mod tests {
         );
         refuses(
             "source = 'synthetic'\nnormalisation = 'published'",
-            "`data.normalisation` is published, expected another normalisation, since no statistics \
-             of the source `synthetic` are published",
+            "`data.normalisation` is published, expected another normalisation, since no \
+             statistics of the source `synthetic` are published",
         );
         refuses(
             "source = 'folder'",

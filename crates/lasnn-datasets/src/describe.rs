@@ -1,42 +1,42 @@
-//! What a person wants to know of a data set before training on it.
+//! A summary of a data set, to read before training on it.
 
 use serde::Serialize;
 
 use crate::dataset::{Dataset, Images};
-use crate::normalise::Moments;
+use crate::moments::Moments;
 use crate::split::Split;
 
 /// A data set in numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Description {
-    /// The source's name.
+    /// The name of the source.
     pub name: String,
     /// The shape of every image, as `channels x height x width`.
     pub shape: String,
     /// The name of each class.
     pub class_names: Vec<String>,
-    /// SHA-256 of the whole data set.
+    /// The SHA-256 of the data set.
     pub sha256: String,
-    /// The images trained on.
+    /// The training images.
     pub train: SplitDescription,
-    /// The images held out.
+    /// The validation images.
     pub validation: SplitDescription,
-    /// The images tested on.
+    /// The test images.
     pub test: SplitDescription,
 }
 
-/// One part of a data set in numbers.
+/// One split of a data set in numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SplitDescription {
-    /// How many images.
+    /// The number of images.
     pub images: usize,
-    /// How many of them by class.
+    /// The number of images of each class.
     pub class_counts: Vec<usize>,
-    /// Mean and standard deviation by channel, of pixels scaled to 0..1; 0 where there is no image.
+    /// The moments of each channel; 0 if there is no image.
     pub channels: Moments,
 }
 
-/// Counts and measures the parts of `dataset`.
+/// Counts the images of `dataset` and computes their statistics.
 pub fn describe(dataset: &Dataset, split: &Split) -> Description {
     let part = |images: &Images, indices: &[u32]| {
         let mut class_counts = vec![0; dataset.classes];
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
     use crate::{DatasetConfig, Source, load, split};
 
-    /// Statistics of the training digits as NumPy works them out.
+    /// NumPy computed the expected statistics of the training digits.
     #[test]
     fn the_digits_are_described() {
         let config = DatasetConfig { validation: 437, ..DatasetConfig::new(Source::Digits) };
@@ -83,7 +83,7 @@ mod tests {
 
         let all: Vec<u32> = (0..1437).collect();
         let moments = Moments::of(&dataset.train, &all);
-        // Values 0..16 lose at most half of 1/255 when they become bytes.
+        // Rounding the values 0..16 to bytes changes them by at most half of 1/255.
         assert!((moments.mean[0] - 0.305386).abs() < 1e-3, "{moments:?}");
         assert!((moments.deviation[0] - 0.375507).abs() < 1e-3, "{moments:?}");
     }

@@ -1,30 +1,30 @@
-//! What can go wrong between a recipe and its images.
+//! Errors of loading a data set.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use lasnn_core::Shape;
 
-/// A data set that cannot be had as the recipe asks for it.
+/// Why a data set cannot be loaded as its recipe describes it.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
-    /// The recipe's `[data]` table asks for something that cannot be.
+    /// A key of the recipe's table `[data]` has an impossible value.
     #[error("`data.{key}` is {found}, expected {expected}")]
     Config {
-        /// The key below `data`.
+        /// The key in the table `data`.
         key: &'static str,
         /// Its value.
         found: String,
         /// What it may be.
         expected: String,
     },
-    /// The data set is read from files, and nobody said where they are.
+    /// The data set is read from files, and no directory is given.
     #[error("data set `{name}` is read from a directory, and no data directory is given")]
     NoDirectory {
         /// The data set.
         name: &'static str,
     },
-    /// A file is not there.
+    /// A file does not exist.
     #[error("{} does not exist, expected {expected}", path.display())]
     Missing {
         /// The file.
@@ -32,7 +32,7 @@ pub enum DatasetError {
         /// What it should hold.
         expected: String,
     },
-    /// A file is there but cannot be read.
+    /// A file exists but cannot be read.
     #[error("{} cannot be read", path.display())]
     Unreadable {
         /// The file.
@@ -40,7 +40,7 @@ pub enum DatasetError {
         /// Why not.
         source: std::io::Error,
     },
-    /// A file cannot be written: one of the cache, or one that was asked for.
+    /// A file of the cache or an output file cannot be written.
     #[error("{} cannot be written", path.display())]
     Unwritable {
         /// The file.
@@ -51,28 +51,29 @@ pub enum DatasetError {
     /// A file does not hold what its format says.
     #[error("{}: {flaw}", path.display())]
     Malformed {
-        /// The file. What is inside an archive is named as if the archive were a folder.
+        /// The file. A path inside an archive is written as if the archive were a folder.
         path: PathBuf,
         /// Where it is wrong, the value there, and what the format allows.
         flaw: Flaw,
     },
     /// There are too many classes for a contact sheet.
     #[error(
-        "no contact sheet has room for an image of {shape} for each of {classes} classes, expected \
-         so few that {most} pixels are enough"
+        "a contact sheet of {classes} classes with images of {shape} is too large, expected at \
+         most {most} pixels"
     )]
     Sheet {
-        /// How many.
+        /// The number of classes.
         classes: usize,
         /// The shape of their images.
         shape: Shape,
         /// The most pixels of a sheet.
         most: usize,
     },
-    /// Files have other bytes than when they were last read, and neither lengths nor times tell.
+    /// Files have other bytes than when they were last read, although lengths and times are the
+    /// same.
     #[error(
         "{}: the SHA-256 of the files is {found}, expected {expected} as when they were last read, \
-         since no length and no time has changed; if the files were replaced on purpose, remove the \
+         since no length and no time has changed; if you replaced the files on purpose, remove the \
          files `*.seen` in {}",
         path.display(),
         cache_dir.display()
@@ -80,14 +81,14 @@ pub enum DatasetError {
     Changed {
         /// The folder or the archive.
         path: PathBuf,
-        /// The hash of the files.
+        /// The hash of the files now.
         found: String,
-        /// What it was.
+        /// The hash when they were last read.
         expected: String,
-        /// Where that is remembered.
+        /// The folder that stores this hash.
         cache_dir: PathBuf,
     },
-    /// The files are well-formed and hold other images than the official ones.
+    /// The files are well-formed, but their images are not the official ones.
     #[error(
         "data set `{name}` is well-formed, but the SHA-256 of its images is {found}, expected \
          {expected}, as in the official edition"
@@ -97,30 +98,30 @@ pub enum DatasetError {
         name: String,
         /// The hash of its images.
         found: String,
-        /// That of the official ones.
+        /// The hash of the official images.
         expected: String,
     },
-    /// Whoever was told about the progress wanted it to stop.
+    /// The receiver of progress reports stopped the operation.
     #[error("interrupted")]
     Interrupted,
 }
 
-/// What is wrong with the bytes of a file; [`Flaw::of`] adds which file that is.
+/// What is wrong with the bytes of a file; [`Flaw::of`] adds the path of the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}found {found}, expected {expected}")]
 pub struct Flaw {
-    /// Where.
+    /// The place of the flaw.
     pub place: Place,
     /// The value there.
     pub found: String,
-    /// What may be there.
+    /// The values that are allowed there.
     pub expected: String,
 }
 
 /// A place in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// The whole of it.
+    /// The whole file.
     File,
     /// A byte, counted from 0.
     Byte(u64),
@@ -144,7 +145,7 @@ impl Flaw {
         Self { place: Place::File, found: found.into(), expected: expected.into() }
     }
 
-    /// A flaw at the byte `offset`.
+    /// A flaw at byte `offset`.
     pub(crate) fn byte(
         offset: usize,
         found: impl Into<String>,
@@ -153,19 +154,19 @@ impl Flaw {
         Self { place: Place::Byte(offset as u64), ..Self::file(found, expected) }
     }
 
-    /// A flaw in the line number `line`, counted from 1.
+    /// A flaw in line `line`, counted from 1.
     pub(crate) fn line(line: usize, found: impl Into<String>, expected: impl Into<String>) -> Self {
         Self { place: Place::Line(line as u64), ..Self::file(found, expected) }
     }
 
-    /// The error that the file `path` has this flaw.
+    /// The error of the file `path` with this flaw.
     pub fn of(self, path: impl Into<PathBuf>) -> DatasetError {
         DatasetError::Malformed { path: path.into(), flaw: self }
     }
 }
 
 impl DatasetError {
-    /// An error of the recipe's key `data.<key>`.
+    /// An error of the key `data.<key>` of a recipe.
     pub(crate) fn config(
         key: &'static str,
         found: impl ToString,

@@ -1,19 +1,21 @@
-//! Image data sets: from the `[data]` table of a recipe to batches for a network.
+//! Image data sets: from the table `[data]` of a recipe to batches for a network.
 //!
-//! - [`config`]: what a recipe says about its data,
-//! - [`dataset`]: images in memory, and [`load`], which gets them from their source and checks them,
-//! - [`sources`]: one module per data set,
-//! - [`formats`]: the formats that they come in, as functions on bytes,
-//! - [`progress`]: how far the decoding of many images is,
-//! - [`mod@split`]: which images are trained on, and which are held out for validation,
-//! - [`normalise`]: from `u8` pixels to what a network sees,
-//! - [`augment`]: crops, flips and cut-outs,
-//! - [`loader`]: batches in a fixed order, made by threads ahead of their use,
+//! - [`config`]: the table `[data]`, and [`options`], its keys that belong to one source,
+//! - [`mod@load`]: loads and checks the images of a recipe,
+//! - [`sources`]: the table of data sets and a module for each, and [`source`], their trait,
+//! - [`dataset`]: images in memory,
+//! - [`formats`]: parsers of file formats, as functions on bytes,
+//! - [`progress`]: the progress of decoding many images,
+//! - [`mod@split`]: the split into training and validation images,
+//! - [`normalise`] and [`moments`]: from `u8` pixels to the input of a network,
+//! - [`augment`]: random crop, flip and cutout,
+//! - [`loader`]: batches in a fixed order, prepared ahead by threads,
 //! - [`mod@verify`]: whether a data set is the official one,
 //! - [`mod@describe`]: counts, class balance and channel statistics,
-//! - [`mod@contact_sheet`]: some images of every class, to look at.
+//! - [`mod@contact_sheet`]: a picture with some images of every class,
+//! - [`remote`]: addresses, sizes and checksums of the official files.
 //!
-//! With the cargo feature `fetch`, the module `fetch` gets data sets from their official addresses.
+//! The cargo feature `fetch` adds the module `fetch`, which downloads these files.
 //!
 //! ```
 //! use lasnn_core::{BatchSource, Seed};
@@ -42,30 +44,45 @@ pub mod error;
 #[cfg(feature = "fetch")]
 pub mod fetch;
 pub mod formats;
+mod hex;
+pub mod load;
 pub mod loader;
+mod lock;
+pub mod moments;
 pub mod normalise;
+pub mod options;
 mod pixels;
 mod prefetch;
 pub mod progress;
 mod read;
+pub mod remote;
+pub mod source;
 pub mod sources;
 pub mod split;
 pub mod verify;
 mod write;
 
 pub use augment::AugmentConfig;
-pub use config::{DatasetConfig, Source};
+pub use config::DatasetConfig;
 pub use contact_sheet::{ContactSheet, contact_sheet};
-pub use dataset::{Dataset, Images, LoadOptions, load, load_with};
+pub use dataset::{Dataset, Images};
 pub use describe::{Description, SplitDescription, describe};
 pub use error::{DatasetError, Flaw, Place};
+pub use load::{load, load_with};
 pub use loader::Loader;
-pub use normalise::{Moments, Normalisation, Normaliser};
+pub use moments::Moments;
+pub use normalise::{Normalisation, Normaliser};
+pub use options::{FolderConfig, Labels, SyntheticConfig};
 pub use pixels::Pixels;
 pub use prefetch::Prefetch;
 pub use progress::{OnProgress, Progress, Step};
-pub use sources::cifar100::Labels;
-pub use sources::folder::FolderConfig;
-pub use sources::synthetic::SyntheticConfig;
+pub use remote::RemoteFiles;
+pub use source::{DatasetSource, LoadOptions};
+pub use sources::Source;
 pub use split::{Split, split};
 pub use verify::{Verified, verify};
+
+/// The code in the README must compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

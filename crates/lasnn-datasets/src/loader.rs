@@ -9,11 +9,10 @@ use crate::dataset::Images;
 use crate::normalise::Normaliser;
 use crate::prefetch::{Prefetch, Prefetched};
 
-/// Serves some of the images of a split, normalised, in batches.
+/// Serves some images of a split, normalised, in batches.
 ///
-/// The samples of a batch are the images' indices in the file order of their split, so a test
-/// image may have the same number as a training image. The last batch of an epoch holds what is
-/// left and may be smaller.
+/// The samples of a batch are the indices of its images in the file order of their split, so a test
+/// image may have the same number as a training image. The last batch of an epoch may be smaller.
 #[derive(Clone, Debug)]
 pub struct Loader {
     plan: Arc<LoadPlan>,
@@ -22,17 +21,17 @@ pub struct Loader {
     prefetch: Prefetch,
 }
 
-/// What the threads need to make a batch.
+/// The data from which the threads make batches.
 #[derive(Debug)]
 struct LoadPlan {
     images: Arc<Images>,
     indices: Vec<u32>,
-    /// The normalised value of each pixel value, by channel.
+    /// For each channel, the normalised values of the 256 pixel values.
     tables: Vec<[f32; 256]>,
     training: Option<Training>,
 }
 
-/// What a training loader has and an evaluation loader has not.
+/// Options of a training loader.
 #[derive(Debug)]
 struct Training {
     augment: AugmentConfig,
@@ -40,11 +39,11 @@ struct Training {
 }
 
 impl Loader {
-    /// Serves the images `indices` in an order drawn for each epoch, varied by `augment`.
+    /// Serves the images `indices`, augmented, in an order that is drawn for each epoch.
     ///
     /// # Panics
     ///
-    /// Panics if `batch_size` is 0, or if `normaliser` is for another number of channels.
+    /// Panics if `batch_size` is 0, or if `normaliser` has another number of channels.
     pub fn train(
         images: Arc<Images>,
         indices: Vec<u32>,
@@ -56,12 +55,12 @@ impl Loader {
         Self::new(images, indices, batch_size, normaliser, Some(Training { augment, seed }))
     }
 
-    /// Serves the images `indices` in the order of that list, as they are. The epoch changes
-    /// nothing.
+    /// Serves the images `indices` in the order of this list, without augmentation. All epochs are
+    /// equal.
     ///
     /// # Panics
     ///
-    /// Panics if `batch_size` is 0, or if `normaliser` is for another number of channels.
+    /// Panics if `batch_size` is 0, or if `normaliser` has another number of channels.
     pub fn evaluate(
         images: Arc<Images>,
         indices: Vec<u32>,
@@ -94,14 +93,14 @@ impl Loader {
         }
     }
 
-    /// Leaves a smaller last batch out, for networks that cannot do with a single image. Which
-    /// images that are differs by epoch.
+    /// Omits a smaller last batch, for networks that cannot train on a single image. The omitted
+    /// images differ between epochs.
     pub fn without_partial_batch(mut self) -> Self {
         self.drop_partial = true;
         self
     }
 
-    /// Makes batches ahead of their use in another way than the default.
+    /// Replaces the default prefetching.
     pub fn with_prefetch(mut self, prefetch: Prefetch) -> Self {
         self.prefetch = prefetch;
         self
@@ -130,7 +129,7 @@ impl BatchSource for Loader {
 }
 
 impl LoadPlan {
-    /// The images of an epoch in order.
+    /// The indices of the images of an epoch, in order.
     fn order(&self, epoch: u32) -> Vec<u32> {
         match &self.training {
             None => self.indices.clone(),
@@ -164,9 +163,10 @@ impl LoadPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Source;
     use crate::normalise::Normalisation;
-    use crate::sources::synthetic::{self, SyntheticConfig};
+    use crate::options::SyntheticConfig;
+    use crate::sources::Source;
+    use crate::sources::synthetic;
 
     const AUGMENT: AugmentConfig = AugmentConfig { crop_padding: 2, flip: true, cutout: 3 };
 

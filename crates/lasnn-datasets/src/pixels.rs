@@ -1,10 +1,10 @@
-//! Where pixels are kept: in memory, or in a file that is mapped into it.
+//! Pixels in memory or in a file that is mapped into memory.
 
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-/// Bytes that are read and never written: a vector, or a part of a file that is mapped into memory.
+/// Read-only bytes: a vector, or a part of a file that is mapped into memory.
 ///
 /// Clones and parts share the bytes.
 #[derive(Clone)]
@@ -20,14 +20,14 @@ impl Pixels {
         Self { bytes: Arc::new(bytes), range }
     }
 
-    /// The bytes of `range`, which are shared and not copied; what is beyond the end is left out.
+    /// The bytes of `range`, shared without a copy. A range beyond the end is clipped.
     pub(crate) fn part(&self, range: Range<usize>) -> Self {
         let place = |at: usize| self.range.start.saturating_add(at).min(self.range.end);
         let start = place(range.start);
         Self { bytes: self.bytes.clone(), range: start..place(range.end).max(start) }
     }
 
-    /// Keeps the first `length` bytes. The others stay in memory, since clones may have them.
+    /// Keeps the first `length` bytes. The rest stays in memory, since clones may use it.
     pub(crate) fn truncate(&mut self, length: usize) {
         *self = self.part(0..length);
     }

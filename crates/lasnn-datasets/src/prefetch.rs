@@ -1,20 +1,23 @@
-//! Work done by threads ahead of its use, in an order that does not depend on them.
+//! Prefetching: threads make items before they are needed, in an order that does not depend on the
+//! threads.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-/// How far batches are made ahead of their use. It changes when a batch is made, never which.
+/// How many batches are made before they are needed. It changes when a batch is made, but not its
+/// content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefetch {
-    /// Threads that make batches; with 0 each is made when it is asked for.
+    /// The number of threads that make batches. With 0, a batch is made when it is needed.
     pub threads: usize,
-    /// Finished batches that wait for their use, per thread.
+    /// The number of finished batches per thread.
     pub depth: usize,
 }
 
 impl Default for Prefetch {
-    /// Two threads with two batches each: a training step takes far longer than its batch.
+    /// Two threads with two batches each are enough: a training step takes far longer than making a
+    /// batch.
     fn default() -> Self {
         Self { threads: 2, depth: 2 }
     }
@@ -22,13 +25,13 @@ impl Default for Prefetch {
 
 /// The items `make(next), make(next + 1), ..., make(end - 1)`, in this order.
 ///
-/// Thread `k` of `n` makes items `k, k + n, k + 2n, ...` and hands them over in its own bounded
-/// channel; the iterator takes from the channels in turn, so the order needs no sorting. Dropping
-/// the iterator closes the channels, and every thread ends with the item it is at.
+/// Thread `k` of `n` makes items `k, k + n, k + 2n, ...` and sends them through its own bounded
+/// channel; the iterator reads the channels in turn, so the order needs no sorting. Dropping the
+/// iterator closes the channels, and every thread ends after its current item.
 pub(crate) struct Prefetched<T, F> {
     make: Arc<F>,
     channels: Vec<Receiver<T>>,
-    /// How many items were taken; decides whose turn it is.
+    /// The number of items that were taken; it decides which channel is next.
     taken: usize,
     next: usize,
     end: usize,
@@ -54,8 +57,8 @@ where
     }
 }
 
-/// Starts a thread that makes `items`. Should the system have no more threads, the sender is
-/// dropped here, and the iterator makes the items itself.
+/// Starts a thread that makes `items`. If the system has no more threads, the sender is dropped
+/// here, and the iterator makes the items itself.
 fn spawn<T, F>(
     items: impl Iterator<Item = usize> + Send + 'static,
     make: Arc<F>,
@@ -84,8 +87,8 @@ impl<T, F: Fn(usize) -> T> Iterator for Prefetched<T, F> {
             return None;
         }
         let channel = self.channels.get(self.taken % self.channels.len().max(1));
-        // A closed channel means that its thread never started, or panicked; making the item here
-        // gives the same item, or the same panic where it can be seen.
+        // A closed channel means that its thread did not start or has panicked. Making the item
+        // here gives the same item, or the same panic in the caller's thread.
         let item = channel
             .and_then(|channel| channel.recv().ok())
             .unwrap_or_else(|| (self.make)(self.next));
@@ -112,7 +115,7 @@ mod tests {
         for threads in [0, 1, 2, 3, 8] {
             for depth in [0, 1, 4] {
                 let make = |item: usize| {
-                    // Some items take longer than those after them.
+                    // Some items take longer than their successors.
                     thread::sleep(Duration::from_micros(((item * 7) % 5) as u64 * 200));
                     item
                 };
@@ -129,7 +132,7 @@ mod tests {
         let counter = made.clone();
         let make = move |_| counter.fetch_add(1, Ordering::SeqCst);
         let items = Prefetched::new(0..1000, Prefetch { threads: 2, depth: 3 }, make);
-        // Each thread has three items waiting and one in its hand.
+        // Each thread has three finished items and a current one.
         let deadline = Instant::now() + Duration::from_secs(10);
         while made.load(Ordering::SeqCst) < 8 && Instant::now() < deadline {
             thread::yield_now();

@@ -1,29 +1,29 @@
-//! How far the preparation of a data set is, for whoever shows it or stops it.
+//! The progress of preparing a data set, for a caller that shows or stops it.
 
 use std::ops::ControlFlow;
 
-/// A step towards a data set, and how far it is. Only sources of many files report it.
+/// The progress of a step. Only sources of many files report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// What is being done.
+    /// The current step.
     pub step: Step,
-    /// Files done.
+    /// The number of processed files.
     pub done: usize,
-    /// Files there are to do.
+    /// The number of all files.
     pub total: usize,
 }
 
-/// What takes long the first time.
+/// A step that takes long the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Files are read and hashed.
     Hashing,
-    /// Another process decodes the same images; this one waits for it.
+    /// Another process decodes the same images, and this one waits for it.
     Waiting,
     /// Images are decoded.
     Decoding,
 }
 
-/// Is told about progress, by one thread at a time. `Break` stops the preparation with
-/// [`Interrupted`](crate::DatasetError::Interrupted), and nothing unfinished is left.
+/// Receives progress reports, from one thread at a time. `Break` stops the preparation with
+/// [`Interrupted`](crate::DatasetError::Interrupted), and no unfinished file is left.
 pub type OnProgress<'a> = &'a dyn Fn(Progress) -> ControlFlow<()>;

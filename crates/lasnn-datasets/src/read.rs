@@ -1,4 +1,4 @@
-//! Files read whole, but never more of them than they may hold.
+//! Reading complete files, up to a limit.
 
 use std::fs::{self, File, FileType};
 use std::io::{ErrorKind, Read};
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use crate::error::{DatasetError, Flaw};
 
-/// What is neither a file nor a folder.
-pub(crate) const NO_FILE: &str = "a device, pipe or socket";
+/// The name of everything that is neither a file nor a folder.
+pub(crate) const NOT_A_FILE: &str = "a device, pipe or socket";
 
-/// Reads a file of at most `longest` bytes. One that is longer is refused before its rest is read.
+/// Reads a file of at most `longest` bytes. A longer file is refused before its rest is read.
 pub(crate) fn read(path: &Path, longest: usize, expected: &str) -> Result<Vec<u8>, DatasetError> {
     let unreadable = |source| unreadable(path, source, expected);
     let file = open(path, expected)?;
@@ -19,28 +19,28 @@ pub(crate) fn read(path: &Path, longest: usize, expected: &str) -> Result<Vec<u8
     Ok(bytes)
 }
 
-/// Opens a file. What is none is not even opened: a pipe would keep us waiting for its other end.
+/// Opens a file. Anything else is refused without opening it, since opening a pipe could block.
 pub(crate) fn open(path: &Path, expected: &str) -> Result<File, DatasetError> {
     let unreadable = |source| unreadable(path, source, expected);
     let kind = fs::metadata(path).map_err(unreadable)?.file_type();
     if !kind.is_file() {
-        let found = if kind.is_dir() { "a folder" } else { NO_FILE };
+        let found = if kind.is_dir() { "a folder" } else { NOT_A_FILE };
         return Err(Flaw::file(found, "a file").of(path));
     }
     File::open(path).map_err(unreadable)
 }
 
-/// Whether `path` is a folder. Where nobody may look, there may be one, so that is an error.
+/// Whether `path` is a folder. It is an error if the system forbids to look.
 pub(crate) fn is_folder(path: &Path) -> Result<bool, DatasetError> {
     Ok(kind(path)?.is_some_and(|kind| kind.is_dir()))
 }
 
-/// Whether `path` is a file.
+/// Whether `path` is a file. It is an error if the system forbids to look.
 pub(crate) fn is_file(path: &Path) -> Result<bool, DatasetError> {
     Ok(kind(path)?.is_some_and(|kind| kind.is_file()))
 }
 
-/// What `path` is, or none if it is nothing.
+/// The type of the file `path`; `None` if it does not exist.
 fn kind(path: &Path) -> Result<Option<FileType>, DatasetError> {
     match fs::metadata(path) {
         Ok(found) => Ok(Some(found.file_type())),
@@ -51,8 +51,8 @@ fn kind(path: &Path) -> Result<Option<FileType>, DatasetError> {
     }
 }
 
-/// Reads all of `reader`, but at most one byte more than `longest`. Memory is taken for `known`
-/// bytes at once, as far as they are allowed, and for others as they come.
+/// Reads `reader` to its end, but at most `longest + 1` bytes. Memory is reserved for `known`
+/// bytes, at most for `longest + 1`.
 pub(crate) fn read_from(
     reader: impl Read,
     longest: usize,
@@ -64,7 +64,7 @@ pub(crate) fn read_from(
     Ok(bytes)
 }
 
-/// Checks that [`read_from`] came to the end.
+/// Checks that [`read_from`] reached the end.
 pub(crate) fn check_length(bytes: &[u8], longest: usize) -> Result<(), Flaw> {
     match bytes.get(longest) {
         None => Ok(()),
@@ -76,7 +76,7 @@ pub(crate) fn check_length(bytes: &[u8], longest: usize) -> Result<(), Flaw> {
     }
 }
 
-/// The error of a file or folder that cannot be read; `expected` is what it should hold.
+/// The error of a file or folder that cannot be read. `expected` describes what it should hold.
 pub(crate) fn unreadable(path: &Path, source: std::io::Error, expected: &str) -> DatasetError {
     let path = path.to_owned();
     match source.kind() {
@@ -95,18 +95,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_file_is_not_opened() {
+    fn only_files_are_opened() {
         let directory = TempDir::new().unwrap();
         let path = |name: &str| directory.path().join(name);
         let _socket = UnixListener::bind(path("socket")).unwrap();
-        // Whoever opened this for reading would wait for a writer.
+        // Opening a pipe for reading would block until there is a writer.
         let pipe = std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap();
         assert!(pipe.success());
         symlink("/dev/zero", path("zeros")).unwrap();
         symlink(".", path("folder")).unwrap();
-        for (name, found) in
-            [("socket", NO_FILE), ("pipe", NO_FILE), ("zeros", NO_FILE), ("folder", "a folder")]
-        {
+        for (name, found) in [
+            ("socket", NOT_A_FILE),
+            ("pipe", NOT_A_FILE),
+            ("zeros", NOT_A_FILE),
+            ("folder", "a folder"),
+        ] {
             let error = read(&path(name), 10, "ten bytes").unwrap_err().to_string();
             let expected = format!("{name}: found {found}, expected a file");
             assert!(error.ends_with(&expected), "{error}");

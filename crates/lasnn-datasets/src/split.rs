@@ -1,4 +1,4 @@
-//! Which images are trained on, and which are held out for validation.
+//! The split of the training images into those for training and those for validation.
 
 use lasnn_core::{Seed, Stream};
 
@@ -6,25 +6,26 @@ use crate::config::DatasetConfig;
 use crate::dataset::{Dataset, Images};
 use crate::error::DatasetError;
 
-/// Indices into the training images, each list ascending.
+/// Indices of training images, in ascending order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// The images trained on.
+    /// The images for training.
     pub train: Vec<u32>,
-    /// The images held out, by which epochs are selected.
+    /// The images for validation, which select the epoch.
     pub validation: Vec<u32>,
 }
 
-/// Holds `config.validation` images out, or those that the data set itself holds out, and keeps
-/// `config.train_limit` of the others.
+/// Holds out `config.validation` images, or those that the data set itself holds out, and keeps
+/// `config.train_limit` of the rest.
 ///
-/// Both are stratified: each class has its share of them, to within one image where classes are
-/// of equal size, and to within half an image per other class at worst. A smaller limit keeps a
-/// part of what a larger one keeps, and never touches the validation images.
+/// Both choices are stratified: each class has its share, to within one image if all classes have
+/// the same size, and to within half an image per other class at worst. A smaller limit keeps a
+/// subset of the images of a larger one and does not change the validation images.
 ///
 /// # Errors
 ///
-/// Names the key if there are not enough images, or if both hold some out.
+/// Names the key if there are not enough images, or if both the recipe and the data set hold images
+/// out.
 pub fn split(dataset: &Dataset, config: &DatasetConfig, seed: Seed) -> Result<Split, DatasetError> {
     split_images(&dataset.train, dataset.validation.as_deref(), config, seed)
 }
@@ -49,10 +50,10 @@ fn split_images(
     Ok(Split { train, validation })
 }
 
-/// A random order of the images in which every stretch has each class in proportion.
+/// A random order of the images in which every prefix has each class in proportion.
 ///
-/// Image number `r` of the `n` of its class, in an order drawn for all images, stands at
-/// `(2 r + 1) / 2 n`; equals stay in the drawn order.
+/// First, an order of all images is drawn. Then image number `r` of the `n` images of its class
+/// gets the sort key `(2 r + 1) / 2 n`; images with equal keys stay in the drawn order.
 pub(crate) fn stratified(labels: &[u32], seed: Seed) -> Vec<u32> {
     let classes = labels.iter().max().map_or(0, |&label| label as usize + 1);
     let mut sizes = vec![0_u64; classes];
@@ -67,7 +68,7 @@ pub(crate) fn stratified(labels: &[u32], seed: Seed) -> Vec<u32> {
             (2 * seen[label] - 1, sizes[label], index)
         })
         .collect();
-    // Fractions are compared exactly, by cross-multiplication; the sort is stable.
+    // Cross-multiplication compares fractions exactly. The sort is stable.
     placed.sort_by(|(a, n, _), (b, m, _)| (a * m).cmp(&(b * n)));
     placed.into_iter().map(|(_, _, index)| index).collect()
 }
@@ -78,7 +79,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::Source;
+    use crate::sources::Source;
 
     fn images(labels: Vec<u32>) -> Images {
         let shape = Shape { channels: 1, height: 1, width: 1 };
@@ -107,8 +108,9 @@ mod tests {
                 let of = |index: &&u32| images.labels[**index as usize] == class;
                 let held = split.validation.iter().filter(of).count() as f64;
                 let size = images.labels.iter().filter(|&&label| label == class).count() as f64;
-                // Half an image of rounding for each of the three other classes.
-                prop_assert!((held - size * validation as f64 / images.len() as f64).abs() <= 1.5 + 1e-9);
+                // Rounding may cost half an image for each of the three other classes.
+                let share = size * validation as f64 / images.len() as f64;
+                prop_assert!((held - share).abs() <= 1.5 + 1e-9);
             }
         }
     }
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_data_set_holds_out_is_held_out() {
+    fn images_that_the_data_set_holds_out_are_held_out() {
         let images = images((0..100).map(|index| index % 10).collect());
         let given: Vec<u32> = (70..100).collect();
         let with = |validation, limit| {
@@ -154,7 +156,8 @@ mod tests {
         );
         assert_eq!(
             with(0, Some(71)).unwrap_err().to_string(),
-            "`data.train_limit` is 71, expected at most the 70 images left after the validation split"
+            "`data.train_limit` is 71, expected at most the 70 images left after the validation \
+             split"
         );
     }
 

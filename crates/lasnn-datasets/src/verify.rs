@@ -1,59 +1,51 @@
 //! Whether a data set is the official one.
 //!
-//! [`crate::load`] checks that files have the structure that they must have; a pixel that is wrong
-//! has that too. Here the images themselves are compared, by a hash over all of them, as far as one
-//! is known. Training does not ask for that: small editions and changed ones can be trained on, and
-//! a run records the SHA-256 of what it has read.
+//! [`crate::load()`] checks the structure of the files, which a wrong pixel does not change. Here
+//! the images themselves are compared with the official ones, by a hash, if it is known. Training
+//! does not need that: smaller or changed editions can be trained on, and a run records the SHA-256
+//! of the files that it has read.
 
 use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::config::{DatasetConfig, Source};
-use crate::dataset::{Dataset, Images, LoadOptions, cut, whole};
+use crate::config::DatasetConfig;
+use crate::dataset::{Dataset, Images};
 use crate::error::DatasetError;
+use crate::hex::hex;
+use crate::load::{apply_limits, load_all};
+use crate::source::{LoadOptions, Reference};
 
-/// What is known of a data set once all of it was read and nothing was wrong.
+/// The result of verifying a data set that has no error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verified {
-    /// The images and their classes are those of the official edition.
+    /// The images and classes are those of the official edition.
     Official,
-    /// The structure is right. No hash is known here that says whether the images are.
+    /// The structure is right. Whether the images are the official ones is unknown, for lack of a
+    /// hash.
     Structure,
-    /// The images come with the program, so there is nothing that could differ.
+    /// The images come with the program, so they cannot differ.
     BuiltIn,
 }
 
-/// The hashes of official editions, by [`sha256_of_images`].
-///
-/// That of CIFAR-10 is of an edition with its images in another order than in the official archive,
-/// which is why order does not count. That they are the same images: the sums of their pixels are
-/// those of the official ones to the unit, by channel, in training and test images
-/// (`tests/cifar10.rs`). The other data sets could not be had where this was written, and a hash
-/// that nobody has worked out is worth nothing.
-const OFFICIAL: &[(Source, &str)] =
-    &[(Source::Cifar10, "ea5f114f703c069b3640091b6bf12c950654b8db31f511e86f9ee312e711e00c")];
-
-/// The same as [`crate::load_with`], but reads every file again, whatever is remembered of it, and
-/// compares all images with those of the official edition, if the hash of these is known.
+/// Like [`crate::load_with`], but reads every file again, and compares all images with those of the
+/// official edition if their hash is known.
 ///
 /// # Errors
 ///
-/// See [`crate::load_with`]; and gives both hashes if the images are others.
+/// Fails like [`crate::load_with`]. If the images differ, the error has both hashes.
 pub fn verify(
     config: &DatasetConfig,
     options: LoadOptions<'_>,
 ) -> Result<(Dataset, Verified), DatasetError> {
-    let mut dataset = whole(config, LoadOptions { again: true, ..options })?;
-    let verified = match config.source {
-        Source::Digits | Source::Synthetic => Verified::BuiltIn,
-        source => match OFFICIAL.iter().find(|(known, _)| *known == source) {
-            Some((_, expected)) => compare(&dataset, expected)?,
-            None => Verified::Structure,
-        },
+    let mut dataset = load_all(config, LoadOptions { again: true, ..options })?;
+    let verified = match config.source.reference() {
+        Reference::BuiltIn => Verified::BuiltIn,
+        Reference::Sha256(expected) => compare(&dataset, expected)?,
+        Reference::Unknown => Verified::Structure,
     };
-    cut(config, &mut dataset)?;
+    apply_limits(config, &mut dataset)?;
     Ok((dataset, verified))
 }
 
@@ -66,10 +58,12 @@ fn compare(dataset: &Dataset, expected: &str) -> Result<Verified, DatasetError> 
     Err(DatasetError::NotOfficial { name, found, expected })
 }
 
-/// SHA-256 of all images of a data set whatever their order, as 64 hexadecimal digits: over the
-/// names of the classes, each with a zero byte behind it; then, first for training and then for
-/// testing, over the number of images as 8 bytes and the SHA-256 of each, these sorted. That of an
-/// image is over its class as 4 bytes and its pixels. Numbers have their lowest byte first.
+/// The SHA-256 of all images of a data set in 64 hexadecimal digits, independent of their order.
+///
+/// It covers the names of the classes, each followed by a zero byte. Then it covers, for the
+/// training images and after that for the test images, their number in 8 bytes and the sorted
+/// SHA-256 of each image. The SHA-256 of an image covers its class in 4 bytes and its pixels.
+/// Numbers are little-endian.
 pub fn sha256_of_images(dataset: &Dataset) -> String {
     let mut hash = Sha256::new();
     for name in &dataset.class_names {
@@ -83,7 +77,7 @@ pub fn sha256_of_images(dataset: &Dataset) -> String {
         hash.update((each.len() as u64).to_le_bytes());
         each.iter().for_each(|one| hash.update(one));
     }
-    format!("{:x}", hash.finalize())
+    hex(&hash.finalize())
 }
 
 fn of_image(images: &Images, index: usize) -> [u8; 32] {
@@ -103,7 +97,7 @@ mod tests {
 
     use super::*;
     use crate::encoded::fixture::{encoded, write};
-    use crate::{FolderConfig, Step, load, load_with};
+    use crate::{FolderConfig, Source, Step, load, load_with};
 
     const SHAPE: Shape = Shape { channels: 1, height: 1, width: 2 };
 
@@ -130,11 +124,11 @@ mod tests {
     const TEST: [(u32, [u8; 2]); 1] = [(0, [7, 8])];
 
     #[test]
-    fn the_order_of_images_does_not_count_and_every_bit_does() {
+    fn the_hash_ignores_the_order_and_covers_every_bit() {
         let official = sha256_of_images(&dataset(&TRAIN, &TEST));
         let [first, second, third] = TRAIN;
-        let turned = dataset(&[third, first, second], &TEST);
-        assert_eq!(compare(&turned, &official).unwrap(), Verified::Official);
+        let reordered = dataset(&[third, first, second], &TEST);
+        assert_eq!(compare(&reordered, &official).unwrap(), Verified::Official);
 
         let flipped = (third.0, [third.1[0] ^ 1, third.1[1]]);
         let other_class = (1 - third.0, third.1);
@@ -167,7 +161,7 @@ mod tests {
         for split in ["train", "test"] {
             let name = format!("images/{split}/a/1.png");
             write(directory.path(), &name, encoded(&name, 2, 2, 9));
-            // So old that loading relies on it.
+            // The file must be so old that its fingerprint counts.
             let file = File::options().write(true).open(directory.path().join(name)).unwrap();
             file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1000)).unwrap();
         }
@@ -192,11 +186,11 @@ mod tests {
             assert_eq!(hashed.get(), expected);
         }
         load_with(&config, options).unwrap();
-        assert_eq!(hashed.get(), 4, "for training, they are those of last time");
+        assert_eq!(hashed.get(), 4, "loading for training reads no unchanged file");
     }
 
     #[test]
-    fn what_is_built_in_is_neither_official_nor_unknown() {
+    fn built_in_images_are_neither_official_nor_unknown() {
         let config = DatasetConfig { test_limit: Some(5), ..DatasetConfig::new(Source::Digits) };
         let (dataset, verified) = verify(&config, LoadOptions::default()).unwrap();
         assert_eq!((verified, dataset.test.len()), (Verified::BuiltIn, 5));

@@ -1,20 +1,20 @@
-//! Writing files whole or not at all.
+//! Writing a file completely or not at all.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Writes the file `path` by `write`: under another name first, so that the name `path` never stands
-/// for a part of it. If anything fails, nothing is left.
+/// Writes the file `path` with `write`. The file gets its name only when it is complete, and
+/// nothing is left if anything fails.
 ///
-/// What another process was writing when it was killed is overwritten; callers see to it that no
-/// two write the same file at once, or that it does not matter.
-pub(crate) fn write_whole(
+/// An incomplete file that a killed process has left is overwritten. Callers make sure that no two
+/// processes write the same file at the same time, or that it does no harm.
+pub(crate) fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut part = Part { path: path.with_added_extension("part"), renamed: false };
-    // A new file, not one that a link leads to.
+    // If the name is a link, its target must not be written.
     match fs::remove_file(&part.path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -27,7 +27,7 @@ pub(crate) fn write_whole(
     Ok(())
 }
 
-/// A file that is removed when this goes out of scope, unless it was renamed.
+/// A file that is removed when this value is dropped, unless it was renamed.
 struct Part {
     path: PathBuf,
     renamed: bool,
@@ -40,7 +40,8 @@ impl Drop for Part {
         }
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %self.path.display(), %error, "a file is left over");
+                let path = self.path.display();
+                tracing::warn!(%path, %error, "an incomplete file cannot be removed");
             }
             _ => {}
         }
@@ -57,8 +58,8 @@ mod tests {
     fn a_file_that_cannot_be_finished_leaves_the_old_one() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("a");
-        write_whole(&path, |file| file.write_all(b"old")).unwrap();
-        let error = write_whole(&path, |file| {
+        write_atomically(&path, |file| file.write_all(b"old")).unwrap();
+        let error = write_atomically(&path, |file| {
             file.write_all(b"half of the new")?;
             Err(io::ErrorKind::StorageFull.into())
         });
@@ -69,12 +70,12 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn what_a_link_leads_to_is_left_alone() {
+    fn the_target_of_a_link_is_not_written() {
         let directory = TempDir::new().unwrap();
         let [precious, link] = ["precious", "a.part"].map(|name| directory.path().join(name));
         fs::write(&precious, "old").unwrap();
         std::os::unix::fs::symlink(&precious, link).unwrap();
-        write_whole(&directory.path().join("a"), |file| file.write_all(b"new")).unwrap();
+        write_atomically(&directory.path().join("a"), |file| file.write_all(b"new")).unwrap();
         assert_eq!(fs::read(precious).unwrap(), b"old");
     }
 }

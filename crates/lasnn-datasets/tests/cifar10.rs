@@ -1,4 +1,4 @@
-//! All of the real CIFAR-10, where `LASNN_DATA_DIR` names a directory that has it.
+//! The real CIFAR-10, if `LASNN_DATA_DIR` names a directory that contains it.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -12,14 +12,14 @@ use lasnn_datasets::{
 fn data_dir() -> Option<PathBuf> {
     let directory = std::env::var_os("LASNN_DATA_DIR").map(PathBuf::from);
     if directory.is_none() {
-        // Written past the test harness, which would swallow what a passing test prints.
+        // Written directly, since the test harness hides the output of passing tests.
         writeln!(std::io::stderr(), "skipped: LASNN_DATA_DIR is not set").ok();
     }
     directory
 }
 
 #[test]
-fn the_real_cifar10_is_whole() {
+fn the_real_cifar10_is_complete() {
     let Some(directory) = data_dir() else { return };
     let config = DatasetConfig {
         normalisation: Normalisation::Standard,
@@ -40,16 +40,16 @@ fn the_real_cifar10_is_whole() {
     assert_eq!(described.validation.class_counts, [500; 10]);
     assert_eq!(described.test.class_counts, [1000; 10]);
 
-    // The statistics of the training set that everybody uses are those of all of it.
+    // The published moments are those of all training images.
     let all: Vec<u32> = (0..50_000).collect();
-    let (whole, published) =
-        (Moments::of(&dataset.train, &all), Moments::published(config.source).unwrap());
+    let (measured, published) =
+        (Moments::of(&dataset.train, &all), config.source.published().unwrap());
     let numbers = |moments: Moments| moments.mean.into_iter().chain(moments.deviation);
-    for (found, known) in numbers(whole).zip(numbers(published)) {
+    for (found, known) in numbers(measured).zip(numbers(published)) {
         assert!((found - known).abs() < 1e-4, "{found} {known}");
     }
 
-    // Here they are of nine tenths.
+    // The normaliser uses nine tenths of them.
     let normaliser =
         Normaliser::fit(config.normalisation, config.source, &dataset.train, &split.train).unwrap();
     let moments = normaliser.moments();
@@ -76,8 +76,8 @@ fn the_real_cifar10_is_whole() {
     assert!((squares / count - 1.0).abs() < 0.05, "{}", squares / count);
 }
 
-/// The hash of the images is of those that everybody has: their means by channel are published with
-/// all digits, so the sums of all pixels are known to the unit.
+/// The known hash belongs to the official images: their means by channel are published with all
+/// digits, so the sums of all pixels are known exactly.
 #[test]
 fn the_real_cifar10_is_the_official_one() {
     let Some(directory) = data_dir() else { return };

@@ -1,5 +1,6 @@
-//! Every parser over the seeds of the fuzz targets and over simple changes of them, on a stable
-//! toolchain: nothing may panic, and what is good or bad must be told apart.
+//! Runs every parser over the seeds of the fuzz targets and over simple changes of them, on a
+//! stable toolchain. No parser may panic, and each must accept the good seeds and refuse the bad
+//! ones.
 
 // All of this is a test, the helpers too.
 #![allow(clippy::unwrap_used)]
@@ -11,8 +12,6 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, Rgb};
-use lasnn_core::Shape;
-use lasnn_datasets::formats::pack::Header;
 
 #[path = "../fuzz/targets.rs"]
 mod targets;
@@ -21,7 +20,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds")
 }
 
-/// The committed seeds of a target, names and bytes.
+/// The names and bytes of the committed seeds of a target.
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(folder().join(target)).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
@@ -32,7 +31,7 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn seeds_are_told_apart() {
+fn good_seeds_are_accepted_and_bad_ones_refused() {
     for (target, accepts) in targets::ALL {
         let seeds = seeds(target);
         for kind in ["good", "bad"] {
@@ -63,7 +62,7 @@ fn changed_seeds_make_no_parser_panic() {
                 without.remove(at);
                 accepts(&without);
             }
-            // Numbers of 16 and 32 bits at their ends.
+            // Extreme values of numbers with 16 and 32 bits.
             for at in 0..bytes.len().saturating_sub(3) {
                 for (size, value) in [(2, 0), (2, 0xFF), (4, 0), (4, 0xFF), (4, 0x7F)] {
                     let mut changed = bytes.clone();
@@ -75,7 +74,7 @@ fn changed_seeds_make_no_parser_panic() {
     }
 }
 
-/// Makes the seeds anew, after a change of this file or of a format.
+/// Makes the seeds again, after a change of this file or of a format.
 #[test]
 #[ignore = "it writes into the sources"]
 fn make_the_seeds() {
@@ -92,15 +91,6 @@ fn all() -> Vec<Seed> {
     let mut seeds = lists();
     seeds.extend(archives());
     seeds.extend(pictures());
-    let header = Header {
-        shape: Shape { channels: 3, height: 1, width: 2 },
-        images: 4,
-        key: std::array::from_fn(|at| at as u8),
-    };
-    let opening = header.bytes().unwrap();
-    let pack = [&opening[..], &[7; 24][..], &[0; 32][..]].concat();
-    seeds.push(("pack", "bad-short", pack[..100].to_vec()));
-    seeds.push(("pack", "good", pack));
     seeds
 }
 
@@ -182,21 +172,17 @@ fn pictures() -> Vec<Seed> {
     let webp = encode(coloured.clone(), ImageFormat::WebP);
     let smaller = encode(coloured.crop_imm(0, 0, 2, 2), ImageFormat::Png);
     let cut = jpeg[..jpeg.len() - 20].to_vec();
-    // An end mark, and not all pixels before it.
-    let lacks = [&jpeg[..jpeg.len() - 22], &[0xFF, 0xD9]].concat();
-    // Only the end chunk's checksum: every pixel is there.
+    // Only the checksum of the end chunk is missing; every pixel is present.
     let cut_png = png[..png.len() - 4].to_vec();
     vec![
         ("jpeg", "good", jpeg.clone()),
         ("jpeg", "bad-cut", cut.clone()),
-        ("jpeg", "bad-lacks", lacks.clone()),
         ("picture", "good-png", png.clone()),
         ("picture", "good-grey-png", encode(grey.clone(), ImageFormat::Png)),
         ("picture", "good-webp", webp),
         ("picture", "good-grey-jpeg", encode(grey, ImageFormat::Jpeg)),
         ("picture", "good-jpeg", jpeg),
         ("picture", "bad-cut-jpeg", cut),
-        ("picture", "bad-lacks-jpeg", lacks),
         ("picture", "bad-cut-png", cut_png.clone()),
         ("picture", "bad-size", smaller),
         ("png", "bad-cut", cut_png),

@@ -1,23 +1,26 @@
-//! Convolutions and their gradients, directly on feature maps `[batch, channels, height, width]`.
+//! Convolutions and their gradients, computed directly on feature maps
+//! `[batch, channels, height, width]`.
 //!
-//! No matrix of patches is written. The vectors of the inner loop run over positions, so that maps
-//! stay in the order that the rest of the program has them in; `padded` says how a tap of a kernel
-//! becomes a number to add to an index, `tile` is the inner loop.
+//! There is no im2col matrix. The vectors of the inner loop run over positions, so that feature
+//! maps keep the layout that the rest of the program uses. `padded` explains how each tap (one
+//! position of the kernel) becomes a constant that is added to an index, and `tile` is the inner
+//! loop.
 
 mod forward;
 mod gather;
 mod gradients;
 mod input_grad;
+mod pack;
 mod padded;
 mod shape;
+mod sums;
+#[cfg(test)]
+mod tests;
 mod tile;
 mod weight_grad;
 
 pub use forward::forward;
-pub(super) use forward::forward_with_statistics;
-pub(super) use gradients::{OutputGrads, ToInput, gradients};
+pub(crate) use forward::forward_with_statistics;
+pub(crate) use gradients::{OutputGrads, ToInput, gradients};
 pub use gradients::{input_grad, weight_grad};
 pub use shape::ConvShape;
-
-#[cfg(test)]
-mod tests;

@@ -1,77 +1,88 @@
-//! A convolution with a batch norm behind it, the most of a residual network.
+//! A convolution followed by a batch norm, which is most of the work of a residual network.
 //!
-//! Apart, both would write maps that the other one reads again. Together, the statistics of a plane are
-//! found while it is in the nearest cache; and on the way back the gradient of the map between the two
-//! is made image by image, and is gone when the convolution has taken it. The map itself is kept as what
-//! is multiplied: a number that is rounded takes half the way through memory.
+//! As separate operations, each would write feature maps to memory that the other reads again. The
+//! combined kernel computes the statistics of a plane while it is in the first-level cache. In the
+//! backward pass, the gradient of the feature map between the two exists for one image at a time
+//! only. The output of the convolution is saved for the backward pass in the precision of the
+//! products; in bfloat16 it takes half the memory traffic.
 
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
 
-use super::conv::{ConvShape, OutputGrads, ToInput, forward_with_statistics, gradients};
-use super::kept::Kept;
-pub use super::norm::OutputGrad;
-use super::norm::{ChannelGrad, InputGrads, Layer, MapShape, Statistics, batch_norm_with};
+use crate::conv::{ConvShape, OutputGrads, ToInput, forward_with_statistics, gradients};
+pub use crate::norm::OutputGrad;
+use crate::norm::{self, ChannelGrad, InputGrads, MapShape, Statistics, batch_norm_with};
+use crate::stored_float::StoredFloat;
 use lasnn_core::Precision;
 
-/// What a convolution with a batch norm does.
+/// The sizes and options of a convolution with a batch norm.
 #[derive(Clone, Copy, Debug)]
 pub struct ConvBatchNorm {
     /// The sizes of the convolution, which has no bias.
     pub conv: ConvShape,
-    /// What is multiplied, and what the map between the two is kept as.
+    /// The precision of the products, and of the saved output of the convolution.
     pub precision: Precision,
-    /// What keeps the norm's division finite.
+    /// Added to the variance, so that the division is finite.
     pub epsilon: f32,
-    /// Whether negative outputs become zero.
+    /// Whether a ReLU follows.
     pub relu: bool,
 }
 
 impl ConvBatchNorm {
-    /// The sizes of the maps behind the convolution.
+    /// The sizes of the output of the convolution.
     pub fn maps(&self) -> MapShape {
         let positions = self.conv.output_height() * self.conv.output_width();
         MapShape { batch: self.conv.batch, channels: self.conv.outputs, positions }
     }
 
-    /// Numbers of `f32` that the map between the two takes the room of.
-    pub fn kept(&self) -> usize {
+    /// The length of the slice of `f32` that [`forward`] needs to save the output of the
+    /// convolution.
+    pub fn saved_len(&self) -> usize {
         match self.precision {
             Precision::F32 => self.maps().elements(),
             Precision::Bf16 => self.maps().elements().div_ceil(2),
         }
     }
 
-    /// Panics unless there is as much room for the map between the two as [`kept`](Self::kept) says.
-    fn check_kept(&self, kept: usize) {
-        assert_eq!(kept, self.kept(), "room for the map of {self:?}");
+    /// Panics unless a slice has the length [`saved_len`](Self::saved_len).
+    fn check_saved(&self, saved: usize) {
+        assert_eq!(saved, self.saved_len(), "memory for the saved output of {self:?}");
     }
 }
 
-/// Writes `γ · (map - µ) / sqrt(σ² + ε) + β + added` to `output`, map being the convolution of `input`,
-/// and µ and σ² those of each of its channels, which are returned. The map goes to `kept`, for
-/// [`backward`].
+/// Writes `γ · (x - µ) / sqrt(σ² + ε) + β + added` to `output`, where `x` is the convolution of the
+/// input and the weights. If [`relu`](ConvBatchNorm::relu), negative values become zero.
+///
+/// - `inputs`: the input `[batch, inputs, height, width]` and the weights
+///   `[outputs, inputs, kernel, kernel]`
+/// - `scales`: γ and β, `[outputs]` each
+/// - `added`: a feature map of the shape of `output`, for the shortcut of a residual block
+/// - `saved`: memory of [`saved_len`](ConvBatchNorm::saved_len) numbers for `x`, which [`backward`]
+///   needs
+/// - `output`: `[batch, outputs, output_height, output_width]`
+///
+/// Returns µ and σ² of each output channel.
 ///
 /// # Panics
 ///
-/// Panics if a slice has not the elements that the layer says.
+/// Panics if the length of a slice does not match the layer.
 pub fn forward(
     layer: ConvBatchNorm,
     inputs: [&[f32]; 2],
     scales: [&[f32]; 2],
     added: Option<&[f32]>,
-    [kept, output]: [&mut [f32]; 2],
+    [saved, output]: [&mut [f32]; 2],
 ) -> Vec<Statistics> {
-    layer.check_kept(kept.len());
+    layer.check_saved(saved.len());
     match layer.precision {
-        Precision::F32 => forward_as(layer, inputs, scales, added, kept, output),
+        Precision::F32 => forward_as(layer, inputs, scales, added, saved, output),
         Precision::Bf16 => {
-            let kept: &mut [u16] = &mut cast_slice_mut(kept)[..layer.maps().elements()];
-            forward_as(layer, inputs, scales, added, kept, output)
+            let saved: &mut [u16] = &mut cast_slice_mut(saved)[..layer.maps().elements()];
+            forward_as(layer, inputs, scales, added, saved, output)
         }
     }
 }
 
-fn forward_as<N: Kept>(
+fn forward_as<N: StoredFloat>(
     layer: ConvBatchNorm,
     [input, weights]: [&[f32]; 2],
     scales: [&[f32]; 2],
@@ -85,62 +96,65 @@ fn forward_as<N: Kept>(
     found
 }
 
-/// What the way back needs of [`forward`].
+/// What [`backward`] needs from a call of [`forward`].
 #[derive(Clone, Copy, Debug)]
 pub struct Recorded<'a> {
-    /// Its input.
+    /// The input.
     pub input: &'a [f32],
-    /// Its weights.
+    /// The weights.
     pub weights: &'a [f32],
     /// γ and β.
     pub scales: [&'a [f32]; 2],
-    /// What it kept.
-    pub kept: &'a [f32],
-    /// What it returned.
+    /// The slice `saved`, which `forward` wrote.
+    pub saved: &'a [f32],
+    /// The statistics that `forward` returned.
     pub statistics: &'a [Statistics],
 }
 
-/// Where gradients go.
+/// The destinations of the gradients.
 #[derive(Debug)]
 pub struct Gradients<'a> {
-    /// With respect to the input, if that is asked for.
+    /// The gradient with respect to the input, if it is needed.
     pub input: Option<InputGrad<'a>>,
-    /// With respect to the weights.
+    /// The gradient with respect to the weights, `[outputs, inputs, kernel, kernel]`.
     pub weights: &'a mut [f32],
 }
 
-/// Where the gradient with respect to the input goes.
+/// The destination of the gradient with respect to the input.
 #[derive(Debug)]
 pub struct InputGrad<'a> {
-    /// Its place.
+    /// The gradient, `[batch, inputs, height, width]`.
     pub to: &'a mut [f32],
-    /// Whether it is added to what is there, which came to the same input on another way.
+    /// Whether the gradient is added to the contents of `to`, for an input that another branch
+    /// uses, too.
     pub adds: bool,
 }
 
-/// Writes the gradients of [`forward`], given that with respect to its output, and returns those of γ
-/// and β.
+/// Writes the gradients of [`forward`] to `to`, given the gradient with respect to its output.
+/// Returns the gradients with respect to γ and β of each output channel.
 ///
 /// # Panics
 ///
-/// Panics if a slice has not the elements that the layer says.
+/// Panics if the length of a slice does not match the layer, or if `output_grad` is
+/// [`OutputGrad::Added`] and the layer has no ReLU. Without ReLU, the gradient with respect to the
+/// added feature map is the gradient with respect to the output.
 pub fn backward(
     layer: ConvBatchNorm,
     recorded: &Recorded<'_>,
     output_grad: OutputGrad<'_>,
     to: Gradients<'_>,
 ) -> Vec<ChannelGrad> {
-    layer.check_kept(recorded.kept.len());
+    layer.check_saved(recorded.saved.len());
     match layer.precision {
-        Precision::F32 => backward_as(layer, recorded, recorded.kept, output_grad, to),
+        Precision::F32 => backward_as(layer, recorded, recorded.saved, output_grad, to),
         Precision::Bf16 => {
-            let kept: &[u16] = &cast_slice(recorded.kept)[..layer.maps().elements()];
-            backward_as(layer, recorded, kept, output_grad, to)
+            let saved: &[u16] = &cast_slice(recorded.saved)[..layer.maps().elements()];
+            backward_as(layer, recorded, saved, output_grad, to)
         }
     }
 }
 
-fn backward_as<N: Kept>(
+fn backward_as<N: StoredFloat>(
     layer: ConvBatchNorm,
     recorded: &Recorded<'_>,
     map: &[N],
@@ -148,37 +162,37 @@ fn backward_as<N: Kept>(
     to: Gradients<'_>,
 ) -> Vec<ChannelGrad> {
     let ConvBatchNorm { conv, precision, epsilon, relu } = layer;
-    let &Recorded { input, weights, scales: [gamma, beta], kept: _, statistics } = recorded;
+    let &Recorded { input, weights, scales: [gamma, beta], saved: _, statistics } = recorded;
     assert_eq!(input.len(), conv.batch * conv.image(), "elements of the input of {conv:?}");
     assert_eq!([weights.len(), to.weights.len()], [conv.weights(); 2], "weights of {conv:?}");
     let to_input = to.input.map(|InputGrad { to, adds }| ToInput { weights, grad: to, adds });
     if let Some(to) = &to_input {
         assert_eq!(to.grad.len(), input.len(), "elements of the input gradient of {conv:?}");
     }
-    let norm = Layer { shape: layer.maps(), input: map, gamma, statistics, epsilon };
+    let norm = norm::Recorded { shape: layer.maps(), input: map, gamma, statistics, epsilon };
     let alone = matches!(output_grad, OutputGrad::Whole(_));
-    assert!(alone || relu, "a sum without a rectifier has the gradient of its output: {layer:?}");
+    assert!(alone || relu, "the gradient of an added feature map without ReLU: {layer:?}");
     let (found, grads) = InputGrads::new(norm, (relu && alone).then_some(beta), output_grad);
     let grads = Images { grads, shape: norm.shape };
     gradients(conv, precision, &grads, to_input, Some((input, to.weights)));
     found
 }
 
-/// The gradient with respect to the map, image by image.
+/// The gradient with respect to the output of the convolution, image by image.
 struct Images<'a, N> {
     grads: InputGrads<'a, N>,
     shape: MapShape,
 }
 
-impl<N: Kept> OutputGrads for Images<'_, N> {
-    fn spare(&self) -> usize {
+impl<N: StoredFloat> OutputGrads for Images<'_, N> {
+    fn buffer_len(&self) -> usize {
         self.shape.channels * self.shape.positions
     }
 
-    fn image<'a>(&'a self, image: usize, spare: &'a mut [f32]) -> &'a [f32] {
-        for (channel, plane) in spare.chunks_exact_mut(self.shape.positions).enumerate() {
+    fn image<'a>(&'a self, image: usize, buffer: &'a mut [f32]) -> &'a [f32] {
+        for (channel, plane) in buffer.chunks_exact_mut(self.shape.positions).enumerate() {
             self.grads.plane(image * self.shape.channels + channel, plane);
         }
-        spare
+        buffer
     }
 }

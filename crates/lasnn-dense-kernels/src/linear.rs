@@ -1,4 +1,4 @@
-//! Linear layers: inputs `[batch, inputs]`, weights `[inputs, outputs]`.
+//! Linear layers with inputs `[batch, inputs]` and weights `[inputs, outputs]`.
 
 use rayon::prelude::*;
 
@@ -9,20 +9,24 @@ use lasnn_gemm::memory::Scratch;
 /// The sizes of a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinearShape {
-    /// Rows of the input.
+    /// The number of images.
     pub batch: usize,
-    /// Features of an input row.
+    /// The number of input features.
     pub inputs: usize,
-    /// Features of an output row.
+    /// The number of output features.
     pub outputs: usize,
 }
 
-/// Writes `input · weights + bias` to `output` `[batch, outputs]`; negative values as zero if
-/// `relu`.
+/// Writes `input · weights + bias` to `output`. If `relu`, negative values become zero.
+///
+/// - `input`: `[batch, inputs]`
+/// - `weights`: `[inputs, outputs]`
+/// - `bias`: `[outputs]`
+/// - `output`: `[batch, outputs]`
 ///
 /// # Panics
 ///
-/// Panics if a slice has not the elements that `shape` says.
+/// Panics if the length of a slice does not match `shape`.
 pub fn forward(
     shape: LinearShape,
     precision: Precision,
@@ -35,27 +39,30 @@ pub fn forward(
     let LinearShape { batch, inputs, outputs } = shape;
     let weights = Matrix::rows(weights, [inputs, outputs]);
     multiply(precision, Matrix::rows(input, [batch, inputs]), weights, output);
-    // Not `max`: what is not a number must stay visible.
-    let rectified = |value: f32| if relu && value < 0.0 { 0.0 } else { value };
+    // `max` would replace NaN by zero and hide it.
+    let activation = |value: f32| if relu && value < 0.0 { 0.0 } else { value };
     for row in output.chunks_exact_mut(outputs.max(1)) {
         match bias {
             Some(bias) => {
                 for (value, &bias) in row.iter_mut().zip(bias) {
-                    *value = rectified(*value + bias);
+                    *value = activation(*value + bias);
                 }
             }
-            None if relu => row.iter_mut().for_each(|value| *value = rectified(*value)),
+            None if relu => row.iter_mut().for_each(|value| *value = activation(*value)),
             None => {}
         }
     }
 }
 
-/// Writes the gradient with respect to the input of [`forward`], given that with respect to its
-/// output.
+/// Writes the gradient with respect to the input of [`forward`], without ReLU.
+///
+/// - `output_grad`: the gradient with respect to the output, `[batch, outputs]`
+/// - `weights`: `[inputs, outputs]`
+/// - `grad`: `[batch, inputs]`
 ///
 /// # Panics
 ///
-/// Panics if a slice has not the elements that `shape` says.
+/// Panics if the length of a slice does not match `shape`.
 pub fn input_grad(
     shape: LinearShape,
     precision: Precision,
@@ -65,25 +72,29 @@ pub fn input_grad(
 ) {
     let LinearShape { batch, inputs, outputs } = shape;
     assert_eq!(grad.len(), batch * inputs, "elements of the input gradient of {shape:?}");
-    // The product is taken turned around: so the weights, by far the largest matrix, need not be
-    // turned before it, which would take three times as long as the product itself.
-    let mut turned = Scratch::new(batch * inputs);
+    // This computes the transpose of the gradient, since the product `output_grad · weightsᵀ` would
+    // first transpose the weights. They are by far the largest matrix, and transposing them takes
+    // three times as long as the product.
+    let mut transposed = Scratch::new(batch * inputs);
     let output_grad = Matrix::rows(output_grad, [batch, outputs]).transposed();
     let weights = Matrix::rows(weights, [inputs, outputs]);
-    multiply(precision, weights, output_grad, &mut turned);
+    multiply(precision, weights, output_grad, &mut transposed);
     grad.par_chunks_mut(inputs.max(1)).enumerate().for_each(|(row, grad)| {
-        for (grad, &value) in grad.iter_mut().zip(turned[row..].iter().step_by(batch)) {
+        for (grad, &value) in grad.iter_mut().zip(transposed[row..].iter().step_by(batch)) {
             *grad = value;
         }
     });
 }
 
-/// Writes the gradient with respect to the weights of [`forward`], given that with respect to its
-/// output.
+/// Writes the gradient with respect to the weights of [`forward`], without ReLU.
+///
+/// - `input`: `[batch, inputs]`
+/// - `output_grad`: the gradient with respect to the output, `[batch, outputs]`
+/// - `grad`: `[inputs, outputs]`
 ///
 /// # Panics
 ///
-/// Panics if a slice has not the elements that `shape` says.
+/// Panics if the length of a slice does not match `shape`.
 pub fn weight_grad(
     shape: LinearShape,
     precision: Precision,

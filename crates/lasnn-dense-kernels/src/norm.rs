@@ -1,44 +1,43 @@
-//! Batch norm over feature maps `[batch, channels, positions]`, with a rectifier behind it.
+//! Batch norm over feature maps `[batch, channels, positions]`, optionally followed by a ReLU.
 //!
-//! A job is one channel: its planes of all images fit the nearest large cache, so that only the
-//! first of the passes over them goes to memory.
+//! A job computes one channel of all images. Its planes fit a large cache, so only the first of the
+//! passes over them reads from memory.
 
 mod backward;
 mod loops;
 
 use rayon::prelude::*;
 
-use super::kept::Kept;
-pub(super) use backward::InputGrads;
-pub use backward::{ChannelGrad, Layer, OutputGrad, backward};
-pub(super) use loops::sum as plane_sum;
+use crate::stored_float::StoredFloat;
+pub(crate) use backward::InputGrads;
+pub use backward::{ChannelGrad, OutputGrad, Recorded, backward};
 use loops::{Line, affine, affine_sum, squares, sum};
 
-/// Planes of a job that takes them in their order.
-const TOGETHER: usize = 16;
+/// The least number of planes of a job that walks through planes in the order of memory.
+const PLANES: usize = 16;
 
 /// The sizes of a feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MapShape {
-    /// Images.
+    /// The number of images.
     pub batch: usize,
-    /// Channels of an image.
+    /// The number of channels of an image.
     pub channels: usize,
-    /// Positions of a channel.
+    /// The number of positions of a channel, height times width.
     pub positions: usize,
 }
 
-/// What [`forward`] finds of one channel.
+/// The statistics of one channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Statistics {
-    /// The mean over batch and positions, µ.
+    /// The mean µ over batch and positions.
     pub mean: f32,
-    /// The mean squared distance from it, σ².
+    /// The variance σ², the mean of `(x - µ)²`.
     pub variance: f32,
 }
 
 impl MapShape {
-    /// Elements of the whole map.
+    /// The number of elements of the feature map.
     pub fn elements(&self) -> usize {
         self.batch * self.channels * self.positions
     }
@@ -59,15 +58,15 @@ impl MapShape {
 }
 
 impl Statistics {
-    /// Those of one plane.
-    pub(super) fn of_plane<N: Kept>(plane: &[N]) -> Self {
+    /// The statistics of one plane.
+    pub(crate) fn of_plane<N: StoredFloat>(plane: &[N]) -> Self {
         let count = plane.len() as f32;
         let mean = sum(plane) / count;
         Self { mean, variance: squares(plane, mean) / count }
     }
 
-    /// Those of several planes of the same length together.
-    pub(super) fn together(planes: impl Iterator<Item = Self> + Clone) -> Self {
+    /// The statistics of several planes of the same length, given the statistics of each.
+    pub(crate) fn merge(planes: impl Iterator<Item = Self> + Clone) -> Self {
         let count = planes.clone().count() as f64;
         let mean = planes.clone().map(|plane| f64::from(plane.mean)).sum::<f64>() / count;
         let squares = planes.map(|plane| {
@@ -77,18 +76,18 @@ impl Statistics {
         Self { mean: mean as f32, variance: (squares.sum::<f64>() / count) as f32 }
     }
 
-    /// What [`forward`] multiplies by.
+    /// The factor of `x - µ` in the output.
     fn scale(self, gamma: f32, epsilon: f32) -> f32 {
         gamma / (self.variance + epsilon).sqrt()
     }
 }
 
-/// Writes `γ · (x - µ) / sqrt(σ² + ε) + β` to `output`, µ and σ² being those of each channel, and
-/// returns them; negative values as zero if `relu`.
+/// Writes `γ · (x - µ) / sqrt(σ² + ε) + β` to `output`, with the µ and σ² of each channel of
+/// `input`. If `relu`, negative values become zero. Returns the statistics of each channel.
 ///
 /// # Panics
 ///
-/// Panics if a slice has not the elements that `shape` says.
+/// Panics if the length of a slice does not match `shape`.
 pub fn forward(
     shape: MapShape,
     input: &[f32],
@@ -114,12 +113,12 @@ pub fn forward(
     shape.planes_mut(output).into_par_iter().enumerate().map(channel).collect()
 }
 
-/// Writes `scale · x + shift` to `output`, with a scale and a shift for each channel; negative
-/// values as zero if `relu`.
+/// Writes `scale · x + shift` to `output`, with one scale and one shift for each channel. If
+/// `relu`, negative values become zero.
 ///
 /// # Panics
 ///
-/// Panics if a slice has not the elements that `shape` says.
+/// Panics if the length of a slice does not match `shape`.
 pub fn scale_and_shift(
     shape: MapShape,
     input: &[f32],
@@ -132,13 +131,27 @@ pub fn scale_and_shift(
     by_plane(shape, input, line, None, relu, output);
 }
 
-/// Writes what [`forward`] does, with statistics that are known, plus a map that is added before the
-/// rectifier.
+/// The sum of each channel of a feature map `[batch, channels, positions]`.
 ///
 /// # Panics
 ///
-/// Panics if a slice has not the elements that `shape` says.
-pub(super) fn batch_norm_with<N: Kept>(
+/// Panics if the number of elements is not a multiple of `channels · positions`.
+pub fn channel_sums(map: &[f32], channels: usize, positions: usize) -> Vec<f32> {
+    assert_eq!(map.len() % (channels * positions).max(1), 0, "elements of the feature map");
+    let channel_sum = |channel: usize| -> f32 {
+        let planes = map.chunks_exact(positions).skip(channel).step_by(channels);
+        planes.map(sum).sum()
+    };
+    (0..channels).into_par_iter().map(channel_sum).collect()
+}
+
+/// Like [`forward`], but with given statistics, and with a feature map that is added before the
+/// ReLU.
+///
+/// # Panics
+///
+/// Panics if the length of a slice does not match `shape`.
+pub(crate) fn batch_norm_with<N: StoredFloat>(
     shape: MapShape,
     input: &[N],
     [gamma, beta]: [&[f32]; 2],
@@ -155,8 +168,8 @@ pub(super) fn batch_norm_with<N: Kept>(
     by_plane(shape, input, line, added, relu, output);
 }
 
-/// Writes what the line of its channel makes of every number, plus what is added.
-fn by_plane<N: Kept>(
+/// Applies the line of its channel to every number, and adds `added`.
+fn by_plane<N: StoredFloat>(
     shape: MapShape,
     input: &[N],
     line: impl Fn(usize) -> Line + Sync,
@@ -166,7 +179,7 @@ fn by_plane<N: Kept>(
 ) {
     assert_eq!([input.len(), output.len()], [shape.elements(); 2], "elements of {shape:?}");
     let planes = input.par_chunks(shape.positions).zip(output.par_chunks_mut(shape.positions));
-    planes.enumerate().with_min_len(TOGETHER).for_each(|(number, (plane, target))| {
+    planes.enumerate().with_min_len(PLANES).for_each(|(number, (plane, target))| {
         let line = line(number % shape.channels);
         match added {
             Some(added) => {

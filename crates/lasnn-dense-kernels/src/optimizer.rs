@@ -1,19 +1,21 @@
-//! Update rules, one pass over a parameter, its gradient and what is remembered of it.
+//! Update rules of optimisers.
+//!
+//! A step reads and writes a parameter, its gradient and the state of the optimiser in one pass.
 
 use rayon::prelude::*;
 
 use lasnn_core::vectorised;
 
-/// Elements of a job: small enough for the nearest large cache, large enough to be worth a job.
+/// The number of elements of a job. They fit the second-level cache, and are worth a job.
 const CHUNK: usize = 1 << 14;
 
-/// Step number `step`, counted from 1, of Adam with parameter θ and gradient g:
+/// One step of Adam with parameter θ and gradient g:
 ///
 /// ```text
-/// θ ← θ - rate · weight_decay · θ  where it is decoupled,  g ← g + weight_decay · θ  elsewhere
+/// θ ← θ - rate · weight_decay · θ  if decoupled,  g ← g + weight_decay · θ  otherwise
 /// m ← beta1 · m + (1 - beta1) · g
 /// v ← beta2 · v + (1 - beta2) · g²
-/// u ← max(u, v)  where it is kept,  v  elsewhere
+/// u ← max(u, v)  with AMSGrad,  v  without
 /// θ ← θ - rate / (1 - beta1 ^ step) · m / (√u / √(1 - beta2 ^ step) + epsilon)
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,39 +26,41 @@ pub struct AdamStep {
     pub beta1: f64,
     /// The decay of the mean squared gradient.
     pub beta2: f64,
-    /// What keeps the division finite.
+    /// Added to the denominator, so that the division is finite.
     pub epsilon: f64,
     /// The weight decay.
     pub weight_decay: f64,
-    /// Whether it is taken off the parameter itself (AdamW) instead of being added to the gradient.
+    /// Whether the weight decay is subtracted from the parameter (AdamW) instead of added to the
+    /// gradient.
     pub decoupled: bool,
-    /// The number of the step.
+    /// The number of the step, counted from 1.
     pub step: u64,
 }
 
 impl AdamStep {
-    /// The learning rate over the correction of the mean gradient.
+    /// The learning rate divided by the bias correction of the mean gradient, `1 - beta1 ^ step`.
     pub fn corrected_rate(&self) -> f64 {
         self.rate / (1.0 - self.beta1.powf(self.step as f64))
     }
 
-    /// The root of the correction of the mean squared gradient.
+    /// The square root of the bias correction of the mean squared gradient, `√(1 - beta2 ^ step)`.
     pub fn root(&self) -> f64 {
         (1.0 - self.beta2.powf(self.step as f64)).sqrt()
     }
 
-    /// What is added to the gradient for each unit of the parameter.
+    /// The multiple of the parameter that is added to the gradient.
     pub fn coupled_decay(&self) -> f64 {
         if self.decoupled { 0.0 } else { self.weight_decay }
     }
 
-    /// What is left of the parameter before the gradient moves it.
-    pub fn kept(&self) -> f64 {
+    /// The factor of the parameter in the update, which is below 1 if the weight decay is
+    /// decoupled.
+    pub fn decay_factor(&self) -> f64 {
         if self.decoupled { 1.0 - self.rate * self.weight_decay } else { 1.0 }
     }
 }
 
-/// The constants of an [`AdamStep`] as the inner loop needs them.
+/// The constants of an [`AdamStep`] in `f32`, for the inner loop.
 #[derive(Clone, Copy)]
 struct Constants {
     beta1: f32,
@@ -65,7 +69,7 @@ struct Constants {
     share2: f32,
     epsilon: f32,
     coupled_decay: f32,
-    kept: f32,
+    decay_factor: f32,
     rate: f32,
     root: f32,
 }
@@ -79,33 +83,38 @@ impl Constants {
             share2: (1.0 - step.beta2) as f32,
             epsilon: step.epsilon as f32,
             coupled_decay: step.coupled_decay() as f32,
-            kept: step.kept() as f32,
+            decay_factor: step.decay_factor() as f32,
             rate: step.corrected_rate() as f32,
             root: step.root() as f32,
         }
     }
 
     #[inline(always)]
-    fn moments(&self, parameter: f32, gradient: f32, mean: &mut f32, square: &mut f32) {
+    fn update_moments(&self, parameter: f32, gradient: f32, mean: &mut f32, square: &mut f32) {
         let gradient = gradient + parameter * self.coupled_decay;
-        *mean = normal(*mean * self.beta1 + gradient * self.share1);
-        *square = normal(*square * self.beta2 + gradient * gradient * self.share2);
+        *mean = flush_subnormal(*mean * self.beta1 + gradient * self.share1);
+        *square = flush_subnormal(*square * self.beta2 + gradient * gradient * self.share2);
     }
 }
 
-/// The number, or zero where it is subnormal. The average of gradients that have become zero, as those of
-/// dead neurons, fades to the smallest number there is and stays there, since nine tenths of that are
-/// rounded to itself; and processors of Intel's take a hundred cycles for every product with such numbers.
+/// The number, or zero if it is subnormal.
+///
+/// The gradients of dead neurons are zero, and their moving average decays to the smallest positive
+/// number. It stays there, since nine tenths of that number are rounded to the number itself.
+/// Processors by Intel take a hundred cycles for every product with a subnormal number.
 #[inline(always)]
-fn normal(number: f32) -> f32 {
+fn flush_subnormal(number: f32) -> f32 {
     if number.abs() < f32::MIN_POSITIVE { 0.0 } else { number }
 }
 
-/// Moves a parameter by one step of Adam; all slices have the same length.
+/// Updates a parameter by one step of Adam.
+///
+/// `mean` and `square` are the moments m and v, zero before the first step. `max_square` is u, if
+/// AMSGrad is used.
 ///
 /// # Panics
 ///
-/// Panics if they have not.
+/// Panics if the slices differ in length.
 pub fn adam(
     step: &AdamStep,
     parameter: &mut [f32],
@@ -145,8 +154,8 @@ vectorised! {
     ) -> () {
         let moments = mean.iter_mut().zip(square);
         for ((p, &g), (m, v)) in parameter.iter_mut().zip(gradient).zip(moments) {
-            step.moments(*p, g, m, v);
-            *p = *p * step.kept - *m / (v.sqrt() / step.root + step.epsilon) * step.rate;
+            step.update_moments(*p, g, m, v);
+            *p = *p * step.decay_factor - *m / (v.sqrt() / step.root + step.epsilon) * step.rate;
         }
     }
 }
@@ -162,9 +171,9 @@ vectorised! {
     ) -> () {
         let moments = mean.iter_mut().zip(square).zip(max_square);
         for ((p, &g), ((m, v), u)) in parameter.iter_mut().zip(gradient).zip(moments) {
-            step.moments(*p, g, m, v);
+            step.update_moments(*p, g, m, v);
             *u = u.max(*v);
-            *p = *p * step.kept - *m / (u.sqrt() / step.root + step.epsilon) * step.rate;
+            *p = *p * step.decay_factor - *m / (u.sqrt() / step.root + step.epsilon) * step.rate;
         }
     }
 }
@@ -180,38 +189,39 @@ vectorised! {
 pub struct SgdStep {
     /// The learning rate.
     pub rate: f64,
-    /// The coupled weight decay.
+    /// The weight decay, which is added to the gradient.
     pub weight_decay: f64,
-    /// How much of the buffer stays.
+    /// The decay of the momentum buffer b.
     pub momentum: f64,
-    /// Whether the momentum looks one step ahead.
+    /// Whether the momentum is that of Nesterov.
     pub nesterov: bool,
 }
 
-/// Moves a parameter by one step of stochastic gradient descent; all slices have the same length. A
-/// buffer of zeros is as good as the first step without one.
+/// Updates a parameter by one step of stochastic gradient descent.
+///
+/// `buffer` is the momentum buffer b. Before the first step it must be zero.
 ///
 /// # Panics
 ///
-/// Panics if they have not.
+/// Panics if the slices differ in length.
 pub fn sgd(step: &SgdStep, parameter: &mut [f32], gradient: &[f32], buffer: Option<&mut [f32]>) {
     let length = parameter.len();
     assert_eq!(gradient.len(), length, "lengths of a step");
     let [rate, weight_decay, momentum] =
         [step.rate, step.weight_decay, step.momentum].map(|number| number as f32);
-    let pairs = parameter.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
+    let chunks = parameter.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
     let Some(buffer) = buffer else {
-        return pairs.for_each(|(parameter, gradient)| {
+        return chunks.for_each(|(parameter, gradient)| {
             for (p, &g) in parameter.iter_mut().zip(gradient) {
                 *p -= (g + *p * weight_decay) * rate;
             }
         });
     };
     assert_eq!(buffer.len(), length, "lengths of a step");
-    // With Nesterov's momentum the step is g + μ b, without it b.
-    let [own, ahead] = if step.nesterov { [1.0, momentum] } else { [0.0, 1.0] };
-    pairs.zip(buffer.par_chunks_mut(CHUNK)).for_each(|((parameter, gradient), buffer)| {
-        sgd_chunk([rate, weight_decay, momentum, own, ahead], parameter, gradient, buffer);
+    // The direction of the step is g + momentum · b with Nesterov, and b without.
+    let [by_grad, by_buffer] = if step.nesterov { [1.0, momentum] } else { [0.0, 1.0] };
+    chunks.zip(buffer.par_chunks_mut(CHUNK)).for_each(|((parameter, gradient), buffer)| {
+        sgd_chunk([rate, weight_decay, momentum, by_grad, by_buffer], parameter, gradient, buffer);
     });
 }
 
@@ -222,16 +232,17 @@ vectorised! {
         gradient: &'a [f32],
         buffer: &'a mut [f32],
     ) -> () {
-        let [rate, weight_decay, momentum, own, ahead] = constants;
+        let [rate, weight_decay, momentum, by_grad, by_buffer] = constants;
         for ((p, &g), b) in parameter.iter_mut().zip(gradient).zip(buffer) {
             let g = g + *p * weight_decay;
-            *b = normal(*b * momentum + g);
-            *p -= (own * g + ahead * *b) * rate;
+            *b = flush_subnormal(*b * momentum + g);
+            *p -= (by_grad * g + by_buffer * *b) * rate;
         }
     }
 }
 
-/// The sum of the squares, added up in an order that threads do not change.
+/// The sum of the squares of `values`. The order of additions does not depend on the number of
+/// threads.
 pub fn sum_of_squares(values: &[f32]) -> f32 {
     let sums: Vec<f32> = values.par_chunks(CHUNK).map(squares_of_chunk).collect();
     sums.iter().sum()
@@ -254,9 +265,8 @@ vectorised! {
 mod tests {
     use super::*;
 
-    /// What is left of a gradient is zero after a while, not a number that processors are slow with.
     #[test]
-    fn moments_of_dead_weights_fade_to_zero() {
+    fn moments_of_zero_gradients_decay_to_zero() {
         let step = AdamStep {
             rate: 1e-3,
             beta1: 0.9,

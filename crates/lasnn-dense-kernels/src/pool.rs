@@ -1,54 +1,58 @@
-//! Pooling over windows that lie side by side, on planes `[planes, height, width]`.
+//! Average and maximum pooling over windows that do not overlap, on planes
+//! `[planes, height, width]`.
 //!
-//! Rows and columns that fill no window are left out, as in PyTorch.
+//! Rows and columns at the edge that fill no window are ignored, as in PyTorch.
 
 use rayon::prelude::*;
 
 use lasnn_core::vectorised;
 
-/// The sizes of a pooling.
+/// The sizes of a pooling layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolShape {
-    /// Images times channels.
+    /// The number of planes, images times channels.
     pub planes: usize,
-    /// Rows of an input plane.
+    /// The number of rows of an input plane.
     pub height: usize,
-    /// Columns of an input plane.
+    /// The number of columns of an input plane.
     pub width: usize,
-    /// Rows and columns of a window; at most `height` and `width`.
+    /// The number of rows and of columns of a window; at most `height` and `width`.
     pub size: usize,
 }
 
 impl PoolShape {
-    /// Rows and columns of an output plane.
+    /// The numbers of rows and columns of an output plane.
     pub fn output(&self) -> [usize; 2] {
         [self.height / self.size, self.width / self.size]
     }
 
-    /// Calls `job` with the number and the elements of each plane of `written`, given its length.
+    /// Calls `write` with the number and the elements of each plane of `planes`, which have `len`
+    /// elements.
     fn for_each_plane(
         &self,
-        written: (&mut [f32], usize),
-        job: impl Fn(usize, &mut [f32]) + Send + Sync,
+        (planes, len): (&mut [f32], usize),
+        write: impl Fn(usize, &mut [f32]) + Send + Sync,
     ) {
-        let (written, len) = written;
-        let planes = written.par_chunks_mut(len.max(1)).with_min_len(16).enumerate();
-        planes.for_each(|(number, plane)| job(number, plane));
+        let planes = planes.par_chunks_mut(len.max(1)).with_min_len(16).enumerate();
+        planes.for_each(|(number, plane)| write(number, plane));
     }
 
     fn check(&self, input: usize, output: usize) {
         let [rows, columns] = self.output();
-        assert!(self.size > 0 && rows > 0 && columns > 0, "no such pooling: {self:?}");
+        assert!(
+            self.size > 0 && rows > 0 && columns > 0,
+            "a window that is empty or larger than the plane: {self:?}"
+        );
         assert_eq!(input, self.planes * self.height * self.width, "elements of {self:?}");
         assert_eq!(output, self.planes * rows * columns, "elements of the output of {self:?}");
     }
 }
 
-/// Writes the mean of each window to `output`.
+/// Writes the mean of each window to `output` `[planes, height / size, width / size]`.
 ///
 /// # Panics
 ///
-/// Panics if a slice has not the elements that `shape` says.
+/// Panics if the length of a slice does not match `shape`.
 pub fn average(shape: PoolShape, input: &[f32], output: &mut [f32]) {
     shape.check(input.len(), output.len());
     let [rows, columns] = shape.output();
@@ -67,7 +71,7 @@ vectorised! {
             output.fill(0.0);
             for row in band.chunks_exact(shape.width) {
                 if shape.size == 2 {
-                    // The usual case, of which the compiler makes vectors.
+                    // The usual size. The compiler vectorises this loop.
                     for (output, [a, b]) in output.iter_mut().zip(row.as_chunks::<2>().0) {
                         *output += a + b;
                     }
@@ -82,18 +86,19 @@ vectorised! {
     }
 }
 
-/// Writes the gradient with respect to the input of [`average`].
+/// Writes the gradient with respect to the input of [`average`], given the gradient with respect to
+/// its output.
 ///
 /// # Panics
 ///
-/// Panics if a slice has not the elements that `shape` says.
+/// Panics if the length of a slice does not match `shape`.
 pub fn average_backward(shape: PoolShape, output_grad: &[f32], input_grad: &mut [f32]) {
     shape.check(input_grad.len(), output_grad.len());
     let [rows, columns] = shape.output();
     let share = 1.0 / (shape.size * shape.size) as f32;
     shape.for_each_plane((input_grad, shape.height * shape.width), |number, plane| {
         let grads = &output_grad[number * rows * columns..][..rows * columns];
-        // What fills no window has no gradient.
+        // Elements that are in no window have gradient zero.
         plane.fill(0.0);
         let bands = plane.chunks_exact_mut(shape.width * shape.size);
         for (grads, band) in grads.chunks_exact(columns).zip(bands) {
@@ -106,11 +111,11 @@ pub fn average_backward(shape: PoolShape, output_grad: &[f32], input_grad: &mut 
     });
 }
 
-/// Writes the largest number of each window to `output`.
+/// Writes the largest number of each window to `output` `[planes, height / size, width / size]`.
 ///
 /// # Panics
 ///
-/// Panics if a slice has not the elements that `shape` says.
+/// Panics if the length of a slice does not match `shape`.
 pub fn maximum(shape: PoolShape, input: &[f32], output: &mut [f32]) {
     shape.check(input.len(), output.len());
     let [rows, columns] = shape.output();
@@ -122,11 +127,12 @@ pub fn maximum(shape: PoolShape, input: &[f32], output: &mut [f32]) {
     });
 }
 
-/// Writes the gradient with respect to the input of [`maximum`]; the first of equals gets it.
+/// Writes the gradient with respect to the input of [`maximum`], given the gradient with respect to
+/// its output. If several numbers of a window are largest, the first one gets the gradient.
 ///
 /// # Panics
 ///
-/// Panics if a slice has not the elements that `shape` says.
+/// Panics if the length of a slice does not match `shape`.
 pub fn maximum_backward(
     shape: PoolShape,
     input: &[f32],
@@ -147,7 +153,8 @@ pub fn maximum_backward(
 }
 
 impl PoolShape {
-    /// The index of the first of the largest numbers in window `at` of a plane.
+    /// The index in a plane of the largest number of window `at`, the first one if there are
+    /// several.
     #[inline(always)]
     fn largest(&self, plane: &[f32], at: usize) -> usize {
         let columns = self.width / self.size;
@@ -155,7 +162,8 @@ impl PoolShape {
         let mut best = start;
         for row in 0..self.size {
             for index in (start + row * self.width..).take(self.size) {
-                // Not a number is larger than every number, as in PyTorch: it shows in the loss.
+                // NaN counts as larger than every number, as in PyTorch, so that it reaches the
+                // loss.
                 if plane[index] > plane[best] || (plane[index].is_nan() && !plane[best].is_nan()) {
                     best = index;
                 }

@@ -1,11 +1,11 @@
-//! How a recipe says what is distilled.
+//! The `distillation` table of a recipe.
 
 use lasnn_core::{Plan, Shape, Tap};
 use serde::{Deserialize, Serialize};
 
 use crate::attention::Distance;
 
-/// The `distillation` table of a recipe.
+/// The kind of distillation and its numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum DistillationConfig {
@@ -17,12 +17,12 @@ pub enum DistillationConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AttentionConfig {
-    /// λ_AT of Eq. 8: the weight of the attention losses beside the cross-entropy. Of order 1
-    /// with the distance `norm`, of order 1000 with `mean-square`.
+    /// λ_AT of Eq. 8: the weight of the attention losses relative to the cross-entropy. Useful
+    /// values are of order 1 with the distance `norm` and of order 1000 with `mean-square`.
     pub weight: f64,
-    /// How far apart two normalised maps are; the paper leaves it open.
+    /// The distance of two normalised attention maps; the paper leaves it open.
     pub distance: Distance,
-    /// The depths that are compared.
+    /// The depths at which student and teacher are compared.
     pub taps: Vec<Tap>,
 }
 
@@ -38,7 +38,7 @@ impl Default for DistillationConfig {
     }
 }
 
-/// A distillation that these networks cannot do.
+/// Why a distillation is not possible with these networks.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum DistillationError {
     /// A number is out of range.
@@ -48,12 +48,13 @@ pub enum DistillationError {
         key: &'static str,
         /// The value found.
         found: String,
-        /// What it should be.
+        /// The expected range.
         expected: &'static str,
     },
-    /// A network lacks a tap that is to be compared.
+    /// A network has no layer at a tap.
     #[error(
-        "distillation compares tap `{tap}`, but the {role} `{network}` has no layer with `tap = \"{tap}\"`"
+        "distillation compares tap `{tap}`, but the {role} `{network}` has no layer with \
+         `tap = \"{tap}\"`"
     )]
     MissingTap {
         /// The tap.
@@ -63,11 +64,11 @@ pub enum DistillationError {
         /// The network's name.
         network: String,
     },
-    /// The maps at a tap have one position. Their normalised attention is 1 for every image.
+    /// The attention maps at a tap have one position. Normalised, they are 1 for every image.
     #[error(
-        "distillation compares tap `{tap}`, where the teacher's map is {teacher} and the student's \
-         {student}: with one position in common there is no attention to compare, expected at \
-         least 2"
+        "distillation compares tap `{tap}`, where the teacher's feature map is {teacher} and the \
+         student's is {student}: attention maps of one position are always equal, expected at \
+         least 2 positions"
     )]
     OnePosition {
         /// The tap.
@@ -77,33 +78,32 @@ pub enum DistillationError {
         /// The shape of the student's feature map.
         student: Shape,
     },
-    /// The taps of the two networks come in another order.
+    /// The order of the taps differs between the two networks.
     #[error(
-        "distillation compares taps in the order {} of the teacher with the order {} of the \
-         student, expected the same order",
+        "the order of the taps is {} in the teacher and {} in the student, expected the same order",
         names(teacher),
         names(student)
     )]
     Order {
-        /// The compared taps of the teacher from the image on.
+        /// The taps of the teacher, from the image on.
         teacher: Vec<Tap>,
-        /// The compared taps of the student from the image on.
+        /// The taps of the student, from the image on.
         student: Vec<Tap>,
     },
 }
 
-/// Taps one after the other.
+/// The names of taps, separated by commas.
 fn names(taps: &[Tap]) -> String {
     let names: Vec<_> = taps.iter().map(Tap::to_string).collect();
     names.join(", ")
 }
 
 impl DistillationConfig {
-    /// Checks that the numbers make sense and that both networks have the taps to be compared.
+    /// Checks that the numbers are in range, and that the two networks can be compared at the taps.
     ///
     /// # Errors
     ///
-    /// Names the key or the tap and the network.
+    /// Names the key, or the tap and the network.
     pub fn check(&self, teacher: &Plan, student: &Plan) -> Result<(), DistillationError> {
         let Self::Attention(config) = self;
         if !(config.weight.is_finite() && config.weight >= 0.0) {
@@ -115,7 +115,7 @@ impl DistillationConfig {
             let (key, expected) = ("taps", "at least one of low, middle, high");
             return Err(DistillationError::Value { key, found: "empty".into(), expected });
         }
-        if let Some(tap) = twice(&config.taps) {
+        if let Some(tap) = repeated(&config.taps) {
             let (key, expected) = ("taps", "each depth once");
             let found = format!("a list with `{tap}` twice");
             return Err(DistillationError::Value { key, found, expected });
@@ -147,10 +147,10 @@ impl DistillationConfig {
     }
 }
 
-/// The first tap that is there twice.
-fn twice(taps: &[Tap]) -> Option<Tap> {
-    let repeated = taps.iter().enumerate().find(|(index, tap)| taps[..*index].contains(tap));
-    repeated.map(|(_, &tap)| tap)
+/// The first tap that the list has twice.
+fn repeated(taps: &[Tap]) -> Option<Tap> {
+    let found = taps.iter().enumerate().find(|(index, tap)| taps[..*index].contains(tap));
+    found.map(|(_, &tap)| tap)
 }
 
 #[cfg(test)]
@@ -188,11 +188,11 @@ mod tests {
     }
 
     #[test]
-    fn what_compares_nothing_is_refused() {
+    fn taps_that_cannot_be_compared_are_refused() {
         let config = DistillationConfig::default();
         let order = plan(&[Tap::Low, Tap::High, Tap::Middle]);
         let message = config.check(&plan(&Tap::ALL), &order).unwrap_err().to_string();
-        assert!(message.contains("low, middle, high of the teacher"), "{message}");
+        assert!(message.contains("low, middle, high in the teacher"), "{message}");
         let mut layers = vec![Layer::AveragePool { size: 8 }];
         layers.extend(plan(&Tap::ALL).layers.into_iter().map(|planned| planned.layer));
         let image = Shape { channels: 1, height: 8, width: 8 };

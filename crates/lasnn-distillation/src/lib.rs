@@ -1,10 +1,12 @@
-//! Layer-wise distillation: a spiking student learns to look where its teacher looks.
+//! Layer-wise distillation: a spiking student learns to attend to the same parts of an image as its
+//! teacher.
 //!
-//! - [`attention`]: the distance of attention maps (Eq. 7 of the LaSNN paper),
-//! - [`loss`]: what pulls a student to its teacher, behind one trait,
-//! - [`objective`]: that loss and the cross-entropy together (Eq. 8), as the training loop wants it.
+//! - [`attention`]: the distance of two attention maps (Eq. 7 of the LaSNN paper),
+//! - [`loss`]: distillation losses as a trait, and the one of the paper,
+//! - [`objective`]: cross-entropy and distillation loss together (Eq. 8), for the training loop,
+//! - [`config`]: the `distillation` table of a recipe.
 //!
-//! Teacher and student are known only as [`lasnn_nn::Tapped`].
+//! Teacher and student may be any networks that implement [`lasnn_nn::Tapped`].
 
 pub mod attention;
 pub mod config;

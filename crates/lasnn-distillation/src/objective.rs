@@ -7,10 +7,9 @@ use lasnn_nn::{Attention, Loss, LossPart, Objective, Tapped, cross_entropy};
 use crate::config::DistillationConfig;
 use crate::loss::{AttentionLoss, DistillationLoss};
 
-/// The objective of stage 3: L = L_CE + Σ weight · part.
+/// The objective of stage 3: L = L_CE + Σ weight · part (Eq. 8).
 ///
-/// The teacher lives on the backend without autodiff: its type carries no graph, so none can be
-/// built by mistake.
+/// The teacher is on the backend without autodiff, so its pass cannot record a graph.
 #[derive(Clone, Debug)]
 pub struct Distillation<T> {
     teacher: T,
@@ -18,7 +17,7 @@ pub struct Distillation<T> {
 }
 
 impl<T> Distillation<T> {
-    /// A student's objective under `teacher`.
+    /// The objective of a student that learns from `teacher`.
     pub fn new(teacher: T, config: &DistillationConfig) -> Self {
         let DistillationConfig::Attention(config) = config;
         Self { teacher, loss: AttentionLoss::new(config.clone()) }
@@ -38,8 +37,8 @@ where
         targets: Tensor<B, 1, Int>,
         pass: &Pass<'_>,
     ) -> Loss<B> {
-        let watching = Pass { mode: Mode::Evaluate, ..*pass };
-        let teacher = constant(self.teacher.attention(images.clone().inner(), &watching));
+        let evaluation = Pass { mode: Mode::Evaluate, ..*pass };
+        let teacher = constant(self.teacher.attention(images.clone().inner(), &evaluation));
         let student = model.attention(images, pass);
         let cross_entropy = cross_entropy(student.logits.clone(), targets);
         let mut total = cross_entropy.clone();
@@ -52,7 +51,7 @@ where
     }
 }
 
-/// Lifts what the teacher shows to the student's backend, as constants.
+/// Moves the teacher's attention to the student's backend, as constants without gradient.
 fn constant<B: AutodiffBackend>(attention: Attention<B::InnerBackend>) -> Attention<B> {
     let maps = attention.maps.into_iter().map(|(tap, map)| (tap, Tensor::from_inner(map)));
     Attention { logits: Tensor::from_inner(attention.logits), maps: maps.collect() }

@@ -1,5 +1,5 @@
-//! Attention losses and gradients against PyTorch (`golden/make_golden.py`), and the objective
-//! that is made of them.
+//! Attention losses and gradients against PyTorch (`golden/make_golden.py`), and the objective that
+//! sums them.
 
 // All of this is a test, the helpers too.
 #![allow(clippy::unwrap_used)]
@@ -74,7 +74,7 @@ fn losses_and_gradients_equal_pytorch() {
 }
 
 #[test]
-fn faint_maps_count_as_much_as_strong_ones() {
+fn the_scale_of_a_map_does_not_matter() {
     let case = |scale: f32| {
         let golden: Golden = serde_json::from_str(include_str!("golden/attention.json")).unwrap();
         let student = golden.cases[0].student.tensor() * scale;
@@ -98,7 +98,7 @@ fn distance(student: Tensor<B, 4>, teacher: Tensor<B, 4>, distance: Distance) ->
     attention_distance(attention_map(student), attention_map(teacher), distance)
 }
 
-/// A network that returns what it was given, whatever the images.
+/// A network that returns the same features for all images.
 #[derive(Clone)]
 struct Fixed<B: burn::tensor::backend::Backend>(Features<B>);
 
@@ -121,7 +121,7 @@ fn fixed<B: burn::tensor::backend::Backend>(size: usize, slope: f32) -> Fixed<B>
 }
 
 #[test]
-fn the_total_is_the_weighted_sum_of_parts_that_are_logged_apart() {
+fn the_total_is_the_weighted_sum_of_the_parts() {
     let config = AttentionConfig { weight: 0.5, ..Default::default() };
     let objective =
         Distillation::new(fixed::<Flex>(8, 0.3), &DistillationConfig::Attention(config));
@@ -136,7 +136,7 @@ fn the_total_is_the_weighted_sum_of_parts_that_are_logged_apart() {
     assert!(values[1..].iter().all(|&value| value > 0.0), "{values:?}");
     let expected = values[0] + 0.5 * values[1..].iter().sum::<f32>();
     assert!((loss.total.into_scalar() - expected).abs() < 1e-5);
-    // -log softmax by hand: log(1 + e^-1) for the first image, log(1 + e^-1.5) for the second.
+    // -log softmax, worked out: log(1 + e^-1) for the first image, log(1 + e^-1.5) for the second.
     let by_hand = ((-1f32).exp().ln_1p() + (-1.5f32).exp().ln_1p()) / 2.0;
     assert!((values[0] - by_hand).abs() < 1e-5, "{} {by_hand}", values[0]);
 }

@@ -1,37 +1,41 @@
-//! Matrix products.
+//! The product of two matrices.
+//!
+//! There are three implementations. A tall left matrix and a small right matrix are multiplied in
+//! bands of rows, in both precisions. Other `f32` matrices are multiplied by the `gemm` library,
+//! and other bfloat16 matrices in blocks, since that library does not support bfloat16.
 
 #![allow(unsafe_code, reason = "the interface of the `gemm` library takes pointers")]
 
-mod bands;
-mod store;
-mod tile;
-mod tiles;
+mod blocked;
+mod kernel;
+mod pack;
+mod tall;
 
-use crate::product::with_format;
-use bands::Bands;
 use gemm::Parallelism;
-use tiles::Tiles;
-
 use lasnn_core::Precision;
 
-/// A matrix in a slice.
+use crate::product::with_format;
+use blocked::BlockedProduct;
+use tall::TallProduct;
+
+/// A view of a matrix in a slice.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
-    /// The elements.
+    /// The slice, which begins with the element in row 0 and column 0.
     pub elements: &'a [f32],
-    /// Rows and columns.
+    /// The numbers of rows and columns.
     pub size: [usize; 2],
-    /// Elements from one row to the next, and from one column to the next.
+    /// The distance from one row to the next, and from one column to the next.
     pub strides: [usize; 2],
 }
 
 impl<'a> Matrix<'a> {
-    /// A matrix stored row by row.
+    /// A row-major matrix of `size[0]` rows and `size[1]` columns.
     pub fn rows(elements: &'a [f32], size: [usize; 2]) -> Self {
         Self { elements, size, strides: [size[1], 1] }
     }
 
-    /// The same elements with rows and columns exchanged.
+    /// The transpose, as a view of the same slice.
     pub fn transposed(self) -> Self {
         let Self { elements, size: [rows, columns], strides: [down, right] } = self;
         Self { elements, size: [columns, rows], strides: [right, down] }
@@ -40,15 +44,21 @@ impl<'a> Matrix<'a> {
     fn check(&self) {
         let last = |axis: usize| (self.size[axis] - 1) * self.strides[axis];
         let inside = self.size.contains(&0) || last(0) + last(1) < self.elements.len();
-        assert!(inside, "{:?} elements of {:?}", self.elements.len(), (self.size, self.strides));
+        let Self { size, strides, .. } = self;
+        let found = self.elements.len();
+        assert!(inside, "{found} elements of a matrix of size {size:?} with strides {strides:?}");
     }
 }
 
-/// Writes `left · right` to `product`, row by row.
+/// Writes the product `left · right` to `product`, a row-major matrix.
+///
+/// With [`Precision::Bf16`] the elements of both matrices are rounded to bfloat16. Sums are `f32`.
+/// The result does not depend on the number of threads.
 ///
 /// # Panics
 ///
-/// Panics if the sizes do not fit, or a matrix has fewer elements than its size says.
+/// Panics if the columns of `left` and the rows of `right` differ in number, if `product` does not
+/// have the size of the product, or if the slice of a matrix is too short.
 pub fn multiply(precision: Precision, left: Matrix<'_>, right: Matrix<'_>, product: &mut [f32]) {
     let ([rows, depth], [right_rows, columns]) = (left.size, right.size);
     assert_eq!(depth, right_rows, "columns on the left, rows on the right");
@@ -62,17 +72,16 @@ pub fn multiply(precision: Precision, left: Matrix<'_>, right: Matrix<'_>, produ
         product.fill(0.0);
         return;
     }
-    if bands::fits(&left, &right) {
-        return with_format(precision, Bands { left, right, product });
+    if tall::applies(&left, &right) {
+        return with_format(precision, TallProduct { left, right, product });
     }
     match precision {
         Precision::F32 => multiply_f32(left, right, product),
-        // `gemm` knows no pairs of bfloat16.
-        Precision::Bf16 => with_format(precision, Tiles { left, right, product }),
+        Precision::Bf16 => with_format(precision, BlockedProduct { left, right, product }),
     }
 }
 
-/// The product of operands that have been checked, none of them empty.
+/// Calls the `gemm` library. The operands must have passed [`Matrix::check`] and must not be empty.
 fn multiply_f32(left: Matrix<'_>, right: Matrix<'_>, product: &mut [f32]) {
     let ([rows, depth], [_, columns]) = (left.size, right.size);
     let parallelism = match rayon::current_num_threads() {
@@ -81,9 +90,9 @@ fn multiply_f32(left: Matrix<'_>, right: Matrix<'_>, product: &mut [f32]) {
     };
     let [left_strides, right_strides] =
         [left.strides, right.strides].map(|s| s.map(|s| s as isize));
-    // SAFETY: both operands have been checked to contain the largest index that their size and
-    // strides give, the product has exactly `rows · columns` elements and is not aliased, being
-    // borrowed mutably. It is not read, since `read_dst` is false.
+    // SAFETY: `Matrix::check` asserted that each operand contains the largest index that its size
+    // and strides give. The product has exactly `rows · columns` elements, and is not aliased since
+    // it is borrowed mutably. It is not read, since `read_dst` is false.
     unsafe {
         gemm::gemm(
             rows,
@@ -129,23 +138,29 @@ mod tests {
         }
     }
 
-    fn numbers(count: usize, by: usize) -> Vec<f32> {
+    fn integers(count: usize, by: usize) -> Vec<f32> {
         (0..count).map(|i| (i * by % 255) as f32 - 127.0).collect()
     }
 
+    /// A matrix of the given size, stored row by row or, if `transposed`, column by column.
+    fn view(elements: &[f32], [rows, columns]: [usize; 2], transposed: bool) -> Matrix<'_> {
+        match transposed {
+            true => Matrix::rows(elements, [columns, rows]).transposed(),
+            false => Matrix::rows(elements, [rows, columns]),
+        }
+    }
+
     proptest! {
-        /// Whole numbers so small that bfloat16 holds them, and `f32` their sums.
+        /// Bfloat16 represents these factors exactly, and `f32` represents their sums.
         #[test]
-        fn both_precisions_multiply_small_whole_numbers_exactly(
+        fn both_precisions_multiply_small_integers_exactly(
             (rows, columns) in (1..300usize, 1..300usize),
             depth in prop_oneof![0..40usize, 500..530usize, 1030..1040usize],
-            turned: [bool; 2],
+            transposed: [bool; 2],
         ) {
-            let (a, b) = (numbers(rows * depth, 31), numbers(depth * columns, 17));
-            let left = Matrix::rows(&a, if turned[0] { [depth, rows] } else { [rows, depth] });
-            let left = if turned[0] { left.transposed() } else { left };
-            let right = Matrix::rows(&b, if turned[1] { [columns, depth] } else { [depth, columns] });
-            let right = if turned[1] { right.transposed() } else { right };
+            let (a, b) = (integers(rows * depth, 31), integers(depth * columns, 17));
+            let left = view(&a, [rows, depth], transposed[0]);
+            let right = view(&b, [depth, columns], transposed[1]);
             let run = |precision| {
                 let mut product = vec![f32::NAN; rows * columns];
                 multiply(precision, left, right, &mut product);
@@ -167,8 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn threads_change_no_bit() {
-        let (a, b) = (numbers(37 * 700, 7919), numbers(700 * 300, 7907));
+    fn the_number_of_threads_changes_no_bit() {
+        let (a, b) = (integers(37 * 700, 7919), integers(700 * 300, 7907));
         let (a, b): (Vec<_>, Vec<_>) = (a.iter().map(|x| x.sin()).collect(), b);
         let with = |threads: usize, precision| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

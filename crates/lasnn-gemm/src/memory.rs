@@ -1,8 +1,9 @@
-//! Memory that goes from one training step to the next.
+//! A pool of large blocks of memory, which one training step leaves to the next one.
 //!
-//! A training step frees what the next one asks for again. The system takes large blocks back and
-//! gives them out empty, page by page: for the weight gradient of a large linear layer that takes as
-//! long as computing it. Here blocks that are given back are kept for the next one of the same length.
+//! A training step frees memory that the next step allocates again. The system reclaims large
+//! blocks, and fills new ones with zeros page by page. For the weight gradient of a large linear
+//! layer, this takes as long as computing the gradient. The pool keeps blocks that are given back,
+//! and returns them for requests of the same length.
 
 #![allow(unsafe_code, reason = "prefetch instructions")]
 
@@ -13,136 +14,144 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-/// Shorter blocks are cheap to get anew.
+/// The smallest length, in `f32` numbers, of a block that the pool keeps. Shorter blocks are cheap
+/// to allocate.
 pub const SMALLEST: usize = 1 << 14;
 
-/// A block that nobody wanted while so many others were taken goes back to the system.
+/// A block returns to the system if it stays in the pool while this many other blocks are taken.
 const PATIENCE: u64 = 4000;
 
-static SHELF: LazyLock<Mutex<Shelf>> = LazyLock::new(Mutex::default);
+static POOL: LazyLock<Mutex<Pool>> = LazyLock::new(Mutex::default);
 
 #[derive(Default)]
-struct Shelf {
-    /// Blocks by their length, each with the clock at which it came.
+struct Pool {
+    /// Blocks by their length, each with the value of `clock` when it was given.
     blocks: HashMap<usize, Vec<(u64, Vec<f32>)>>,
-    /// How many blocks were taken so far.
+    /// The number of blocks that were taken so far.
     clock: u64,
 }
 
-/// So many numbers, whatever they are: the caller writes them all.
+/// A block of `length` numbers with unspecified values. The caller must write all of them before it
+/// reads them.
 pub fn take(length: usize) -> Vec<f32> {
     if length < SMALLEST {
         return vec![0.0; length];
     }
-    let mut shelf = SHELF.lock().unwrap_or_else(PoisonError::into_inner);
-    shelf.clock += 1;
-    let found = shelf.blocks.get_mut(&length).and_then(Vec::pop);
-    drop(shelf);
+    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    pool.clock += 1;
+    let found = pool.blocks.get_mut(&length).and_then(Vec::pop);
+    drop(pool);
     found.map_or_else(|| vec![0.0; length], |(_, block)| block)
 }
 
-/// Gives a block back, to be taken again.
+/// Gives a block back to the pool. Blocks shorter than [`SMALLEST`] are freed.
 pub fn give(block: Vec<f32>) {
     if block.len() < SMALLEST {
         return;
     }
-    let mut shelf = SHELF.lock().unwrap_or_else(PoisonError::into_inner);
-    let now = shelf.clock;
+    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = pool.clock;
     let mut old = Vec::new();
-    shelf.blocks.retain(|_, blocks| {
-        // The last one is the newest, so the first one is the one that has waited longest.
-        if blocks.first().is_some_and(|(came, _)| now - came > PATIENCE) {
+    pool.blocks.retain(|_, blocks| {
+        // New blocks are pushed at the end, so the first one is the oldest.
+        if blocks.first().is_some_and(|(given, _)| now - given > PATIENCE) {
             old.push(blocks.remove(0));
         }
         !blocks.is_empty()
     });
-    shelf.blocks.entry(block.len()).or_default().push((now, block));
-    // What is old goes back to the system after the lock.
-    drop(shelf);
+    pool.blocks.entry(block.len()).or_default().push((now, block));
+    // Old blocks are freed without the lock.
+    drop(pool);
     drop(old);
 }
 
-/// How soon a number is needed, and so which cache it comes into.
+/// The cache into which [`prefetch`] loads.
 #[derive(Clone, Copy)]
-pub enum Needed {
-    /// Into the nearest one.
-    Next,
-    /// Into the one behind it.
-    Soon,
+pub enum CacheLevel {
+    /// The first-level cache, for a number that is needed next.
+    L1,
+    /// The second-level cache, for a number that is needed soon.
+    L2,
 }
 
-/// Asks for a number that is needed; does nothing where it is not there, or cannot be asked for.
+/// Starts to load the cache line of `numbers[at]` from memory.
+///
+/// Does nothing if the slice is shorter, or if the processor has no prefetch instruction that
+/// stable Rust supports.
 #[inline(always)]
-pub fn prefetch<T>(numbers: &[T], at: usize, needed: Needed) {
+pub fn prefetch<T>(numbers: &[T], at: usize, level: CacheLevel) {
     #[cfg(target_arch = "x86_64")]
     if let Some(number) = numbers.get(at) {
         use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
-        let place = std::ptr::from_ref(number).cast();
-        // SAFETY: a prefetch reads nothing and cannot fault; the address is that of a number.
+        let address = std::ptr::from_ref(number).cast();
+        // SAFETY: a prefetch cannot fault, and the address is that of an element of the slice.
         unsafe {
-            match needed {
-                Needed::Next => _mm_prefetch::<_MM_HINT_T0>(place),
-                Needed::Soon => _mm_prefetch::<_MM_HINT_T1>(place),
+            match level {
+                CacheLevel::L1 => _mm_prefetch::<_MM_HINT_T0>(address),
+                CacheLevel::L2 => _mm_prefetch::<_MM_HINT_T1>(address),
             }
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (numbers, at, needed);
+    let _ = (numbers, at, level);
 }
 
-/// Numbers that a thread writes where several write a block.
-const TOGETHER: usize = 1 << 16;
+/// Numbers that one thread writes if several threads write a block.
+const CHUNK: usize = 1 << 16;
 
-/// Numbers of a line of the cache.
+/// Numbers of a cache line.
 const LINE: usize = 16;
 
-/// A block for as long as a kernel runs, from the start of a cache line on: tiles that are loaded from
-/// anywhere else take several times as long.
+/// Scratch memory, usually from the pool, which returns to the pool on drop.
+///
+/// It begins at the start of a cache line. Tiles that are loaded from other addresses take several
+/// times as long to load.
 #[derive(Debug)]
 pub struct Scratch {
     block: Vec<f32>,
     used: Range<usize>,
-    /// Whether the block is kept for the next one of its length.
-    is_kept: bool,
+    /// Whether the block returns to the pool.
+    is_pooled: bool,
 }
 
 impl Scratch {
-    /// So many numbers, whatever they are.
+    /// `length` numbers with unspecified values.
     pub fn new(length: usize) -> Self {
         Self::of(take(length + LINE - 1), true)
     }
 
-    /// So many zeros that go back to the system: for what outlives a step, and may have no successor.
-    pub fn lasting(length: usize) -> Self {
+    /// `length` zeros that do not return to the pool. For memory that outlives a training step, and
+    /// that may not be needed again.
+    pub fn zeros_unpooled(length: usize) -> Self {
         Self::of(vec![0.0; length + LINE - 1], false)
     }
 
-    fn of(block: Vec<f32>, is_kept: bool) -> Self {
-        // No allocation is less aligned than its numbers are, so this is at most `LINE - 1`.
+    fn of(block: Vec<f32>, is_pooled: bool) -> Self {
+        // An allocation has the alignment of its numbers at least, so this is at most `LINE - 1`.
         let start = block.as_ptr().align_offset(size_of::<[f32; LINE]>()).min(LINE - 1);
         let length = block.len() - (LINE - 1);
-        Self { block, used: start..start + length, is_kept }
+        Self { block, used: start..start + length, is_pooled }
     }
 
-    /// A copy, written by all threads.
+    /// A copy of `of`, written by all threads of the pool of `rayon`.
     pub fn copy(of: &[f32]) -> Self {
         let mut scratch = Self::new(of.len());
-        let parts = scratch.par_chunks_mut(TOGETHER).zip(of.par_chunks(TOGETHER));
+        let parts = scratch.par_chunks_mut(CHUNK).zip(of.par_chunks(CHUNK));
         parts.for_each(|(part, of)| part.copy_from_slice(of));
         scratch
     }
 
-    /// So many zeros.
+    /// `length` zeros.
     pub fn zeros(length: usize) -> Self {
         let mut scratch = Self::new(length);
         scratch.fill(0.0);
         scratch
     }
 
-    /// The same, written by all threads.
-    pub fn zeros_together(length: usize) -> Self {
+    /// `length` zeros, written by all threads of the pool of `rayon`.
+    pub fn zeros_parallel(length: usize) -> Self {
         let mut scratch = Self::new(length);
-        scratch.par_chunks_mut(TOGETHER).for_each(|part| part.fill(0.0));
+        scratch.par_chunks_mut(CHUNK).for_each(|part| part.fill(0.0));
         scratch
     }
 }
@@ -163,7 +172,7 @@ impl DerefMut for Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if self.is_kept {
+        if self.is_pooled {
             give(mem::take(&mut self.block));
         }
     }
@@ -174,19 +183,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_comes_back() {
-        // A length that no other test asks for.
+    fn the_pool_returns_a_block_that_was_given() {
+        // A length that no other test uses.
         let length = SMALLEST + 4711;
         let mut first = take(length);
         first.fill(7.0);
         give(first);
         assert!(take(length).iter().all(|&value| value == 7.0));
-        // It was the only one.
+        // It was the only block of this length.
         assert!(take(length).iter().all(|&value| value == 0.0));
     }
 
     #[test]
-    fn scratch_memory_begins_with_a_cache_line() {
+    fn scratch_memory_begins_at_a_cache_line() {
         for length in [0, 1, 100, SMALLEST, SMALLEST + 1] {
             let scratch = Scratch::zeros(length);
             assert_eq!((scratch.len(), scratch.as_ptr().addr() % 64), (length, 0));

@@ -1,4 +1,4 @@
-//! Rows turned into columns, in squares that stay in registers or in the nearest cache.
+//! The transpose of a matrix, in squares of 16×16 or 8×8 numbers that stay in vector registers.
 
 #[cfg(target_arch = "x86_64")]
 mod registers;
@@ -7,11 +7,16 @@ use pulp::NullaryFnOnce;
 
 use lasnn_core::simd::vectors;
 
-/// Numbers of a matrix of rows and columns: the first one, and how far apart rows are.
+/// A matrix: its elements, and the distance between the starts of two rows.
 pub type Strided<N> = (N, usize);
 
-/// Writes number `column` of row `row` of `from` to number `row` of row `column` of `to`, for a matrix of so
-/// many rows and columns in `from`.
+/// Writes the transpose of `from` to `to`. The matrix `from` has `rows` rows and `columns` columns.
+///
+/// Elements of `to` between two rows are not changed.
+///
+/// # Panics
+///
+/// Panics if a slice is too short.
 pub fn transpose(from: Strided<&[f32]>, to: Strided<&mut [f32]>, [rows, columns]: [usize; 2]) {
     let matrix = Matrix { from, to, rows, columns };
     match vectors() {
@@ -19,18 +24,18 @@ pub fn transpose(from: Strided<&[f32]>, to: Strided<&mut [f32]>, [rows, columns]
         pulp::Arch::V4(simd) => simd.vectorize(Transpose(simd, matrix)),
         #[cfg(target_arch = "x86_64")]
         pulp::Arch::V3(simd) => simd.vectorize(Transpose(simd, matrix)),
-        _ => Transpose(Plain, matrix).call(),
+        _ => Transpose(Scalar, matrix).call(),
     }
 }
 
 type Square<const SIDE: usize> = [[f32; SIDE]; SIDE];
 
-/// Turns squares around.
+/// Transposes squares.
 trait Squares: Copy {
-    /// One of 8 by 8 numbers.
+    /// A square of 8×8 numbers.
     fn eight(self, rows: Square<8>) -> Square<8>;
 
-    /// One of 16 by 16 numbers.
+    /// A square of 16×16 numbers.
     fn sixteen(self, rows: Square<16>) -> Square<16>;
 }
 
@@ -53,10 +58,10 @@ impl<S: Squares> NullaryFnOnce for Transpose<'_, S> {
         for column in (0..columns).step_by(16) {
             for row in (0..rows).step_by(16) {
                 if row + 16 <= rows && column + 16 <= columns {
-                    let turned = squares.sixteen(matrix.read([row, column]));
-                    matrix.write([row, column], turned);
+                    let transposed = squares.sixteen(matrix.read([row, column]));
+                    matrix.write([row, column], transposed);
                 } else {
-                    matrix.turn_part(squares, [row, column]);
+                    matrix.transpose_edge(squares, [row, column]);
                 }
             }
         }
@@ -68,7 +73,7 @@ impl Matrix<'_> {
     fn read<const SIDE: usize>(&self, [row, column]: [usize; 2]) -> Square<SIDE> {
         let (from, pitch) = self.from;
         let mut square = [[0.0; SIDE]; SIDE];
-        // No closure: it would not be compiled for wide vectors.
+        // No closure: a closure that is not inlined is compiled for the oldest processor.
         for (i, numbers) in square.iter_mut().enumerate() {
             numbers.copy_from_slice(&from[(row + i) * pitch + column..][..SIDE]);
         }
@@ -76,30 +81,30 @@ impl Matrix<'_> {
     }
 
     #[inline(always)]
-    fn write<const SIDE: usize>(&mut self, [row, column]: [usize; 2], turned: Square<SIDE>) {
+    fn write<const SIDE: usize>(&mut self, [row, column]: [usize; 2], transposed: Square<SIDE>) {
         let (to, pitch) = &mut self.to;
-        for (i, numbers) in turned.iter().enumerate() {
+        for (i, numbers) in transposed.iter().enumerate() {
             to[(column + i) * *pitch + row..][..SIDE].copy_from_slice(numbers);
         }
     }
 
-    /// What is left of a square of 16 by 16 at an edge.
+    /// The part of a square of 16×16 numbers that is inside the matrix.
     #[inline(always)]
-    fn turn_part<S: Squares>(&mut self, squares: S, [row, column]: [usize; 2]) {
+    fn transpose_edge<S: Squares>(&mut self, squares: S, [row, column]: [usize; 2]) {
         for column in (column..self.columns.min(column + 16)).step_by(8) {
             for row in (row..self.rows.min(row + 16)).step_by(8) {
                 if row + 8 <= self.rows && column + 8 <= self.columns {
-                    let turned = squares.eight(self.read([row, column]));
-                    self.write([row, column], turned);
+                    let transposed = squares.eight(self.read([row, column]));
+                    self.write([row, column], transposed);
                 } else {
-                    self.turn_numbers([row, column]);
+                    self.transpose_numbers([row, column]);
                 }
             }
         }
     }
 
-    /// What is left of a square of 8 by 8 at an edge.
-    fn turn_numbers(&mut self, [row, column]: [usize; 2]) {
+    /// The part of a square of 8×8 numbers that is inside the matrix.
+    fn transpose_numbers(&mut self, [row, column]: [usize; 2]) {
         let ((from, from_pitch), (to, to_pitch)) = (self.from, &mut self.to);
         for column in column..self.columns.min(column + 8) {
             for row in row..self.rows.min(row + 8) {
@@ -109,11 +114,11 @@ impl Matrix<'_> {
     }
 }
 
-/// Squares number by number.
+/// Transposes squares number by number.
 #[derive(Clone, Copy)]
-struct Plain;
+struct Scalar;
 
-impl Squares for Plain {
+impl Squares for Scalar {
     fn eight(self, rows: Square<8>) -> Square<8> {
         std::array::from_fn(|i| std::array::from_fn(|j| rows[j][i]))
     }
@@ -128,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_become_columns_and_nothing_else_is_written() {
+    fn transposes_matrices_and_writes_nothing_between_rows() {
         let sizes = [
             ([1, 1], [1, 1]),
             ([8, 8], [8, 8]),
@@ -150,7 +155,7 @@ mod tests {
         for (index, &found) in to.iter().enumerate() {
             let (column, row) = (index / to_pitch, index % to_pitch);
             let expected = if row < rows { from[row * from_pitch + column] } else { -1.0 };
-            assert_eq!(found, expected, "{rows} rows, {columns} columns, number {index}");
+            assert_eq!(found, expected, "{rows} rows, {columns} columns, element {index}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Convolution, batch norm, activation: the brick of every network here.
+//! A convolution with optional batch norm and activation.
 
 use burn::module::Module;
 use burn::nn::BatchNorm;
@@ -7,10 +7,10 @@ use burn::tensor::{Tensor, backend::Backend};
 use lasnn_backend::{DenseBackend, ops};
 use lasnn_core::{Mode, Pass, Precision};
 
-use crate::init::Weights;
+use crate::init::Initializer;
 use crate::norm::{batch_norm, conv2d_batch_norm};
 
-/// Convolution, then batch norm and activation where wanted.
+/// A convolution, then batch norm and a ReLU if the description has them.
 #[derive(Module, Debug)]
 pub struct Convolution<B: Backend> {
     conv: Conv2d<B>,
@@ -18,7 +18,7 @@ pub struct Convolution<B: Backend> {
     activation: bool,
 }
 
-/// What a [`Convolution`] is made from.
+/// The description of a [`Convolution`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConvolutionSpec {
     pub inputs: usize,
@@ -31,17 +31,17 @@ pub(crate) struct ConvolutionSpec {
 }
 
 impl<B: Backend> Convolution<B> {
-    pub(crate) fn new(weights: &mut Weights<'_, B>, spec: ConvolutionSpec) -> Self {
+    pub(crate) fn new(initializer: &mut Initializer<'_, B>, spec: ConvolutionSpec) -> Self {
         let ConvolutionSpec { inputs, outputs, kernel, stride, bias, batch_norm, activation } =
             spec;
         Self {
-            conv: weights.convolution([inputs, outputs], kernel, stride, bias),
-            norm: batch_norm.then(|| weights.norm(outputs)),
+            conv: initializer.convolution([inputs, outputs], kernel, stride, bias),
+            norm: batch_norm.then(|| initializer.norm(outputs)),
             activation,
         }
     }
 
-    /// Whether the output is an activation.
+    /// Whether the layer ends in a ReLU.
     pub(crate) fn has_activation(&self) -> bool {
         self.activation
     }
@@ -52,8 +52,8 @@ impl<B: DenseBackend> Convolution<B> {
         self.run(input, None, self.activation, pass)
     }
 
-    /// The rectified sum of the layer without its activation and of another map.
-    pub(crate) fn forward_added(
+    /// `relu(layer(input) + added)`, where the layer's own activation is left out.
+    pub(crate) fn forward_add_relu(
         &self,
         input: Tensor<B, 4>,
         added: Tensor<B, 4>,
@@ -71,18 +71,18 @@ impl<B: DenseBackend> Convolution<B> {
     ) -> Tensor<B, 4> {
         match (&self.norm, pass.mode, &self.conv.bias) {
             (Some(norm), Mode::Train, None) => {
-                let convolution = shape(&self.conv, pass.precision);
+                let convolution = options(&self.conv, pass.precision);
                 conv2d_batch_norm(norm, input, self.conv.weight.val(), added, convolution, relu)
             }
             (norm, mode, _) => {
-                let alone = relu && added.is_none();
-                let conv2d = |relu| conv2d(&self.conv, input, pass.precision, relu);
+                let layer_relu = relu && added.is_none();
+                let convolve = |relu| conv2d(&self.conv, input, pass.precision, relu);
                 let output = match norm {
-                    Some(norm) => batch_norm(norm, conv2d(false), mode, alone),
-                    None => conv2d(alone),
+                    Some(norm) => batch_norm(norm, convolve(false), mode, layer_relu),
+                    None => convolve(layer_relu),
                 };
                 match added {
-                    Some(added) => ops::rectified_sum(output, added),
+                    Some(added) => ops::add_relu(output, added),
                     None => output,
                 }
             }
@@ -90,7 +90,7 @@ impl<B: DenseBackend> Convolution<B> {
     }
 }
 
-/// Burn's layer by way of [`DenseBackend`]; negative values as zero if `relu`.
+/// Runs Burn's layer with the convolution of [`DenseBackend`]; followed by a ReLU if `relu`.
 pub(crate) fn conv2d<B: DenseBackend>(
     conv: &Conv2d<B>,
     input: Tensor<B, 4>,
@@ -98,13 +98,13 @@ pub(crate) fn conv2d<B: DenseBackend>(
     relu: bool,
 ) -> Tensor<B, 4> {
     let bias = conv.bias.as_ref().map(|bias| bias.val());
-    ops::conv2d(input, conv.weight.val(), bias, shape(conv, precision), relu)
+    ops::conv2d(input, conv.weight.val(), bias, options(conv, precision), relu)
 }
 
-fn shape<B: Backend>(conv: &Conv2d<B>, precision: Precision) -> lasnn_backend::Convolution {
+fn options<B: Backend>(conv: &Conv2d<B>, precision: Precision) -> lasnn_backend::Convolution {
     lasnn_backend::Convolution {
         stride: conv.stride[0],
-        // As `Weights::convolution` has made it.
+        // `Initializer::convolution` sets this padding.
         padding: conv.kernel_size[0] / 2,
         precision,
     }

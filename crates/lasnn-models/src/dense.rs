@@ -8,24 +8,25 @@ use lasnn_backend::DenseBackend;
 use lasnn_core::{Pass, plan::DENSE_BOTTLENECK};
 
 use crate::convolution::conv2d;
-use crate::init::Weights;
+use crate::init::Initializer;
 use crate::norm::batch_norm;
 use crate::trace::Trace;
 
-/// Units whose outputs are appended to their inputs, so that each sees all before it.
+/// Units whose outputs are appended to their inputs. Each unit gets the outputs of all units before
+/// it.
 #[derive(Module, Debug)]
 pub struct Dense<B: Backend> {
-    units: Vec<Unit<B>>,
+    units: Vec<DenseUnit<B>>,
 }
 
 /// A 1×1 convolution to `4 · growth` channels and a 3×3 convolution to `growth` channels.
 #[derive(Module, Debug)]
-pub struct Unit<B: Backend> {
+pub struct DenseUnit<B: Backend> {
     first: NormThenConvolution<B>,
     second: NormThenConvolution<B>,
 }
 
-/// Batch norm and activation *before* the convolution, the other way round than everywhere else.
+/// Batch norm and ReLU *before* the convolution; in all other layers they follow it.
 #[derive(Module, Debug)]
 pub struct NormThenConvolution<B: Backend> {
     norm: BatchNorm<B>,
@@ -34,15 +35,15 @@ pub struct NormThenConvolution<B: Backend> {
 
 impl<B: Backend> Dense<B> {
     pub(crate) fn new(
-        weights: &mut Weights<'_, B>,
+        initializer: &mut Initializer<'_, B>,
         inputs: usize,
         units: usize,
         growth: usize,
     ) -> Self {
         let wide = DENSE_BOTTLENECK * growth;
-        let unit = |index| Unit {
-            first: NormThenConvolution::new(weights, [inputs + index * growth, wide], 1),
-            second: NormThenConvolution::new(weights, [wide, growth], 3),
+        let unit = |index| DenseUnit {
+            first: NormThenConvolution::new(initializer, [inputs + index * growth, wide], 1),
+            second: NormThenConvolution::new(initializer, [wide, growth], 3),
         };
         Self { units: (0..units).map(unit).collect() }
     }
@@ -61,7 +62,7 @@ impl<B: DenseBackend> Dense<B> {
             let mut new = all.clone();
             for (part, step) in [("first", &unit.first), ("second", &unit.second)] {
                 let activation = batch_norm(&step.norm, new, pass.mode, true);
-                trace.see(index, &format!("units.{number}.{part}"), &activation);
+                trace.record(index, &format!("units.{number}.{part}"), &activation);
                 new = conv2d(&step.conv, activation, pass.precision, false);
             }
             all = Tensor::cat(vec![all, new], 1);
@@ -71,10 +72,10 @@ impl<B: DenseBackend> Dense<B> {
 }
 
 impl<B: Backend> NormThenConvolution<B> {
-    fn new(weights: &mut Weights<'_, B>, channels: [usize; 2], kernel: usize) -> Self {
+    fn new(initializer: &mut Initializer<'_, B>, channels: [usize; 2], kernel: usize) -> Self {
         Self {
-            norm: weights.norm(channels[0]),
-            conv: weights.convolution(channels, kernel, 1, false),
+            norm: initializer.norm(channels[0]),
+            conv: initializer.convolution(channels, kernel, 1, false),
         }
     }
 }

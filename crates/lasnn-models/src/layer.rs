@@ -1,4 +1,4 @@
-//! One layer of a network, of whichever kind.
+//! One layer of a network, of any kind.
 
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
@@ -7,8 +7,8 @@ use lasnn_core::{Layer, Pass, PlannedLayer};
 
 use crate::convolution::{Convolution, ConvolutionSpec};
 use crate::dense::Dense;
-use crate::init::{Place, Weights};
-use crate::linear::FullyConnected;
+use crate::init::{Initializer, LinearRole};
+use crate::linear::LinearLayer;
 use crate::norm::Norm;
 use crate::residual::Residual;
 use crate::trace::Trace;
@@ -20,22 +20,22 @@ use crate::trace::Trace;
     reason = "a network has some thirty layers; boxing the larger ones would save 50 kB at most"
 )]
 pub enum NetworkLayer<B: Backend> {
-    /// Convolution, batch norm, activation.
+    /// A convolution with optional batch norm and activation.
     Convolution(Convolution<B>),
-    /// Basic residual block.
+    /// A basic residual block.
     Residual(Residual<B>),
-    /// Dense block.
+    /// A dense block.
     Dense(Dense<B>),
-    /// Batch norm and activation.
+    /// A batch norm and an activation.
     Norm(Norm<B>),
-    /// Fully connected layer or classifier.
-    FullyConnected(FullyConnected<B>),
+    /// A hidden linear layer or the classifier.
+    Linear(LinearLayer<B>),
     /// A layer without parameters.
     Fixed(Fixed),
 }
 
-/// A layer without parameters. A struct around the enum, because Burn derives modules from
-/// enums only where each variant holds one module.
+/// A layer without parameters. It is a struct around an enum, because Burn derives `Module` only
+/// for enums in which each variant holds one module.
 #[derive(Module, Clone, Debug)]
 pub struct Fixed {
     operation: Operation,
@@ -50,7 +50,7 @@ enum Operation {
 }
 
 impl<B: Backend> NetworkLayer<B> {
-    pub(crate) fn new(weights: &mut Weights<'_, B>, planned: &PlannedLayer) -> Self {
+    pub(crate) fn new(initializer: &mut Initializer<'_, B>, planned: &PlannedLayer) -> Self {
         let PlannedLayer { ref layer, input, output, .. } = *planned;
         let fixed = |operation| Self::Fixed(Fixed { operation });
         match *layer {
@@ -64,37 +64,38 @@ impl<B: Backend> NetworkLayer<B> {
                     batch_norm,
                     activation,
                 };
-                Self::Convolution(Convolution::new(weights, spec))
+                Self::Convolution(Convolution::new(initializer, spec))
             }
-            Layer::Residual { channels: _, stride, batch_norm, dropout, tap: _ } => {
-                Self::Residual(Residual::new(weights, input, output, stride, batch_norm, dropout))
-            }
+            Layer::Residual { channels: _, stride, batch_norm, dropout, tap: _ } => Self::Residual(
+                Residual::new(initializer, input, output, stride, batch_norm, dropout),
+            ),
             Layer::Dense { units, growth, tap: _ } => {
-                Self::Dense(Dense::new(weights, input.channels, units, growth))
+                Self::Dense(Dense::new(initializer, input.channels, units, growth))
             }
-            Layer::Norm { tap: _ } => Self::Norm(Norm::new(weights, input.channels)),
+            Layer::Norm { tap: _ } => Self::Norm(Norm::new(initializer, input.channels)),
             Layer::AveragePool { size } => fixed(Operation::AveragePool { size }),
             Layer::MaxPool { size } => fixed(Operation::MaxPool { size }),
             Layer::GlobalAveragePool {} => fixed(Operation::GlobalAveragePool),
             Layer::Dropout { probability } => fixed(Operation::Dropout { probability }),
             Layer::Linear { bias, .. } => {
                 let sizes = [input.len(), output.len()];
-                Self::FullyConnected(FullyConnected::new(weights, sizes, bias, Place::Hidden))
+                Self::Linear(LinearLayer::new(initializer, sizes, bias, LinearRole::Hidden))
             }
             Layer::Classifier { bias } => {
                 let sizes = [input.len(), output.len()];
-                Self::FullyConnected(FullyConnected::new(weights, sizes, bias, Place::Classifier))
+                Self::Linear(LinearLayer::new(initializer, sizes, bias, LinearRole::Classifier))
             }
         }
     }
 }
 
 impl<B: DenseBackend> NetworkLayer<B> {
-    /// `index` is the layer's place in the plan.
+    /// Runs the layer. `index` is its position in the plan.
     ///
     /// # Shapes
     ///
-    /// `[batch, channels, height, width]` in and out, as planned.
+    /// - `input`: `[batch, channels, height, width]` with the input shape of the plan
+    /// - result: `[batch, channels, height, width]` with the output shape of the plan
     pub(crate) fn forward(
         &self,
         index: usize,
@@ -107,20 +108,18 @@ impl<B: DenseBackend> NetworkLayer<B> {
             Self::Residual(layer) => (layer.forward(index, input, pass, trace), false),
             Self::Dense(layer) => (layer.forward(index, input, pass, trace), false),
             Self::Norm(layer) => (layer.forward(input, pass.mode), true),
-            Self::FullyConnected(layer) => {
-                (layer.forward(input, pass.precision), layer.has_activation())
-            }
+            Self::Linear(layer) => (layer.forward(input, pass.precision), layer.has_activation()),
             Self::Fixed(layer) => (layer.forward(index, input, pass), false),
         };
-        // Blocks have shown the activations inside them themselves.
+        // Blocks record the activations inside them.
         if is_activation {
-            trace.see(index, "", &output);
+            trace.record(index, "", &output);
         }
         output
     }
 }
 
-/// The mean of each channel, `[batch, channels, 1, 1]`.
+/// The mean of each channel of each image, `[batch, channels, 1, 1]`.
 fn global_average<B: DenseBackend>(input: Tensor<B, 4>) -> Tensor<B, 4> {
     let [_, _, height, width] = input.dims();
     match height == width {
@@ -130,6 +129,7 @@ fn global_average<B: DenseBackend>(input: Tensor<B, 4>) -> Tensor<B, 4> {
 }
 
 impl Fixed {
+    /// Runs the layer. `index` is its position in the plan, the key of a dropout layer's masks.
     fn forward<B: DenseBackend>(
         &self,
         index: usize,
@@ -138,7 +138,7 @@ impl Fixed {
     ) -> Tensor<B, 4> {
         match self.operation {
             Operation::AveragePool { size } => ops::average_pool(input, size),
-            Operation::MaxPool { size } => ops::maximum_pool(input, size),
+            Operation::MaxPool { size } => ops::max_pool(input, size),
             Operation::GlobalAveragePool => global_average(input),
             Operation::Dropout { probability } => {
                 let [_, channels, height, width] = input.dims();

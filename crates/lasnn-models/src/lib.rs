@@ -1,9 +1,9 @@
-//! Ordinary (non-spiking) networks: the teachers, and the bias-free intermediates that are
-//! converted to spiking students.
+//! Non-spiking networks: the teachers, and the bias-free intermediate networks that are converted
+//! into spiking students.
 //!
 //! - [`zoo`]: the named architectures, as data,
-//! - [`network`]: a [`Plan`](lasnn_core::Plan) made into a Burn module,
-//! - [`init`]: how its weights start.
+//! - [`network`]: builds a Burn module from a [`Plan`](lasnn_core::Plan),
+//! - [`init`]: the initial weights.
 //!
 //! ```
 //! # use burn::tensor::backend::Backend;

@@ -1,4 +1,4 @@
-//! Fully connected layers.
+//! Linear layers.
 
 use burn::module::Module;
 use burn::nn::Linear;
@@ -6,38 +6,42 @@ use burn::tensor::{Tensor, backend::Backend};
 use lasnn_backend::{DenseBackend, ops};
 use lasnn_core::Precision;
 
-use crate::init::{Place, Weights};
+use crate::init::{Initializer, LinearRole};
 
-/// A fully connected layer, with an activation unless it is the classifier.
+/// A linear layer, followed by a ReLU unless it is the classifier.
 #[derive(Module, Debug)]
-pub struct FullyConnected<B: Backend> {
+pub struct LinearLayer<B: Backend> {
     linear: Linear<B>,
     activation: bool,
 }
 
-impl<B: Backend> FullyConnected<B> {
+impl<B: Backend> LinearLayer<B> {
     pub(crate) fn new(
-        weights: &mut Weights<'_, B>,
+        initializer: &mut Initializer<'_, B>,
         sizes: [usize; 2],
         bias: bool,
-        place: Place,
+        role: LinearRole,
     ) -> Self {
-        Self { linear: weights.linear(sizes, bias, place), activation: place == Place::Hidden }
+        Self {
+            linear: initializer.linear(sizes, bias, role),
+            activation: role == LinearRole::Hidden,
+        }
     }
 
-    /// Whether the output is an activation.
+    /// Whether the layer ends in a ReLU.
     pub(crate) fn has_activation(&self) -> bool {
         self.activation
     }
 }
 
-impl<B: DenseBackend> FullyConnected<B> {
-    /// Flattens each image in the order channels, rows, columns.
+impl<B: DenseBackend> LinearLayer<B> {
+    /// Flattens each image in the order channels, rows, columns, and runs the layer.
     ///
     /// # Shapes
     ///
-    /// `[batch, channels, height, width]` to `[batch, features, 1, 1]`: the signal keeps its rank
-    /// through the whole network, so that every layer can follow every other.
+    /// - `input`: `[batch, channels, height, width]`
+    /// - result: `[batch, features, 1, 1]`; all layers have inputs and outputs of rank 4, so that
+    ///   any layer can follow any other
     pub(crate) fn forward(&self, input: Tensor<B, 4>, precision: Precision) -> Tensor<B, 4> {
         let bias = self.linear.bias.as_ref().map(|bias| bias.val());
         let (input, weights) = (input.flatten(1, 3), self.linear.weight.val());

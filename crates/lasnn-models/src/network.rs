@@ -1,4 +1,4 @@
-//! A planned architecture as a Burn module.
+//! Builds a Burn module from the plan of an architecture.
 
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
@@ -6,39 +6,40 @@ use lasnn_backend::DenseBackend;
 use lasnn_core::{Pass, Plan, Seed, Tap};
 use lasnn_nn::{Features, Tapped, Taps};
 
-use crate::init::{Init, Weights};
+use crate::init::{Init, Initializer};
 use crate::layer::NetworkLayer;
 use crate::trace::Trace;
 
-/// An ordinary network: rectifiers, and whatever else its plan says.
+/// A non-spiking network, built from a plan. Its activations are ReLUs.
 ///
 /// # Names
 ///
-/// [`lasnn_nn::state`] knows the tensors by names that begin with `layers.<i>`, `i` being the
-/// layer's place in the plan; layers without parameters keep their place.
+/// The names of the tensors in [`lasnn_nn::state`] begin with `layers.<i>`, where `i` is the
+/// position of the layer in the plan. Layers without parameters are counted, too.
 ///
 /// | layer | tensors below `layers.<i>` |
 /// |---|---|
 /// | conv | `conv.weight`, `conv.bias`, and `norm.*` |
-/// | residual | the same below `first`, `second` and `shortcut` |
-/// | dense | the same below `units.<u>.first` and `units.<u>.second` |
+/// | residual | the tensors of a conv below `first`, `second` and `shortcut` |
+/// | dense | the tensors of a conv below `units.<u>.first` and `units.<u>.second` |
 /// | norm | `norm.*` |
 /// | linear, classifier | `linear.weight`, `linear.bias` |
 ///
-/// `norm.*` is `norm.gamma`, `norm.beta`, `norm.running_mean` and `norm.running_var`. Weights of a
-/// convolution are `[outputs, inputs, height, width]`, those of a linear layer
-/// `[inputs, outputs]`, with the inputs in the order channels, rows, columns.
+/// `norm.*` is `norm.gamma`, `norm.beta`, `norm.running_mean` and `norm.running_var`. The weights
+/// of a convolution are `[outputs, inputs, height, width]`, the weights of a linear layer `[inputs,
+/// outputs]`, with the inputs in the order channels, rows, columns.
 ///
 /// # Batch norm
 ///
-/// The running statistics are the one state that a forward pass changes, and only in
-/// [`Mode::Train`](lasnn_core::Mode::Train). Burn keeps them outside the module's value, which has consequences:
+/// The running statistics are the only state that a forward pass changes, and only in
+/// [`Mode::Train`](lasnn_core::Mode::Train). Burn stores them outside the module's value, which has
+/// three consequences:
 ///
-/// - A clone shares them with its original. To keep a network as it is now, save its tensors.
+/// - A clone shares the statistics with its original. To keep a network as it is, save its tensors.
 /// - The last update is pending until [`valid`](burn::module::AutodiffModule::valid) or the next
-///   pass on the same thread takes it in. Save and measure `network.valid()`.
-/// - A pending update survives loading and then overwrites what was loaded. Load into a new
-///   network, or through `valid()`.
+///   pass on the same thread applies it. Save and measure `network.valid()`.
+/// - A pending update survives loading and then overwrites the loaded statistics. Load into a new
+///   network, or into `network.valid()`.
 #[derive(Module, Debug)]
 pub struct Network<B: Backend> {
     layers: Vec<NetworkLayer<B>>,
@@ -47,11 +48,11 @@ pub struct Network<B: Backend> {
 }
 
 impl<B: Backend> Network<B> {
-    /// Builds the network of a plan, its weights drawn from `seed`.
+    /// Builds the network of a plan, with initial weights drawn from `seed`.
     pub fn new(plan: &Plan, init: Init, seed: Seed, device: &B::Device) -> Self {
-        let mut weights = Weights::new(init, seed, device);
+        let mut initializer = Initializer::new(init, seed, device);
         Self {
-            layers: plan.layers.iter().map(|l| NetworkLayer::new(&mut weights, l)).collect(),
+            layers: plan.layers.iter().map(|l| NetworkLayer::new(&mut initializer, l)).collect(),
             taps: plan.layers.iter().map(|l| l.layer.tap()).collect(),
             image: [plan.input.channels, plan.input.height, plan.input.width],
         }
@@ -59,30 +60,33 @@ impl<B: Backend> Network<B> {
 }
 
 impl<B: DenseBackend> Network<B> {
-    /// The output of every activation, in the order of the signal, before dropout and pooling.
+    /// The output of every activation with its name, in the order in which the network computes
+    /// them, before dropout and pooling. A spiking network has its neurons at the same positions.
     ///
-    /// Each comes as `[batch, channels, height, width]`, that of a linear layer as
-    /// `[batch, features, 1, 1]`, and under the name of what closes with it: `layers.<i>` for a
-    /// convolution, norm or linear layer, `layers.<i>.first` and `layers.<i>.second` for a
-    /// residual block (the second one behind the sum), `layers.<i>.units.<u>.first` and
-    /// `.second` for a dense block. A spiking network has its neurons at the same places.
+    /// The outputs are `[batch, channels, height, width]`; the output of a linear layer is
+    /// `[batch, features, 1, 1]`. The names are:
+    ///
+    /// - `layers.<i>` for a convolution, norm or linear layer,
+    /// - `layers.<i>.first` and `layers.<i>.second` for a residual block, where the second is the
+    ///   activation of the sum,
+    /// - `layers.<i>.units.<u>.first` and `layers.<i>.units.<u>.second` for a dense block.
     ///
     /// # Panics
     ///
-    /// As [`features`](Tapped::features).
+    /// Panics under the conditions of [`features`](Tapped::features).
     pub fn activations(
         &self,
         images: Tensor<B, 4>,
         pass: &Pass<'_>,
     ) -> Vec<(String, Tensor<B, 4>)> {
-        let mut trace = Trace::everything();
+        let mut trace = Trace::recording();
         self.run(images, pass, &mut trace);
-        trace.into_collected()
+        trace.into_activations()
     }
 
     fn run(&self, images: Tensor<B, 4>, pass: &Pass<'_>, trace: &mut Trace<B>) -> Features<B> {
         let found = images.dims();
-        assert_eq!(found[1..], self.image, "the network is planned for other images");
+        assert_eq!(found[1..], self.image, "the network is planned for images of another shape");
         let mut taps = Taps::new();
         let mut signal = images;
         for (index, (layer, tap)) in self.layers.iter().zip(&self.taps).enumerate() {
@@ -99,13 +103,13 @@ impl<B: DenseBackend> Tapped<B> for Network<B> {
     /// Runs the network.
     ///
     /// In [`Mode::Evaluate`](lasnn_core::Mode::Evaluate) dropout does nothing and batch norm
-    /// takes its running statistics, whatever the backend.
+    /// uses its running statistics, on an autodiff backend, too.
     ///
     /// # Panics
     ///
-    /// Panics if the images are not of the planned shape, or, in training, if `pass` does not
-    /// name one sample per image.
+    /// Panics if the images do not have the shape of the plan, or, in training with dropout, if
+    /// `pass` does not have one sample for each image.
     fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B> {
-        self.run(images, pass, &mut Trace::nothing())
+        self.run(images, pass, &mut Trace::off())
     }
 }

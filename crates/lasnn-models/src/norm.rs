@@ -1,27 +1,27 @@
-//! Batch norm that does what the pass says.
+//! Batch norm whose statistics depend on the mode of the pass.
 
 use burn::module::Module;
 use burn::nn::BatchNorm;
 use burn::tensor::{Tensor, backend::Backend};
-use lasnn_backend::{Convolution, DenseBackend, NormalisedConvolution, ops};
+use lasnn_backend::{ConvBatchNorm, Convolution, DenseBackend, ops};
 use lasnn_core::Mode;
 
-use crate::init::Weights;
+use crate::init::Initializer;
 
-/// Normalises each channel: `y = γ · (x - µ) / sqrt(σ² + ε) + β`; negative values become zero if
-/// `relu`.
+/// Normalises each channel: `y = γ · (x - µ) / sqrt(σ² + ε) + β`; followed by a ReLU if `relu`.
 ///
-/// In [`Mode::Train`] µ and σ² are those of the batch, and the running statistics move towards
-/// them; in [`Mode::Evaluate`] they are the running statistics. Burn's own `forward` decides by
-/// the backend instead of the mode, so it would let a measurement on an autodiff backend change
-/// the network; and it transposes the feature map for its statistics.
+/// In [`Mode::Train`], µ and σ² are the statistics of the batch, and the running statistics move
+/// towards them. In [`Mode::Evaluate`], µ and σ² are the running statistics. Burn's own `forward`
+/// decides by the backend instead of the mode, so that an evaluation on an autodiff backend would
+/// change the network. It also transposes the feature map to compute its statistics.
 ///
-/// The running variance follows the batch variance with divisor n, where PyTorch divides by
-/// n − 1; with n = batch · height · width the difference is far below the noise of a batch.
+/// The running variance takes the batch variance with divisor n, while PyTorch takes divisor n − 1.
+/// With n = batch · height · width, the difference is far below the noise of a batch.
 ///
 /// # Shapes
 ///
-/// `[batch, channels, height, width]`, in and out.
+/// - `input`: `[batch, channels, height, width]`
+/// - result: the shape of `input`
 pub(crate) fn batch_norm<B: DenseBackend>(
     norm: &BatchNorm<B>,
     input: Tensor<B, 4>,
@@ -32,7 +32,7 @@ pub(crate) fn batch_norm<B: DenseBackend>(
     match mode {
         Mode::Train => {
             let (output, statistics) = ops::batch_norm(input, gamma, beta, norm.epsilon, relu);
-            follow(norm, statistics);
+            update_running_statistics(norm, statistics);
             output
         }
         Mode::Evaluate => {
@@ -43,8 +43,8 @@ pub(crate) fn batch_norm<B: DenseBackend>(
     }
 }
 
-/// A convolution with this batch norm behind it, in [`Mode::Train`], plus what is `added` before the
-/// rectifier.
+/// A convolution followed by this batch norm in [`Mode::Train`], plus `added`; followed by a ReLU
+/// if `relu`.
 pub(crate) fn conv2d_batch_norm<B: DenseBackend>(
     norm: &BatchNorm<B>,
     input: Tensor<B, 4>,
@@ -53,15 +53,15 @@ pub(crate) fn conv2d_batch_norm<B: DenseBackend>(
     convolution: Convolution,
     relu: bool,
 ) -> Tensor<B, 4> {
-    let layer = NormalisedConvolution { convolution, epsilon: norm.epsilon, relu };
-    let scales = [norm.gamma.val(), norm.beta.val()];
-    let (output, statistics) = ops::conv2d_batch_norm(input, weights, scales, added, layer);
-    follow(norm, statistics);
+    let layer = ConvBatchNorm { convolution, epsilon: norm.epsilon, relu };
+    let affine = [norm.gamma.val(), norm.beta.val()];
+    let (output, statistics) = ops::conv2d_batch_norm(input, weights, affine, added, layer);
+    update_running_statistics(norm, statistics);
     output
 }
 
-/// Moves the running statistics towards those of the batch.
-fn follow<B: Backend>(norm: &BatchNorm<B>, [mean, variance]: [Tensor<B, 1>; 2]) {
+/// Moves the running statistics towards the statistics of the batch.
+fn update_running_statistics<B: Backend>(norm: &BatchNorm<B>, [mean, variance]: [Tensor<B, 1>; 2]) {
     for (running, batch) in [(&norm.running_mean, mean), (&norm.running_var, variance)] {
         let before = running.value_sync();
         let after = before * (1.0 - norm.momentum) + batch.detach() * norm.momentum;
@@ -69,15 +69,15 @@ fn follow<B: Backend>(norm: &BatchNorm<B>, [mean, variance]: [Tensor<B, 1>; 2]) 
     }
 }
 
-/// Batch norm and activation without a convolution before them.
+/// A batch norm and a ReLU as a layer of their own.
 #[derive(Module, Debug)]
 pub struct Norm<B: Backend> {
     norm: BatchNorm<B>,
 }
 
 impl<B: Backend> Norm<B> {
-    pub(crate) fn new(weights: &Weights<'_, B>, channels: usize) -> Self {
-        Self { norm: weights.norm(channels) }
+    pub(crate) fn new(initializer: &Initializer<'_, B>, channels: usize) -> Self {
+        Self { norm: initializer.norm(channels) }
     }
 }
 

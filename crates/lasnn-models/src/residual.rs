@@ -6,11 +6,11 @@ use lasnn_backend::{DenseBackend, ops};
 use lasnn_core::{Pass, Shape};
 
 use crate::convolution::{Convolution, ConvolutionSpec};
-use crate::init::Weights;
+use crate::init::Initializer;
 use crate::trace::Trace;
 
-/// `relu(second(dropout(first(x))) + shortcut(x))`, the shortcut being the identity where the
-/// shape stays the same.
+/// `relu(second(dropout(first(x))) + shortcut(x))`. The shortcut is the identity if the output has
+/// the shape of the input, else a 1×1 convolution.
 #[derive(Module, Debug)]
 pub struct Residual<B: Backend> {
     first: Convolution<B>,
@@ -21,7 +21,7 @@ pub struct Residual<B: Backend> {
 
 impl<B: Backend> Residual<B> {
     pub(crate) fn new(
-        weights: &mut Weights<'_, B>,
+        initializer: &mut Initializer<'_, B>,
         input: Shape,
         output: Shape,
         stride: usize,
@@ -41,17 +41,17 @@ impl<B: Backend> Residual<B> {
         let second = ConvolutionSpec { inputs: outputs, stride: 1, activation: false, ..first };
         let shortcut = ConvolutionSpec { kernel: 1, activation: false, ..first };
         Self {
-            first: Convolution::new(weights, first),
-            second: Convolution::new(weights, second),
-            shortcut: (input != output).then(|| Convolution::new(weights, shortcut)),
+            first: Convolution::new(initializer, first),
+            second: Convolution::new(initializer, second),
+            shortcut: (input != output).then(|| Convolution::new(initializer, shortcut)),
             dropout,
         }
     }
 }
 
 impl<B: DenseBackend> Residual<B> {
-    /// `index` is the block's place in the plan; the dropout between the convolutions is keyed by
-    /// it. A dropout layer's key is its own place, so the two never share a mask.
+    /// Runs the block. `index` is its position in the plan and the key of its dropout masks. A
+    /// dropout layer has its own position as its key, so the two never share a mask.
     pub(crate) fn forward(
         &self,
         index: usize,
@@ -60,18 +60,18 @@ impl<B: DenseBackend> Residual<B> {
         trace: &mut Trace<B>,
     ) -> Tensor<B, 4> {
         let mut inner = self.first.forward(input.clone(), pass);
-        trace.see(index, "first", &inner);
+        trace.record(index, "first", &inner);
         let [_, channels, height, width] = inner.dims();
         let mask = pass.dropout(index as u32, self.dropout, channels * height * width);
         if let Some(mask) = mask {
             inner = ops::masked(inner, mask);
         }
-        let outer = match &self.shortcut {
+        let shortcut = match &self.shortcut {
             Some(shortcut) => shortcut.forward(input, pass),
             None => input,
         };
-        let output = self.second.forward_added(inner, outer, pass);
-        trace.see(index, "second", &output);
+        let output = self.second.forward_add_relu(inner, shortcut, pass);
+        trace.record(index, "second", &output);
         output
     }
 }

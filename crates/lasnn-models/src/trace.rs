@@ -1,34 +1,35 @@
-//! Watching the activations of a pass.
+//! Records the activations of a pass.
 
 use burn::tensor::{Tensor, backend::Backend};
 
-/// Collects the activations of a pass, or lets them go by.
+/// Records the activations of a pass, or ignores them.
 pub struct Trace<B: Backend> {
-    collected: Option<Vec<(String, Tensor<B, 4>)>>,
+    activations: Option<Vec<(String, Tensor<B, 4>)>>,
 }
 
 impl<B: Backend> Trace<B> {
-    /// Keeps nothing, so that a backend can free each activation when the next one is there.
-    pub fn nothing() -> Self {
-        Self { collected: None }
+    /// Records nothing, so that a backend can free each activation as soon as the next one is
+    /// computed.
+    pub fn off() -> Self {
+        Self { activations: None }
     }
 
-    /// Keeps every activation.
-    pub fn everything() -> Self {
-        Self { collected: Some(Vec::new()) }
+    /// Records every activation.
+    pub fn recording() -> Self {
+        Self { activations: Some(Vec::new()) }
     }
 
-    /// Called by each layer with each of its activations, `part` being the name of the activation
-    /// below `layers.<index>`, empty where a layer has one only.
-    pub fn see(&mut self, index: usize, part: &str, activation: &Tensor<B, 4>) {
-        if let Some(collected) = &mut self.collected {
+    /// Each layer calls this with each of its activations. `part` is the name of the activation
+    /// below `layers.<index>`; it is empty if the layer has only one.
+    pub fn record(&mut self, index: usize, part: &str, activation: &Tensor<B, 4>) {
+        if let Some(activations) = &mut self.activations {
             let dot = if part.is_empty() { "" } else { "." };
-            collected.push((format!("layers.{index}{dot}{part}"), activation.clone()));
+            activations.push((format!("layers.{index}{dot}{part}"), activation.clone()));
         }
     }
 
-    /// What was kept, in the order in which it was seen.
-    pub fn into_collected(self) -> Vec<(String, Tensor<B, 4>)> {
-        self.collected.unwrap_or_default()
+    /// The recorded activations with their names, in the order of the calls.
+    pub fn into_activations(self) -> Vec<(String, Tensor<B, 4>)> {
+        self.activations.unwrap_or_default()
     }
 }

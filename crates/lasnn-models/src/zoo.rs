@@ -1,10 +1,10 @@
 //! The named architectures.
 //!
-//! Teachers have bias and batch norm, in their CIFAR forms (a 3×3 convolution of stride 1 at the
-//! image, no pooling behind it). Students, and the intermediates that they are converted from,
-//! have neither, since threshold balancing has no place for them; they pool by the average and
-//! have dropout: 0.2 behind convolutions and 0.5 behind linear layers, none where a pooling
-//! follows, as in the public code of hybrid training.
+//! Teachers have biases and batch norm. They have the form for CIFAR: the first convolution is 3×3
+//! with stride 1, and no pooling follows it. Students, and the intermediate networks that are
+//! converted into them, have neither bias nor batch norm, because threshold balancing does not
+//! support them. They use average pooling, and dropout as in the public code of hybrid training:
+//! 0.2 after convolutions and 0.5 after linear layers, but none before a pooling.
 //!
 //! | name | layers |
 //! |---|---|
@@ -19,23 +19,23 @@
 //! | `vgg16` | 64×2, A, 128×2, A, 256×3, A, 512×3, A, 512×3; linear 4096, 4096 |
 //! | `resnet12` | 64×3, A, basic blocks of 64, 128, 256 and 512 |
 //!
-//! A is 2×2 average pooling, and a classifier closes each network. All take images of 1 or 3
-//! channels; the VGGs with four or five poolings (`vgg9`, `vgg16`, `teacher-vgg16`) need at least
-//! 16 or 32 pixels, the others fit 8.
+//! A is 2×2 average pooling, and each network ends in a classifier. All take images of 1 or 3
+//! channels. `vgg9` and `vgg16`, with four poolings, need images of at least 16×16 pixels;
+//! `teacher-vgg16`, with five, needs 32×32. The others need 8×8.
 //!
 //! # Taps
 //!
-//! Low, middle and high are the last activations at the full, half and quarter resolution of the
-//! image: what the network knows before it gives up places for channels. So the maps of any
-//! teacher and any student have the same size (where 4 divides the image's) and are compared as
-//! they are; and a high map of 8×8 for a CIFAR image still says where something is, which one of
-//! 2×2 from the deepest layers does not. `vgg5` has only two resolutions: its taps are its three
-//! convolutions, the high one at half resolution. In `teacher-densenet121` the taps are on the
-//! rectified norms behind the blocks, because a block's own output is not rectified.
+//! The low, middle and high taps are the last activations at the full, half and quarter resolution
+//! of the image. If the image size is divisible by 4, the feature maps of any teacher and any
+//! student have the same size there and are compared without resizing. The high feature map of a
+//! CIFAR image is 8×8, which still has spatial information; the 2×2 feature maps of the deepest
+//! layers hardly have any. `vgg5` has only two resolutions: its taps are its three convolutions,
+//! with the high tap at half resolution. In `teacher-densenet121` the taps are at the norms that
+//! follow the blocks, because the output of a block has no ReLU.
 
 use lasnn_core::{Architecture, Layer, Tap};
 
-/// Every name that [`named`] knows: the teachers, then the students by depth.
+/// The names of all architectures: the teachers, then the students by depth.
 pub const NAMES: [&str; 10] = [
     "teacher-vgg16",
     "teacher-resnet20",
@@ -52,7 +52,7 @@ pub const NAMES: [&str; 10] = [
 const CONV_DROPOUT: f64 = 0.2;
 const LINEAR_DROPOUT: f64 = 0.5;
 
-/// The architecture of that name, one of [`NAMES`].
+/// The architecture with the given name, one of [`NAMES`].
 pub fn named(name: &str) -> Option<Architecture> {
     let layers = match name {
         "teacher-vgg16" => teacher_vgg16(),
@@ -75,14 +75,15 @@ pub fn named(name: &str) -> Option<Architecture> {
 const VGG16: [&[usize]; 5] =
     [&[64, 64], &[128, 128], &[256, 256, 256], &[512, 512, 512], &[512, 512, 512]];
 
-/// Bias-free convolutions with a pooling between the stages, and hidden linear layers. An empty
-/// last stage stands for a pooling at the end. `taps` counts convolutions from 0.
+/// Convolutions without bias, with a pooling between the stages, and hidden linear layers. An empty
+/// last stage means that a pooling follows the last convolution. `taps` are the indices of the
+/// tapped convolutions, counted from 0.
 fn student(stages: &[&[usize]], taps: [usize; 3], hidden: &[usize]) -> Vec<Layer> {
     let mut layers = Vec::new();
     let mut convolutions = 0;
     for (number, stage) in stages.iter().enumerate() {
         if number > 0 {
-            // The pooling takes the place of the dropout.
+            // The pooling replaces the dropout.
             layers.pop();
             layers.push(Layer::AveragePool { size: 2 });
         }
@@ -139,10 +140,11 @@ fn teacher_vgg16() -> Vec<Layer> {
     layers
 }
 
-/// Groups of `(channels, blocks)`, each but the first halving the resolution.
+/// A ResNet with groups of `(channels, blocks)`. Each group after the first has half the
+/// resolution of the group before it.
 fn teacher_resnet(stem: usize, groups: &[(usize, usize)]) -> Vec<Layer> {
-    // Batch norm takes the mean away again, so a bias before it would do nothing (VGG16 has it
-    // because its published parameter count includes it).
+    // Batch norm subtracts the mean, so a bias before it has no effect. VGG16 has one because its
+    // published parameter count includes it.
     let mut layers = vec![teacher_convolution(stem, false)];
     for (number, &(channels, blocks)) in groups.iter().enumerate() {
         for block in 0..blocks {
@@ -161,10 +163,10 @@ fn teacher_resnet(stem: usize, groups: &[(usize, usize)]) -> Vec<Layer> {
     layers
 }
 
-/// DenseNet-BC: dense blocks of the given numbers of units; between them a 1×1 convolution halves
-/// the channels and a pooling the resolution.
+/// DenseNet-BC: dense blocks with the given numbers of units. Between them, a 1×1 convolution
+/// divides the number of channels by two, and a pooling divides the resolution by two.
 fn teacher_densenet(growth: usize, blocks: &[usize]) -> Vec<Layer> {
-    // The norm and the activation stand before the convolutions, not behind them.
+    // In a DenseNet the norm and the activation precede the convolution.
     let plain = |channels, kernel| Layer::Conv {
         channels,
         kernel,
@@ -201,7 +203,8 @@ fn teacher_convolution(channels: usize, bias: bool) -> Layer {
     }
 }
 
-/// Puts the tap of a depth, counted in resolutions from 0, on the last layer so far.
+/// Puts the tap of the given depth (0 is low, 1 middle, 2 high) on the last layer; no tap for other
+/// depths.
 fn tap_last(layers: &mut [Layer], depth: usize) {
     if let (Some(&tap), Some(layer)) = (Tap::ALL.get(depth), layers.last_mut()) {
         *layer = layer.clone().tapped(tap);

@@ -1,29 +1,29 @@
-//! The few operations that a backend makes fast.
+//! The trait of a backend that runs spiking neurons.
 
 use burn::tensor::{
     Shape, Tensor, TensorData, TensorPrimitive, backend::Backend, ops::FloatTensor,
 };
 
 use lasnn_backend::DenseBackend;
+use lasnn_core::neuron::NeuronOptions;
 
 use crate::network::{self, NetworkPass};
 use crate::reference;
-use lasnn_core::neuron::NeuronOptions;
 
-/// A backend that can run spiking neurons over many time steps at once.
+/// A backend that runs spiking neurons over all time steps in one operation.
 ///
-/// Every method has a default body made of stock tensor operations, the
-/// [`reference`](mod@reference), which is right on any backend and slow: it stores every
-/// intermediate tensor of every step. The kernels that replace it are compared with it by
-/// [`crate::parity`] and by this crate's tests.
+/// `scan`, `scan_backward` and `advance` have a default body made of Burn's tensor operations, the
+/// [`reference`](mod@reference). It is correct on any backend and slow: it stores every
+/// intermediate tensor of every time step. [`crate::parity`] and this crate's tests compare the
+/// kernels that replace it with the reference.
 ///
-/// The methods work on primitives because that is what backends are made of;
-/// [`crate::SpikingNeurons`] is the way in for everybody else. Threshold and leak are tensors `[1]`
-/// of the same float type as the currents, so that a GPU reads them without stopping for the host.
-/// The equations are those of [`crate::neuron`].
+/// The methods work on primitives, because Burn's backends do. Networks use the module
+/// [`crate::SpikingNeurons`], which takes tensors. Threshold and leak are tensors `[1]` of the same
+/// float type as the currents, so that a GPU kernel reads them without a transfer to the host. The
+/// equations are those of [`crate::neuron`].
 ///
-/// On an autodiff backend, `scan` is differentiable with respect to the currents; threshold and
-/// leak get no gradient, and neither `advance` nor `scan_backward` can be differentiated.
+/// On an autodiff backend, `scan` is differentiable with respect to the currents. Threshold and
+/// leak get no gradient. `advance` and `scan_backward` are not differentiable.
 pub trait SpikingBackend: DenseBackend {
     /// The spikes `[steps, neurons]` that the currents `[steps, neurons]` cause from rest.
     fn scan(
@@ -44,8 +44,8 @@ pub trait SpikingBackend: DenseBackend {
     /// The gradient `[steps, neurons]` with respect to the currents of [`SpikingBackend::scan`],
     /// given the gradient `[steps, neurons]` with respect to its spikes.
     ///
-    /// The membrane potential is computed again from the currents: that costs less than keeping it
-    /// in memory for every layer from the forward to the backward pass.
+    /// The membrane potentials are computed again from the currents. This costs less than storing
+    /// them for every layer from the forward to the backward pass.
     fn scan_backward(
         currents: FloatTensor<Self>,
         threshold: FloatTensor<Self>,
@@ -64,9 +64,9 @@ pub trait SpikingBackend: DenseBackend {
     }
 
     /// The spikes `[steps, neurons]` that the currents `[steps, neurons]` cause from the membrane
-    /// potential `[neurons]`, and the membrane potential after the last step.
+    /// potentials `[neurons]`, and the membrane potentials after the last step.
     ///
-    /// Advancing in pieces gives the same bits as advancing at once.
+    /// The steps can be split over several calls; the results have the same bits.
     fn advance(
         currents: FloatTensor<Self>,
         membrane: FloatTensor<Self>,
@@ -84,38 +84,42 @@ pub trait SpikingBackend: DenseBackend {
         (into_primitive(spikes), into_primitive(membrane))
     }
 
-    /// Runs `run` on the numbers of the tensors, row by row, where they are `f32` in host memory;
-    /// `None`, without a call, anywhere else. No tensors at all ask whether it is worth trying.
+    /// Calls `run` with the elements of the tensors in row-major order, if all tensors are `f32` in
+    /// host memory. Otherwise returns `None` without a call.
+    ///
+    /// An empty list of tensors tells whether the backend has its tensors in host memory.
     fn on_host<R>(tensors: &[FloatTensor<Self>], run: impl FnOnce(&[&[f32]]) -> R) -> Option<R> {
         let _ = (tensors, run);
         None
     }
 
-    /// A tensor of `f32` numbers that were computed in host memory.
-    fn from_host(numbers: Vec<f32>, shape: Shape, device: &Self::Device) -> FloatTensor<Self> {
-        Self::float_from_data(TensorData::new(numbers, shape), device)
+    /// A tensor of `f32` values that were computed in host memory.
+    fn from_host(values: Vec<f32>, shape: Shape, device: &Self::Device) -> FloatTensor<Self> {
+        Self::float_from_data(TensorData::new(values, shape), device)
     }
 
-    /// A whole spiking network from rest, computed only where neurons fire; `None` on a backend
-    /// without such a kernel, where it has to be composed of the operations above.
+    /// A whole spiking network from rest, in kernels that compute only where neurons fire. Returns
+    /// `None` on a backend without such kernels; the network then has to run layer by layer with
+    /// the operations above.
     ///
-    /// The results are the readout `[batch, classes]` and, for each site of which something is shown, how often
-    /// its neurons fired, `[batch, channels, height, width]`, or the squares of that, added up over the
-    /// channels, `[batch, 1, height, width]`. They are differentiable with respect to the weights and to
-    /// currents from outside.
+    /// The first result is the readout `[batch, classes]`. One result follows for each layer with
+    /// statistics in [`NetworkPass::stats`]: the spike counts `[batch, channels, height, width]`,
+    /// or the squared spike counts summed over the channels, `[batch, 1, height, width]`. All
+    /// results are differentiable with respect to the weights, and to the input if it is
+    /// [`NetworkInput::Currents`](crate::NetworkInput::Currents).
     fn network(pass: NetworkPass<Self>) -> Option<Vec<FloatTensor<Self>>> {
         network::forward::<Self>(&pass)
     }
 }
 
-/// A primitive as a tensor.
+/// Wraps a primitive into a tensor.
 pub(crate) fn from_primitive<B: Backend, const D: usize>(
     primitive: FloatTensor<B>,
 ) -> Tensor<B, D> {
     Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }
 
-/// A tensor as its primitive.
+/// Takes the primitive out of a tensor.
 pub(crate) fn into_primitive<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
     tensor.into_primitive().tensor()
 }

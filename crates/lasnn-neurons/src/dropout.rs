@@ -4,10 +4,10 @@ use burn::tensor::Tensor;
 use lasnn_backend::{DenseBackend, ops};
 use lasnn_core::Pass;
 
-/// Dropout of a tensor that has time folded into its batch, one mask held over all time steps.
+/// Dropout of a tensor that has time folded into its batch, with the same mask at all time steps.
 ///
-/// A mask drawn anew at each step would average out over the steps and drop nothing. The mask is
-/// that of [`Pass::dropout`] for `[batch, ...]`, so it does not depend on the number of steps.
+/// A new mask at each time step would average out over the steps and drop nothing. The mask is
+/// drawn by [`Pass::dropout`] for `[batch, ...]`, so it does not depend on the number of steps.
 ///
 /// # Shapes
 ///
@@ -26,7 +26,11 @@ pub fn time_locked_dropout<B: DenseBackend, const D: usize>(
 ) -> Tensor<B, D> {
     let shape = folded.dims();
     let batch = pass.samples.len();
-    assert_eq!(shape[0], time_steps * batch, "rows are time steps times samples");
+    assert_eq!(
+        shape[0],
+        time_steps * batch,
+        "the first dimension must be time steps times samples"
+    );
     let per_sample = shape[1..].iter().product();
     match pass.dropout(layer, probability, per_sample) {
         Some(mask) => ops::masked(folded, mask),

@@ -1,4 +1,4 @@
-//! How an image becomes input over time.
+//! Encoders: they turn an image into input over time.
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use lasnn_core::random::unit;
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 
 /// Turns images into the input of every time step.
 pub trait Encoder {
-    /// Whether every step gets the same input. A network then computes its first convolution once
-    /// and repeats the current.
+    /// Whether the input is the same at every time step. A network then computes its first
+    /// convolution once and repeats the current.
     fn is_constant(&self) -> bool;
 
-    /// The input of the steps from `first_step` on (counted from 0).
+    /// The input of `steps` time steps from `first_step` on, which is counted from 0.
     ///
-    /// Splitting the steps or the batch over several calls gives the same input.
+    /// The steps or the batch can be split over several calls; the input stays the same.
     ///
     /// # Shapes
     ///
@@ -23,7 +23,7 @@ pub trait Encoder {
     ///
     /// # Panics
     ///
-    /// An encoder that draws panics if `pass` has not one sample for each image.
+    /// A random encoder panics if `pass` does not have one sample for each image.
     fn encode<B: Backend>(
         &self,
         images: Tensor<B, 4>,
@@ -35,25 +35,26 @@ pub trait Encoder {
 
 /// The encoders that a recipe can name.
 ///
-/// Variants without keys are written with braces, for serde would let unknown keys beside a bare
-/// one pass.
+/// Variants without keys are written with braces, because serde accepts unknown keys for unit
+/// variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Encoding {
-    /// The pixel is the current of every step; the neurons of the first layer make the spikes.
+    /// The pixel is the current at every time step. The first layer of neurons turns it into
+    /// spikes.
     Direct {},
-    /// At every step, a pixel `x` spikes with probability `|x|`, at most 1.
+    /// At every time step, a pixel `x` spikes with probability `min(|x|, 1)`.
     ///
-    /// The draws depend on seed, epoch, sample and step. Evaluation draws for itself, the same
-    /// spikes every time.
+    /// The draws depend on seed, epoch, sample and time step. An evaluation draws other spikes than
+    /// training, and the same ones every time.
     Poisson {
-        /// What a negative pixel does.
+        /// The range of the pixels, which decides the effect of a negative pixel.
         #[serde(default)]
         range: PoissonRange,
     },
 }
 
-/// What values the pixels have that Poisson encoding gets.
+/// The range of the pixels in Poisson encoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PoissonRange {
@@ -89,10 +90,10 @@ impl Encoder for Encoding {
     }
 }
 
-/// The epoch that keys the draws of an evaluation; training never gets so far.
+/// The epoch in the key of an evaluation's draws. Training never reaches it.
 const EVALUATION: u32 = u32::MAX;
 
-/// Draws on the host, so that every backend gets the same spikes.
+/// Poisson encoding. It draws on the host, so that every backend gets the same spikes.
 fn poisson<B: Backend>(
     images: Tensor<B, 4>,
     range: PoissonRange,
@@ -102,7 +103,7 @@ fn poisson<B: Backend>(
 ) -> Tensor<B, 4> {
     let device = images.device();
     let [batch, channels, height, width] = images.dims();
-    assert_eq!(batch, pass.samples.len(), "one sample per image of the batch");
+    assert_eq!(batch, pass.samples.len(), "the pass must have one sample for each image");
     let epoch = match pass.mode {
         Mode::Train => pass.epoch,
         Mode::Evaluate => EVALUATION,

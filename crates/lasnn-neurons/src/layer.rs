@@ -1,30 +1,29 @@
-//! A layer of spiking neurons as a module.
+//! A layer of spiking neurons as a Burn module.
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::{Tensor, backend::Backend};
+use lasnn_core::neuron::NeuronOptions;
 
 use crate::backend::{SpikingBackend, from_primitive, into_primitive};
 use crate::neuron::NeuronConfig;
-use lasnn_core::neuron::NeuronOptions;
 
-/// Spiking neurons that share a threshold and a leak; the equations are those of
-/// [`crate::neuron`].
+/// Spiking neurons that share a threshold and a leak, with the equations of [`crate::neuron`].
 ///
-/// Threshold and leak are saved and loaded like weights, but never trained: they take no gradient
-/// on any backend. They are tensors because Burn leaves plain numbers out of a module's state.
+/// Threshold and leak are saved and loaded like weights but not trained: they take no gradient on
+/// any backend. They are tensors because Burn leaves plain numbers out of a module's state.
 #[derive(Module, Debug)]
 pub struct SpikingNeurons<B: Backend> {
     /// The threshold `v`, `[1]`.
     pub threshold: Param<Tensor<B, 1>>,
     /// The leak `λ`, `[1]`.
     pub leak: Param<Tensor<B, 1>>,
-    /// Reset, step order and surrogate, which a recipe fixes.
+    /// Reset, step order and surrogate; they are not part of the module's state.
     #[module(skip)]
     pub options: NeuronOptions,
 }
 
 impl<B: Backend> SpikingNeurons<B> {
-    /// Neurons with the given threshold, above 0.
+    /// Neurons with the given threshold, which must be above 0.
     pub fn new(config: &NeuronConfig, threshold: f32, device: &B::Device) -> Self {
         Self {
             threshold: constant(threshold, device),
@@ -33,7 +32,7 @@ impl<B: Backend> SpikingNeurons<B> {
         }
     }
 
-    /// The same neurons with another threshold, above 0.
+    /// These neurons with another threshold, which must be above 0.
     pub fn with_threshold(mut self, threshold: f32) -> Self {
         let device = self.threshold.device();
         let id = self.threshold.id;
@@ -41,7 +40,7 @@ impl<B: Backend> SpikingNeurons<B> {
         self
     }
 
-    /// The threshold, read from the device: on a GPU this waits for all work before it.
+    /// Reads the threshold from the device. On a GPU this waits until all queued work is done.
     pub fn threshold_value(&self) -> f32 {
         let data = self.threshold.val().into_data();
         data.iter::<f32>().next().unwrap_or(f32::NAN)
@@ -49,12 +48,12 @@ impl<B: Backend> SpikingNeurons<B> {
 }
 
 impl<B: SpikingBackend> SpikingNeurons<B> {
-    /// The spikes that currents cause from rest. Differentiable with respect to the currents.
+    /// The spikes that the currents cause from rest. Differentiable with respect to the currents.
     ///
     /// # Shapes
     ///
     /// - `currents`: `[time_steps * batch, ...]`
-    /// - result: the same
+    /// - result: the shape of `currents`
     ///
     /// # Panics
     ///
@@ -74,22 +73,22 @@ impl<B: SpikingBackend> SpikingNeurons<B> {
         from_primitive::<B, 2>(spikes).reshape(shape)
     }
 
-    /// The spikes that currents cause from a membrane potential (`None`: from rest), and the
-    /// membrane potential they leave. Carries no gradient.
+    /// The spikes that the currents cause from the given membrane potentials, and the membrane
+    /// potentials after the last step. `None` is rest. Not differentiable.
     ///
-    /// Any number of steps can be simulated in pieces of bounded memory, with the same bits as at
-    /// once.
+    /// A long simulation can be split over several calls to bound its memory; the results have the
+    /// same bits.
     ///
     /// # Shapes
     ///
     /// - `currents`: `[time_steps * batch, ...]`
     /// - `membrane`: `[batch, ...]`
-    /// - result: as `currents`, and as `membrane`
+    /// - result: the shapes of `currents` and of `membrane`
     ///
     /// # Panics
     ///
-    /// Panics if the first dimension of `currents` is not a multiple of `time_steps`, or if the
-    /// membrane potential has another shape than one step of them.
+    /// Panics if the first dimension of `currents` is not a multiple of `time_steps`, or if
+    /// `membrane` does not have the shape of one time step.
     pub fn advance<const D: usize>(
         &self,
         currents: Tensor<B, D>,
@@ -103,7 +102,7 @@ impl<B: SpikingBackend> SpikingNeurons<B> {
 
         let options = (&currents.device(), currents.dtype());
         let membrane = membrane.unwrap_or_else(|| Tensor::zeros(state_shape, options));
-        assert_eq!(membrane.dims(), state_shape, "shape of the membrane potential");
+        assert_eq!(membrane.dims(), state_shape, "shape of the membrane potentials");
 
         let neurons = currents.dims()[1];
         let (spikes, membrane) = B::advance(
@@ -120,7 +119,7 @@ impl<B: SpikingBackend> SpikingNeurons<B> {
     }
 }
 
-/// `[steps * batch, ...]` as `[steps, neurons of the whole batch]`.
+/// Reshapes `[steps * batch, ...]` to `[steps, neurons]`, with the neurons of all images.
 fn by_step<B: Backend, const D: usize>(tensor: Tensor<B, D>, time_steps: usize) -> Tensor<B, 2> {
     let rows = tensor.dims()[0];
     assert!(

@@ -1,19 +1,28 @@
-//! Spiking neurons, their surrogate gradients and encoders, and the kernels that make them fast.
+//! Spiking neurons with surrogate gradients, input encoders, and their kernels.
 //!
-//! - [`neuron`]: the equations of the neuron and the switches of a recipe,
-//! - [`surrogate`]: the derivatives that stand in for the one a spike does not have,
-//! - [`layer`]: a layer of spiking neurons as a module,
-//! - [`backend`]: the few operations that a backend makes fast,
-//! - [`reference`](mod@reference): the same operations out of stock tensor operations,
+//! - [`neuron`]: the equations of the neuron, and its options in a recipe,
+//! - [`surrogate`]: the surrogate derivatives, on tensors,
+//! - [`layer`]: a layer of spiking neurons as a Burn module,
+//! - [`backend`]: the trait [`SpikingBackend`], the operations that have kernels,
+//! - [`reference`](mod@reference): the same operations made of Burn's tensor operations,
+//! - [`parity`]: compares the kernels of a backend with the reference on the current device,
 //! - [`network`]: a whole spiking network as one operation,
-//! - [`parity`]: the comparison of the two on any device,
-//! - [`encoder`]: how an image becomes input over time,
-//! - [`dropout`]: one mask held over all time steps,
-//! - [`readout`]: class scores from the neurons that never fire.
+//! - [`encoder`]: turns an image into input over time,
+//! - [`dropout`]: dropout with the same mask at all time steps,
+//! - [`readout`]: class scores from neurons that never fire.
 //!
-//! Time is folded into the batch, time-major: a tensor `[steps * batch, ...]` has the image `b` at
-//! step `t` in row `t * batch + b`. State is a value that goes in and comes out; nothing has to be
-//! reset between images.
+//! Time is folded into the batch, time-major: a tensor `[steps * batch, ...]` has image `b` at time
+//! step `t` in row `t * batch + b`. Membrane potentials are arguments and results, never hidden
+//! state, so nothing has to be reset between images.
+//!
+//! # Two CPU implementations of the neuron
+//!
+//! This crate's `kernel/cpu.rs` advances a layer whose currents and spikes are dense tensors of
+//! `f32` or `f64`. Gradients are checked against finite differences in `f64`, so this
+//! implementation is generic over the float type. `lasnn-spiking-kernels` has a second one for
+//! whole networks: it works in SIMD registers, in `f32` only, and writes one bit for each spike.
+//! The two share the equations, the order of operations and the surrogates of `lasnn-core`, so they
+//! give the same bits.
 
 pub mod backend;
 pub mod dropout;

@@ -1,11 +1,11 @@
 //! A whole spiking network as one operation.
 //!
-//! Between the operations of a tensor library stand dense tensors of floats. A network that is one
-//! operation keeps its spikes to itself, a bit each, and computes only where there is one; what
-//! comes out is what a loss needs: the readout and, where asked for, how often neurons fired.
+//! The operations of a tensor library exchange dense tensors of floats. A network that is a single
+//! operation stores its spikes in one bit each and computes only where neurons fire. It returns
+//! only the values that a loss needs: the readout and, on request, spike counts.
 //!
-//! The kernels are those of [`lasnn_spiking_kernels`]; [`crate::SpikingBackend::network`] says on
-//! which backends.
+//! The kernels are in [`lasnn_spiking_kernels`]. They run on backends with tensors in host
+//! memory, see [`SpikingBackend::network`].
 
 use std::sync::Arc;
 
@@ -16,50 +16,53 @@ use lasnn_spiking_kernels::{
     WeightFormat,
 };
 
+use lasnn_core::neuron::NeuronOptions;
 pub use lasnn_spiking_kernels::NetworkInput;
 
 use crate::backend::SpikingBackend;
-use lasnn_core::neuron::NeuronOptions;
 
-/// A pass of a spiking network.
+/// The arguments of one pass of a spiking network.
 #[derive(Clone, Debug)]
 pub struct NetworkPass<B: Backend> {
-    /// What is connected to what; it has passed its own check.
+    /// The layers of neurons and the projections between them. The graph must have passed its
+    /// check.
     pub graph: Arc<Graph>,
     /// The neurons of each layer.
     pub neurons: Arc<[Neurons]>,
-    /// The weights that the graph names, in its layouts.
+    /// The weights that the graph refers to, in the layouts that the graph expects.
     pub weights: Vec<FloatTensor<B>>,
-    /// What drives the first layer.
+    /// The input of the first layer of neurons.
     pub input: NetworkInput<FloatTensor<B>>,
-    /// The masks that the graph names, each with a row `[channels, height, width]` for each image.
+    /// The dropout masks that the graph refers to, each with a row `[channels, height, width]` for
+    /// each image.
     pub masks: Arc<[Option<Mask>]>,
-    /// Images.
+    /// The number of images.
     pub batch: usize,
-    /// Time steps.
+    /// The number of time steps.
     pub steps: usize,
-    /// What is stats of each layer.
+    /// The statistics of each layer that the pass returns.
     pub stats: Arc<[SpikeStats]>,
-    /// The weights once more, as [`prepare`] makes them.
+    /// The weights packed by [`prepare`]; `None` if the pass packs them itself.
     pub packed_weights: Option<Arc<PackedWeights>>,
-    /// What a recorded pass and its pass back multiply, as [`ForwardArgs::precision`] says.
+    /// The number format of a differentiable pass and its backward pass, see
+    /// [`ForwardArgs::precision`].
     pub precision: Precision,
 }
 
-/// The neurons of a layer as the kernels take them.
+/// The neurons of a layer, in the type of the kernels.
 pub fn neurons(threshold: f32, leak: f32, options: NeuronOptions) -> Neurons {
     let NeuronOptions { reset, step_order, surrogate } = options;
     Neurons { threshold, leak, reset, step_order, surrogate }
 }
 
 impl<B: Backend> NetworkPass<B> {
-    /// The layers of which something is stats, and what.
-    fn shown_layers(&self) -> impl Iterator<Item = (usize, SpikeStats)> + '_ {
+    /// The indices and the statistics of the layers whose statistics are not `Nothing`.
+    fn layers_with_stats(&self) -> impl Iterator<Item = (usize, SpikeStats)> + '_ {
         let layers = self.stats.iter().copied().enumerate();
-        layers.filter(|&(_, show)| show != SpikeStats::Nothing)
+        layers.filter(|&(_, stats)| stats != SpikeStats::Nothing)
     }
 
-    /// The same pass with other tensors.
+    /// This pass with the tensors of another backend.
     pub(crate) fn map<C: Backend>(
         self,
         change: impl Fn(FloatTensor<B>) -> FloatTensor<C>,
@@ -79,7 +82,7 @@ impl<B: Backend> NetworkPass<B> {
     }
 }
 
-/// Runs `run` on the numbers of a pass, where they are in host memory.
+/// Calls `run` with the kernels' arguments of a pass; `None` if the tensors are not in host memory.
 fn with_args<B: SpikingBackend, R>(
     pass: &NetworkPass<B>,
     run: impl FnOnce(&ForwardArgs<'_>, NetworkInput<&[f32]>) -> R,
@@ -87,23 +90,23 @@ fn with_args<B: SpikingBackend, R>(
     let input = pass.input.values().clone();
     let tensors: Vec<_> = std::iter::once(input).chain(pass.weights.iter().cloned()).collect();
     let masks: Vec<_> = pass.masks.iter().map(|mask| mask.as_ref().map(Mask::rows)).collect();
-    B::on_host(&tensors, |numbers| {
+    B::on_host(&tensors, |values| {
         let args = ForwardArgs {
             graph: &pass.graph,
             neurons: &pass.neurons,
-            weights: &numbers[1..],
+            weights: &values[1..],
             masks: &masks,
             batch: pass.batch,
             packed_weights: pass.packed_weights.as_deref(),
             precision: pass.precision,
         };
-        let input = pass.input.clone().map(|_| numbers[0]);
+        let input = pass.input.clone().map(|_| values[0]);
         run(&args, input)
     })
 }
 
-/// The weights of a graph in the order in which the kernels read them, for passes that share them;
-/// `None` where they are not in host memory.
+/// Packs the weights of a graph in the order in which the kernels read them, so that several passes
+/// can share them. `None` if the weights are not in host memory.
 pub fn prepare<B: SpikingBackend>(
     graph: &Graph,
     weights: &[FloatTensor<B>],
@@ -112,7 +115,7 @@ pub fn prepare<B: SpikingBackend>(
     B::on_host(weights, |weights| PackedWeights::new(graph, weights, format))
 }
 
-/// The results of a pass as tensors.
+/// The results of a pass as tensors, in the order of [`SpikingBackend::network`].
 fn results<B: SpikingBackend>(
     pass: &NetworkPass<B>,
     mut outcome: Outcome,
@@ -120,15 +123,15 @@ fn results<B: SpikingBackend>(
 ) -> Vec<FloatTensor<B>> {
     let readout = Shape::new([pass.batch, pass.graph.classes]);
     let readout = B::from_host(outcome.readout, readout, device);
-    let maps = pass.shown_layers().map(|(layer, show)| {
+    let statistics = pass.layers_with_stats().map(|(layer, stats)| {
         let lasnn_core::Shape { channels, height, width } = pass.graph.layers[layer].shape;
-        let (maps, channels) = match show {
+        let (values, channels) = match stats {
             SpikeStats::Squares => (std::mem::take(&mut outcome.squares[layer]), 1),
             _ => (std::mem::take(&mut outcome.counts[layer]), channels),
         };
-        B::from_host(maps, Shape::new([pass.batch, channels, height, width]), device)
+        B::from_host(values, Shape::new([pass.batch, channels, height, width]), device)
     });
-    std::iter::once(readout).chain(maps).collect()
+    std::iter::once(readout).chain(statistics).collect()
 }
 
 /// [`SpikingBackend::network`] without gradients.
@@ -140,7 +143,7 @@ pub(crate) fn forward<B: SpikingBackend>(pass: &NetworkPass<B>) -> Option<Vec<Fl
     Some(results(pass, outcome, &device))
 }
 
-/// The same, and where neurons fired, for [`backward`].
+/// [`SpikingBackend::network`] with a tape for [`backward`].
 pub(crate) fn record<B: SpikingBackend>(
     pass: &NetworkPass<B>,
 ) -> Option<(Vec<FloatTensor<B>>, Tape)> {
@@ -150,28 +153,29 @@ pub(crate) fn record<B: SpikingBackend>(
     Some((results(pass, outcome, &device), tape))
 }
 
-/// The gradients with respect to the input, if it is currents, and to the weights.
+/// The gradients with respect to the input, if the input is currents, and to the weights.
 pub(crate) type NetworkGradients<B> = (Option<FloatTensor<B>>, Vec<FloatTensor<B>>);
 
-/// The gradients of a recorded pass, given those of its results, as far as a loss depends on them.
+/// The backward pass of [`record`]. `grads` are the gradients with respect to its results, `None`
+/// for results on which the loss does not depend.
 pub(crate) fn backward<B: SpikingBackend>(
     pass: &NetworkPass<B>,
     tape: &Tape,
     mut grads: Vec<Option<FloatTensor<B>>>,
 ) -> Option<NetworkGradients<B>> {
     let device = B::float_device(pass.input.values());
-    let which: Vec<bool> = grads.iter().map(Option::is_some).collect();
+    let has_grad: Vec<bool> = grads.iter().map(Option::is_some).collect();
     let grads: Vec<FloatTensor<B>> = grads.drain(..).flatten().collect();
     let gradients = with_args::<B, _>(pass, |args, _| {
-        B::on_host(&grads, |numbers| {
-            let mut numbers = numbers.iter().copied();
-            let mut all = which.iter().map(|&is_there| is_there.then(|| numbers.next()).flatten());
-            let none = vec![0.0; pass.batch * pass.graph.classes];
-            let readout = all.next().flatten().unwrap_or(&none);
+        B::on_host(&grads, |values| {
+            let mut values = values.iter().copied();
+            let mut grads = has_grad.iter().map(|&has| has.then(|| values.next()).flatten());
+            let zeros = vec![0.0; pass.batch * pass.graph.classes];
+            let readout = grads.next().flatten().unwrap_or(&zeros);
             let (mut counts, mut squares) =
                 (vec![None; pass.stats.len()], vec![None; pass.stats.len()]);
-            for ((layer, show), grad) in pass.shown_layers().zip(all) {
-                match show {
+            for ((layer, stats), grad) in pass.layers_with_stats().zip(grads) {
+                match stats {
                     SpikeStats::Squares => squares[layer] = grad,
                     _ => counts[layer] = grad,
                 }
@@ -179,15 +183,16 @@ pub(crate) fn backward<B: SpikingBackend>(
             args.backward(tape, OutcomeGrad { readout, counts: &counts, squares: &squares })
         })
     })??;
-    let like =
-        |numbers: Vec<f32>, tensor: &FloatTensor<B>| B::from_host(numbers, tensor.shape(), &device);
-    let input = gradients.currents.map(|numbers| like(numbers, pass.input.values()));
+    let tensor_like =
+        |values: Vec<f32>, tensor: &FloatTensor<B>| B::from_host(values, tensor.shape(), &device);
+    let input = gradients.currents.map(|values| tensor_like(values, pass.input.values()));
     let weights = gradients.weights.into_iter().zip(&pass.weights);
-    Some((input, weights.map(|(numbers, weight)| like(numbers, weight)).collect()))
+    Some((input, weights.map(|(values, weight)| tensor_like(values, weight)).collect()))
 }
 
-/// Runs the steps of a pass on from `membranes`, or from rest, without gradients and without
-/// history. `None` where [`SpikingBackend::network`] would be.
+/// Runs the steps of a pass from the given membrane potentials, or from rest, and updates the
+/// membrane potentials. Nothing is recorded for gradients. `None` on backends on which
+/// [`SpikingBackend::network`] returns `None`.
 pub fn advance<B: SpikingBackend>(
     pass: &NetworkPass<B>,
     membranes: &mut Option<Membranes>,

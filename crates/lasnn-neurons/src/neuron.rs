@@ -10,11 +10,12 @@
 //! s^t = o^{t-1}                            step order `fire-then-integrate`
 //! ```
 //!
-//! `s` is what the neuron sends. The reset acts one step after the spike and is not leaked, as in
-//! the equation. Because `o` follows from `u`, the membrane potential is the whole state.
+//! `s` is the neuron's output. The reset acts one step after the spike and is not leaked, as in the
+//! paper's equation. Because `o` follows from `u`, the membrane potential is the whole state.
 //!
-//! Backwards through time, with the loss's gradient `g^t` with respect to `s^t`, the surrogate `σ'`
-//! and `z = u / v - 1`, no gradient passing the reset:
+//! The backward pass goes back through time. With the gradient `g^t` of the loss `L` with respect
+//! to `s^t`, the surrogate derivative `σ'`, `z = u / v - 1`, and no gradient through the reset, the
+//! gradient `δ^t = dL/du^t` with respect to the membrane potential is:
 //!
 //! ```text
 //! δ^t = g^t     σ'(z^t) / v + λ δ^{t+1}    `integrate-then-fire`
@@ -22,7 +23,8 @@
 //! dL/dI^t = δ^t
 //! ```
 //!
-//! where the reset `zero` multiplies `λ δ^{t+1}` by `1 - o^t`, and `δ^{T+1} = 0`.
+//! With the reset `zero`, `λ δ^{t+1}` is multiplied by `1 - o^t`. After the last step,
+//! `δ^{T+1} = 0`.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,14 +35,14 @@ use lasnn_core::surrogate::Surrogate;
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NeuronConfig {
-    /// The share `λ` of the membrane potential that is left after a step, above 0, at most 1.
-    /// With 1, the neuron is an IF neuron, below a LIF neuron.
+    /// The factor `λ` by which the membrane potential decays in a step; above 0 and at most 1. With
+    /// 1 the neuron is an integrate-and-fire (IF) neuron, below 1 a leaky one (LIF).
     pub leak: f64,
-    /// What a spike does to the membrane potential.
+    /// The effect of a spike on the membrane potential.
     pub reset: Reset,
-    /// When a step fires.
+    /// Whether a step fires after or before it integrates its current.
     pub step_order: StepOrder,
-    /// The derivative of a spike.
+    /// The surrogate derivative of a spike.
     pub surrogate: Surrogate,
 }
 
@@ -52,19 +54,19 @@ impl Default for NeuronConfig {
 }
 
 impl NeuronConfig {
-    /// The part that is fixed while a neuron runs.
+    /// The options without the leak, which is a tensor on the device.
     pub fn options(&self) -> NeuronOptions {
         let Self { reset, step_order, surrogate, .. } = *self;
         NeuronOptions { reset, step_order, surrogate }
     }
 
-    /// Whether every number is in its range.
+    /// Checks the ranges of all numbers.
     ///
     /// # Errors
     ///
-    /// Names the first number that is not, its value and what was expected.
+    /// Returns the first number that is out of range, with its key, its value and the range.
     pub fn check(&self) -> Result<(), NeuronError> {
-        // Numbers are checked in single precision too, in which kernels compute with them.
+        // The kernels compute in single precision, so the numbers must be in range there, too.
         if !(self.leak as f32 > 0.0 && self.leak <= 1.0) {
             return Err(NeuronError {
                 key: "leak",
@@ -81,7 +83,7 @@ impl NeuronConfig {
     }
 }
 
-/// A number of a [`NeuronConfig`] that no neuron can have.
+/// A number of a [`NeuronConfig`] that is out of range.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error("`{key}` is {found}, expected {expected}")]
 pub struct NeuronError {
@@ -89,7 +91,7 @@ pub struct NeuronError {
     pub key: &'static str,
     /// The number found.
     pub found: f64,
-    /// What was expected.
+    /// The range that was expected.
     pub expected: &'static str,
 }
 

@@ -3,14 +3,14 @@
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-/// How the membrane potential of the last layer becomes class scores.
+/// How the membrane potentials of the last layer become class scores.
 ///
-/// `u^T = Σ_t I^t` is the same for both; over 100 steps the two differ by a factor of 100 in the
-/// temperature of the softmax that follows.
+/// The membrane potential `u^T = Σ_t I^t` is the same for both. After 100 steps they differ by a
+/// factor of 100, which acts as the temperature of the following softmax.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Readout {
-    /// The membrane potential itself, `u^T` (hybrid training).
+    /// The membrane potential `u^T`, as in hybrid training.
     #[default]
     Sum,
     /// The mean current, `u^T / T`.
@@ -18,7 +18,7 @@ pub enum Readout {
 }
 
 impl Readout {
-    /// Class scores of currents.
+    /// The class scores of currents.
     ///
     /// # Shapes
     ///
@@ -38,8 +38,8 @@ impl Readout {
         self.scores(membrane.squeeze_dim(0), time_steps)
     }
 
-    /// Class scores of a membrane potential `[batch, classes]` that has integrated `time_steps`
-    /// steps, for a simulation that runs in pieces.
+    /// The class scores of membrane potentials `[batch, classes]` after `time_steps` steps, for a
+    /// simulation that is split over several calls.
     pub fn scores<B: Backend>(&self, membrane: Tensor<B, 2>, time_steps: usize) -> Tensor<B, 2> {
         match self {
             Self::Sum => membrane,

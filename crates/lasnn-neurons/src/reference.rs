@@ -1,17 +1,17 @@
-//! The neuron out of stock tensor operations: slow, plain, and what the kernels are measured by.
+//! The neuron in Burn's tensor operations: slow and simple. Tests compare the kernels with it.
 //!
 //! [`scan`], [`scan_backward`] and [`advance`] are the default bodies of
 //! [`SpikingBackend`](crate::SpikingBackend). [`differentiable_scan`] leaves the backward pass to
-//! Burn's autodiff and so checks the hand-written one.
+//! Burn's autodiff, which tests the hand-written one.
 //!
-//! Currents are `[steps, neurons]`, a membrane potential is `[neurons]`, threshold and leak `[1]`.
-//! The order of the operations is part of the contract: the CPU kernels round in the same order
-//! and give the same bits.
+//! Currents are `[steps, neurons]`, membrane potentials `[neurons]`, threshold and leak `[1]`. The
+//! order of operations is part of the contract: the CPU kernels round in the same order and give
+//! the same bits.
 
 use burn::tensor::{Tensor, backend::Backend};
+use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
 
 use crate::surrogate;
-use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
 
 /// The spikes that the currents cause from rest.
 pub fn scan<B: Backend>(
@@ -24,7 +24,8 @@ pub fn scan<B: Backend>(
     advance(currents, membrane, threshold, leak, options).0
 }
 
-/// The spikes that the currents cause from a membrane potential, and the potential they leave.
+/// The spikes that the currents cause from the given membrane potentials, and the membrane
+/// potentials after the last step.
 pub fn advance<B: Backend>(
     currents: Tensor<B, 2>,
     membrane: Tensor<B, 1>,
@@ -36,11 +37,11 @@ pub fn advance<B: Backend>(
     let mut u = membrane.unsqueeze();
     let mut spikes = Vec::with_capacity(currents.dims()[0]);
     for current in currents.split(1, 0) {
-        let before = fire(&u, &threshold);
-        u = integrate(u, before.clone(), current, &threshold, &leak, options.reset);
+        let previous = fire(&u, &threshold);
+        u = integrate(u, previous.clone(), current, &threshold, &leak, options.reset);
         spikes.push(match options.step_order {
             StepOrder::IntegrateThenFire => fire(&u, &threshold),
-            StepOrder::FireThenIntegrate => before,
+            StepOrder::FireThenIntegrate => previous,
         });
     }
     (Tensor::cat(spikes, 0), u.squeeze_dim(0))
@@ -65,30 +66,30 @@ pub fn scan_backward<B: Backend>(
 
     let mut output_grads = output_grad.split(1, 0);
     if options.step_order == StepOrder::FireThenIntegrate {
-        // What a step leaves in the membrane is sent in the next one, and after the last never.
+        // A neuron sends in each step the spike of the step before. The last spike is never sent.
         output_grads.remove(0);
         output_grads.push(u.zeros_like());
     }
 
-    let mut delta = u.zeros_like();
+    let mut membrane_grad = u.zeros_like();
     let mut currents_grads = Vec::with_capacity(membranes.len());
     for (u, output_grad) in membranes.into_iter().zip(output_grads).rev() {
-        let mut carried = leak.clone() * delta;
+        let mut carried = leak.clone() * membrane_grad;
         if options.reset == Reset::Zero {
             carried = carried * (-fire(&u, &threshold) + 1.0);
         }
-        let slope = surrogate::derivative(options.surrogate, u / threshold.clone() - 1.0);
-        delta = output_grad * slope / threshold.clone() + carried;
-        currents_grads.push(delta.clone());
+        let surrogate_grad = surrogate::derivative(options.surrogate, u / threshold.clone() - 1.0);
+        membrane_grad = output_grad * surrogate_grad / threshold.clone() + carried;
+        currents_grads.push(membrane_grad.clone());
     }
     currents_grads.reverse();
     Tensor::cat(currents_grads, 0)
 }
 
-/// [`scan`] for an autodiff backend, its backward pass left to Burn.
+/// [`scan`] for an autodiff backend, with the backward pass left to Burn.
 ///
-/// Each spike is `o + σ'(z) (z - z)` with `o`, `σ'(z)` and the second `z` detached: its value is
-/// `o`, its derivative with respect to `z` is `σ'(z)`.
+/// Each spike is `o + σ'(z) (z - z)` with `o`, `σ'(z)` and the second `z` detached. Its value is
+/// `o`, and its derivative with respect to `z` is `σ'(z)`.
 pub fn differentiable_scan<B: Backend>(
     currents: Tensor<B, 2>,
     threshold: Tensor<B, 1>,
@@ -100,32 +101,32 @@ pub fn differentiable_scan<B: Backend>(
     let mut sent = u.zeros_like();
     let mut spikes = Vec::with_capacity(currents.dims()[0]);
     for current in currents.split(1, 0) {
-        let before = sent;
-        u = integrate(u, before.clone().detach(), current, &threshold, &leak, options.reset);
+        let previous = sent;
+        u = integrate(u, previous.clone().detach(), current, &threshold, &leak, options.reset);
         let z = u.clone() / threshold.clone() - 1.0;
-        let slope = surrogate::derivative(options.surrogate, z.clone().detach());
-        sent = fire(&u, &threshold).detach() + slope * (z.clone() - z.detach());
+        let surrogate_grad = surrogate::derivative(options.surrogate, z.clone().detach());
+        sent = fire(&u, &threshold).detach() + surrogate_grad * (z.clone() - z.detach());
         spikes.push(match options.step_order {
             StepOrder::IntegrateThenFire => sent.clone(),
-            StepOrder::FireThenIntegrate => before,
+            StepOrder::FireThenIntegrate => previous,
         });
     }
     Tensor::cat(spikes, 0)
 }
 
-/// The membrane potential of neurons that have received nothing yet.
+/// The membrane potentials at rest: zeros.
 fn rest<B: Backend>(currents: &Tensor<B, 2>) -> Tensor<B, 1> {
     let options = (&currents.device(), currents.dtype());
     Tensor::zeros([currents.dims()[1]], options)
 }
 
-/// One where the membrane potential is above the threshold, else zero.
+/// 1 where the membrane potential is above the threshold, else 0.
 fn fire<B: Backend>(u: &Tensor<B, 2>, threshold: &Tensor<B, 2>) -> Tensor<B, 2> {
     let fires = u.clone().greater(threshold.clone().expand(u.shape()));
     u.zeros_like().mask_fill(fires, 1.0)
 }
 
-/// The membrane potential after a step: `spikes` are those of the step before.
+/// The membrane potentials after a step. `spikes` are the spikes of the previous step.
 fn integrate<B: Backend>(
     u: Tensor<B, 2>,
     spikes: Tensor<B, 2>,

@@ -1,13 +1,13 @@
-//! Surrogate derivatives of tensors.
+//! The surrogate derivatives of [`Surrogate`], on tensors.
 
 use std::f64::consts::FRAC_PI_2;
 
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::surrogate::Surrogate;
 
-/// `σ'(z)` of every element of `z`, composed of Burn's operations.
+/// The surrogate derivative `σ'(z)` of every element of `z`, in Burn's operations.
 ///
-/// Divisions are written as such: `recip` on NdArray has an error of 3e-5.
+/// It divides instead of calling `recip`, which has an error of 3e-5 on NdArray.
 pub fn derivative<B: Backend, const D: usize>(
     surrogate: Surrogate,
     z: Tensor<B, D>,

@@ -5,10 +5,10 @@ use lasnn_core::{Batch, Shape};
 
 /// Copies a [`Batch`] from host memory to a device.
 pub trait BatchTensors {
-    /// The images as a tensor `[batch, channels, height, width]`.
+    /// The images `[batch, channels, height, width]`.
     fn images<B: Backend>(&self, device: &B::Device) -> Tensor<B, 4>;
 
-    /// The labels as a tensor `[batch]`.
+    /// The labels `[batch]`.
     fn targets<B: Backend>(&self, device: &B::Device) -> Tensor<B, 1, Int>;
 }
 

@@ -1,10 +1,13 @@
-//! What networks and training agree on, in terms of tensors.
+//! The contracts between networks, losses and the training loop, in terms of tensors.
 //!
-//! - [`tapped`]: the trait of a network whose logits and feature maps can be read,
-//! - [`attention`]: the attention maps that are compared there,
-//! - [`objective`]: what a training loop minimises,
+//! - [`tapped`]: the trait of a network that returns logits and feature maps,
+//! - [`attention`]: the attention maps of these feature maps,
+//! - [`objective`]: the trait of a loss, and cross-entropy,
 //! - [`state`]: the tensors of a network by name,
 //! - [`batch`]: images and labels as tensors.
+//!
+//! Networks implement [`Tapped`], losses implement [`Objective`], and the training loop calls both.
+//! So neither the training loop nor the distillation loss depends on a concrete network.
 
 pub mod attention;
 pub mod batch;

@@ -1,4 +1,4 @@
-//! What a training loop minimises.
+//! The trait of a loss, and cross-entropy.
 
 use burn::tensor::{Int, Tensor, activation::log_softmax, backend::Backend};
 
@@ -7,9 +7,9 @@ use lasnn_core::Pass;
 /// The loss of one batch, averaged over its images.
 #[derive(Clone, Debug)]
 pub struct Loss<B: Backend> {
-    /// What is differentiated: the weighted sum of the parts, `[1]`.
+    /// The weighted sum of the parts, `[1]`, which is differentiated.
     pub total: Tensor<B, 1>,
-    /// The parts before weighting, logged apart.
+    /// The parts before weighting; each is logged.
     pub parts: Vec<LossPart<B>>,
     /// Class scores `[batch, classes]`, for the training accuracy.
     pub logits: Tensor<B, 2>,
@@ -24,11 +24,11 @@ pub struct LossPart<B: Backend> {
     pub value: Tensor<B, 1>,
 }
 
-/// How far a model is from what it should do: cross-entropy in stages 1 and 2, cross-entropy and
-/// attention in stage 3.
+/// The loss that a training loop minimises: cross-entropy in stages 1 and 2, cross-entropy plus
+/// attention distillation in stage 3.
 pub trait Objective<B: Backend, M> {
-    /// The loss of `model` on a batch of images `[batch, channels, height, width]` and classes
-    /// `[batch]`.
+    /// The loss of `model` on a batch of images `[batch, channels, height, width]` with the classes
+    /// `targets` `[batch]`.
     fn loss(
         &self,
         model: &M,
@@ -40,14 +40,20 @@ pub trait Objective<B: Backend, M> {
 
 /// The mean of `-log softmax(logits)[target]`, `[1]` (Eq. 9).
 ///
-/// `logits` is `[batch, classes]`, `targets` `[batch]` with values in `0..classes`. The largest
-/// score is subtracted before the exponential, so that no score is too large.
+/// The largest logit is subtracted before the exponential, so that large logits do not overflow.
+///
+/// # Shapes
+///
+/// - `logits`: `[batch, classes]`
+/// - `targets`: `[batch]`, with values in `0..classes`
 pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: Tensor<B, 1, Int>) -> Tensor<B, 1> {
     batch_mean(log_softmax(logits, 1).gather(1, targets.unsqueeze_dim(1))).neg()
 }
 
-/// The mean of `[batch, 1]`, `[1]`. It is not that of a whole tensor, which a GPU adds up in whatever order
-/// its multiprocessors end.
+/// The mean of a column `[batch, 1]`, as `[1]`.
+///
+/// This is `mean_dim` and not `mean`: on a GPU, the mean of a whole tensor is added up in the order
+/// in which multiprocessors finish, so its result differs between runs.
 pub fn batch_mean<B: Backend>(column: Tensor<B, 2>) -> Tensor<B, 1> {
     column.mean_dim(0).reshape([1])
 }

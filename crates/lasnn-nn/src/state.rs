@@ -1,4 +1,4 @@
-//! The tensors of a network by name: what checkpoints hold and conversion copies.
+//! The tensors of a network by name. Checkpoints store them, and conversion copies them.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use burn::tensor::{Shape, Tensor, TensorData, backend::Backend};
 /// The tensors of a network, by names such as `layers.0.conv.weight`.
 pub type StateDict = BTreeMap<String, TensorData>;
 
-/// Tensors that do not fit a network.
+/// A mismatch between tensors and a network.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum StateError {
-    /// The network has a tensor that the state lacks.
+    /// The state lacks a tensor of the network.
     #[error("tensor `{name}` is missing; the network expects it with shape {expected:?}")]
     Missing {
         /// The tensor's name.
         name: String,
-        /// The shape that the network gives it.
+        /// Its shape in the network.
         expected: Vec<usize>,
     },
     /// A tensor has the wrong shape.
@@ -24,12 +24,12 @@ pub enum StateError {
     WrongShape {
         /// The tensor's name.
         name: String,
-        /// The shape found.
+        /// Its shape in the state.
         found: Vec<usize>,
-        /// The shape that the network gives it.
+        /// Its shape in the network.
         expected: Vec<usize>,
     },
-    /// The state has a tensor that the network lacks.
+    /// The state has a tensor that is not part of the network.
     #[error("tensor `{name}` is not part of the network")]
     Unknown {
         /// The tensor's name.
@@ -39,19 +39,19 @@ pub enum StateError {
 
 /// Reads every tensor of `module`.
 ///
-/// A module on an autodiff backend is read through its `valid()` form, which also brings the
-/// running statistics of Burn's batch norm up to date.
+/// For a module on an autodiff backend, pass `module.valid()`, which also applies pending updates
+/// of the running statistics of Burn's batch norm.
 pub fn save<B: Backend, M: Module<B>>(module: &M) -> StateDict {
     let mut visitor = Save { path: Path::default(), state: StateDict::new() };
     module.visit(&mut visitor);
     visitor.state
 }
 
-/// Gives `module` the tensors of `state`; every tensor of either must have its match.
+/// Loads the tensors of `state` into `module`. Both must have the same tensors.
 ///
 /// # Errors
 ///
-/// Names the first tensor that is missing, unknown or of the wrong shape.
+/// Returns the first tensor that is missing, unknown or of the wrong shape.
 pub fn load<B: Backend, M: Module<B>>(module: M, mut state: StateDict) -> Result<M, StateError> {
     let module = load_known(module, &mut state)?;
     match state.pop_first() {
@@ -60,11 +60,11 @@ pub fn load<B: Backend, M: Module<B>>(module: M, mut state: StateDict) -> Result
     }
 }
 
-/// Gives `module` the tensors it needs out of `state` and leaves the others there.
+/// Moves the tensors of `module` out of `state` into it, and leaves all other tensors in `state`.
 ///
 /// # Errors
 ///
-/// Names the first tensor that is missing or of the wrong shape.
+/// Returns the first tensor that is missing or of the wrong shape.
 pub fn load_known<B: Backend, M: Module<B>>(
     module: M,
     state: &mut StateDict,
@@ -77,22 +77,23 @@ pub fn load_known<B: Backend, M: Module<B>>(
     }
 }
 
-/// The names above the tensor being visited. Enum variants are left out: that a layer is a
-/// convolution is said by the architecture, and a name should not change with a refactoring.
+/// The path of modules from the root to the tensor being visited.
 ///
-/// Public so that optimisers name their state as checkpoints name the tensors.
+/// Enum variants are left out of the path: the architecture already says that a layer is a
+/// convolution, and names in checkpoints must not change with a refactoring. The type is public so
+/// that optimisers name their state as checkpoints name the tensors.
 #[derive(Clone, Debug, Default)]
 pub struct Path(Vec<String>);
 
 impl Path {
-    /// Call from `enter_module`.
+    /// Extends the path; to be called from `enter_module`.
     pub fn enter(&mut self, name: &str, container: &str) {
         if !container.starts_with("Enum:") {
             self.0.push(name.to_owned());
         }
     }
 
-    /// Call from `exit_module`.
+    /// Shortens the path; to be called from `exit_module`.
     pub fn exit(&mut self, container: &str) {
         if !container.starts_with("Enum:") {
             self.0.pop();

@@ -1,25 +1,25 @@
-//! How a recipe says what the spiking network is.
+//! The `spiking` table of a recipe.
 
 use lasnn_neurons::{Encoding, NeuronConfig, NeuronError, Readout, Reset, StepOrder, Surrogate};
 use serde::{Deserialize, Serialize};
 
 use crate::error::SnnError;
 
-/// The `spiking` table of a recipe: everything about the spiking network but its layers.
+/// Everything about a spiking network but its layers and its number of time steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SpikingConfig {
-    /// λ of Eq. 1, one value for all neurons; 1 makes them integrate-and-fire.
+    /// The leak λ of Eq. 1, one value for all neurons; 1 makes them integrate-and-fire.
     pub leak: f64,
-    /// What a spike does to the membrane.
+    /// What a spike does to the membrane potential.
     pub reset: Reset,
-    /// Whether a neuron fires before or after it integrates.
+    /// Whether a neuron fires before or after it integrates its current.
     pub step_order: StepOrder,
-    /// The derivative that stands in for that of the spike.
+    /// The surrogate gradient: the derivative used in place of the spike's.
     pub surrogate: Surrogate,
-    /// How an image becomes input.
+    /// How an image becomes the input of every time step.
     pub encoding: Encoding,
-    /// How the last layer's membrane becomes class scores.
+    /// How the membrane potential of the last layer becomes logits (class scores).
     pub readout: Readout,
 }
 
@@ -38,11 +38,11 @@ impl SpikingConfig {
         NeuronConfig { leak, reset, step_order, surrogate }
     }
 
-    /// Checks the numbers.
+    /// Checks that every number is in its range.
     ///
     /// # Errors
     ///
-    /// Names the key, the value and what was expected.
+    /// Names the key, the value and the expected range.
     pub fn check(&self) -> Result<(), SnnError> {
         self.neurons().check().map_err(|NeuronError { key, found, expected }| SnnError::Value {
             key,

@@ -1,11 +1,11 @@
-//! What can go wrong when a spiking network is built or simulated.
+//! The errors of this crate.
 
 use lasnn_core::ArchitectureError;
 
-/// An error of this crate.
+/// Why a spiking network cannot be built.
 #[derive(Debug, thiserror::Error, PartialEq)]
 pub enum SnnError {
-    /// The network has a layer that cannot spike.
+    /// The network has a layer that cannot be made spiking.
     #[error(transparent)]
     Architecture(#[from] ArchitectureError),
     /// A number in the recipe is out of range.
@@ -15,7 +15,7 @@ pub enum SnnError {
         key: &'static str,
         /// The value found.
         found: String,
-        /// What it should be.
+        /// The expected range.
         expected: &'static str,
     },
 }

@@ -1,4 +1,7 @@
-//! The layers of a spiking network. Weights carry the names they have in the ordinary network.
+//! The layers of a spiking network, as Burn modules.
+//!
+//! Weights carry the names that they have in the ordinary network, so that a checkpoint of one can
+//! be loaded into the other.
 
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
@@ -8,11 +11,10 @@ use lasnn_backend::{Convolution, DenseBackend, ops};
 use lasnn_core::{Layer, Pass, PlannedLayer, Precision, Shape};
 use lasnn_neurons::{NeuronConfig, SpikingNeurons, time_locked_dropout};
 
-use crate::runner::NeuronRunner;
 use crate::signal::Signal;
 
-/// Thresholds before balancing.
-const UNBALANCED: f32 = 1.0;
+/// The threshold of every layer until it is balanced, trained or loaded.
+const INITIAL_THRESHOLD: f32 = 1.0;
 
 /// One layer.
 #[derive(Module, Debug)]
@@ -21,50 +23,53 @@ const UNBALANCED: f32 = 1.0;
     reason = "a network has a dozen layers; a box would only hide them"
 )]
 pub enum SpikingLayer<B: Backend> {
-    /// Convolution into neurons.
+    /// A convolution and its neurons.
     Conv(SpikingConv<B>),
-    /// Residual block: the shortcut is added to the membrane of the second layer of neurons.
+    /// A residual block.
     Residual(SpikingResidual<B>),
-    /// Fully connected into neurons.
+    /// A fully connected layer and its neurons.
     Linear(SpikingLinear<B>),
-    /// The readout: fully connected to the classes, integrates without leak and without firing.
+    /// The readout: fully connected to the classes; its neurons integrate without leak and never
+    /// fire.
     Classifier(Readout<B>),
-    /// Average pooling; `size` 0 means over the whole map.
+    /// Average pooling.
     AveragePool(AveragePool),
-    /// Dropout, one mask over all time steps.
-    Dropout(HeldDropout),
+    /// Dropout.
+    Dropout(TimeLockedDropout),
 }
 
-/// Convolution into neurons.
+/// A convolution and the neurons that its output drives.
 #[derive(Module, Debug)]
 pub struct SpikingConv<B: Backend> {
     /// The convolution, without bias.
     pub conv: Conv2d<B>,
-    /// The neurons, one per output position.
+    /// The neurons, one for each channel and position of the output.
     pub neurons: SpikingNeurons<B>,
 }
 
-/// A convolution without neurons of its own.
+/// The convolution of a residual block's shortcut; it has no neurons of its own.
 #[derive(Module, Debug)]
 pub struct Shortcut<B: Backend> {
     /// The convolution, without bias.
     pub conv: Conv2d<B>,
 }
 
-/// Residual block.
+/// A residual block of two convolutions. The shortcut is added to the currents of the second layer
+/// of neurons.
 #[derive(Module, Debug)]
 pub struct SpikingResidual<B: Backend> {
     /// The first convolution and its neurons.
     pub first: SpikingConv<B>,
-    /// Dropout between the two convolutions.
-    pub dropout: HeldDropout,
-    /// The second convolution and the block's closing neurons.
+    /// Dropout after the first layer of neurons.
+    pub dropout: TimeLockedDropout,
+    /// The second convolution and its neurons.
     pub second: SpikingConv<B>,
-    /// 1×1 convolution where the shapes differ; else the block's input is added as it is.
+    /// A 1×1 convolution where the shapes of input and output differ; otherwise the block's input
+    /// is added as it is.
     pub shortcut: Option<Shortcut<B>>,
 }
 
-/// Fully connected into neurons.
+/// A fully connected layer and the neurons that its output drives.
 #[derive(Module, Debug)]
 pub struct SpikingLinear<B: Backend> {
     /// The weights, `[in, out]`.
@@ -73,7 +78,8 @@ pub struct SpikingLinear<B: Backend> {
     pub neurons: SpikingNeurons<B>,
 }
 
-/// The last layer.
+/// The last layer. How its membrane potential becomes logits (class scores) is said by
+/// [`lasnn_neurons::Readout`].
 #[derive(Module, Debug)]
 pub struct Readout<B: Backend> {
     /// The weights, `[in, classes]`.
@@ -83,21 +89,22 @@ pub struct Readout<B: Backend> {
 /// Average pooling over windows that do not overlap.
 #[derive(Module, Clone, Debug)]
 pub struct AveragePool {
-    /// Height and width of the window; 0 for the whole map.
+    /// Height and width of the window; 0 for the whole feature map.
     pub size: usize,
 }
 
-/// Dropout with one mask over all time steps.
+/// Time-locked dropout: one mask for all time steps of an image.
 #[derive(Module, Clone, Debug)]
-pub struct HeldDropout {
-    /// Tells the dropout layers of a network apart.
+pub struct TimeLockedDropout {
+    /// Index of the layer in the network; keys the random draws.
     pub layer: usize,
-    /// Share of neurons silenced.
+    /// The probability with which a neuron is silenced.
     pub probability: f64,
 }
 
 impl<B: Backend> SpikingLayer<B> {
-    /// Builds a layer with zero weights and thresholds of 1; `None` if it cannot be made spiking.
+    /// Builds layer number `index` with zero weights and thresholds of 1; `None` if it cannot be
+    /// made spiking.
     pub(crate) fn new(
         index: usize,
         planned: &PlannedLayer,
@@ -106,7 +113,7 @@ impl<B: Backend> SpikingLayer<B> {
     ) -> Option<Self> {
         let Shape { channels: incoming, .. } = planned.input;
         let outgoing = planned.output.channels;
-        let spiking = || SpikingNeurons::new(neurons, UNBALANCED, device);
+        let spiking = || SpikingNeurons::new(neurons, INITIAL_THRESHOLD, device);
         let linear = |outgoing| new_linear(planned.input.len(), outgoing, device);
         if planned.layer.not_spiking_because().is_some() {
             return None;
@@ -125,7 +132,7 @@ impl<B: Backend> SpikingLayer<B> {
                         conv: conv(incoming, outgoing, 3, stride, device),
                         neurons: spiking(),
                     },
-                    dropout: HeldDropout { layer: index, probability: dropout },
+                    dropout: TimeLockedDropout { layer: index, probability: dropout },
                     second: SpikingConv {
                         conv: conv(outgoing, outgoing, 3, 1, device),
                         neurons: spiking(),
@@ -136,7 +143,7 @@ impl<B: Backend> SpikingLayer<B> {
             Layer::AveragePool { size } => Self::AveragePool(AveragePool { size }),
             Layer::GlobalAveragePool {} => Self::AveragePool(AveragePool { size: 0 }),
             Layer::Dropout { probability } => {
-                Self::Dropout(HeldDropout { layer: index, probability })
+                Self::Dropout(TimeLockedDropout { layer: index, probability })
             }
             Layer::Linear { features, .. } => {
                 Self::Linear(SpikingLinear { linear: linear(features), neurons: spiking() })
@@ -146,7 +153,8 @@ impl<B: Backend> SpikingLayer<B> {
         })
     }
 
-    /// The layers of neurons in it, by the name of their part of the layer.
+    /// The layer's neurons with the name of the part that holds them, such as `first` in a residual
+    /// block.
     pub fn neurons(&self) -> Vec<(Option<&'static str>, &SpikingNeurons<B>)> {
         match self {
             Self::Conv(layer) => vec![(None, &layer.neurons)],
@@ -158,7 +166,7 @@ impl<B: Backend> SpikingLayer<B> {
         }
     }
 
-    /// The same, to be changed.
+    /// The layer's neurons, in the order of [`Self::neurons`].
     pub(crate) fn neurons_mut(&mut self) -> Vec<&mut SpikingNeurons<B>> {
         match self {
             Self::Conv(layer) => vec![&mut layer.neurons],
@@ -192,7 +200,7 @@ fn new_linear<B: Backend>(incoming: usize, outgoing: usize, device: &B::Device) 
         .init(device)
 }
 
-/// A convolution of a signal.
+/// Convolves maps `[rows, channels, height, width]` with "same" padding.
 pub(crate) fn conv2d<B: DenseBackend>(conv: &Conv2d<B>, maps: Tensor<B, 4>) -> Tensor<B, 4> {
     let padding = conv.kernel_size[0] / 2;
     let precision = Precision::F32;
@@ -200,14 +208,15 @@ pub(crate) fn conv2d<B: DenseBackend>(conv: &Conv2d<B>, maps: Tensor<B, 4>) -> T
     ops::conv2d(maps, conv.weight.val(), None, convolution, false)
 }
 
-/// A signal flattened to vectors and multiplied by a matrix, as maps of 1×1.
+/// Flattens maps `[rows, channels, height, width]` to vectors and multiplies them by a matrix;
+/// returns maps `[rows, out, 1, 1]`.
 pub(crate) fn linear<B: DenseBackend>(linear: &Linear<B>, maps: Tensor<B, 4>) -> Tensor<B, 4> {
     let vectors: Tensor<B, 2> = maps.flatten(1, 3);
     ops::linear(vectors, linear.weight.val(), None, Precision::F32, false).unsqueeze_dims(&[2, 3])
 }
 
 impl AveragePool {
-    /// Pools a signal.
+    /// Averages a signal over windows that do not overlap.
     pub(crate) fn forward<B: Backend>(&self, signal: Signal<B>) -> Signal<B> {
         signal.map(|maps| {
             let [_, _, height, width] = maps.dims();
@@ -220,78 +229,11 @@ impl AveragePool {
     }
 }
 
-impl HeldDropout {
-    /// Silences neurons for all steps alike.
+impl TimeLockedDropout {
+    /// Silences neurons while training, each for all time steps.
     pub(crate) fn forward<B: DenseBackend>(&self, signal: Signal<B>, pass: &Pass<'_>) -> Signal<B> {
         let steps = signal.maps.dims()[0] / pass.samples.len().max(1);
         let layer = self.layer as u32;
         signal.map(|maps| time_locked_dropout(maps, layer, self.probability, steps, pass))
-    }
-}
-
-/// Drives a layer that holds neurons.
-pub(crate) struct Walk<'a, D> {
-    /// The runner.
-    pub runner: &'a mut D,
-    /// The neuron_layer of the next layer of neurons.
-    pub neuron_layer: usize,
-}
-
-impl<D> Walk<'_, D> {
-    fn fire<B: DenseBackend>(
-        &mut self,
-        neurons: &SpikingNeurons<B>,
-        currents: Signal<B>,
-    ) -> Option<Signal<B>>
-    where
-        D: NeuronRunner<B>,
-    {
-        let neuron_layer = self.neuron_layer;
-        self.neuron_layer += 1;
-        self.runner.fire(neuron_layer, neurons, currents).map(Signal::changing)
-    }
-
-    /// Convolution into neurons.
-    pub fn conv<B: DenseBackend>(
-        &mut self,
-        layer: &SpikingConv<B>,
-        signal: Signal<B>,
-    ) -> Option<Signal<B>>
-    where
-        D: NeuronRunner<B>,
-    {
-        self.fire(&layer.neurons, signal.map(|maps| conv2d(&layer.conv, maps)))
-    }
-
-    /// Fully connected into neurons.
-    pub fn linear<B: DenseBackend>(
-        &mut self,
-        layer: &SpikingLinear<B>,
-        signal: Signal<B>,
-    ) -> Option<Signal<B>>
-    where
-        D: NeuronRunner<B>,
-    {
-        self.fire(&layer.neurons, signal.map(|maps| linear(&layer.linear, maps)))
-    }
-
-    /// Residual block.
-    pub fn residual<B: DenseBackend>(
-        &mut self,
-        block: &SpikingResidual<B>,
-        signal: Signal<B>,
-        pass: &Pass<'_>,
-    ) -> Option<Signal<B>>
-    where
-        D: NeuronRunner<B>,
-    {
-        let steps = self.runner.steps();
-        let shortcut = match &block.shortcut {
-            Some(shortcut) => signal.clone().map(|maps| conv2d(&shortcut.conv, maps)),
-            None => signal.clone(),
-        };
-        let inner = block.dropout.forward(self.conv(&block.first, signal)?, pass);
-        let currents = inner.map(|maps| conv2d(&block.second.conv, maps)).add(shortcut, steps);
-        self.fire(&block.second.neurons, currents)
     }
 }

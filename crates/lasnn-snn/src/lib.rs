@@ -1,20 +1,32 @@
-//! The spiking network: built from the same description as an ordinary network, run and measured.
+//! Spiking networks: built from a description, run, trained through time and measured.
 //!
-//! - [`network`]: the network, a Burn module; on CPU backends the kernels run it as one operation,
-//!   on other backends it runs layer by layer,
-//! - [`config`]: its neurons, its input encoding and its readout,
+//! A spiking network is built from the same description ([`lasnn_core::Plan`]) as the ordinary
+//! (non-spiking) network it may be converted from, and its weights carry the same names.
+//!
+//! - [`network`]: the network, a Burn module,
+//! - [`layers`]: its layers, Burn modules as well,
+//! - [`config`]: its neurons, its input encoding and its readout, as a recipe gives them,
+//! - [`signal`]: the feature maps that travel between layers,
 //! - [`runner`]: how its neurons run: from rest with gradients, or streaming without,
-//! - [`simulate`](mod@simulate): accuracy by time step, firing rates, operations,
 //! - [`simulator`]: a network that runs many times with the same weights,
-//! - [`counting`]: a runner that counts the spikes of each neuron,
-//! - [`energy`]: the operations that spikes cause, and an estimate of their energy,
+//! - [`simulate`](mod@simulate): accuracy by time step, firing rates, operations and energy,
+//! - [`counting`]: a streaming pass that counts the spikes of each neuron,
+//! - [`fan_out`]: how many synapses each spike drives,
+//! - [`energy`]: the energy of these operations, estimated,
 //! - [`progress`]: how far a long computation is, and how a caller stops it,
 //! - [`parity`]: a comparison of the two ways to run a network, for tests on any device.
+//!
+//! There are two ways to run a network. The *fused* pass is one operation of the backend for all
+//! layers and time steps; CPU backends have kernels for it
+//! ([`lasnn_spiking_kernels`]). The other way runs layer by layer on tensors and works on every
+//! backend. Both give the same spikes.
 
 pub mod config;
 pub mod counting;
 pub mod energy;
 pub mod error;
+pub mod fan_out;
+mod fused;
 pub mod layers;
 mod lower;
 pub mod network;
@@ -24,6 +36,7 @@ pub mod runner;
 pub mod signal;
 pub mod simulate;
 pub mod simulator;
+mod walk;
 
 pub use config::SpikingConfig;
 pub use energy::ann_energy_pj;

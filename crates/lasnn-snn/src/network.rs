@@ -11,15 +11,16 @@ use lasnn_spiking_kernels::PackedWeights;
 
 use crate::config::SpikingConfig;
 use crate::error::SnnError;
-use crate::layers::{SpikingLayer, Walk, linear};
+use crate::layers::{SpikingLayer, linear};
 use crate::lower::Lowered;
 use crate::runner::{FromRest, NeuronRunner, sum_over_time};
 use crate::signal::Signal;
+use crate::walk::Walk;
 
-/// A spiking network built from the same description as the ordinary one it is converted from.
+/// A spiking network.
 ///
-/// Between calls it keeps nothing: a pass from rest ends with its spikes, a streaming pass hands
-/// its membranes back.
+/// It is built from the same description as an ordinary network and keeps no state between calls:
+/// a pass from rest discards its membrane potentials, a streaming pass returns them.
 #[derive(Module, Debug)]
 pub struct SpikingNetwork<B: Backend> {
     /// The layers; the last one is the readout.
@@ -28,27 +29,29 @@ pub struct SpikingNetwork<B: Backend> {
     meta: Meta,
 }
 
-/// What a pass is run for.
+/// What the caller of a pass needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outputs {
-    /// Class scores.
+    /// The logits (class scores).
     Logits,
-    /// Class scores and firing rates at the taps.
+    /// The logits and the firing rates at the taps.
     Rates,
 }
 
-/// What a spiking network is beside its tensors.
+/// Everything of a spiking network but its tensors.
 #[derive(Clone, Debug)]
 struct Meta {
     plan: Plan,
     config: SpikingConfig,
     time_steps: usize,
-    /// How the kernels run it as a whole, if they do.
+    /// The graph for the fused pass; `None` if the kernels do not cover the network.
     lowered: Option<Arc<Lowered>>,
 }
 
 impl<B: Backend> SpikingNetwork<B> {
-    /// Builds a network of zero weights and thresholds of 1, to be loaded or converted into.
+    /// Builds a network with zero weights and thresholds of 1.
+    ///
+    /// Load weights with [`lasnn_nn::state::load`], or convert an ordinary network.
     ///
     /// # Errors
     ///
@@ -77,23 +80,23 @@ impl<B: Backend> SpikingNetwork<B> {
         Ok(Self { layers, meta })
     }
 
-    /// The same network over another number of time steps, at least 1.
+    /// Sets the number of time steps; 0 counts as 1.
     pub fn with_time_steps(mut self, time_steps: usize) -> Self {
         self.meta.time_steps = time_steps.max(1);
         self
     }
 
-    /// Over how many time steps [`Tapped::features`] runs.
+    /// The number of time steps that [`Tapped::features`] runs.
     pub fn time_steps(&self) -> usize {
         self.meta.time_steps
     }
 
-    /// The description with its shapes.
+    /// The description with the shapes of all layers.
     pub fn plan(&self) -> &Plan {
         &self.meta.plan
     }
 
-    /// Everything about the network but its layers.
+    /// Neurons, input encoding and readout.
     pub fn config(&self) -> &SpikingConfig {
         &self.meta.config
     }
@@ -114,8 +117,8 @@ impl<B: Backend> SpikingNetwork<B> {
         all
     }
 
-    /// The same network with other neurons: one threshold per layer in the order of
-    /// [`Self::neurons`], and one leak for all.
+    /// Replaces the neurons: `thresholds` has one threshold for each layer of neurons, in the order
+    /// of [`Self::neurons`]; all layers get the same leak.
     pub fn with_neurons(mut self, leak: f64, thresholds: &[f32], device: &B::Device) -> Self {
         let config = NeuronConfig { leak, ..self.meta.config.neurons() };
         let all = self.layers.iter_mut().flat_map(SpikingLayer::neurons_mut);
@@ -125,8 +128,12 @@ impl<B: Backend> SpikingNetwork<B> {
         self
     }
 
-    /// Multiplies the weights of a residual block's second convolution by `factor` if the `neuron_layer`-th
-    /// layer of neurons is the block's first one; else nothing changes.
+    /// Multiplies the weights of a residual block's second convolution by `factor`, if layer
+    /// `neuron_layer` of [`Self::neurons`] is the block's first layer of neurons. Otherwise nothing
+    /// changes.
+    ///
+    /// Threshold balancing needs this: a spike of the first layer stands for an activation divided
+    /// by that layer's threshold.
     pub fn absorb_inner_threshold(mut self, neuron_layer: usize, factor: f32) -> Self {
         let mut before = 0;
         for layer in &mut self.layers {
@@ -142,31 +149,25 @@ impl<B: Backend> SpikingNetwork<B> {
         self
     }
 
-    /// How the kernels run it as a whole, if they do.
-    pub(crate) fn lowered(&self) -> Option<&Lowered> {
-        self.meta.lowered.as_deref()
-    }
-
-    /// The same network run layer by layer on every backend: what the kernels that run it as a
-    /// whole are compared with.
+    /// Turns the fused pass off, so that the network runs layer by layer on every backend. Tests
+    /// compare the fused pass with this one.
     pub fn layer_by_layer(mut self) -> Self {
         self.meta.lowered = None;
         self
     }
+
+    /// The graph for the fused pass, if the kernels cover the network.
+    pub(crate) fn lowered(&self) -> Option<&Lowered> {
+        self.meta.lowered.as_deref()
+    }
 }
 
 impl<B: SpikingBackend> SpikingNetwork<B> {
-    /// Class scores `[rows, classes]` of what reaches the readout at each step, one row per step
-    /// and image.
-    pub fn read_out(&self, maps: Tensor<B, 4>) -> Tensor<B, 2> {
-        match self.layers.last() {
-            Some(SpikingLayer::Classifier(readout)) => linear(&readout.linear, maps).flatten(1, 3),
-            // A plan always ends with its classifier.
-            _ => maps.flatten(1, 3),
-        }
-    }
-
-    /// The encoded input of `steps` time steps from `first_step` on.
+    /// Encodes `images` for `steps` time steps, starting at step `first_step` (counted from 0).
+    ///
+    /// # Shapes
+    ///
+    /// - `images`: `[batch, channels, height, width]`
     pub fn encode(
         &self,
         images: Tensor<B, 4>,
@@ -181,14 +182,15 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
         }
     }
 
-    /// Lets a signal flow to the readout; `None` if the runner stopped it on the way.
-    pub fn flow<D: NeuronRunner<B>>(
+    /// Runs all layers before the readout, layer by layer. Returns the input of the readout, or
+    /// `None` if the runner stopped the pass.
+    pub fn flow<R: NeuronRunner<B>>(
         &self,
         input: Signal<B>,
         pass: &Pass<'_>,
-        runner: &mut D,
+        runner: &mut R,
     ) -> Option<Signal<B>> {
-        let mut walk = Walk { runner, neuron_layer: 0 };
+        let mut walk = Walk::new(runner);
         let mut signal = input;
         for (layer, planned) in self.layers.iter().zip(&self.meta.plan.layers) {
             signal = match layer {
@@ -205,14 +207,21 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
         }
         Some(signal)
     }
-}
 
-impl<B: SpikingBackend> SpikingNetwork<B> {
-    /// Runs all time steps from rest; `packed_weights` are its weights, packed. Taps that `outputs` does not
-    /// ask for may be missing.
+    /// Multiplies the input of the readout, `[rows, channels, height, width]`, by the readout's
+    /// weights: the currents `[rows, classes]` into its neurons.
+    pub fn read_out(&self, maps: Tensor<B, 4>) -> Tensor<B, 2> {
+        match self.layers.last() {
+            Some(SpikingLayer::Classifier(readout)) => linear(&readout.linear, maps).flatten(1, 3),
+            // Not reached: the last layer of a plan is its classifier.
+            _ => maps.flatten(1, 3),
+        }
+    }
+
+    /// Runs all time steps from rest: fused where the backend can, else layer by layer.
     ///
-    /// The readout neither leaks nor fires (Eq. 3), so the sum over time is taken before its
-    /// weights: one matrix product instead of one per step.
+    /// `packed_weights` are the network's weights, packed for the kernels. The result may lack the
+    /// taps that `outputs` does not need.
     pub(crate) fn run(
         &self,
         images: Tensor<B, 4>,
@@ -220,9 +229,10 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
         packed_weights: Option<&Arc<PackedWeights>>,
         outputs: Outputs,
     ) -> Features<B> {
-        let whole =
-            self.lowered().and_then(|w| w.features(self, &images, pass, packed_weights, outputs));
-        if let Some(features) = whole {
+        let fused = self
+            .lowered()
+            .and_then(|lowered| lowered.features(self, &images, pass, packed_weights, outputs));
+        if let Some(features) = fused {
             return features;
         }
         let steps = self.meta.time_steps;
@@ -232,6 +242,8 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
             Some(signal) => signal.unfold(steps),
             None => unreachable!("a runner from rest does not stop"),
         };
+        // The readout neither leaks nor fires (Eq. 3), so its input may be summed over time before
+        // its weights: one matrix product in place of one for each step.
         let membrane = self.read_out(sum_over_time(reached, steps));
         let logits = self.meta.config.readout.scores(membrane, steps);
         Features { logits, taps: runner.taps }
@@ -239,15 +251,15 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
 }
 
 impl<B: SpikingBackend> Tapped<B> for SpikingNetwork<B> {
-    /// Runs all time steps from rest, as one operation where the backend can, else layer by layer.
+    /// Runs all time steps from rest. The feature maps at the taps are firing rates.
     fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B> {
         self.run(images, pass, None, Outputs::Rates)
     }
 
-    /// The maps come out of that operation where there is one.
+    /// The fused pass computes the attention maps itself, without tensors of firing rates.
     fn attention(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Attention<B> {
-        let whole = self.lowered().and_then(|lowered| lowered.attention(self, &images, pass));
-        whole.unwrap_or_else(|| self.features(images, pass).into())
+        let fused = self.lowered().and_then(|lowered| lowered.attention(self, &images, pass));
+        fused.unwrap_or_else(|| self.features(images, pass).into())
     }
 
     fn logits(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Tensor<B, 2> {

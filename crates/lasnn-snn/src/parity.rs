@@ -1,7 +1,8 @@
-//! Whether a network as one operation does what it does layer by layer, on the device at hand.
+//! Comparison of the fused pass with the pass layer by layer, on the device at hand.
 //!
-//! What [`lasnn_neurons::parity`] is for the steps of neurons, for machines that run no tests. Backends
-//! without kernels for whole networks run layer by layer both times.
+//! It is for machines that run no tests: a GPU without a toolchain runs [`compare_network`] from
+//! the program. [`lasnn_neurons::parity`] does the same for the neurons alone. On a backend without
+//! kernels for whole networks both passes run layer by layer.
 
 use std::fmt;
 
@@ -17,8 +18,8 @@ use crate::config::SpikingConfig;
 use crate::error::SnnError;
 use crate::network::SpikingNetwork;
 
-/// The largest error of a gradient or a class score, as a share of the largest value: the two add up
-/// thousands of products in different orders.
+/// The largest allowed error of a gradient or a logit (class score), as a share of the largest
+/// value. The two passes add up thousands of products in different orders.
 pub const TOLERANCE: f64 = 3e-5;
 
 const INPUT: Shape = Shape { channels: 3, height: 8, width: 8 };
@@ -29,9 +30,10 @@ const SAMPLES: [u32; 3] = [4, 9, 2];
 /// One comparison to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NetworkCase {
-    /// Whether it has residual blocks, or poolings and matrices.
+    /// Whether the network has residual blocks; otherwise it has average pooling and a fully
+    /// connected layer.
     pub residual: bool,
-    /// Whether its input is Poisson spikes of both signs, or the image itself.
+    /// Whether the input is Poisson spikes of both signs; otherwise it is the image itself.
     pub poisson: bool,
 }
 
@@ -81,39 +83,39 @@ impl fmt::Display for NetworkCase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let layers = if self.residual { "residual blocks" } else { "convolutions and matrices" };
         let input = if self.poisson { "Poisson spikes" } else { "the image" };
-        write!(f, "a network of {layers} on {input} as a whole, {STEPS} steps")
+        write!(f, "fused network of {layers} on {input}, {STEPS} steps")
     }
 }
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NetworkComparison {
-    /// Spikes at the taps, layer by layer.
+    /// The number of spikes at the taps in the pass layer by layer.
     pub spikes: usize,
-    /// Neurons there that fire more or less often as a whole.
+    /// The number of neurons at the taps that fire more or less often in the fused pass.
     pub differing: usize,
-    /// The largest error of a weight's gradient, as a share of its largest value.
+    /// The largest error of a weight's gradient, as a share of the gradient's largest value.
     pub gradient_error: f64,
-    /// The largest error of a class score, as a share of the largest one.
-    pub score_error: f64,
+    /// The largest error of a logit, as a share of the largest logit.
+    pub logit_error: f64,
 }
 
 impl NetworkComparison {
-    /// Whether the two are the same but for the order of sums.
+    /// Whether the two passes agree, up to the order of sums.
     pub fn is_right(&self) -> bool {
-        // Asks for what is right, so that an error that is not a number fails too.
+        // Written so that an error of NaN fails.
         self.spikes > 0
             && self.differing == 0
             && self.gradient_error <= TOLERANCE
-            && self.score_error <= TOLERANCE
+            && self.logit_error <= TOLERANCE
     }
 }
 
-/// Compares a network as one operation with the same network layer by layer.
+/// Compares the fused pass of a small network with the pass layer by layer.
 ///
 /// # Errors
 ///
-/// Says that the device failed.
+/// If the device failed.
 pub fn compare_network<A: SpikingBackend + AutodiffBackend>(
     case: NetworkCase,
     device: &A::Device,
@@ -125,29 +127,29 @@ pub fn compare_network<A: SpikingBackend + AutodiffBackend>(
     let config = SpikingConfig { encoding, ..SpikingConfig::default() };
     let network = SpikingNetwork::<A>::new(&case.plan()?, &config, STEPS, device)?;
     let network = network.map(&mut Draw(0));
-    // Multiples of 1/8, so that no sum is rounded and no spike depends on the order of one.
+    // Multiples of 1/8, so that no sum is rounded and no spike depends on the order of a sum.
     let draws = Seed(1).draws(Stream::Test, [0; 3]);
     let pixels = draws.iter().map(|bits| (16.0 * unit(bits) - 8.0).round() / 8.0);
     let pixels: Vec<f32> = pixels.take(SAMPLES.len() * INPUT.len()).collect();
     let shape = [SAMPLES.len(), INPUT.channels, INPUT.height, INPUT.width];
     let images = Tensor::from_data(TensorData::new(pixels, shape), device);
-    let whole = run(&network, &images)?;
+    let fused = run(&network, &images)?;
     let by_layer = run(&network.layer_by_layer(), &images)?;
-    let (found, expected) = (whole.counts.iter().flatten(), by_layer.counts.iter().flatten());
-    let gradients = whole.gradients.iter().zip(&by_layer.gradients);
+    let (found, expected) = (fused.counts.iter().flatten(), by_layer.counts.iter().flatten());
+    let gradients = fused.gradients.iter().zip(&by_layer.gradients);
     let errors = gradients.map(|(found, expected)| error(found, expected));
     Ok(NetworkComparison {
         spikes: by_layer.counts.iter().flatten().sum::<f64>() as usize,
         differing: found.zip(expected).filter(|(found, expected)| found != expected).count(),
         gradient_error: errors.fold(0.0, larger),
-        score_error: error(&whole.scores, &by_layer.scores),
+        logit_error: error(&fused.logits, &by_layer.logits),
     })
 }
 
-/// A comparison that could not be made.
+/// Why a comparison could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// The network was not built.
+    /// The network could not be built.
     #[error(transparent)]
     Network(#[from] SnnError),
     /// The device failed.
@@ -155,12 +157,13 @@ pub enum NetworkError {
     Device(#[from] ExecutionError),
 }
 
-/// What a pass gives.
+/// The numbers of one pass.
 struct Results {
-    scores: Vec<f64>,
-    /// By tap, how often each neuron fired.
+    /// `[batch, classes]`.
+    logits: Vec<f64>,
+    /// For each tap, how often each neuron fired.
     counts: Vec<Vec<f64>>,
-    /// By weight.
+    /// For each weight, its gradient.
     gradients: Vec<Vec<f64>>,
 }
 
@@ -182,24 +185,24 @@ fn run<A: SpikingBackend + AutodiffBackend>(
         Ok(rates.into_iter().map(|rate| (rate * STEPS as f64).round()).collect())
     });
     Ok(Results {
-        scores: numbers(features.logits.try_into_data()?),
+        logits: numbers(features.logits.try_into_data()?),
         counts: counts.collect::<Result<_, ExecutionError>>()?,
         gradients: collect.found.into_iter().collect::<Result<_, _>>()?,
     })
 }
 
-/// Draws weights that are multiples of 1/64, as images are of 1/8.
+/// Draws weights that are multiples of 1/64, for the reason that images are multiples of 1/8.
 pub(crate) struct Draw(pub u32);
 
 impl<B: Backend> ModuleMapper<B> for Draw {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         if D == 1 {
-            // Thresholds and leaks.
+            // Thresholds and leaks stay.
             return param;
         }
         self.0 += 1;
         let shape = param.shape();
-        // A convolution has its inputs behind its outputs, a matrix before.
+        // A convolution is `[outputs, inputs, kernel, kernel]`, a matrix `[inputs, outputs]`.
         let outputs = if D == 4 { shape[0] } else { shape[1] };
         let fan_in = shape.num_elements() / outputs;
         let range = 5.0 / (fan_in as f32).sqrt();
@@ -211,7 +214,7 @@ impl<B: Backend> ModuleMapper<B> for Draw {
     }
 }
 
-/// The gradients of all weights.
+/// Collects the gradients of all weights.
 struct Collect<A: AutodiffBackend> {
     gradients: A::Gradients,
     found: Vec<Result<Vec<f64>, ExecutionError>>,
@@ -226,12 +229,13 @@ impl<A: AutodiffBackend> ModuleVisitor<A> for Collect<A> {
     }
 }
 
-/// The larger one; what is not a number stays none.
+/// The larger magnitude; NaN if one of the two is NaN.
 fn larger(largest: f64, value: f64) -> f64 {
     if value.is_nan() || largest.is_nan() { f64::NAN } else { largest.max(value.abs()) }
 }
 
-/// The largest difference as a share of the largest expected value; without values there is none.
+/// The largest difference as a share of the largest expected value. NaN if
+/// there are no values or the lengths differ.
 fn error(found: &[f64], expected: &[f64]) -> f64 {
     let scale = expected.iter().copied().fold(0.0, larger);
     let difference = found.iter().zip(expected).map(|(a, b)| a - b).fold(0.0, larger);

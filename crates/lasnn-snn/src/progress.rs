@@ -1,4 +1,7 @@
-//! How far a long computation is, and how much of it is done between two looks at a signal.
+//! How far a long computation is, and how a caller stops it.
+//!
+//! A caller passes a function [`OnProgress`] that is called several times a second. Work is
+//! therefore cut into pieces of about half a second ([`images_at_once`], [`steps_at_once`]).
 
 use std::ops::ControlFlow;
 
@@ -9,7 +12,7 @@ use lasnn_core::Plan;
 pub enum Task {
     /// Thresholds are balanced, layer by layer.
     Balancing,
-    /// The converted network is compared with the ordinary one.
+    /// A converted network is compared with the ordinary one.
     Comparing,
     /// A network is measured.
     Simulating,
@@ -20,40 +23,41 @@ pub enum Task {
 pub struct Progress {
     /// What is being computed.
     pub task: Task,
-    /// How much is done, out of `total`: images times time steps, and times layers for
-    /// [`Task::Balancing`].
+    /// The work that is done, in images times time steps; for [`Task::Balancing`] in images times
+    /// time steps times layers of neurons.
     pub done: u64,
-    /// How much there is to do.
+    /// All work of the task, in the same unit.
     pub total: u64,
 }
 
-/// Is told how far a computation is and answers whether to go on. It is asked several times a
-/// second on a processor of two cores, and may be asked more often than anything has changed.
+/// A function that gets the progress of a computation and returns whether to go on. On a processor
+/// with two cores it is called several times a second, and now and then twice with the same
+/// progress.
 pub type OnProgress<'a> = &'a dyn Fn(Progress) -> ControlFlow<()>;
 
-/// Never stops a computation.
+/// A progress function that never stops a computation.
 pub fn go_on(_: Progress) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// Multiply-accumulates of the ordinary network that are about half a second of work: dense
-/// products run at some 50 billion a second on two cores, and spikes leave out most of them.
+/// Multiply-accumulates of the ordinary network that take about half a second. Two cores make some
+/// 50 billion of them a second in dense products, and a spiking network skips most of them.
 const WORK: usize = 1 << 35;
 
-/// Fewer images than this at a time would leave threads without work.
+/// With fewer images than this at a time, some threads would have no work.
 const FEWEST_IMAGES: usize = 8;
 
-/// Fewer time steps than this at a time would read the weights again too often.
+/// With fewer time steps than this at a time, the weights would be read from memory too often.
 const FEW_STEPS: usize = 8;
 
-/// How many images, at most `most`, are simulated at once over `time_steps`, so that a signal is
-/// noticed and a bar moves about every half second. An ordinary network has one time step.
+/// How many images, at most `most`, to simulate at once over `time_steps` so that they take about
+/// half a second. An ordinary network has one time step.
 pub fn images_at_once(plan: &Plan, time_steps: usize, most: usize) -> usize {
     let work = plan.macs().max(1).saturating_mul(time_steps.clamp(1, FEW_STEPS));
     (WORK / work).clamp(FEWEST_IMAGES, most.max(FEWEST_IMAGES)).min(most)
 }
 
-/// How many time steps of `images` images are about half a second of work, at least 1.
+/// How many time steps of `images` images take about half a second, at least 1.
 pub fn steps_at_once(plan: &Plan, images: usize) -> usize {
     let work = plan.macs().max(1).saturating_mul(images.max(1));
     (WORK / work).max(1)

@@ -1,4 +1,4 @@
-//! How the neurons of a spiking network are driven.
+//! How the neurons of a spiking network run.
 
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::Tap;
@@ -7,17 +7,18 @@ use lasnn_nn::Taps;
 
 use crate::signal::Signal;
 
-/// Turns the currents of each layer of neurons into spikes, and may look at both.
+/// Turns the currents of each layer of neurons into spikes, and may record both.
 ///
-/// The network says what flows where; a runner says what neurons do with it. Training, streaming
-/// simulation and threshold balancing are three drives of one network.
+/// The network says which layer is connected to which; a runner says what neurons do with their
+/// currents. Training, streaming simulation and threshold balancing are three runners of one
+/// network.
 pub trait NeuronRunner<B: Backend> {
-    /// Drives the `neuron_layer`-th layer of neurons, counted from the image.
+    /// Runs layer number `neuron_layer` of neurons, counted from the image.
     ///
     /// # Shapes
     ///
-    /// - `currents`: `[steps · batch, channels, height, width]` unfolded, or constant
-    /// - output: spikes `[steps · batch, channels, height, width]`, or `None` to stop the network
+    /// - `currents`: `[steps · batch, channels, height, width]`, or a constant signal
+    /// - result: spikes `[steps · batch, channels, height, width]`, or `None` to stop the pass
     fn fire(
         &mut self,
         neuron_layer: usize,
@@ -25,14 +26,14 @@ pub trait NeuronRunner<B: Backend> {
         currents: Signal<B>,
     ) -> Option<Tensor<B, 4>>;
 
-    /// How many time steps are driven at once.
+    /// The number of time steps that run at once.
     fn steps(&self) -> usize;
 
-    /// Shows the spikes `[steps · batch, channels, height, width]` at a tap.
+    /// Gets the spikes `[steps · batch, channels, height, width]` at a tap.
     fn tap(&mut self, _tap: Tap, _spikes: &Tensor<B, 4>) {}
 }
 
-/// All time steps at once, from rest, with gradients; keeps the firing rates at the taps.
+/// Runs all time steps at once, from rest, with gradients; keeps the firing rates at the taps.
 #[derive(Clone, Debug)]
 pub struct FromRest<B: Backend> {
     steps: usize,
@@ -67,15 +68,8 @@ impl<B: SpikingBackend> NeuronRunner<B> for FromRest<B> {
     }
 }
 
-/// Adds up the steps of a folded sequence: `[steps · batch, …]` to `[batch, …]`.
-pub fn sum_over_time<B: Backend>(maps: Tensor<B, 4>, steps: usize) -> Tensor<B, 4> {
-    let [rows, channels, height, width] = maps.dims();
-    let folded: Tensor<B, 2> =
-        maps.reshape([steps, rows / steps * channels * height * width]).sum_dim(0);
-    folded.reshape([rows / steps, channels, height, width])
-}
-
-/// A chunk of time steps, going on from the membranes that the chunk before left; no gradients.
+/// Runs a chunk of time steps without gradients, starting from the membrane potentials that the
+/// previous chunk left.
 #[derive(Clone, Debug)]
 pub struct Streaming<B: Backend> {
     steps: usize,
@@ -88,7 +82,7 @@ impl<B: Backend> Streaming<B> {
         Self { steps: 0, membranes: Vec::new() }
     }
 
-    /// Says how many steps the next chunk has.
+    /// Sets the number of time steps of the next chunk.
     pub fn next_chunk(&mut self, steps: usize) {
         self.steps = steps;
     }
@@ -119,4 +113,13 @@ impl<B: SpikingBackend> NeuronRunner<B> for Streaming<B> {
     fn steps(&self) -> usize {
         self.steps
     }
+}
+
+/// Sums maps over time: `[steps · batch, channels, height, width]` to
+/// `[batch, channels, height, width]`.
+pub fn sum_over_time<B: Backend>(maps: Tensor<B, 4>, steps: usize) -> Tensor<B, 4> {
+    let [rows, channels, height, width] = maps.dims();
+    let folded: Tensor<B, 2> =
+        maps.reshape([steps, rows / steps * channels * height * width]).sum_dim(0);
+    folded.reshape([rows / steps, channels, height, width])
 }

@@ -1,32 +1,33 @@
-//! What travels between layers: a folded sequence of maps, or one map that stands for all steps.
+//! The feature maps that travel between layers.
 
 use burn::tensor::{Tensor, backend::Backend};
 
-/// Maps of all time steps of a chunk.
+/// Feature maps of several time steps.
 ///
-/// Under direct encoding the input is the same at every step, and so is all that layers without
-/// memory make of it: it is computed once, until the first neurons need it step by step.
+/// Under direct encoding the input is the same at every step, and so are the outputs of all layers
+/// before the first neurons. Such a signal is *constant*: it holds one step, is computed once, and
+/// is repeated where neurons need it step by step.
 #[derive(Clone, Debug)]
 pub struct Signal<B: Backend> {
-    /// `[rows, channels, height, width]`; rows are `steps · batch`, time-major, or just `batch`
-    /// when constant.
+    /// `[steps · batch, channels, height, width]`, time-major; `[batch, channels, height, width]`
+    /// if the signal is constant.
     pub maps: Tensor<B, 4>,
     /// Whether `maps` holds one step that stands for all.
     pub constant: bool,
 }
 
 impl<B: Backend> Signal<B> {
-    /// A signal with a map for every step.
+    /// A signal with maps `[steps · batch, channels, height, width]` of its own for every step.
     pub fn changing(maps: Tensor<B, 4>) -> Self {
         Self { maps, constant: false }
     }
 
-    /// Applies an operation without memory.
+    /// Applies an operation that treats every step alike.
     pub fn map(self, operation: impl FnOnce(Tensor<B, 4>) -> Tensor<B, 4>) -> Self {
         Self { maps: operation(self.maps), constant: self.constant }
     }
 
-    /// The sum of two signals.
+    /// The sum of two signals over `steps` time steps.
     pub fn add(self, other: Self, steps: usize) -> Self {
         match self.constant == other.constant {
             true => Self { maps: self.maps + other.maps, constant: self.constant },

@@ -6,33 +6,35 @@ use lasnn_core::{BatchSource, ClassCount, Seed};
 use lasnn_neurons::{Encoder, SpikingBackend};
 use serde::Serialize;
 
-use crate::counting::{Chunk, run, sizes, to_host};
-use crate::energy::{ADDITION_PJ, FanOut, fan_outs, image_energy_pj};
+use crate::counting::{Chunk, count_spikes, layer_sizes, to_host};
+use crate::energy::{ADDITION_PJ, image_energy_pj};
+use crate::fan_out::{FanOut, fan_outs};
 use crate::progress::{OnProgress, Progress, Task, go_on};
 use crate::simulator::Simulator;
 
-/// What a network did on a set of images.
+/// What a simulation of a network on a set of images has measured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Simulation {
-    /// How many images.
+    /// The number of images.
     pub images: usize,
-    /// Share of images whose class was right after the last step.
+    /// Share of images that are classified correctly after the last time step, 0 to 1.
     pub accuracy: f64,
-    /// The same after each step, `time_steps` numbers.
+    /// Share of images that are classified correctly after each time step, `[time_steps]`.
     pub accuracy_by_step: Vec<f64>,
-    /// The images by their class, after the last step.
+    /// For each class, its images and how many of them are classified correctly after the last time
+    /// step.
     pub by_class: Vec<ClassCount>,
-    /// Spikes per neuron and time step, by layer of neurons from the image on.
+    /// The firing rate of each layer of neurons, from the image on.
     pub firing_rate_by_layer: Vec<LayerRate>,
-    /// Spikes per neuron and time step over all neurons.
+    /// Spikes per neuron and time step over all neurons, 0 to 1.
     pub firing_rate: f64,
-    /// Spikes of all neurons per image over all time steps; input spikes are not among them.
+    /// Spikes of all neurons per image over all time steps, without input spikes.
     pub spikes_per_image: f64,
-    /// Synaptic operations per image: additions of a weight to a membrane, those caused by input
-    /// spikes included.
+    /// Synaptic operations per image: additions of one weight to one membrane potential, including
+    /// those that input spikes cause.
     pub synops_per_image: f64,
-    /// Arithmetic energy per image in picojoules: the synaptic operations and, under direct
-    /// encoding, the multiply-accumulates of the first layer, which is computed once.
+    /// Arithmetic energy per image in picojoules ([`crate::energy`]): the synaptic operations and,
+    /// under direct encoding, the multiply-accumulates of the first layer, which is computed once.
     pub energy_pj_per_image: f64,
 }
 
@@ -45,8 +47,8 @@ pub struct LayerRate {
     pub rate: f64,
 }
 
-/// Runs a network over `time_steps` on the images of `source`, without gradients and without
-/// history: memory does not grow with the number of time steps.
+/// Runs a network over `time_steps` time steps on the images of `source`, without gradients. Memory
+/// does not grow with the number of time steps.
 pub fn simulate<B: SpikingBackend>(
     simulator: &Simulator<B>,
     source: &dyn BatchSource,
@@ -59,8 +61,8 @@ pub fn simulate<B: SpikingBackend>(
     simulation
 }
 
-/// Like [`simulate`], but ends where `on_progress` breaks: `ControlFlow::Break` then holds what the
-/// whole batches so far came to.
+/// Like [`simulate`], but ends early if `on_progress` breaks. `ControlFlow::Break` then holds the
+/// simulation of the batches that were complete.
 pub fn simulate_while<B: SpikingBackend>(
     simulator: &Simulator<B>,
     source: &dyn BatchSource,
@@ -80,24 +82,24 @@ pub fn simulate_while<B: SpikingBackend>(
     let total = source.len() as u64 * time_steps as u64;
     let mut stopped = false;
     for batch in source.epoch(0, 0) {
-        let mut scores = Scores::new(batch.len(), plan.classes);
+        let mut logits = Logits::new(batch.len(), plan.classes);
         let mut right = Vec::with_capacity(time_steps);
         let mut from_input = 0.0;
-        let shown = |step: usize| {
+        let report = |step: usize| {
             let done = images as u64 * time_steps as u64 + batch.len() as u64 * step as u64;
             on_progress(Progress { task: Task::Simulating, done, total })
         };
-        let counts = shown(0).is_continue().then(|| {
-            run(simulator, &batch, time_steps, seed, device, |chunk: Chunk<'_, B>| {
+        let counts = report(0).is_continue().then(|| {
+            count_spikes(simulator, &batch, time_steps, seed, device, |chunk: Chunk<'_, B>| {
                 if !chunk.input.constant {
-                    // Signed Poisson spikes of -1 are operations too.
+                    // A Poisson spike of -1 causes operations like one of 1.
                     let spikes = to_host(chunk.input.maps.clone().abs());
                     from_input += operations(&spikes, &input_fan_out);
                 }
-                for logits in chunk.logits.chunks(scores.len()) {
-                    right.push(scores.add(logits, &batch.labels));
+                for currents in chunk.logits.chunks(logits.len()) {
+                    right.push(logits.add(currents, &batch.labels));
                 }
-                shown(right.len())
+                report(right.len())
             })
         });
         let Some(ControlFlow::Continue(counts)) = counts else {
@@ -105,7 +107,7 @@ pub fn simulate_while<B: SpikingBackend>(
             break;
         };
         synops += from_input;
-        for (label, right) in batch.labels.iter().zip(scores.are_right(&batch.labels)) {
+        for (label, right) in batch.labels.iter().zip(logits.are_right(&batch.labels)) {
             by_class[*label as usize].add(right);
         }
         for (sum, right) in correct.iter_mut().zip(right) {
@@ -123,7 +125,7 @@ pub fn simulate_while<B: SpikingBackend>(
     };
     let per_image = 1.0 / (images as f64).max(1.0);
     let steps = time_steps as f64;
-    let sizes = sizes(plan);
+    let sizes = layer_sizes(plan);
     let rate = |spikes: f64, neurons: usize| spikes * per_image / (neurons as f64 * steps);
     let accuracy_by_step: Vec<f64> = correct.iter().map(|&c| c as f64 * per_image).collect();
     let total: f64 = spikes.iter().sum();
@@ -149,7 +151,8 @@ pub fn simulate_while<B: SpikingBackend>(
     }
 }
 
-/// How many synaptic operations spikes `[images, channels, height · width]` cause.
+/// The number of synaptic operations that spikes cause; `counts` is
+/// `[images, channels, height · width]`.
 fn operations(counts: &[f32], fan_out: &FanOut) -> f64 {
     let positions = fan_out.synapses.len();
     let image = |map: &[f32]| -> f64 {
@@ -158,13 +161,14 @@ fn operations(counts: &[f32], fan_out: &FanOut) -> f64 {
     counts.chunks_exact(positions).map(image).sum()
 }
 
-/// The readout's membranes of a batch, which only grow (Eq. 3).
-struct Scores {
+/// The logits (class scores) of a batch: the currents into the readout, summed over time (Eq. 3).
+struct Logits {
     classes: usize,
+    /// `[images, classes]`.
     sums: Vec<f32>,
 }
 
-impl Scores {
+impl Logits {
     fn new(images: usize, classes: usize) -> Self {
         Self { classes, sums: vec![0.0; images * classes] }
     }
@@ -173,18 +177,18 @@ impl Scores {
         self.sums.len()
     }
 
-    /// Adds a step; returns how many images are right now.
-    fn add(&mut self, logits: &[f32], labels: &[u32]) -> u64 {
-        for (sum, logit) in self.sums.iter_mut().zip(logits) {
-            *sum += logit;
+    /// Adds the currents of one time step; returns how many images are classified correctly now.
+    fn add(&mut self, currents: &[f32], labels: &[u32]) -> u64 {
+        for (sum, current) in self.sums.iter_mut().zip(currents) {
+            *sum += current;
         }
         self.are_right(labels).map(u64::from).sum()
     }
 
-    /// Whether the largest score of each image is at its label. The first of equal scores counts.
+    /// Whether the largest logit of each image is at its label. Of equal logits the first counts.
     fn are_right(&self, labels: &[u32]) -> impl Iterator<Item = bool> {
-        let right = |(scores, &label): (&[f32], &u32)| {
-            let best = (0..scores.len()).fold(0, |b, i| if scores[i] > scores[b] { i } else { b });
+        let right = |(logits, &label): (&[f32], &u32)| {
+            let best = (0..logits.len()).fold(0, |b, i| if logits[i] > logits[b] { i } else { b });
             best == label as usize
         };
         self.sums.chunks_exact(self.classes).zip(labels).map(right)

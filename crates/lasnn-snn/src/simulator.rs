@@ -1,4 +1,4 @@
-//! A spiking network that is run again and again with the same weights.
+//! A spiking network that runs many times with the same weights.
 
 use std::sync::Arc;
 
@@ -9,12 +9,14 @@ use lasnn_neurons::{Encoder, SpikingBackend};
 use lasnn_nn::{Features, Tapped};
 use lasnn_spiking_kernels::{PackedWeights, SpikeStats, WeightFormat};
 
-use crate::counting::{chunk_steps_as_a_whole, chunks};
+use crate::counting::{chunks, fused_chunk_steps};
 use crate::layers::SpikingLayer;
 use crate::network::{Outputs, SpikingNetwork};
 
-/// A network whose weights are packed once for all its passes, where the backend runs it as a
-/// whole. It owns them and lends them out for reading only, so what is packed stays true.
+/// A network whose weights are packed once for all its fused passes.
+///
+/// It owns the network and lends it out for reading only, so the packed weights stay equal to the
+/// network's.
 #[derive(Clone, Debug)]
 pub struct Simulator<B: Backend> {
     network: SpikingNetwork<B>,
@@ -22,15 +24,16 @@ pub struct Simulator<B: Backend> {
 }
 
 impl<B: SpikingBackend> Simulator<B> {
-    /// Packs the weights of a network as they are.
+    /// Packs the weights of a network without rounding.
     pub fn new(network: SpikingNetwork<B>) -> Self {
         Self::with_format(network, WeightFormat::F32)
     }
 
-    /// Packs the weights of a network in a format. A backend that does not run the network as a
-    /// whole takes the weights as the format rounds them.
+    /// Packs the weights of a network in a number format. Where the network runs layer by layer,
+    /// its weights are rounded to the format.
     ///
-    /// What sees the image and not spikes stays as it is: the first layer under direct encoding.
+    /// Under direct encoding the first layer is not rounded, because it multiplies the image and
+    /// not spikes.
     pub fn with_format(network: SpikingNetwork<B>, format: WeightFormat) -> Self {
         let network = match format {
             WeightFormat::F32 => network,
@@ -41,18 +44,18 @@ impl<B: SpikingBackend> Simulator<B> {
         Self { network, packed_weights: packed_weights.map(Arc::new) }
     }
 
-    /// The network; its weights are those that the format stands for.
+    /// The network, with its weights rounded to the format.
     pub fn network(&self) -> &SpikingNetwork<B> {
         &self.network
     }
 
-    /// Its packed weights.
+    /// The packed weights; `None` where the network runs layer by layer.
     pub(crate) fn packed_weights(&self) -> Option<&Arc<PackedWeights>> {
         self.packed_weights.as_ref()
     }
 
-    /// Class scores, with the input of so many steps at a time in memory; `None` where the kernels do not
-    /// run the network as a whole.
+    /// The logits (class scores) by fused passes over `chunk` time steps each, so that the input of
+    /// only one chunk is in memory. `None` where the network runs layer by layer.
     fn streamed(
         &self,
         images: &Tensor<B, 4>,
@@ -65,9 +68,9 @@ impl<B: SpikingBackend> Simulator<B> {
         let mut readout = vec![0.0; images.dims()[0] * network.plan().classes];
         for (first, steps) in chunks(network.time_steps(), chunk) {
             let input = network.encode(images.clone(), first, steps, pass);
-            let shown = (steps, SpikeStats::Nothing);
+            let stats = (steps, SpikeStats::Nothing);
             let outcome =
-                lowered.advance(network, input, pass, shown, packed_weights, &mut membranes)?;
+                lowered.advance(network, input, pass, stats, packed_weights, &mut membranes)?;
             readout.iter_mut().zip(outcome.readout).for_each(|(sum, chunk)| *sum += chunk);
         }
         let shape = [images.dims()[0], network.plan().classes];
@@ -77,26 +80,26 @@ impl<B: SpikingBackend> Simulator<B> {
 }
 
 impl<B: SpikingBackend> Tapped<B> for Simulator<B> {
-    /// What the network would give.
+    /// Runs all time steps from rest, like the network itself.
     fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B> {
         self.network.run(images, pass, self.packed_weights(), Outputs::Rates)
     }
 
-    /// The memory for it does not grow with the number of time steps.
+    /// Where the pass is fused, memory does not grow with the number of time steps.
     fn logits(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Tensor<B, 2> {
-        let chunk = chunk_steps_as_a_whole(self.network.plan(), images.dims()[0]);
+        let chunk = fused_chunk_steps(self.network.plan(), images.dims()[0]);
         let streamed = self.streamed(&images, pass, chunk);
         streamed.unwrap_or_else(|| self.network.run(images, pass, None, Outputs::Logits).logits)
     }
 }
 
-/// The network with the weights that a format makes of its own.
+/// Rounds the weights of a network to a format, except those of a layer that sees the image.
 fn rounded<B: Backend>(mut network: SpikingNetwork<B>, format: WeightFormat) -> SpikingNetwork<B> {
     let direct = network.config().encoding.is_constant();
-    let connects = |layer: &SpikingLayer<B>| {
+    let has_weights = |layer: &SpikingLayer<B>| {
         !matches!(layer, SpikingLayer::AveragePool(_) | SpikingLayer::Dropout(_))
     };
-    let sees_image = network.layers.iter().position(connects).filter(|_| direct);
+    let sees_image = network.layers.iter().position(has_weights).filter(|_| direct);
     let layers = std::mem::take(&mut network.layers).into_iter().enumerate();
     let round = |(index, layer): (usize, SpikingLayer<B>)| match sees_image == Some(index) {
         true => layer,
@@ -106,8 +109,8 @@ fn rounded<B: Backend>(mut network: SpikingNetwork<B>, format: WeightFormat) -> 
     network
 }
 
-/// Rounds every weight: those with two dimensions are matrices, those with four convolutions.
-/// Thresholds and leaks have one and stay.
+/// Rounds every weight. A tensor with two dimensions is a matrix, one with four is a convolution.
+/// Thresholds and leaks have one dimension and are not rounded.
 struct Rounding(WeightFormat);
 
 impl<B: Backend> ModuleMapper<B> for Rounding {
@@ -138,7 +141,7 @@ mod tests {
     use crate::parity::Draw;
 
     #[test]
-    fn the_length_of_a_chunk_changes_no_score() {
+    fn the_length_of_a_chunk_does_not_change_logits() {
         let layers = vec![
             Layer::conv(8),
             Layer::AveragePool { size: 2 },
@@ -158,15 +161,15 @@ mod tests {
             let numbers: Vec<f32> = (0..2 * 3 * 64).map(|i| (i % 17) as f32 / 16.0).collect();
             let images = Tensor::from_data(TensorData::new(numbers, [2, 3, 8, 8]), &device);
             let pass = Pass::evaluate(Seed(3), &[4, 9]);
-            let scores = |chunk| {
-                let scores = simulator.streamed(&images, &pass, chunk).unwrap();
-                scores.into_data().to_vec::<f32>().unwrap()
+            let logits = |chunk| {
+                let logits = simulator.streamed(&images, &pass, chunk).unwrap();
+                logits.into_data().to_vec::<f32>().unwrap()
             };
             let at_once = simulator.network().run(images.clone(), &pass, None, Outputs::Logits);
             let expected = at_once.logits.into_data().to_vec::<f32>().unwrap();
-            assert!(expected.iter().any(|score| score.abs() > 0.1), "nobody fires: {expected:?}");
+            assert!(expected.iter().any(|logit| logit.abs() > 0.1), "no spikes: {expected:?}");
             for chunk in [1, 3, 7, 100] {
-                for (found, expected) in scores(chunk).iter().zip(&expected) {
+                for (found, expected) in logits(chunk).iter().zip(&expected) {
                     assert!((found - expected).abs() < 1e-5, "{encoding:?}, chunks of {chunk}");
                 }
             }

@@ -1,44 +1,52 @@
-//! The arguments of a pass: a graph with its numbers.
+//! The arguments of a pass: a graph with its numbers, and the policy that follows from them.
+//!
+//! The policy says which format weights have, how layers are cut into tiles, and what a tape saves.
+
+use std::cmp::Reverse;
 
 use lasnn_core::Precision;
 use lasnn_core::mask::MaskRows;
 
-use crate::bf16;
 use crate::event::weights::WeightFormat;
-use crate::graph::{Graph, Projection};
+use crate::graph::{Graph, NeuronLayer, Projection, Synapse};
+use crate::layout;
 use crate::neuron::Neurons;
 use crate::packed_weights::PackedWeights;
+use crate::spikes::Grid;
+use crate::tape::SavePolicy;
 
-/// One args: a graph with its numbers, for a batch of images.
+/// The arguments of a pass over a batch of images: a graph with its weights, neurons and masks.
 #[derive(Clone, Copy, Debug)]
 pub struct ForwardArgs<'a> {
-    /// The graph, which has passed [`Graph::check`].
+    /// The graph, for which [`Graph::check`] has returned `Ok`.
     pub graph: &'a Graph,
-    /// The neurons of each layer.
+    /// By layer: its neurons.
     pub neurons: &'a [Neurons],
-    /// The weights that synapses name, in their layouts.
+    /// The weights that synapses name, in the layouts that [`Synapse`] describes.
     pub weights: &'a [&'a [f32]],
-    /// The masks that views name, each with a row for each image, `[channels, height, width]` of the pooling's
-    /// shape: they silence neurons. `None`: nobody is silenced.
+    /// The masks that projections name, each `[batch]` rows of `[channels, height, width]` after
+    /// the pooling. A mask silences neurons; `None` silences none.
     pub masks: &'a [Option<MaskRows<'a>>],
-    /// Images.
+    /// The number of images.
     pub batch: usize,
-    /// The same weights, packed before.
+    /// The same weights, packed before; `None` to pack them in each pass. A pass computes with the
+    /// format of packed weights, whatever its precision.
     pub packed_weights: Option<&'a PackedWeights>,
-    /// What a recorded pass and its pass back multiply. [`Precision::Bf16`] is for weights and gradients, and
-    /// derivatives of spikes are saved in 8 bits then; but where neurons have another reset than
-    /// [`Reset::Subtract`], or a surrogate without bounded support, it is for gradients only.
+    /// The precision of the products of a recorded pass and its backward pass.
     ///
-    /// [`Reset::Subtract`]: super::Reset::Subtract
+    /// [`Precision::Bf16`] rounds weights and gradients, and saves surrogate derivatives in 8 bits.
+    /// It rounds gradients only if 8 bits are not enough, which is so for a reset other than
+    /// [`Reset::Subtract`](crate::Reset::Subtract) and for surrogates of unbounded support.
     pub precision: Precision,
 }
 
-/// The input of the first layer of neurons; `T` is a slice or a tensor.
+/// The input of a network. `T` is a slice or a tensor.
 #[derive(Clone, Copy, Debug)]
 pub enum NetworkInput<T> {
-    /// Currents `[batch, channels, height, width]`, the same at every time step.
+    /// Currents into the first layer, `[batch, channels, height, width]`, the same at every time
+    /// step.
     Currents(T),
-    /// Spikes `[steps, batch, channels, height, width]`; a neuron without a spike has 0.
+    /// Spikes, `[steps, batch, channels, height, width]`. A number above 0 is a spike.
     Spikes(T),
 }
 
@@ -60,14 +68,24 @@ impl<T> NetworkInput<T> {
 }
 
 impl<'a> ForwardArgs<'a> {
-    /// Whether a recorded pass rounds what it multiplies and remembers: if it is to, and 8 bits will do
-    /// for the derivatives of its neurons' spikes.
+    /// The mask of a projection.
+    pub(crate) fn mask(&self, projection: &Projection) -> Option<MaskRows<'a>> {
+        self.masks[projection.pooling.mask?]
+    }
+
+    /// The value of a spike after the pooling and the mask of a projection, if the mask keeps it.
+    pub(crate) fn scale(&self, projection: &Projection) -> f32 {
+        projection.pooling.scale() * self.mask(projection).map_or(1.0, |mask| mask.factor())
+    }
+
+    /// Whether a recorded pass rounds its weights to bfloat16 and saves surrogate derivatives in 8
+    /// bits.
     pub(crate) fn uses_bf16(&self) -> bool {
         self.precision == Precision::Bf16
             && self.neurons.iter().all(|neurons| neurons.surrogate_max().is_some())
     }
 
-    /// How a pass has its weights.
+    /// The format of the weights.
     pub(crate) fn format(&self) -> WeightFormat {
         match self.packed_weights {
             Some(packed_weights) => packed_weights.format(),
@@ -76,16 +94,52 @@ impl<'a> ForwardArgs<'a> {
         }
     }
 
-    /// Whether all projections of a layer are multiplied in tiles.
-    pub(crate) fn is_tiled(&self, layer: usize) -> bool {
-        let projections = &self.graph.layers[layer].projections;
-        self.format() == WeightFormat::Bf16
-            && !projections.is_empty()
-            && projections.iter().all(|projection| bf16::fit(&projection.pooling))
+    /// How the channels of a layer are cut into tiles.
+    pub(crate) fn grid(&self, layer: usize) -> Grid {
+        layout::grid(self.graph, layer, self.format())
     }
 
-    /// The mask in the pooling of a projection.
-    pub(crate) fn mask(&self, projection: &Projection) -> Option<MaskRows<'a>> {
-        self.masks[projection.pooling.mask?]
+    /// By layer: what a tape saves beside the spikes.
+    ///
+    /// With [`ForwardArgs::uses_bf16`] that is the surrogate derivatives. Otherwise it is the
+    /// currents of the layers whose neurons have the most inputs, because their currents take the
+    /// longest to compute again. The tape stays within one byte per neuron and time step.
+    pub(crate) fn save_policies(&self) -> Vec<SavePolicy> {
+        let layers = &self.graph.layers;
+        if self.uses_bf16() {
+            return vec![SavePolicy::SurrogateQ8; layers.len()];
+        }
+        let numbers = |layer: usize| {
+            let grid = self.grid(layer);
+            grid.lanes() * grid.shape.positions()
+        };
+        let neurons: usize = layers.iter().map(|layer| layer.shape.len()).sum();
+        let bits: usize = (0..layers.len()).map(numbers).sum();
+        let mut left = neurons.saturating_sub(bits / 8);
+
+        let mut most_inputs_first: Vec<usize> = (0..layers.len()).collect();
+        most_inputs_first.sort_by_key(|&layer| Reverse(self.inputs(&layers[layer])));
+        let mut save_policies = vec![SavePolicy::Nothing; layers.len()];
+        for layer in most_inputs_first {
+            let bytes = numbers(layer) * size_of::<f32>();
+            if bytes <= left && !layers[layer].projections.is_empty() {
+                save_policies[layer] = SavePolicy::Currents;
+                left -= bytes;
+            }
+        }
+        save_policies
+    }
+
+    /// The number of inputs of one neuron of a layer.
+    fn inputs(&self, layer: &NeuronLayer) -> usize {
+        let inputs = layer.projections.iter().map(|projection| {
+            let pooled = self.graph.pooled(projection);
+            match projection.synapse {
+                Synapse::Conv { kernel, .. } => kernel * kernel * pooled.channels,
+                Synapse::Linear { .. } => pooled.len(),
+                Synapse::Identity => 1,
+            }
+        });
+        inputs.sum()
     }
 }

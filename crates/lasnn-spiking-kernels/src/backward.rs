@@ -1,10 +1,13 @@
-//! A pass back from the readout to the weights.
+//! The backward pass, from the readout to the weights.
 //!
-//! NeuronLayers are taken from the last to the first. Downstream matrices all images are taken at once, so
-//! that every matrix comes from memory once; on maps as many at a time as a bounded amount of
-//! memory allows, since gradients of membranes are the largest thing that training holds.
+//! Layers are visited from the last to the first. Linear layers take all images at once, so that
+//! each matrix comes from memory once. Layers on feature maps take as many images at once as a
+//! bounded amount of memory holds, because membrane gradients are the largest thing that training
+//! holds.
 
+mod conv;
 mod maps;
+mod membrane_grads;
 
 use std::ops::Range;
 
@@ -13,64 +16,71 @@ use rayon::prelude::*;
 use lasnn_core::Precision;
 use lasnn_gemm::matrix::{self, Matrix};
 use lasnn_gemm::memory::Scratch;
+use lasnn_gemm::transpose::transpose;
 
 use crate::args::ForwardArgs;
 use crate::bf16;
 use crate::event::list::Allowed;
-use crate::event::simd::LANES;
 use crate::event::weight_grad;
-use crate::f32::bptt::{ByStep, SpikeGrads, linear_layer};
+use crate::event::weights::WeightFormat;
 use crate::f32::input_grad::{self, OutputGrad};
+use crate::f32::linear_bptt::linear_layer;
+use crate::f32::spike_grads::{ByStep, SpikeGrads};
 use crate::graph::{Presynaptic, Projection, Synapse};
+use crate::layout;
+use crate::spikes::LANES;
 use crate::tape::Tape;
-use lasnn_gemm::transpose::transpose;
 
-/// The gradient of a loss with respect to what a pass left.
+/// The gradients of a loss with respect to the results of a pass, an [`Outcome`](crate::Outcome).
 #[derive(Clone, Copy, Debug)]
 pub struct OutcomeGrad<'a> {
-    /// With respect to what the readout has integrated, `[batch, classes]`.
+    /// With respect to the readout, `[batch, classes]`.
     pub readout: &'a [f32],
-    /// With respect to how often the neurons of each layer fired, `[batch, channels, height,
-    /// width]`, where the loss depends on it.
+    /// By layer: with respect to the spike counts, `[batch, channels, height, width]`, or `None` if
+    /// the loss does not depend on them. Missing entries are `None`.
     pub counts: &'a [Option<&'a [f32]>],
-    /// With respect to the squares of that, added up over the channels, `[batch, height, width]`, where the
-    /// loss depends on it.
+    /// By layer: with respect to the squared spike counts, summed over the channels, `[batch,
+    /// height, width]`, or `None` if the loss does not depend on them. Missing entries are `None`.
     pub squares: &'a [Option<&'a [f32]>],
 }
 
-/// Gradients of what went into a pass.
+/// The gradients of a loss with respect to the inputs of a pass.
 #[derive(Clone, Debug)]
 pub struct Gradients {
-    /// By weight, in its layout.
+    /// By index of the weights, in the layouts that [`Synapse`] describes. It is empty for weights
+    /// that no projection names.
     pub weights: Vec<Vec<f32>>,
-    /// With respect to the constant currents of the first layer, `[batch, channels, height, width]`.
+    /// With respect to the constant currents of the first layer, `[batch, channels, height,
+    /// width]`, if the input is currents.
     pub currents: Option<Vec<f32>>,
 }
 
 impl ForwardArgs<'_> {
-    /// The gradients of a recorded pass. Spikes take the derivative of their surrogate; what a reset
-    /// takes away is held constant.
+    /// The gradients of a recorded pass, by back-propagation through time.
+    ///
+    /// The derivative of a spike is that of its surrogate. No gradient passes the reset. The
+    /// arguments must be those with which the pass was recorded.
     pub fn backward(&self, tape: &Tape, grad: OutcomeGrad<'_>) -> Gradients {
-        let mut pass = Back {
+        let mut pass = BackwardPass {
             args: self,
             tape,
-            pending: self.start(tape, grad),
+            pending: self.count_grads(tape, grad),
             weights: vec![Vec::new(); self.weights.len()],
             currents: None,
         };
         pass.readout(grad.readout);
         let layers = &self.graph.layers;
         let linear = |layer: &usize| layers[*layer].is_linear();
-        let behind_maps = layers.len() - (0..layers.len()).rev().take_while(linear).count();
-        for layer in (behind_maps..layers.len()).rev() {
+        let first_linear = layers.len() - (0..layers.len()).rev().take_while(linear).count();
+        for layer in (first_linear..layers.len()).rev() {
             pass.linear(layer);
         }
-        pass.maps(behind_maps);
+        pass.maps(first_linear);
         Gradients { weights: pass.weights, currents: pass.currents }
     }
 
-    /// The gradients that the loss has for counts of spikes.
-    fn start(&self, tape: &Tape, grad: OutcomeGrad<'_>) -> Vec<SpikeGrads> {
+    /// The spike gradients that the loss has with respect to spike counts.
+    fn count_grads(&self, tape: &Tape, grad: OutcomeGrad<'_>) -> Vec<SpikeGrads> {
         let of = |layer: usize| {
             let grid = self.grid(layer);
             let positions = grid.shape.positions();
@@ -78,8 +88,8 @@ impl ForwardArgs<'_> {
             let mut constant = grad.counts.get(layer).copied().flatten().map(by_position);
             if let Some(squares) = grad.squares.get(layer).copied().flatten() {
                 let size = self.batch * positions * grid.lanes();
-                let constant = constant.get_or_insert_with(|| Scratch::zeros_together(size));
-                tape.layers[layer].squares_back(squares, constant);
+                let constant = constant.get_or_insert_with(|| Scratch::zeros_parallel(size));
+                tape.layers[layer].squares_backward(squares, constant);
             }
             SpikeGrads { constant, ..SpikeGrads::default() }
         };
@@ -87,46 +97,31 @@ impl ForwardArgs<'_> {
     }
 }
 
-/// `[image][channel][position]` as `[image][position][lane]`, zeros in lanes without a channel.
-fn transposed(maps: &[f32], positions: usize, lanes: usize, images: usize) -> Scratch {
-    let size = maps.len() / images;
-    // All of it is written.
-    let mut result = Scratch::new(images * positions * lanes);
-    let frames = result.par_chunks_mut(positions * lanes).zip(maps.par_chunks(size));
-    frames.for_each(|(result, maps)| {
-        if size < result.len() {
-            result.fill(0.0);
-        }
-        transpose((maps, positions), (result, lanes), [size / positions, positions]);
-    });
-    result
-}
-
-/// A pass back on its way.
-struct Back<'a> {
+/// A backward pass and the gradients that it has computed so far.
+struct BackwardPass<'a> {
     args: &'a ForwardArgs<'a>,
     tape: &'a Tape,
-    /// By layer.
+    /// By layer: the gradients of its spikes, from the layers visited so far.
     pending: Vec<SpikeGrads>,
     weights: Vec<Vec<f32>>,
     currents: Option<Vec<f32>>,
 }
 
-impl Back<'_> {
-    /// The readout: the same gradient at every step.
+impl BackwardPass<'_> {
+    /// The readout, whose gradient is the same at every time step.
     fn readout(&mut self, grad: &[f32]) {
         let args = self.args;
         let projection = args.graph.readout;
         let Synapse::Linear { weight } = projection.synapse else {
-            unreachable!("checked with the graph")
+            unreachable!("`Graph::check` accepts only a linear readout")
         };
         let classes = args.graph.classes;
         let (weights, scale) = (args.weights[weight], args.scale(&projection));
         let events = args.row_events(&projection, self.tape);
         let mut gradient = vec![0.0; weights.len()];
-        for index in 0..events.len() {
-            let grad = &grad[index / self.tape.steps * classes..][..classes];
-            for &row in events.at(index) {
+        for frame in 0..events.frames() {
+            let grad = &grad[frame / self.tape.steps * classes..][..classes];
+            for &row in events.at(frame) {
                 let row = &mut gradient[row as usize * classes..][..classes];
                 for (sum, &grad) in row.iter_mut().zip(grad) {
                     *sum += scale * grad;
@@ -134,18 +129,19 @@ impl Back<'_> {
             }
         }
         self.weights[weight] = gradient;
-        let inputs = multiply(grad, weights, args.batch, classes);
-        self.receive_constant(&projection, inputs);
+        let inputs = multiply_transposed(grad, weights, args.batch, classes);
+        self.add_constant(&projection, inputs);
     }
 
-    /// Adds a gradient `[image][channel][position of the pooling]` that is the same at every step.
-    fn receive_constant(&mut self, projection: &Projection, gradient: Scratch) {
+    /// Adds a gradient `[image][channel][pooled position]` that is the same at every time step to
+    /// the presynaptic layer of a projection.
+    fn add_constant(&mut self, projection: &Projection, gradient: Scratch) {
         let Presynaptic::NeuronLayer(layer) = projection.presynaptic else { return };
         let part = self.by_step(projection, gradient, 0..self.args.batch, true);
         let grid = self.args.grid(layer);
         let size = self.args.batch * grid.shape.positions() * grid.lanes();
         let constant =
-            self.pending[layer].constant.get_or_insert_with(|| Scratch::zeros_together(size));
+            self.pending[layer].constant.get_or_insert_with(|| Scratch::zeros_parallel(size));
         let row = grid.shape.width * grid.lanes();
         constant.par_chunks_mut(row).enumerate().for_each(|(index, to)| {
             let (image, row) = (index / grid.shape.height, index % grid.shape.height);
@@ -153,47 +149,7 @@ impl Back<'_> {
         });
     }
 
-    /// A gradient downstream the pooling of a projection; `by_channel` says that it comes as
-    /// `[frame][channel][position]`.
-    fn by_step(
-        &self,
-        projection: &Projection,
-        gradient: Scratch,
-        images: Range<usize>,
-        by_channel: bool,
-    ) -> ByStep {
-        let args = self.args;
-        let pooled = args.graph.pooled(projection);
-        let (positions, lanes) = (pooled.positions(), lanes(args, projection.presynaptic));
-        let frames = gradient.len() / if by_channel { pooled.len() } else { positions * lanes };
-        let gradient = match by_channel && (positions > 1 || lanes != pooled.channels) {
-            true => transposed(&gradient, positions, lanes, frames),
-            false => gradient,
-        };
-        let mask = self.silenced(projection, images);
-        ByStep { pooling: projection.pooling, scale: args.scale(projection), mask, gradient }
-    }
-
-    /// The mask in the pooling of a projection, 0 or 1 for `[image][position of the pooling][lane]`.
-    fn silenced(&self, projection: &Projection, images: Range<usize>) -> Option<Scratch> {
-        let mask = self.args.mask(projection)?;
-        let pooled = self.args.graph.pooled(projection);
-        let (lanes, positions) = (lanes(self.args, projection.presynaptic), pooled.positions());
-        let mut silenced = Scratch::new(images.len() * positions * lanes);
-        let rows = silenced.par_chunks_exact_mut(positions * lanes).zip(images);
-        rows.for_each(|(to, image)| {
-            let allowed = Allowed::of(mask, image, pooled);
-            for (position, to) in to.chunks_exact_mut(lanes).enumerate() {
-                for (lane, to) in to.iter_mut().enumerate() {
-                    let bit = allowed.word(position, lane / LANES) >> (lane % LANES) & 1;
-                    *to = f32::from(bit);
-                }
-            }
-        });
-        Some(silenced)
-    }
-
-    /// A layer downstream a matrix, all images at once.
+    /// A linear layer, all images at once.
     fn linear(&mut self, layer: usize) {
         let args = self.args;
         let [projection] = args.graph.layers[layer].projections[..] else { return };
@@ -210,14 +166,15 @@ impl Back<'_> {
             linear_layer(matrix.as_ref(), saved, neurons, &pending, grid, (images, steps));
         drop(pending);
         let (weights, scale) = (args.weights[weight], args.scale(&projection));
-        let spikes = self.tape.spikes(projection.presynaptic);
-        self.weights[weight] = if args.uses_bf16() && bf16::fit(&projection.pooling) {
+        let is_dense = layout::takes_tiles(&projection.pooling, WeightFormat::Bf16);
+        self.weights[weight] = if args.uses_bf16() && is_dense {
+            let spikes = self.tape.spikes(projection.presynaptic);
             let spikes = (spikes, &projection.pooling, args.mask(&projection));
             bf16::matrix_grad(spikes, outputs, &membrane_grad, grid.tile, scale)
         } else {
             let inputs = weights.len() / outputs;
-            let events = match matrix {
-                Some(matrix) => matrix.events,
+            let events = match matrix.and_then(|matrix| matrix.into_events()) {
+                Some(events) => events,
                 None => args.row_events(&projection, self.tape),
             };
             let (shape, events) = ((inputs, outputs), events.by_row(inputs));
@@ -231,9 +188,51 @@ impl Back<'_> {
         let part = self.by_step(&projection, gradient, 0..images, false);
         self.pending[presynaptic].by_step.push(part);
     }
+
+    /// The spike gradient that a projection passes on. `gradient` is with respect to the pooled
+    /// spikes, `[frame][channel][pooled position]` if `by_channel`, else
+    /// `[frame][pooled position][lane]`.
+    fn by_step(
+        &self,
+        projection: &Projection,
+        gradient: Scratch,
+        images: Range<usize>,
+        by_channel: bool,
+    ) -> ByStep {
+        let args = self.args;
+        let pooled = args.graph.pooled(projection);
+        let (positions, lanes) = (pooled.positions(), lanes(args, projection.presynaptic));
+        let frames = gradient.len() / if by_channel { pooled.len() } else { positions * lanes };
+        let gradient = match by_channel && (positions > 1 || lanes != pooled.channels) {
+            true => transposed(&gradient, positions, lanes, frames),
+            false => gradient,
+        };
+        let mask = self.mask_factors(projection, images);
+        ByStep { pooling: projection.pooling, scale: args.scale(projection), mask, gradient }
+    }
+
+    /// The mask of a projection, 1 where it keeps a neuron and else 0,
+    /// `[image][pooled position][lane]`.
+    fn mask_factors(&self, projection: &Projection, images: Range<usize>) -> Option<Scratch> {
+        let mask = self.args.mask(projection)?;
+        let pooled = self.args.graph.pooled(projection);
+        let (lanes, positions) = (lanes(self.args, projection.presynaptic), pooled.positions());
+        let mut factors = Scratch::new(images.len() * positions * lanes);
+        let rows = factors.par_chunks_exact_mut(positions * lanes).zip(images);
+        rows.for_each(|(to, image)| {
+            let allowed = Allowed::of(mask, image, pooled);
+            for (position, to) in to.chunks_exact_mut(lanes).enumerate() {
+                for (lane, to) in to.iter_mut().enumerate() {
+                    let bit = allowed.word(position, lane / LANES) >> (lane % LANES) & 1;
+                    *to = f32::from(bit);
+                }
+            }
+        });
+        Some(factors)
+    }
 }
 
-/// Lanes of an presynaptic.
+/// Lanes of the spikes of a projection.
 fn lanes(args: &ForwardArgs<'_>, presynaptic: Presynaptic) -> usize {
     match presynaptic {
         Presynaptic::NeuronLayer(layer) => args.grid(layer).lanes(),
@@ -241,8 +240,23 @@ fn lanes(args: &ForwardArgs<'_>, presynaptic: Presynaptic) -> usize {
     }
 }
 
+/// `[frame][channel][position]` as `[frame][position][lane]`. Lanes without a channel are zeros.
+fn transposed(maps: &[f32], positions: usize, lanes: usize, frames: usize) -> Scratch {
+    let size = maps.len() / frames;
+    // Every number is written.
+    let mut result = Scratch::new(frames * positions * lanes);
+    let frames = result.par_chunks_mut(positions * lanes).zip(maps.par_chunks(size));
+    frames.for_each(|(result, maps)| {
+        if size < result.len() {
+            result.fill(0.0);
+        }
+        transpose((maps, positions), (result, lanes), [size / positions, positions]);
+    });
+    result
+}
+
 /// `left · rightᵀ`: `[rows, inner]` times `[columns, inner]` gives `[rows, columns]`.
-fn multiply(left: &[f32], right: &[f32], rows: usize, inner: usize) -> Scratch {
+fn multiply_transposed(left: &[f32], right: &[f32], rows: usize, inner: usize) -> Scratch {
     let columns = right.len() / inner;
     let mut product = Scratch::new(rows * columns);
     let (left, right) = (Matrix::rows(left, [rows, inner]), Matrix::rows(right, [columns, inner]));

@@ -1,32 +1,33 @@
 //! Which outputs of a convolution an input position reaches.
 //!
-//! Gradients of a layer lie in maps with a border of zeros, so that every input position reaches
-//! all of its taps and none has to mark_needed whether it stands at an edge. With a stride, positions fall
-//! into classes that reach different taps.
+//! The backward pass stores the gradients of a layer in feature maps with a border of zeros. Every
+//! input position then reaches all of its taps, so no loop has to check for the edges of a map. A
+//! tap is one of the `kernel · kernel` positions of a convolution kernel. With a stride above 1,
+//! different input positions reach different taps, and fall into classes accordingly.
 
 use lasnn_core::Shape;
 
-/// The outputs that one convolution's inputs reach, in a padded map of them.
+/// The outputs that each input position of a convolution reaches, in a padded feature map.
 #[derive(Clone, Debug)]
 pub(crate) struct Geometry {
-    /// For each input position the place in the padded map that its taps count from.
+    /// By input position: the place in the padded map from which the offsets of its taps count.
     pub bases: Vec<u32>,
-    /// For each input position its class.
+    /// By input position: its class.
     classes: Vec<u8>,
-    /// For each class the taps it reaches.
+    /// By class: the taps that its positions reach.
     taps: Vec<Vec<Tap>>,
 }
 
 /// A tap that an input position reaches.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tap {
-    /// Row times the kernel's width plus column.
+    /// `row · kernel + column` in the convolution kernel.
     pub index: usize,
-    /// How far downstream the position's base its output lies.
+    /// The distance from the base of the input position to the output, in places of the padded map.
     pub offset: usize,
 }
 
-/// By tap, input positions and the output positions that they reach through it.
+/// By tap: pairs of an input position and the output position that it reaches through the tap.
 pub(crate) type Reached = Vec<Vec<[usize; 2]>>;
 
 /// Input positions that reach the same taps.
@@ -36,35 +37,38 @@ pub(crate) struct Class<'a> {
     pub positions: Vec<usize>,
 }
 
-/// A map with a border of zeros.
+/// A feature map with a border of zeros on all sides. Its positions, border included, are called
+/// places.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Padded {
+    /// The shape without the border.
     pub shape: Shape,
+    /// The width of the border.
     pub border: usize,
 }
 
 impl Padded {
-    /// Positions, the border's included.
+    /// The number of places.
     pub fn positions(&self) -> usize {
         (self.shape.height + 2 * self.border) * self.width()
     }
 
-    /// Columns, the border's included.
+    /// The number of columns, border included.
     pub fn width(&self) -> usize {
         self.shape.width + 2 * self.border
     }
 
-    /// The place of the first column of a row.
+    /// The place of the first column of a row of the map.
     pub fn row(&self, row: usize) -> usize {
         (row + self.border) * self.width() + self.border
     }
 
-    /// The place of a position of the map without its border.
+    /// The place of a position of the map.
     pub fn place(&self, position: usize) -> usize {
         self.row(position / self.shape.width) + position % self.shape.width
     }
 
-    /// Where a place lies in the map without its border, if it is not on that.
+    /// The position of the map at a place, or `None` if the place is on the border.
     pub fn inside(&self, place: usize) -> Option<usize> {
         let row = (place / self.width()).checked_sub(self.border)?;
         let column = (place % self.width()).checked_sub(self.border)?;
@@ -72,7 +76,7 @@ impl Padded {
             .then_some(row * self.shape.width + column)
     }
 
-    /// Writes zeros to the borders of maps `[map][position][lane]`.
+    /// Writes zeros to the borders of maps `[map][place][lane]`.
     pub fn clear_border(&self, lanes: usize, maps: &mut [f32]) {
         let (row, border) = (self.width() * lanes, self.border * lanes);
         for map in maps.chunks_exact_mut(self.positions() * lanes) {
@@ -89,11 +93,11 @@ impl Padded {
 }
 
 impl Geometry {
-    /// The geometry of a convolution from maps like `pooled` into `outputs`, whose border is at least
-    /// half the kernel.
+    /// The geometry of a convolution from feature maps of shape `pooled` to `outputs`, whose border
+    /// is at least `kernel / 2` wide.
     pub fn new(pooled: Shape, outputs: Padded, kernel: usize, stride: usize) -> Self {
         let reach = kernel / 2;
-        // Output rows reached from input row y: (y + reach - tap) / stride where that is whole.
+        // Input row `y` reaches output row `(y + reach - tap) / stride` where that is whole.
         let phase = |at: usize| (at + reach) % stride;
         let farthest = |phase: usize| (kernel - 1).saturating_sub(phase) / stride;
         let base = |at: usize| (at + reach) / stride + outputs.border - farthest(phase(at));
@@ -120,8 +124,8 @@ impl Geometry {
         Self { bases, classes, taps: (0..stride * stride).map(taps).collect() }
     }
 
-    /// For each of so many taps the input positions that reach an output through it, with that output's
-    /// position in the map without its border.
+    /// For each of `taps` taps, the input positions that reach an output through it, each with the
+    /// position of that output in the map without its border.
     pub fn reached(&self, outputs: Padded, taps: usize) -> Reached {
         let mut reached = vec![Vec::new(); taps];
         for (position, (&base, &class)) in self.bases.iter().zip(&self.classes).enumerate() {
@@ -134,7 +138,7 @@ impl Geometry {
         reached
     }
 
-    /// Every class that reaches something.
+    /// The classes that reach at least one tap.
     pub fn classes(&self) -> Vec<Class<'_>> {
         let positions = |class: usize| {
             let of_class = |&position: &usize| self.classes[position] as usize == class;
@@ -143,4 +147,13 @@ impl Geometry {
         let reaching = self.taps.iter().enumerate().filter(|(_, taps)| !taps.is_empty());
         reaching.map(|(class, taps)| Class { taps, positions: positions(class) }).collect()
     }
+}
+
+/// The shape of a convolution's weights `[outputs, inputs, taps]`, and of the input gradients.
+#[derive(Clone, Copy)]
+pub(crate) struct ConvShape {
+    pub inputs: usize,
+    pub taps: usize,
+    /// Lanes of the input gradients, at least `inputs`.
+    pub lanes: usize,
 }

@@ -1,92 +1,174 @@
-//! What a spiking network is to the kernels: layers of neurons and what drives them.
+//! The description of a spiking network: layers of neurons, and the projections between them.
+//!
+//! A graph holds no weights. Projections name weights and masks by an index, and the arguments of a
+//! pass hold the numbers in that order. So one graph serves all passes over a network.
 
 use lasnn_core::Shape;
 
-/// Where spikes come from.
+/// A spiking network: layers of neurons in the order of the signal, then a readout. The readout
+/// sums its currents over time and never fires.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Graph {
+    /// The shape of the input spikes. It is unused if the first layer takes currents from outside.
+    pub input: Shape,
+    /// The layers. The projections of a layer come from the input or from earlier layers.
+    pub layers: Vec<NeuronLayer>,
+    /// The projection into the readout. Its synapse is [`Synapse::Linear`].
+    pub readout: Projection,
+    /// The number of outputs of the readout.
+    pub classes: usize,
+}
+
+/// Neurons that share a threshold. Their current is the sum over the projections of the layer.
+///
+/// A layer without projections takes currents from outside, which are the same at every time step.
+/// Only the first layer may do so.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NeuronLayer {
+    /// The shape of the feature map of neurons.
+    pub shape: Shape,
+    /// The projections into this layer.
+    pub projections: Vec<Projection>,
+}
+
+/// A connection from presynaptic neurons into a layer: pooling and mask first, then synapses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Projection {
+    /// The neurons that fire.
+    pub presynaptic: Presynaptic,
+    /// The pooling and the dropout mask between the neurons and the synapses.
+    pub pooling: PoolAndMask,
+    /// The synapses.
+    pub synapse: Synapse,
+}
+
+/// Where the spikes of a projection come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Presynaptic {
     /// The input spikes.
     Input,
-    /// The neurons of an earlier layer.
+    /// The neurons of an earlier layer, by its index.
     NeuronLayer(usize),
 }
 
-/// How spikes reach their weights: added up over windows of `pool` positions, then silenced by a
-/// mask. Neither fills anything in; both only scale what a spike counts for.
+/// Average pooling, then a dropout mask.
+///
+/// Neither makes new values: pooling sums spikes and multiplies by a constant, and a mask removes
+/// spikes and multiplies by a constant. The kernels sum spikes and apply both constants last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PoolAndMask {
-    /// Height and width of the windows of an average pooling; `[1, 1]` for none. What does not
-    /// fill a window is cut off.
+    /// Height and width of the pooling windows, `[1, 1]` for no pooling. Rows and columns that do
+    /// not fill a window are cut off.
     pub pool: [usize; 2],
-    /// Which of the masks of a args silences neurons downstream the pooling.
+    /// The index of the mask among the masks of a pass. A mask has the shape after the pooling.
     pub mask: Option<usize>,
 }
 
-impl PoolAndMask {
-    /// Spikes as they are.
-    pub const PLAIN: Self = Self { pool: [1, 1], mask: None };
-
-    /// The shape downstream the pooling.
-    pub fn shape(&self, of: Shape) -> Shape {
-        let [rows, columns] = self.pool;
-        Shape { channels: of.channels, height: of.height / rows, width: of.width / columns }
-    }
-
-    /// The position downstream the pooling to which one of a map belongs, unless it is cut off.
-    pub(crate) fn position(&self, of: Shape, position: usize) -> Option<usize> {
-        let [rows, columns] = self.pool;
-        let pooled = self.shape(of);
-        let (row, column) = (position / of.width / rows, position % of.width / columns);
-        (row < pooled.height && column < pooled.width).then_some(row * pooled.width + column)
-    }
-
-    /// What a spike counts for downstream the pooling.
-    pub(crate) fn scale(&self) -> f32 {
-        1.0 / (self.pool[0] * self.pool[1]) as f32
-    }
-}
-
-/// What spikes meet on their way into a membrane.
+/// How spikes become currents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Synapse {
-    /// A convolution with a square kernel of odd size, zeros around the map ("same" padding), and
-    /// weights `[outputs, inputs, kernel, kernel]`.
+    /// A convolution with a square kernel of odd size, zero padding of `kernel / 2`, and weights
+    /// `[outputs, inputs, kernel, kernel]`.
     Conv {
         /// Height and width of the kernel.
         kernel: usize,
-        /// Distance of neighbouring outputs in the input.
+        /// The distance between the windows of neighbouring outputs.
         stride: usize,
-        /// Which of the weights of a args.
+        /// The index of the weights among the weights of a pass.
         weight: usize,
     },
-    /// A matrix `[inputs, outputs]`, the inputs in the order channels, rows, columns.
+    /// A matrix of weights `[inputs, outputs]`. Inputs are in the order channel, row, column.
     Linear {
-        /// Which of the weights of a args.
+        /// The index of the weights among the weights of a pass.
         weight: usize,
     },
-    /// Nothing: a spike is a current of 1 into the neuron at its own place.
+    /// No weights: a spike is a current of 1 into the neuron at the same channel and position.
     Identity,
 }
 
-/// One projection of currents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Projection {
-    /// Who fires.
-    pub presynaptic: Presynaptic,
-    /// What happens to the spikes before the weights.
-    pub pooling: PoolAndMask,
-    /// The weights.
-    pub synapse: Synapse,
+/// The error of [`Graph::check`]: the kernels cannot run the graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// The layer, and what is wrong with it.
+    pub reason: String,
 }
 
-/// Neurons that share a threshold, and whose currents are the sum of their projections. A layer without
-/// projections is driven by currents from outside, the same at every step.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct NeuronLayer {
-    /// The shape of the map of neurons.
-    pub shape: Shape,
-    /// Where its currents come from.
-    pub projections: Vec<Projection>,
+impl Graph {
+    /// Checks that the kernels can run this graph and that the shapes fit together.
+    ///
+    /// # Errors
+    ///
+    /// Names the first layer that does not fit, and why.
+    pub fn check(&self) -> Result<(), Unsupported> {
+        for (index, layer) in self.layers.iter().enumerate() {
+            let fail = |what: String| Unsupported { reason: format!("layer {index}: {what}") };
+            if layer.projections.is_empty() && index > 0 {
+                return Err(fail("only the first layer takes currents from outside".into()));
+            }
+            for projection in &layer.projections {
+                self.check_projection(index, projection).map_err(fail)?;
+            }
+        }
+        match self.readout.synapse {
+            Synapse::Linear { .. } => Ok(()),
+            other => {
+                let reason = format!("the readout: expected a linear synapse, found {other:?}");
+                Err(Unsupported { reason })
+            }
+        }
+    }
+
+    /// The shape of the neurons that fire.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the graph has no such layer.
+    pub fn shape(&self, presynaptic: Presynaptic) -> Shape {
+        match presynaptic {
+            Presynaptic::Input => self.input,
+            Presynaptic::NeuronLayer(layer) => self.layers[layer].shape,
+        }
+    }
+
+    /// The shape of the spikes of a projection after its pooling, which its synapses take.
+    pub(crate) fn pooled(&self, projection: &Projection) -> Shape {
+        projection.pooling.shape(self.shape(projection.presynaptic))
+    }
+
+    fn check_projection(&self, index: usize, projection: &Projection) -> Result<(), String> {
+        let Projection { presynaptic, synapse, .. } = *projection;
+        if matches!(presynaptic, Presynaptic::NeuronLayer(layer) if layer >= index) {
+            return Err(format!("{presynaptic:?} does not come before it"));
+        }
+        let layer = &self.layers[index];
+        let pooled = self.pooled(projection);
+        let found = match synapse {
+            Synapse::Conv { kernel, stride, .. } => {
+                if kernel % 2 == 0 || stride == 0 {
+                    return Err(format!(
+                        "kernel {kernel} with stride {stride}: expected an odd kernel and a stride \
+                         of at least 1"
+                    ));
+                }
+                Shape {
+                    channels: layer.shape.channels,
+                    height: pooled.height.div_ceil(stride),
+                    width: pooled.width.div_ceil(stride),
+                }
+            }
+            Synapse::Linear { .. } => {
+                if layer.projections.len() > 1 {
+                    return Err("a linear projection beside another one".into());
+                }
+                Shape { channels: layer.shape.channels, height: 1, width: 1 }
+            }
+            Synapse::Identity => pooled,
+        };
+        match found == layer.shape {
+            true => Ok(()),
+            false => Err(format!("{projection:?} gives {found:?}, expected {:?}", layer.shape)),
+        }
+    }
 }
 
 impl NeuronLayer {
@@ -96,87 +178,32 @@ impl NeuronLayer {
     }
 }
 
-/// A spiking network: layers in the order of the signal, and a readout that only integrates.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Graph {
-    /// The shape of the input spikes; unused where the first layer has currents from outside.
-    pub input: Shape,
-    /// The layers; each has projections among the input and earlier layers only.
-    pub layers: Vec<NeuronLayer>,
-    /// The projection of the readout, a [`Synapse::Linear`].
-    pub readout: Projection,
-    /// Outputs of the readout.
-    pub classes: usize,
-}
+impl PoolAndMask {
+    /// No pooling and no mask.
+    pub const PLAIN: Self = Self { pool: [1, 1], mask: None };
 
-/// A graph that the kernels cannot run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unsupported {
-    /// What it is and where.
-    pub reason: String,
-}
-
-impl Graph {
-    /// Checks that every projection fits its layer.
-    ///
-    /// # Errors
-    ///
-    /// Names the first layer and projection that do not.
-    pub fn check(&self) -> Result<(), Unsupported> {
-        for (index, layer) in self.layers.iter().enumerate() {
-            let fail = |what: String| Err(Unsupported { reason: format!("layer {index}: {what}") });
-            if layer.projections.is_empty() && index > 0 {
-                return fail("only the first layer takes currents from outside".into());
-            }
-            for projection in &layer.projections {
-                if matches!(projection.presynaptic, Presynaptic::NeuronLayer(presynaptic) if presynaptic >= index)
-                {
-                    return fail(format!("{:?} does not come before it", projection.presynaptic));
-                }
-                let from = projection.pooling.shape(self.shape(projection.presynaptic));
-                let expected = match projection.synapse {
-                    Synapse::Conv { kernel, stride, .. } => {
-                        if kernel % 2 == 0 || stride == 0 {
-                            return fail(format!("kernel {kernel} with stride {stride}"));
-                        }
-                        Shape {
-                            channels: layer.shape.channels,
-                            height: from.height.div_ceil(stride),
-                            width: from.width.div_ceil(stride),
-                        }
-                    }
-                    Synapse::Linear { .. } => {
-                        if layer.projections.len() > 1 {
-                            return fail("a linear projection beside another one".into());
-                        }
-                        Shape { channels: layer.shape.channels, height: 1, width: 1 }
-                    }
-                    Synapse::Identity => from,
-                };
-                if expected != layer.shape {
-                    return fail(format!(
-                        "{projection:?} gives {expected:?}, not {:?}",
-                        layer.shape
-                    ));
-                }
-            }
-        }
-        match self.readout.synapse {
-            Synapse::Linear { .. } => Ok(()),
-            other => Err(Unsupported { reason: format!("the readout: {other:?}") }),
-        }
+    /// The shape after the pooling of a feature map of shape `map`.
+    pub fn shape(&self, map: Shape) -> Shape {
+        let [rows, columns] = self.pool;
+        Shape { channels: map.channels, height: map.height / rows, width: map.width / columns }
     }
 
-    /// The shape of an presynaptic.
-    pub fn shape(&self, presynaptic: Presynaptic) -> Shape {
-        match presynaptic {
-            Presynaptic::Input => self.input,
-            Presynaptic::NeuronLayer(layer) => self.layers[layer].shape,
-        }
+    /// The position after the pooling whose window has `position` of a feature map of shape `map`
+    /// in it, or `None` if the pooling cuts that position off.
+    pub(crate) fn position(&self, map: Shape, position: usize) -> Option<usize> {
+        let [rows, columns] = self.pool;
+        let pooled = self.shape(map);
+        let (row, column) = (position / map.width / rows, position % map.width / columns);
+        (row < pooled.height && column < pooled.width).then_some(row * pooled.width + column)
     }
 
-    /// The shape that a projection shows to its weights.
-    pub(crate) fn pooled(&self, projection: &Projection) -> Shape {
-        projection.pooling.shape(self.shape(projection.presynaptic))
+    /// The number of positions in a window.
+    pub(crate) fn window(&self) -> usize {
+        self.pool[0] * self.pool[1]
+    }
+
+    /// The value of one spike after the pooling.
+    pub(crate) fn scale(&self) -> f32 {
+        1.0 / self.window() as f32
     }
 }

@@ -1,14 +1,18 @@
-//! CPU kernels of spiking networks on slices: computed only where neurons fire.
+//! CPU kernels of spiking networks on slices. They compute only where neurons fire.
 //!
-//! - [`Graph`]: which layers of neurons there are, and the projections between them,
-//! - [`ForwardArgs`]: a graph with its weights, neurons and dropout masks, for a batch of images,
-//! - [`ForwardArgs::advance`]: a pass without history, for inference,
-//! - [`ForwardArgs::record`] and [`ForwardArgs::backward`]: a pass that is recorded on a [`Tape`], and
-//!   the gradients of its weights.
+//! - [`Graph`]: the layers of neurons, and the projections between them,
+//! - [`ForwardArgs`]: a graph with its weights, neurons and masks, for a batch of images,
+//! - [`ForwardArgs::advance`]: a forward pass without a tape, for inference,
+//! - [`ForwardArgs::record`] and [`ForwardArgs::backward`]: a forward pass that is recorded on a
+//!   [`Tape`], and the gradients of its weights,
+//! - [`PackedWeights`]: weights packed once for many passes.
 //!
-//! Three folders hold the kernels. `event` adds up the weights that lists of spikes name. `bf16` has the
-//! backward pass in bfloat16 and, for processors that multiply tiles of it (AMX), a dense forward pass.
-//! `f32` has the backward pass in single precision.
+//! Three folders hold the kernels. `event` adds up the weights that lists of spikes name. `bf16`
+//! has the backward pass in bfloat16 and, for processors that multiply tiles of it (AMX), a dense
+//! forward pass. `f32` has the backward pass in single precision. The walks over the layers,
+//! `forward` and `backward`, call them.
+//!
+//! Every sum has one order, whatever the number of threads: threads share outputs, never sums.
 
 #![forbid(unsafe_code)]
 
@@ -16,15 +20,18 @@ mod args;
 mod backward;
 #[cfg_attr(
     not(all(target_arch = "x86_64", target_os = "linux")),
-    allow(dead_code, reason = "there are no tiles there")
+    allow(dead_code, reason = "only x86-64 processors under Linux multiply tiles")
 )]
 mod bf16;
+mod currents;
 mod event;
 mod f32;
 mod forward;
 mod geometry;
 mod graph;
+mod layout;
 mod neuron;
+mod pack;
 mod packed_weights;
 mod spikes;
 mod tape;

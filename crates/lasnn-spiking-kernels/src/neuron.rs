@@ -1,32 +1,50 @@
-//! The neuron of a layer: what happens to membrane potentials in one time step, and back.
+//! The neurons of a layer: one time step of their membrane potentials, forward and backward.
 //!
-//! The equations are those of `lasnn-neurons`' `neuron` module, in its order of operations, so a
-//! step here has the same bits as one there.
+//! With the current `I^t`, the threshold `v` and the leak `λ`, from rest `u^0 = 0`, `o^0 = 0`:
+//!
+//! ```text
+//! u^t = λ u^{t-1} + I^t - v o^{t-1}        reset `subtract`
+//! u^t = λ u^{t-1} (1 - o^{t-1}) + I^t      reset `zero`
+//! o^t = 1 if u^t > v, else 0
+//! s^t = o^t                                step order `integrate-then-fire`
+//! s^t = o^{t-1}                            step order `fire-then-integrate`
+//! ```
+//!
+//! With the gradient `g` of the loss with respect to the spike that `u^t` decides, the surrogate
+//! derivative `σ'` and `z = u / v - 1`, the gradient `δ` of the membrane potential is
+//!
+//! ```text
+//! δ^t = g σ'(z^t) / v + λ δ^{t+1}
+//! ```
+//!
+//! where the reset `zero` multiplies `λ δ^{t+1}` by `1 - o^t`. The equations are those of the
+//! `neuron` module of `lasnn-neurons`, in the same order of operations. So one step gives the same
+//! bits here and there.
 
 use lasnn_core::neuron::{Reset, StepOrder};
 use lasnn_core::surrogate::{Surrogate, atan, fast_sigmoid, linear, rectangular};
-use pulp::Simd;
+use pulp::{Simd, bytemuck};
 
-use crate::event::simd::{LANES, fired};
+use crate::spikes::LANES;
 
 /// The neurons of one layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Neurons {
-    /// The membrane potential above which a neuron fires; above 0.
+    /// A neuron fires if its membrane potential is above the threshold `v`. It is above 0.
     pub threshold: f32,
-    /// What is left of a membrane potential after one step; above 0 and at most 1.
+    /// The share `λ` of the membrane potential that is left after a step, above 0 and at most 1.
     pub leak: f32,
     /// What a spike does to the membrane potential.
     pub reset: Reset,
-    /// What comes first in a step.
+    /// Whether a step integrates or fires first.
     pub step_order: StepOrder,
-    /// What the backward pass takes for the derivative of a spike.
+    /// The function whose value the backward pass takes for the derivative of a spike.
     pub surrogate: Surrogate,
 }
 
 impl Neurons {
-    /// Advances the membrane potentials `u` by one step of `currents` and writes who fired, a bit
-    /// each; both have [`LANES`] numbers for each of `spikes`.
+    /// Advances the membrane potentials `u` by one step of `currents` and writes one bit per neuron
+    /// to `spikes`. `u` and `currents` have [`LANES`] numbers for each word of `spikes`.
     #[inline(always)]
     pub(crate) fn step<S: Simd>(
         &self,
@@ -50,7 +68,7 @@ impl Neurons {
         }
     }
 
-    /// Resets what fired in the step before, then leaks and adds the currents.
+    /// Resets the neurons that fired in the step before, then leaks and adds the currents.
     #[inline(always)]
     pub(crate) fn integrate<S: Simd>(&self, simd: S, u: &mut [f32], currents: &[f32]) {
         let [zero, threshold, leak] = [0.0, self.threshold, self.leak].map(|x| simd.splat_f32s(x));
@@ -71,26 +89,32 @@ impl Neurons {
         }
     }
 
-    /// Takes the gradients `membrane_grad` of the membrane potentials `u` one step back in time, given
-    /// the gradients `grad` of the spikes.
+    /// Takes the gradients `membrane_grad` one step back in time, to the membrane potentials `u`.
+    /// `grad` holds the gradients with respect to the spikes that `u` decides.
     #[inline(always)]
     pub(crate) fn step_back(&self, membrane_grad: &mut [f32], u: &[f32], grad: &[f32]) {
         match self.surrogate {
             Surrogate::Linear { damping } => {
-                self.back(membrane_grad, u, grad, |z| linear(z, damping));
+                self.step_back_with(membrane_grad, u, grad, |z| linear(z, damping));
             }
-            Surrogate::Atan { alpha } => self.back(membrane_grad, u, grad, |z| atan(z, alpha)),
+            Surrogate::Atan { alpha } => {
+                self.step_back_with(membrane_grad, u, grad, |z| atan(z, alpha));
+            }
             Surrogate::FastSigmoid { slope } => {
-                self.back(membrane_grad, u, grad, |z| fast_sigmoid(z, slope));
+                self.step_back_with(membrane_grad, u, grad, |z| fast_sigmoid(z, slope));
             }
             Surrogate::Rectangular { width } => {
-                self.back(membrane_grad, u, grad, |z| rectangular(z, width));
+                self.step_back_with(membrane_grad, u, grad, |z| rectangular(z, width));
             }
         }
     }
 
-    /// The largest derivative of a spike with respect to `z`, where 8 bits for the others will do and
-    /// are all that the pass back needs: an error of 1/510 of it, with nothing far from the threshold.
+    /// The largest surrogate derivative with respect to `z`, or `None` if 8 bits per derivative are
+    /// not enough for the backward pass.
+    ///
+    /// 8 bits are enough if the support of the surrogate is bounded and the reset subtracts: their
+    /// error is 1/510 of the largest derivative, and derivatives outside the support stay zero. The
+    /// other reset needs to know which neurons fired, which the derivatives do not tell.
     pub(crate) fn surrogate_max(&self) -> Option<f32> {
         match (self.reset, self.surrogate) {
             (Reset::Subtract, Surrogate::Linear { damping }) => Some(damping as f32),
@@ -99,55 +123,63 @@ impl Neurons {
         }
     }
 
-    /// Writes the derivatives of spikes for membrane potentials `u`, 255 for the largest one.
+    /// Writes the surrogate derivatives at the membrane potentials `u` in 8 bits. 255 means the
+    /// largest derivative.
     #[inline(always)]
     pub(crate) fn surrogate_q8(&self, u: &[f32], surrogate_q8: &mut [u8]) {
-        // Added to a small number, it leaves that rounded in the lowest bits.
+        // Adding this to a small number rounds it and leaves the result in the lowest bits.
         const ROUNDING: f32 = (1 << 23) as f32;
         let per_threshold = 1.0 / self.threshold;
         let distance = |u: f32| (u * per_threshold - 1.0).abs();
         match self.surrogate {
             Surrogate::Linear { .. } => {
-                for (slope, &u) in surrogate_q8.iter_mut().zip(u) {
+                for (derivative, &u) in surrogate_q8.iter_mut().zip(u) {
                     let height = (1.0 - distance(u)).max(0.0);
-                    *slope = (height * 255.0 + ROUNDING).to_bits() as u8;
+                    *derivative = (height * 255.0 + ROUNDING).to_bits() as u8;
                 }
             }
             Surrogate::Rectangular { width } => {
-                for (slope, &u) in surrogate_q8.iter_mut().zip(u) {
-                    *slope = if distance(u) < (width / 2.0) as f32 { 255 } else { 0 };
+                for (derivative, &u) in surrogate_q8.iter_mut().zip(u) {
+                    *derivative = if distance(u) < (width / 2.0) as f32 { 255 } else { 0 };
                 }
             }
             Surrogate::Atan { .. } | Surrogate::FastSigmoid { .. } => {
-                unreachable!("`surrogate_max` says that they are not kept")
+                unreachable!("`surrogate_max` is `None` for surrogates of unbounded support")
             }
         }
     }
 
-    /// What 1 stands for in [`Neurons::surrogate_q8`], with respect to membrane potentials.
+    /// The derivative with respect to the membrane potential that 1 in [`Neurons::surrogate_q8`]
+    /// means.
     pub(crate) fn q8_scale(&self) -> f32 {
         self.surrogate_max().unwrap_or(0.0) / (255.0 * self.threshold)
     }
 
-    /// [`Neurons::step_back`], given the derivatives that [`Neurons::surrogate_q8`] wrote, and their
-    /// [unit](Self::unit).
+    /// [`Neurons::step_back`] from the derivatives of [`Neurons::surrogate_q8`] and the scale of
+    /// [`Neurons::q8_scale`] in place of membrane potentials.
     #[inline(always)]
-    pub(crate) fn step_back_along(
+    pub(crate) fn step_back_q8(
         &self,
         membrane_grad: &mut [f32],
-        (surrogate_q8, unit): (&[u8], f32),
+        (surrogate_q8, scale): (&[u8], f32),
         grad: &[f32],
     ) {
-        for ((membrane_grad, &slope), &grad) in membrane_grad.iter_mut().zip(surrogate_q8).zip(grad)
-        {
-            *membrane_grad = grad * (unit * f32::from(slope)) + self.leak * *membrane_grad;
+        let gradients = membrane_grad.iter_mut().zip(grad);
+        for ((membrane_grad, &grad), &derivative) in gradients.zip(surrogate_q8) {
+            *membrane_grad = grad * (scale * f32::from(derivative)) + self.leak * *membrane_grad;
         }
     }
 
     #[inline(always)]
-    fn back(&self, membrane_grad: &mut [f32], u: &[f32], grad: &[f32], slope: impl Fn(f32) -> f32) {
+    fn step_back_with(
+        &self,
+        membrane_grad: &mut [f32],
+        u: &[f32],
+        grad: &[f32],
+        derivative: impl Fn(f32) -> f32,
+    ) {
         let Self { threshold, leak, .. } = *self;
-        let from_spike = |u: f32, grad: f32| grad * slope(u / threshold - 1.0) / threshold;
+        let from_spike = |u: f32, grad: f32| grad * derivative(u / threshold - 1.0) / threshold;
         match self.reset {
             Reset::Subtract => {
                 for ((membrane_grad, &u), &grad) in membrane_grad.iter_mut().zip(u).zip(grad) {
@@ -164,27 +196,55 @@ impl Neurons {
     }
 }
 
+/// One bit for each of [`LANES`] neurons that is above the threshold. Neuron 0 is the lowest bit.
+#[inline(always)]
+fn fired<S: Simd>(simd: S, u: &[f32; LANES], threshold: f32) -> u16 {
+    let threshold = simd.splat_f32s(threshold);
+    let mut bits = 0u16;
+    for (register, &u) in S::as_simd_f32s(u).0.iter().enumerate() {
+        let mask = simd.greater_than_f32s(u, threshold);
+        bits |= lane_bits::<S>(&mask) << (register * S::F32_LANES);
+    }
+    bits
+}
+
+/// A vector mask as bits, lane 0 lowest. AVX-512 masks are bits; other masks fill whole lanes.
+#[inline(always)]
+fn lane_bits<S: Simd>(mask: &S::m32s) -> u16 {
+    let bytes = bytemuck::bytes_of(mask);
+    if S::F32_LANES == 1 {
+        return u16::from(bytes[0] & 1);
+    }
+    if bytes.len() * 8 == S::F32_LANES {
+        return bytes.iter().rev().fold(0, |bits, &byte| bits << 8 | u16::from(byte));
+    }
+    let size = bytes.len() / S::F32_LANES;
+    bytes.iter().step_by(size).rev().fold(0, |bits, &byte| bits << 1 | u16::from(byte & 1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NEURONS: Neurons = Neurons {
+        threshold: 0.7,
+        leak: 1.0,
+        reset: Reset::Subtract,
+        step_order: StepOrder::IntegrateThenFire,
+        surrogate: Surrogate::Linear { damping: 0.3 },
+    };
+
     #[test]
-    fn eight_bits_hold_the_derivative() {
+    fn derivatives_in_8_bits_are_off_by_at_most_half_a_unit() {
         for surrogate in [Surrogate::Linear { damping: 0.3 }, Surrogate::Rectangular { width: 1.3 }]
         {
-            let neurons = Neurons {
-                threshold: 0.7,
-                leak: 1.0,
-                reset: Reset::Subtract,
-                step_order: StepOrder::IntegrateThenFire,
-                surrogate,
-            };
+            let neurons = Neurons { surrogate, ..NEURONS };
             let u: Vec<f32> = (-300..600).map(|i| i as f32 / 200.0).collect();
             let (mut exact, mut found) = (vec![0.0; u.len()], vec![0.0; u.len()]);
             let (grad, mut surrogate_q8) = (vec![1.0; u.len()], vec![0; u.len()]);
             neurons.step_back(&mut exact, &u, &grad);
             neurons.surrogate_q8(&u, &mut surrogate_q8);
-            neurons.step_back_along(&mut found, (&surrogate_q8, neurons.q8_scale()), &grad);
+            neurons.step_back_q8(&mut found, (&surrogate_q8, neurons.q8_scale()), &grad);
             let largest = exact.iter().copied().fold(0.0, f32::max);
             assert!(largest > 0.0 && exact.contains(&0.0));
             for ((exact, found), u) in exact.iter().zip(&found).zip(&u) {
@@ -195,17 +255,10 @@ mod tests {
     }
 
     #[test]
-    fn derivatives_without_an_end_are_not_kept_in_8_bits() {
-        let neurons = Neurons {
-            threshold: 1.0,
-            leak: 1.0,
-            reset: Reset::Subtract,
-            step_order: StepOrder::IntegrateThenFire,
-            surrogate: Surrogate::Atan { alpha: 2.0 },
-        };
-        assert_eq!(neurons.surrogate_max(), None);
-        let surrogate = Surrogate::Linear { damping: 0.3 };
-        assert_eq!(Neurons { surrogate, ..neurons }.surrogate_max(), Some(0.3));
-        assert_eq!(Neurons { surrogate, reset: Reset::Zero, ..neurons }.surrogate_max(), None);
+    fn derivatives_of_unbounded_support_are_not_saved_in_8_bits() {
+        let surrogate = Surrogate::Atan { alpha: 2.0 };
+        assert_eq!(NEURONS.surrogate_max(), Some(0.3));
+        assert_eq!(Neurons { surrogate, ..NEURONS }.surrogate_max(), None);
+        assert_eq!(Neurons { reset: Reset::Zero, ..NEURONS }.surrogate_max(), None);
     }
 }

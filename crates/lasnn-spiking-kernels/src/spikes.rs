@@ -1,4 +1,4 @@
-//! Spikes, a bit each.
+//! The spikes of a layer, one bit per neuron and time step.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -6,21 +6,25 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use lasnn_core::Shape;
 use lasnn_core::simd::vectors;
 
-use crate::event::simd::LANES;
-use lasnn_core::Shape;
+/// Neurons in a word of spikes, and numbers in the widest vector register.
+pub(crate) const LANES: usize = 16;
 
-/// How a map is cut for the kernels: channels in tiles, so that the weights of a tile stay in cache.
+/// How the channels of a feature map are cut into channel tiles, whose weights fit into a cache.
+///
+/// In this crate a tile is a channel tile. The tiles of 16 by 16 pairs that AMX multiplies are
+/// named where they occur.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grid {
     pub shape: Shape,
-    /// Channels in a tile, a multiple of [`LANES`]; the last tile may reach beyond the channels.
+    /// Channels of a tile, a multiple of [`LANES`]. The last tile may have lanes without a channel.
     pub tile: usize,
 }
 
 impl Grid {
-    /// Tiles of a map.
+    /// The number of tiles.
     pub fn tiles(&self) -> usize {
         self.shape.channels.div_ceil(self.tile)
     }
@@ -30,14 +34,14 @@ impl Grid {
         self.tile / LANES
     }
 
-    /// Channels of a map, those that only fill up its last tile included.
+    /// The number of lanes: the channels, and the lanes of the last tile without a channel.
     pub fn lanes(&self) -> usize {
         self.tiles() * self.tile
     }
 }
 
-/// The spikes of a layer over some steps, `[tile][image][step][position][word]`; the lowest bit of a
-/// word is its first channel.
+/// The spikes of a layer over some time steps, `[tile][image][step][position][word]`. The lowest
+/// bit of a word is its first channel.
 #[derive(Clone, Debug)]
 pub(crate) struct Spikes {
     pub grid: Grid,
@@ -47,14 +51,14 @@ pub(crate) struct Spikes {
 }
 
 impl Spikes {
-    /// Nobody fires.
+    /// No spikes.
     pub fn silent(grid: Grid, batch: usize, steps: usize) -> Self {
         let size = grid.tiles() * batch * steps * grid.shape.positions() * grid.words();
         Self { grid, batch, steps, words: vec![0; size] }
     }
 
-    /// The spikes of `[steps, batch, channels, height, width]` numbers: one wherever a number is
-    /// above 0.
+    /// The spikes of `[steps, batch, channels, height, width]` numbers: one for each number above
+    /// 0.
     pub fn of(numbers: &[f32], shape: Shape, batch: usize, steps: usize) -> Self {
         let grid = Grid { shape, tile: shape.channels.next_multiple_of(LANES) };
         let mut spikes = Self::silent(grid, batch, steps);
@@ -74,7 +78,7 @@ impl Spikes {
         spikes
     }
 
-    /// Those of some images, copied if these are not all.
+    /// The spikes of some images. They are copied unless these are all images.
     pub fn images(&self, images: Range<usize>) -> Cow<'_, Self> {
         if images == (0..self.batch) {
             return Cow::Borrowed(self);
@@ -87,12 +91,12 @@ impl Spikes {
         Cow::Owned(Self { words, batch: images.len(), ..*self })
     }
 
-    /// Images times steps.
+    /// The number of frames: images times steps.
     pub fn frames(&self) -> usize {
         self.batch * self.steps
     }
 
-    /// How many spikes there are.
+    /// The number of spikes.
     pub fn number(&self) -> usize {
         let ones =
             |words: &[u16]| words.iter().map(|word| word.count_ones() as usize).sum::<usize>();
@@ -104,14 +108,14 @@ impl Spikes {
         self.steps * self.grid.shape.positions() * self.grid.words()
     }
 
-    /// Where the words of a tile at a position are.
+    /// The index of the first word of a tile at a position.
     #[inline(always)]
     pub fn at(&self, tile: usize, image: usize, step: usize, position: usize) -> usize {
         let place = (tile * self.batch + image) * self.steps + step;
         (place * self.grid.shape.positions() + position) * self.grid.words()
     }
 
-    /// How often each neuron fired, added to `[batch, channels, height, width]` numbers.
+    /// Adds the spike count of each neuron to `counts`, `[batch, channels, height, width]`.
     pub fn count(&self, counts: &mut [f32]) {
         let Shape { channels, .. } = self.grid.shape;
         let positions = self.grid.shape.positions();
@@ -136,12 +140,12 @@ impl Spikes {
         );
     }
 
-    /// The squares of how often the channels fired, added up, for `[batch, height, width]`.
+    /// The squared spike counts, summed over the channels, `[batch, height, width]`.
     pub fn squares(&self) -> Vec<f32> {
         let positions = self.grid.shape.positions();
         let mut sums = vec![0.0; self.batch * positions];
         sums.par_chunks_exact_mut(positions).enumerate().for_each(|(image, sums)| {
-            vectors().dispatch(ByWord {
+            vectors().dispatch(CountsByWord {
                 spikes: self,
                 image,
                 visit: |position: usize, _, counts: [f32; LANES]| {
@@ -157,34 +161,37 @@ impl Spikes {
         sums
     }
 
-    /// Adds the gradients `[batch, position, lane]` with respect to how often neurons fired, given those
-    /// with respect to [`Self::squares`].
-    pub fn squares_back(&self, gradient: &[f32], to: &mut [f32]) {
+    /// Adds the gradients with respect to the spike counts to `count_grad`, `[batch, position,
+    /// lane]`. `gradient` is with respect to the result of [`Spikes::squares`].
+    pub fn squares_backward(&self, gradient: &[f32], count_grad: &mut [f32]) {
         let (positions, lanes) = (self.grid.shape.positions(), self.grid.lanes());
-        let images = to.par_chunks_exact_mut(positions * lanes).enumerate();
-        images.zip(gradient.par_chunks_exact(positions)).for_each(|((image, to), gradient)| {
-            vectors().dispatch(ByWord {
-                spikes: self,
-                image,
-                visit: |position: usize, lane, counts: [f32; LANES]| {
-                    let to = &mut to[position * lanes + lane..][..LANES];
-                    for (to, count) in to.iter_mut().zip(counts) {
-                        *to += 2.0 * count * gradient[position];
-                    }
-                },
-            });
-        });
+        let images = count_grad.par_chunks_exact_mut(positions * lanes).enumerate();
+        images.zip(gradient.par_chunks_exact(positions)).for_each(
+            |((image, count_grad), gradient)| {
+                vectors().dispatch(CountsByWord {
+                    spikes: self,
+                    image,
+                    visit: |position: usize, lane, counts: [f32; LANES]| {
+                        let count_grad = &mut count_grad[position * lanes + lane..][..LANES];
+                        for (count_grad, count) in count_grad.iter_mut().zip(counts) {
+                            *count_grad += 2.0 * count * gradient[position];
+                        }
+                    },
+                });
+            },
+        );
     }
 }
 
-/// Shows how often the channels of each word of an image fired: with a position and a first lane.
-struct ByWord<'a, F> {
+/// Calls `visit` for each word of an image with its position, its first lane, and the spike counts
+/// of its channels.
+struct CountsByWord<'a, F> {
     spikes: &'a Spikes,
     image: usize,
     visit: F,
 }
 
-impl<F: FnMut(usize, usize, [f32; LANES])> WithSimd for ByWord<'_, F> {
+impl<F: FnMut(usize, usize, [f32; LANES])> WithSimd for CountsByWord<'_, F> {
     type Output = ();
 
     #[inline(always)]

@@ -1,27 +1,31 @@
-//! What a pass remembers for its pass back: spikes, a bit each, and what it would be dear to compute again.
+//! What a forward pass saves for its backward pass: spikes, one bit each, and per layer the numbers
+//! that would take long to compute again.
 
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
 
 use lasnn_gemm::memory::Scratch;
 
-use crate::args::ForwardArgs;
-use crate::graph::{NeuronLayer, Presynaptic, Synapse};
-use crate::spikes::{Grid, Spikes};
+use crate::graph::Presynaptic;
+use crate::spikes::Spikes;
 
-/// The spikes of a pass, for the pass back.
+/// A recorded forward pass. [`ForwardArgs::record`](crate::ForwardArgs::record) makes it for
+/// [`ForwardArgs::backward`](crate::ForwardArgs::backward).
 #[derive(Debug)]
 pub struct Tape {
+    /// The input spikes, if the input is spikes.
     pub(crate) input: Option<Spikes>,
-    /// Constant currents of the first layer, `[tile][image][position][lane]`.
+    /// The constant currents of the first layer, `[tile][image][position][lane]`, if the input is
+    /// currents.
     pub(crate) constant: Option<Scratch>,
+    /// By layer: its spikes.
     pub(crate) layers: Vec<Spikes>,
-    /// By layer: see [`ForwardArgs::save_policies`].
+    /// By layer: what is saved beside its spikes.
     pub(crate) saved: Vec<Saved>,
     pub(crate) steps: usize,
 }
 
 impl Tape {
-    /// Bytes that the tape holds.
+    /// Bytes of memory that the tape holds.
     pub fn bytes(&self) -> usize {
         let spikes = self.input.iter().chain(&self.layers).map(|spikes| spikes.words.len() * 2);
         let constant = self.constant.iter().map(|currents| currents.len() * 4);
@@ -37,33 +41,33 @@ impl Tape {
             (Presynaptic::NeuronLayer(layer), _) => &self.layers[layer],
             (Presynaptic::Input, Some(input)) => input,
             (Presynaptic::Input, None) => {
-                unreachable!("layers see the input only where it is spikes")
+                unreachable!("a projection from the input, but the input is currents")
             }
         }
     }
 }
 
-/// What a tape is to save_policy of a layer beside its spikes.
+/// What a tape saves of a layer beside its spikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SavePolicy {
-    /// Currents are computed again from spikes.
+    /// Nothing. The backward pass computes currents again from spikes.
     Nothing,
-    /// Membrane potentials are computed again from currents.
+    /// The currents. The backward pass computes membrane potentials again from currents.
     Currents,
-    /// The derivatives of spikes, which is all that is needed, in 8 bits.
+    /// The surrogate derivatives in 8 bits. The backward pass needs nothing else.
     SurrogateQ8,
 }
 
-/// What a tape save_policies, `[tile][image][step][position][lane]`.
+/// The saved numbers of a layer, `[tile][image][step][position][lane]`.
 #[derive(Debug)]
 pub(crate) enum Saved {
     Nothing,
     Currents(Scratch),
-    /// Four of them in the place of a number.
+    /// Four derivatives in the memory of one number.
     SurrogateQ8(Scratch),
 }
 
-/// The part of it for one unit of work.
+/// The saved numbers that one thread reads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part<'a> {
     Nothing,
@@ -71,7 +75,7 @@ pub(crate) enum Part<'a> {
     SurrogateQ8(&'a [u8]),
 }
 
-/// The same, to be written.
+/// The saved numbers that one thread writes.
 #[derive(Debug)]
 pub(crate) enum PartMut<'a> {
     Nothing,
@@ -80,7 +84,7 @@ pub(crate) enum PartMut<'a> {
 }
 
 impl Saved {
-    /// Room for so many numbers, a multiple of four, whatever they are.
+    /// Memory for `length` numbers, a multiple of four. Its content is unspecified.
     pub fn new(save_policy: SavePolicy, length: usize) -> Self {
         match save_policy {
             SavePolicy::Nothing => Self::Nothing,
@@ -89,12 +93,12 @@ impl Saved {
         }
     }
 
-    /// Whether currents have to be computed again.
+    /// Whether the backward pass has to compute currents again.
     pub fn is_nothing(&self) -> bool {
         matches!(self, Self::Nothing)
     }
 
-    /// The `index`-th part of `size` numbers; the last one may be shorter.
+    /// Part number `index` of the parts of `size` numbers. The last part may be shorter.
     pub fn part(&self, index: usize, size: usize) -> Part<'_> {
         let range = |length: usize| index * size..length.min((index + 1) * size);
         match self {
@@ -104,8 +108,8 @@ impl Saved {
         }
     }
 
-    /// The parts of `size` numbers of each `whole`, of which there are so many; the last part of one may
-    /// be shorter.
+    /// Cuts the numbers into `wholes` stretches of `whole` numbers, and each stretch into parts of
+    /// `size` numbers. The last part of a stretch may be shorter.
     pub fn parts_mut(&mut self, [whole, size]: [usize; 2], wholes: usize) -> Vec<PartMut<'_>> {
         fn parts<T>([whole, size]: [usize; 2], all: &mut [T]) -> impl Iterator<Item = &mut [T]> {
             all.chunks_mut(whole.max(1)).flat_map(move |part| part.chunks_mut(size.max(1)))
@@ -124,46 +128,20 @@ impl Saved {
     }
 }
 
-impl ForwardArgs<'_> {
-    /// What a tape save_policies of each layer: its surrogate_q8 in a pass that rounds; else the currents of those that
-    /// are the dearest to compute again, as many as leave all of the tape at no more than a byte per
-    /// neuron and step.
-    pub(crate) fn save_policies(&self) -> Vec<SavePolicy> {
-        let layers = &self.graph.layers;
-        if self.uses_bf16() {
-            return vec![SavePolicy::SurrogateQ8; layers.len()];
-        }
-        let numbers = |layer: usize| {
-            let grid: Grid = self.grid(layer);
-            grid.lanes() * grid.shape.positions()
-        };
-        let neurons: usize = layers.iter().map(|layer| layer.shape.len()).sum();
-        let bits: usize = (0..layers.len()).map(numbers).sum();
-        let mut left = neurons.saturating_sub(bits / 8);
+/// The saved numbers of a layer, for some consecutive images of the batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SavedImages<'a> {
+    pub saved: &'a Saved,
+    /// The number of images in the batch.
+    pub batch: usize,
+    /// The first of these images in the batch.
+    pub first: usize,
+}
 
-        let mut dearest: Vec<usize> = (0..layers.len()).collect();
-        dearest.sort_by_key(|&layer| std::cmp::Reverse(self.inputs(&layers[layer])));
-        let mut saved = vec![SavePolicy::Nothing; layers.len()];
-        for layer in dearest {
-            let bytes = numbers(layer) * size_of::<f32>();
-            if bytes <= left && !layers[layer].projections.is_empty() {
-                saved[layer] = SavePolicy::Currents;
-                left -= bytes;
-            }
-        }
-        saved
-    }
-
-    /// From how many neurons a neuron of a layer gets its current.
-    fn inputs(&self, layer: &NeuronLayer) -> usize {
-        let of = layer.projections.iter().map(|projection| {
-            let pooled = self.graph.pooled(projection);
-            match projection.synapse {
-                Synapse::Conv { kernel, .. } => kernel * kernel * pooled.channels,
-                Synapse::Linear { .. } => pooled.len(),
-                Synapse::Identity => 1,
-            }
-        });
-        of.sum()
+impl<'a> SavedImages<'a> {
+    /// The `size` numbers of one channel tile of an image, which is counted from the first of these
+    /// images.
+    pub fn part(&self, tile: usize, image: usize, size: usize) -> Part<'a> {
+        self.saved.part(tile * self.batch + self.first + image, size)
     }
 }

@@ -1,4 +1,4 @@
-//! A whole network on all sets of instructions, and on tiles with any number of threads.
+//! A small network with each SIMD level that the machine has, and with several numbers of threads.
 
 mod network;
 
@@ -12,7 +12,8 @@ use crate::event::weights::WeightFormat;
 use crate::forward::{Outcome, SpikeStats};
 use lasnn_core::neuron::StepOrder;
 
-/// Fewer frames than tiles have rows, more, and images of which not all fit together.
+/// Fewer frames than a tile has rows, more frames, and so many steps that a job takes only one
+/// image.
 const SIZES: [Size; 3] =
     [Size { batch: 1, steps: 3 }, Size { batch: 5, steps: 8 }, Size { batch: 2, steps: 33 }];
 
@@ -21,11 +22,11 @@ fn all(gradients: &Gradients) -> Vec<&[f32]> {
     gradients.weights.iter().chain(&gradients.currents).map(Vec::as_slice).collect()
 }
 
-/// The norm of a difference as a share of what is expected, the largest one of some gradients.
+/// The largest relative error of a gradient: the norm of the difference over the expected norm.
 fn error(found: &Gradients, expected: &Gradients) -> f32 {
     let (found, expected) = (all(found), all(expected));
     assert_eq!(found.len(), expected.len());
-    // A weight that a driven network does not have has none.
+    // A network that is driven by currents has no gradient for the weights that it does not use.
     let pairs = found.iter().zip(&expected).filter(|(_, expected)| !expected.is_empty());
     let errors = pairs.map(|(found, expected)| {
         assert_eq!(found.len(), expected.len());
@@ -38,7 +39,7 @@ fn error(found: &Gradients, expected: &Gradients) -> f32 {
 }
 
 #[track_caller]
-fn same(found: &Outcome, expected: &Outcome, what: &str) {
+fn assert_same(found: &Outcome, expected: &Outcome, what: &str) {
     assert!(found.counts == expected.counts, "other neurons fire: {what}");
     assert_eq!(found.by_step, expected.by_step, "{what}");
     assert_eq!(found.readout, expected.readout, "{what}");
@@ -46,7 +47,7 @@ fn same(found: &Outcome, expected: &Outcome, what: &str) {
 }
 
 #[test]
-fn a_network_fires_and_learns_on_tiles_as_it_does_without() {
+fn a_network_on_tiles_fires_as_without_and_learns_nearly_so() {
     for (size, step_order) in [
         (SIZES[0], StepOrder::IntegrateThenFire),
         (SIZES[1], StepOrder::IntegrateThenFire),
@@ -54,16 +55,16 @@ fn a_network_fires_and_learns_on_tiles_as_it_does_without() {
         (SIZES[2], StepOrder::IntegrateThenFire),
     ] {
         for driven in [false, true] {
-            let network = Network::new(size, Weights::Whole, step_order, driven);
+            let network = Network::new(size, Weights::Integers, step_order, driven);
             let (expected, exact) = network.learn(Precision::F32, SpikeStats::Counts);
             let (outcome, gradients) =
                 Level::EmulatedTiles.run(2, || network.learn(Precision::Bf16, SpikeStats::Counts));
             let streamed = Level::EmulatedTiles.run(2, || network.stream(WeightFormat::Bf16));
-            same(&outcome, &expected, "recorded");
-            same(&streamed, &expected, "streamed");
+            assert_same(&outcome, &expected, "recorded");
+            assert_same(&streamed, &expected, "streamed");
             let fires = |counts: &Vec<f32>| counts.iter().any(|&count| count > 0.0);
             assert!(expected.counts.iter().all(fires));
-            // Gradients are rounded in one and not in the other.
+            // Only the gradients on tiles are rounded.
             let error = error(&gradients, &exact);
             assert!(error <= 0.01, "{error}");
         }
@@ -71,15 +72,15 @@ fn a_network_fires_and_learns_on_tiles_as_it_does_without() {
 }
 
 #[test]
-fn threads_change_no_bit_of_a_pass_that_rounds() {
+fn threads_change_no_bit_in_bfloat16() {
     let levels = levels();
     for (size, level) in
         SIZES.into_iter().flat_map(|size| levels.iter().map(move |level| (size, level)))
     {
         for driven in [false, true] {
-            // Weights of many bits: a sum in another order has other ones.
+            // With weights of many bits, a sum in another order has other bits.
             let order = StepOrder::IntegrateThenFire;
-            let network = Network::new(size, Weights::OfManyBits, order, driven);
+            let network = Network::new(size, Weights::ManyBits, order, driven);
             let with = |threads: usize| {
                 level.run(threads, || {
                     let (counted, gradients) = network.learn(Precision::Bf16, SpikeStats::Counts);
@@ -94,7 +95,7 @@ fn threads_change_no_bit_of_a_pass_that_rounds() {
                 let (outcomes, gradients) = with(threads);
                 let what = format!("{threads} threads, {level:?}");
                 for (found, expected) in outcomes.iter().zip(&expected) {
-                    same(found, expected, &what);
+                    assert_same(found, expected, &what);
                 }
                 for (found, exact) in gradients.iter().zip(&exact) {
                     assert!(all(found) == all(exact), "other gradients with {what}");
@@ -105,11 +106,11 @@ fn threads_change_no_bit_of_a_pass_that_rounds() {
 }
 
 #[test]
-fn all_instructions_give_the_same_bits() {
+fn all_levels_give_the_same_bits_in_f32_and_int12() {
     for size in SIZES {
         for driven in [false, true] {
             let order = StepOrder::IntegrateThenFire;
-            let network = Network::new(size, Weights::OfManyBits, order, driven);
+            let network = Network::new(size, Weights::ManyBits, order, driven);
             let on = |level: Level| {
                 level.run(2, || {
                     let (recorded, gradients) = network.learn(Precision::F32, SpikeStats::Counts);
@@ -121,7 +122,7 @@ fn all_instructions_give_the_same_bits() {
             for level in levels() {
                 let (outcomes, gradients) = on(level);
                 for (found, expected) in outcomes.iter().zip(&expected) {
-                    same(found, expected, &format!("{level:?}"));
+                    assert_same(found, expected, &format!("{level:?}"));
                 }
                 assert!(all(&gradients) == all(&exact), "other gradients with {level:?}");
             }
@@ -130,10 +131,10 @@ fn all_instructions_give_the_same_bits() {
 }
 
 #[test]
-fn lists_of_bfloat16_give_the_bits_of_the_network_of_rounded_weights() {
+fn event_lists_with_bf16_weights_give_the_bits_of_the_network_with_rounded_weights() {
     for (size, driven) in SIZES.into_iter().flat_map(|size| [(size, false), (size, true)]) {
         let network =
-            || Network::new(size, Weights::OfManyBits, StepOrder::IntegrateThenFire, driven);
+            || Network::new(size, Weights::ManyBits, StepOrder::IntegrateThenFire, driven);
         let (network, rounded) = (network(), network().rounded());
         let (recorded, streamed) = Level::Scalar.run(2, || {
             (rounded.learn(Precision::F32, SpikeStats::Counts).0, rounded.stream(WeightFormat::F32))
@@ -144,20 +145,20 @@ fn lists_of_bfloat16_give_the_bits_of_the_network_of_rounded_weights() {
                 let recorded = network.learn(Precision::Bf16, SpikeStats::Counts).0;
                 (recorded, network.stream(WeightFormat::Bf16))
             });
-            same(&found.0, &recorded, &format!("recorded, {level:?}"));
-            same(&found.1, &streamed, &format!("streamed, {level:?}"));
+            assert_same(&found.0, &recorded, &format!("recorded, {level:?}"));
+            assert_same(&found.1, &streamed, &format!("streamed, {level:?}"));
         }
     }
 }
 
 #[test]
-fn instructions_for_bfloat16_give_the_same_spikes_and_nearly_the_same_gradients() {
+fn all_levels_give_the_same_spikes_and_nearly_the_same_gradients_in_bfloat16() {
     for size in SIZES {
         for driven in [false, true] {
-            // Sums of whole numbers are exact; of others, they have an order of their own on each level, which
-            // may decide whether a neuron fires.
+            // Sums of integers are exact. Sums of other numbers have an order of their own on each
+            // level, which may decide whether a neuron fires.
             let order = StepOrder::IntegrateThenFire;
-            let network = Network::new(size, Weights::Whole, order, driven);
+            let network = Network::new(size, Weights::Integers, order, driven);
             let on = |level: Level| {
                 level.run(2, || {
                     let (recorded, gradients) = network.learn(Precision::Bf16, SpikeStats::Counts);
@@ -168,10 +169,10 @@ fn instructions_for_bfloat16_give_the_same_spikes_and_nearly_the_same_gradients(
             for level in levels() {
                 let (outcomes, gradients) = on(level);
                 for (found, expected) in outcomes.iter().zip(&expected) {
-                    same(found, expected, &format!("{level:?}"));
+                    assert_same(found, expected, &format!("{level:?}"));
                 }
                 let error = error(&gradients, &exact);
-                // Tiles round the gradients of membranes, the others do not everywhere.
+                // Tiles round membrane gradients everywhere, the other levels only in places.
                 assert!(error <= 0.005, "{error} with {level:?}");
             }
         }

@@ -3,7 +3,7 @@
 //! With parameter θ, gradient g, weight decay λ, learning rate η and step t, counted from 1:
 //!
 //! ```text
-//! θ ← θ - η λ θ  where the decay is decoupled,  g ← g + λ θ  elsewhere
+//! θ ← θ - η λ θ  with decoupled decay,  g ← g + λ θ  without
 //! m ← β₁ m + (1 - β₁) g
 //! v ← β₂ v + (1 - β₂) g²
 //! u ← max(u, v)  with AMSGrad,  v  without
@@ -11,7 +11,7 @@
 //! ```
 //!
 //! AMSGrad takes the maximum before the bias correction, and ε is added after the square root and
-//! the correction; other implementations differ in both.
+//! the bias correction. Other implementations differ in both points.
 
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_backend::{AdamStep, DenseBackend, ops};
@@ -24,7 +24,7 @@ use crate::error::ConfigError;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Adam {
-    /// The rate η that the schedule starts from.
+    /// The initial learning rate η.
     pub learning_rate: f64,
     /// The decay β₁ of the mean gradient, 0 to below 1.
     #[serde(default = "default_beta1")]
@@ -32,16 +32,17 @@ pub struct Adam {
     /// The decay β₂ of the mean squared gradient, 0 to below 1.
     #[serde(default = "default_beta2")]
     pub beta2: f64,
-    /// What keeps the division finite, ε.
+    /// The constant ε that keeps the division finite.
     #[serde(default = "default_epsilon")]
     pub epsilon: f64,
     /// The weight decay λ: a penalty on the squared norm of the parameters, unless it is decoupled.
     #[serde(default)]
     pub weight_decay: f64,
-    /// Whether the decay is taken off the parameters themselves (AdamW; Loshchilov and Hutter, 2019).
+    /// Whether the decay is taken off the parameters themselves (AdamW; Loshchilov and Hutter,
+    /// 2019).
     #[serde(default)]
     pub decoupled: bool,
-    /// Whether the squared gradient's largest mean so far is used (AMSGrad).
+    /// Whether the largest mean squared gradient so far is used (AMSGrad).
     #[serde(default)]
     pub amsgrad: bool,
 }
@@ -58,7 +59,7 @@ fn default_epsilon() -> f64 {
     1e-8
 }
 
-/// What Adam remembers of one parameter.
+/// The state of one parameter, flat tensors `[length]`.
 #[derive(Clone, Debug)]
 pub struct Moments<B: Backend> {
     /// The mean gradient m.
@@ -70,7 +71,7 @@ pub struct Moments<B: Backend> {
 }
 
 impl Adam {
-    /// The defaults with a learning rate.
+    /// The default constants with a learning rate.
     pub fn new(learning_rate: f64) -> Self {
         Self {
             learning_rate,
@@ -100,9 +101,11 @@ impl Adam {
         )
     }
 
-    /// Step number `step`, counted from 1: the new parameter and the new moments.
+    /// Step number `step`, counted from 1. Returns the new parameter and the new moments.
     ///
-    /// All tensors are flat and of one length; `moments` is none at the first step.
+    /// # Shapes
+    ///
+    /// All tensors are `[length]`. `moments` is `None` at the first step.
     pub fn step<B: DenseBackend>(
         &self,
         learning_rate: f64,

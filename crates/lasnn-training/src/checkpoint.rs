@@ -1,8 +1,8 @@
-//! Tensors and metadata in one safetensors file, written whole or not at all.
+//! Tensors and metadata in one safetensors file, written atomically.
 //!
-//! Tensors are of 32-bit floats. The header's metadata has one entry, `lasnn`: JSON with the
-//! content's SHA-256 and the metadata proper. A file without that entry is a plain safetensors
-//! file, as other programs write them, and loads with empty metadata.
+//! All tensors have 32-bit floats. The header's metadata has one entry, `lasnn`: JSON with the
+//! SHA-256 of the content and the checkpoint's own metadata. A file without this entry was written
+//! by another program; it loads with empty metadata.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -20,28 +20,28 @@ use sha2::{Digest, Sha256};
 
 use crate::error::CheckpointError;
 
-/// The entry of the header's metadata that is ours.
+/// The key of our entry in the header's metadata.
 const ENTRY: &str = "lasnn";
 
-/// The longest header that the safetensors format allows, bytes.
+/// The longest header that the safetensors format allows, in bytes.
 const HEADER_LIMIT: u64 = 100_000_000;
 
-/// How the names of files begin that are not yet whole.
+/// The prefix of the names of files that are not completely written.
 const UNFINISHED: &str = ".checkpoint-";
 
-/// Tensors by name and what is to be known about them.
+/// The content of a checkpoint file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Checkpoint {
-    /// The tensors.
+    /// The tensors by name.
     pub state: StateDict,
-    /// JSON of any form; `null` for a file that another program wrote.
+    /// Any JSON; `null` for a file of another program.
     pub metadata: Value,
 }
 
 /// Name, shape, and bytes.
 type Tensor<'a> = (&'a str, &'a [usize], Cow<'a, [u8]>);
 
-/// What the entry of the header holds.
+/// Our entry in the header's metadata.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
@@ -50,14 +50,15 @@ struct Entry {
 }
 
 impl Checkpoint {
-    /// Writes the file so that, whatever happens, `path` holds the old content or the new one.
+    /// Writes the file. If the program or the machine stops at any moment, `path` holds the old
+    /// content or the new one.
     ///
-    /// The content goes to a file beside it, is forced to the disk, and then takes its name. The
-    /// same content gives the same bytes.
+    /// The content is written to a temporary file in the same directory and flushed to the disk.
+    /// Then the file is renamed. Equal checkpoints give equal bytes.
     ///
     /// # Errors
     ///
-    /// If the operating system refuses, or a tensor is not of floats.
+    /// If the operating system reports an error, or a tensor has another type than floats.
     pub fn save(&self, path: &Path) -> Result<(), CheckpointError> {
         let tensors = self.tensors(path)?;
         let hashed = tensors.iter().map(|(name, shape, bytes)| (*name, *shape, &bytes[..]));
@@ -81,11 +82,12 @@ impl Checkpoint {
         })
     }
 
-    /// Reads a file and checks that it is what was written.
+    /// Reads a file and checks its SHA-256.
     ///
     /// # Errors
     ///
-    /// If the file is missing, damaged, not a safetensors file, or has tensors of another type.
+    /// If the file is missing, damaged, not a safetensors file, or has tensors of another type than
+    /// 32-bit floats.
     pub fn load(path: &Path) -> Result<Self, CheckpointError> {
         let bytes = fs::read(path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => CheckpointError::Missing { path: path.to_owned() },
@@ -96,14 +98,13 @@ impl Checkpoint {
         Self::from_bytes(path, &bytes)
     }
 
-    /// Reads only the metadata of a file, `null` for one that another program wrote.
+    /// Reads only the metadata of a file; `null` for a file of another program.
     ///
-    /// The tensors are not read, so the file is not checked against its SHA-256. This takes a
-    /// moment even where the tensors are hundreds of megabytes.
+    /// The tensors are not read, so this is fast for large files, and the SHA-256 is not checked.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read or does not begin as a safetensors file.
+    /// If the file cannot be read, or its header is not that of a safetensors file.
     pub fn peek(path: &Path) -> Result<Value, CheckpointError> {
         let read = || -> io::Result<Vec<u8>> {
             let (mut length, mut header) = ([0; 8], Vec::new());
@@ -111,7 +112,7 @@ impl Checkpoint {
             file.read_exact(&mut length)?;
             let length = u64::from_le_bytes(length);
             let found = file.take(length.min(HEADER_LIMIT)).read_to_end(&mut header)?;
-            // A header that is cut or too long is none.
+            // A header that is cut off or too long is an error.
             if found as u64 == length { Ok(header) } else { Err(io::ErrorKind::InvalidData.into()) }
         };
         let header = read().map_err(|source| CheckpointError::Io {
@@ -125,11 +126,11 @@ impl Checkpoint {
         Ok(entry(path, &header)?.map_or(Value::Null, |entry| entry.metadata))
     }
 
-    /// The metadata as a type.
+    /// The metadata as a type. `path` is for error messages.
     ///
     /// # Errors
     ///
-    /// If it is of another form; `path` is for the message.
+    /// If the metadata do not fit the type.
     pub fn metadata<T: DeserializeOwned>(&self, path: &Path) -> Result<T, CheckpointError> {
         T::deserialize(&self.metadata).map_err(|error| CheckpointError::Metadata {
             path: path.to_owned(),
@@ -137,7 +138,8 @@ impl Checkpoint {
         })
     }
 
-    /// Takes out the tensors whose names begin with `prefix` and a dot, without those.
+    /// Removes the tensors whose names begin with `prefix` and a dot, and returns them under the
+    /// rest of their names.
     pub fn take_section(&mut self, prefix: &str) -> StateDict {
         let prefix = format!("{prefix}.");
         let (section, rest): (StateDict, StateDict) = std::mem::take(&mut self.state)
@@ -147,13 +149,13 @@ impl Checkpoint {
         section.into_iter().map(|(name, data)| (name[prefix.len()..].to_owned(), data)).collect()
     }
 
-    /// Adds tensors under names that begin with `prefix` and a dot.
+    /// Adds tensors, with `prefix` and a dot before their names.
     pub fn put_section(&mut self, prefix: &str, section: StateDict) {
         self.state
             .extend(section.into_iter().map(|(name, data)| (format!("{prefix}.{name}"), data)));
     }
 
-    /// The tensors as they stand in the file.
+    /// The tensors in the file's format.
     fn tensors(&self, path: &Path) -> Result<Vec<Tensor<'_>>, CheckpointError> {
         let tensors = self.state.iter().map(|(name, data)| {
             let bytes = bytes(data).ok_or_else(|| CheckpointError::WrongType {
@@ -166,11 +168,12 @@ impl Checkpoint {
         tensors.collect()
     }
 
-    /// The checkpoint that the content of a file holds; `path` is for messages.
+    /// Parses the content of a file and checks its SHA-256. `path` is for error messages.
     ///
     /// # Errors
     ///
-    /// As [`load`](Self::load), but for a missing file.
+    /// If the content is damaged, not a safetensors file, or has tensors of another type than
+    /// 32-bit floats.
     pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, CheckpointError> {
         let (safetensors, entry) = parse(path, bytes)?;
         let mut tensors: Vec<(String, TensorView<'_>)> = safetensors.tensors();
@@ -206,8 +209,9 @@ impl Checkpoint {
     }
 }
 
-/// Numbers as they stand in the file; `None` if they are no floats. What memory holds so is not copied: a
-/// network and its optimiser are hundreds of megabytes.
+/// The numbers of a tensor in the file's format; `None` if they are not floats. Numbers that memory
+/// holds in this format are not copied, because a network with its optimiser has hundreds of
+/// megabytes.
 fn bytes(data: &TensorData) -> Option<Cow<'_, [u8]>> {
     if data.dtype == DType::F32 && cfg!(target_endian = "little") {
         return Some(Cow::Borrowed(data.as_bytes()));
@@ -216,7 +220,7 @@ fn bytes(data: &TensorData) -> Option<Cow<'_, [u8]>> {
     Some(floats?.ok()?.iter().flat_map(|value| value.to_le_bytes()).collect())
 }
 
-/// Parses the file, telling the ways apart in which it may be damaged.
+/// Parses the header of a file. Distinguishes the ways in which a file may be damaged.
 fn parse<'a>(
     path: &Path,
     bytes: &'a [u8],
@@ -241,8 +245,8 @@ fn parse<'a>(
     let Some((header, data)) = rest.split_at_checked(length as usize) else {
         return Err(wrong_length(format!("at least {} for the header", length + 8)));
     };
-    // The header is parsed here first because `deserialize` adds up the lengths that the file
-    // claims without regard to overflow.
+    // The header is parsed here first because `deserialize` adds up the lengths in it without a
+    // check for overflow.
     let header: Metadata =
         serde_json::from_slice(header).map_err(|error| not_safetensors(error.to_string()))?;
     if header.data_len() != data.len() {
@@ -254,7 +258,7 @@ fn parse<'a>(
     Ok((safetensors, entry(path, &header)?))
 }
 
-/// Our entry of a header; none in a file of another program.
+/// Our entry in a header; `None` in a file of another program.
 fn entry(path: &Path, header: &Metadata) -> Result<Option<Entry>, CheckpointError> {
     let text = header.metadata().as_ref().and_then(|entries| entries.get(ENTRY));
     let entry = text.map(|text| serde_json::from_str(text)).transpose();
@@ -264,14 +268,14 @@ fn entry(path: &Path, header: &Metadata) -> Result<Option<Entry>, CheckpointErro
     })
 }
 
-/// The SHA-256 of names, shapes, values and metadata.
+/// The SHA-256 of names, shapes, values and metadata, as hexadecimal digits.
 fn hash<'a>(
     tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>,
     metadata: &Value,
 ) -> String {
     let mut hash = Sha256::new();
     for (name, shape, bytes) in tensors {
-        // Lengths go first, so that no two contents give the same stream of bytes.
+        // Each text and list is preceded by its length, so different contents give different bytes.
         hash.update((name.len() as u64).to_le_bytes());
         hash.update(name);
         hash.update((shape.len() as u64).to_le_bytes());
@@ -284,7 +288,8 @@ fn hash<'a>(
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Gives `path` new content, which `write` writes to a file beside it, in one indivisible step.
+/// Replaces the content of `path` atomically. `write` writes the new content to a temporary file in
+/// the same directory.
 fn replace(
     path: &Path,
     write: impl FnOnce(&Path) -> Result<(), SafeTensorError>,
@@ -295,20 +300,20 @@ fn replace(
     };
     let mut builder = tempfile::Builder::new();
     builder.prefix(UNFINISHED);
-    // Temporary files are private by default; a checkpoint is an ordinary file under the umask.
+    // Temporary files are private by default; a checkpoint has the permissions of the umask.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let file = builder.tempfile_in(directory)?;
     write(file.path())?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(io::Error::from)?;
-    // The new name is an entry of the directory, which has to reach the disk as well.
+    // The new name is an entry of the directory, so the directory has to reach the disk, too.
     #[cfg(unix)]
     File::open(directory)?.sync_all()?;
     Ok(())
 }
 
-/// Removes what writes that were killed have left in `directory`.
+/// Removes the temporary files of killed programs from `directory`.
 pub(crate) fn remove_unfinished(directory: &Path) -> Result<(), CheckpointError> {
     let sweep = || -> io::Result<()> {
         for entry in fs::read_dir(directory)? {

@@ -1,4 +1,4 @@
-//! The training part of a recipe.
+//! The `train` table of a recipe.
 
 use std::fmt::Display;
 
@@ -14,28 +14,31 @@ use crate::sgd::Sgd;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
-    /// How often every training image is seen.
+    /// The number of passes over the training images.
     pub epochs: u32,
-    /// Images per step of the optimiser. The source of the batches is built with it.
+    /// Images per step of the optimiser. The caller builds the source of the batches with it.
     pub batch: usize,
     /// Images per forward and backward pass, to bound memory; the whole batch by default.
     ///
-    /// Gradients add up over the micro-batches of a batch, each weighted by its share, which
-    /// changes nothing but rounding, save that a batch norm sees its micro-batch only.
+    /// The gradients of a batch are the sum over its micro-batches, each weighted by its share of
+    /// the images. Only rounding differs from the whole batch, except that a batch norm computes
+    /// its statistics over the micro-batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub micro_batch: Option<usize>,
-    /// What the dense products multiply. Validation multiplies `f32`.
+    /// The number format of matrix products and convolutions while training. Validation uses `f32`.
     #[serde(default)]
     pub precision: Precision,
-    /// Largest norm of all gradients together; larger ones are scaled down to it.
+    /// The largest Euclidean norm of all gradients together. Gradients with a larger norm are
+    /// scaled down to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
-    /// Writes a checkpoint every so many steps of an epoch, beside the one at its end.
+    /// The number of steps between two checkpoints within an epoch. Without it, checkpoints are
+    /// written at the end of an epoch only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_steps: Option<u32>,
     /// The update rule.
     pub optimizer: OptimizerConfig,
-    /// The learning rate over the steps of the training.
+    /// How the learning rate changes over the training.
     #[serde(default)]
     pub schedule: Schedule,
 }
@@ -46,12 +49,12 @@ pub struct TrainConfig {
 pub enum OptimizerConfig {
     /// Stochastic gradient descent.
     Sgd(Sgd),
-    /// Adam or AMSGrad.
+    /// Adam, AdamW or AMSGrad.
     Adam(Adam),
 }
 
 impl OptimizerConfig {
-    /// The learning rate that the schedule starts from.
+    /// The initial learning rate.
     pub fn learning_rate(&self) -> f64 {
         match self {
             Self::Sgd(sgd) => sgd.learning_rate,
@@ -61,17 +64,18 @@ impl OptimizerConfig {
 }
 
 impl TrainConfig {
-    /// The learning rate of a step of an epoch, both counted from 0, in epochs of `steps` steps.
+    /// The learning rate of step `step` of epoch `epoch`, both counted from 0; an epoch has `steps`
+    /// steps.
     pub fn learning_rate(&self, epoch: u32, step: usize, steps: usize) -> f64 {
         let at = Position { epoch, epochs: self.epochs, step, steps };
         self.optimizer.learning_rate() * self.schedule.factor(at)
     }
 
-    /// Checks what the types cannot say.
+    /// Checks that every value is in its range.
     ///
     /// # Errors
     ///
-    /// Names the first key whose value makes no sense.
+    /// Names the first key whose value is out of range.
     pub fn validate(&self) -> Result<(), ConfigError> {
         check(self.epochs >= 1, "epochs", self.epochs, "at least 1")?;
         check(self.batch >= 1, "batch", self.batch, "at least 1")?;
@@ -93,7 +97,7 @@ impl TrainConfig {
     }
 }
 
-/// An error about `key` unless `right`.
+/// Returns an error about `key` unless `right`.
 pub(crate) fn check(
     right: bool,
     key: &str,
@@ -106,7 +110,7 @@ pub(crate) fn check(
     Err(ConfigError { key: key.into(), value: value.to_string(), expected: expected.into() })
 }
 
-/// Whether `value` is finite and above 0, in single precision too: kernels compute with that.
+/// Whether `value` is finite and above 0, also after rounding to the kernels' single precision.
 pub(crate) fn positive(value: f64) -> bool {
     (value as f32).is_finite() && value as f32 > 0.0
 }
@@ -122,7 +126,8 @@ mod tests {
 
     fn parse(extra: &str) -> Result<TrainConfig, String> {
         let text = format!(
-            r#"{{"epochs": 10, "batch": 8, "optimizer": {{"kind": "sgd", "learning_rate": 0.1}}{extra}}}"#
+            r#"{{"epochs": 10, "batch": 8,
+                 "optimizer": {{"kind": "sgd", "learning_rate": 0.1}}{extra}}}"#
         );
         let config: TrainConfig = serde_json::from_str(&text).map_err(|e| e.to_string())?;
         config.validate().map_err(|e| e.to_string())?;
@@ -130,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_those_of_the_documentation() {
+    fn defaults_are_those_in_the_documentation() {
         let config = parse("").unwrap();
         assert_eq!(config.optimizer, OptimizerConfig::Sgd(Sgd::new(0.1)));
         assert_eq!(
@@ -145,15 +150,16 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_follows_the_schedule() {
+    fn the_learning_rate_follows_the_schedule() {
         let config = parse("").unwrap();
         assert_eq!(config.learning_rate(5, 6, 7), 0.1);
         assert!((config.learning_rate(6, 0, 7) - 0.01).abs() < 1e-12);
     }
 
-    /// A milestone counted in whole epochs would act on the first step of a short training.
+    /// If milestones were counted in whole epochs, they would act on the first step of a short
+    /// training.
     #[test]
-    fn short_trainings_begin_at_the_rate_of_the_recipe() {
+    fn short_trainings_begin_with_the_initial_learning_rate() {
         let rates = |epochs, steps| -> Vec<f64> {
             let config = TrainConfig { epochs, ..parse("").unwrap() };
             let all = (0..epochs).flat_map(|epoch| (0..steps).map(move |step| (epoch, step)));
@@ -190,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn values_without_sense_are_errors() {
+    fn values_out_of_range_are_errors() {
         refuses(r#", "micro_batch": 9"#, "`micro_batch` is 9, expected 1 to `batch`, which is 8");
         refuses(r#", "clip_norm": 0.0"#, "`clip_norm` is 0, expected a number above 0");
         refuses(r#", "checkpoint_steps": 0"#, "`checkpoint_steps` is 0, expected at least 1");
@@ -198,7 +204,7 @@ mod tests {
             r#", "schedule": {"kind": "steps", "milestones": [0.8, 0.6]}"#,
             "`schedule.milestones` is [0.8, 0.6], expected shares of the training above 0",
         );
-        // The first would act before the first step, the second after the last one.
+        // 0 would act before the first step, 1 after the last step.
         for milestone in ["0.0", "1.0"] {
             let schedule =
                 format!(r#", "schedule": {{"kind": "steps", "milestones": [{milestone}]}}"#);

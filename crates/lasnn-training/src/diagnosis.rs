@@ -1,21 +1,18 @@
-//! Where a number stopped being finite.
+//! Finding the first number that is not finite.
 
 use burn::module::{AutodiffModule, ModuleVisitor, Param};
-use burn::tensor::{
-    Tensor,
-    backend::{AutodiffBackend, Backend},
-};
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use lasnn_backend::DenseBackend;
 use lasnn_core::{Batch, Pass};
-use lasnn_nn::BatchTensors;
-use lasnn_nn::Tapped;
 use lasnn_nn::state::Path;
+use lasnn_nn::{BatchTensors, Tapped};
 
 use crate::config::TrainConfig;
 use crate::gradients::Gradients;
 
-/// The first thing that is not finite, in the order of cause and effect: the images, the values
-/// of the parameters, the feature maps at the taps, the class scores, the gradients.
+/// Says which of these is the first that is not finite, in the order of cause and effect: the
+/// images, the parameters, the feature maps at the taps, the logits (class scores), the gradients.
 pub(crate) fn first_not_finite<B, M>(
     model: &M,
     gradients: &Gradients<B::InnerBackend>,
@@ -41,7 +38,7 @@ where
         }
     }
     if !finite(features.logits) {
-        return "the class scores are not finite".into();
+        return "the logits are not finite".into();
     }
     match parameter(model, Some(gradients)) {
         Some(name) => format!("the gradient of `{name}` is not finite"),
@@ -49,7 +46,8 @@ where
     }
 }
 
-/// The first parameter whose value (or gradient, if gradients are given) is not finite.
+/// The name of the first parameter whose value is not finite, or whose gradient is not finite if
+/// gradients are given.
 pub(crate) fn parameter<B, M>(
     model: &M,
     gradients: Option<&Gradients<B::InnerBackend>>,
@@ -63,7 +61,7 @@ where
     visitor.found
 }
 
-/// What to try.
+/// What a user may try against numbers that are not finite.
 pub(crate) fn suggestion(config: &TrainConfig, learning_rate: f64) -> String {
     let clip = match config.clip_norm {
         Some(norm) => format!("lower `clip_norm` (now {norm})"),

@@ -1,11 +1,11 @@
-//! What can go wrong while training, each error naming the thing, the value and the expectation.
+//! The errors of this crate. Each names what is wrong, the value found and the value expected.
 
 use std::io;
 use std::path::PathBuf;
 
 use lasnn_nn::StateError;
 
-/// A key of the training configuration whose value makes no sense.
+/// A key of the training configuration whose value is out of range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` is {value}, expected {expected}")]
 pub struct ConfigError {
@@ -13,17 +13,17 @@ pub struct ConfigError {
     pub key: String,
     /// The value found.
     pub value: String,
-    /// What would be right.
+    /// The expected range.
     pub expected: String,
 }
 
-/// Why a run of training ended without a trained network.
+/// Why a run ended without a trained network.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// The configuration is wrong.
+    /// A key of the configuration is out of range.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A split has nothing to train or to measure on.
+    /// A split has no image.
     #[error("the {split} split has no image, expected at least 1")]
     NoImages {
         /// `training` or `validation`.
@@ -33,9 +33,11 @@ pub enum TrainError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The checkpoint to resume from is damaged.
-    #[error("{source}; remove the folder of the file, and the training of this stage begins anew")]
+    #[error(
+        "{source}; remove the folder of the file, then the training of this stage starts again"
+    )]
     Damaged {
-        /// What is wrong with it, with its path.
+        /// What is wrong, with the path of the file.
         source: CheckpointError,
     },
     /// The tensors of a checkpoint do not fit the network.
@@ -43,40 +45,40 @@ pub enum TrainError {
     State {
         /// The checkpoint.
         path: PathBuf,
-        /// Which tensor, and why.
+        /// The tensor and the reason.
         source: StateError,
     },
     /// The checkpoint to resume from belongs to another run.
     #[error(
         "{}: the checkpoint's {what} is {found}, this run's is {expected}; \
-         start anew without resuming",
+         start again without resuming",
         path.display()
     )]
     OtherRun {
         /// The checkpoint.
         path: PathBuf,
-        /// What differs.
+        /// The value that differs.
         what: String,
-        /// What the checkpoint says.
+        /// The value in the checkpoint.
         found: String,
-        /// What this run says.
+        /// The value of this run.
         expected: String,
     },
-    /// The network of the best epoch is not where the history says it is.
+    /// The file of the best network holds another epoch than the history says.
     #[error(
-        "{}: expected the network of epoch {}, found {found}; start anew without resuming",
+        "{}: expected the network of epoch {}, found {found}; start again without resuming",
         path.display(),
         expected + 1
     )]
     BestLost {
         /// The file of the best network.
         path: PathBuf,
-        /// The best epoch by the history, counted from 0.
+        /// The best epoch according to the history, counted from 0.
         expected: u32,
-        /// What the file holds instead.
+        /// The content of the file.
         found: String,
     },
-    /// A number that steers the training is infinite or not a number.
+    /// A loss or the norm of the gradients is infinite or NaN.
     #[error(
         "{stage}: the {quantity} is {value} in epoch {}/{epochs}, step {}/{steps}: {layer}; \
          {suggestion}",
@@ -92,21 +94,21 @@ pub enum TrainError {
         value: f64,
         /// The epoch, counted from 0.
         epoch: u32,
-        /// How many epochs the training has.
+        /// The number of epochs of the training.
         epochs: u32,
-        /// The step (the batch) within the epoch, counted from 0; the last one for the validation
-        /// loss.
+        /// The step within the epoch, counted from 0; the last step for the validation loss.
         step: usize,
-        /// How many steps an epoch has.
+        /// The number of steps of an epoch.
         steps: usize,
-        /// The first thing that is not finite, named as checkpoints name it.
+        /// Which of images, parameters, feature maps, logits and gradients is the first that is not
+        /// finite.
         layer: String,
-        /// What to try.
+        /// What the user may try.
         suggestion: String,
     },
-    /// Somebody asked the run to stop; it saved its state and did.
+    /// The caller stopped the run, and the run saved its state.
     #[error(
-        "interrupted in epoch {} after {step} steps; resume goes on from {}",
+        "interrupted in epoch {} after {step} steps; resuming continues from {}",
         epoch + 1,
         path.display()
     )]
@@ -115,7 +117,7 @@ pub enum TrainError {
         path: PathBuf,
         /// The epoch, counted from 0.
         epoch: u32,
-        /// How many steps of that epoch are done.
+        /// The number of steps of that epoch that are done.
         step: usize,
     },
 }
@@ -123,33 +125,33 @@ pub enum TrainError {
 /// Why a checkpoint cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// There is no such file.
+    /// The file does not exist.
     #[error("{}: no such checkpoint", path.display())]
     Missing {
         /// The file.
         path: PathBuf,
     },
-    /// The operating system refused.
+    /// The operating system reported an error.
     #[error("{}: cannot {action}: {source}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What was tried.
+        /// The action that failed.
         action: &'static str,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file ends too early or too late.
+    /// The file is too short or too long.
     #[error("{}: {found} bytes long, expected {expected}; the file is damaged", path.display())]
     WrongLength {
         /// The file.
         path: PathBuf,
         /// Its length in bytes.
         found: u64,
-        /// What its header promises.
+        /// The length according to its header.
         expected: String,
     },
-    /// The length of the header, the file's first eight bytes, is beyond all sense.
+    /// The first eight bytes, which hold the length of the header, hold an impossible length.
     #[error(
         "{}: the header claims {found} bytes, expected at most {limit}; not a safetensors file",
         path.display()
@@ -157,7 +159,7 @@ pub enum CheckpointError {
     HeaderTooLarge {
         /// The file.
         path: PathBuf,
-        /// The length that the file claims.
+        /// The length found.
         found: u64,
         /// The largest length allowed.
         limit: u64,
@@ -170,7 +172,7 @@ pub enum CheckpointError {
         /// What is wrong.
         reason: String,
     },
-    /// A tensor is not of 32-bit floats.
+    /// A tensor has another type than 32-bit floats.
     #[error("{}: tensor `{name}` is of type {found}, expected F32", path.display())]
     WrongType {
         /// The file.
@@ -180,7 +182,7 @@ pub enum CheckpointError {
         /// Its type.
         found: String,
     },
-    /// The content is not what was written.
+    /// The content has another SHA-256 than the header says.
     #[error(
         "{}: the content's SHA-256 is {found}, expected {expected}; the file is damaged",
         path.display()
@@ -193,7 +195,7 @@ pub enum CheckpointError {
         /// The hash in the header.
         expected: String,
     },
-    /// The metadata is not what this version writes.
+    /// The metadata cannot be read or written.
     #[error("{}: metadata: {reason}", path.display())]
     Metadata {
         /// The file.

@@ -4,30 +4,30 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{BatchSource, ClassCount, Pass, Seed};
-use lasnn_nn::BatchTensors;
-use lasnn_nn::{Tapped, cross_entropy};
+use lasnn_nn::{BatchTensors, Tapped, cross_entropy};
 use serde::{Deserialize, Serialize};
 
 use crate::objective::is_correct;
 
-/// How well a network does on a split.
+/// Accuracy and loss on a split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// How many images were shown.
+    /// The number of images.
     pub images: u64,
-    /// How many of them got their largest score at their class.
+    /// The number of images whose largest logit (class score) is at their class.
     pub correct: u64,
-    /// Share of correct images, 0 to 1; 0 if there is no image.
+    /// Share of images that are classified correctly, 0 to 1; 0 if there is no image.
     pub accuracy: f64,
     /// Mean cross-entropy per image; 0 if there is no image.
     pub loss: f64,
-    /// The images by their class, one entry per class score; none if there is no image.
+    /// For each class, its images and how many of them are classified correctly; empty if there is
+    /// no image.
     pub by_class: Vec<ClassCount>,
 }
 
 /// Measures `model` on every image of `source`.
 ///
-/// Encoders that draw spikes draw the same ones at each evaluation under the same `seed`.
+/// Poisson encoding draws the same spikes at each evaluation with the same `seed`.
 pub fn evaluate<B: Backend, M: Tapped<B>>(
     model: &M,
     source: &dyn BatchSource,
@@ -39,10 +39,10 @@ pub fn evaluate<B: Backend, M: Tapped<B>>(
     evaluation
 }
 
-/// Like [`evaluate`], but asks `go_on` before each batch whether to measure it.
+/// Like [`evaluate`], but calls `go_on` before each batch and ends early if it breaks.
 ///
-/// `go_on` is told how many images have been measured. Where it breaks, the result is
-/// `ControlFlow::Break` with the evaluation of the images so far.
+/// `go_on` gets the number of images measured so far. If it breaks, the result is
+/// `ControlFlow::Break` with the evaluation of these images.
 pub fn evaluate_while<B: Backend, M: Tapped<B>>(
     model: &M,
     source: &dyn BatchSource,
@@ -81,7 +81,7 @@ pub fn evaluate_while<B: Backend, M: Tapped<B>>(
     }
 }
 
-/// The values of tensors one after the other, waiting for the device only once.
+/// Reads the values of several tensors, waiting for the device only once.
 pub(crate) fn read<B: Backend>(tensors: Vec<Tensor<B, 1>>) -> Vec<f64> {
     Tensor::cat(tensors, 0).into_data().iter::<f64>().collect()
 }

@@ -9,8 +9,7 @@ use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 use lasnn_backend::DenseBackend;
 use lasnn_core::{Batch, BatchSource, Pass, Seed};
-use lasnn_nn::BatchTensors;
-use lasnn_nn::{Objective, Tapped, state};
+use lasnn_nn::{BatchTensors, Objective, Tapped, state};
 use serde_json::Value;
 
 use crate::config::TrainConfig;
@@ -18,63 +17,68 @@ use crate::diagnosis::{first_not_finite, parameter, suggestion};
 use crate::error::TrainError;
 use crate::evaluate::{evaluate_while, read};
 use crate::gradients::Gradients;
+use crate::identity::Identity;
 use crate::objective::correct;
-pub use crate::progress::{BEST, LAST};
-use crate::progress::{Identity, Store, give};
 use crate::record::{EpochRecord, Observer, Started, StepInfo, Sums};
+pub use crate::resume::{BEST, LAST};
+use crate::resume::{Store, load_network};
 
-/// What a run is told beside what it learns from.
+/// The circumstances of a run: its files, its seed, and who follows it.
 pub struct FitContext<'a> {
-    /// Where [`LAST`] and [`BEST`] are; made if missing. One run at a time.
+    /// The directory of [`LAST`] and [`BEST`]; created if missing. Two runs must not use one
+    /// directory at the same time.
     pub dir: &'a Path,
     /// The stage's name, for messages and checkpoints.
     pub stage: &'a str,
     /// The seed of all random draws.
     pub seed: Seed,
-    /// Goes on from [`LAST`] if there is one. Otherwise the checkpoints in `dir` are removed.
+    /// Whether to resume from [`LAST`] if there is one. Otherwise the checkpoints in `dir` are
+    /// removed.
     pub resume: bool,
-    /// Stands for everything that the trained network depends on beside the seed and the
-    /// training configuration: data, architecture, teacher. A checkpoint with another one is not
+    /// A hash of everything that the trained network depends on except the seed and the training
+    /// configuration: data, architecture, teacher. A checkpoint with another fingerprint is not
     /// resumed.
     pub fingerprint: &'a str,
-    /// Kept in the checkpoints' metadata under `run.recipe`; the loop does not look at it.
+    /// JSON that is stored in the metadata of the checkpoints under `run.recipe`. The loop does not
+    /// read it.
     pub recipe: Value,
-    /// Looked at after every step, before every batch of validation images and, in a network
-    /// without batch norm, after every micro-batch. Once it is true, the run saves the state after
-    /// its last whole step and ends as interrupted.
+    /// Whether the run has to stop. The loop reads it after every step, before every batch of
+    /// validation images and, if the network has no batch norm, after every micro-batch. Once it is
+    /// true, the run saves its state after the last complete step and returns
+    /// [`TrainError::Interrupted`].
     pub stop: &'a AtomicBool,
-    /// Who is told how it goes.
+    /// Gets the progress of the run.
     pub observer: &'a mut dyn Observer,
 }
 
 /// A trained network.
 #[derive(Clone, Debug)]
 pub struct Fitted<M> {
-    /// The network as it was after the best epoch.
+    /// The network after the best epoch.
     pub model: M,
-    /// The epoch with the highest validation accuracy, the first one of equals; counted from 0.
+    /// The epoch with the highest validation accuracy, counted from 0; of equally good epochs the
+    /// first.
     pub best_epoch: u32,
-    /// What every epoch came to.
+    /// The record of every epoch.
     pub history: Vec<EpochRecord>,
 }
 
 impl<M> Fitted<M> {
-    /// What the best epoch came to.
+    /// The record of the best epoch.
     pub fn best(&self) -> &EpochRecord {
         &self.history[self.best_epoch as usize]
     }
 }
 
-/// Trains `model` towards `objective` and gives back its best epoch.
+/// Trains `model` to minimise `objective` and returns the network of the best epoch.
 ///
-/// Everything that matters is a function of the arguments: the same ones give the same network,
-/// bit for bit on a backend that adds in a fixed order, whether the run was interrupted, killed
-/// and resumed, or not.
+/// The trained network is a function of the arguments. On a backend that sums in a fixed order it
+/// has the same bits whether the run was interrupted or killed and then resumed, or not.
 ///
 /// # Errors
 ///
-/// If the configuration makes no sense, a split is empty, checkpoints cannot be written or do not
-/// belong to this run, a number stops being finite, or `context.stop` interrupts the run.
+/// If the configuration is out of range, a split is empty, a checkpoint cannot be written or
+/// belongs to another run, a loss or gradient is not finite, or `context.stop` interrupts the run.
 pub fn fit<B, M, O>(
     model: M,
     objective: &O,
@@ -98,11 +102,11 @@ where
         }
     }
     let steps = train.batches();
-    let run = Identity::new(stage, fingerprint, seed, config, steps, recipe);
+    let identity = Identity::new(stage, fingerprint, seed, config, steps, recipe);
     let store = Store::open(dir, resume)?;
-    let (mut model, mut optimizer, mut progress) = store.resume(model, run, device)?;
-    // A batch norm moves its running statistics in every forward pass, so a step of such a network
-    // cannot be taken back half way.
+    let (mut model, mut optimizer, mut run) = store.resume(model, identity, device)?;
+    // A batch norm updates its running statistics in every forward pass, so a step of such a
+    // network cannot be undone after its first micro-batch.
     let can_be_abandoned =
         !state::save(&model.valid()).keys().any(|name| name.contains("running_"));
     let never = AtomicBool::new(false);
@@ -111,33 +115,33 @@ where
         stage,
         epochs: config.epochs,
         steps,
-        epoch: progress.epoch,
-        step: progress.step,
-        learning_rate: config.learning_rate(progress.epoch, progress.step, steps),
-        history: &progress.history,
+        epoch: run.epoch,
+        step: run.step,
+        learning_rate: config.learning_rate(run.epoch, run.step, steps),
+        history: &run.history,
     });
 
-    while progress.epoch < config.epochs {
-        let epoch = progress.epoch;
+    while run.epoch < config.epochs {
+        let epoch = run.epoch;
         let mut clock = Clock::start();
 
-        for batch in train.epoch(epoch, progress.step) {
-            let step = progress.step;
+        for batch in train.epoch(epoch, run.step) {
+            let step = run.step;
             let learning_rate = config.learning_rate(epoch, step, steps);
             let pass = Pass::train(seed, epoch, &batch.samples).with_precision(config.precision);
             let differentiated =
                 differentiate(&model, objective, &batch, &pass, config, stop_within_step, device);
-            // A step that was stopped half way has changed nothing: it is done again after
-            // resuming.
+            // A step that was stopped between micro-batches has changed nothing. It is repeated
+            // after resuming.
             let Some((mut sums, gradients)) = differentiated else {
-                return Err(store.interrupt(&model, &optimizer, &progress));
+                return Err(store.interrupt(&model, &optimizer, &run));
             };
             let loss = sums.mean(sums.loss);
-            // The loss alone does not tell: a rectifier may turn what is not a number into 0, and
-            // the weights go on rotting unseen.
+            // The loss alone is not enough: a ReLU may turn a NaN into 0, and the loss stays finite
+            // while weights become NaN.
             let norm = gradients.norm();
-            let steering = [("training loss", loss), ("gradient norm", norm)];
-            if let Some(&(quantity, value)) = steering.iter().find(|(_, v)| !v.is_finite()) {
+            let quantities = [("training loss", loss), ("gradient norm", norm)];
+            if let Some(&(quantity, value)) = quantities.iter().find(|(_, v)| !v.is_finite()) {
                 let pass = Pass::evaluate(seed, &batch.samples);
                 return Err(TrainError::NotFinite {
                     stage: stage.into(),
@@ -158,13 +162,13 @@ where
             model = optimizer.step(model, gradients, learning_rate);
 
             sums.seconds = clock.lap();
-            progress.end_step(&sums);
+            run.end_step(&sums);
             observer.step(StepInfo { epoch, step, steps, learning_rate, loss });
             if stop.load(Ordering::Relaxed) {
-                return Err(store.interrupt(&model, &optimizer, &progress));
+                return Err(store.interrupt(&model, &optimizer, &run));
             }
-            if config.checkpoint_steps.is_some_and(|every| progress.step % every as usize == 0) {
-                store.save_last(&model, &optimizer, &progress)?;
+            if config.checkpoint_steps.is_some_and(|every| run.step % every as usize == 0) {
+                store.save_last(&model, &optimizer, &run)?;
             }
         }
 
@@ -177,7 +181,7 @@ where
             }
         });
         let ControlFlow::Continue(evaluation) = evaluation else {
-            return Err(store.interrupt(&model, &optimizer, &progress));
+            return Err(store.interrupt(&model, &optimizer, &run));
         };
         if !evaluation.loss.is_finite() {
             let last = steps.saturating_sub(1);
@@ -196,8 +200,8 @@ where
                 suggestion: suggestion(config, config.learning_rate(epoch, last, steps)),
             });
         }
-        let sums = &progress.sums;
-        progress.end_epoch(EpochRecord {
+        let sums = &run.sums;
+        run.end_epoch(EpochRecord {
             epoch,
             learning_rate: config.learning_rate(epoch, 0, steps),
             train_loss: sums.mean(sums.loss),
@@ -208,24 +212,24 @@ where
             seconds: sums.seconds + clock.lap(),
             images_per_second: sums.images as f64 / sums.seconds.max(f64::MIN_POSITIVE),
         });
-        // In this order; `progress` says why.
-        store.save_last(&model, &optimizer, &progress)?;
-        if progress.best_has_just_ended() {
-            store.save_best(&model, &progress)?;
+        // The module `resume` says why in this order.
+        store.save_last(&model, &optimizer, &run)?;
+        if run.best_has_just_ended() {
+            store.save_best(&model, &run)?;
         }
-        observer.epoch(&progress.history);
+        observer.epoch(&run.history);
     }
 
-    // At least one epoch is done, and the first one is the best until a better one comes.
-    let best_epoch = progress.best_epoch.unwrap_or_default();
-    let best = store.load_best(best_epoch, &progress.run)?;
-    let model =
-        give(model, best).map_err(|source| TrainError::State { path: dir.join(BEST), source })?;
-    Ok(Fitted { model, best_epoch, history: progress.history })
+    // There is a best epoch, because at least one epoch is done.
+    let best_epoch = run.best_epoch.unwrap_or_default();
+    let best = store.load_best(best_epoch, &run.identity)?;
+    let model = load_network(model, best)
+        .map_err(|source| TrainError::State { path: dir.join(BEST), source })?;
+    Ok(Fitted { model, best_epoch, history: run.history })
 }
 
-/// The sums of a batch and the gradients of its mean loss, micro-batch by micro-batch; `None` if
-/// `stop` becomes true between two micro-batches.
+/// Runs a batch forward and backward, micro-batch by micro-batch. Returns sums over its images and
+/// the gradients of its mean loss, or `None` if `stop` became true between two micro-batches.
 fn differentiate<B, M, O>(
     model: &M,
     objective: &O,
@@ -278,7 +282,7 @@ where
     Some((sums, gradients))
 }
 
-/// Time since the last look.
+/// A stopwatch.
 struct Clock(Instant);
 
 impl Clock {
@@ -286,6 +290,7 @@ impl Clock {
         Self(Instant::now())
     }
 
+    /// Seconds since the start or the last lap.
     fn lap(&mut self) -> f64 {
         let now = Instant::now();
         now.duration_since(std::mem::replace(&mut self.0, now)).as_secs_f64()

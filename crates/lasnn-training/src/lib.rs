@@ -1,19 +1,19 @@
-//! One training loop for every stage: optimisers, schedules, checkpoints, resume.
+//! One training loop for every stage, with optimisers, schedules, checkpoints and resuming.
 //!
-//! - [`config`]: the `[train]` table of a recipe,
+//! - [`config`]: the `train` table of a recipe,
 //! - [`sgd`], [`adam`]: PyTorch's update rules as pure functions,
 //! - [`schedule`]: the learning rate by epoch,
-//! - [`gradients`]: gradients by name, their sum over micro-batches and their clipping,
-//! - [`optimizer`]: an update rule walked over the parameters of a network,
-//! - [`objective`]: the cross-entropy of class scores and labels,
+//! - [`gradients`]: gradients by name, their sum over micro-batches, and clipping,
+//! - [`optimizer`]: an update rule applied to all parameters of a network,
+//! - [`objective`]: the cross-entropy of logits (class scores) and labels,
 //! - [`evaluate`](mod@evaluate): accuracy and loss on a split,
 //! - [`mod@fit`]: the loop,
-//! - [`record`]: what the loop measures, and who is told,
-//! - [`checkpoint`]: tensors and metadata in one file, written whole or not at all,
-//! - [`error`]: what can go wrong.
+//! - [`record`]: what the loop measures, and the observer that it calls,
+//! - [`checkpoint`]: tensors and metadata in one file, written atomically,
+//! - [`error`]: the errors.
 //!
-//! The loop sees a network as [`lasnn_nn::Tapped`] and what it minimises as
-//! [`lasnn_nn::Objective`]; it knows no concrete model and no data set.
+//! The loop knows a network as [`lasnn_nn::Tapped`] and what it minimises as
+//! [`lasnn_nn::Objective`]. It knows no concrete network and no data set.
 
 pub mod adam;
 pub mod checkpoint;
@@ -23,10 +23,11 @@ pub mod error;
 pub mod evaluate;
 pub mod fit;
 pub mod gradients;
+mod identity;
 pub mod objective;
 pub mod optimizer;
-mod progress;
 pub mod record;
+mod resume;
 pub mod schedule;
 pub mod sgd;
 

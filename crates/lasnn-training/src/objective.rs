@@ -1,10 +1,10 @@
-//! Cross-entropy, the objective of networks that learn from labels alone.
+//! Cross-entropy of logits (class scores) and labels, the objective without a teacher.
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 use lasnn_core::Pass;
 use lasnn_nn::{Loss, LossPart, Objective, Tapped, cross_entropy};
 
-/// Cross-entropy between class scores and labels, averaged over the batch.
+/// Cross-entropy of logits and labels, averaged over the batch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CrossEntropy;
 
@@ -23,7 +23,7 @@ impl<B: Backend, M: Tapped<B>> Objective<B, M> for CrossEntropy {
     }
 }
 
-/// How many rows of `logits` have their largest score at the target, `[1]`.
+/// The number of rows of `logits` `[batch, classes]` whose largest logit is at the target, `[1]`.
 pub(crate) fn correct<B: Backend>(
     logits: Tensor<B, 2>,
     targets: Tensor<B, 1, Int>,
@@ -31,7 +31,8 @@ pub(crate) fn correct<B: Backend>(
     is_correct(logits, targets).sum()
 }
 
-/// For each row of `logits` 1 if its largest score is at the target and 0 if not, `[batch]`.
+/// For each row of `logits` `[batch, classes]`, 1 if its largest logit is at the target and 0
+/// otherwise, `[batch]`.
 pub(crate) fn is_correct<B: Backend>(
     logits: Tensor<B, 2>,
     targets: Tensor<B, 1, Int>,
@@ -46,10 +47,10 @@ mod tests {
 
     use super::*;
 
-    /// Worked out by hand: `ln(1 + e^-1)` for scores 1 apart, and the second row counts by its
-    /// distance alone, however large its scores.
+    /// The expected loss of a row is `ln(1 + e^-d)` or `d + ln(1 + e^-d)` for two logits with the
+    /// difference `d`, whatever their size.
     #[test]
-    fn values_are_right_for_large_scores_too() {
+    fn the_loss_of_large_logits_is_right() {
         let device = Default::default();
         let logits = Tensor::<Flex, 2>::from_floats([[0.0, 1.0], [2000.0, 1000.0]], &device);
         let check = |targets: [i32; 2], expected: f32| {
@@ -63,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn correct_rows_are_counted() {
+    fn rows_with_the_largest_logit_at_the_target_are_counted() {
         let device = Default::default();
         let logits = Tensor::<Flex, 2>::from_floats([[0.0, 1.0], [2.0, 1.0], [0.0, 3.0]], &device);
         let targets = Tensor::<Flex, 1, Int>::from_ints([1, 1, 1], &device);

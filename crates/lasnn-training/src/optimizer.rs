@@ -1,15 +1,14 @@
-//! An update rule walked over the parameters of a network, with its state by name.
+//! An update rule applied to all parameters of a network, with its state by name.
 //!
-//! Burn's own optimisers differ from PyTorch in their defaults and key their state by numbers that
-//! are drawn anew in every process, so a checkpoint could not be compared or resumed exactly.
+//! Burn's own optimisers are not used. Their defaults differ from PyTorch's, and the keys of their
+//! state are drawn at random in every process, so a checkpoint could not be compared with another
+//! one.
 
 use std::collections::BTreeMap;
 
 use burn::module::{AutodiffModule, Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{
-    Tensor, TensorData,
-    backend::{AutodiffBackend, Backend},
-};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Tensor, TensorData};
 use lasnn_backend::DenseBackend;
 use lasnn_nn::state::Path;
 use lasnn_nn::{StateDict, StateError};
@@ -23,7 +22,7 @@ const MEAN: &str = "exp_avg";
 const SQUARE: &str = "exp_avg_sq";
 const MAX_SQUARE: &str = "max_exp_avg_sq";
 
-/// An update rule and what it remembers of each parameter.
+/// An update rule and its state for each parameter.
 #[derive(Clone, Debug)]
 pub struct Optimizer<B: Backend> {
     rule: OptimizerConfig,
@@ -32,29 +31,31 @@ pub struct Optimizer<B: Backend> {
     slots: BTreeMap<String, Slot<B>>,
 }
 
-/// One remembered tensor; flat, with the shape of its parameter.
+/// One tensor of the state.
 #[derive(Clone, Debug)]
 struct Slot<B: Backend> {
+    /// Flat.
     value: Tensor<B, 1>,
+    /// The shape of its parameter.
     shape: Vec<usize>,
 }
 
 impl<B: DenseBackend> Optimizer<B> {
-    /// An optimiser that has made no step.
+    /// An optimiser before its first step.
     pub fn new(rule: OptimizerConfig) -> Self {
         Self { rule, steps: 0, slots: BTreeMap::new() }
     }
 
-    /// How many steps it has made. One count serves all parameters, where PyTorch counts per
-    /// parameter; the two agree as long as a parameter has a gradient at every step or at none.
+    /// The number of steps so far. PyTorch counts for each parameter; the two agree if a parameter
+    /// has a gradient either at every step or at none.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// Moves every parameter of `model` that has a gradient; the others stay as they are.
+    /// Updates every parameter of `model` that has a gradient.
     ///
-    /// Running statistics pass through untouched: a batch norm keeps updates of the current pass
-    /// apart from the value that a module's mapper sees, and that value is put back as it was.
+    /// Running statistics stay as they are. A batch norm keeps the updates of the current pass
+    /// apart from the value that a module's mapper gets, and this value is not changed.
     pub fn step<A, M>(&mut self, model: M, gradients: Gradients<B>, learning_rate: f64) -> M
     where
         A: AutodiffBackend<InnerBackend = B>,
@@ -64,7 +65,7 @@ impl<B: DenseBackend> Optimizer<B> {
         model.map(&mut Step { path: Path::default(), optimizer: self, gradients, learning_rate })
     }
 
-    /// The state by names such as `exp_avg.layers.0.conv.weight`.
+    /// The state, by names such as `exp_avg.layers.0.conv.weight`.
     pub fn state(&self) -> StateDict {
         let data = |slot: &Slot<B>| TensorData {
             shape: slot.shape.clone().into(),
@@ -73,12 +74,12 @@ impl<B: DenseBackend> Optimizer<B> {
         self.slots.iter().map(|(name, slot)| (name.clone(), data(slot))).collect()
     }
 
-    /// An optimiser that goes on from a saved state.
+    /// An optimiser that continues from a saved state.
     ///
     /// # Errors
     ///
-    /// Names the first tensor of the state that no parameter of `model` could have, or that has
-    /// not its parameter's shape.
+    /// Names the first tensor of the state that belongs to no parameter of `model`, or whose shape
+    /// differs from the parameter's.
     pub fn restore<C: Backend, M: Module<C>>(
         rule: OptimizerConfig,
         steps: u64,
@@ -113,6 +114,7 @@ impl<B: DenseBackend> Optimizer<B> {
         Ok(Self { rule, steps, slots })
     }
 
+    /// Applies the update rule to one flat parameter.
     fn update(
         &mut self,
         name: &str,
@@ -157,6 +159,7 @@ impl<B: DenseBackend> Optimizer<B> {
     }
 }
 
+/// Walks over the parameters of a network and updates them.
 struct Step<'a, B: Backend> {
     path: Path,
     optimizer: &'a mut Optimizer<B>,
@@ -174,9 +177,9 @@ where
         let (id, tensor, mapper) = param.consume();
         let shape = tensor.dims();
         let flat = tensor.inner().reshape([shape.iter().product::<usize>()]);
-        let moved = self.optimizer.update(&name, &shape, flat, gradient, self.learning_rate);
-        // A tensor of its own, so that this step's graph does not live on in the next one's.
-        let tensor = Tensor::from_inner(moved.reshape(shape)).require_grad();
+        let updated = self.optimizer.update(&name, &shape, flat, gradient, self.learning_rate);
+        // A new leaf tensor, so that this step's graph is not part of the next step's.
+        let tensor = Tensor::from_inner(updated.reshape(shape)).require_grad();
         Param::from_mapped_value(id, tensor, mapper)
     }
 
@@ -189,7 +192,7 @@ where
     }
 }
 
-/// The shape of every parameter.
+/// Collects the shape of every parameter.
 #[derive(Default)]
 struct Shapes {
     path: Path,

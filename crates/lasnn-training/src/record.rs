@@ -1,10 +1,10 @@
-//! What the loop measures, and who is told about it.
+//! What the loop measures, and the observer that it calls.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// What one epoch came to.
+/// The measurements of one epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EpochRecord {
@@ -12,75 +12,77 @@ pub struct EpochRecord {
     pub epoch: u32,
     /// The learning rate at the epoch's first step.
     pub learning_rate: f64,
-    /// Mean loss per training image, while the network was learning.
+    /// Mean loss per training image, measured while the network was trained.
     pub train_loss: f64,
-    /// Share of training images that were classified rightly, while the network was learning.
+    /// Share of training images that were classified correctly, measured while the network was
+    /// trained, 0 to 1.
     pub train_accuracy: f64,
     /// Mean of each named part of the loss, before weighting.
     pub loss_parts: BTreeMap<String, f64>,
-    /// Mean cross-entropy on the validation split, after the epoch.
+    /// Mean cross-entropy per validation image, after the epoch.
     pub validation_loss: f64,
-    /// Share of validation images that are classified rightly, after the epoch.
+    /// Share of validation images that are classified correctly, after the epoch, 0 to 1.
     pub validation_accuracy: f64,
-    /// Wall-clock time of the epoch's steps and its validation.
+    /// Wall-clock time of the epoch's steps and its validation, in seconds.
     pub seconds: f64,
-    /// Training images per second of the epoch's steps.
+    /// Training images per second, over the epoch's steps without validation.
     pub images_per_second: f64,
 }
 
-/// Where a run begins.
+/// The position at which a run begins or resumes.
 #[derive(Clone, Copy, Debug)]
 pub struct Started<'a> {
     /// The stage's name.
     pub stage: &'a str,
-    /// How many epochs the whole run has.
+    /// The number of epochs of the whole run.
     pub epochs: u32,
-    /// How many steps an epoch has.
+    /// The number of steps of an epoch.
     pub steps: usize,
-    /// The epoch that comes next, counted from 0; not 0 if the run was resumed.
+    /// The next epoch, counted from 0.
     pub epoch: u32,
-    /// The step of that epoch that comes next, counted from 0.
+    /// The next step of that epoch, counted from 0.
     pub step: usize,
     /// The learning rate of that step.
     pub learning_rate: f64,
-    /// The epochs that are done.
+    /// The records of the epochs that are done.
     pub history: &'a [EpochRecord],
 }
 
-/// One step that is done.
+/// The measurements of one step.
 #[derive(Clone, Copy, Debug)]
 pub struct StepInfo {
     /// The epoch, counted from 0.
     pub epoch: u32,
     /// The step within the epoch, counted from 0.
     pub step: usize,
-    /// How many steps the epoch has.
+    /// The number of steps of the epoch.
     pub steps: usize,
     /// The learning rate of the step.
     pub learning_rate: f64,
-    /// The loss of the step's batch.
+    /// The mean loss of the step's batch.
     pub loss: f64,
 }
 
-/// Who is told how a run goes. Every method does nothing unless it is written.
+/// Gets the progress of a run. The default methods do nothing.
 pub trait Observer {
-    /// The run begins, or goes on.
+    /// Called when the run begins or resumes.
     fn started(&mut self, _: Started<'_>) {}
 
-    /// A step is done.
+    /// Called after each step.
     fn step(&mut self, _: StepInfo) {}
 
-    /// So many of the validation images are measured.
+    /// Called before each batch of the validation: `done` of `images` images are measured.
     fn validation(&mut self, _done: u64, _images: u64) {}
 
-    /// An epoch is done and its checkpoints are written; its record is the last of `history`.
+    /// Called after each epoch, when its checkpoints are written. Its record is the last of
+    /// `history`.
     fn epoch(&mut self, _history: &[EpochRecord]) {}
 }
 
-/// Nobody.
+/// An observer that does nothing.
 impl Observer for () {}
 
-/// Sums over the images of an epoch (or of a batch) so far.
+/// Sums over images: those of a batch, or those of an epoch so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Sums {
@@ -103,12 +105,12 @@ impl Sums {
         }
     }
 
-    /// A sum as a mean over the images.
+    /// Divides a sum by the number of images.
     pub fn mean(&self, sum: f64) -> f64 {
         sum / self.images.max(1) as f64
     }
 
-    /// Each part's mean over the images.
+    /// The mean of each part of the loss over the images.
     pub fn mean_parts(&self) -> BTreeMap<String, f64> {
         self.parts.iter().map(|(name, &sum)| (name.clone(), self.mean(sum))).collect()
     }

@@ -1,57 +1,57 @@
-//! The learning rate over the steps of a training.
+//! The learning rate over the course of a training.
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::check;
 use crate::error::ConfigError;
 
-/// Where a step stands in the whole training.
+/// The position of a step in the training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     /// The epoch, counted from 0.
     pub epoch: u32,
-    /// How many epochs the training has.
+    /// The number of epochs of the training.
     pub epochs: u32,
     /// The step within the epoch, counted from 0.
     pub step: usize,
-    /// How many steps an epoch has.
+    /// The number of steps of an epoch.
     pub steps: usize,
 }
 
 impl Position {
-    /// How many steps of the whole training come before this one.
+    /// The number of steps before this one, over all epochs.
     fn steps_before(self) -> f64 {
         f64::from(self.epoch) * self.steps as f64 + self.step as f64
     }
 
-    /// How many steps the whole training has.
+    /// The number of steps of the training, over all epochs.
     fn all_steps(self) -> f64 {
         f64::from(self.epochs) * self.steps as f64
     }
 }
 
-/// The factor between the learning rate of a step and the rate of the recipe.
+/// How the learning rate changes: a factor for each step, by which the initial learning rate is
+/// multiplied.
 ///
-/// Variants without keys are written with braces, for serde would let unknown keys beside a bare
-/// one pass.
+/// A variant without keys has braces because serde accepts unknown keys beside a unit variant.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Schedule {
-    /// Multiplied by `factor` at each milestone.
+    /// The learning rate is multiplied by `factor` at each milestone.
     Steps {
         /// Shares of all steps of the training, between 0 and 1 and ascending. A milestone acts
-        /// on the first step that has at least this share of all steps before it. The first step
-        /// therefore always has the rate of the recipe, however short the training is.
+        /// from the first step on that has at least this share of all steps before it. The first
+        /// step therefore always has the initial learning rate, however short the training is.
         #[serde(default = "default_milestones")]
         milestones: Vec<f64>,
-        /// What the rate is multiplied with.
+        /// The factor at each milestone.
         #[serde(default = "default_factor")]
         factor: f64,
     },
-    /// Half a cosine wave, `(1 + cos(π epoch / epochs)) / 2`, constant within an epoch. It would
-    /// be 0 after the last epoch.
+    /// Half a cosine wave, `(1 + cos(π epoch / epochs)) / 2`, constant within an epoch. The factor
+    /// would be 0 in the epoch after the last one.
     Cosine {},
-    /// The rate of the recipe at every step.
+    /// The initial learning rate at every step.
     Constant {},
 }
 
@@ -70,12 +70,12 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// The factor of the step at a position.
+    /// The factor at a position.
     pub fn factor(&self, at: Position) -> f64 {
         match self {
             Self::Steps { milestones, factor } => {
                 let passed = milestones.iter().filter(|&&share| {
-                    // 0.6 of 5 steps is 3, and 0.6 * 5.0 may come out slightly above it.
+                    // 0.6 of 5 steps is 3, but 0.6 * 5.0 may be slightly more in floating point.
                     at.steps_before() + 1e-9 * at.all_steps() >= share * at.all_steps()
                 });
                 factor.powi(passed.count() as i32)

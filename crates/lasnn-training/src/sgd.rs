@@ -19,7 +19,7 @@ use crate::error::ConfigError;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sgd {
-    /// The rate η that the schedule starts from.
+    /// The initial learning rate η.
     pub learning_rate: f64,
     /// The momentum μ, 0 to below 1.
     #[serde(default = "default_momentum")]
@@ -27,7 +27,7 @@ pub struct Sgd {
     /// The coupled weight decay λ: a penalty on the squared norm of the parameters.
     #[serde(default = "default_weight_decay")]
     pub weight_decay: f64,
-    /// Whether the momentum looks one step ahead.
+    /// Whether the momentum is Nesterov's.
     #[serde(default)]
     pub nesterov: bool,
 }
@@ -41,7 +41,7 @@ fn default_weight_decay() -> f64 {
 }
 
 impl Sgd {
-    /// The defaults with a learning rate.
+    /// The default constants with a learning rate.
     pub fn new(learning_rate: f64) -> Self {
         Self {
             learning_rate,
@@ -65,9 +65,11 @@ impl Sgd {
         )
     }
 
-    /// One step: the new parameter and the new momentum buffer (none without momentum).
+    /// One step. Returns the new parameter and the new momentum buffer (`None` without momentum).
     ///
-    /// All tensors are flat and of one length; `buffer` is none at the first step.
+    /// # Shapes
+    ///
+    /// All tensors are `[length]`. `buffer` is `None` at the first step.
     pub fn step<B: DenseBackend>(
         &self,
         learning_rate: f64,

@@ -85,7 +85,11 @@ fn a_checkpoint_is_measured_with_a_recipe_that_it_fits() {
         assert_refused(&sandbox, &["eval", "other.toml", "--checkpoint", &file], change, &words);
     }
     let wrong_stage = ["eval", "tiny.toml", "--checkpoint", &file, "--stage", "teacher"];
-    sandbox.fail(&wrong_stage, 2, &["a spiking network (`student`), expected an ordinary"]);
+    sandbox.fail(
+        &wrong_stage,
+        2,
+        &["a spiking network (`student`), expected an ANN for `teacher`"],
+    );
 
     let other = eval(&["--time-steps", "4", "--normalisation", "unit"]);
     assert_eq!(other["time_steps"], 4);

@@ -64,7 +64,7 @@ fn a_backend_that_is_not_compiled_in_is_named_with_its_feature() {
 fn a_stage_that_needs_too_much_memory_is_refused_before_anything_is_trained() {
     let recipe = tiny_with("features = 12", "features = 2_000_000_000");
     let sandbox = Sandbox::with("large.toml", &recipe);
-    let words = ["the stage `intermediate` takes about", "TiB", "or run with --ignore-memory"];
+    let words = ["the stage `intermediate` needs about", "TiB", "or run with --ignore-memory"];
     for command in [&["run"][..], &["distill"], &["convert"], &["train", "intermediate"]] {
         let outcome = sandbox.fail(&[command, &["large.toml"]].concat(), 2, &words);
         assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);

@@ -43,6 +43,35 @@ fn a_recipe_runs_all_stages_and_leaves_its_files() {
     }
 }
 
+/// Without a terminal a long training prints a few of its epochs. The files have all of them.
+#[test]
+fn a_stage_prints_at_most_ten_lines() {
+    let recipe = tiny_with("time_steps = [3, 9]", "time_steps = [3, 4, 5, 7, 8, 9, 10, 11, 12]");
+    let sandbox = Sandbox::with("tiny.toml", &recipe.replace("epochs = 1", "epochs = 12"));
+    let outcome = sandbox.succeed(&["run", "tiny.toml"]);
+    let lines = |stage: &str| -> Vec<&str> {
+        let prefix = format!("{stage}: ");
+        outcome.stderr.lines().filter(|line| line.starts_with(&prefix)).collect()
+    };
+    for stage in ["teacher", "intermediate", "student"] {
+        let lines = lines(stage);
+        assert!((4..=10).contains(&lines.len()), "{lines:#?}");
+        assert!(lines[0].contains("epoch 1/12"), "{lines:#?}");
+        assert!(lines[lines.len() - 2].contains("epoch 12/12"), "{lines:#?}");
+        assert!(lines[lines.len() - 1].contains("of the test images"), "{lines:#?}");
+    }
+    let converted = lines("converted");
+    assert!((4..=10).contains(&converted.len()), "{converted:#?}");
+
+    let run = sandbox.only_run("tiny");
+    let read = |file: &str| fs::read_to_string(run.join(file)).unwrap();
+    assert_eq!(read("metrics.jsonl").lines().count(), 3 * 12);
+    for epoch in 1..=12 {
+        let named = read("log.txt").matches(&format!("epoch {epoch}/12")).count();
+        assert_eq!(named, 3, "epoch {epoch} in the log");
+    }
+}
+
 /// Several epochs, since the state of an optimiser or of a schedule must not leak from one run into
 /// the numbers of the next one.
 #[test]

@@ -113,7 +113,7 @@ fn a_command_that_waits_for_a_pack_can_be_interrupted() {
     let lock = File::options().write(true).open(with("lock")).unwrap();
     lock.lock().unwrap();
     for arguments in [&VERIFY[..], &["run", "images.toml", "--data-dir", "data"]] {
-        let outcome = interrupt(&mut sandbox.lasnn(arguments), |said| said.contains("waits for"));
+        let outcome = interrupt(&mut sandbox.lasnn(arguments), |said| said.contains("waiting for"));
         outcome.assert_failed(1, &["interrupted"]);
     }
     drop(lock);

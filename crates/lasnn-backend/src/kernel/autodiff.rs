@@ -1,7 +1,7 @@
-//! The hand-written backward passes, for any backend under Burn's autodiff.
+//! Hand-written backward passes for any backend under Burn's autodiff.
 //!
-//! A gradient that nobody asks for is not computed: images have none, and the first convolution's
-//! would cost as much as its forward pass.
+//! Gradients are computed for tracked parents only. Images are not tracked, and the input gradient
+//! of the first convolution would cost as much as its forward pass.
 
 mod conv_batch_norm;
 
@@ -14,32 +14,33 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
 use burn::tensor::ops::FloatTensor;
 use lasnn_core::{Mask, Precision};
 
-use crate::backend::{Convolution, DenseBackend, Normalised, from_primitive, into_primitive};
-use crate::conv_batch_norm::{ConvolutionInputs, NormalisedConvolution};
+use crate::backend::{BatchNormOutput, Convolution, DenseBackend, from_primitive, into_primitive};
+use crate::conv_batch_norm::{ConvBatchNorm, ConvBatchNormInputs};
 
-/// What the backward pass of a convolution or a linear layer needs.
+/// The values that the backward pass of a convolution or a linear layer needs.
 #[derive(Clone, Debug)]
-struct Weighted<T> {
+struct SavedLayer<T> {
     input: T,
     weights: T,
-    /// Where it was rectified.
-    output: Option<T>,
-    kind: Kind,
+    /// The output, if the layer has a ReLU.
+    relu_output: Option<T>,
+    kind: LayerKind,
 }
 
+/// The options of the layer.
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+enum LayerKind {
     Convolution(Convolution),
     Linear(Precision),
 }
 
-/// The step of the graph that a convolution or a linear layer leaves. Its parents are input, weights
+/// The autodiff node of a convolution or a linear layer. Its parents are the input, the weights
 /// and, if `N` is 3, the bias.
 #[derive(Debug)]
-struct WeightedStep;
+struct LayerBackward;
 
-impl<B: DenseBackend, const N: usize> Backward<B, N> for WeightedStep {
-    type State = Weighted<FloatTensor<B>>;
+impl<B: DenseBackend, const N: usize> Backward<B, N> for LayerBackward {
+    type State = SavedLayer<FloatTensor<B>>;
 
     fn backward(
         self,
@@ -47,9 +48,9 @@ impl<B: DenseBackend, const N: usize> Backward<B, N> for WeightedStep {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let Weighted { input, weights, output, kind } = ops.state;
+        let SavedLayer { input, weights, relu_output, kind } = ops.state;
         let grad = grads.consume::<B>(&ops.node);
-        let grad = match output {
+        let grad = match relu_output {
             Some(output) => B::relu_grad(output, grad),
             None => grad,
         };
@@ -58,80 +59,80 @@ impl<B: DenseBackend, const N: usize> Backward<B, N> for WeightedStep {
         let (input_node, weights_node, bias_node) = (next(), next(), next());
         if let Some(node) = bias_node {
             let bias_grad = match kind {
-                Kind::Convolution(_) => B::channel_sums(grad.clone()),
-                Kind::Linear(_) => row_sum::<B>(grad.clone()),
+                LayerKind::Convolution(_) => B::channel_sums(grad.clone()),
+                LayerKind::Linear(_) => row_sum::<B>(grad.clone()),
             };
             grads.register::<B>(node.id, bias_grad);
         }
         if let Some(node) = weights_node {
             let (input, grad) = (input.clone(), grad.clone());
             let weights_grad = match kind {
-                Kind::Convolution(conv) => {
+                LayerKind::Convolution(conv) => {
                     B::conv2d_weight_grad(input, weights.clone(), grad, conv)
                 }
-                Kind::Linear(precision) => B::linear_weight_grad(input, grad, precision),
+                LayerKind::Linear(precision) => B::linear_weight_grad(input, grad, precision),
             };
             grads.register::<B>(node.id, weights_grad);
         }
         if let Some(node) = input_node {
             let input_grad = match kind {
-                Kind::Convolution(conv) => B::conv2d_input_grad(input, weights, grad, conv),
-                Kind::Linear(precision) => B::linear_input_grad(weights, grad, precision),
+                LayerKind::Convolution(conv) => B::conv2d_input_grad(input, weights, grad, conv),
+                LayerKind::Linear(precision) => B::linear_input_grad(weights, grad, precision),
             };
             grads.register::<B>(node.id, input_grad);
         }
     }
 }
 
-/// The sum of the rows, the gradient of a linear layer's bias.
+/// The sum of the rows: the gradient with respect to the bias of a linear layer.
 fn row_sum<B: DenseBackend>(grad: FloatTensor<B>) -> FloatTensor<B> {
     let grad = from_primitive::<B, 2>(grad);
     let [_, outputs] = grad.dims();
     into_primitive(grad.sum_dim(0).reshape([outputs]))
 }
 
-/// Computes a convolution or a linear layer, and leaves its step if it is tracked.
-fn weighted<B: DenseBackend, C: CheckpointStrategy>(
+/// Computes a convolution or a linear layer, and adds its node to the graph if it is tracked.
+fn layer<B: DenseBackend, C: CheckpointStrategy>(
     input: FloatTensor<Autodiff<B, C>>,
     weights: FloatTensor<Autodiff<B, C>>,
     bias: Option<FloatTensor<Autodiff<B, C>>>,
-    kind: Kind,
+    kind: LayerKind,
     relu: bool,
 ) -> FloatTensor<Autodiff<B, C>> {
-    let bias_primitive = bias.as_ref().map(|bias| bias.primitive.clone());
-    let (values, kernel) = (input.primitive.clone(), weights.primitive.clone());
-    let (given, taken) = (values.clone(), kernel.clone());
+    let (x, w) = (input.primitive.clone(), weights.primitive.clone());
+    let b = bias.as_ref().map(|bias| bias.primitive.clone());
     let output = match kind {
-        Kind::Convolution(conv) => B::conv2d_bias_relu(given, taken, bias_primitive, conv, relu),
-        Kind::Linear(precision) => {
-            B::linear_bias_relu(given, taken, bias_primitive, precision, relu)
+        LayerKind::Convolution(conv) => B::conv2d_bias_relu(x.clone(), w.clone(), b, conv, relu),
+        LayerKind::Linear(precision) => {
+            B::linear_bias_relu(x.clone(), w.clone(), b, precision, relu)
         }
     };
-    let relu_grad = relu.then(|| output.clone());
-    let state = Weighted { input: values, weights: kernel, output: relu_grad, kind };
+    let relu_output = relu.then(|| output.clone());
+    let state = SavedLayer { input: x, weights: w, relu_output, kind };
     match bias {
-        Some(bias) => step::<B, C, 3>([input, weights, bias], state, output),
-        None => step::<B, C, 2>([input, weights], state, output),
+        Some(bias) => finish_layer::<B, C, 3>([input, weights, bias], state, output),
+        None => finish_layer::<B, C, 2>([input, weights], state, output),
     }
 }
 
-fn step<B: DenseBackend, C: CheckpointStrategy, const N: usize>(
+/// The output of a layer as a tracked tensor.
+fn finish_layer<B: DenseBackend, C: CheckpointStrategy, const N: usize>(
     parents: [FloatTensor<Autodiff<B, C>>; N],
-    state: Weighted<FloatTensor<B>>,
+    state: SavedLayer<FloatTensor<B>>,
     output: FloatTensor<B>,
 ) -> FloatTensor<Autodiff<B, C>> {
     let nodes = parents.map(|parent| parent.node);
-    match Backward::<B, N>::prepare::<C>(WeightedStep, nodes).compute_bound().stateful() {
+    match Backward::<B, N>::prepare::<C>(LayerBackward, nodes).compute_bound().stateful() {
         OpsKind::Tracked(graph) => graph.finish(state, output),
         OpsKind::UnTracked(graph) => graph.finish(output),
     }
 }
 
-/// The step of a rectified sum, which hands the same gradient to both parents.
+/// The autodiff node of `relu(a + b)`. Both parents get the same gradient.
 #[derive(Debug)]
-struct RectifiedSumStep;
+struct AddReluBackward;
 
-impl<B: DenseBackend> Backward<B, 2> for RectifiedSumStep {
+impl<B: DenseBackend> Backward<B, 2> for AddReluBackward {
     type State = FloatTensor<B>;
 
     fn backward(
@@ -147,11 +148,11 @@ impl<B: DenseBackend> Backward<B, 2> for RectifiedSumStep {
     }
 }
 
-/// The step of a mask, which is its state.
+/// The autodiff node of a dropout mask. Its state is the mask.
 #[derive(Debug)]
-struct MaskedStep;
+struct MaskedBackward;
 
-impl<B: DenseBackend> Backward<B, 1> for MaskedStep {
+impl<B: DenseBackend> Backward<B, 1> for MaskedBackward {
     type State = Arc<Mask>;
 
     fn backward(
@@ -165,18 +166,19 @@ impl<B: DenseBackend> Backward<B, 1> for MaskedStep {
     }
 }
 
-/// The step of a pooling.
+/// The autodiff node of a pooling.
 #[derive(Debug)]
-struct PoolStep;
+struct PoolBackward;
 
+/// A pooling and its input.
 #[derive(Clone, Debug)]
 struct PoolState<T> {
     input: T,
     size: usize,
-    maximum: bool,
+    is_max: bool,
 }
 
-impl<B: DenseBackend> Backward<B, 1> for PoolStep {
+impl<B: DenseBackend> Backward<B, 1> for PoolBackward {
     type State = PoolState<FloatTensor<B>>;
 
     fn backward(
@@ -185,9 +187,9 @@ impl<B: DenseBackend> Backward<B, 1> for PoolStep {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let PoolState { input, size, maximum } = ops.state;
-        unary::<B, _>(ops.parents, ops.node, grads, |grad| match maximum {
-            true => B::maximum_pool_backward(input, grad, size),
+        let PoolState { input, size, is_max } = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |grad| match is_max {
+            true => B::max_pool_backward(input, grad, size),
             false => B::average_pool_backward(input, grad, size),
         });
     }
@@ -196,16 +198,16 @@ impl<B: DenseBackend> Backward<B, 1> for PoolStep {
 fn pool<B: DenseBackend, C: CheckpointStrategy>(
     input: FloatTensor<Autodiff<B, C>>,
     size: usize,
-    maximum: bool,
+    is_max: bool,
 ) -> FloatTensor<Autodiff<B, C>> {
     let node = input.node.clone();
     let input = input.primitive;
-    let output = match maximum {
-        true => B::maximum_pool(input.clone(), size),
+    let output = match is_max {
+        true => B::max_pool(input.clone(), size),
         false => B::average_pool(input.clone(), size),
     };
-    match PoolStep.prepare::<C>([node]).compute_bound().stateful() {
-        OpsKind::Tracked(graph) => graph.finish(PoolState { input, size, maximum }, output),
+    match PoolBackward.prepare::<C>([node]).compute_bound().stateful() {
+        OpsKind::Tracked(graph) => graph.finish(PoolState { input, size, is_max }, output),
         OpsKind::UnTracked(graph) => graph.finish(output),
     }
 }
@@ -218,7 +220,7 @@ impl<B: DenseBackend, C: CheckpointStrategy> DenseBackend for Autodiff<B, C> {
         convolution: Convolution,
         relu: bool,
     ) -> FloatTensor<Self> {
-        weighted::<B, C>(input, weights, bias, Kind::Convolution(convolution), relu)
+        layer::<B, C>(input, weights, bias, LayerKind::Convolution(convolution), relu)
     }
 
     fn linear_bias_relu(
@@ -228,7 +230,7 @@ impl<B: DenseBackend, C: CheckpointStrategy> DenseBackend for Autodiff<B, C> {
         precision: Precision,
         relu: bool,
     ) -> FloatTensor<Self> {
-        weighted::<B, C>(input, weights, bias, Kind::Linear(precision), relu)
+        layer::<B, C>(input, weights, bias, LayerKind::Linear(precision), relu)
     }
 
     fn batch_norm(
@@ -237,28 +239,28 @@ impl<B: DenseBackend, C: CheckpointStrategy> DenseBackend for Autodiff<B, C> {
         beta: FloatTensor<Self>,
         epsilon: f64,
         relu: bool,
-    ) -> Normalised<FloatTensor<Self>> {
+    ) -> BatchNormOutput<FloatTensor<Self>> {
         conv_batch_norm::batch_norm::<B, C>([input, gamma, beta], epsilon, relu)
     }
 
     fn conv2d_batch_norm(
-        inputs: ConvolutionInputs<FloatTensor<Self>>,
-        layer: NormalisedConvolution,
-    ) -> (Normalised<FloatTensor<Self>>, FloatTensor<Self>) {
+        inputs: ConvBatchNormInputs<FloatTensor<Self>>,
+        layer: ConvBatchNorm,
+    ) -> (BatchNormOutput<FloatTensor<Self>>, FloatTensor<Self>) {
         conv_batch_norm::conv2d_batch_norm::<B, C>(inputs, layer)
     }
 
-    fn rectified_sum(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-        let output = B::rectified_sum(a.primitive, b.primitive);
-        match RectifiedSumStep.prepare::<C>([a.node, b.node]).compute_bound().stateful() {
+    fn add_relu(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        let output = B::add_relu(a.primitive, b.primitive);
+        match AddReluBackward.prepare::<C>([a.node, b.node]).compute_bound().stateful() {
             OpsKind::Tracked(graph) => graph.finish(output.clone(), output),
             OpsKind::UnTracked(graph) => graph.finish(output),
         }
     }
 
-    fn masked(map: FloatTensor<Self>, mask: &Arc<Mask>) -> FloatTensor<Self> {
-        let output = B::masked(map.primitive, mask);
-        match MaskedStep.prepare::<C>([map.node]).compute_bound().stateful() {
+    fn masked(input: FloatTensor<Self>, mask: &Arc<Mask>) -> FloatTensor<Self> {
+        let output = B::masked(input.primitive, mask);
+        match MaskedBackward.prepare::<C>([input.node]).compute_bound().stateful() {
             OpsKind::Tracked(graph) => graph.finish(mask.clone(), output),
             OpsKind::UnTracked(graph) => graph.finish(output),
         }
@@ -268,7 +270,7 @@ impl<B: DenseBackend, C: CheckpointStrategy> DenseBackend for Autodiff<B, C> {
         pool::<B, C>(input, size, false)
     }
 
-    fn maximum_pool(input: FloatTensor<Self>, size: usize) -> FloatTensor<Self> {
+    fn max_pool(input: FloatTensor<Self>, size: usize) -> FloatTensor<Self> {
         pool::<B, C>(input, size, true)
     }
 }

@@ -1,10 +1,12 @@
-//! GPUs: Burn's own kernels and, where those are many or slow, ours in CubeCL. Of Burn's convolutions the
-//! one that multiplies in tensor cores is asked for by name, since the one that Burn takes unasked was three
-//! to seven times as slow on an H100 (`results/gpu`). It multiplies in TF32 there, whatever the precision,
-//! and is an error where a device has no such cores.
+//! GPU backends: Burn's kernels, and kernels in CubeCL where Burn's are slow or many.
 //!
-//! Burn can also find the fastest by trying them all (`autotune`). Which one that is depends on the clock,
-//! so the same recipe would give other numbers in another run.
+//! Convolutions run Burn's implicit matrix product, which uses tensor cores. Burn's default, the
+//! direct convolution, was three to seven times as slow on an H100 (`results/gpu`). The implicit
+//! matrix product multiplies in TF32 there, whatever the precision, and returns an error on a
+//! device without tensor cores. The reference runs in that case.
+//!
+//! Burn can also measure all its convolutions and run the fastest (`autotune`). That choice depends
+//! on timing, so the same recipe would give other numbers in another run.
 
 mod input_grad;
 mod launch;
@@ -24,8 +26,8 @@ use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElemen
 use lasnn_core::Mask;
 use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
 
-use self::launch::numbers;
-use crate::backend::{Convolution, DenseBackend, Normalised, from_primitive, into_primitive};
+use self::launch::elements;
+use crate::backend::{BatchNormOutput, Convolution, DenseBackend, from_primitive, into_primitive};
 use crate::reference;
 
 impl<R, F, I, BT> DenseBackend for CubeBackend<R, F, I, BT>
@@ -42,14 +44,14 @@ where
         convolution: Convolution,
         relu: bool,
     ) -> FloatTensor<Self> {
-        let fast = conv_forward(
+        let product = conv_forward(
             input.clone(),
             weights.clone(),
             bias.clone(),
             convolution.options(),
             ConvStrategy::ImplicitGemm,
         );
-        match fast {
+        match product {
             Ok(output) if relu => Self::relu(output),
             Ok(output) => output,
             Err(_) => reference::conv2d::<Self>(input, weights, bias, convolution, relu),
@@ -70,18 +72,18 @@ where
             1 => (output_grad, convolution),
             _ => {
                 let plane = [height, width].map(|size| size + 2 * padding + 1 - kernel);
-                let spread = input_grad::spread(output_grad, plane, stride);
-                (spread, Convolution { stride: 1, ..convolution })
+                let dilated = input_grad::dilate(output_grad, plane, stride);
+                (dilated, Convolution { stride: 1, ..convolution })
             }
         };
-        let fast = conv_data_backward(
+        let product = conv_data_backward(
             output_grad.clone(),
             weights.clone(),
             shape,
             convolution.options(),
             ConvStrategy::ImplicitGemm,
         );
-        fast.unwrap_or_else(|_| {
+        product.unwrap_or_else(|_| {
             reference::conv2d_input_grad::<Self>(input, weights, output_grad, convolution)
         })
     }
@@ -97,10 +99,10 @@ where
             .unwrap_or_else(|| Self::float_mul_scalar(weights, 0.0.into()))
     }
 
-    fn channel_sums(map: FloatTensor<Self>) -> FloatTensor<Self> {
-        match numbers(&map) {
-            0 => reference::channel_sums::<Self>(map),
-            _ => norm::channel_sums(map),
+    fn channel_sums(input: FloatTensor<Self>) -> FloatTensor<Self> {
+        match elements(&input) {
+            0 => reference::channel_sums::<Self>(input),
+            _ => norm::channel_sums(input),
         }
     }
 
@@ -110,8 +112,8 @@ where
         beta: FloatTensor<Self>,
         epsilon: f64,
         relu: bool,
-    ) -> Normalised<FloatTensor<Self>> {
-        match numbers(&input) {
+    ) -> BatchNormOutput<FloatTensor<Self>> {
+        match elements(&input) {
             0 => reference::batch_norm::<Self>(input, gamma, beta, epsilon, relu),
             _ => norm::batch_norm(input, [gamma, beta], epsilon, relu),
         }
@@ -119,7 +121,7 @@ where
 
     fn batch_norm_backward(
         input: FloatTensor<Self>,
-        scales: [FloatTensor<Self>; 2],
+        affine: [FloatTensor<Self>; 2],
         statistics: [FloatTensor<Self>; 2],
         output: Option<FloatTensor<Self>>,
         output_grad: FloatTensor<Self>,
@@ -129,12 +131,12 @@ where
             Some(output) => Self::relu_grad(output, output_grad),
             None => output_grad,
         };
-        match numbers(&input) {
+        match elements(&input) {
             0 => reference::batch_norm_backward::<Self>(
-                input, scales, statistics, None, grad, epsilon,
+                input, affine, statistics, None, grad, epsilon,
             ),
             _ => {
-                let [gamma, _] = scales;
+                let [gamma, _] = affine;
                 norm::batch_norm_backward(input, gamma, statistics, grad, epsilon)
             }
         }
@@ -146,32 +148,32 @@ where
         shift: FloatTensor<Self>,
         relu: bool,
     ) -> FloatTensor<Self> {
-        match numbers(&input) {
+        match elements(&input) {
             0 => input,
             _ => norm::scale_and_shift(input, [scale, shift], relu),
         }
     }
 
-    fn masked(map: FloatTensor<Self>, mask: &Arc<Mask>) -> FloatTensor<Self> {
-        if numbers(&map) == 0 {
-            return map;
+    fn masked(input: FloatTensor<Self>, mask: &Arc<Mask>) -> FloatTensor<Self> {
+        if elements(&input) == 0 {
+            return input;
         }
         let rows = mask.rows();
-        let halves = rows.words().iter().flat_map(|&word| [word as u32, (word >> 32) as u32]);
-        let words: Vec<u32> = halves.collect();
+        let words = rows.words().iter().flat_map(|&word| [word as u32, (word >> 32) as u32]);
+        let words: Vec<u32> = words.collect();
         let shape = Shape::new([words.len()]);
-        let words = Self::int_from_data(TensorData::new(words, shape), &map.device);
-        mask::masked(map, words, [rows.row(), 2 * rows.words_of_row()], rows.factor())
+        let words = Self::int_from_data(TensorData::new(words, shape), &input.device);
+        mask::masked(input, words, [rows.row(), 2 * rows.words_of_row()], rows.factor())
     }
 
-    fn maximum_pool_backward(
+    fn max_pool_backward(
         input: FloatTensor<Self>,
         output_grad: FloatTensor<Self>,
         size: usize,
     ) -> FloatTensor<Self> {
-        match numbers(&input) {
+        match elements(&input) {
             0 => input,
-            _ => pool::maximum_pool_backward(input, output_grad, size),
+            _ => pool::max_pool_backward(input, output_grad, size),
         }
     }
 
@@ -182,12 +184,12 @@ where
         moments: [FloatTensor<Self>; 2],
         max_square: Option<FloatTensor<Self>>,
     ) -> (FloatTensor<Self>, [FloatTensor<Self>; 2], Option<FloatTensor<Self>>) {
-        let largest = max_square.map(|before| {
+        let new_max_square = max_square.map(|previous| {
             move |square| {
-                into_primitive(from_primitive::<Self, 1>(before).max_pair(from_primitive(square)))
+                into_primitive(from_primitive::<Self, 1>(previous).max_pair(from_primitive(square)))
             }
         });
-        optimizer::adam(step, parameter, gradient, moments, largest)
+        optimizer::adam(step, parameter, gradient, moments, new_max_square)
     }
 
     fn sgd(
@@ -199,8 +201,8 @@ where
         match buffer {
             None => reference::sgd::<Self>(step, parameter, gradient, None),
             Some(buffer) => {
-                let (moved, buffer) = optimizer::sgd(step, parameter, gradient, buffer);
-                (moved, Some(buffer))
+                let (parameter, buffer) = optimizer::sgd(step, parameter, gradient, buffer);
+                (parameter, Some(buffer))
             }
         }
     }

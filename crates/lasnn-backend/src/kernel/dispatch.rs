@@ -1,8 +1,8 @@
-//! Which CPU tensors go to the kernels: those of `f32`. Others, which only tests have, take the
-//! reference.
+//! Sends `f32` tensors of a CPU backend to the kernels, and all other types to the reference. Only
+//! tests have tensors of other types.
 
-/// The methods of [`DenseBackend`](crate::DenseBackend) for a backend whose tensors are
-/// [`HostTensor`](super::host::HostTensor)s.
+/// The methods of [`DenseBackend`](crate::DenseBackend) for a backend whose tensors implement
+/// [`HostTensor`](super::host::HostTensor).
 macro_rules! dense_on_host {
     () => {
         fn conv2d_bias_relu(
@@ -44,10 +44,10 @@ macro_rules! dense_on_host {
             }
         }
 
-        fn channel_sums(map: FloatTensor<Self>) -> FloatTensor<Self> {
-            match map.dtype() {
-                DType::F32 => host::channel_sums(&map),
-                _ => reference::channel_sums::<Self>(map),
+        fn channel_sums(input: FloatTensor<Self>) -> FloatTensor<Self> {
+            match input.dtype() {
+                DType::F32 => host::channel_sums(&input),
+                _ => reference::channel_sums::<Self>(input),
             }
         }
 
@@ -92,7 +92,7 @@ macro_rules! dense_on_host {
             beta: FloatTensor<Self>,
             epsilon: f64,
             relu: bool,
-        ) -> Normalised<FloatTensor<Self>> {
+        ) -> BatchNormOutput<FloatTensor<Self>> {
             match input.dtype() {
                 DType::F32 => host::batch_norm(&input, &gamma, &beta, epsilon, relu),
                 _ => reference::batch_norm::<Self>(input, gamma, beta, epsilon, relu),
@@ -101,7 +101,7 @@ macro_rules! dense_on_host {
 
         fn batch_norm_backward(
             input: FloatTensor<Self>,
-            scales: [FloatTensor<Self>; 2],
+            affine: [FloatTensor<Self>; 2],
             statistics: [FloatTensor<Self>; 2],
             output: Option<FloatTensor<Self>>,
             output_grad: FloatTensor<Self>,
@@ -110,7 +110,7 @@ macro_rules! dense_on_host {
             match input.dtype() {
                 DType::F32 => host::batch_norm_backward(
                     &input,
-                    [&scales[0], &scales[1]],
+                    [&affine[0], &affine[1]],
                     [&statistics[0], &statistics[1]],
                     output.is_some(),
                     &output_grad,
@@ -118,7 +118,7 @@ macro_rules! dense_on_host {
                 ),
                 _ => reference::batch_norm_backward::<Self>(
                     input,
-                    scales,
+                    affine,
                     statistics,
                     output,
                     output_grad,
@@ -128,9 +128,9 @@ macro_rules! dense_on_host {
         }
 
         fn conv2d_batch_norm(
-            inputs: ConvolutionInputs<FloatTensor<Self>>,
-            layer: NormalisedConvolution,
-        ) -> (Normalised<FloatTensor<Self>>, FloatTensor<Self>) {
+            inputs: ConvBatchNormInputs<FloatTensor<Self>>,
+            layer: ConvBatchNorm,
+        ) -> (BatchNormOutput<FloatTensor<Self>>, FloatTensor<Self>) {
             match inputs.input.dtype() {
                 DType::F32 => host::conv2d_batch_norm(&inputs, layer),
                 _ => conv_batch_norm::conv2d_batch_norm::<Self>(inputs, layer),
@@ -138,15 +138,15 @@ macro_rules! dense_on_host {
         }
 
         fn conv2d_batch_norm_backward(
-            recorded: Recorded<FloatTensor<Self>>,
+            saved: SavedForBackward<FloatTensor<Self>>,
             grad: FloatTensor<Self>,
-            layer: NormalisedConvolution,
-            to_input: InputGrad<FloatTensor<Self>>,
-        ) -> ConvolutionGrads<FloatTensor<Self>> {
+            layer: ConvBatchNorm,
+            input_grad: InputGrad<FloatTensor<Self>>,
+        ) -> ConvBatchNormGrads<FloatTensor<Self>> {
             match grad.dtype() {
-                DType::F32 => host::conv2d_batch_norm_backward(&recorded, grad, layer, to_input),
+                DType::F32 => host::conv2d_batch_norm_backward(&saved, grad, layer, input_grad),
                 _ => conv_batch_norm::conv2d_batch_norm_backward::<Self>(
-                    recorded, grad, layer, to_input,
+                    saved, grad, layer, input_grad,
                 ),
             }
         }
@@ -163,17 +163,17 @@ macro_rules! dense_on_host {
             }
         }
 
-        fn rectified_sum(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+        fn add_relu(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
             match a.dtype() {
-                DType::F32 => host::rectified_sum(&a, &b),
-                _ => reference::rectified_sum::<Self>(a, b),
+                DType::F32 => host::add_relu(&a, &b),
+                _ => reference::add_relu::<Self>(a, b),
             }
         }
 
-        fn masked(map: FloatTensor<Self>, mask: &Arc<Mask>) -> FloatTensor<Self> {
-            match map.dtype() {
-                DType::F32 => host::masked(&map, mask),
-                _ => reference::masked::<Self>(map, mask),
+        fn masked(input: FloatTensor<Self>, mask: &Arc<Mask>) -> FloatTensor<Self> {
+            match input.dtype() {
+                DType::F32 => host::masked(&input, mask),
+                _ => reference::masked::<Self>(input, mask),
             }
         }
 
@@ -205,21 +205,21 @@ macro_rules! dense_on_host {
             }
         }
 
-        fn maximum_pool(input: FloatTensor<Self>, size: usize) -> FloatTensor<Self> {
+        fn max_pool(input: FloatTensor<Self>, size: usize) -> FloatTensor<Self> {
             match input.dtype() {
-                DType::F32 => host::maximum_pool(&input, size),
-                _ => reference::maximum_pool::<Self>(input, size),
+                DType::F32 => host::max_pool(&input, size),
+                _ => reference::max_pool::<Self>(input, size),
             }
         }
 
-        fn maximum_pool_backward(
+        fn max_pool_backward(
             input: FloatTensor<Self>,
             output_grad: FloatTensor<Self>,
             size: usize,
         ) -> FloatTensor<Self> {
             match input.dtype() {
-                DType::F32 => host::maximum_pool_backward(&input, &output_grad, size),
-                _ => reference::maximum_pool_backward::<Self>(input, output_grad, size),
+                DType::F32 => host::max_pool_backward(&input, &output_grad, size),
+                _ => reference::max_pool_backward::<Self>(input, output_grad, size),
             }
         }
 

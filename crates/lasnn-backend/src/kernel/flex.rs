@@ -12,9 +12,9 @@ use lasnn_gemm::memory;
 use super::dispatch::dense_on_host;
 use super::host::{self, HostTensor};
 use super::recycle;
-use crate::backend::{Convolution, DenseBackend, Normalised};
+use crate::backend::{BatchNormOutput, Convolution, DenseBackend};
 use crate::conv_batch_norm::{
-    self, ConvolutionGrads, ConvolutionInputs, InputGrad, NormalisedConvolution, Recorded,
+    self, ConvBatchNorm, ConvBatchNormGrads, ConvBatchNormInputs, InputGrad, SavedForBackward,
 };
 use crate::reference;
 
@@ -30,7 +30,7 @@ impl HostTensor for FlexTensor {
         }
     }
 
-    fn room(length: usize) -> Vec<f32> {
+    fn buffer(length: usize) -> Vec<f32> {
         memory::take(length)
     }
 
@@ -39,9 +39,11 @@ impl HostTensor for FlexTensor {
     }
 
     fn contiguous(self) -> Self {
-        // Keeps the tensor where it is if it is what its memory holds, no more and no less.
-        let whole = self.as_slice::<f32>().is_some_and(|e| size_of_val(e) == self.bytes().len());
-        if whole { self } else { self.to_contiguous() }
+        // A tensor that fills its memory exactly is not copied. A slice of a larger one is: its
+        // `elements_mut` would be the memory of the larger one.
+        let fills_memory =
+            self.as_slice::<f32>().is_some_and(|e| size_of_val(e) == self.bytes().len());
+        if fills_memory { self } else { self.to_contiguous() }
     }
 
     fn elements_mut(&mut self) -> &mut [f32] {

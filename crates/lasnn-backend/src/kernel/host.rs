@@ -1,4 +1,4 @@
-//! The CPU kernels on tensors: reads slices, calls the kernel, wraps what it wrote.
+//! Calls the CPU kernels, which work on slices, with tensors.
 
 mod conv_batch_norm;
 
@@ -21,29 +21,29 @@ use crate::backend::Convolution;
 
 /// A tensor of `f32` in host memory.
 pub(super) trait HostTensor: TensorMetadata + Sized {
-    /// The elements row by row, copied only where they do not lie so in memory.
+    /// The elements in row-major order; copied only if they lie in memory in another order.
     fn read(&self) -> Cow<'_, [f32]>;
 
-    /// Room for so many elements; whatever is in it is to be overwritten.
-    fn room(length: usize) -> Vec<f32>;
+    /// A vector of `length` elements with unspecified values, which the caller overwrites.
+    fn buffer(length: usize) -> Vec<f32>;
 
-    /// A tensor of the elements, row by row.
+    /// A tensor of the elements, which are in row-major order.
     fn write(elements: Vec<f32>, shape: Shape) -> Self;
 
-    /// The same tensor, its elements row by row in memory.
+    /// This tensor with its elements in row-major order in memory.
     fn contiguous(self) -> Self;
 
-    /// The elements of a [`contiguous`](Self::contiguous) tensor, for this tensor alone: copied if
-    /// another one shares them.
+    /// The elements of a [`contiguous`](Self::contiguous) tensor. They are copied first if another
+    /// tensor shares them.
     fn elements_mut(&mut self) -> &mut [f32];
 }
 
-/// A tensor of `shape` that `fill` writes.
-fn written<T: HostTensor>(shape: impl Into<Shape>, fill: impl FnOnce(&mut [f32])) -> T {
+/// A tensor of `shape` whose elements `fill` writes.
+fn filled<T: HostTensor>(shape: impl Into<Shape>, fill: impl FnOnce(&mut [f32])) -> T {
     let shape = shape.into();
-    let mut room = T::room(shape.num_elements());
-    fill(&mut room);
-    T::write(room, shape)
+    let mut elements = T::buffer(shape.num_elements());
+    fill(&mut elements);
+    T::write(elements, shape)
 }
 
 fn conv_shape<T: HostTensor>(input: &T, weights: &T, convolution: Convolution) -> ConvShape {
@@ -70,7 +70,7 @@ pub(super) fn conv2d<T: HostTensor>(
     let shape = conv_shape(input, weights, convolution);
     let output = [shape.batch, shape.outputs, shape.output_height(), shape.output_width()];
     let bias = bias.map(T::read);
-    written(output, |output| {
+    filled(output, |output| {
         let (input, weights) = (input.read(), weights.read());
         let (precision, bias) = (convolution.precision, bias.as_deref());
         conv::forward(shape, precision, &input, &weights, bias, relu, output);
@@ -84,7 +84,7 @@ pub(super) fn conv2d_input_grad<T: HostTensor>(
     convolution: Convolution,
 ) -> T {
     let shape = conv_shape(input, weights, convolution);
-    written(input.shape(), |grad| {
+    filled(input.shape(), |grad| {
         let precision = convolution.precision;
         conv::input_grad(shape, precision, &output_grad.read(), &weights.read(), grad);
     })
@@ -97,15 +97,15 @@ pub(super) fn conv2d_weight_grad<T: HostTensor>(
     convolution: Convolution,
 ) -> T {
     let shape = conv_shape(input, weights, convolution);
-    written(weights.shape(), |grad| {
+    filled(weights.shape(), |grad| {
         let precision = convolution.precision;
         conv::weight_grad(shape, precision, &input.read(), &output_grad.read(), grad);
     })
 }
 
-pub(super) fn channel_sums<T: HostTensor>(map: &T) -> T {
-    let MapShape { channels, positions, .. } = map_shape(map);
-    T::write(relu::channel_sums(&map.read(), channels, positions), [channels].into())
+pub(super) fn channel_sums<T: HostTensor>(input: &T) -> T {
+    let MapShape { channels, positions, .. } = map_shape(input);
+    T::write(norm::channel_sums(&input.read(), channels, positions), [channels].into())
 }
 
 pub(super) fn linear<T: HostTensor>(
@@ -118,7 +118,7 @@ pub(super) fn linear<T: HostTensor>(
     let [batch, inputs, outputs] = [input.shape()[0], input.shape()[1], weights.shape()[1]];
     let shape = LinearShape { batch, inputs, outputs };
     let bias = bias.map(T::read);
-    written([batch, outputs], |output| {
+    filled([batch, outputs], |output| {
         let (input, weights) = (input.read(), weights.read());
         linear::forward(shape, precision, &input, &weights, bias.as_deref(), relu, output);
     })
@@ -131,7 +131,7 @@ pub(super) fn linear_input_grad<T: HostTensor>(
 ) -> T {
     let [batch, inputs] = [output_grad.shape()[0], weights.shape()[0]];
     let shape = LinearShape { batch, inputs, outputs: weights.shape()[1] };
-    written([batch, inputs], |grad| {
+    filled([batch, inputs], |grad| {
         linear::input_grad(shape, precision, &output_grad.read(), &weights.read(), grad);
     })
 }
@@ -143,39 +143,39 @@ pub(super) fn linear_weight_grad<T: HostTensor>(
 ) -> T {
     let [batch, inputs, outputs] = [input.shape()[0], input.shape()[1], output_grad.shape()[1]];
     let shape = LinearShape { batch, inputs, outputs };
-    written([inputs, outputs], |grad| {
+    filled([inputs, outputs], |grad| {
         linear::weight_grad(shape, precision, &input.read(), &output_grad.read(), grad);
     })
 }
 
-fn map_shape<T: HostTensor>(map: &T) -> MapShape {
-    let shape = map.shape();
+fn map_shape<T: HostTensor>(input: &T) -> MapShape {
+    let shape = input.shape();
     MapShape { batch: shape[0], channels: shape[1], positions: shape[2] * shape[3] }
 }
 
 pub(super) fn scale_and_shift<T: HostTensor>(input: &T, scale: &T, shift: &T, relu: bool) -> T {
-    written(input.shape(), |output| {
+    filled(input.shape(), |output| {
         let parameters = [&*scale.read(), &*shift.read()];
         norm::scale_and_shift(map_shape(input), &input.read(), parameters, relu, output);
     })
 }
 
-pub(super) fn rectified_sum<T: HostTensor>(a: &T, b: &T) -> T {
-    written(a.shape(), |output| relu::rectified_sum(&a.read(), &b.read(), output))
+pub(super) fn add_relu<T: HostTensor>(a: &T, b: &T) -> T {
+    filled(a.shape(), |output| relu::add_relu(&a.read(), &b.read(), output))
 }
 
-pub(super) fn masked<T: HostTensor>(map: &T, mask: &Mask) -> T {
-    written(map.shape(), |output| {
-        let (map, mask) = (map.read(), mask.rows());
-        let numbers = mask.numbers().max(1);
-        for (output, map) in output.chunks_mut(numbers).zip(map.chunks(numbers)) {
-            mask.apply(map, output);
+pub(super) fn masked<T: HostTensor>(input: &T, mask: &Mask) -> T {
+    filled(input.shape(), |output| {
+        let (input, mask) = (input.read(), mask.rows());
+        let step = mask.numbers().max(1);
+        for (output, input) in output.chunks_mut(step).zip(input.chunks(step)) {
+            mask.apply(input, output);
         }
     })
 }
 
 pub(super) fn relu_grad<T: HostTensor>(output: &T, output_grad: &T) -> T {
-    written(output.shape(), |grad| relu::gated(&output_grad.read(), &output.read(), grad))
+    filled(output.shape(), |grad| relu::relu_backward(&output_grad.read(), &output.read(), grad))
 }
 
 fn pool_shape<T: HostTensor>(input: &T, size: usize) -> PoolShape {
@@ -183,29 +183,29 @@ fn pool_shape<T: HostTensor>(input: &T, size: usize) -> PoolShape {
     PoolShape { planes: shape[0] * shape[1], height: shape[2], width: shape[3], size }
 }
 
-fn pooled<T: HostTensor>(input: &T, size: usize) -> [usize; 4] {
+fn pooled_shape<T: HostTensor>(input: &T, size: usize) -> [usize; 4] {
     let [rows, columns] = pool_shape(input, size).output();
     [input.shape()[0], input.shape()[1], rows, columns]
 }
 
 pub(super) fn average_pool<T: HostTensor>(input: &T, size: usize) -> T {
     let shape = pool_shape(input, size);
-    written(pooled(input, size), |output| pool::average(shape, &input.read(), output))
+    filled(pooled_shape(input, size), |output| pool::average(shape, &input.read(), output))
 }
 
 pub(super) fn average_pool_backward<T: HostTensor>(input: &T, output_grad: &T, size: usize) -> T {
     let shape = pool_shape(input, size);
-    written(input.shape(), |grad| pool::average_backward(shape, &output_grad.read(), grad))
+    filled(input.shape(), |grad| pool::average_backward(shape, &output_grad.read(), grad))
 }
 
-pub(super) fn maximum_pool<T: HostTensor>(input: &T, size: usize) -> T {
+pub(super) fn max_pool<T: HostTensor>(input: &T, size: usize) -> T {
     let shape = pool_shape(input, size);
-    written(pooled(input, size), |output| pool::maximum(shape, &input.read(), output))
+    filled(pooled_shape(input, size), |output| pool::maximum(shape, &input.read(), output))
 }
 
-pub(super) fn maximum_pool_backward<T: HostTensor>(input: &T, output_grad: &T, size: usize) -> T {
+pub(super) fn max_pool_backward<T: HostTensor>(input: &T, output_grad: &T, size: usize) -> T {
     let shape = pool_shape(input, size);
-    written(input.shape(), |grad| {
+    filled(input.shape(), |grad| {
         pool::maximum_backward(shape, &input.read(), &output_grad.read(), grad);
     })
 }
@@ -240,8 +240,8 @@ pub(super) fn sgd<T: HostTensor>(
     let mut parameter = parameter.contiguous();
     let mut buffer = buffer.map(T::contiguous);
     let gradient = gradient.read();
-    let memory = buffer.as_mut().map(T::elements_mut);
-    optimizer::sgd(step, parameter.elements_mut(), &gradient, memory);
+    let momentum = buffer.as_mut().map(T::elements_mut);
+    optimizer::sgd(step, parameter.elements_mut(), &gradient, momentum);
     (parameter, buffer)
 }
 

@@ -12,9 +12,9 @@ use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
 
 use super::dispatch::dense_on_host;
 use super::host::{self, HostTensor};
-use crate::backend::{Convolution, DenseBackend, Normalised};
+use crate::backend::{BatchNormOutput, Convolution, DenseBackend};
 use crate::conv_batch_norm::{
-    self, ConvolutionGrads, ConvolutionInputs, InputGrad, NormalisedConvolution, Recorded,
+    self, ConvBatchNorm, ConvBatchNormGrads, ConvBatchNormInputs, InputGrad, SavedForBackward,
 };
 use crate::reference;
 
@@ -32,7 +32,7 @@ where
 impl HostTensor for NdArrayTensor {
     fn read(&self) -> Cow<'_, [f32]> {
         let Self::F32(storage) = self else {
-            panic!("a float tensor of type {:?} among others", self.dtype())
+            panic!("expected an f32 tensor, found {:?}", self.dtype())
         };
         let view = storage.view();
         match view.to_slice() {
@@ -41,7 +41,7 @@ impl HostTensor for NdArrayTensor {
         }
     }
 
-    fn room(length: usize) -> Vec<f32> {
+    fn buffer(length: usize) -> Vec<f32> {
         vec![0.0; length]
     }
 
@@ -63,10 +63,8 @@ impl HostTensor for NdArrayTensor {
 
     fn elements_mut(&mut self) -> &mut [f32] {
         let dtype = self.dtype();
-        let Self::F32(storage) = self else {
-            panic!("a float tensor of type {dtype:?} among others")
-        };
-        let found = storage.ensure_owned().as_slice_mut();
-        found.expect("`contiguous` has made it so")
+        let Self::F32(storage) = self else { panic!("expected an f32 tensor, found {dtype:?}") };
+        let elements = storage.ensure_owned().as_slice_mut();
+        elements.expect("`elements_mut` is called on contiguous tensors only")
     }
 }

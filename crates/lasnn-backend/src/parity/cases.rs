@@ -1,13 +1,13 @@
-//! What is compared.
+//! The operations that are compared.
 
 use std::fmt;
 
-/// One comparison to make.
+/// An operation with the sizes of its inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DenseCase {
     /// A convolution of `[batch, inputs, size, size]`, and its gradients.
     Convolution {
-        /// Images.
+        /// Images in the batch.
         batch: usize,
         /// Channels of the input and the output.
         channels: [usize; 2],
@@ -20,34 +20,36 @@ pub enum DenseCase {
     },
     /// A linear layer with a bias, and its gradients.
     Linear,
-    /// A batch norm with a rectifier, and its gradients.
+    /// A batch norm with a ReLU, and its gradients.
     Norm {
-        /// Of the map.
+        /// The shape of the feature map.
         shape: [usize; 4],
     },
-    /// Maximum and average pooling, and their gradients.
+    /// Max and average pooling, and their gradients.
     Pools,
-    /// A mask of dropout, of three time steps.
+    /// A dropout mask over three time steps.
     Mask,
-    /// A step of Adam; with the decay taken off the parameter and the largest second moment kept, or not.
+    /// A step of Adam.
     Adam {
-        /// AdamW and AMSGrad.
+        /// Whether the step is AdamW's, with decoupled weight decay, and AMSGrad's, with the
+        /// maximum of the second moment.
         variant: bool,
     },
     /// A step of gradient descent with momentum.
     Sgd {
-        /// Whether Nesterov's.
+        /// Whether the momentum is Nesterov's.
         nesterov: bool,
     },
-    /// The sum of the squares of so many numbers.
+    /// The sum of the squares of a tensor.
     SumOfSquares {
-        /// Numbers.
+        /// Elements of the tensor.
         count: usize,
     },
 }
 
 impl DenseCase {
-    /// Every operation, some in several shapes, small ones and one with sums over many images.
+    /// Every operation, some of them in several shapes: small ones, and one with sums over many
+    /// images.
     pub fn all() -> Vec<Self> {
         let convolution = |batch, channels, size, kernel, stride| Self::Convolution {
             batch,
@@ -85,18 +87,18 @@ impl fmt::Display for DenseCase {
             Self::Convolution { batch, channels: [inputs, outputs], size, kernel, stride } => {
                 write!(
                     f,
-                    "{kernel}×{kernel} convolution of {batch}×{inputs}×{size}×{size} to {outputs} channels, \
-                 stride {stride}"
+                    "{kernel}×{kernel} convolution of {batch}×{inputs}×{size}×{size} to {outputs} \
+                     channels, stride {stride}"
                 )
             }
             Self::Linear => write!(f, "linear layer"),
             Self::Norm { shape: [a, b, c, d] } => write!(f, "batch norm of {a}×{b}×{c}×{d}"),
-            Self::Pools => write!(f, "poolings"),
-            Self::Mask => write!(f, "mask of dropout"),
+            Self::Pools => write!(f, "max and average pooling"),
+            Self::Mask => write!(f, "dropout mask"),
             Self::Adam { variant: false } => write!(f, "step of Adam"),
             Self::Adam { variant: true } => write!(f, "step of AdamW with AMSGrad"),
-            Self::Sgd { nesterov: false } => write!(f, "step of gradient descent"),
-            Self::Sgd { nesterov: true } => write!(f, "step of gradient descent, Nesterov's"),
+            Self::Sgd { nesterov: false } => write!(f, "step of SGD with momentum"),
+            Self::Sgd { nesterov: true } => write!(f, "step of SGD with Nesterov momentum"),
             Self::SumOfSquares { count } => write!(f, "sum of {count} squares"),
         }
     }

@@ -1,4 +1,4 @@
-use clap::CommandFactory;
+use clap::{CommandFactory, ValueEnum};
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn every_command_shows_an_example() {
     }
 }
 
-/// The options that every command takes are many, and rarely what somebody looks for.
+/// There are many global options, and a user who types `-h` rarely looks for one of them.
 #[test]
 fn short_help_is_about_the_command_itself() {
     for words in ["run", "train", "eval", "inspect", "data verify", "runs diff", "check-backend"] {
@@ -23,7 +23,7 @@ fn short_help_is_about_the_command_itself() {
         let (short, long) = (help("-h"), help("--help"));
         let (options, example) = short.split_once("Example: ").unwrap_or_default();
         assert!(example.starts_with(&format!("lasnn {words}")), "{words}: {short}");
-        for option in ["--seed", "--backend", "--runs-dir", "--quiet", "--json", "Everywhere"] {
+        for option in ["--seed", "--backend", "--runs-dir", "--quiet", "--json", "Global options"] {
             assert!(!options.contains(option), "{words}: {option} in:\n{short}");
             assert!(long.contains(option), "{words}: no {option} in:\n{long}");
         }
@@ -37,7 +37,7 @@ fn short_help_is_about_the_command_itself() {
 }
 
 #[test]
-fn runs_are_listed_compared_and_told_apart() {
+fn runs_takes_a_recipe_or_an_action() {
     let parse = |args: &[&str]| {
         let args = Args::try_parse_from([&["lasnn", "runs"], args].concat()).ok()?;
         let Command::Runs(runs) = args.command else { panic!("{args:?}") };
@@ -49,13 +49,13 @@ fn runs_are_listed_compared_and_told_apart() {
     let Some(RunsAction::Compare { runs }) = three.action else { panic!("{three:?}") };
     assert_eq!(runs, ["a", "b", "c"]);
     assert!(parse(&["--runs-dir", "d", "diff", "a", "b"]).unwrap().recipe.is_none());
-    for wrong in [&["compare", "a"][..], &["diff", "a"], &["diff", "a", "b", "c"]] {
-        assert!(parse(wrong).is_none(), "{wrong:?}");
+    for invalid in [&["compare", "a"][..], &["diff", "a"], &["diff", "a", "b", "c"]] {
+        assert!(parse(invalid).is_none(), "{invalid:?}");
     }
 }
 
 #[test]
-fn resume_stands_alone_or_names_a_run() {
+fn resume_has_no_value_or_a_folder() {
     let resume = |args: &[&str]| match Args::try_parse_from(args).unwrap().command {
         Command::Run(run) => run.resume,
         other => panic!("{other:?}"),
@@ -67,37 +67,13 @@ fn resume_stands_alone_or_names_a_run() {
 }
 
 #[test]
-fn a_folder_after_resume_is_its_run() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = folder.path().to_str().unwrap();
-    let check = |words: &[&str], expected: &[&str]| {
-        let words = words.iter().map(|word| (*word).into());
-        let found: Vec<String> =
-            with_resume(words).into_iter().map(|word| word.into_string().unwrap()).collect();
-        assert_eq!(found, expected);
-    };
-    let joined = format!("--resume={run}");
-    check(&["run", "a.toml", "--resume", run], &["run", "a.toml", &joined]);
-    check(&["run", "--resume", run, "a.toml"], &["run", &joined, "a.toml"]);
-    check(&["run", "a.toml", "--resume", "runs/a/1"], &["run", "a.toml", "--resume=runs/a/1"]);
-    for untouched in [
-        &["run", "--resume", "a.toml"][..],
-        &["run", "--resume", "configs/a.toml"],
-        &["run", "--resume", "quickstart"],
-        &["run", "a.toml", "--resume"],
-        &["run", "a.toml", "--resume", "--json"],
-        &["run", "a.toml", "--resume=runs/a/1"],
-    ] {
-        check(untouched, untouched);
-    }
-}
-
-#[test]
-fn memory_is_ignored_only_when_asked_for() {
+fn every_command_that_computes_can_ignore_the_memory() {
     let ignores = |args: &[&str]| match Args::try_parse_from(args).unwrap().command {
-        Command::Run(run) | Command::Train { run, .. } => run.ignore_memory,
-        Command::Convert { run, .. } | Command::Distill { run, .. } => run.ignore_memory,
-        Command::Eval { ignore_memory, .. } => ignore_memory,
+        Command::Run(run)
+        | Command::Train(Train { run, .. })
+        | Command::Convert(Convert { run, .. })
+        | Command::Distill(Distill { run, .. }) => run.ignore_memory,
+        Command::Eval(eval) => eval.ignore_memory,
         other => panic!("{other:?}"),
     };
     for command in [&["run"][..], &["train", "teacher"], &["convert"], &["distill"], &["eval"]] {
@@ -108,18 +84,17 @@ fn memory_is_ignored_only_when_asked_for() {
 }
 
 #[test]
-fn data_commands_are_read() {
+fn data_commands_are_parsed() {
     let action = |args: &[&str]| match Args::try_parse_from(args).unwrap().command {
         Command::Data { action } => action,
         other => panic!("{other:?}"),
     };
     let verify = action(&["lasnn", "data", "verify", "a.toml", "--data-dir", "d"]);
-    assert!(
-        matches!(verify, DataAction::Verify(of) if of.target == *"a.toml" && !of.missing.fetch)
-    );
+    let DataAction::Verify(DataTarget { target, fetch_options }) = verify else { panic!() };
+    assert!(target == *"a.toml" && !fetch_options.fetch);
     let info = action(&["lasnn", "data", "info", "--fetch", "a.toml", "--sheet", "a.png"]);
-    let DataAction::Info { of, sheet } = info else { panic!("{info:?}") };
-    assert!(of.missing.fetch && of.missing.mirror.is_none());
+    let DataAction::Info { target, sheet } = info else { panic!("{info:?}") };
+    assert!(target.fetch_options.fetch && target.fetch_options.mirror.is_none());
     assert_eq!(sheet, Some("a.png".into()));
     let fetch = action(&["lasnn", "data", "fetch", "mnist", "--mirror", "http://a/"]);
     let DataAction::Fetch { name, mirror } = fetch else { panic!("{fetch:?}") };
@@ -127,7 +102,7 @@ fn data_commands_are_read() {
 }
 
 #[test]
-fn a_mirror_is_of_no_use_where_nothing_is_fetched() {
+fn a_mirror_requires_fetch() {
     for command in [&["run", "a.toml"][..], &["eval", "a.toml"], &["data", "info", "cifar10"]] {
         let parse =
             |more: &[&str]| Args::try_parse_from([&["lasnn"], command, more].concat()).is_ok();
@@ -137,28 +112,21 @@ fn a_mirror_is_of_no_use_where_nothing_is_fetched() {
 }
 
 #[test]
-fn every_data_set_of_the_catalogue_has_its_name_here() {
-    use lasnn_datasets::fetch::Origin;
-    use lasnn_datasets::fetch::catalogue::ORIGINS;
+fn every_data_set_that_can_be_fetched_has_its_name() {
+    use lasnn_datasets::Source;
 
-    assert_eq!(DatasetName::value_variants().len(), ORIGINS.len());
+    let remote = Source::ALL.into_iter().filter(|source| source.remote().is_some());
+    assert_eq!(DatasetName::value_variants().len(), remote.count());
     for name in DatasetName::value_variants() {
-        assert!(Origin::named(name.name()).is_some(), "{name:?}");
+        let source = Source::named(name.name());
+        assert!(source.is_some_and(|source| source.remote().is_some()), "{name:?}");
         let typed = name.to_possible_value().unwrap();
         assert_eq!(typed.get_name(), name.name());
     }
 }
 
 #[test]
-fn shapes_are_read() {
-    assert_eq!(shape("1x8x9"), Ok(Shape { channels: 1, height: 8, width: 9 }));
-    for wrong in ["8x8", "3x8x8x1", "3x-1x8", "0x8x8", "3x8x99999999999999999999"] {
-        assert!(shape(wrong).unwrap_err().contains("3x32x32"), "{wrong}");
-    }
-}
-
-#[test]
-fn numbers_that_cannot_be_are_answered_in_plain_words() {
+fn invalid_numbers_are_explained() {
     for (arguments, expected) in [
         (&["--threads", "0"][..], "expected a whole number, at least 1"),
         (&["--threads", "-1"], "expected a whole number, at least 1"),

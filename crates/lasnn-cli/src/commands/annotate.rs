@@ -1,6 +1,6 @@
-//! `annotate`: write into a checkpoint which images, classes and neurons its tensors are for.
+//! `annotate`: adds the definition of a network to its checkpoint.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use burn::tensor::backend::BackendTypes;
 use lasnn_core::{Architecture, Shape};
@@ -11,86 +11,86 @@ use lasnn_training::Checkpoint;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::show;
-use crate::args::{Global, Missing, StageName};
-use crate::definition::{Definition, Overrides, SpikingDefinition};
-use crate::device::TrainingBackend;
-use crate::failure::wrong;
+use crate::args::{Annotate, Global};
+use crate::definition::{Definition, SpikingDefinition};
+use crate::definition_check::Overrides;
+use crate::device::{Job, TrainingBackend};
+use crate::failure::invalid_input;
+use crate::output;
 use crate::recipe::{self, Plans, Recipe};
-use crate::stored::{About, FORMAT, Stored, layout};
-use crate::{fetch, stored};
+use crate::splits::Splits;
+use crate::stage::StageName;
+use crate::stage_artifact::{ArtifactMetadata, FORMAT, StageArtifact, layout};
 
-/// What to annotate.
-pub struct Request {
-    /// The checkpoint.
-    pub checkpoint: PathBuf,
-    /// The recipe that the network was trained with.
-    pub recipe: PathBuf,
-    /// Which network of the recipe it is.
-    pub stage: StageName,
-    /// The file to write.
-    pub out: PathBuf,
-    /// What becomes of a data set that is missing.
-    pub missing: Missing,
-    /// What every command takes.
-    pub global: Global,
+/// The checkpoint to annotate.
+pub struct AddDefinition<'a> {
+    /// The arguments of the command.
+    pub args: Annotate,
+    /// The global options.
+    pub global: &'a Global,
 }
 
-/// Writes the checkpoint with the definition that the recipe gives.
-///
-/// # Errors
-///
-/// Fails if the tensors do not fit the recipe's network, if the checkpoint already says what it is,
-/// if what an older version wrote into it contradicts the recipe, or if the file to write exists.
-pub fn annotate<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow::Result<()> {
-    let Request { checkpoint: path, recipe: file, stage, out, global, .. } = request;
-    let stage = *stage;
-    let recipe = recipe::read(file, global.seed)?;
-    let Checkpoint { state, metadata } = Checkpoint::load(path).map_err(wrong)?;
-    match metadata["format"].as_u64() {
-        Some(version) if version == u64::from(FORMAT) => {
-            let path = path.display();
-            return Err(wrong(format_args!("{path} says already which network it holds")));
+impl Job for AddDefinition<'_> {
+    /// Writes a copy of the checkpoint that contains the definition from the recipe.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the tensors do not fit the network of the recipe, if the checkpoint already has a
+    /// definition, if metadata of an older version contradict the recipe, or if the output file
+    /// exists.
+    fn run<A: TrainingBackend>(&self, device: &A::Device) -> anyhow::Result<()> {
+        let Self { args: Annotate { checkpoint: path, stage, out, fetch_options, .. }, global } =
+            self;
+        let stage = *stage;
+        let file = recipe::find(&self.args.recipe)?;
+        let recipe = recipe::read(&file, global.seed)?;
+        let Checkpoint { state, metadata } = Checkpoint::load(path).map_err(invalid_input)?;
+        match metadata["format"].as_u64() {
+            Some(version) if version == u64::from(FORMAT) => {
+                let path = path.display();
+                let message = format_args!("{path} already contains the definition of its network");
+                return Err(invalid_input(message));
+            }
+            Some(version) if version > u64::from(FORMAT) => {
+                return Err(invalid_input(format_args!(
+                    "{} has the format version {version}, expected at most {FORMAT}: a newer \
+                     version of this program wrote it",
+                    path.display()
+                )));
+            }
+            _ => {}
         }
-        Some(version) if version > u64::from(FORMAT) => {
-            return Err(wrong(format_args!(
-                "{} has the format version {version}, expected at most {FORMAT}: a newer \
-                 version of this program wrote it",
-                path.display()
-            )));
+        if out.exists() {
+            return Err(invalid_input(format_args!("{} exists already", out.display())));
         }
-        _ => {}
-    }
-    if out.exists() {
-        return Err(wrong(format_args!("{} is there already", out.display())));
-    }
-    let data = fetch::load(&recipe, file, &request.missing, global)?;
-    let images = &data.dataset;
-    let plans = recipe::validate(&recipe, file, images.shape, images.classes, data.counts())?;
-    fits::<A>(state.clone(), stage, &recipe, &plans, device)
-        .map_err(|error| wrong(format_args!("{}: {error}", path.display())))?;
-    let definition = Definition::of(&recipe, &data, stage);
-    contradictions(&metadata, stage, &definition, path)?;
+        let splits = Splits::load_or_fetch(&recipe, &file, fetch_options, global)?;
+        let images = &splits.dataset;
+        let plans =
+            recipe::validate(&recipe, &file, images.shape, images.classes, splits.counts())?;
+        check_tensors::<A>(state.clone(), stage, &recipe, &plans, device)
+            .map_err(|error| invalid_input(format_args!("{}: {error}", path.display())))?;
+        let definition = Definition::of(&recipe, &splits, stage);
+        check_version_1(&metadata, stage, &definition, path)?;
 
-    let about = About {
-        format: FORMAT,
-        stage,
-        definition,
-        layout: layout(&state),
-        summary: None,
-        history: Vec::new(),
-        conversion: None,
-    };
-    let written = Stored { state, about };
-    written.save(out)?;
-    let json = json!({"checkpoint": out, "stage": stage, "definition": written.about.definition});
-    show(global, &json, || {
-        format!("{}\n{}", out.display(), stored::describe(&written.about.definition))
-    })
+        let json = json!({"checkpoint": out, "stage": stage, "definition": definition});
+        let text = format!("{}\n{}", out.display(), definition.text());
+        let metadata = ArtifactMetadata {
+            format: FORMAT,
+            program: None,
+            stage,
+            definition,
+            layout: layout(&state),
+            summary: None,
+            history: Vec::new(),
+            conversion: None,
+        };
+        StageArtifact { state, metadata }.save(out)?;
+        output::print(global, &json, || text)
+    }
 }
 
 /// Checks that the tensors are those of the network of a stage.
-fn fits<A: TrainingBackend>(
+fn check_tensors<A: TrainingBackend>(
     tensors: StateDict,
     stage: StageName,
     recipe: &Recipe,
@@ -100,16 +100,16 @@ fn fits<A: TrainingBackend>(
     let plan = plans.of(stage);
     if stage.is_spiking() {
         let steps = recipe.student.time_steps;
-        let empty = SpikingNetwork::<A::InnerBackend>::new(plan, &recipe.spiking, steps, device)?;
-        state::load(empty, tensors)?;
+        let network = SpikingNetwork::<A::InnerBackend>::new(plan, &recipe.spiking, steps, device)?;
+        state::load(network, tensors)?;
     } else {
-        let empty = Network::<A::InnerBackend>::new(plan, Init::default(), recipe.seed, device);
-        state::load(empty, tensors)?;
+        let network = Network::<A::InnerBackend>::new(plan, Init::default(), recipe.seed, device);
+        state::load(network, tensors)?;
     }
     Ok(())
 }
 
-/// The metadata of version 1 that say which network a checkpoint holds.
+/// The metadata of version 1 that describe the network.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Version1 {
@@ -128,21 +128,21 @@ struct Summary1 {
     time_steps: Option<usize>,
 }
 
-/// Checks that the metadata that version 1 wrote into its checkpoints agree with the recipe.
+/// Checks that metadata of version 1 agree with the definition from the recipe.
 ///
 /// # Errors
 ///
-/// Names everything that differs.
-fn contradictions(
+/// Names every difference.
+fn check_version_1(
     metadata: &Value,
     stage: StageName,
     definition: &Definition,
     path: &Path,
 ) -> anyhow::Result<()> {
-    // A file without metadata, or with those of another program, says nothing.
+    // A file without metadata, or with those of another program, contradicts nothing.
     let old: Version1 = serde_json::from_value(metadata.clone()).unwrap_or_default();
     if let Some(found) = old.stage.filter(|found| found.is_spiking() != stage.is_spiking()) {
-        return Err(wrong(format_args!(
+        return Err(invalid_input(format_args!(
             "{} holds a network of the stage `{}`, not of `{}`",
             path.display(),
             found.name(),
@@ -150,13 +150,13 @@ fn contradictions(
         )));
     }
     if let Some(found) = old.classes.filter(|&found| found != definition.classes.len()) {
-        return Err(wrong(format_args!(
-            "{} holds a network for {found} classes, the data of the recipe have {}",
+        return Err(invalid_input(format_args!(
+            "{} holds a network for {found} classes, but the data of the recipe have {}",
             path.display(),
             definition.classes.len()
         )));
     }
-    // What the file does not say is taken from the recipe.
+    // Values that the file lacks are taken from the recipe.
     let spiking = definition.spiking.clone().map(|recipe| SpikingDefinition {
         config: old.spiking.unwrap_or(recipe.config),
         time_steps: old.summary.and_then(|old| old.time_steps).unwrap_or(recipe.time_steps),

@@ -1,4 +1,4 @@
-//! `check-backend`: do the kernels do what the reference does, on this device?
+//! `check-backend`: compares the kernels of a backend with their reference, on this device.
 
 use std::fmt::{Debug, Display};
 
@@ -9,28 +9,34 @@ use lasnn_neurons::{ParityCase, ParityError};
 use lasnn_snn::{NetworkCase, NetworkComparison, NetworkError, compare_network};
 use serde::Serialize;
 
-use super::show;
 use crate::args::Global;
-use crate::device::TrainingBackend;
-use crate::report::table;
+use crate::device::{Job, TrainingBackend};
+use crate::output;
 use crate::signals::{self, Interrupted};
+use crate::tables::table;
 
-/// One comparison.
+/// The backend to check.
+pub struct Check<'a> {
+    /// The global options, which name the backend.
+    pub global: &'a Global,
+}
+
+/// The result of one comparison.
 #[derive(Serialize)]
 struct Row {
     case: String,
     right: bool,
-    /// What was wrong.
+    /// The reason why the comparison failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     spikes: Option<usize>,
     differing_spikes: Option<usize>,
     gradient_error: Option<f64>,
-    /// Of the outputs of dense operations, of membrane potentials, or of class scores.
+    /// The error of the outputs of dense operations, of membrane potentials, or of class scores.
     value_error: Option<f64>,
 }
 
-/// All comparisons.
+/// The results of all comparisons.
 #[derive(Serialize)]
 struct Rows {
     backend: &'static str,
@@ -38,34 +44,40 @@ struct Rows {
     cases: Vec<Row>,
 }
 
-/// Makes every comparison and shows them.
-///
-/// # Errors
-///
-/// Fails if one is wrong, after all are shown.
-pub fn check<A: TrainingBackend>(global: &Global, device: &A::Device) -> anyhow::Result<()> {
-    let dense = DenseCase::all().into_iter().map(|case| dense_row::<A>(case, device));
-    let neurons = ParityCase::all()
-        .into_iter()
-        .map(|case| row(case, compare::<A::InnerBackend>(case, device)));
-    let networks = NetworkCase::ALL
-        .into_iter()
-        .map(|case| network_row(case, compare_network::<A>(case, device)));
-    let all = dense.chain(neurons).chain(networks);
-    let cases: Vec<Row> = all.take_while(|_| !signals::stopped()).collect();
-    Interrupted::check()?;
-    let wrong = cases.iter().filter(|row| !row.right).count();
-    let rows = Rows { backend: global.backend.name(), right: wrong == 0, cases };
-    show(global, &rows, || text(&rows))?;
-    if wrong > 0 {
-        bail!("{wrong} of {} comparisons on `{}` are wrong", rows.cases.len(), rows.backend);
+impl Job for Check<'_> {
+    /// Makes all comparisons and prints their results.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a comparison fails, after all results are printed.
+    fn run<A: TrainingBackend>(&self, device: &A::Device) -> anyhow::Result<()> {
+        let dense = DenseCase::all().into_iter().map(|case| dense_row::<A>(case, device));
+        let neurons = ParityCase::all()
+            .into_iter()
+            .map(|case| neuron_row(case, compare::<A::InnerBackend>(case, device)));
+        let networks = NetworkCase::ALL
+            .into_iter()
+            .map(|case| network_row(case, compare_network::<A>(case, device)));
+        let all = dense.chain(neurons).chain(networks);
+        let cases: Vec<Row> = all.take_while(|_| !signals::stopped()).collect();
+        Interrupted::check()?;
+        let wrong = cases.iter().filter(|row| !row.right).count();
+        let rows = Rows { backend: self.global.backend.name(), right: wrong == 0, cases };
+        output::print(self.global, &rows, || text(&rows))?;
+        if wrong > 0 {
+            bail!("{wrong} of {} comparisons on `{}` are wrong", rows.cases.len(), rows.backend);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn dense_row<A: TrainingBackend>(case: DenseCase, device: &A::Device) -> Row {
     let result = compare_dense::<A::InnerBackend>(case, device);
-    let error = failure(&result, DenseComparison::is_right, "it should be, or not every time");
+    let error = failure(
+        &result,
+        DenseComparison::is_right,
+        "the result differs from the reference, or between repetitions",
+    );
     let comparison = result.ok();
     Row {
         case: case.to_string(),
@@ -78,7 +90,7 @@ fn dense_row<A: TrainingBackend>(case: DenseCase, device: &A::Device) -> Row {
     }
 }
 
-fn row(case: ParityCase, result: Result<Comparison, ParityError>) -> Row {
+fn neuron_row(case: ParityCase, result: Result<Comparison, ParityError>) -> Row {
     let error = result.as_ref().err().map(ToString::to_string);
     let comparison = match result {
         Ok(found)
@@ -101,7 +113,11 @@ fn row(case: ParityCase, result: Result<Comparison, ParityError>) -> Row {
 }
 
 fn network_row(case: NetworkCase, result: Result<NetworkComparison, NetworkError>) -> Row {
-    let error = failure(&result, NetworkComparison::is_right, "it is layer by layer");
+    let error = failure(
+        &result,
+        NetworkComparison::is_right,
+        "the result differs from that of the layer-by-layer reference",
+    );
     let comparison = result.ok();
     Row {
         case: case.to_string(),
@@ -110,19 +126,19 @@ fn network_row(case: NetworkCase, result: Result<NetworkComparison, NetworkError
         spikes: comparison.map(|found| found.spikes),
         differing_spikes: comparison.map(|found| found.differing),
         gradient_error: comparison.map(|found| found.gradient_error),
-        value_error: comparison.map(|found| found.score_error),
+        value_error: comparison.map(|found| found.logit_error),
     }
 }
 
-/// What was wrong, if something was.
+/// The reason why a comparison failed, or `None`.
 fn failure<T: Debug, E: Display>(
     result: &Result<T, E>,
     is_right: impl Fn(&T) -> bool,
-    expected: &str,
+    wrong: &str,
 ) -> Option<String> {
     match result {
         Ok(found) if is_right(found) => None,
-        Ok(found) => Some(format!("it is not what {expected}: {found:?}")),
+        Ok(found) => Some(format!("{wrong}: {found:?}")),
         Err(error) => Some(error.to_string()),
     }
 }

@@ -4,115 +4,121 @@ use std::path::Path;
 
 use anyhow::Context;
 use lasnn_core::Seed;
-use lasnn_datasets::fetch::{Fetched, Origin};
+use lasnn_datasets::fetch::Fetched;
 use lasnn_datasets::{
     Dataset, DatasetConfig, Description, Source, Verified, contact_sheet, describe,
 };
 use serde_json::json;
 
-use super::show;
-use crate::args::{DataAction, DataOf, DatasetName, Global};
-use crate::data::{Wanted, summary};
-use crate::failure::wrong;
-use crate::printable::printable;
+use crate::args::{DataAction, DataTarget, DatasetName, Global};
+use crate::dataset_request::DatasetRequest;
+use crate::escape::printable;
+use crate::failure::invalid_input;
 use crate::progress::Progress;
-use crate::report::table;
-use crate::{fetch, recipe};
+use crate::summary::DatasetSummary;
+use crate::tables::table;
+use crate::{fetch, output, recipe};
 
-/// Gets a data set, or reads one or the images of a recipe, which checks them, and says what was found.
+/// Fetches a data set, or reads the images of a data set or a recipe and prints what they are.
 ///
 /// # Errors
 ///
-/// Fails if the recipe is wrong, if the data are missing or malformed, if they are to be verified and
-/// are not the official ones, or if they cannot be had.
+/// Fails if the recipe is wrong, if the data set is missing or malformed, if verified images differ
+/// from the official ones, or if the data set cannot be fetched.
 pub fn data(action: &DataAction, global: &Global) -> anyhow::Result<()> {
     match action {
-        DataAction::Fetch { name, mirror } => get(*name, mirror.as_deref(), global),
-        DataAction::Verify(of) => {
-            let (dataset, split, verified) =
-                read(of, global, |wanted, progress| wanted.verify(global, progress))?;
-            let found = summary(&dataset, &split);
-            let json = json!({"verified": verified, "dataset": found});
-            show(global, &json, || {
-                format!(
-                    "{}: {} training, {} validation and {} test images of {}; {}\nsha256 {}",
-                    found.name,
-                    found.train,
-                    found.validation,
-                    found.test,
-                    dataset.shape,
-                    meaning(verified),
-                    found.sha256
-                )
-            })
-        }
-        DataAction::Info { of, sheet } => {
-            let (dataset, split) =
-                read(of, global, |wanted, progress| wanted.load(global, progress))?;
-            let description = describe(&dataset, &split);
-            if let Some(path) = sheet {
-                let Dataset { train, classes, .. } = &dataset;
-                contact_sheet(train, &split.train, *classes)?.save(path)?;
-            }
-            show(global, &description, || text(&description))
-        }
+        DataAction::Fetch { name, mirror } => fetch_named(*name, mirror.as_deref(), global),
+        DataAction::Verify(target) => verify(target, global),
+        DataAction::Info { target, sheet } => info(target, sheet.as_deref(), global),
     }
 }
 
-/// Finds out which images are wanted, and reads them.
+fn verify(target: &DataTarget, global: &Global) -> anyhow::Result<()> {
+    let (dataset, split, verified) =
+        read(target, global, |request, progress| request.verify(global, progress))?;
+    let found = DatasetSummary::new(&dataset, &split);
+    let json = json!({"verified": verified, "dataset": found});
+    output::print(global, &json, || {
+        format!(
+            "{}: {} training, {} validation and {} test images of {}; {}\nsha256 {}",
+            found.name,
+            found.train,
+            found.validation,
+            found.test,
+            dataset.shape,
+            meaning(verified),
+            found.sha256
+        )
+    })
+}
+
+fn info(target: &DataTarget, sheet: Option<&Path>, global: &Global) -> anyhow::Result<()> {
+    let (dataset, split) =
+        read(target, global, |request, progress| request.load(global, progress))?;
+    let description = describe(&dataset, &split);
+    if let Some(path) = sheet {
+        let Dataset { train, classes, .. } = &dataset;
+        contact_sheet(train, &split.train, *classes)?.save(path)?;
+    }
+    output::print(global, &description, || text(&description))
+}
+
+/// Finds the data set or the recipe that `target` names, and reads its images.
 fn read<T>(
-    of: &DataOf,
+    target: &DataTarget,
     global: &Global,
-    read: impl Fn(&Wanted<'_>, &Progress) -> anyhow::Result<T>,
+    read: impl Fn(&DatasetRequest<'_>, &Progress) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let by = of.target.as_path();
+    let name = target.target.as_path();
     let file;
-    let (by, config, seed) = match by.to_str().and_then(Source::named) {
-        // Nothing is held out, so the seed decides nothing.
-        Some(source) => (by, DatasetConfig::new(source), Seed(0)),
+    let (requested_by, config, seed) = match name.to_str().and_then(Source::named) {
+        // No images are held out, so the seed has no effect.
+        Some(source) => (name, DatasetConfig::new(source), Seed(0)),
         None => {
-            file = recipe::find(by).map_err(|error| match is_path(by) {
+            file = recipe::find(name).map_err(|error| match is_path(name) {
                 true => error.into(),
-                false => unknown(by),
+                false => unknown(name),
             })?;
             let recipe = recipe::read(&file, global.seed)?;
             (file.as_path(), recipe.data, recipe.seed)
         }
     };
-    let wanted = Wanted { config: &config, by, seed };
+    let request = DatasetRequest { config: &config, requested_by, seed };
     let progress = Progress::new(global.quiet);
-    fetch::or_get(&of.missing, global, || read(&wanted, &progress))
+    fetch::fetch_if_missing(&target.fetch_options, global, || read(&request, &progress))
 }
 
-/// Whether a recipe is meant by its path, and neither a data set nor a recipe by its name.
+/// Whether `target` is the path of a recipe, and not the name of a data set or of a recipe.
 fn is_path(target: &Path) -> bool {
     target.exists() || target.extension().is_some_and(|extension| extension == "toml")
 }
 
 fn unknown(target: &Path) -> anyhow::Error {
     let names = Source::ALL.map(Source::name);
-    wrong(format_args!(
+    invalid_input(format_args!(
         "`{}` is no recipe (.toml) and no data set; the data sets are {}",
         printable(&target.to_string_lossy()),
         names.join(", ")
     ))
 }
 
-/// What a user may conclude.
+/// The result of a verification in words.
 fn meaning(verified: Verified) -> &'static str {
     match verified {
-        Verified::Official => "they are those of the official edition",
+        Verified::Official => "they are the images of the official edition",
         Verified::Structure => {
-            "well-formed, but only the structure was checked: no hash of the right images is known"
+            "only the structure was checked, since no hash of the official images is known"
         }
-        Verified::BuiltIn => "they come with the program",
+        Verified::BuiltIn => "they are part of the program",
     }
 }
 
-fn get(name: DatasetName, mirror: Option<&str>, global: &Global) -> anyhow::Result<()> {
+fn fetch_named(name: DatasetName, mirror: Option<&str>, global: &Global) -> anyhow::Result<()> {
     let name = name.name();
-    let origin = Origin::named(name).with_context(|| format!("nothing is known of `{name}`"))?;
-    let Fetched { folder, files, bytes, received } = fetch::get(origin, mirror, global)?;
+    let remote = Source::named(name).and_then(|source| source.remote());
+    let remote = remote.with_context(|| format!("`{name}` cannot be fetched"))?;
+    let fetched = fetch::fetch_dataset(remote, mirror, global)?;
+    let Fetched { folder, files, bytes, received } = fetched;
     let json = json!({
         "dataset": name,
         "folder": folder,
@@ -121,11 +127,11 @@ fn get(name: DatasetName, mirror: Option<&str>, global: &Global) -> anyhow::Resu
         "fetched": received.is_some(),
         "received": received.unwrap_or(0),
     });
-    show(global, &json, || {
+    output::print(global, &json, || {
         let found = format!("{name}: {files} files of {bytes} bytes in {}", folder.display());
         match received {
             Some(_) => found,
-            None => format!("{found}, there already; nothing to do"),
+            None => format!("{found}; the data set was complete, nothing to do"),
         }
     })
 }

@@ -1,49 +1,36 @@
-//! `eval`: measure a trained network on the test images.
+//! `eval`: measures a trained network on the test images.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use lasnn_core::Plan;
-use lasnn_datasets::Normalisation;
 use lasnn_models::{Init, Network};
 use lasnn_nn::state;
 use lasnn_snn::{Simulation, Simulator, SpikingNetwork, images_at_once};
 use serde::Serialize;
 
-use super::show;
-use crate::args::{Global, Missing, StageName};
-use crate::data::Data;
-use crate::definition::{Definition, NormalisationNumbers, Overrides};
-use crate::device::TrainingBackend;
-use crate::failure::wrong;
-use crate::fetch;
-use crate::given::Given;
+use crate::args::{Eval, Global};
+use crate::definition::{Definition, NormalisationNumbers};
+use crate::definition_check::Overrides;
+use crate::device::{Job, TrainingBackend};
+use crate::failure::invalid_input;
 use crate::memory::{self, Memory};
 use crate::pipeline::measure;
 use crate::progress::Progress;
 use crate::recipe::{self, Recipe};
-use crate::report::{self, count, percent, picojoules, table};
-use crate::run_dir;
+use crate::splits::Splits;
+use crate::stage::StageName;
 use crate::summary::{ClassAccuracy, SpikingSummary};
+use crate::supplied::SuppliedCheckpoint;
+use crate::tables::{self, count, percent, picojoules, table};
+use crate::{output, run_dir};
 
-/// What to measure.
-pub struct Request {
-    /// The recipe.
-    pub recipe: PathBuf,
-    /// The checkpoint, if it is not that of the newest run.
-    pub checkpoint: Option<PathBuf>,
-    /// Which network.
-    pub stage: Option<StageName>,
-    /// Steps to simulate, in place of the checkpoint's.
-    pub time_steps: Option<NonZeroUsize>,
-    /// How pixels become numbers, in place of the checkpoint's.
-    pub normalisation: Option<Normalisation>,
-    /// Whether it begins although there may be too little memory.
-    pub ignore_memory: bool,
-    /// What becomes of a data set that is missing.
-    pub missing: Missing,
-    /// What every command takes.
-    pub global: Global,
+/// The network to measure.
+pub struct Evaluate<'a> {
+    /// The arguments of the command.
+    pub args: Eval,
+    /// The global options.
+    pub global: &'a Global,
 }
 
 /// The result.
@@ -54,7 +41,7 @@ struct Evaluation {
     stage: StageName,
     network: String,
     images: usize,
-    /// What the command line said in place of the checkpoint.
+    /// The values of the checkpoint that the command line has replaced, one sentence each.
     overridden: Vec<String>,
     normalisation: NormalisationNumbers,
     test_accuracy: f64,
@@ -63,82 +50,88 @@ struct Evaluation {
     spiking: Option<SpikingSummary>,
 }
 
-/// Measures the network and shows the result.
-///
-/// # Errors
-///
-/// Fails if there is no such checkpoint, or if it and the recipe contradict each other.
-pub fn evaluate<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow::Result<()> {
-    let Request { recipe: file, global, .. } = request;
-    let recipe = recipe::read(file, global.seed)?;
-    let mut data = fetch::load(&recipe, file, &request.missing, global)?;
-    let path = match &request.checkpoint {
-        Some(path) => path.clone(),
-        None => newest(&global.runs_dir, &recipe, request.stage.unwrap_or(StageName::Student))?,
-    };
-    let given = Given::new(&path, file, request.stage.unwrap_or(StageName::Student))?;
-    let stage = request.stage.unwrap_or(given.about.stage);
-    given.can_be(stage)?;
-    if !stage.is_spiking() && request.time_steps.is_some() {
-        return Err(wrong(format_args!("the {} has no time steps", stage.name())));
-    }
-    let images = &data.dataset;
-    let plans = recipe::validate(&recipe, file, images.shape, images.classes, data.counts())?;
-    let expected = Definition::of(&recipe, &data, stage);
-    let definition = &given.about.definition;
-    let overrides = Overrides {
-        normalisation: request.normalisation,
-        time_steps: request.time_steps.map(NonZeroUsize::get),
-    };
-    definition.check(&expected, stage, overrides, &path)?;
-    let normalisation = match request.normalisation {
-        Some(kind) => NormalisationNumbers::of(kind, data.fit(kind)?.moments()),
-        None => definition.normalisation.clone(),
-    };
-    data.normalise_with(normalisation.normaliser(data.dataset.shape.channels, &path)?);
-    let time_steps = definition
-        .spiking
-        .as_ref()
-        .map(|spiking| overrides.time_steps.unwrap_or(spiking.time_steps));
-    if let Some(time_steps) = time_steps {
-        recipe::check_encoding(&recipe.spiking, normalisation.kind).map_err(wrong)?;
-        recipe::check_delay(&recipe, time_steps).map_err(wrong)?;
-    }
-
-    if !request.ignore_memory {
-        let command = memory::Command::Measure { stage, time_steps: time_steps.unwrap_or(1) };
-        Memory::of(command, (&recipe, &plans), &data, global).check()?;
-    }
-
-    let progress = Progress::new(global.quiet);
-    let measured = Measured { recipe: &recipe, data: &data, plan: plans.of(stage), given: &given };
-    let (test_accuracy, by_class, spiking) = match time_steps {
-        None => {
-            let found = measured.ordinary::<A>(&progress, device)?;
-            (found.accuracy, found.by_class, None)
+impl Job for Evaluate<'_> {
+    /// Measures the network and prints the result.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the checkpoint does not exist, or if it and the recipe contradict each other.
+    fn run<A: TrainingBackend>(&self, device: &A::Device) -> anyhow::Result<()> {
+        let Self { args, global } = self;
+        let file = recipe::find(&args.recipe)?;
+        let recipe = recipe::read(&file, global.seed)?;
+        let mut splits = Splits::load_or_fetch(&recipe, &file, &args.fetch_options, global)?;
+        let stage = args.stage.unwrap_or(StageName::Student);
+        let path = match &args.checkpoint {
+            Some(path) => path.clone(),
+            None => newest(&global.runs_dir, &recipe, stage)?,
+        };
+        let checkpoint = SuppliedCheckpoint::read(&path, &file, stage)?;
+        let stage = args.stage.unwrap_or(checkpoint.metadata.stage);
+        checkpoint.check_kind(stage)?;
+        if !stage.is_spiking() && args.time_steps.is_some() {
+            return Err(invalid_input(format_args!("the {} has no time steps", stage.name())));
         }
-        Some(steps) => {
-            let found = measured.spiking::<A>(steps, &progress, device)?;
-            let summary = SpikingSummary::new(&found, steps, measured.plan);
-            (found.accuracy, found.by_class, Some(summary))
+        let images = &splits.dataset;
+        let plans =
+            recipe::validate(&recipe, &file, images.shape, images.classes, splits.counts())?;
+        let expected = Definition::of(&recipe, &splits, stage);
+        let definition = &checkpoint.metadata.definition;
+        let overrides = Overrides {
+            normalisation: args.normalisation,
+            time_steps: args.time_steps.map(NonZeroUsize::get),
+        };
+        definition.check(&expected, stage, overrides, &path)?;
+        let normalisation = match args.normalisation {
+            Some(kind) => NormalisationNumbers::of(kind, splits.fit(kind)?.moments()),
+            None => definition.normalisation.clone(),
+        };
+        splits.normalise_with(normalisation.normaliser(splits.dataset.shape.channels, &path)?);
+        let time_steps = definition
+            .spiking
+            .as_ref()
+            .map(|spiking| overrides.time_steps.unwrap_or(spiking.time_steps));
+        if let Some(time_steps) = time_steps {
+            recipe::check_encoding(&recipe.spiking, normalisation.kind).map_err(invalid_input)?;
+            recipe::check_delay(&recipe, time_steps).map_err(invalid_input)?;
         }
-    };
-    let evaluation = Evaluation {
-        recipe: recipe.name.clone(),
-        network: measured.plan.name.clone(),
-        images: data.dataset.test.len(),
-        checkpoint: path.clone(),
-        stage,
-        overridden: overridden(definition, &normalisation, time_steps),
-        normalisation,
-        test_accuracy,
-        accuracy_by_class: ClassAccuracy::all(&data.dataset.class_names, &by_class),
-        spiking,
-    };
-    show(global, &evaluation, || text(&evaluation))
+
+        if !args.ignore_memory {
+            let command = memory::Command::Measure { stage, time_steps: time_steps.unwrap_or(1) };
+            Memory::of(command, (&recipe, &plans), &splits, global).check()?;
+        }
+
+        let progress = Progress::new(global.quiet);
+        let plan = plans.of(stage);
+        let network = Measured { recipe: &recipe, splits: &splits, plan, checkpoint: &checkpoint };
+        let (test_accuracy, by_class, spiking) = match time_steps {
+            None => {
+                let found = network.ann::<A>(&progress, device)?;
+                (found.accuracy, found.by_class, None)
+            }
+            Some(steps) => {
+                let found = network.spiking::<A>(steps, &progress, device)?;
+                let summary = SpikingSummary::new(&found, steps, plan);
+                (found.accuracy, found.by_class, Some(summary))
+            }
+        };
+        let evaluation = Evaluation {
+            recipe: recipe.name.clone(),
+            network: plan.name.clone(),
+            images: splits.dataset.test.len(),
+            checkpoint: path.clone(),
+            stage,
+            overridden: overridden(definition, &normalisation, time_steps),
+            normalisation,
+            test_accuracy,
+            accuracy_by_class: ClassAccuracy::all(&splits.dataset.class_names, &by_class),
+            spiking,
+        };
+        output::print(global, &evaluation, || text(&evaluation))
+    }
 }
 
-/// What the command line said in place of the checkpoint: one sentence each.
+/// The values of the checkpoint that the command line has replaced, one sentence each.
 fn overridden(
     definition: &Definition,
     normalisation: &NormalisationNumbers,
@@ -166,26 +159,26 @@ fn overridden(
     all
 }
 
-/// A network of a recipe that is to be measured.
+/// A network of a recipe with the tensors of a checkpoint.
 struct Measured<'a> {
     recipe: &'a Recipe,
-    data: &'a Data,
+    splits: &'a Splits,
     plan: &'a Plan,
-    given: &'a Given,
+    checkpoint: &'a SuppliedCheckpoint,
 }
 
 impl Measured<'_> {
-    fn ordinary<A: TrainingBackend>(
+    fn ann<A: TrainingBackend>(
         &self,
         progress: &Progress,
         device: &A::Device,
     ) -> anyhow::Result<lasnn_training::Evaluation> {
         let seed = self.recipe.seed;
         let network = Network::<A::InnerBackend>::new(self.plan, Init::default(), seed, device);
-        let network = state::load(network, self.given.state.clone())
+        let network = state::load(network, self.checkpoint.state.clone())
             .map_err(|error| self.does_not_fit(error))?;
         let images = images_at_once(self.plan, 1, self.recipe.evaluation.batch);
-        measure::evaluation(&network, &self.data.test(images), seed, "test", progress, device)
+        measure::evaluation(&network, &self.splits.test(images), seed, "test", progress, device)
     }
 
     fn spiking<A: TrainingBackend>(
@@ -196,18 +189,18 @@ impl Measured<'_> {
     ) -> anyhow::Result<Simulation> {
         let Self { recipe, plan, .. } = self;
         let network = SpikingNetwork::<A::InnerBackend>::new(plan, &recipe.spiking, steps, device)?;
-        let network = state::load(network, self.given.state.clone())
+        let network = state::load(network, self.checkpoint.state.clone())
             .map_err(|error| self.does_not_fit(error))?;
-        let images = self.data.test(images_at_once(plan, steps, recipe.evaluation.batch));
+        let images = self.splits.test(images_at_once(plan, steps, recipe.evaluation.batch));
         let simulator = Simulator::with_format(network, recipe.evaluation.weights);
         measure::simulation(&simulator, &images, steps, recipe.seed, "test", progress, device)
     }
 
     fn does_not_fit(&self, error: lasnn_nn::StateError) -> anyhow::Error {
-        wrong(format_args!(
+        invalid_input(format_args!(
             "{} does not hold the recipe's {}: {error}",
-            self.given.path.display(),
-            self.given.about.stage.name()
+            self.checkpoint.path.display(),
+            self.checkpoint.metadata.stage.name()
         ))
     }
 }
@@ -222,7 +215,7 @@ fn newest(runs: &Path, recipe: &Recipe, stage: StageName) -> anyhow::Result<Path
         same && run.join(&file).is_file()
     });
     found.map(|run| run.join(&file)).ok_or_else(|| {
-        wrong(format_args!(
+        invalid_input(format_args!(
             "no run in {} has made the {} of this recipe with seed {}; run it first, or name a \
              file with --checkpoint",
             runs.join(&recipe.name).display(),
@@ -243,7 +236,7 @@ fn text(evaluation: &Evaluation) -> String {
     for sentence in &evaluation.overridden {
         text.push_str(&format!("\nnote: {sentence}"));
     }
-    text.push_str(&format!("\n{}", report::by_class(&evaluation.accuracy_by_class)));
+    text.push_str(&format!("\n{}", tables::by_class(&evaluation.accuracy_by_class)));
     if let Some(spiking) = &evaluation.spiking {
         let mut steps = table(&["time step", "test accuracy"]);
         for (step, accuracy) in spiking.accuracy_by_step.iter().enumerate() {
@@ -254,8 +247,7 @@ fn text(evaluation: &Evaluation) -> String {
             rates.add_row([layer.layer.clone(), percent(layer.rate)]);
         }
         text.push_str(&format!(
-            "\n{steps}\n{rates}\n{} spikes, {} synaptic operations, {} per image; the ordinary \
-             network takes {}",
+            "\n{steps}\n{rates}\n{} spikes, {} synaptic operations, {} per image; the ANN needs {}",
             count(spiking.spikes_per_image),
             count(spiking.synops_per_image),
             picojoules(spiking.energy_pj_per_image),

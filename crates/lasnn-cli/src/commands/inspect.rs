@@ -1,21 +1,21 @@
-//! `inspect`: the layers of a network, or what a checkpoint holds.
+//! `inspect`: shows the layers of a network, or the content of a checkpoint.
 
 use std::path::Path;
 
-use lasnn_core::{Architecture, Plan, Shape};
+use lasnn_core::{Plan, Shape};
 use lasnn_models::zoo;
 use lasnn_nn::StateDict;
 use lasnn_training::Checkpoint;
 use serde::Serialize;
 
-use super::show;
-use crate::args::{Global, Missing};
+use crate::args::{FetchOptions, Global, Inspect};
 use crate::definition::Definition;
-use crate::failure::wrong;
+use crate::failure::invalid_input;
 use crate::memory::Memory;
-use crate::report::{percent, table};
-use crate::stored::{About, describe, layout};
-use crate::{fetch, recipe};
+use crate::splits::Splits;
+use crate::stage_artifact::{ArtifactMetadata, layout};
+use crate::tables::{percent, table};
+use crate::{output, recipe};
 
 /// A network.
 #[derive(Serialize)]
@@ -38,7 +38,8 @@ struct LayerView {
     output: Shape,
     parameters: usize,
     macs: usize,
-    /// One per layer of neurons, in a checkpoint of a spiking network.
+    /// The thresholds of the layer's neurons in a checkpoint of a spiking network. A residual block
+    /// has two.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     thresholds: Vec<f32>,
 }
@@ -46,7 +47,8 @@ struct LayerView {
 /// A checkpoint.
 #[derive(Serialize)]
 struct CheckpointView {
-    about: Option<About>,
+    #[serde(rename = "about")]
+    metadata: Option<ArtifactMetadata>,
     network: Option<NetworkView>,
     tensors: Vec<TensorView>,
 }
@@ -59,66 +61,61 @@ struct TensorView {
     axes: String,
 }
 
-/// Shows what `target` names.
+/// Shows the checkpoint, the recipe or the network that the arguments name.
 ///
 /// # Errors
 ///
-/// Fails if it is neither a checkpoint nor a recipe nor the name of a network.
-pub fn inspect(
-    target: &str,
-    image: Option<Shape>,
-    classes: Option<usize>,
-    global: &Global,
-) -> anyhow::Result<()> {
+/// Fails if there is none with that name, or if it cannot be read.
+pub fn inspect(args: &Inspect, global: &Global) -> anyhow::Result<()> {
+    let Inspect { target, image, classes } = args;
     let path = Path::new(target);
-    let sized = || match image.is_some() || classes.is_some() {
+    let no_sizes = || match image.is_some() || classes.is_some() {
         false => Ok(()),
-        true => Err(wrong(format_args!(
-            "--image and --classes go with the name of a network; `{target}` says both itself"
+        true => Err(invalid_input(format_args!(
+            "--image and --classes are for the name of a network; `{target}` contains both values"
         ))),
     };
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("safetensors") => {
-            sized()?;
-            checkpoint(path, global)
+            no_sizes()?;
+            inspect_checkpoint(path, global)
         }
         Some("toml") => {
-            sized()?;
-            recipe(&recipe::find(path)?, global)
+            no_sizes()?;
+            inspect_recipe(&recipe::find(path)?, global)
         }
         _ => {
             let Some(network) = zoo::named(target) else {
                 let path = recipe::find(path).map_err(|_| unknown(target))?;
-                sized()?;
-                return recipe(&path, global);
+                no_sizes()?;
+                return inspect_recipe(&path, global);
             };
-            let usual = Shape { channels: 3, height: 32, width: 32 };
-            let (image, classes) = (image.unwrap_or(usual), classes.unwrap_or(10));
-            let plan = network.plan(image, classes).map_err(wrong)?;
+            let image = image.unwrap_or(Shape { channels: 3, height: 32, width: 32 });
+            let plan = network.plan(image, classes.unwrap_or(10)).map_err(invalid_input)?;
             let network = NetworkView::new(&plan, None);
-            show(global, &network, || network.text())
+            output::print(global, &network, || network.text())
         }
     }
 }
 
 fn unknown(target: &str) -> anyhow::Error {
-    wrong(format_args!(
-        "`{target}` is no checkpoint (.safetensors), no recipe (.toml) and no network; the networks \
-         are {}",
+    invalid_input(format_args!(
+        "`{target}` is no checkpoint (.safetensors), no recipe (.toml) and no network; the \
+         networks are {}",
         zoo::NAMES.join(", ")
     ))
 }
 
-fn recipe(path: &Path, global: &Global) -> anyhow::Result<()> {
+fn inspect_recipe(path: &Path, global: &Global) -> anyhow::Result<()> {
     let recipe = recipe::read(path, global.seed)?;
-    let data = fetch::load(&recipe, path, &Missing::default(), global)?;
-    let images = &data.dataset;
-    let plans = recipe::validate(&recipe, path, images.shape, images.classes, data.counts())?;
+    let splits = Splits::load_or_fetch(&recipe, path, &FetchOptions::default(), global)?;
+    let images = &splits.dataset;
+    let plans = recipe::validate(&recipe, path, images.shape, images.classes, splits.counts())?;
     let teacher = NetworkView::new(&plans.teacher, None);
     let student = NetworkView::new(&plans.student, None);
-    let memory = Memory::of_recipe(&recipe, &plans, &data, global);
+    let memory = Memory::of_recipe(&recipe, &plans, &splits, global);
     let json = serde_json::json!({"teacher": teacher, "intermediate": student, "memory": memory});
-    show(global, &json, || {
+    output::print(global, &json, || {
         format!(
             "teacher\n{}\n\nintermediate and student\n{}\n\n{}",
             teacher.text(),
@@ -128,12 +125,14 @@ fn recipe(path: &Path, global: &Global) -> anyhow::Result<()> {
     })
 }
 
-fn checkpoint(path: &Path, global: &Global) -> anyhow::Result<()> {
-    let Checkpoint { state, metadata } = Checkpoint::load(path).map_err(wrong)?;
-    let about: Option<About> = serde_json::from_value(metadata).ok();
-    let network = match &about {
-        Some(About { definition: Definition { network, image, classes, .. }, .. }) => {
-            Some(NetworkView::new(&plan(network, *image, classes.len())?, Some(&state)))
+fn inspect_checkpoint(path: &Path, global: &Global) -> anyhow::Result<()> {
+    let Checkpoint { state, metadata } = Checkpoint::load(path).map_err(invalid_input)?;
+    let metadata: Option<ArtifactMetadata> = serde_json::from_value(metadata).ok();
+    let network = match &metadata {
+        Some(ArtifactMetadata { definition, .. }) => {
+            let Definition { network, image, classes, .. } = definition;
+            let plan = network.plan(*image, classes.len()).map_err(invalid_input)?;
+            Some(NetworkView::new(&plan, Some(&state)))
         }
         None => None,
     };
@@ -143,12 +142,8 @@ fn checkpoint(path: &Path, global: &Global) -> anyhow::Result<()> {
         name,
         shape: data.shape.to_vec(),
     });
-    let view = CheckpointView { about, network, tensors: tensors.collect() };
-    show(global, &view, || view.text())
-}
-
-fn plan(network: &Architecture, image: Shape, classes: usize) -> anyhow::Result<Plan> {
-    network.plan(image, classes).map_err(wrong)
+    let view = CheckpointView { metadata, network, tensors: tensors.collect() };
+    output::print(global, &view, || view.text())
 }
 
 impl NetworkView {
@@ -200,7 +195,8 @@ impl NetworkView {
 impl CheckpointView {
     fn text(&self) -> String {
         let mut text = String::new();
-        if let Some(About { stage, summary, definition, .. }) = &self.about {
+        if let Some(metadata) = &self.metadata {
+            let ArtifactMetadata { stage, summary, definition, .. } = metadata;
             if let Some(summary) = summary {
                 text.push_str(&format!(
                     "{}: {} of the test images after {} epochs\n",
@@ -209,7 +205,7 @@ impl CheckpointView {
                     summary.epochs
                 ));
             }
-            text.push_str(&describe(definition));
+            text.push_str(&definition.text());
             text.push('\n');
         }
         if let Some(network) = &self.network {
@@ -226,8 +222,8 @@ impl CheckpointView {
     }
 }
 
-/// The thresholds of the neurons in a layer, in the order of the signal, which is also that of
-/// their names.
+/// The thresholds of the neurons in a layer, in the order of the forward pass. The names of the
+/// tensors have the same order.
 fn thresholds(state: &StateDict, layer: usize) -> Vec<f32> {
     let prefix = format!("layers.{layer}.");
     let of_layer =
@@ -242,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn thresholds_belong_to_their_layer_in_the_order_of_the_signal() {
+    fn the_thresholds_of_a_layer_are_in_the_order_of_the_forward_pass() {
         let value = |v: f32| TensorData::from([v]);
         let state: StateDict = [
             ("layers.1.neurons.threshold", 1.0),

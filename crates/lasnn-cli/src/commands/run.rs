@@ -1,4 +1,4 @@
-//! `run`, `train`, `convert` and `distill`: stages of a recipe in a folder of their own.
+//! `run`, `train`, `convert` and `distill`: run stages of a recipe in a folder of their own.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -7,12 +7,11 @@ use lasnn_training::TrainError;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{runs, show};
-use crate::args::{Global, Run, StageName};
-use crate::cache;
-use crate::device::TrainingBackend;
-use crate::failure::{Stopped, quoted, wrong};
-use crate::given::{self, Given};
+use super::runs::recipe_differences;
+use crate::args::{Global, Run};
+use crate::device::{Job, TrainingBackend};
+use crate::escape::shell_quoted;
+use crate::failure::{Stopped, invalid_input};
 use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Goal, Session};
@@ -20,25 +19,28 @@ use crate::progress::Progress;
 use crate::recipe::{self, Plans, Recipe};
 use crate::run_dir::RunDir;
 use crate::signals::Interrupted;
-use crate::stored::{Conversion, FORMAT};
-use crate::summary::{Git, Stages, Summary, Versions};
-use crate::{fetch, log, report};
+use crate::splits::Splits;
+use crate::stage::StageName;
+use crate::stage_artifact::{Conversion, FORMAT};
+use crate::summary::{Git, Stages as StageSummaries, Summary, Versions};
+use crate::supplied::{self, SuppliedCheckpoint};
+use crate::{artifact_cache, log, output, tables};
 
-/// What to run.
-pub struct Request {
-    /// How far.
+/// The stages to run.
+pub struct Stages<'a> {
+    /// The last stage to run.
     pub goal: Goal,
-    /// The recipe and how to run it.
+    /// The recipe and how it is run.
     pub run: Run,
     /// A checkpoint in place of the teacher.
     pub teacher: Option<PathBuf>,
     /// A checkpoint in place of the intermediate network.
     pub intermediate: Option<PathBuf>,
-    /// What every command takes.
-    pub global: Global,
+    /// The global options.
+    pub global: &'a Global,
 }
 
-/// The result as JSON: the summary, and the table of a conversion where that was asked for.
+/// The result as JSON: the summary, and after `convert` the report of the conversion.
 #[derive(Serialize)]
 struct Json<'a> {
     #[serde(flatten)]
@@ -47,136 +49,141 @@ struct Json<'a> {
     conversion: Option<&'a Conversion>,
 }
 
-/// Runs the stages and reports.
-///
-/// # Errors
-///
-/// Fails if the recipe is wrong, the data are not there, a stage fails or a signal comes.
-pub fn run<A: TrainingBackend>(request: &Request, device: &A::Device) -> anyhow::Result<()> {
-    let begun = Instant::now();
-    let Request { goal, run: Run { recipe: file, .. }, global, .. } = request;
-    let recipe = recipe::read(file, global.seed)?;
-    // Now, as the tree may be another one when the run ends.
-    let git = Git::of(file.parent().unwrap_or(Path::new(".")));
-    let given = |path: &Option<PathBuf>, stage| {
-        path.as_deref().map(|path| Given::new(path, file, stage)).transpose()
-    };
-    let teacher = given(&request.teacher, StageName::Teacher)?;
-    let intermediate = given(&request.intermediate, StageName::Intermediate)?;
-    let mut data = fetch::load(&recipe, file, &request.run.missing, global)?;
-    let images = &data.dataset;
-    let plans = recipe::validate(&recipe, file, images.shape, images.classes, data.counts())?;
-    let command = memory::Command::Stages {
-        goal: *goal,
-        teacher: teacher.is_some(),
-        intermediate: intermediate.is_some(),
-    };
-    let memory = Memory::of(command, (&recipe, &plans), &data, global);
-    if !request.run.ignore_memory {
-        memory.check()?;
-    }
-    for (given, stage) in [(&teacher, StageName::Teacher), (&intermediate, StageName::Intermediate)]
-    {
-        if let Some(given) = given {
-            given.check::<A>(stage, &recipe, &plans, &data, device)?;
+impl Job for Stages<'_> {
+    /// Runs the stages and prints a report.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the recipe is wrong, if the data set is missing, if the memory does not suffice, if
+    /// a stage fails, or if a signal comes.
+    fn run<A: TrainingBackend>(&self, device: &A::Device) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        let Self { goal, run, global, .. } = self;
+        let file = recipe::find(&run.recipe)?;
+        let recipe = recipe::read(&file, global.seed)?;
+        // The commit is read now, because the source tree may change while the program runs.
+        let git = Git::of(file.parent().unwrap_or(Path::new(".")));
+        let supplied = |path: &Option<PathBuf>, stage| {
+            path.as_deref().map(|path| SuppliedCheckpoint::read(path, &file, stage)).transpose()
+        };
+        let teacher = supplied(&self.teacher, StageName::Teacher)?;
+        let intermediate = supplied(&self.intermediate, StageName::Intermediate)?;
+        let mut splits = Splits::load_or_fetch(&recipe, &file, &run.fetch_options, global)?;
+        let images = &splits.dataset;
+        let plans =
+            recipe::validate(&recipe, &file, images.shape, images.classes, splits.counts())?;
+        let command = memory::Command::Stages {
+            goal: *goal,
+            teacher_supplied: teacher.is_some(),
+            intermediate_supplied: intermediate.is_some(),
+        };
+        let memory = Memory::of(command, (&recipe, &plans), &splits, global);
+        if !run.ignore_memory {
+            memory.check()?;
         }
-    }
-    given::normalise_as(&mut data, teacher.iter().chain(&intermediate))?;
-    let images = &data.dataset;
-
-    let hash = cache::hash(&json!({
-        "format": FORMAT,
-        "command": goal.command(),
-        "recipe": recipe,
-        "backend": global.backend.name(),
-        "dataset": images.sha256,
-        "teacher": teacher.as_ref().map(|given| &given.sha256),
-        "intermediate": intermediate.as_ref().map(|given| &given.sha256),
-    }))?;
-    let progress = Progress::new(global.quiet);
-    let notes = recipe::notes(&recipe, &plans, images, &data.split, data.counts(), global.backend);
-    notes.iter().for_each(|note| progress.say(format!("note: {note}")));
-    let folder = folder(request, &recipe, &hash, &progress)?;
-    log::open(&folder.log())?;
-    folder.write("recipe.toml", &toml::to_string_pretty(&recipe)?)?;
-    notes.iter().for_each(|note| tracing::info!("note: {note}"));
-    tracing::info!(
-        command = goal.command(),
-        recipe = recipe.name,
-        seed = recipe.seed.0,
-        backend = global.backend.name(),
-        threads = global.threads(),
-        "begins"
-    );
-    memory.log();
-
-    let mut session = Session {
-        recipe: &recipe,
-        plans: &plans,
-        data: &data,
-        backend: global.backend.name(),
-        runs: &global.runs_dir,
-        run: &folder,
-        reuse: !request.run.no_cache,
-        teacher,
-        intermediate,
-        progress: &progress,
-        stages: Stages::default(),
-        metrics: Metrics::default(),
-        conversion: None,
-    };
-    pipeline::run::<A>(&mut session, *goal, device).map_err(tell_how_to_resume)?;
-    session.metrics.write(&folder)?;
-
-    let Session { stages, conversion, .. } = session;
-    let conversion = conversion.filter(|_| *goal == Goal::Convert);
-    let summary = Summary {
-        recipe: recipe.name.clone(),
-        seed: recipe.seed.0,
-        backend: global.backend.name(),
-        threads: global.threads(),
-        versions: Versions::HERE,
-        git,
-        dataset: data.summary(),
-        stages,
-    };
-    folder.finish(&serde_json::to_string_pretty(&summary)?)?;
-    tracing::info!(seconds = begun.elapsed().as_secs_f64(), "ended");
-    let json = Json { summary: &summary, conversion: conversion.as_ref() };
-    show(global, &json, || text(&summary, conversion.as_ref(), &plans, &folder, begun))
-}
-
-/// The folder of the run: a new one, or that of the run to go on with.
-fn folder(
-    request: &Request,
-    recipe: &Recipe,
-    hash: &str,
-    progress: &Progress,
-) -> anyhow::Result<RunDir> {
-    let (runs, name) = (&request.global.runs_dir, &recipe.name);
-    let folder = match &request.run.resume {
-        None => RunDir::create(runs, name, hash)?,
-        Some(Some(path)) => {
-            RunDir::open(path, hash).map_err(|error| explain(error, path, recipe))?
-        }
-        Some(None) => match RunDir::newest_unfinished(runs, name, hash)? {
-            Some(folder) => folder,
-            None => {
-                progress.say("no unfinished run to resume; a new one begins");
-                RunDir::create(runs, name, hash)?
+        for (supplied, stage) in
+            [(&teacher, StageName::Teacher), (&intermediate, StageName::Intermediate)]
+        {
+            if let Some(supplied) = supplied {
+                supplied.check::<A>(stage, &recipe, &plans, &splits, device)?;
             }
-        },
-    };
-    let verb = if folder.resumed { "goes on in" } else { "runs in" };
-    progress.say(format!("{name} {verb} {}", folder.path().display()));
-    Ok(folder)
+        }
+        supplied::normalise_as(&mut splits, teacher.iter().chain(&intermediate))?;
+        let images = &splits.dataset;
+
+        let hash = artifact_cache::hash(&json!({
+            "format": FORMAT,
+            "command": goal.command(),
+            "recipe": recipe,
+            "backend": global.backend.name(),
+            "dataset": images.sha256,
+            "teacher": teacher.as_ref().map(|supplied| &supplied.sha256),
+            "intermediate": intermediate.as_ref().map(|supplied| &supplied.sha256),
+        }))?;
+        let progress = Progress::new(global.quiet);
+        let notes =
+            recipe::notes(&recipe, &plans, images, &splits.split, splits.counts(), global.backend);
+        notes.iter().for_each(|note| progress.say(format!("note: {note}")));
+        let folder = self.folder(&recipe, &hash, &progress)?;
+        log::open(&folder.log())?;
+        folder.write("recipe.toml", &toml::to_string_pretty(&recipe)?)?;
+        notes.iter().for_each(|note| tracing::info!("note: {note}"));
+        tracing::info!(
+            command = goal.command(),
+            recipe = recipe.name,
+            seed = recipe.seed.0,
+            backend = global.backend.name(),
+            threads = global.threads(),
+            "begins"
+        );
+        memory.log();
+
+        let mut session = Session {
+            recipe: &recipe,
+            plans: &plans,
+            splits: &splits,
+            backend: global.backend.name(),
+            runs: &global.runs_dir,
+            run: &folder,
+            reuse: !run.no_cache,
+            teacher,
+            intermediate,
+            progress: &progress,
+            stages: StageSummaries::default(),
+            metrics: Metrics::default(),
+            conversion: None,
+        };
+        pipeline::run::<A>(&mut session, *goal, device).map_err(add_resume_command)?;
+        session.metrics.write(&folder)?;
+
+        let Session { stages, conversion, .. } = session;
+        let conversion = conversion.filter(|_| *goal == Goal::Convert);
+        let summary = Summary {
+            recipe: recipe.name.clone(),
+            seed: recipe.seed.0,
+            backend: global.backend.name(),
+            threads: global.threads(),
+            versions: Versions::here(),
+            git,
+            dataset: splits.summary(),
+            stages,
+        };
+        folder.finish(&serde_json::to_string_pretty(&summary)?)?;
+        tracing::info!(seconds = begun.elapsed().as_secs_f64(), "ended");
+        let json = Json { summary: &summary, conversion: conversion.as_ref() };
+        output::print(global, &json, || text(&summary, conversion.as_ref(), &plans, &folder, begun))
+    }
 }
 
-/// Adds to the error of a run that is not gone on with in what its recipe differs.
-fn explain(error: anyhow::Error, run: &Path, recipe: &Recipe) -> anyhow::Error {
-    match runs::from_recipe(run, recipe) {
-        Some(differences) if !differences.is_empty() => wrong(format_args!(
-            "{error}\n  {}\nrun its own recipe, {}, or leave --resume out to begin a new run",
+impl Stages<'_> {
+    /// The folder of the run: a new one, or that of the run to continue.
+    fn folder(&self, recipe: &Recipe, hash: &str, progress: &Progress) -> anyhow::Result<RunDir> {
+        let (runs, name) = (&self.global.runs_dir, &recipe.name);
+        let folder = match &self.run.resume {
+            None => RunDir::create(runs, name, hash)?,
+            Some(Some(path)) => {
+                RunDir::open(path, hash).map_err(|error| add_differences(error, path, recipe))?
+            }
+            Some(None) => match RunDir::newest_unfinished(runs, name, hash)? {
+                Some(folder) => folder,
+                None => {
+                    progress.say("there is no unfinished run; a new run begins");
+                    RunDir::create(runs, name, hash)?
+                }
+            },
+        };
+        let verb = if folder.resumed { "continues in" } else { "runs in" };
+        progress.say(format!("{name} {verb} {}", folder.path().display()));
+        Ok(folder)
+    }
+}
+
+/// Adds the differences between the two recipes to the error of a run that cannot be continued.
+fn add_differences(error: anyhow::Error, run: &Path, recipe: &Recipe) -> anyhow::Error {
+    match recipe_differences(run, recipe) {
+        Some(differences) if !differences.is_empty() => invalid_input(format_args!(
+            "{error}\n  {}\nuse the recipe of that run, {}, or leave --resume out to begin a new \
+             run",
             differences.join("\n  "),
             run.join("recipe.toml").display()
         )),
@@ -184,8 +191,22 @@ fn explain(error: anyhow::Error, run: &Path, recipe: &Recipe) -> anyhow::Error {
     }
 }
 
-/// The words of a command without the mirror, in which there may be a password. The data set is here
-/// once something was trained on it.
+/// Turns an interruption into an error with the command that continues the run. Other errors are
+/// unchanged.
+fn add_resume_command(error: anyhow::Error) -> anyhow::Error {
+    let training = matches!(error.downcast_ref(), Some(TrainError::Interrupted { .. }));
+    if !training && error.downcast_ref::<Interrupted>().is_none() {
+        return error;
+    }
+    let mut words = without_mirror(std::env::args().map(|word| shell_quoted(&word)));
+    if !words.iter().any(|word| word.starts_with("--resume")) {
+        words.push("--resume".into());
+    }
+    Stopped { resume: words.join(" ") }.into()
+}
+
+/// The words of a command without the address of a mirror, which may contain a password. The
+/// resumed run does not need it, because the data set has been fetched.
 fn without_mirror(mut words: impl Iterator<Item = String>) -> Vec<String> {
     let mut kept = Vec::new();
     while let Some(word) = words.next() {
@@ -198,19 +219,6 @@ fn without_mirror(mut words: impl Iterator<Item = String>) -> Vec<String> {
     kept
 }
 
-/// An interruption becomes a message that says how to go on; every other error stays.
-fn tell_how_to_resume(error: anyhow::Error) -> anyhow::Error {
-    let training = matches!(error.downcast_ref(), Some(TrainError::Interrupted { .. }));
-    if !training && error.downcast_ref::<Interrupted>().is_none() {
-        return error;
-    }
-    let mut words = without_mirror(std::env::args().map(|word| quoted(&word)));
-    if !words.iter().any(|word| word.starts_with("--resume")) {
-        words.push("--resume".into());
-    }
-    Stopped { resume: words.join(" ") }.into()
-}
-
 fn text(
     summary: &Summary,
     conversion: Option<&Conversion>,
@@ -220,11 +228,11 @@ fn text(
 ) -> String {
     let mut text = String::new();
     if let Some(conversion) = conversion {
-        text.push_str(&report::conversion(conversion));
+        text.push_str(&tables::conversion(conversion));
         text.push('\n');
     }
-    text.push_str(&report::stages(&summary.stages, plans));
-    text.push_str(&report::over_time(&summary.stages));
+    text.push_str(&tables::stages(&summary.stages, plans));
+    text.push_str(&tables::over_time(&summary.stages));
     let seconds = begun.elapsed().as_secs_f64();
     text.push_str(&format!("\n{seconds:.1} s; results in {}", folder.path().display()));
     text
@@ -235,8 +243,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mirror_is_not_repeated() {
-        let kept = |words: &[&str]| without_mirror(words.iter().map(|word| quoted(word))).join(" ");
+    fn the_mirror_is_not_part_of_the_resume_command() {
+        let kept =
+            |words: &[&str]| without_mirror(words.iter().map(|word| shell_quoted(word))).join(" ");
         let mirror = "https://me:pass word@a/";
         assert_eq!(kept(&["run", "--fetch", "--mirror", mirror, "a.toml"]), "run --fetch a.toml");
         let joined = format!("--mirror={mirror}");
@@ -244,10 +253,10 @@ mod tests {
     }
 
     #[test]
-    fn only_interruptions_become_advice() {
-        let advice = tell_how_to_resume(Interrupted.into());
-        assert!(advice.to_string().ends_with("--resume`"), "{advice}");
-        let other = tell_how_to_resume(anyhow::anyhow!("disk full"));
+    fn only_interruptions_get_a_resume_command() {
+        let interrupted = add_resume_command(Interrupted.into());
+        assert!(interrupted.to_string().ends_with("--resume`"), "{interrupted}");
+        let other = add_resume_command(anyhow::anyhow!("disk full"));
         assert_eq!(other.to_string(), "disk full");
     }
 }

@@ -1,27 +1,28 @@
-//! `runs`: the runs that there are, their results side by side, and how their recipes differ.
+//! `runs`: lists runs, shows their results side by side, and shows how their recipes differ.
 
 mod compare;
 mod diff;
-mod found;
 mod parts;
+mod record;
 
 use std::path::Path;
 
 use comfy_table::CellAlignment;
 
-use self::found::Found;
 use self::parts::{Git, State};
-use super::show;
-use crate::args::{Global, Runs, RunsAction, StageName};
-use crate::failure::wrong;
-use crate::printable::printable;
+use self::record::RunRecord;
+use crate::args::{Global, Runs, RunsAction};
+use crate::escape::printable;
+use crate::failure::invalid_input;
+use crate::output;
 use crate::recipe;
-use crate::report::{percent, table};
-use crate::runs::{self, Place};
+use crate::runs::{self, RunLocation};
+use crate::stage::StageName;
+use crate::tables::{percent, table};
 
-pub use diff::from_recipe;
+pub use diff::recipe_differences;
 
-/// Lists runs, or compares those that are named.
+/// Lists runs, or compares the runs that are named.
 ///
 /// # Errors
 ///
@@ -29,8 +30,8 @@ pub use diff::from_recipe;
 pub fn runs(request: &Runs, global: &Global) -> anyhow::Result<()> {
     match (&request.action, &request.recipe) {
         (None, recipe) => list(recipe.as_deref(), global),
-        (Some(_), Some(recipe)) => Err(wrong(format_args!(
-            "`{}` is one word too many: `compare` and `diff` take their runs behind them",
+        (Some(_), Some(recipe)) => Err(invalid_input(format_args!(
+            "`{}` is one word too many: the runs follow `compare` or `diff`",
             printable(recipe)
         ))),
         (Some(RunsAction::Compare { runs }), None) => compare::compare(runs, global),
@@ -38,46 +39,47 @@ pub fn runs(request: &Runs, global: &Global) -> anyhow::Result<()> {
     }
 }
 
-/// Lists all runs, or those of one recipe, newest first.
+/// Lists all runs, or the runs of one recipe, from the newest to the oldest.
 fn list(recipe: Option<&str>, global: &Global) -> anyhow::Result<()> {
     let folder = &global.runs_dir;
-    let mut places = runs::all(folder)?;
+    let mut locations = runs::all(folder)?;
     let mut which = String::new();
     if let Some(typed) = recipe {
-        let name = recipe_name(typed, &places, folder)?;
-        places.retain(|place| place.recipe == name);
+        let name = recipe_name(typed, &locations, folder)?;
+        locations.retain(|location| location.recipe == name);
         which = format!(" of {}", printable(&name));
     }
-    let found: Vec<Found> = places.into_iter().map(Found::new).collect();
-    show(global, &found, || match found.as_slice() {
+    let found: Vec<RunRecord> = locations.into_iter().map(RunRecord::new).collect();
+    output::print(global, &found, || match found.as_slice() {
         [] => format!("there are no runs{which} in {}", printable(&folder.to_string_lossy())),
         found => text(found),
     })
 }
 
-/// The name of the recipe that a user means: one that has runs, or that of a file.
-fn recipe_name(typed: &str, places: &[Place], folder: &Path) -> anyhow::Result<String> {
-    if places.iter().any(|place| place.recipe == typed) {
+/// The name of the recipe that a user means: a recipe with runs, or the name in a file.
+fn recipe_name(typed: &str, locations: &[RunLocation], folder: &Path) -> anyhow::Result<String> {
+    if locations.iter().any(|location| location.recipe == typed) {
         return Ok(typed.to_owned());
     }
     if let Ok(file) = recipe::find(Path::new(typed)) {
         return Ok(recipe::read(&file, None)?.name);
     }
-    let mut names: Vec<String> = places.iter().map(|place| printable(&place.recipe)).collect();
+    let mut names: Vec<String> =
+        locations.iter().map(|location| printable(&location.recipe)).collect();
     names.sort();
     names.dedup();
     let there = match names.as_slice() {
         [] => "has no runs".to_owned(),
         names => format!("has runs of {}", names.join(", ")),
     };
-    Err(wrong(format_args!(
+    Err(invalid_input(format_args!(
         "no recipe `{}` has been run: the folder {} {there}",
         printable(typed),
         folder.display()
     )))
 }
 
-fn text(found: &[Found]) -> String {
+fn text(found: &[RunRecord]) -> String {
     let mut table =
         table(&["recipe", "run", "began (UTC)", "state", "stages", "test accuracy", "T", "commit"]);
     for column in [1, 2, 3, 4, 7] {
@@ -109,13 +111,13 @@ fn text(found: &[Found]) -> String {
     text
 }
 
-/// `2026-01-02T03:04:05Z` without its seconds, which the id has.
+/// A time such as `2026-01-02T03:04:05Z` without the seconds. The id has them.
 fn minute(began: &str) -> String {
     began.get(..16).unwrap_or(began).replace('T', " ")
 }
 
-/// The stages of a run in a few words.
-fn stages(run: &Found) -> String {
+/// The finished stages of a run in a few words.
+fn stages(run: &RunRecord) -> String {
     const ALL: [StageName; 4] =
         [StageName::Teacher, StageName::Intermediate, StageName::Converted, StageName::Student];
     let names: Vec<StageName> = run.stages.iter().map(|stage| stage.stage).collect();
@@ -133,18 +135,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_recipe_without_runs_names_those_that_have_some() {
+    fn an_unknown_recipe_lists_the_recipes_with_runs() {
         let runs = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(runs.path().join("a/20260101-000000-aaaaaaaa")).unwrap();
-        let places = runs::all(runs.path()).unwrap();
-        let name = |typed: &str| recipe_name(typed, &places, runs.path());
+        let locations = runs::all(runs.path()).unwrap();
+        let name = |typed: &str| recipe_name(typed, &locations, runs.path());
         assert_eq!(name("a").unwrap(), "a");
         let error = name("b").unwrap_err().to_string();
         assert!(error.contains("`b`") && error.ends_with("has runs of a"), "{error}");
     }
 
     #[test]
-    fn every_run_has_a_line_with_what_is_known() {
+    fn every_run_has_a_line() {
         let runs = tempfile::tempdir().unwrap();
         let folder = |id: &str| {
             let path = runs.path().join("a").join(id);
@@ -159,7 +161,8 @@ mod tests {
         .unwrap();
         std::fs::write(folder("20260102-000000-aaaaaaaa"), "{\u{1b}").unwrap();
         folder("20260103-000000-aaaaaaaa");
-        let found: Vec<_> = runs::all(runs.path()).unwrap().into_iter().map(Found::new).collect();
+        let found: Vec<_> =
+            runs::all(runs.path()).unwrap().into_iter().map(RunRecord::new).collect();
         let text = text(&found);
         let line = |id: &str| text.lines().find(|line| line.contains(id)).unwrap();
         let whole = line("20260101");

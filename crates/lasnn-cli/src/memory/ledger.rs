@@ -1,246 +1,167 @@
-//! What is in memory while a stage runs, block by block.
+//! The memory in use while a stage runs, allocation by allocation.
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
+use super::purpose::{Breakdown, Purpose};
 use super::size::Size;
 
-/// Shorter blocks are not kept for the next one of their length
-/// (`lasnn_gemm::memory::SMALLEST`).
+/// Blocks with fewer elements do not belong to the pool (`lasnn_gemm::memory::SMALLEST`). They are
+/// too small to count.
 const SMALLEST: usize = 1 << 14;
 
-/// A block that was not taken while so many others were goes back to the system
+/// A block of the pool returns to the operating system after this number of other allocations
 /// (`PATIENCE` in `lasnn_gemm::memory`).
 const PATIENCE: usize = 4000;
 
-/// What memory is taken for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Part {
-    /// The program, the data set and the batches that wait for their use.
-    Process,
-    /// The weights of the networks that compute, and of finished stages.
-    Weights,
-    /// Gradients of weights, and what the optimiser remembers.
-    Optimiser,
-    /// The copies that are made when a checkpoint is written or read.
-    Checkpoint,
-    /// The activations of ordinary networks and their gradients.
-    Activations,
-    /// What a spiking pass keeps for its backward pass.
-    Tape,
-    /// What kernels need while they run.
-    Scratch,
-    /// Validation and measurement.
-    Evaluation,
-    /// What kernels of the stage before have left, for blocks that do not come.
-    Left,
+/// Blocks of one length.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks {
+    /// The number of `f32` elements of one block.
+    length: Size,
+    count: Size,
 }
 
-impl Part {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::Process,
-        Self::Weights,
-        Self::Optimiser,
-        Self::Checkpoint,
-        Self::Activations,
-        Self::Tape,
-        Self::Scratch,
-        Self::Evaluation,
-        Self::Left,
-    ];
-
-    /// As the header of a column.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Process => "process, data",
-            Self::Weights => "weights",
-            Self::Optimiser => "optimiser",
-            Self::Checkpoint => "checkpoint",
-            Self::Activations => "activations",
-            Self::Tape => "tape",
-            Self::Scratch => "scratch",
-            Self::Evaluation => "evaluation",
-            Self::Left => "left",
-        }
-    }
-
-    /// As a part of a sentence.
-    pub fn described(self) -> &'static str {
-        match self {
-            Self::Process => "the program and its data",
-            Self::Weights => "weights",
-            Self::Optimiser => "gradients and the state of the optimiser",
-            Self::Checkpoint => "the copies that a checkpoint needs",
-            Self::Activations => "activations",
-            Self::Tape => "the tape of the backward pass",
-            Self::Scratch => "the scratch memory of kernels",
-            Self::Evaluation => "validation and measurement",
-            Self::Left => "what the stage before has left",
-        }
+impl From<Size> for Blocks {
+    fn from(length: Size) -> Self {
+        Self { length, count: Size::new(1) }
     }
 }
 
-/// Bytes by part.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Parts([Size; Part::ALL.len()]);
-
-impl Parts {
-    /// Those of one part.
-    pub fn of(&self, part: Part) -> Size {
-        self.0[part as usize]
-    }
-
-    /// All of them.
-    pub fn total(&self) -> Size {
-        self.0.iter().copied().sum()
-    }
-
-    /// The part that takes the most.
-    pub fn largest(&self) -> Part {
-        let most = Part::ALL.into_iter().max_by_key(|&part| self.of(part));
-        most.unwrap_or(Part::Process)
-    }
-
-    fn add(&mut self, part: Part, bytes: Size) {
-        self.0[part as usize] += bytes;
-    }
-
-    fn remove(&mut self, part: Part, bytes: Size) {
-        let before = &mut self.0[part as usize];
-        *before = *before - bytes;
+impl From<(Size, Size)> for Blocks {
+    fn from((length, count): (Size, Size)) -> Self {
+        Self { length, count }
     }
 }
 
-/// The blocks of one length that kernels hand on to each other.
+/// The blocks of one length in the pool.
 #[derive(Clone, Copy, Debug, Default)]
-struct Blocks {
-    /// How many are in use.
+struct Pool {
+    /// The blocks in use.
     used: Size,
-    /// How many there are.
+    /// All blocks.
     all: Size,
-    /// How many were in use at once since the stage began; the others are left by the stage before.
+    /// The largest number of blocks in use since the stage began. The other blocks are left by the
+    /// previous stage.
     most: Size,
 }
 
-/// What is in memory, and the most that was.
+/// The memory in use, and its maximum since the stage began.
 ///
-/// Two kinds of memory are told apart. What kernels and tensors hand on to each other stays where
-/// it is when nobody uses it, since it is kept for the next block of its length. Everything else
-/// goes back to the system.
+/// There are two kinds of memory. The pool keeps the blocks of kernels and tensors: a released
+/// block stays in memory and serves the next allocation of its length. All other memory returns to
+/// the operating system when it is freed.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    /// By length in numbers.
-    kept: BTreeMap<Size, Blocks>,
-    /// How many blocks were taken since the stage began.
-    taken: Size,
-    /// What goes back to the system when it is freed.
-    held: Parts,
-    /// All of it.
-    now: Parts,
-    peak: Parts,
+    /// The pool by the length of its blocks.
+    pool: BTreeMap<Size, Pool>,
+    /// The number of allocations from the pool since the stage began.
+    allocations: Size,
+    /// The memory outside the pool.
+    outside: Breakdown,
+    /// All memory in use.
+    now: Breakdown,
+    peak: Breakdown,
 }
 
 impl Ledger {
-    /// Takes a block of so many numbers that is kept for the next one of its length when it is
-    /// given back.
-    pub fn take(&mut self, part: Part, length: Size) {
-        self.take_some(part, length, Size::new(1));
-    }
-
-    /// The same for several blocks of one length.
-    pub fn take_some(&mut self, part: Part, length: Size, count: Size) {
+    /// Allocates blocks from the pool.
+    pub fn alloc(&mut self, purpose: Purpose, blocks: impl Into<Blocks>) {
+        let Blocks { length, count } = blocks.into();
         if length < SMALLEST.into() {
             return;
         }
-        self.taken += count;
-        let blocks = self.kept.entry(length).or_default();
-        blocks.used += count;
-        let more = blocks.used - blocks.most;
+        self.allocations += count;
+        let pool = self.pool.entry(length).or_default();
+        pool.used += count;
+        let more = pool.used - pool.most;
         if more > Size::ZERO {
-            let left = more.min(blocks.all - blocks.most);
-            blocks.most = blocks.used;
-            blocks.all = blocks.all.max(blocks.used);
+            let left = more.min(pool.all - pool.most);
+            pool.most = pool.used;
+            pool.all = pool.all.max(pool.used);
             let bytes = length * size_of::<f32>();
-            self.now.remove(Part::Left, bytes * left);
-            self.now.add(part, bytes * more);
-            self.look();
+            self.now.remove(Purpose::Left, bytes * left);
+            self.now.add(purpose, bytes * more);
+            self.update_peak();
         }
     }
 
-    /// Gives a block back.
-    pub fn give(&mut self, length: Size) {
-        self.give_some(length, Size::new(1));
+    /// Allocates one block of each length.
+    pub fn alloc_all(&mut self, purpose: Purpose, lengths: &[Size]) {
+        lengths.iter().for_each(|&length| self.alloc(purpose, length));
     }
 
-    /// Gives several blocks of one length back.
-    pub fn give_some(&mut self, length: Size, count: Size) {
-        if let Some(blocks) = self.kept.get_mut(&length) {
-            blocks.used = blocks.used - count;
+    /// Releases blocks into the pool.
+    pub fn release(&mut self, blocks: impl Into<Blocks>) {
+        let Blocks { length, count } = blocks.into();
+        if let Some(pool) = self.pool.get_mut(&length) {
+            pool.used = pool.used - count;
         }
     }
 
-    /// Takes a block for a moment.
-    pub fn pass(&mut self, part: Part, length: Size) {
-        self.pass_some(part, length, Size::new(1));
+    /// Releases one block of each length.
+    pub fn release_all(&mut self, lengths: &[Size]) {
+        lengths.iter().for_each(|&length| self.release(length));
     }
 
-    /// Takes several blocks of one length for a moment.
-    pub fn pass_some(&mut self, part: Part, length: Size, count: Size) {
-        self.take_some(part, length, count);
-        self.give_some(length, count);
+    /// Allocates blocks and releases them at once.
+    pub fn alloc_briefly(&mut self, purpose: Purpose, blocks: impl Into<Blocks>) {
+        let blocks = blocks.into();
+        self.alloc(purpose, blocks);
+        self.release(blocks);
     }
 
-    /// Takes bytes that go back to the system when they are freed.
-    pub fn hold(&mut self, part: Part, bytes: Size) {
-        self.held.add(part, bytes);
-        self.now.add(part, bytes);
-        self.look();
+    /// Allocates bytes outside the pool.
+    pub fn malloc(&mut self, purpose: Purpose, bytes: Size) {
+        self.outside.add(purpose, bytes);
+        self.now.add(purpose, bytes);
+        self.update_peak();
     }
 
-    /// Frees them.
-    pub fn free(&mut self, part: Part, bytes: Size) {
-        self.held.remove(part, bytes);
-        self.now.remove(part, bytes);
+    /// Frees bytes outside the pool.
+    pub fn free(&mut self, purpose: Purpose, bytes: Size) {
+        self.outside.remove(purpose, bytes);
+        self.now.remove(purpose, bytes);
     }
 
-    /// Begins a stage: the most so far is what is in memory now.
-    pub fn begin(&mut self) {
-        self.taken = Size::ZERO;
-        // Between stages no block is in use: all of them are left.
+    /// Allocates bytes outside the pool and frees them at once.
+    pub fn malloc_briefly(&mut self, purpose: Purpose, bytes: Size) {
+        self.malloc(purpose, bytes);
+        self.free(purpose, bytes);
+    }
+
+    /// Begins a stage. Its peak begins with the memory that is in use now.
+    pub fn begin_stage(&mut self) {
+        self.allocations = Size::ZERO;
+        // No block is in use between stages, so all blocks are left by the previous stage.
         let mut left = Size::ZERO;
-        for (&length, blocks) in &mut self.kept {
-            (blocks.used, blocks.most) = (Size::ZERO, Size::ZERO);
-            left += length * blocks.all * size_of::<f32>();
+        for (&length, pool) in &mut self.pool {
+            (pool.used, pool.most) = (Size::ZERO, Size::ZERO);
+            left += length * pool.all * size_of::<f32>();
         }
-        for part in Part::ALL {
-            self.now.0[part as usize] = self.held.of(part);
-        }
-        self.now.add(Part::Left, left);
+        self.now = self.outside;
+        self.now.add(Purpose::Left, left);
         self.peak = self.now;
     }
 
-    /// Repeats the allocations since the beginning of the stage `times` times. Blocks of the previous
-    /// stage that no allocation has reused by then return to the operating system.
+    /// Repeats the allocations since the beginning of the stage `times` times. Blocks of the
+    /// previous stage that no allocation has reused by then return to the operating system.
     pub fn repeat(&mut self, times: Size) {
-        if self.taken * times <= PATIENCE.into() {
+        if self.allocations * times <= PATIENCE.into() {
             return;
         }
-        for (&length, blocks) in &mut self.kept {
-            let unwanted = blocks.all - blocks.most;
-            self.now.remove(Part::Left, length * unwanted * size_of::<f32>());
-            blocks.all = blocks.most;
+        for (&length, pool) in &mut self.pool {
+            let unused = pool.all - pool.most;
+            self.now.remove(Purpose::Left, length * unused * size_of::<f32>());
+            pool.all = pool.most;
         }
     }
 
-    /// The most that was in memory since the stage began.
-    pub fn peak(&self) -> Parts {
+    /// The memory in use when it was largest since the stage began.
+    pub fn peak(&self) -> Breakdown {
         self.peak
     }
 
-    fn look(&mut self) {
+    fn update_peak(&mut self) {
         if self.now.total() > self.peak.total() {
             self.peak = self.now;
         }
@@ -255,60 +176,60 @@ mod tests {
     const BYTES: Size = Size::new(4 << 20);
 
     #[test]
-    fn a_block_serves_the_next_one_of_its_length_and_no_other() {
+    fn a_released_block_serves_the_next_allocation_of_its_length_only() {
         let mut ledger = Ledger::default();
-        ledger.pass(Part::Scratch, LENGTH);
-        ledger.take(Part::Scratch, LENGTH);
+        ledger.alloc_briefly(Purpose::Scratch, LENGTH);
+        ledger.alloc(Purpose::Scratch, LENGTH);
         assert_eq!(ledger.peak().total(), BYTES);
-        ledger.pass(Part::Activations, LENGTH * 2usize);
+        ledger.alloc_briefly(Purpose::Activations, LENGTH * 2usize);
         assert_eq!(ledger.peak().total(), BYTES * 3usize);
-        assert_eq!(ledger.peak().of(Part::Activations), BYTES * 2usize);
-        ledger.take(Part::Tape, LENGTH);
-        assert_eq!(ledger.peak().of(Part::Tape), BYTES);
-        ledger.take(Part::Scratch, Size::from(SMALLEST - 1));
-        assert_eq!(ledger.peak().total(), BYTES * 4usize, "short blocks are not kept");
+        assert_eq!(ledger.peak().of(Purpose::Activations), BYTES * 2usize);
+        ledger.alloc(Purpose::Tape, LENGTH);
+        assert_eq!(ledger.peak().of(Purpose::Tape), BYTES);
+        ledger.alloc(Purpose::Scratch, Size::from(SMALLEST - 1));
+        assert_eq!(ledger.peak().total(), BYTES * 4usize, "small blocks do not count");
     }
 
     #[test]
-    fn a_stage_takes_what_the_one_before_has_left() {
+    fn a_stage_reuses_the_blocks_of_the_previous_stage() {
         let mut ledger = Ledger::default();
-        ledger.take_some(Part::Activations, LENGTH, Size::new(3));
-        ledger.give_some(LENGTH, Size::new(3));
-        ledger.begin();
-        assert_eq!(ledger.peak().of(Part::Left), BYTES * 3usize);
-        ledger.take(Part::Tape, LENGTH);
-        ledger.hold(Part::Weights, BYTES);
+        let three = (LENGTH, Size::new(3));
+        ledger.alloc(Purpose::Activations, three);
+        ledger.release(three);
+        ledger.begin_stage();
+        assert_eq!(ledger.peak().of(Purpose::Left), BYTES * 3usize);
+        ledger.alloc(Purpose::Tape, LENGTH);
+        ledger.malloc(Purpose::Weights, BYTES);
         let peak = ledger.peak();
-        assert_eq!(peak.of(Part::Left), BYTES * 2usize);
-        assert_eq!((peak.of(Part::Tape), peak.of(Part::Activations)), (BYTES, Size::ZERO));
+        assert_eq!(peak.of(Purpose::Left), BYTES * 2usize);
+        assert_eq!((peak.of(Purpose::Tape), peak.of(Purpose::Activations)), (BYTES, Size::ZERO));
         assert_eq!(peak.total(), BYTES * 4usize);
     }
 
     #[test]
-    fn what_is_freed_is_in_the_peak_and_not_in_the_next_one() {
+    fn freed_bytes_count_in_the_peak_of_their_stage_only() {
         let mut ledger = Ledger::default();
-        ledger.hold(Part::Weights, BYTES);
-        ledger.hold(Part::Checkpoint, BYTES);
-        ledger.free(Part::Checkpoint, BYTES);
+        ledger.malloc(Purpose::Weights, BYTES);
+        ledger.malloc_briefly(Purpose::Checkpoint, BYTES);
         assert_eq!(ledger.peak().total(), BYTES * 2usize);
-        ledger.begin();
+        ledger.begin_stage();
         assert_eq!(ledger.peak().total(), BYTES);
-        assert_eq!(ledger.peak().largest(), Part::Weights);
+        assert_eq!(ledger.peak().largest(), Purpose::Weights);
     }
 
     #[test]
-    fn blocks_that_nobody_wants_go_in_the_end() {
+    fn unused_blocks_return_to_the_system_after_many_allocations() {
         let mut ledger = Ledger::default();
-        ledger.pass(Part::Activations, LENGTH);
-        ledger.begin();
-        ledger.pass(Part::Scratch, LENGTH * 2usize);
-        assert_eq!(ledger.peak().total(), BYTES * 3usize, "the other stage's is still there");
+        ledger.alloc_briefly(Purpose::Activations, LENGTH);
+        ledger.begin_stage();
+        ledger.alloc_briefly(Purpose::Scratch, LENGTH * 2usize);
+        assert_eq!(ledger.peak().total(), BYTES * 3usize, "the other block is still there");
         ledger.repeat(Size::from(10usize));
-        ledger.begin();
+        ledger.begin_stage();
         assert_eq!(ledger.peak().total(), BYTES * 3usize);
-        ledger.pass(Part::Scratch, LENGTH * 2usize);
+        ledger.alloc_briefly(Purpose::Scratch, LENGTH * 2usize);
         ledger.repeat(Size::from(PATIENCE + 1));
-        ledger.begin();
+        ledger.begin_stage();
         assert_eq!(ledger.peak().total(), BYTES * 2usize);
     }
 }

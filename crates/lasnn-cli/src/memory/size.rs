@@ -1,28 +1,29 @@
-//! Whole numbers whose arithmetic ends at the largest one and never wraps around.
+//! Whole numbers with saturating arithmetic.
 //!
-//! A recipe may ask for a layer of any size. The estimate has to say that it is too large, and must
-//! not become a small number by an overflow.
+//! A recipe may contain a layer of any size. The estimate must then be a large number, and not a
+//! small one because of an overflow.
 
 use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, Sub};
 
+use lasnn_core::Shape;
 use serde::{Serialize, Serializer};
 
-/// A number of bytes, or of numbers in memory.
+/// A number of bytes or of elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(u128);
 
 impl Size {
-    /// Nothing.
+    /// The number 0.
     pub const ZERO: Self = Self(0);
 
-    /// So many.
+    /// The number `number`.
     pub const fn new(number: u128) -> Self {
         Self(number)
     }
 
-    /// The number, or the largest one that the type holds.
+    /// The number, or the largest `u64` if it is larger.
     pub fn as_u64(self) -> u64 {
         u64::try_from(self.0).unwrap_or(u64::MAX)
     }
@@ -32,10 +33,20 @@ impl Size {
         Self(self.0.div_ceil(by.into().0.max(1)))
     }
 
-    /// The least multiple of `of` that is not smaller.
+    /// The least multiple of `of` that is at least this number.
     pub fn up_to_multiple_of(self, of: impl Into<Self> + Copy) -> Self {
         self.div_ceil(of) * of
     }
+}
+
+/// The number of elements of a feature map.
+pub fn elements(shape: Shape) -> Size {
+    positions(shape) * shape.channels
+}
+
+/// The number of positions of a feature map: height times width.
+pub fn positions(shape: Shape) -> Size {
+    Size::from(shape.height) * shape.width
 }
 
 impl From<usize> for Size {
@@ -58,7 +69,7 @@ impl<T: Into<Self>> AddAssign<T> for Size {
     }
 }
 
-/// A difference ends at 0.
+/// The difference is at least 0.
 impl<T: Into<Self>> Sub<T> for Size {
     type Output = Self;
 
@@ -90,14 +101,14 @@ impl Sum for Size {
     }
 }
 
-/// JSON has no larger whole numbers that every reader takes.
+/// Not every JSON reader supports larger whole numbers.
 impl Serialize for Size {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(self.as_u64())
     }
 }
 
-/// As bytes, in the largest unit of which there is at least one.
+/// The number as bytes in a unit such as MiB.
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -119,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arithmetic_ends_at_the_largest_number() {
+    fn arithmetic_saturates() {
         let large = Size::new(u128::MAX / 2);
         assert_eq!(large * 3usize, Size::new(u128::MAX));
         assert_eq!(large + large + large, Size::new(u128::MAX));
@@ -131,15 +142,15 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_told_in_their_unit() {
-        for (bytes, told) in [
+    fn bytes_are_shown_in_a_unit() {
+        for (bytes, shown) in [
             (0, "0 KiB"),
             (1 << 20, "1 MiB"),
             (1500 << 20, "1.46 GiB"),
             (200 << 30, "200 GiB"),
             (3 << 60, "3.00 EiB"),
         ] {
-            assert_eq!(Size::new(bytes).to_string(), told);
+            assert_eq!(Size::new(bytes).to_string(), shown);
         }
     }
 }

@@ -1,32 +1,35 @@
 use std::path::Path;
 
+use super::estimate::DataSize;
+use super::size::Size;
 use super::*;
 use crate::recipe;
 
-/// The recipe whose run the figures below were worked out for.
+/// The recipe for which the numbers below were computed.
 const RECIPE: &str = include_str!("../../../../results/2026-11-30-memory/vgg5-bf16.toml");
 
-const FACTS: Facts =
-    Facts { train: 256, student: 256, validation: 64, test: 64, pixels: Size::new(1 << 20) };
+const DATA: DataSize =
+    DataSize { train: 256, student: 256, validation: 64, test: 64, pixels: Size::new(1 << 20) };
 
 const MEBIBYTE: u128 = 1 << 20;
 
-fn stages(text: &str, command: Command) -> Vec<Stage> {
+fn stages(text: &str, command: Command) -> Vec<StageEstimate> {
     let file = Path::new("r.toml");
     let recipe = recipe::parse(text, file, None).unwrap();
     let image = lasnn_core::Shape { channels: 3, height: 32, width: 32 };
-    let counts = recipe::Counts { train: FACTS.train, student: FACTS.student };
+    let counts = recipe::Counts { train: DATA.train, student: DATA.student };
     let plans = recipe::validate(&recipe, file, image, 10, counts).unwrap();
-    let facts = FACTS;
-    walk(command, Asked { recipe: &recipe, plans: &plans, facts, threads: 2, on_gpu: false })
+    let inputs = Inputs { recipe: &recipe, plans: &plans, data: DATA, threads: 2, on_gpu: false };
+    estimate(command, inputs)
 }
 
 fn run(goal: Goal) -> Command {
-    Command::Stages { goal, teacher: false, intermediate: false }
+    Command::Stages { goal, teacher_supplied: false, intermediate_supplied: false }
 }
 
-fn of(text: &str, part: Part) -> Size {
-    stages(text, run(Goal::Run)).last().unwrap().parts.of(part)
+/// The memory of one purpose in the last stage of a run.
+fn of_student(text: &str, purpose: Purpose) -> Size {
+    stages(text, run(Goal::Run)).last().unwrap().memory.of(purpose)
 }
 
 fn with(from: &str, to: &str) -> String {
@@ -42,59 +45,55 @@ fn a_command_has_the_stages_that_it_runs() {
     assert_eq!(names(run(Goal::Run)), all);
     assert_eq!(names(run(Goal::Distill)), all);
     assert_eq!(names(run(Goal::Convert)), all[1..3]);
-    assert_eq!(names(run(Goal::Train(Ordinary::Teacher))), all[..1]);
-    assert_eq!(names(run(Goal::Train(Ordinary::Intermediate))), all[1..2]);
+    assert_eq!(names(run(Goal::Train(AnnStage::Teacher))), all[..1]);
+    assert_eq!(names(run(Goal::Train(AnnStage::Intermediate))), all[1..2]);
     let measure = Command::Measure { stage: StageName::Student, time_steps: 8 };
     assert_eq!(names(measure), ["measuring"]);
 }
 
 #[test]
 fn weights_gradients_and_moments_are_those_of_the_plan() {
-    // VGG5 has 50,595,520 weights, and Adam two numbers for each of them.
+    // VGG5 has 50,595,520 weights, and Adam has two moments for each of them.
     let weights = Size::new(50_595_520 * 4);
-    let alone = stages(RECIPE, run(Goal::Train(Ordinary::Intermediate)));
-    let parts = &alone[0].parts;
-    assert_eq!(parts.of(Part::Weights), weights);
-    let optimiser = parts.of(Part::Optimiser);
-    // Gradients of the smallest weights are not kept, and so not counted.
+    let trained = stages(RECIPE, run(Goal::Train(AnnStage::Intermediate)));
+    let memory = &trained[0].memory;
+    assert_eq!(memory.of(Purpose::Weights), weights);
+    let optimiser = memory.of(Purpose::Optimiser);
+    // Gradients of the smallest weight tensors are not in the pool, and so do not count.
     assert!(optimiser <= weights * 3usize && optimiser >= weights * 29usize / 10usize);
-    assert_eq!(parts.of(Part::Checkpoint), weights * 3usize, "at its peak it writes a checkpoint");
-    let adopted = Command::Stages {
-        goal: Goal::Train(Ordinary::Intermediate),
-        teacher: false,
-        intermediate: true,
+    assert_eq!(memory.of(Purpose::Checkpoint), weights * 3usize, "the peak is at a checkpoint");
+    let supplied = Command::Stages {
+        goal: Goal::Train(AnnStage::Intermediate),
+        teacher_supplied: false,
+        intermediate_supplied: true,
     };
-    assert!(stages(RECIPE, adopted)[0].parts.total() < parts.total() / 2usize);
+    assert!(stages(RECIPE, supplied)[0].memory.total() < memory.total() / 2usize);
 }
 
 #[test]
-fn a_tape_grows_with_the_batch_and_the_steps() {
-    let tape = of(RECIPE, Part::Tape);
-    // A byte for each of 139,264 neurons, 64 images and 8 steps.
+fn the_tape_grows_with_the_batch_and_the_time_steps() {
+    let tape = of_student(RECIPE, Purpose::Tape);
+    // At least one byte for each of 139,264 neurons, 64 images and 8 time steps.
     assert!(tape >= Size::new(139_264 * 64 * 8), "{tape}");
-    let longer = of(&with("[student]\ntime_steps = 8", "[student]\ntime_steps = 16"), Part::Tape);
+    let longer = with("[student]\ntime_steps = 8", "[student]\ntime_steps = 16");
+    let longer = of_student(&longer, Purpose::Tape);
     assert!(longer > tape * 16usize / 10usize, "{tape} to {longer}");
-    let smaller = of(
-        &with(
-            "[student.train]\nepochs = 1\nbatch = 64",
-            "[student.train]\nepochs = 1\nbatch = 64\nmicro_batch = 16",
-        ),
-        Part::Tape,
-    );
+    let train = "[student.train]\nepochs = 1\nbatch = 64";
+    let smaller = of_student(&with(train, &format!("{train}\nmicro_batch = 16")), Purpose::Tape);
     assert!(smaller * 3usize < tape, "{tape} to {smaller}");
 }
 
 #[test]
-fn numbers_of_any_size_give_a_large_estimate_and_no_overflow() {
+fn huge_numbers_give_a_huge_estimate_without_overflow() {
     let text = with("[student]\ntime_steps = 8", "[student]\ntime_steps = 9223372036854775807");
     let huge = stages(&text, run(Goal::Run)).pop().unwrap();
-    assert!(huge.parts.total() > Size::new(1 << 80), "{}", huge.parts.total());
+    assert!(huge.memory.total() > Size::new(1 << 80), "{}", huge.memory.total());
     let command = Command::Measure { stage: StageName::Student, time_steps: usize::MAX };
-    assert!(stages(RECIPE, command)[0].parts.total() < Size::new(4096 * MEBIBYTE));
+    assert!(stages(RECIPE, command)[0].memory.total() < Size::new(4096 * MEBIBYTE));
 }
 
 #[test]
-fn what_does_not_fit_is_refused_with_what_to_do() {
+fn a_stage_that_does_not_fit_is_refused_with_advice() {
     let memory = |bytes| Memory {
         stages: stages(RECIPE, run(Goal::Run)),
         available: Available { bytes, source: "the machine's memory" },
@@ -106,8 +105,8 @@ fn what_does_not_fit_is_refused_with_what_to_do() {
     assert_eq!(format!("{:?}", crate::failure::exit_code(&error)), "ExitCode(unix_exit_status(2))");
     let message = error.to_string();
     for part in [
-        "the stage `intermediate` takes about",
-        "there are 512 MiB (the machine's memory)",
+        "the stage `intermediate` needs about",
+        "512 MiB are available (the machine's memory)",
         "the largest part",
         "`micro_batch` in [intermediate.train]",
         "or run with --ignore-memory",

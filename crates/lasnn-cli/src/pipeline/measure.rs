@@ -1,4 +1,4 @@
-//! Measuring networks on images that they did not learn from.
+//! Measures networks on validation and test images, with a progress bar.
 
 use std::ops::ControlFlow;
 
@@ -11,7 +11,7 @@ use lasnn_training::{Evaluation, evaluate_while};
 use crate::progress::Progress;
 use crate::signals::{self, Interrupted};
 
-/// How well a network does on some images.
+/// Measures the accuracy of a network.
 ///
 /// # Errors
 ///
@@ -35,7 +35,7 @@ pub fn evaluation<B: SpikingBackend>(
     }
 }
 
-/// What a spiking network does over `time_steps`.
+/// Simulates a spiking network over `time_steps` and measures accuracy, spikes and energy.
 ///
 /// # Errors
 ///

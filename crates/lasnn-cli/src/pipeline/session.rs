@@ -1,6 +1,6 @@
-//! What the stages of a run share, and how a finished stage is kept and found again.
+//! The state that the stages of a run share, and how a finished stage is stored and reused.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use lasnn_core::{ClassCount, Plan};
@@ -9,126 +9,152 @@ use lasnn_snn::images_at_once;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::args::StageName;
-use crate::cache;
-use crate::data::Data;
+use crate::artifact_cache;
 use crate::definition::Definition;
-use crate::given::Given;
 use crate::metrics::Metrics;
+use crate::program::Program;
 use crate::progress::Progress;
 use crate::recipe::{Plans, Recipe};
-use crate::report::percent;
 use crate::run_dir::RunDir;
 use crate::signals::Interrupted;
-use crate::stored::{About, Conversion, FORMAT, Stored, layout};
+use crate::splits::Splits;
+use crate::stage::StageName;
+use crate::stage_artifact::{ArtifactMetadata, Conversion, FORMAT, StageArtifact, layout};
 use crate::summary::{ClassAccuracy, StageSummary, Stages};
+use crate::supplied::SuppliedCheckpoint;
+use crate::tables::percent;
 
-/// What the stages of a run share.
+/// The state that the stages of a run share.
 #[derive(Debug)]
 pub struct Session<'a> {
-    /// What to do.
+    /// The recipe.
     pub recipe: &'a Recipe,
-    /// The networks fitted to the images.
+    /// The networks, planned for the shape of the images.
     pub plans: &'a Plans,
     /// The images.
-    pub data: &'a Data,
-    /// What computes.
+    pub splits: &'a Splits,
+    /// The name of the backend.
     pub backend: &'static str,
-    /// Where runs and reusable networks are.
+    /// The folder of runs, which also contains the cache.
     pub runs: &'a Path,
-    /// Where this run is.
+    /// The folder of this run.
     pub run: &'a RunDir,
-    /// Whether networks of earlier runs may take the place of a stage.
+    /// Whether networks of earlier runs may be reused.
     pub reuse: bool,
     /// A checkpoint in place of the teacher.
-    pub teacher: Option<Given>,
+    pub teacher: Option<SuppliedCheckpoint>,
     /// A checkpoint in place of the intermediate network.
-    pub intermediate: Option<Given>,
-    /// Who watches.
+    pub intermediate: Option<SuppliedCheckpoint>,
+    /// Where progress is shown.
     pub progress: &'a Progress,
-    /// What came out so far.
+    /// The results of the finished stages.
     pub stages: Stages,
-    /// What every epoch came to.
+    /// The epochs of the finished and the current stage.
     pub metrics: Metrics,
-    /// What the conversion did to each layer.
+    /// The report of the conversion.
     pub conversion: Option<Conversion>,
 }
 
-/// A network of a stage, and the hash of everything that made it.
+/// A stage of this run was finished by a program that may compute other numbers.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} was made by {}, expected {}; the numbers of one run must come from one program, so start a \
+     new run without `--resume`",
+    path.display(),
+    found.as_ref().map_or("an unknown version of lasnn".into(), ToString::to_string),
+    Program::here()
+)]
+pub struct OtherProgram {
+    path: PathBuf,
+    found: Option<Program>,
+}
+
+/// The network of a finished stage.
 #[derive(Clone, Debug)]
-pub struct Obtained {
-    /// Its tensors.
+pub struct StageOutput {
+    /// The tensors.
     pub state: StateDict,
-    /// The hash.
+    /// The hash of everything that determines the network.
     pub key: String,
 }
 
 impl Session<'_> {
-    /// The hash of what a stage is made from: `parts` and what all stages depend on.
+    /// The hash of everything that determines the network of a stage: `parts`, and what all stages
+    /// depend on.
     pub fn key(&self, stage: StageName, parts: impl Serialize) -> anyhow::Result<String> {
-        Ok(cache::hash(&json!({
+        Ok(artifact_cache::hash(&json!({
             "format": FORMAT,
+            "program": Program::here(),
             "stage": stage,
             "parts": parts,
             "data": self.recipe.data,
-            // Its numbers are those of a given checkpoint where there is one.
-            "normaliser": self.data.normaliser(),
-            "dataset": self.data.dataset.sha256,
+            // The numbers may be those of a supplied checkpoint.
+            "normaliser": self.splits.normaliser(),
+            "dataset": self.splits.dataset.sha256,
             "seed": self.recipe.seed,
             "backend": self.backend,
         }))?)
     }
 
-    /// The network of a stage: from this run's folder if it was finished there, else from an
-    /// earlier run that made it from the same, else made by `make`.
+    /// The network of a stage. It is read from this run's folder if the stage was finished there,
+    /// else copied from the cache if an earlier run has made the same network, else made by `run`.
     ///
     /// # Errors
     ///
-    /// Fails as `make` does, if a file cannot be written, and when a signal has come.
-    pub fn obtain(
+    /// Fails as `run` does, if a file cannot be read or written, and if a signal has come.
+    pub fn run_or_reuse(
         &mut self,
         stage: StageName,
         key: String,
-        make: impl FnOnce(&mut Self, &str) -> anyhow::Result<Stored>,
-    ) -> anyhow::Result<Obtained> {
+        run: impl FnOnce(&mut Self, &str) -> anyhow::Result<StageArtifact>,
+    ) -> anyhow::Result<StageOutput> {
         Interrupted::check()?;
         let file = self.run.checkpoint(stage);
         let name = stage.name();
-        let stored = if file.exists() {
+        let artifact = if file.exists() {
             self.progress.say(format!("{name}: finished before the run was interrupted"));
-            Stored::load(&file).map_err(|error| {
+            let artifact = StageArtifact::load(&file).map_err(|error| {
                 let path = file.display();
-                anyhow::anyhow!("{error:#}; remove it to have {path} made again by `--resume`")
-            })?
-        } else if let Some(found) = self.find(stage, &key) {
+                anyhow::anyhow!("{error:#}; remove it, and `--resume` will make {path} again")
+            })?;
+            if artifact.metadata.program.as_ref() != Some(&Program::here()) {
+                return Err(OtherProgram { path: file, found: artifact.metadata.program }.into());
+            }
+            artifact
+        } else if let Some(found) = self.find_cached(stage, &key) {
             self.progress.say(format!("{name}: reused from an earlier run"));
             found.save(&file)?;
             found
         } else {
-            let made = make(self, &key)?;
+            let made = run(self, &key)?;
             made.save(&file)?;
-            if can_be_reused(stage) {
-                made.save(&cache::path(self.runs, stage, &key))
-                    .context("cannot keep the network for later runs")?;
+            if is_cached(stage) {
+                made.save(&artifact_cache::path(self.runs, stage, &key))
+                    .context("cannot store the network for later runs")?;
             }
             made
         };
-        self.take(stage, &stored)?;
-        Ok(Obtained { state: stored.state, key })
+        self.record(stage, &artifact)?;
+        Ok(StageOutput { state: artifact.state, key })
     }
 
-    /// What the checkpoints of a training say about where they come from.
-    pub fn provenance(&self) -> anyhow::Result<Value> {
+    /// The resolved recipe as JSON. The checkpoints of a training contain it.
+    pub fn recipe_as_json(&self) -> anyhow::Result<Value> {
         Ok(serde_json::to_value(self.recipe)?)
     }
 
-    /// What is to be known about the network of a stage that has these tensors; training and
-    /// conversion add to it.
-    pub fn about(&self, stage: StageName, state: &StateDict, summary: StageSummary) -> About {
-        About {
+    /// The metadata of a stage's network. Trainings add their history and conversions their report.
+    pub fn metadata(
+        &self,
+        stage: StageName,
+        state: &StateDict,
+        summary: StageSummary,
+    ) -> ArtifactMetadata {
+        ArtifactMetadata {
             format: FORMAT,
+            program: Some(Program::here()),
             stage,
-            definition: Definition::of(self.recipe, self.data, stage),
+            definition: Definition::of(self.recipe, self.splits, stage),
             layout: layout(state),
             summary: Some(summary),
             history: Vec::new(),
@@ -136,12 +162,12 @@ impl Session<'_> {
         }
     }
 
-    /// The accuracy of each class by its name.
+    /// The accuracies of all classes with their names.
     pub fn by_class(&self, counts: &[ClassCount]) -> Vec<ClassAccuracy> {
-        ClassAccuracy::all(&self.data.dataset.class_names, counts)
+        ClassAccuracy::all(&self.splits.dataset.class_names, counts)
     }
 
-    /// How many images are measured at once with the network of a stage.
+    /// The number of images that are measured at once with the network of a stage.
     pub fn images_at_once(&self, stage: StageName) -> usize {
         let time_steps = if stage.is_spiking() { self.recipe.student.time_steps } else { 1 };
         images_at_once(self.plan(stage), time_steps, self.recipe.evaluation.batch)
@@ -153,38 +179,38 @@ impl Session<'_> {
     }
 
     /// The network of an earlier run, marked as reused.
-    fn find(&self, stage: StageName, key: &str) -> Option<Stored> {
-        let path = cache::path(self.runs, stage, key);
-        if !self.reuse || !can_be_reused(stage) || !path.exists() {
+    fn find_cached(&self, stage: StageName, key: &str) -> Option<StageArtifact> {
+        let path = artifact_cache::path(self.runs, stage, key);
+        if !self.reuse || !is_cached(stage) || !path.exists() {
             return None;
         }
-        match Stored::load(&path) {
+        match StageArtifact::load(&path) {
             Ok(mut found) => {
-                found.about.summary.as_mut()?.reused = true;
+                found.metadata.summary.as_mut()?.reused = true;
                 Some(found)
             }
             Err(error) => {
-                // It can be made again, so a damaged copy is no reason to fail.
+                // The network can be made again, so a damaged file in the cache is no failure.
                 tracing::warn!("not reused: {error:#}");
                 None
             }
         }
     }
 
-    /// Puts a finished stage into the run's records.
-    fn take(&mut self, stage: StageName, stored: &Stored) -> anyhow::Result<()> {
-        let about = &stored.about;
-        if let Some(summary) = &about.summary {
+    /// Adds a finished stage to the results of the run.
+    fn record(&mut self, stage: StageName, artifact: &StageArtifact) -> anyhow::Result<()> {
+        let metadata = &artifact.metadata;
+        if let Some(summary) = &metadata.summary {
             let accuracy = percent(summary.test_accuracy);
             self.progress.say(format!("{}: {accuracy} of the test images", stage.name()));
             tracing::info!(stage = stage.name(), test_accuracy = summary.test_accuracy, "done");
             self.stages.set(stage, summary.clone());
         }
-        if !about.history.is_empty() {
-            self.metrics.set(stage, &about.history);
+        if !metadata.history.is_empty() {
+            self.metrics.set(stage, &metadata.history);
             self.metrics.write(self.run)?;
         }
-        if let Some(conversion) = &about.conversion {
+        if let Some(conversion) = &metadata.conversion {
             let text = serde_json::to_string_pretty(conversion)?;
             self.run.write("conversion.json", &text)?;
             for warning in &conversion.warnings {
@@ -196,7 +222,8 @@ impl Session<'_> {
     }
 }
 
-/// A student is what a run is for, so it is always trained; the rest is where it starts from.
-fn can_be_reused(stage: StageName) -> bool {
+/// Whether later runs may reuse the network of a stage. The student is what a run is made for, so
+/// it is trained in each run.
+fn is_cached(stage: StageName) -> bool {
     !matches!(stage, StageName::Student | StageName::Control)
 }

@@ -1,10 +1,10 @@
-//! What can be wrong with a recipe, and where.
+//! The errors of a recipe: what is wrong, and where.
 
 use std::path::PathBuf;
 
-use crate::printable::printable;
+use crate::escape::printable;
 
-/// A recipe that cannot be run. Every variant names the file.
+/// The reason why a recipe cannot be run. Every variant names the file.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
     /// The file cannot be read.
@@ -12,48 +12,38 @@ pub enum RecipeError {
     Read {
         /// The recipe.
         file: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// There is neither such a file nor such a name.
+    /// There is no file and no recipe with this name.
     #[error(
         "there is no recipe `{}`: {reason}; {}",
         printable(&typed.to_string_lossy()),
         known(names)
     )]
     Unknown {
-        /// What was typed.
+        /// The path or name as typed.
         typed: PathBuf,
-        /// Why it is no file.
+        /// Why the file cannot be used.
         reason: String,
-        /// The names that there are.
+        /// The names of all recipes.
         names: Vec<String>,
     },
-    /// The text is no TOML, or a key or a value is not one of a recipe.
+    /// The text is no TOML, or it has an unknown key or a value of a wrong type.
     #[error("{}:{line}:{column}: {at}{message}{excerpt}", file.display())]
     Text {
         /// The recipe.
         file: PathBuf,
-        /// The line, from 1.
+        /// The line, counted from 1.
         line: usize,
-        /// The column, from 1.
+        /// The column, counted from 1.
         column: usize,
-        /// The key, as the start of a message, if the place has one.
+        /// The key as the beginning of the message. Empty if no key is known.
         at: String,
         /// The value found and what was expected.
         message: String,
-        /// The line itself, marked.
+        /// The line, with a mark below the column.
         excerpt: String,
-    },
-    /// A layer of a network cannot be read.
-    #[error("{}: `{key}`: {message}", file.display())]
-    Layer {
-        /// The recipe.
-        file: PathBuf,
-        /// The layer's place, counted from 0.
-        key: String,
-        /// The value found and what was expected.
-        message: String,
     },
     /// A value is out of range.
     #[error("{}: `{key}` is {found}, expected {expected}", file.display())]
@@ -67,37 +57,39 @@ pub enum RecipeError {
         /// What it should be.
         expected: String,
     },
-    /// A table holds something that cannot be run; the source names it.
+    /// A table has a value that cannot be run. The source names the value.
     #[error("{}: [{table}]: {source}", file.display())]
     Table {
         /// The recipe.
         file: PathBuf,
         /// The table's name.
         table: &'static str,
-        /// What is wrong in it.
+        /// What is wrong in the table.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl RecipeError {
-    /// The error of the TOML reader, with its place in `text`.
-    pub fn in_text(file: PathBuf, text: &str, error: &toml::de::Error) -> Self {
+    /// An error of the TOML reader, with its position in `text`. `key` is the path of the wrong
+    /// value if it is known.
+    pub fn in_text(file: PathBuf, text: &str, key: Option<&str>, error: &toml::de::Error) -> Self {
         let offset = error.span().map_or(0, |span| span.start.min(text.len()));
         let before = &text[..floor_char(text, offset)];
         let line = before.matches('\n').count();
         let column = before.chars().rev().take_while(|&c| c != '\n').count();
         let content = text.lines().nth(line).unwrap_or_default();
-        let at = key_at(text, line).map(|key| format!("`{key}`: ")).unwrap_or_default();
+        // The path of the whole recipe is a single dot.
+        let at = key.filter(|&key| key != ".").map(|key| format!("`{key}`: ")).unwrap_or_default();
         let (number, blank) = ((line + 1).to_string(), "");
         let width = number.len();
         let excerpt = format!("\n  {number} | {content}\n  {blank:width$} | {blank:column$}^");
-        let message = plain(error.message());
+        let message = without_rust_words(error.message());
         Self::Text { file, line: line + 1, column: column + 1, at, message, excerpt }
     }
 }
 
-/// The message of the TOML reader without the words of its programming language.
-pub fn plain(message: &str) -> String {
+/// A message of the TOML reader in which the words of Rust are replaced by plain words.
+fn without_rust_words(message: &str) -> String {
     const WORDS: [(&str, &str); 29] = [
         ("invalid type: ", "found "),
         ("invalid value: ", "found "),
@@ -149,11 +141,11 @@ pub fn plain(message: &str) -> String {
     text
 }
 
-/// What may be typed in place of a recipe that is unknown.
+/// What a user can type instead of an unknown recipe.
 fn known(names: &[String]) -> String {
     match names {
-        [] => "expected the path of a recipe, or its name in the folder `configs` below the \
-               current folder, where there is none"
+        [] => "expected the path of a recipe, or its name in the folder `configs` in the current \
+               folder, which has none"
             .into(),
         names => {
             let names: Vec<_> = names.iter().map(|name| printable(name)).collect();
@@ -162,36 +154,9 @@ fn known(names: &[String]) -> String {
     }
 }
 
-/// The last place at or before `offset` where `text` may be cut.
+/// The last character boundary of `text` at or before `offset`.
 fn floor_char(text: &str, offset: usize) -> usize {
     (0..=offset).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
-}
-
-/// The key that line number `line` (from 0) of a TOML text belongs to, with its table.
-///
-/// The TOML reader gives a position and no key, and for the content of a tagged table only the
-/// position of the table; a reader of the message wants the key.
-fn key_at(text: &str, line: usize) -> Option<String> {
-    let (mut table, mut key) = (None, None);
-    for content in text.lines().take(line + 1).map(str::trim) {
-        if let Some(header) = content.strip_prefix('[').filter(|rest| !rest.starts_with([' ', '{']))
-        {
-            // `[a.b]` and `[[a.b]]`; the lines of an array of arrays are none of a recipe's.
-            let name = header.trim_start_matches('[').split(']').next().unwrap_or_default();
-            table = Some(name.trim().to_owned());
-            key = None;
-        } else if let Some((name, _)) = content.split_once('=') {
-            let name = name.trim();
-            let bare = |c: char| c.is_ascii_alphanumeric() || "_-.\"".contains(c);
-            if !name.is_empty() && name.chars().all(bare) {
-                key = Some(name.to_owned());
-            }
-        }
-    }
-    match (table, key) {
-        (Some(table), Some(key)) => Some(format!("{table}.{key}")),
-        (table, key) => table.or(key),
-    }
 }
 
 #[cfg(test)]
@@ -199,44 +164,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_belongs_to_a_key_and_its_table() {
-        let text = "name = \"a\"\n[student.train]\nepochs = 3 # few\n\n[teacher.network]\nlayers = [\n  { kind = \"conv\" },\n]";
-        let check = |line, key: &str| assert_eq!(key_at(text, line).as_deref(), Some(key));
-        check(0, "name");
-        check(1, "student.train");
-        check(2, "student.train.epochs");
-        check(4, "teacher.network");
-        check(6, "teacher.network.layers");
-    }
-
-    #[test]
-    fn messages_have_no_words_of_a_programming_language() {
-        let said = |message: &str, expected: &str| assert_eq!(plain(message), expected);
-        said(
+    fn messages_have_no_words_of_rust() {
+        let check =
+            |message: &str, expected: &str| assert_eq!(without_rust_words(message), expected);
+        check(
             "invalid type: string \"two\", expected u32",
             "found the text \"two\", expected a whole number of 0 to 4294967295",
         );
-        said(
+        check(
             "invalid type: floating point `1.5`, expected usize",
             "found the number `1.5`, expected a whole number, at least 0",
         );
-        said(
+        check(
             "invalid type: string \"poisson\", expected internally tagged enum Encoding",
             "found the text \"poisson\", expected a table with the key `kind`",
         );
-        said(
+        check(
             "invalid type: integer `3`, expected struct TrainConfig",
             "found the number `3`, expected a table",
         );
-        said("unknown field `x`, expected `y`", "unknown key `x`, expected `y`");
+        check("unknown field `x`, expected `y`", "unknown key `x`, expected `y`");
     }
 
     #[test]
     fn positions_count_characters_not_bytes() {
         let text = "# größer\nname = é\n";
         let error = toml::from_str::<toml::Table>(text).unwrap_err();
-        let error = RecipeError::in_text("r.toml".into(), text, &error).to_string();
-        assert!(error.starts_with("r.toml:2:8: `name`: "), "{error}");
+        let error = RecipeError::in_text("r.toml".into(), text, None, &error).to_string();
+        assert!(error.starts_with("r.toml:2:8: "), "{error}");
         assert!(error.ends_with("\n  2 | name = é\n    |        ^"), "{error}");
     }
 }

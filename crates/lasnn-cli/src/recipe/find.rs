@@ -1,28 +1,28 @@
-//! Recipes by their name or their path.
+//! Finds recipes by their name or their path.
 
 use std::path::{Component, Path, PathBuf};
 
-use super::RecipeError;
+use super::error::RecipeError;
 
-/// The folder of the recipes that have a name, below the current folder.
+/// The folder of the recipes that have a name, in the current folder.
 const CONFIGS: &str = "configs";
 
-/// How deep recipes may lie below it.
+/// How many folders deep recipes are searched.
 const DEPTH: usize = 8;
 
-/// The file of a recipe that is given by its path or by its name.
+/// The file of a recipe that is named by its path or by its name.
 ///
-/// A file wins over a name, so that what a shell has completed is what is read. The name of a
-/// recipe is its path below `configs` without `.toml`, for instance `cifar10/vgg5-cpu`.
+/// The name of a recipe is its path in `configs` without `.toml`, for instance `cifar10/vgg5-cpu`.
+/// If there is a file and a name, the file is used: a user may have completed its path in a shell.
 ///
 /// # Errors
 ///
-/// Lists the names that there are if none fits.
+/// If there is no such recipe, the error lists all names.
 pub fn find(typed: &Path) -> Result<PathBuf, RecipeError> {
     find_below(Path::new(CONFIGS), typed)
 }
 
-/// The names of the recipes below `configs`, sorted; none if there is no such folder.
+/// The sorted names of all recipes in `configs`. The list is empty if there is no such folder.
 pub fn names() -> Vec<String> {
     names_below(Path::new(CONFIGS))
 }
@@ -50,12 +50,11 @@ fn names_below(configs: &Path) -> Vec<String> {
     names
 }
 
-/// Adds the names of the recipes in `folder`, each behind `prefix`. What cannot be read has no
-/// names.
+/// Adds the names of the recipes in `folder`, each with `prefix`. Unreadable folders are skipped.
 fn collect(folder: &Path, prefix: &str, depth: usize, names: &mut Vec<String>) {
     for entry in folder.read_dir().into_iter().flatten().flatten() {
         let file = entry.file_name();
-        // A name has to be typed.
+        // A name must be valid UTF-8, because a user types it.
         let Some(file) = file.to_str().filter(|file| !file.starts_with('.')) else { continue };
         if entry.path().is_dir() {
             if depth > 0 {
@@ -83,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_a_file_below_configs() {
+    fn a_name_is_a_file_in_configs() {
         let configs = configs();
         let find = |name: &str| find_below(configs.path(), name.as_ref()).unwrap();
         for name in ["quickstart", "cifar10/vgg5-cpu", "cifar10.v2"] {
@@ -92,14 +91,14 @@ mod tests {
     }
 
     #[test]
-    fn a_file_wins_over_a_name() {
+    fn a_file_is_preferred_to_a_name() {
         let configs = configs();
         let file = configs.path().join("notes.md");
         assert_eq!(find_below(configs.path(), &file).unwrap(), file);
     }
 
     #[test]
-    fn an_unknown_name_lists_what_there_is() {
+    fn an_unknown_name_lists_all_names() {
         let configs = configs();
         for name in ["cifar10/vgg6", "absent.toml", "../quickstart"] {
             let error = find_below(configs.path(), name.as_ref()).unwrap_err().to_string();
@@ -108,7 +107,7 @@ mod tests {
         }
         let nowhere = configs.path().join("absent");
         let error = find_below(&nowhere, "quickstart".as_ref()).unwrap_err().to_string();
-        assert!(error.ends_with("below the current folder, where there is none"), "{error}");
+        assert!(error.ends_with("in the current folder, which has none"), "{error}");
     }
 
     #[test]

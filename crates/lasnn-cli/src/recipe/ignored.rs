@@ -1,8 +1,8 @@
-//! Nothing that a recipe says is ignored.
+//! Checks that no value of a recipe is ignored.
 //!
-//! Readers of structured text are generous: one takes the first two numbers of a list of three,
-//! another a list in place of a table. So the recipe as typed is compared with the resolved recipe,
-//! written out again: every key that was typed must be there with the same value.
+//! Readers of structured text tolerate some mistakes: they read the first two numbers of a list of
+//! three, or a list instead of a table. So the resolved recipe is written as TOML again and
+//! compared with the recipe as typed: it must contain every typed key with the same value.
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use toml::Value;
 use super::error::RecipeError;
 use super::resolved::Recipe;
 
-/// Checks that every value of `typed` has come into `recipe`.
+/// Checks that `recipe` contains every value of `typed`.
 ///
 /// # Errors
 ///
-/// Names the first key that has not, with what became of it.
+/// Names the first key that is missing, with its value and what was expected.
 pub fn check(typed: &toml::Table, recipe: &Recipe, file: &Path) -> Result<(), RecipeError> {
     let resolved = Value::try_from(recipe).map_err(|source| RecipeError::Table {
         file: file.to_owned(),
@@ -30,7 +30,8 @@ pub fn check(typed: &toml::Table, recipe: &Recipe, file: &Path) -> Result<(), Re
     }
 }
 
-/// The first key whose typed value is not in the resolved recipe, that value, and what is expected.
+/// The first key whose typed value is not in the resolved recipe: the key, the value, and what is
+/// expected.
 fn difference(key: &str, typed: &Value, resolved: &Value) -> Option<(String, String, String)> {
     let differs = |expected: String| Some((key.to_owned(), typed.to_string(), expected));
     match (typed, resolved) {
@@ -54,26 +55,26 @@ fn difference(key: &str, typed: &Value, resolved: &Value) -> Option<(String, Str
         (Value::Array(_), Value::Array(resolved)) => {
             differs(format!("a list of length {}", resolved.len()))
         }
-        // The name of a network stands for its layers.
+        // The name of a network is replaced by its layers.
         (Value::String(_), Value::Table(_)) if key.ends_with(".network") => None,
         (_, Value::Table(resolved)) => {
             let keys: Vec<_> = resolved.keys().map(|key| format!("`{key}`")).collect();
             differs(format!("a table with keys such as {}", keys.join(", ")))
         }
-        _ if same(typed, resolved) => None,
+        _ if equal(typed, resolved) => None,
         _ => differs(format!("a value such as {resolved}")),
     }
 }
 
-/// Whether two plain values are the same; `1` is `1.0`.
-fn same(typed: &Value, resolved: &Value) -> bool {
+/// Whether two values that are no tables and no lists are equal. The integer `1` equals `1.0`.
+fn equal(typed: &Value, resolved: &Value) -> bool {
     let number = |value: &Value| match *value {
         Value::Integer(number) => Some(number as f64),
         Value::Float(number) => Some(number),
         _ => None,
     };
     match (number(typed), number(resolved)) {
-        // A number that is stored in single precision comes back rounded.
+        // A number that is stored in single precision is rounded.
         (Some(typed), Some(resolved)) => {
             let both_nan = typed.is_nan() && resolved.is_nan();
             both_nan || typed == resolved || (typed - resolved).abs() <= 1e-6 * typed.abs()

@@ -1,6 +1,7 @@
 //! Notes on keys of a recipe that have no effect, or an effect that is easily overlooked.
 //!
-//! A note refuses nothing: the result is right, but perhaps not the result that somebody wanted.
+//! A recipe with notes is run. Its result is correct, but may not be the result that the user
+//! wants.
 
 use lasnn_core::{Layer, Plan, Precision};
 use lasnn_datasets::{Dataset, Split};
@@ -10,8 +11,8 @@ use lasnn_training::{Schedule, TrainConfig};
 use super::resolved::Recipe;
 use super::rules::Counts;
 use super::validate::Plans;
-use crate::args::StageName;
-use crate::device::BackendName;
+use crate::backend::BackendName;
+use crate::stage::StageName;
 
 /// The notes on a recipe, one sentence each.
 pub fn notes(
@@ -50,14 +51,14 @@ fn training(
     let steps = images.div_ceil(train.batch);
     if train.batch > images {
         notes.push(format!(
-            "`{table}.train.batch` is {}, but there are {images} images: each epoch is one step",
+            "`{table}.train.batch` is {}, but there are {images} images: each epoch has one step",
             train.batch
         ));
     }
     if let Some(every) = train.checkpoint_steps.filter(|&every| every as usize >= steps) {
         notes.push(format!(
-            "`{table}.train.checkpoint_steps` is {every}, but an epoch has {steps} steps: the \
-             checkpoint at its end is the only one"
+            "`{table}.train.checkpoint_steps` is {every}, but an epoch has {steps} steps: a \
+             checkpoint is written only at its end"
         ));
     }
     if let Schedule::Steps { milestones, factor } = &train.schedule
@@ -71,8 +72,8 @@ fn training(
     }
     if train.precision == Precision::Bf16 && !backend.is_cpu() {
         notes.push(format!(
-            "`{table}.train.precision` is \"bf16\", which the backend `{}` does not take: it \
-             computes with its own precision",
+            "`{table}.train.precision` is \"bf16\", which the backend `{}` does not support: it \
+             computes in its own precision",
             backend.name()
         ));
     }
@@ -84,8 +85,8 @@ fn pooling(notes: &mut Vec<String>, table: &str, plan: &Plan) {
             && (planned.input.height % size > 0 || planned.input.width % size > 0)
         {
             notes.push(format!(
-                "`layers.{index}` of `{table}.network` pools a map of {} by {size}: rows and \
-                 columns that are left over at the edge are cut off",
+                "`layers.{index}` of `{table}.network` pools a feature map of {} by {size}: the \
+                 remaining rows and columns at the edge are cut off",
                 planned.input
             ));
         }
@@ -107,12 +108,12 @@ fn distillation(notes: &mut Vec<String>, attention: &AttentionConfig) {
         _ => return,
     };
     notes.push(format!(
-        "`student.distillation.weight` is {weight}; weights of this distance are usually of the \
-         order of {usual}"
+        "`student.distillation.weight` is {weight}; for this distance it is usually of the order \
+         of {usual}"
     ));
 }
 
-/// Classes that are never learned, or never tested.
+/// Notes on classes without training images or without test images.
 fn classes(notes: &mut Vec<String>, dataset: &Dataset, split: &Split) {
     let mut learned = vec![false; dataset.classes];
     for &index in &split.train {
@@ -123,14 +124,14 @@ fn classes(notes: &mut Vec<String>, dataset: &Dataset, split: &Split) {
         tested[label as usize] = true;
     }
     let consequences = [
-        (learned, "to train on: the networks cannot learn them"),
-        (tested, "to test on: they do not count in the test accuracy"),
+        (learned, "training image: the networks cannot learn them"),
+        (tested, "test image: they do not count in the test accuracy"),
     ];
     for (has, consequence) in consequences {
         let without = has.iter().filter(|&&has| !has).count();
         if without > 0 {
             let classes = dataset.classes;
-            notes.push(format!("{without} of {classes} classes have no image {consequence}"));
+            notes.push(format!("{without} of {classes} classes have no {consequence}"));
         }
     }
 }
@@ -144,8 +145,8 @@ mod tests {
 
     const RECIPE: &str = include_str!("../../../../configs/quickstart.toml");
 
-    /// The notes on the quickstart in which `from` is written as `to`.
-    fn said(from: &str, to: &str, backend: BackendName) -> Vec<String> {
+    /// The notes on the quickstart recipe after `from` is replaced by `to`.
+    fn notes_with(from: &str, to: &str, backend: BackendName) -> Vec<String> {
         assert!(from.is_empty() || RECIPE.contains(from), "{from}");
         let text = RECIPE.replacen(from, to, 1);
         let file = std::path::Path::new("r.toml");
@@ -158,35 +159,39 @@ mod tests {
     }
 
     #[track_caller]
-    fn notes_one(from: &str, to: &str, words: &[&str]) {
-        let said = said(from, to, BackendName::Flex);
-        assert_eq!(said.len(), 1, "{said:?}");
-        assert!(words.iter().all(|word| said[0].contains(word)), "{words:?}: {said:?}");
+    fn check_note(from: &str, to: &str, words: &[&str]) {
+        let notes = notes_with(from, to, BackendName::Flex);
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        assert!(words.iter().all(|word| notes[0].contains(word)), "{words:?}: {notes:?}");
     }
 
     #[test]
-    fn a_recipe_in_order_has_no_note() {
-        assert!(said("", "", BackendName::Flex).is_empty());
+    fn the_quickstart_has_no_note() {
+        assert!(notes_with("", "", BackendName::Flex).is_empty());
     }
 
     #[test]
     fn keys_without_effect_are_named() {
         let teacher = "epochs = 15\nbatch = 64";
-        notes_one(teacher, "epochs = 15\nbatch = 2000", &["`teacher.train.batch` is 2000", "1100"]);
+        check_note(
+            teacher,
+            "epochs = 15\nbatch = 2000",
+            &["`teacher.train.batch` is 2000", "1100"],
+        );
         let every = "epochs = 15\nbatch = 64\ncheckpoint_steps = 18";
-        notes_one(teacher, every, &["`teacher.train.checkpoint_steps` is 18", "18 steps"]);
+        check_note(teacher, every, &["`teacher.train.checkpoint_steps` is 18", "18 steps"]);
         let steps = "schedule = { kind = \"steps\", factor = 1.0 }";
-        notes_one("schedule = { kind = \"cosine\" }", steps, &["never changes"]);
+        check_note("schedule = { kind = \"cosine\" }", steps, &["never changes"]);
         let pool = "{ kind = \"average-pool\", size = 3 }";
-        notes_one("{ kind = \"average-pool\" }", pool, &["`layers.3`", "cut off"]);
+        check_note("{ kind = \"average-pool\" }", pool, &["`layers.3`", "cut off"]);
         let weight = "[student.distillation]\nkind = \"attention\"\nweight = 0.0\n[evaluation]";
-        notes_one("[evaluation]", weight, &["`student.distillation.weight` is 0"]);
+        check_note("[evaluation]", weight, &["`student.distillation.weight` is 0"]);
         let far = "[student.distillation]\nkind = \"attention\"\ndistance = \"mean-square\"\n\
                    [evaluation]";
-        notes_one("[evaluation]", far, &["0.9", "1000"]);
-        notes_one("validation = 337", "validation = 337\ntest_limit = 4", &["to test on"]);
+        check_note("[evaluation]", far, &["0.9", "1000"]);
+        check_note("validation = 337", "validation = 337\ntest_limit = 4", &["no test image"]);
         let rounded = "epochs = 15\nbatch = 64\nprecision = \"bf16\"";
-        let said = said(teacher, rounded, BackendName::Cuda);
-        assert!(said.len() == 1 && said[0].contains("`cuda`"), "{said:?}");
+        let notes = notes_with(teacher, rounded, BackendName::Cuda);
+        assert!(notes.len() == 1 && notes[0].contains("`cuda`"), "{notes:?}");
     }
 }

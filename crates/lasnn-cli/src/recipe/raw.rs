@@ -1,4 +1,4 @@
-//! A recipe as typed: tables and keys may be missing.
+//! A recipe as typed. Tables and keys may be missing.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use lasnn_training::TrainConfig;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
-use super::resolved::Evaluation;
+use super::resolved::EvaluationConfig;
 
 /// A recipe as typed.
 #[derive(Debug, serde::Deserialize)]
@@ -22,21 +22,21 @@ pub struct RawRecipe {
     #[serde(default)]
     pub seed: u32,
     pub data: DatasetConfig,
-    pub teacher: RawOrdinary,
-    pub intermediate: RawOrdinary,
+    pub teacher: RawAnn,
+    pub intermediate: RawAnn,
     #[serde(default)]
     pub spiking: SpikingConfig,
     #[serde(default)]
     pub conversion: ConversionConfig,
     pub student: RawStudent,
     #[serde(default)]
-    pub evaluation: Evaluation,
+    pub evaluation: EvaluationConfig,
 }
 
 /// `[teacher]` or `[intermediate]` as typed.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RawOrdinary {
+pub struct RawAnn {
     pub network: RawNetwork,
     #[serde(default)]
     pub init: Init,
@@ -56,14 +56,14 @@ pub struct RawStudent {
     pub distillation: DistillationConfig,
 }
 
-/// A network of the zoo by its name, or one written out.
+/// The name of a network of the zoo, or its layers.
 #[derive(Debug)]
 pub enum RawNetwork {
     Named(String),
     Inline(Architecture),
 }
 
-/// By hand, because serde's untagged enums forget what was wrong with the variant that was meant.
+/// Written by hand, because an error of serde's untagged enums does not say which key is wrong.
 impl<'de> Deserialize<'de> for RawNetwork {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(NetworkVisitor)

@@ -1,4 +1,4 @@
-//! A recipe with every default filled in; all work is done from this one.
+//! A recipe with all defaults filled in. The rest of the program uses this one.
 
 use lasnn_conversion::ConversionConfig;
 use lasnn_core::{Architecture, Seed};
@@ -9,29 +9,30 @@ use lasnn_snn::{SpikingConfig, WeightFormat};
 use lasnn_training::TrainConfig;
 use serde::Serialize;
 
-use crate::args::StageName;
+use crate::stage::StageName;
 
-/// One experiment. Written as `recipe.toml` into the run's folder, where it can be read again.
+/// One experiment. It is written as `recipe.toml` into the folder of the run, and that file is a
+/// recipe again.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Recipe {
-    /// Names the folder of its runs.
+    /// The name, which is also the name of the folder of its runs.
     pub name: String,
-    /// Everything random follows from it.
+    /// The seed of all random numbers.
     pub seed: Seed,
     /// The images.
     pub data: DatasetConfig,
-    /// Stage 1.
-    pub teacher: Ordinary,
-    /// Stage 2, before the conversion; its network is also the student's.
-    pub intermediate: Ordinary,
-    /// What the spiking network's neurons, input and readout are.
+    /// The network that the student learns from.
+    pub teacher: AnnConfig,
+    /// The network that is converted into the student. Both have the same layers.
+    pub intermediate: AnnConfig,
+    /// Neurons, encoding and readout of the spiking network.
     pub spiking: SpikingConfig,
-    /// How thresholds are found.
+    /// How the thresholds are balanced.
     pub conversion: ConversionConfig,
-    /// Stage 3.
-    pub student: Student,
+    /// The spiking network that is trained.
+    pub student: StudentConfig,
     /// How networks are measured.
-    pub evaluation: Evaluation,
+    pub evaluation: EvaluationConfig,
 }
 
 impl Recipe {
@@ -44,46 +45,46 @@ impl Recipe {
     }
 }
 
-/// An ordinary network and its training.
+/// An ANN and its training.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Ordinary {
-    /// The network.
+pub struct AnnConfig {
+    /// The layers.
     pub network: Architecture,
-    /// How its weights begin.
+    /// How the weights are initialised.
     pub init: Init,
-    /// How it is trained.
+    /// How the network is trained.
     pub train: TrainConfig,
 }
 
 /// The student and its training.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Student {
-    /// Steps simulated per image, in training and in tests.
+pub struct StudentConfig {
+    /// The number of time steps per image, in training and in tests.
     pub time_steps: usize,
-    /// Also train the converted network by cross-entropy alone, with the same budget.
+    /// Whether the converted network is also trained by cross-entropy alone, as a control.
     pub without_distillation: bool,
-    /// On how many of the training images; all of them by default.
+    /// The number of training images. `None` means all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_limit: Option<usize>,
-    /// How it is trained.
+    /// How the student is trained.
     pub train: TrainConfig,
-    /// How it is pulled to the teacher.
+    /// The distillation loss.
     pub distillation: DistillationConfig,
 }
 
 /// How networks are measured.
 #[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Evaluation {
-    /// Images per batch; changes speed and memory, not the result.
+pub struct EvaluationConfig {
+    /// Images per batch. The value changes speed and memory, but not the result.
     pub batch: usize,
-    /// The converted network is also measured with each of these numbers of steps.
+    /// The converted network is also measured with each of these numbers of time steps.
     pub time_steps: Vec<usize>,
-    /// How the weights of spiking networks are stored in tests.
+    /// The format of the weights of spiking networks in tests.
     pub weights: WeightFormat,
 }
 
-impl Default for Evaluation {
+impl Default for EvaluationConfig {
     fn default() -> Self {
         Self { batch: 250, time_steps: Vec::new(), weights: WeightFormat::F32 }
     }

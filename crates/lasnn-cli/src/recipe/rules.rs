@@ -1,7 +1,7 @@
-//! Keys of a recipe that make sense alone and not together.
+//! Rules about combinations of keys in a recipe.
 //!
-//! A rule refuses a combination whose result would be wrong or would mean nothing. A key that
-//! merely has no effect gets a note ([`notes`](super::notes())).
+//! A rule refuses a combination whose result would be wrong or meaningless, although each value is
+//! valid. A key that has no effect is not refused; it gets a note (`notes`).
 
 use lasnn_core::{Layer, Plan};
 use lasnn_datasets::Normalisation;
@@ -11,7 +11,7 @@ use lasnn_training::TrainConfig;
 
 use super::resolved::Recipe;
 
-/// A key that another one contradicts.
+/// A value that contradicts another value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{key}` is {found}, expected {expected}")]
 pub struct Contradiction {
@@ -19,24 +19,24 @@ pub struct Contradiction {
     pub key: String,
     /// The value found.
     pub found: String,
-    /// What it should be, and why.
+    /// The value expected, and the reason.
     pub expected: String,
 }
 
-/// How many images the networks of a recipe are trained on.
+/// The numbers of training images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
-    /// Images that teacher and intermediate network are trained on.
+    /// The training images of teacher and intermediate network.
     pub train: usize,
-    /// Images that the student is trained on.
+    /// The training images of the student.
     pub student: usize,
 }
 
-/// Poisson encoding reads a pixel as a probability, so pixels must be in its range.
+/// Checks that pixels are in the range of the Poisson encoding, which uses them as probabilities.
 ///
 /// # Errors
 ///
-/// Names the key whose value does not fit the other one.
+/// Names the normalisation and the ones that fit the encoding.
 pub fn check_encoding(
     spiking: &SpikingConfig,
     normalisation: Normalisation,
@@ -48,8 +48,8 @@ pub fn check_encoding(
             key: "data.normalisation".into(),
             found,
             expected:
-                "\"signed\" or \"unit\", since Poisson encoding reads pixels of at most 1 as \
-                       probabilities"
+                "\"signed\" or \"unit\", since Poisson encoding uses pixels as probabilities, \
+                       which are at most 1"
                     .into(),
         }),
         (PoissonRange::Unit, Normalisation::Signed) => Err(Contradiction {
@@ -63,12 +63,14 @@ pub fn check_encoding(
     }
 }
 
-/// Neurons that fire before they integrate delay the signal by one step in each layer, so fewer
-/// steps than layers leave the readout without any input.
+/// Checks that the number of time steps exceeds the delay of the network.
+///
+/// With the step order `fire-then-integrate` each layer delays the signal by one time step. If
+/// there are not more time steps than layers, the readout gets no input.
 ///
 /// # Errors
 ///
-/// Names the number of steps and how many are needed.
+/// Names the number of time steps and the least number.
 pub fn check_delay(recipe: &Recipe, time_steps: usize) -> Result<(), Contradiction> {
     delay(recipe, "the number of time steps", time_steps)
 }
@@ -77,7 +79,8 @@ fn delay(recipe: &Recipe, key: &str, time_steps: usize) -> Result<(), Contradict
     if recipe.spiking.step_order != StepOrder::FireThenIntegrate {
         return Ok(());
     }
-    // The shortcut of a residual block passes by the block's first neurons.
+    // The shortcut of a residual block skips the first of its two layers of neurons, so a block
+    // counts once.
     let delays = |layer: &&Layer| {
         matches!(layer, Layer::Conv { .. } | Layer::Linear { .. } | Layer::Residual { .. })
     };
@@ -88,8 +91,8 @@ fn delay(recipe: &Recipe, key: &str, time_steps: usize) -> Result<(), Contradict
             key: key.into(),
             found: time_steps.to_string(),
             expected: format!(
-                "at least {}, since {layers} layers of neurons lie on the shortest way to the \
-                 readout, and each delays the signal by one step with \
+                "at least {}, since the shortest path to the readout has {layers} layers of \
+                 neurons, and each delays the signal by one time step with \
                  `spiking.step_order = \"fire-then-integrate\"`",
                 layers + 1
             ),
@@ -97,11 +100,11 @@ fn delay(recipe: &Recipe, key: &str, time_steps: usize) -> Result<(), Contradict
     }
 }
 
-/// Checks all rules of a recipe that do not depend on its images.
+/// Checks the rules that do not depend on the images.
 ///
 /// # Errors
 ///
-/// Names the first key that another one contradicts.
+/// Names the first key that contradicts another key.
 pub fn check(recipe: &Recipe) -> Result<(), Contradiction> {
     check_encoding(&recipe.spiking, recipe.data.normalisation)?;
     delay(recipe, "student.time_steps", recipe.student.time_steps)?;
@@ -113,7 +116,7 @@ pub fn check(recipe: &Recipe) -> Result<(), Contradiction> {
             return Err(Contradiction {
                 key: "evaluation.time_steps".into(),
                 found: format!("{steps:?}"),
-                expected: format!("each number once, {time_steps} is there twice"),
+                expected: format!("each number once, but {time_steps} is there twice"),
             });
         }
     }
@@ -121,7 +124,7 @@ pub fn check(recipe: &Recipe) -> Result<(), Contradiction> {
         return Err(Contradiction {
             key: "name".into(),
             found: "\"cache\"".into(),
-            expected: "another name, since the folder of that name keeps networks for later runs"
+            expected: "another name, since the folder `cache` contains networks for later runs"
                 .into(),
         });
     }
@@ -132,7 +135,7 @@ pub fn check(recipe: &Recipe) -> Result<(), Contradiction> {
 ///
 /// # Errors
 ///
-/// Names the first key that does not fit them.
+/// Names the first key that does not fit the number of images.
 pub fn check_counts(recipe: &Recipe, teacher: &Plan, counts: Counts) -> Result<(), Contradiction> {
     batch_norm(teacher, &recipe.teacher.train, counts.train)?;
     let (batches, batch) = (recipe.conversion.batches, recipe.conversion.batch);
@@ -151,16 +154,17 @@ pub fn check_counts(recipe: &Recipe, teacher: &Plan, counts: Counts) -> Result<(
     }
 }
 
-/// A batch norm over one value per channel puts out its shift whatever comes in, and learns
-/// nothing.
+/// Checks that each batch norm sees more than one value per channel.
+///
+/// The batch norm of a single value returns its bias, whatever the value is.
 fn batch_norm(plan: &Plan, train: &TrainConfig, images: usize) -> Result<(), Contradiction> {
     let Some((layer, positions)) = smallest_norm(plan) else { return Ok(()) };
     let contradiction = |key: &str, found: usize, expected: String| Contradiction {
         key: key.to_owned(),
         found: found.to_string(),
         expected: format!(
-            "{expected}: the batch norm of `layers.{layer}` sees one position per image, and one \
-             number per channel carries no information after normalisation"
+            "{expected}: the batch norm of `layers.{layer}` sees one position per image, and a \
+             single value per channel carries no information after normalisation"
         ),
     };
     if positions > 1 {
@@ -174,7 +178,7 @@ fn batch_norm(plan: &Plan, train: &TrainConfig, images: usize) -> Result<(), Con
     if train.batch == 1 {
         return Err(contradiction("teacher.train.batch", 1, "at least 2 images".into()));
     }
-    // A last batch of one image is left out; see `Data::train`.
+    // A last batch of one image is left out; see `Splits::train`.
     let last = Some(images % train.batch).filter(|&rest| rest > 1);
     let full = (images >= train.batch).then_some(train.batch);
     for batch in full.into_iter().chain(last) {
@@ -186,7 +190,7 @@ fn batch_norm(plan: &Plan, train: &TrainConfig, images: usize) -> Result<(), Con
     Ok(())
 }
 
-/// The layer whose batch norm sees the fewest positions of a map, and how many.
+/// The layer whose batch norm sees the smallest feature map, and the number of its positions.
 fn smallest_norm(plan: &Plan) -> Option<(usize, usize)> {
     let positions = plan.layers.iter().enumerate().filter_map(|(index, planned)| {
         let shape = match planned.layer {

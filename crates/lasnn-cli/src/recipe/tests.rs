@@ -1,7 +1,6 @@
 use std::path::Path;
 
-use lasnn_core::Precision;
-use lasnn_core::Shape;
+use lasnn_core::{Precision, Shape};
 use lasnn_snn::WeightFormat;
 
 use super::*;
@@ -9,7 +8,7 @@ use super::*;
 const DIGITS: Shape = Shape { channels: 1, height: 8, width: 8 };
 const COUNTS: Counts = Counts { train: 1337, student: 1337 };
 
-/// A whole recipe; `spare` goes into the table `[student]`.
+/// A complete recipe. `spare` is added to the table `[student]`.
 fn text(spare: &str) -> String {
     let train = "epochs = 2\nbatch = 10\noptimizer = { kind = \"sgd\", learning_rate = 0.1 }\n";
     let network = |name: &str, norm: bool| {
@@ -37,20 +36,20 @@ fn file() -> &'static Path {
     Path::new("r.toml")
 }
 
-/// What is said about a recipe in which `from` is written as `to`.
+/// The error of the recipe after `from` is replaced by `to`.
 #[track_caller]
-fn complaint(from: &str, to: &str) -> String {
+fn error(from: &str, to: &str) -> String {
     let good = text("");
     let bad = good.replacen(from, to, 1);
     assert_ne!(good, bad, "`{from}` is not in the recipe");
     let result = parse(&bad, file(), None)
         .and_then(|recipe| validate(&recipe, file(), DIGITS, 10, COUNTS).map(|_| ()));
-    result.expect_err("the recipe is wrong").to_string()
+    result.expect_err("the recipe is invalid").to_string()
 }
 
 #[track_caller]
 fn refuses(from: &str, to: &str, parts: &[&str]) {
-    let message = complaint(from, to);
+    let message = error(from, to);
     for part in parts {
         assert!(message.contains(part), "no `{part}` in: {message}");
     }
@@ -75,7 +74,7 @@ fn defaults_are_filled_in_and_the_seed_can_be_replaced() {
 }
 
 #[test]
-fn a_resolved_recipe_is_a_recipe_and_resolves_to_itself() {
+fn a_resolved_recipe_resolves_to_itself() {
     let recipe = parse(&text("without_distillation = true"), file(), Some(3)).unwrap();
     let written = toml::to_string_pretty(&recipe).unwrap();
     assert_eq!(parse(&written, file(), None).unwrap(), recipe);
@@ -167,23 +166,23 @@ fn a_network_can_be_named() {
     assert_eq!(recipe.intermediate.network, zoo::named("vgg5").unwrap());
     let unknown = parse(&named.replace("vgg5", "vgg6"), file(), None).unwrap_err().to_string();
     assert!(unknown.contains("r.toml: `intermediate.network` is \"vgg6\", expected"), "{unknown}");
-    assert!(unknown.contains("vgg5"), "the known names are told: {unknown}");
+    assert!(unknown.contains("vgg5"), "the error lists all networks: {unknown}");
 }
 
 #[test]
-fn text_that_is_no_toml_is_told_by_line_and_column() {
-    refuses("validation = 100", "validation = ", &["r.toml:4:14", "data.validation"]);
+fn invalid_toml_is_reported_with_line_and_column() {
+    refuses("validation = 100", "validation = ", &["r.toml:4:14", "  4 | validation = "]);
 }
 
 #[test]
-fn unknown_keys_are_named_with_what_was_expected() {
+fn unknown_keys_are_reported_with_the_known_keys() {
     refuses("time_steps", "time_stepps", &["r.toml:", "`student.time_stepps`", "`time_steps`"]);
     refuses("[student]", "[studnet]\n[student]", &["studnet", "expected one of"]);
     refuses("channels = 4", "chanels = 4", &["`teacher.network.layers[0]`", "chanels", "channels"]);
 }
 
 #[test]
-fn values_of_the_wrong_type_are_named_with_their_key() {
+fn values_of_a_wrong_type_are_reported_with_their_key() {
     refuses(
         "epochs = 2",
         "epochs = \"two\"",
@@ -194,7 +193,7 @@ fn values_of_the_wrong_type_are_named_with_their_key() {
 }
 
 #[test]
-fn values_out_of_range_are_named_before_anything_is_trained() {
+fn values_out_of_range_are_refused() {
     refuses(
         "name = \"test\"",
         "name = \"../x\"",
@@ -248,11 +247,14 @@ fn a_tap_that_distillation_needs_must_be_on_both_networks() {
     refuses(", tap = \"middle\"", "", &["[student.distillation]", "`middle`", "teacher `big`"]);
     let text = text("[student.distillation]\nkind = \"attention\"\ntaps = [\"low\"]");
     let recipe = parse(&text.replace(", tap = \"middle\"", ""), file(), None).unwrap();
-    assert!(validate(&recipe, file(), DIGITS, 10, COUNTS).is_ok(), "the tap is not asked for");
+    assert!(
+        validate(&recipe, file(), DIGITS, 10, COUNTS).is_ok(),
+        "distillation does not use the tap"
+    );
 }
 
 #[test]
-fn poisson_input_needs_pixels_that_are_probabilities() {
+fn poisson_encoding_needs_pixels_of_at_most_1() {
     let poisson = "[spiking]\nencoding = { kind = \"poisson\" }\n[student]\n";
     let text = text("").replacen("[student]\n", poisson, 1);
     let check =
@@ -263,9 +265,9 @@ fn poisson_input_needs_pixels_that_are_probabilities() {
     assert!(message.contains("`data.normalisation` is \"standard\""), "{message}");
 }
 
-/// Pixels below 0 never spike where Poisson encoding reads 0 to 1, the other way round they do.
+/// With the range `unit` a pixel below 0 never causes a spike. With the range `signed` it does.
 #[test]
-fn poisson_input_of_0_to_1_needs_pixels_of_0_to_1() {
+fn the_range_of_poisson_encoding_must_contain_all_pixels() {
     let poisson = "[spiking]\nencoding = { kind = \"poisson\", range = \"unit\" }\n[student]\n";
     let text = text("").replacen("[student]\n", poisson, 1);
     let check = |normalisation: &str, range: &str| {
@@ -279,7 +281,7 @@ fn poisson_input_of_0_to_1_needs_pixels_of_0_to_1() {
     assert_eq!(check("unit", "\"signed\" }"), Ok(()));
     let message = check("signed", "\"unit\" }").unwrap_err();
     assert!(message.contains("`data.normalisation` is \"signed\", expected \"unit\""), "{message}");
-    // The default is `signed`, too.
+    // The default normalisation is `signed`.
     let recipe = parse(&text, file(), None).unwrap();
     assert!(validate(&recipe, file(), DIGITS, 10, COUNTS).is_err());
 }
@@ -293,7 +295,7 @@ fn keys_that_contradict_each_other_are_refused() {
         let recipe = parse(&text, file(), None).unwrap();
         validate(&recipe, file(), DIGITS, 10, COUNTS).map(|_| ()).map_err(|e| e.to_string())
     };
-    // Three layers of neurons: the fourth step is the first that reaches the readout.
+    // There are three layers of neurons, so the readout gets its first input in the fourth step.
     assert_eq!(check("time_steps = 4", "time_steps = 4"), Ok(()));
     let message = check("time_steps = 4", "time_steps = 3").unwrap_err();
     assert!(message.contains("`student.time_steps` is 3, expected at least 4"), "{message}");
@@ -313,7 +315,7 @@ fn keys_that_contradict_each_other_are_refused() {
     );
 }
 
-/// As PyTorch refuses it.
+/// PyTorch refuses this, too.
 #[test]
 fn a_batch_norm_over_one_value_per_channel_is_refused() {
     let pooled = "{ kind = \"global-average-pool\" }, { kind = \"norm\" },\n\
@@ -345,7 +347,7 @@ fn a_batch_norm_over_one_value_per_channel_is_refused() {
 }
 
 #[test]
-fn nothing_that_is_typed_is_ignored() {
+fn no_value_is_ignored() {
     let folder = "[data]\nsource = \"folder\"\nvalidation = 100\n[data.folder]\npath = \"x\"\n";
     let digits = "[data]\nsource = \"digits\"\nvalidation = 100\n";
     for (size, says) in [
@@ -385,9 +387,9 @@ fn nothing_that_is_typed_is_ignored() {
     );
 }
 
-/// The recipes that come with the program must not rot.
+/// The recipes of the repository must stay valid.
 #[test]
-fn every_recipe_under_configs_can_be_run() {
+fn every_recipe_in_configs_is_valid() {
     use lasnn_datasets::Source;
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")];
     let mut recipes = 0;
@@ -405,11 +407,11 @@ fn every_recipe_under_configs_can_be_run() {
             };
             let counts = Counts { train: 1000, student: 1000 };
             validate(&recipe, &path, image, 10, counts).unwrap_or_else(|error| panic!("{error}"));
-            // The resolved recipe is a recipe as well.
+            // The resolved recipe is a recipe, too.
             let written = toml::to_string_pretty(&recipe).unwrap();
             assert_eq!(parse(&written, &path, None).unwrap(), recipe, "{}", path.display());
             recipes += 1;
         }
     }
-    assert!(recipes >= 2, "quickstart and gpu-check at least");
+    assert!(recipes >= 2, "there are at least quickstart and gpu-check");
 }

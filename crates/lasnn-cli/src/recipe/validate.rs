@@ -1,20 +1,20 @@
-//! Whether a recipe can be run on its images, found out before anything is trained.
+//! Checks whether a recipe can be run on its images, before anything is trained.
 
 use std::path::Path;
 
 use lasnn_core::{Plan, Shape};
 use lasnn_datasets::Source;
 
-use crate::args::StageName;
+use crate::stage::StageName;
 
 use super::error::RecipeError;
-use super::resolved::{Ordinary, Recipe};
+use super::resolved::{AnnConfig, Recipe};
 use super::rules::{self, Contradiction, Counts};
 
-/// The networks of a recipe, fitted to its images.
+/// The networks of a recipe, planned for the shape of its images.
 #[derive(Clone, Debug)]
 pub struct Plans {
-    /// What the student learns from.
+    /// The teacher.
     pub teacher: Plan,
     /// The intermediate network and the student.
     pub student: Plan,
@@ -30,11 +30,11 @@ impl Plans {
     }
 }
 
-/// Fits the networks of a recipe to images of `shape` in `classes` classes and checks every number.
+/// Plans the networks of a recipe for images of `shape` in `classes` classes and checks all values.
 ///
 /// # Errors
 ///
-/// Names the file, the table or key, the value found and what was expected.
+/// Names the file, the table or key, the value found and the value expected.
 pub fn validate(
     recipe: &Recipe,
     file: &Path,
@@ -43,12 +43,17 @@ pub fn validate(
     counts: Counts,
 ) -> Result<Plans, RecipeError> {
     let check = Check { file };
-    // A folder may have a validation split of its own, which is known when it is read.
+    // A folder may contain a validation split. This is known only after the folder has been read.
     if recipe.data.source != Source::Folder {
-        check.value("data.validation", recipe.data.validation, 1, "since it chooses the epoch")?;
+        check.value(
+            "data.validation",
+            recipe.data.validation,
+            1,
+            "since the validation images choose the epoch",
+        )?;
     }
-    let plan = |table, ordinary: &Ordinary| {
-        let plan = check.table(table, ordinary.network.plan(shape, classes))?;
+    let plan = |table, ann: &AnnConfig| {
+        let plan = check.table(table, ann.network.plan(shape, classes))?;
         Ok::<_, RecipeError>(plan)
     };
     let teacher = plan("teacher.network", &recipe.teacher)?;

@@ -1,15 +1,15 @@
-//! Whether files are those of last time.
+//! The content hash of a data set, and whether its files have changed.
 //!
-//! The content of a data set is named by a SHA-256 over the lines `<path> <length> <SHA-256>` of its
-//! files, sorted by path, each with a zero byte for the space and at its end, the length as 8 bytes
-//! and the hash as 32. A folder and an archive of the same files have the same.
+//! The content hash is a SHA-256 over all files, sorted by path. For each file it covers the path,
+//! a zero byte, the length in 8 bytes, a zero byte, the 32 bytes of the file's SHA-256, and a zero
+//! byte. A folder and an archive of the same files have the same content hash.
 //!
-//! Reading every file takes long where there are 100,000. So the hash is remembered beside a
-//! [fingerprint](super::fingerprint) of paths, lengths and times; as long as that is the same, no
-//! file is read. On Unix that takes in the time of the last change of any kind, which no program can
-//! set. Elsewhere a file that is replaced by another of the same length and the same time of writing
-//! is not noticed; whoever does that deletes the `.seen` files of the cache folder. Nor is it noticed
-//! anywhere if a disk loses a bit, unless everything is asked to be read again.
+//! Reading 100,000 files takes long. So the content hash is stored with a
+//! [fingerprint](super::fingerprint) of paths, lengths and times. While the fingerprint stays the
+//! same, no file is read. On Unix the fingerprint covers the time of the last status change, which
+//! no program can set. On other systems it misses a replacement with the same length and the same
+//! modification time; whoever makes one deletes the `.seen` files of the cache folder. A bit that a
+//! disk loses is found only if all files are read again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,20 +18,22 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::files::Files;
-use super::{Keeping, LONGEST_IMAGE, hex};
+use super::{CacheOptions, LONGEST_IMAGE};
 use crate::error::DatasetError;
+use crate::hex::hex;
 use crate::progress::Step;
-use crate::write::write_whole;
+use crate::write::write_atomically;
 
-/// So many files are hashed between two reports; few, since only a report can stop it.
+/// The number of files that are hashed between two progress reports. It is small because hashing
+/// can be stopped only at a report.
 const BATCH: usize = 128;
 
 /// The hashes of files.
 #[derive(Debug)]
 pub(super) struct Hashed<'a> {
-    /// The content of all, as 64 hexadecimal digits.
+    /// The content hash in 64 hexadecimal digits.
     pub content: String,
-    /// The name and the hash of each, sorted by name.
+    /// The name and the hash of each file, sorted by name.
     files: Vec<(&'a str, [u8; 32])>,
 }
 
@@ -47,10 +49,10 @@ impl Hashed<'_> {
 pub(super) fn of_files<'a>(
     files: &Files,
     names: &[&'a str],
-    keeping: Keeping<'_>,
+    cache: CacheOptions<'_>,
 ) -> Result<Hashed<'a>, DatasetError> {
     let one = |name: &&'a str| -> Result<(&'a str, u64, [u8; 32]), DatasetError> {
-        let bytes = files.read(name, LONGEST_IMAGE, "the file that was there just now")?;
+        let bytes = files.read(name, LONGEST_IMAGE, "the file that existed a moment ago")?;
         Ok((*name, bytes.len() as u64, Sha256::digest(&bytes).into()))
     };
     let mut content = Sha256::new();
@@ -67,12 +69,12 @@ pub(super) fn of_files<'a>(
             content.update([0]);
             hashed.push((name, hash));
         }
-        keeping.report(Step::Hashing, hashed.len(), names.len())?;
+        cache.report(Step::Hashing, hashed.len(), names.len())?;
     }
     Ok(Hashed { content: hex(&content.finalize()), files: hashed })
 }
 
-/// The content that files of this fingerprint had, if it is remembered.
+/// The stored content hash of the files with this fingerprint, if there is one.
 pub(super) fn recall(
     cache_dir: &Path,
     name: &str,
@@ -85,12 +87,12 @@ pub(super) fn recall(
     (known == hex(&fingerprint) && is_hash).then(|| content.to_owned())
 }
 
-/// Remembers it. Should that fail, files are only hashed again the next time.
+/// Stores a content hash. A failure is harmless: the files are hashed again the next time.
 pub(super) fn remember(cache_dir: &Path, name: &str, fingerprint: Option<[u8; 32]>, content: &str) {
     let Some(fingerprint) = fingerprint else { return };
     let path = seen(cache_dir, name, &fingerprint);
     let line = format!("{} {content}\n", hex(&fingerprint));
-    if let Err(error) = write_whole(&path, |file| file.write_all(line.as_bytes())) {
+    if let Err(error) = write_atomically(&path, |file| file.write_all(line.as_bytes())) {
         tracing::debug!(path = %path.display(), %error, "the files will be hashed again");
     }
 }

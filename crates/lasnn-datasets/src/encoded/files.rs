@@ -1,4 +1,4 @@
-//! The files of a data set, in a folder or in a zip archive, by their path below its root.
+//! The files of a data set in a folder or in a zip archive.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -10,10 +10,9 @@ use zip::ZipArchive;
 
 use crate::error::{DatasetError, Flaw};
 use crate::formats;
-use crate::formats::zip::Counted;
-use crate::read::{NO_FILE, check_length, open, read, read_from, unreadable};
+use crate::read::{NOT_A_FILE, check_length, open, read, read_from, unreadable};
 
-/// Files below a root. Paths have `/` between their parts on every system.
+/// The files below a root. Their paths are relative to it and use `/` on every system.
 #[derive(Debug)]
 pub(crate) enum Files {
     /// In a folder.
@@ -26,15 +25,15 @@ pub(crate) enum Files {
 #[derive(Debug)]
 pub(crate) struct Zip {
     path: PathBuf,
-    /// The folder in it that is the root.
+    /// The folder in the archive that is the root.
     root: String,
     /// The files below the root.
     names: BTreeSet<String>,
-    /// Unpacking a small file is quick beside decoding it, so threads take turns.
-    archive: Mutex<ZipArchive<Counted<BufReader<File>>>>,
+    /// Unpacking a small file is much faster than decoding it, so threads may wait for each other.
+    archive: Mutex<ZipArchive<BufReader<File>>>,
 }
 
-/// Something in a folder.
+/// An entry of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub name: String,
@@ -42,7 +41,7 @@ pub(crate) struct Entry {
 }
 
 impl Files {
-    /// The files below the folder `root` of the archive `path`.
+    /// Opens the archive `path`, whose folder `root` is the root.
     pub(crate) fn in_zip(path: &Path, root: &str) -> Result<Self, DatasetError> {
         let file = open(path, "a zip archive")?;
         let opened = formats::zip::open(BufReader::new(file));
@@ -53,7 +52,7 @@ impl Files {
         Ok(Self::Zip(Zip { path: path.to_owned(), root, names, archive: Mutex::new(archive) }))
     }
 
-    /// The path of a file, for errors; that of a file in an archive goes through the archive.
+    /// The path of a file for errors. In an archive, it begins with the path of the archive.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         match self {
             Self::Folder(root) if name.is_empty() => root.clone(),
@@ -62,8 +61,8 @@ impl Files {
         }
     }
 
-    /// What is in a folder, sorted by name, so that the order of the disk does not matter. What is
-    /// hidden, its name beginning with a dot, is left out. Links count as what they lead to.
+    /// The entries of a folder, sorted by name, without hidden ones (their names begin with a dot).
+    /// A link counts as its target.
     pub(crate) fn list(&self, folder: &str, expected: &str) -> Result<Vec<Entry>, DatasetError> {
         let path = self.path(folder);
         let mut entries = match self {
@@ -97,8 +96,8 @@ impl Files {
         }
     }
 
-    /// What of the disk holds the files `names`: a folder with files below it, or an archive, which is
-    /// one file with nothing below it.
+    /// Where the files `names` are on the disk: the root folder and these names, or the archive and
+    /// one empty name.
     pub(super) fn on_disk<'a>(&'a self, names: &'a [&'a str]) -> (&'a Path, &'a [&'a str]) {
         match self {
             Self::Folder(root) => (root, names),
@@ -117,7 +116,7 @@ impl Zip {
                 Some((folder, _)) => (folder, true),
                 None => (name, false),
             };
-            // The files of a folder follow each other.
+            // The files of a folder are neighbours in the sorted list.
             if entries.last().is_none_or(|last| last.name != name) {
                 entries.push(Entry { name: name.to_owned(), is_folder });
             }
@@ -126,7 +125,7 @@ impl Zip {
     }
 
     fn read(&self, name: &str, longest: usize) -> Result<Vec<u8>, Flaw> {
-        // A thread that panicked has left nothing half done that the next would notice.
+        // A thread that panicked cannot have left the archive in an invalid state.
         let mut archive = self.archive.lock().unwrap_or_else(PoisonError::into_inner);
         let entry = archive.by_name(&format!("{}{name}", self.root));
         let mut entry = entry.map_err(formats::zip::damaged)?;
@@ -155,7 +154,7 @@ fn list_folder(path: &Path, expected: &str) -> Result<Vec<Entry>, DatasetError> 
             kind = fs::metadata(&file).map_err(unreadable)?.file_type();
         }
         if !kind.is_dir() && !kind.is_file() {
-            return Err(Flaw::file(NO_FILE, "a file or folder").of(file));
+            return Err(Flaw::file(NOT_A_FILE, "a file or folder").of(file));
         }
         entries.push(Entry { name, is_folder: kind.is_dir() });
     }
@@ -177,7 +176,7 @@ mod tests {
         ("elsewhere/y", b"y"),
     ];
 
-    /// The same files in a folder and in an archive.
+    /// Makes a folder and an archive with the same files.
     fn both() -> (TempDir, [Files; 2]) {
         let directory = TempDir::new().unwrap();
         for (name, bytes) in FILES {
@@ -217,7 +216,7 @@ mod tests {
         }
     }
 
-    /// More than the 16 bits of the oldest format count, as the images of Tiny ImageNet are.
+    /// More files than 16 bits can count, like the images of Tiny ImageNet.
     #[test]
     fn an_archive_may_have_a_long_list() {
         const FILES: usize = 70_000;

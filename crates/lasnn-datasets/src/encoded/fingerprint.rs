@@ -1,4 +1,4 @@
-//! Whether files are likely to be those of last time, without reading any of them.
+//! A fingerprint that changes when files change, made without reading any of them.
 
 use std::fs::{self, Metadata};
 use std::time::{Duration, SystemTime};
@@ -10,19 +10,19 @@ use super::files::Files;
 use crate::error::DatasetError;
 use crate::read::unreadable;
 
-/// Two seconds are more than the clocks of file systems are coarse.
-const COARSE: Duration = Duration::from_secs(2);
+/// More than the resolution of the clock of any file system.
+const RESOLUTION: Duration = Duration::from_secs(2);
 
-/// A hash over where the files are, how long they are and when they were last changed. None where
-/// that would not tell: where a file is so new that a later change could carry the same time, or
-/// where the system keeps no times.
+/// A hash over the paths, lengths and modification times of the files. `None` if it could miss a
+/// change: if a file is so new that a later change may have the same time, or if the system keeps
+/// no times.
 pub(super) fn of_files(files: &Files, names: &[&str]) -> Result<Option<[u8; 32]>, DatasetError> {
     let now = SystemTime::now();
     let (root, names) = files.on_disk(names);
     let metadata = |name: &&str| {
         let path = if name.is_empty() { root.to_owned() } else { root.join(name) };
         let found = fs::metadata(&path);
-        found.map_err(|source| unreadable(&path, source, "the file that was there just now"))
+        found.map_err(|source| unreadable(&path, source, "the file that existed a moment ago"))
     };
     let all: Vec<_> = names.par_iter().map(metadata).collect();
     let absolute = fs::canonicalize(root);
@@ -31,7 +31,7 @@ pub(super) fn of_files(files: &Files, names: &[&str]) -> Result<Option<[u8; 32]>
     for (name, found) in names.iter().zip(all) {
         let found = found?;
         let Ok(modified) = found.modified() else { return Ok(None) };
-        let age = now.duration_since(modified).ok().filter(|age| *age > COARSE);
+        let age = now.duration_since(modified).ok().filter(|age| *age > RESOLUTION);
         let since = modified.duration_since(SystemTime::UNIX_EPOCH).ok();
         let (Some(_), Some(since)) = (age, since) else { return Ok(None) };
         hash.update([0]);
@@ -44,8 +44,8 @@ pub(super) fn of_files(files: &Files, names: &[&str]) -> Result<Option<[u8; 32]>
     Ok(Some(hash.finalize().into()))
 }
 
-/// The number of a file on its disk, and when anything about it last changed: programs that copy or
-/// unpack set the time of writing to what they like, but not this one.
+/// The inode number of a file and the time of its last status change. Programs can set the
+/// modification time of a file, but not this time.
 #[cfg(unix)]
 fn identity(found: &Metadata) -> [i64; 3] {
     use std::os::unix::fs::MetadataExt;
@@ -81,11 +81,11 @@ mod tests {
         assert_eq!(of_a(), before);
         assert_ne!(set(b"12", 1000), before);
         assert_ne!(set(b"1", 1001), before);
-        // Another file of the same length and the same time of writing takes the place of this one.
+        // Another file with the same length and modification time replaces this one.
         let before = set(b"1", 1000);
         fs::rename(&path, directory.path().join("b")).unwrap();
         assert_eq!(set(b"2", 1000) != before, cfg!(unix));
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        assert_eq!(set(b"1", now + 1000), None, "it is too new to be sure");
+        assert_eq!(set(b"1", now + 1000), None, "the file is too new");
     }
 }

@@ -6,15 +6,15 @@ use std::path::Path;
 
 use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, Rgb};
 
-use super::Keeping;
+use super::CacheOptions;
 
-/// An image of one colour that `seed` decides, encoded as the end of `name` says.
+/// An encoded image of one colour. The seed gives the colour, the extension of `name` the format.
 pub(crate) fn encoded(name: &str, height: u32, width: u32, seed: u8) -> Vec<u8> {
     let image = ImageBuffer::from_pixel(width, height, Rgb([seed, seed / 2, 255 - seed]));
     encode(image.into(), name)
 }
 
-/// The same in grey.
+/// Like [`encoded`], but grey.
 pub(crate) fn grey(name: &str, height: u32, width: u32, seed: u8) -> Vec<u8> {
     encode(ImageBuffer::from_pixel(width, height, Luma([seed])).into(), name)
 }
@@ -26,14 +26,14 @@ fn encode(image: DynamicImage, name: &str) -> Vec<u8> {
     bytes.into_inner()
 }
 
-/// Writes a file and the folders above it.
+/// Writes a file and makes the folders above it.
 pub(crate) fn write(root: &Path, name: &str, bytes: impl AsRef<[u8]>) {
     let path = root.join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, bytes).unwrap();
 }
 
-/// Packs are kept in `cache_dir`, and nobody wants to know about progress.
-pub(crate) fn keeping(cache_dir: &Path) -> Keeping<'_> {
-    Keeping { cache_dir, again: false, progress: None }
+/// Packs are kept in `cache_dir`, and progress is not reported.
+pub(crate) fn cache_options(cache_dir: &Path) -> CacheOptions<'_> {
+    CacheOptions { cache_dir, again: false, progress: None }
 }

@@ -1,133 +1,137 @@
-//! [Packs](crate::formats::pack) on disk: made whole or not at all, checked before they are used,
-//! mapped into memory.
+//! Packs: the decoded pixels of a data set in one file that is mapped into memory.
 //!
-//! A pack is written beside its place under the name `*.part` and renamed when it is complete; it is
-//! never changed after that. Several processes may want the same one: the first locks `*.lock` and
-//! makes it, the others wait for it. One that is damaged is made again, over the old one; processes
-//! that have the old one mapped keep it, since its name goes to another file.
+//! A pack is a safetensors file. Its tensor `pixels` (`U8`, images x channels x height x width) is
+//! followed by the tensor `sha256` (`U8`, 32), the SHA-256 of the pixels. Its metadata entry `key`
+//! identifies the files and the rules that the pixels were made with.
+//!
+//! A pack is written under the name `*.part` and renamed when it is complete; after that it never
+//! changes. If several processes need the same pack, the first one locks `*.lock` and makes it,
+//! and the others wait. A damaged pack is made again and takes over the name; processes that have
+//! the old file mapped keep it.
 
 #![allow(unsafe_code, reason = "a file mapped into memory")]
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
 
+use lasnn_core::Shape;
 use memmap2::Mmap;
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
 use sha2::{Digest, Sha256};
 
 use crate::error::DatasetError;
-use crate::formats::pack::{self, CHECKSUM, HEADER, Header};
+use crate::hex::hex;
+use crate::lock::lock;
 use crate::pixels::Pixels;
-use crate::read::unreadable;
-use crate::write::write_whole;
+use crate::write::write_atomically;
 
-/// Bytes of a pack that are read at once to check it.
-const BLOCK: usize = 1 << 20;
-/// How often it is looked whether another process is done.
-const AGAIN: Duration = Duration::from_millis(50);
+/// The version of the layout of packs. Another number makes older packs unusable.
+pub(super) const VERSION: u32 = 2;
+/// The length of the checksum in bytes.
+const CHECKSUM: usize = 32;
 
-/// The pixels of the pack `path`, if there is one, it is whole, and it is the one that `wanted`
-/// describes.
+/// What a pack holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Contents {
+    /// The shape of every image.
+    pub shape: Shape,
+    /// The number of images.
+    pub images: usize,
+    /// Identifies the files and the rules that the pixels were made with.
+    pub key: [u8; 32],
+}
+
+impl Contents {
+    /// The header of the file and the number of bytes of its pixels.
+    fn layout(&self) -> io::Result<(Vec<u8>, usize)> {
+        let Shape { channels, height, width } = self.shape;
+        let dimensions = vec![self.images, channels, height, width];
+        let pixels = dimensions.iter().try_fold(1, |product: usize, &n| product.checked_mul(n));
+        let end = pixels.and_then(|pixels| pixels.checked_add(CHECKSUM));
+        let (Some(pixels), Some(end)) = (pixels, end) else {
+            return Err(io::Error::other("a pack cannot hold so many pixels"));
+        };
+        let tensor =
+            |shape, from, to| TensorInfo { dtype: Dtype::U8, shape, data_offsets: (from, to) };
+        let tensors = vec![
+            ("pixels".to_owned(), tensor(dimensions, 0, pixels)),
+            ("sha256".to_owned(), tensor(vec![CHECKSUM], pixels, end)),
+        ];
+        let key = HashMap::from([("key".to_owned(), hex(&self.key))]);
+        let metadata = Metadata::new(Some(key), tensors).map_err(io::Error::other)?;
+        let mut json = serde_json::to_vec(&metadata)?;
+        // As the safetensors library does, so that the pixels are aligned.
+        json.resize(json.len().next_multiple_of(8), b' ');
+        let length = (json.len() as u64).to_le_bytes();
+        Ok(([&length[..], &json].concat(), pixels))
+    }
+}
+
+/// Opens the pack `path`. Returns `None` if the file does not exist, is damaged or holds something
+/// other than `wanted`.
 ///
 /// # Errors
 ///
-/// Fails if there is a file that cannot be read. What it holds is no reason to fail.
-pub(super) fn open(path: &Path, wanted: &Header) -> Result<Option<Pixels>, DatasetError> {
+/// Fails if the file exists but cannot be read.
+pub(super) fn open(path: &Path, wanted: &Contents) -> Result<Option<Pixels>, DatasetError> {
+    let failed = |source| DatasetError::Unreadable { path: path.to_owned(), source };
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(DatasetError::Unreadable { path: path.to_owned(), source }),
+        Err(error) => return Err(failed(error)),
     };
-    let checked = check(&file, wanted);
-    match checked.map_err(|source| unreadable(path, source, "a pack of pixels"))? {
-        Ok(()) => {}
-        Err(found) => {
-            tracing::warn!(path = %path.display(), found, "a pack of pixels is of no use");
-            return Ok(None);
-        }
-    }
-    let mapped = map(&file);
-    let mapped = mapped.map_err(|source| unreadable(path, source, "a pack of pixels"))?;
-    if Some(mapped.len()) != wanted.length() {
+    let mapped = map(&file).map_err(failed)?;
+    let (header, pixels) = wanted.layout().map_err(failed)?;
+    // The header must be the very bytes that this program writes, so it need not be parsed.
+    let checked = mapped.strip_prefix(&header[..]).and_then(|data| data.split_at_checked(pixels));
+    if checked.is_none_or(|(pixels, checksum)| checksum != &Sha256::digest(pixels)[..]) {
+        tracing::warn!(path = %path.display(), "a pack is damaged or holds other images");
         return Ok(None);
     }
-    let end = mapped.len() - CHECKSUM;
-    Ok(Some(Pixels::new(mapped).part(HEADER..end)))
-}
-
-/// Reads all of a pack and checks its header and its checksum; the inner error says what is wrong.
-fn check(mut file: &File, wanted: &Header) -> io::Result<Result<(), String>> {
-    let length = file.metadata()?.len();
-    let mut block = vec![0; BLOCK];
-    let mut opening = Vec::new();
-    file.take(HEADER as u64).read_to_end(&mut opening)?;
-    match pack::header(&opening, length) {
-        Ok(found) if found == *wanted => {}
-        Ok(_) => return Ok(Err("it is of other images".into())),
-        Err(flaw) => return Ok(Err(flaw.to_string())),
-    }
-    let mut hash = Sha256::new_with_prefix(&opening);
-    let mut left = length - (HEADER + CHECKSUM) as u64;
-    while left > 0 {
-        let size = usize::try_from(left).map_or(BLOCK, |left| left.min(BLOCK));
-        match file.read(&mut block[..size]) {
-            Ok(0) => return Ok(Err("it became shorter".into())),
-            Ok(read) => {
-                hash.update(&block[..read]);
-                left -= read as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let mut known = Vec::new();
-    file.take(CHECKSUM as u64 + 1).read_to_end(&mut known)?;
-    if known[..] != hash.finalize()[..] {
-        return Ok(Err("its checksum does not fit".into()));
-    }
-    Ok(Ok(()))
+    Ok(Some(Pixels::new(mapped).part(header.len()..header.len() + pixels)))
 }
 
 fn map(file: &File) -> io::Result<Mmap> {
-    // SAFETY: a mapped file must not be changed or cut while it is mapped. Packs are written under
-    // another name, renamed when they are complete, and never opened for writing after that; a newer
-    // one takes the name and leaves the file. Nothing else writes into the cache folder, which is
-    // documented as ours.
+    // SAFETY: a mapped file must not be changed or truncated while it is mapped. A pack is written
+    // under another name, renamed when it is complete, and never opened for writing after that; a
+    // newer pack replaces the name, not the file. No other program may write into the cache
+    // folder; the documentation of `LoadOptions::cache_dir` says so.
     unsafe { Mmap::map(file) }
 }
 
-/// The pixels of the pack `path`, which is made first if there is none that is of use.
+/// Opens the pack `path` and makes it first if there is no usable one.
 ///
-/// `fill(first, out)` decodes images from number `first` on, as many as `out` has room for, at most
-/// `batch`; `wait` is called now and then while another process does so. Either ends it by failing.
+/// `fill(first, out)` decodes the images from number `first` on, as many as `out` has room for, at
+/// most `batch`. `wait` is called repeatedly while another process makes the pack. An error of
+/// either one ends this function.
 ///
 /// # Errors
 ///
-/// Fails if an image cannot be had or the pack cannot be written; then nothing is left of it.
+/// Fails if an image cannot be decoded or the pack cannot be written; no part of it is left then.
 pub(super) fn open_or_build(
     path: &Path,
-    header: &Header,
+    contents: &Contents,
     batch: usize,
     fill: impl Fn(usize, &mut [u8]) -> Result<(), DatasetError>,
     wait: impl Fn() -> Result<(), DatasetError>,
 ) -> Result<Pixels, DatasetError> {
-    if let Some(pixels) = open(path, header)? {
+    if let Some(pixels) = open(path, contents)? {
         return Ok(pixels);
     }
     let folder = path.parent().unwrap_or(Path::new(""));
     fs::create_dir_all(folder).map_err(|source| unwritable(folder, source))?;
     let lock_path = path.with_extension("lock");
-    let lock = File::options().create(true).write(true).truncate(false).open(&lock_path);
-    let lock = lock.map_err(|source| unwritable(&lock_path, source))?;
-    wait_for(&lock, &lock_path, wait)?;
-    // Another process may have made it while this one waited.
-    if let Some(pixels) = open(path, header)? {
+    let _lock = lock(&lock_path, |source| unwritable(&lock_path, source), wait)?;
+    // Another process may have made it while this one waited for the lock.
+    if let Some(pixels) = open(path, contents)? {
         return Ok(pixels);
     }
     let mut failed = None;
-    let written = write_whole(path, |file| {
-        write(file, header, batch, |first, out| {
+    let written = write_atomically(path, |file| {
+        write(file, contents, batch, |first, out| {
             fill(first, out).map_err(|error| {
                 failed = Some(error);
                 io::Error::other("an image cannot be decoded")
@@ -139,27 +143,9 @@ pub(super) fn open_or_build(
         (None, Err(source)) => return Err(unwritable(path, source)),
         (None, Ok(())) => {}
     }
-    drop(lock);
-    open(path, header)?.ok_or_else(|| {
-        unwritable(path, io::Error::other("what was written is not what can be read again"))
+    open(path, contents)?.ok_or_else(|| {
+        unwritable(path, io::Error::other("the file does not hold what was written to it"))
     })
-}
-
-/// Takes the lock, and calls `wait` as long as another process has it. To let the system wait would
-/// be simpler, but nothing could stop that.
-fn wait_for(
-    lock: &File,
-    path: &Path,
-    wait: impl Fn() -> Result<(), DatasetError>,
-) -> Result<(), DatasetError> {
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) => wait()?,
-            Err(TryLockError::Error(source)) => return Err(unwritable(path, source)),
-        }
-        std::thread::sleep(AGAIN);
-    }
 }
 
 fn unwritable(path: &Path, source: io::Error) -> DatasetError {
@@ -169,21 +155,18 @@ fn unwritable(path: &Path, source: io::Error) -> DatasetError {
 /// Writes a pack, `batch` images at a time.
 fn write(
     file: &mut dyn Write,
-    header: &Header,
+    contents: &Contents,
     batch: usize,
     mut fill: impl FnMut(usize, &mut [u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let too_large = || io::Error::other("there are too many pixels for a pack");
-    let opening = header.bytes().ok_or_else(too_large)?;
-    header.length().ok_or_else(too_large)?;
-    let mut hash = Sha256::new_with_prefix(opening);
-    file.write_all(&opening)?;
-    let size = header.shape.len();
-    let batch = batch.clamp(1, header.images.max(1));
-    let mut pixels = vec![0; batch * size];
-    for first in (0..header.images).step_by(batch) {
-        let images = batch.min(header.images - first);
-        let pixels = &mut pixels[..images * size];
+    let (header, length) = contents.layout()?;
+    file.write_all(&header)?;
+    let size = contents.shape.len();
+    let batch = batch.clamp(1, contents.images.max(1));
+    let mut hash = Sha256::new();
+    let mut pixels = vec![0; (batch * size).min(length)];
+    for first in (0..contents.images).step_by(batch) {
+        let pixels = &mut pixels[..batch.min(contents.images - first) * size];
         fill(first, pixels)?;
         hash.update(&*pixels);
         file.write_all(pixels)?;
@@ -194,14 +177,15 @@ fn write(
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
-    use lasnn_core::Shape;
+    use safetensors::SafeTensors;
     use tempfile::TempDir;
 
     use super::*;
 
-    const HEADER_OF_FIVE: Header =
-        Header { shape: Shape { channels: 1, height: 2, width: 2 }, images: 5, key: [9; 32] };
+    const FIVE: Contents =
+        Contents { shape: Shape { channels: 1, height: 2, width: 2 }, images: 5, key: [9; 32] };
 
     /// The pixels of image `i` are `i`.
     fn fill(first: usize, out: &mut [u8]) {
@@ -210,7 +194,7 @@ mod tests {
         }
     }
 
-    fn patiently() -> Result<(), DatasetError> {
+    fn keep_waiting() -> Result<(), DatasetError> {
         Ok(())
     }
 
@@ -220,7 +204,7 @@ mod tests {
             fill(first, out);
             Ok(())
         };
-        open_or_build(path, &HEADER_OF_FIVE, 2, fill, patiently).unwrap()
+        open_or_build(path, &FIVE, 2, fill, keep_waiting).unwrap()
     }
 
     fn expected() -> Vec<u8> {
@@ -239,69 +223,78 @@ mod tests {
     fn a_pack_is_made_once_and_mapped_after_that() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("a.pack");
-        assert!(open(&path, &HEADER_OF_FIVE).unwrap().is_none());
+        assert!(open(&path, &FIVE).unwrap().is_none());
         assert_eq!(build(&path)[..], expected());
-        assert_eq!(open(&path, &HEADER_OF_FIVE).unwrap().unwrap()[..], expected());
+        assert_eq!(open(&path, &FIVE).unwrap().unwrap()[..], expected());
         assert_eq!(names(&directory), ["a.lock", "a.pack"]);
-        let never = |_: usize, _: &mut [u8]| panic!("it is there already");
-        assert_eq!(
-            open_or_build(&path, &HEADER_OF_FIVE, 2, never, patiently).unwrap()[..],
-            expected()
-        );
+        let never = |_: usize, _: &mut [u8]| panic!("the pack exists");
+        assert_eq!(open_or_build(&path, &FIVE, 2, never, keep_waiting).unwrap()[..], expected());
     }
 
     #[test]
-    fn a_pack_of_other_images_is_of_no_use() {
+    fn any_program_can_read_a_pack() {
+        let directory = TempDir::new().unwrap();
+        let path = directory.path().join("a.pack");
+        build(&path);
+        let bytes = fs::read(&path).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let pixels = tensors.tensor("pixels").unwrap();
+        assert_eq!((pixels.shape(), pixels.data()), (&[5, 1, 2, 2][..], &expected()[..]));
+        assert_eq!(tensors.tensor("sha256").unwrap().data(), &Sha256::digest(expected())[..]);
+    }
+
+    #[test]
+    fn a_pack_of_other_images_is_not_used() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("a.pack");
         build(&path);
         for other in [
-            Header { key: [8; 32], ..HEADER_OF_FIVE },
-            Header { images: 4, ..HEADER_OF_FIVE },
-            Header { shape: Shape { channels: 2, height: 1, width: 2 }, ..HEADER_OF_FIVE },
+            Contents { key: [8; 32], ..FIVE },
+            Contents { images: 4, ..FIVE },
+            Contents { shape: Shape { channels: 2, height: 1, width: 2 }, ..FIVE },
         ] {
             assert!(open(&path, &other).unwrap().is_none(), "{other:?}");
         }
     }
 
     #[test]
-    fn damage_of_any_byte_and_any_length_is_noticed_and_made_good() {
+    fn a_pack_with_any_damage_is_made_again() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("a.pack");
         build(&path);
-        let whole = fs::read(&path).unwrap();
-        let spoilt = (0..whole.len()).map(|at| {
-            let mut bytes = whole.clone();
+        let complete = fs::read(&path).unwrap();
+        let spoilt = (0..complete.len()).map(|at| {
+            let mut bytes = complete.clone();
             bytes[at] ^= 0x40;
             bytes
         });
-        let cut = (0..whole.len()).map(|length| whole[..length].to_vec());
-        for bytes in spoilt.chain(cut).chain([[&whole[..], &[0]].concat()]) {
-            // Over another file, as whatever damages a pack may do, but not one that is mapped.
+        let cut = (0..complete.len()).map(|length| complete[..length].to_vec());
+        for bytes in spoilt.chain(cut).chain([[&complete[..], &[0]].concat()]) {
+            // A new file, since the old one may still be mapped.
             fs::remove_file(&path).unwrap();
             fs::write(&path, &bytes).unwrap();
-            assert!(open(&path, &HEADER_OF_FIVE).unwrap().is_none());
+            assert!(open(&path, &FIVE).unwrap().is_none());
         }
         assert_eq!(build(&path)[..], expected());
-        assert_eq!(fs::read(&path).unwrap(), whole);
+        assert_eq!(fs::read(&path).unwrap(), complete);
     }
 
     #[test]
-    fn a_mapped_pack_outlives_the_one_that_takes_its_name() {
+    fn a_mapped_pack_survives_its_replacement() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("a.pack");
         let old = build(&path);
-        let other = Header { key: [1; 32], ..HEADER_OF_FIVE };
+        let other = Contents { key: [1; 32], ..FIVE };
         let dark = |_: usize, out: &mut [u8]| {
             out.fill(0);
             Ok(())
         };
-        assert_eq!(open_or_build(&path, &other, 3, dark, patiently).unwrap()[..], [0; 20]);
+        assert_eq!(open_or_build(&path, &other, 3, dark, keep_waiting).unwrap()[..], [0; 20]);
         assert_eq!(old[..], expected());
     }
 
     #[test]
-    fn one_makes_it_and_the_others_wait() {
+    fn one_process_makes_the_pack_and_the_others_wait() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("a.pack");
         let made = AtomicUsize::new(0);
@@ -314,8 +307,7 @@ mod tests {
                         fill(first, out);
                         Ok(())
                     };
-                    let pixels =
-                        open_or_build(&path, &HEADER_OF_FIVE, 2, count, patiently).unwrap();
+                    let pixels = open_or_build(&path, &FIVE, 2, count, keep_waiting).unwrap();
                     assert_eq!(pixels[..], expected());
                 });
             }
@@ -329,33 +321,33 @@ mod tests {
         let path = directory.path().join("a.pack");
         let lock = File::create(directory.path().join("a.lock")).unwrap();
         lock.lock().unwrap();
-        let never = |_: usize, _: &mut [u8]| panic!("another process does that");
-        let asked = AtomicUsize::new(0);
-        let third = || match asked.fetch_add(1, Ordering::SeqCst) {
+        let never = |_: usize, _: &mut [u8]| panic!("another process makes the pack");
+        let calls = AtomicUsize::new(0);
+        let third = || match calls.fetch_add(1, Ordering::SeqCst) {
             2 => Err(DatasetError::Interrupted),
             _ => Ok(()),
         };
-        let error = open_or_build(&path, &HEADER_OF_FIVE, 2, never, third).unwrap_err();
+        let error = open_or_build(&path, &FIVE, 2, never, third).unwrap_err();
         assert!(matches!(error, DatasetError::Interrupted), "{error}");
         drop(lock);
         assert_eq!(build(&path)[..], expected());
     }
 
     #[test]
-    fn an_image_that_fails_leaves_nothing() {
+    fn an_image_that_fails_leaves_no_pack() {
         let directory = TempDir::new().unwrap();
         let path = directory.path().join("a.pack");
         let fail = |first: usize, out: &mut [u8]| {
             fill(first, out);
             match first {
-                4 => Err(DatasetError::config("source", "broken", "whole")),
+                4 => Err(DatasetError::config("source", "broken", "complete")),
                 _ => Ok(()),
             }
         };
-        let error = open_or_build(&path, &HEADER_OF_FIVE, 2, fail, patiently).unwrap_err();
+        let error = open_or_build(&path, &FIVE, 2, fail, keep_waiting).unwrap_err();
         assert!(matches!(error, DatasetError::Config { .. }), "{error}");
         assert_eq!(names(&directory), ["a.lock"]);
-        // What a killed process leaves is no hindrance.
+        // The rest that a killed process has left does no harm.
         fs::write(directory.path().join("a.pack.part"), [1; 1000]).unwrap();
         assert_eq!(build(&path)[..], expected());
         assert_eq!(names(&directory), ["a.lock", "a.pack"]);
@@ -381,9 +373,10 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_an_error_at_every_byte() {
-        let length = HEADER_OF_FIVE.length().unwrap();
+        let (header, pixels) = FIVE.layout().unwrap();
+        let length = header.len() + pixels + CHECKSUM;
         let written = |room| {
-            write(&mut Disk(room), &HEADER_OF_FIVE, 2, |first, out| {
+            write(&mut Disk(room), &FIVE, 2, |first, out| {
                 fill(first, out);
                 Ok(())
             })
@@ -399,9 +392,8 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let file = directory.path().join("file");
         fs::write(&file, b"").unwrap();
-        let never = |_: usize, _: &mut [u8]| panic!("nothing to decode for");
-        let error =
-            open_or_build(&file.join("a.pack"), &HEADER_OF_FIVE, 2, never, patiently).unwrap_err();
+        let never = |_: usize, _: &mut [u8]| panic!("the pack cannot be written");
+        let error = open_or_build(&file.join("a.pack"), &FIVE, 2, never, keep_waiting).unwrap_err();
         assert!(
             matches!(error, DatasetError::Unwritable { .. } | DatasetError::Unreadable { .. }),
             "{error:?}"

@@ -1,4 +1,4 @@
-//! From files to images and back to a pack.
+//! Tests from files to images and packs.
 
 use std::cell::RefCell;
 use std::fs::{self, File};
@@ -7,12 +7,12 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-use super::fixture::{encoded, keeping, write};
+use super::fixture::{cache_options, encoded, write};
 use super::*;
 
 const TARGET: Target = Target { shape: Shape { channels: 3, height: 2, width: 2 }, resize: false };
 
-/// A folder of nine PNGs and a text beside a cache.
+/// Makes a folder of nine PNG files and a text file, and a cache.
 fn fixture() -> (TempDir, Files, PathBuf) {
     let directory = TempDir::new().unwrap();
     for image in 0..9 {
@@ -26,7 +26,7 @@ fn fixture() -> (TempDir, Files, PathBuf) {
     (directory, files, cache)
 }
 
-/// Five images to train on, two for validation, two to test on.
+/// Five training images, two validation images and two test images.
 fn scan() -> Scan {
     let sample = |image: u8| Sample {
         file: format!("{image}.png"),
@@ -43,7 +43,7 @@ fn scan() -> Scan {
     }
 }
 
-/// Files are given a time that is long ago, so that their fingerprint counts.
+/// Sets old modification times, so that the fingerprint of the files counts.
 fn age(folder: &Path, seconds: u64) {
     for entry in fs::read_dir(folder).unwrap() {
         let file = File::options().write(true).open(entry.unwrap().path()).unwrap();
@@ -51,15 +51,15 @@ fn age(folder: &Path, seconds: u64) {
     }
 }
 
-/// Loads the images and says what was reported about it.
+/// Loads the images and returns the progress reports.
 fn reported(files: &Files, cache: &Path) -> (Dataset, Vec<Progress>) {
     let reports = RefCell::new(Vec::new());
     let progress = |progress| {
         reports.borrow_mut().push(progress);
         ControlFlow::Continue(())
     };
-    let keeping = Keeping { progress: Some(&progress), ..keeping(cache) };
-    let dataset = load(files, scan(), TARGET, keeping).unwrap();
+    let options = CacheOptions { progress: Some(&progress), ..cache_options(cache) };
+    let dataset = load(files, scan(), TARGET, options).unwrap();
     (dataset, reports.into_inner())
 }
 
@@ -104,13 +104,13 @@ fn files_with_other_times_are_hashed_but_not_decoded_again() {
     assert_eq!(reported(&files, &cache).1, []);
 }
 
-/// As if a disk had lost a bit: where a byte is changed by a program, the time of that tells it on
-/// Unix, so what is remembered of the files is put under their new fingerprint.
+/// Simulates a disk that has lost a bit. On Unix, the fingerprint notices a byte that a program
+/// changes, so the test stores the old hash under the new fingerprint.
 #[test]
 fn a_byte_that_changed_in_secret_is_found_where_files_are_read_again() {
     let (directory, files, cache) = fixture();
     let (before, _) = reported(&files, &cache);
-    let again = Keeping { again: true, ..keeping(&cache) };
+    let again = CacheOptions { again: true, ..cache_options(&cache) };
     let unchanged = load(&files, scan(), TARGET, again).unwrap();
     assert_eq!((&unchanged.train, &unchanged.sha256), (&before.train, &before.sha256));
 
@@ -133,7 +133,7 @@ fn another_target_is_another_pack_of_the_same_data_set() {
     let (_directory, files, cache) = fixture();
     let (small, _) = reported(&files, &cache);
     let large = Target { shape: Shape { channels: 1, height: 4, width: 3 }, resize: true };
-    let large = load(&files, scan(), large, keeping(&cache)).unwrap();
+    let large = load(&files, scan(), large, cache_options(&cache)).unwrap();
     assert_eq!(large.sha256, small.sha256);
     assert_eq!(large.test.pixels.len(), 2 * 12);
     assert_eq!(reported(&files, &cache).1, [], "the first pack is still there");
@@ -161,7 +161,7 @@ fn the_first_image_that_cannot_be_decoded_is_named_and_nothing_is_left() {
         write(directory.path(), &format!("files/{name}"), b"no image");
     }
     for _ in 0..3 {
-        let error = load(&files, scan(), TARGET, keeping(&cache)).unwrap_err().to_string();
+        let error = load(&files, scan(), TARGET, cache_options(&cache)).unwrap_err().to_string();
         assert!(error.contains("3.png: found 8 bytes that no PNG begins with"), "{error}");
     }
     let left = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path());
@@ -170,15 +170,15 @@ fn the_first_image_that_cannot_be_decoded_is_named_and_nothing_is_left() {
 }
 
 #[test]
-fn what_is_interrupted_leaves_nothing_half_done() {
+fn an_interruption_leaves_nothing_unfinished() {
     let (_directory, files, cache) = fixture();
     let interrupted = |at| {
         let stop = |progress: Progress| match progress.step == at {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
-        let keeping = Keeping { progress: Some(&stop), ..keeping(&cache) };
-        let error = load(&files, scan(), TARGET, keeping).unwrap_err();
+        let options = CacheOptions { progress: Some(&stop), ..cache_options(&cache) };
+        let error = load(&files, scan(), TARGET, options).unwrap_err();
         assert!(matches!(error, DatasetError::Interrupted), "{error}");
     };
     let left = || -> Vec<PathBuf> {
@@ -189,7 +189,7 @@ fn what_is_interrupted_leaves_nothing_half_done() {
     interrupted(Step::Decoding);
     let [lock] = &left()[..] else { panic!("{:?}", left()) };
     assert_eq!(lock.extension(), Some("lock".as_ref()));
-    // Nor does what an earlier process left when it was killed.
+    // The rest that a killed process has left does no harm either.
     fs::write(lock.with_extension("pack.part"), [1; 1000]).unwrap();
     interrupted(Step::Decoding);
     assert_eq!(left(), std::slice::from_ref(lock));
@@ -205,8 +205,8 @@ fn a_file_that_changes_between_hashing_and_decoding_is_noticed() {
         }
         ControlFlow::Continue(())
     };
-    let keeping = Keeping { progress: Some(&spoil), ..keeping(&cache) };
-    let error = load(&files, scan(), TARGET, keeping).unwrap_err().to_string();
+    let options = CacheOptions { progress: Some(&spoil), ..cache_options(&cache) };
+    let error = load(&files, scan(), TARGET, options).unwrap_err().to_string();
     assert!(error.contains("0.png: found other bytes than a moment ago"), "{error}");
 }
 
@@ -219,7 +219,7 @@ fn a_folder_that_vanishes_is_an_error() {
         }
         ControlFlow::Continue(())
     };
-    let keeping = Keeping { progress: Some(&vanish), ..keeping(&cache) };
-    let error = load(&files, scan(), TARGET, keeping).unwrap_err();
+    let options = CacheOptions { progress: Some(&vanish), ..cache_options(&cache) };
+    let error = load(&files, scan(), TARGET, options).unwrap_err();
     assert!(matches!(error, DatasetError::Missing { .. }), "{error}");
 }

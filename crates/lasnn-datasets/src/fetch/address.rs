@@ -1,4 +1,4 @@
-//! Where files come from.
+//! Addresses on the web.
 
 use std::fmt;
 
@@ -6,42 +6,41 @@ use ureq::http::Uri;
 
 use super::error::FetchError;
 
-/// An address of the web. A user and a password in it are sent to the server and shown to nobody.
+/// An address on the web. Its user and password are sent to the server but never displayed.
 #[derive(Clone)]
 pub struct Address(String);
 
 impl Address {
-    /// The address of the catalogue below which the files of a data set lie.
+    /// The official address of the folder with the files; it ends in a slash.
     pub fn official(base: &str) -> Self {
         Self(base.to_owned())
     }
 
-    /// The address below which a mirror has the files, with a slash at the end or without.
+    /// The address of a mirror's folder with the files, with or without a slash at the end.
     pub fn mirror(text: &str) -> Result<Self, FetchError> {
-        let address = Self(text.to_owned());
         let uri = text.parse::<Uri>().ok().filter(|uri| {
-            let spoken = matches!(uri.scheme_str(), Some("http" | "https"));
-            spoken && uri.host().is_some_and(|host| !host.is_empty()) && uri.query().is_none()
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.host().is_some_and(|host| !host.is_empty())
+                && uri.query().is_none()
         });
-        match uri {
-            None => Err(FetchError::Mirror { found: address.to_string() }),
-            Some(_) if text.ends_with('/') => Ok(address),
-            Some(_) => Ok(Self(format!("{text}/"))),
+        if uri.is_none() {
+            return Err(FetchError::Mirror { found: Self(text.to_owned()).to_string() });
         }
+        Ok(Self(format!("{}/", text.strip_suffix('/').unwrap_or(text))))
     }
 
-    /// The address of a file below this one.
+    /// The address of a file in this folder.
     pub fn file(&self, name: &str) -> Self {
         Self(format!("{}{name}", self.0))
     }
 
-    /// All of it, for the request and nothing else.
+    /// The address with its user and password, for requests only.
     pub fn secret(&self) -> &str {
         &self.0
     }
 }
 
-/// Without the user and the password.
+/// Omits the user and the password.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (scheme, rest) = match self.0.split_once("://") {
@@ -59,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mirror_is_an_address_of_the_web() {
+    fn a_mirror_has_an_address_on_the_web() {
         let mirror = |text| Address::mirror(text).map(|address| address.0);
         assert_eq!(mirror("http://a.b/c").unwrap(), "http://a.b/c/");
         assert_eq!(mirror("https://a.b:8/").unwrap(), "https://a.b:8/");
@@ -73,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_are_sent_and_not_shown() {
+    fn passwords_are_sent_but_not_displayed() {
         let address = Address::mirror("http://me:pass@word@a.b:80/c@d").unwrap().file("e.gz");
         assert_eq!(address.secret(), "http://me:pass@word@a.b:80/c@d/e.gz");
         assert_eq!(address.to_string(), "http://a.b:80/c@d/e.gz");

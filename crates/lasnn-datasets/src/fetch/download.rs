@@ -1,245 +1,333 @@
-//! One file, from the first request to the right checksum.
+//! Downloads of single files: resumed, retried and checked against their checksum.
 
-use std::fs::File;
-use std::io::{Cursor, ErrorKind, Read};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use md5::Md5;
+use sha2::Sha256;
+use sha2::digest::DynDigest;
+use ureq::http::{StatusCode, header};
+use ureq::{Agent, Proxy};
+
 use super::address::Address;
-use super::catalogue::Download;
-use super::disk;
 use super::error::FetchError;
-use super::http::{self, Answer, Client, Network};
-use super::part::{self, Part};
 use super::progress::{Event, Progress};
+use crate::hex::hex;
+use crate::remote::{Checksum, Download};
 
-/// How much is read at once.
+/// The number of bytes that are read at once.
 const BLOCK: usize = 64 * 1024;
-/// No page with which a hotel or a proxy answers in place of the server is longer, in bytes.
-const LONGEST_PAGE: u64 = 256 * 1024;
 
-/// What all files of a data set share.
-pub struct Downloader<'a> {
-    /// Where files and their parts lie.
+/// How servers are contacted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The longest time until a connection is established.
+    pub connect: Duration,
+    /// The longest time in which a server sends nothing.
+    pub stall: Duration,
+    /// The number of attempts to get a file, at least 1. An attempt that brings `much` new bytes
+    /// does not count, so a large file arrives over a connection that breaks often.
+    pub attempts: u32,
+    /// See `attempts`.
+    pub much: u64,
+    /// The time between the first and the second attempt. It doubles with each attempt.
+    pub first_wait: Duration,
+    /// The longest time between two attempts.
+    pub longest_wait: Duration,
+    /// Whether the variables `ALL_PROXY`, `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` are used.
+    pub proxy: bool,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(20),
+            stall: Duration::from_secs(30),
+            attempts: 6,
+            much: 1 << 20,
+            first_wait: Duration::from_secs(1),
+            longest_wait: Duration::from_secs(15),
+            proxy: true,
+        }
+    }
+}
+
+impl Network {
+    /// An HTTP client. It keeps no connection between requests, because a new request is often made
+    /// after a connection broke.
+    pub(super) fn agent(&self) -> Agent {
+        Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_resolve(Some(self.connect))
+            .timeout_connect(Some(self.connect))
+            .timeout_send_request(Some(self.stall))
+            .timeout_recv_response(Some(self.stall))
+            .timeout_per_read(Some(self.stall))
+            .max_idle_connections(0)
+            .user_agent(concat!("lasnn/", env!("CARGO_PKG_VERSION")))
+            .accept_encoding("identity")
+            .proxy(if self.proxy { Proxy::try_from_env() } else { None })
+            .build()
+            .new_agent()
+    }
+}
+
+/// Downloads the files of a data set.
+pub(super) struct Downloader<'a> {
+    /// The folder of the downloaded files.
     pub folder: &'a Path,
-    /// Speaks to servers.
-    pub client: &'a Client,
-    /// How often and after which waits.
+    pub agent: Agent,
     pub network: &'a Network,
-    /// Waits.
     pub sleep: &'a dyn Fn(Duration),
-    /// Hears what goes on.
     pub progress: &'a mut dyn Progress,
-    /// How many bytes have come from servers.
+    /// The number of bytes that servers have sent.
     pub received: u64,
 }
 
 impl Downloader<'_> {
-    /// Gets a file from `url`, unless it is here already, and says where it is. Its checksum is
-    /// right.
-    pub fn download(&mut self, file: &Download<'_>, url: &Address) -> Result<PathBuf, FetchError> {
+    /// Downloads a file from `url`, unless it has been downloaded before. Its checksum is right
+    /// afterwards.
+    pub fn download(&mut self, file: &Download<'_>, url: &Address) -> Result<(), FetchError> {
         let path = self.folder.join(file.file);
-        if is_whole(&path, file)? {
-            return Ok(path);
-        }
-        let mut part = Part::open(self.folder, file.file, file.bytes, file.checksum.hasher())?;
-        // A file of several pieces may be one of several versions; one of a single piece is not.
-        let mut pieces = part.length() > 0;
+        let mut part = Part::open(&path, file)?;
+        let mut restarted = false;
         loop {
-            pieces |= match self.receive(file, url, &mut part) {
-                Ok(pieces) => pieces,
-                Err(error) => {
-                    // What can neither be gone on with nor used only keeps the disk full.
-                    if part.resume().is_none() && part.length() < file.bytes {
-                        part.remove().ok();
-                    }
-                    return Err(error);
+            if let Err(error) = self.receive(file, url, &mut part) {
+                if part.length == 0 {
+                    fs::remove_file(&part.path).ok();
                 }
-            };
-            let found = part.digits();
-            if file.checksum.is(&found) {
-                part.complete(&path)?;
-                return Ok(path);
+                return Err(error);
             }
-            if !pieces {
-                part.remove()?;
+            let found = hex(&part.hash.box_clone().finalize());
+            let (Checksum::Sha256(expected) | Checksum::Md5(expected)) = file.checksum;
+            if expected.eq_ignore_ascii_case(&found) {
+                return part.finish(&path);
+            }
+            // A file of several pieces may mix two versions, so it gets one more chance.
+            if restarted || !part.in_pieces {
+                fs::remove_file(&part.path).ok();
                 let (url, expected) = (url.to_string(), file.checksum.to_string());
                 return Err(FetchError::Checksum { url, found, expected });
             }
-            tracing::debug!(file = file.file, "the pieces do not fit, from the start");
-            part.start_over()?;
-            pieces = false;
+            part.clear()?;
+            restarted = true;
         }
     }
 
-    /// Receives all that is missing, in several attempts if need be. Says whether some of it was
-    /// added to what an earlier attempt had left.
+    /// Receives all missing bytes, in several attempts if necessary.
     fn receive(
         &mut self,
         file: &Download<'_>,
         url: &Address,
         part: &mut Part,
-    ) -> Result<bool, FetchError> {
-        let mut pieces = false;
+    ) -> Result<(), FetchError> {
         let Network { attempts, much, first_wait, longest_wait, .. } = *self.network;
         let attempts = attempts.max(1);
         let (mut attempt, mut wait) = (1, first_wait);
-        // It only grows, so no server can keep this going by breaking off or starting over.
-        let mut reached = part.length();
+        // This length only grows, so a server that starts over again and again does not keep this
+        // loop going.
+        let mut reached = part.length;
         loop {
             let error = match self.attempt(file, url, part) {
-                Ok(continued) => return Ok(pieces | continued),
-                Err(error) if !error.is_passing() => return Err(error),
-                Err(error) => error,
+                Err(error) if error.is_temporary() => error,
+                other => return other,
             };
-            if part.length() >= reached.saturating_add(much.max(1)) {
-                (attempt, wait, reached) = (1, first_wait, part.length());
+            if part.length >= reached.saturating_add(much.max(1)) {
+                (attempt, wait, reached) = (1, first_wait, part.length);
             } else if attempt < attempts {
                 attempt += 1;
             } else {
                 return Err(FetchError::GaveUp { attempts, source: Box::new(error) });
             }
-            pieces |= part.length() > 0;
-            let reason = reason(&error);
-            tracing::debug!(file = file.file, attempt, reason, "an attempt failed");
-            self.tell(&Event::Retrying { file: file.file, reason: &reason, wait })?;
+            let reason = match std::error::Error::source(&error) {
+                Some(cause) => format!("{error}: {cause}"),
+                None => error.to_string(),
+            };
+            self.report(&Event::Retrying { file: file.file, reason: &reason, wait })?;
             (self.sleep)(wait);
             wait = wait.saturating_mul(2).min(longest_wait);
         }
     }
 
-    /// Asks once for what is missing and takes what comes. Says whether it was added to what was
-    /// here.
+    /// Makes one attempt to receive the missing bytes.
     fn attempt(
         &mut self,
         file: &Download<'_>,
         url: &Address,
         part: &mut Part,
-    ) -> Result<bool, FetchError> {
-        if part.length() == file.bytes {
-            return Ok(false);
+    ) -> Result<(), FetchError> {
+        let (name, total) = (file.file, file.bytes);
+        if part.length == total {
+            return Ok(());
         }
-        self.tell(&Event::Downloading { file: file.file, done: part.length(), total: file.bytes })?;
-        let mut answer = self.client.get(url, part.resume(), file.bytes)?;
-        if matches!(answer, Answer::StartOver) {
-            answer = self.client.get(url, None, file.bytes)?;
-        }
-        let Answer::Body { start, length, validator, mut body } = answer else {
-            // A request without a range gets no such answer; should it, the next one may not.
-            return Err(FetchError::CutOff {
-                url: url.to_string(),
-                found: 0,
-                expected: file.bytes,
-            });
+        self.report(&Event::Downloading { file: name, done: part.length, total })?;
+        let mut start = part.length;
+        let body = loop {
+            let mut request = self.agent.get(url.secret());
+            if start > 0 {
+                request = request.header(header::RANGE, format!("bytes={start}-"));
+            }
+            let response = request.call().map_err(|error| failed(url, error))?;
+            let range = response.headers().get(header::CONTENT_RANGE);
+            let is_rest = range.is_some_and(|range| range_starts_at(range.as_bytes(), start));
+            match response.status() {
+                StatusCode::OK => {
+                    start = 0;
+                    break response.into_body();
+                }
+                StatusCode::PARTIAL_CONTENT if start > 0 && is_rest => break response.into_body(),
+                StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if start > 0 => {
+                    start = 0;
+                }
+                status => {
+                    let (url, status) = (url.to_string(), status.as_u16());
+                    return Err(FetchError::Status { url, status });
+                }
+            }
         };
-        // What is here is thrown away only for an answer that can be the file: it may be hours of
-        // downloading, and the answer the page of a hotel that asks for a room number.
-        let expected = file.bytes - start;
-        if let Some(found) = length.filter(|&found| found != expected) {
+        // Checked before anything is discarded: the answer may be the login page of a network.
+        let expected = total - start;
+        if let Some(found) = body.content_length().filter(|&found| found != expected) {
             return Err(FetchError::Announced { url: url.to_string(), found, expected });
         }
         if start == 0 {
-            if length.is_none() && part.length() > 0 {
-                body = longer_than_a_page(body, url, file.bytes)?;
-            }
-            part.start_over()?;
-            part.note(validator)?;
+            part.clear()?;
+        } else {
+            part.in_pieces = true;
         }
-        self.take(file, url, part, &mut body)?;
-        Ok(start > 0)
-    }
-
-    /// Takes a body to its end.
-    fn take(
-        &mut self,
-        file: &Download<'_>,
-        url: &Address,
-        part: &mut Part,
-        body: &mut dyn Read,
-    ) -> Result<(), FetchError> {
-        let total = file.bytes;
+        let mut body = body.into_reader();
         let mut buffer = vec![0; BLOCK];
         loop {
             let read = match body.read(&mut buffer) {
                 Ok(read) => read,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                // A server that does not say how much comes may leave the connection open.
-                Err(_) if part.length() == total => 0,
+                // A server that announces no length may leave the connection open.
+                Err(_) if part.length == total => 0,
                 Err(error) if error.kind() == ErrorKind::UnexpectedEof => 0,
-                Err(error) => return Err(http::broke(url, error)),
+                Err(source) => {
+                    return Err(FetchError::Unreachable { url: url.to_string(), source });
+                }
             };
             if read == 0 {
-                let (found, url) = (part.length(), url.to_string());
+                let (found, url) = (part.length, url.to_string());
                 return match found == total {
                     true => Ok(()),
                     false => Err(FetchError::CutOff { url, found, expected: total }),
                 };
             }
-            if read as u64 > total - part.length() {
-                part.start_over()?;
+            if read as u64 > total - part.length {
+                part.clear()?;
                 return Err(FetchError::TooLong { url: url.to_string(), expected: total });
             }
             part.append(&buffer[..read])?;
             self.received += read as u64;
-            self.tell(&Event::Downloading { file: file.file, done: part.length(), total })?;
+            self.report(&Event::Downloading { file: name, done: part.length, total })?;
         }
     }
 
-    /// Tells what goes on, and stops if that is wanted.
-    pub fn tell(&mut self, event: &Event<'_>) -> Result<(), FetchError> {
-        match self.progress.hear(event) {
+    fn report(&mut self, event: &Event<'_>) -> Result<(), FetchError> {
+        match self.progress.on_event(event) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(FetchError::Stopped),
         }
     }
 }
 
-/// A body of which nobody has said how long it is, if it is longer than a page or as long as the
-/// file.
-fn longer_than_a_page(
-    mut body: Box<dyn Read>,
-    url: &Address,
-    total: u64,
-) -> Result<Box<dyn Read>, FetchError> {
-    let least = LONGEST_PAGE.min(total);
-    let mut opening = Vec::new();
-    match body.by_ref().take(least).read_to_end(&mut opening) {
-        Err(error) if error.kind() != ErrorKind::UnexpectedEof => {
-            return Err(http::broke(url, error));
+/// Whether a Content-Range starts at byte `start`. A wrong end is noticed by the announced length
+/// or by the number of bytes.
+fn range_starts_at(range: &[u8], start: u64) -> bool {
+    range.starts_with(format!("bytes {start}-").as_bytes())
+}
+
+fn failed(url: &Address, error: ureq::Error) -> FetchError {
+    use ureq::Error;
+    let url = url.to_string();
+    match error {
+        Error::TooManyRedirects => FetchError::Redirects { url },
+        Error::Timeout(_)
+        | Error::Io(_)
+        | Error::HostNotFound
+        | Error::ConnectionFailed
+        | Error::ConnectProxyFailed(_)
+        | Error::Protocol(_) => FetchError::Unreachable { url, source: error.into_io() },
+        _ => FetchError::Refused { url, source: error.into_io() },
+    }
+}
+
+/// The first bytes of a file, under the name `*.part`, and their hash.
+struct Part {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    hash: Box<dyn DynDigest>,
+    /// Whether the bytes came with more than one answer.
+    in_pieces: bool,
+}
+
+impl Part {
+    /// Opens what an earlier fetch has left of the file `path`, and hashes it. A complete file
+    /// becomes a part again, since its checksum decides whether it is used.
+    fn open(path: &Path, download: &Download<'_>) -> Result<Self, FetchError> {
+        let part = path.with_added_extension("part");
+        if let Err(error) = fs::rename(path, &part)
+            && error.kind() != ErrorKind::NotFound
+        {
+            return Err(FetchError::file("move", path, error));
         }
-        _ => {}
+        let hash: Box<dyn DynDigest> = match download.checksum {
+            Checksum::Sha256(_) => Box::new(Sha256::default()),
+            Checksum::Md5(_) => Box::new(Md5::default()),
+        };
+        let options =
+            File::options().read(true).write(true).create(true).truncate(false).open(&part);
+        let file = options.map_err(|error| FetchError::file("open", &part, error))?;
+        let mut part = Self { path: part, file, length: 0, hash, in_pieces: false };
+        part.length = part.hash().map_err(|error| FetchError::file("read", &part.path, error))?;
+        part.in_pieces = part.length > 0;
+        if part.length > download.bytes {
+            part.clear()?;
+        }
+        Ok(part)
     }
-    let found = opening.len() as u64;
-    if found < least {
-        return Err(FetchError::CutOff { url: url.to_string(), found, expected: total });
-    }
-    Ok(Box::new(Cursor::new(opening).chain(body)))
-}
 
-/// Whether a file of an earlier fetch is there and right. One that is not is removed.
-fn is_whole(path: &Path, file: &Download<'_>) -> Result<bool, FetchError> {
-    let failed = |error| FetchError::file("read", path, error);
-    disk::remove_unless_file(path).map_err(failed)?;
-    let mut found = match File::open(path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(failed(error)),
-    };
-    let mut hasher = file.checksum.hasher();
-    let length = part::hash(&mut found, &mut hasher, file.bytes).map_err(failed)?;
-    let whole = length == file.bytes && file.checksum.is(&hasher.digits());
-    drop(found);
-    if !whole {
-        disk::remove_file(path).map_err(|error| FetchError::file("remove", path, error))?;
+    /// Hashes the file from its start to its end, and returns its length.
+    fn hash(&mut self) -> io::Result<u64> {
+        let mut buffer = vec![0; BLOCK];
+        let mut length = 0;
+        loop {
+            match self.file.read(&mut buffer) {
+                Ok(0) => return Ok(length),
+                Ok(read) => self.hash.update(&buffer[..read]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            length = self.file.stream_position()?;
+        }
     }
-    Ok(whole)
-}
 
-/// An error and its cause on one line.
-fn reason(error: &FetchError) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
+    fn clear(&mut self) -> Result<(), FetchError> {
+        let cleared = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
+        cleared.map_err(|error| FetchError::file("truncate", &self.path, error))?;
+        self.hash.reset();
+        (self.length, self.in_pieces) = (0, false);
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), FetchError> {
+        let written = self.file.write_all(bytes);
+        written.map_err(|error| FetchError::file("write", &self.path, error))?;
+        self.hash.update(bytes);
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Gives the complete file its name.
+    fn finish(self, path: &Path) -> Result<(), FetchError> {
+        self.file.sync_all().map_err(|error| FetchError::file("write", &self.path, error))?;
+        drop(self.file);
+        fs::rename(&self.path, path).map_err(|error| FetchError::file("create", path, error))
     }
 }

@@ -1,39 +1,38 @@
-//! What can go wrong between an address and a folder of images.
+//! Errors of fetching a data set.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::unpack::ArchiveError;
 
 /// A data set that could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The address of a mirror is none.
+    /// The address of a mirror is not an address on the web.
     #[error("the mirror is `{found}`, expected an address that begins with http:// or https://")]
     Mirror {
-        /// The address given.
+        /// The given text.
         found: String,
     },
-    /// The server answers with something else than the file.
+    /// The server does not answer with the file.
     #[error("{url}: the server answers with status {status}, expected 200")]
     Status {
         /// The address.
         url: String,
-        /// The status of HTTP.
+        /// The HTTP status.
         status: u16,
     },
-    /// The server announces another size than that of the official file.
+    /// The announced size is not that of the official file.
     #[error("{url}: the server announces {found} bytes, expected {expected}")]
     Announced {
         /// The address.
         url: String,
-        /// The size announced, of what is still to come.
+        /// The announced number of bytes that the server is about to send.
         found: u64,
-        /// The size of what is still to come of the official file.
+        /// The number of missing bytes of the official file.
         expected: u64,
     },
-    /// The server sends more than the official file has.
+    /// The server sends more bytes than the official file has.
     #[error("{url}: the server sends more than the {expected} bytes of the official file")]
     TooLong {
         /// The address.
@@ -46,85 +45,71 @@ pub enum FetchError {
     CutOff {
         /// The address.
         url: String,
-        /// How many bytes have come, earlier attempts included.
+        /// The number of received bytes, including earlier attempts.
         found: u64,
         /// The size of the official file.
         expected: u64,
     },
-    /// The server cannot be reached, or said nothing for too long; another attempt may succeed.
+    /// The server cannot be reached or stopped sending. Another attempt may succeed.
     #[error("{url}: no answer from the server")]
     Unreachable {
         /// The address.
         url: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The server sends too little to be waited for; another attempt may succeed.
-    #[error("{url}: {found} bytes came in {span:?}, expected at least {least}")]
-    Slow {
-        /// The address.
-        url: String,
-        /// How many bytes came.
-        found: u64,
-        /// In which time.
-        span: Duration,
-        /// How many should have come.
-        least: u64,
-    },
-    /// The server cannot be asked at all.
-    #[error("{url}: the server cannot be asked")]
+    /// The request cannot be sent at all.
+    #[error("{url}: the request cannot be sent")]
     Refused {
         /// The address.
         url: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// The server sends from one address to the next.
-    #[error("{url}: redirected more than {most} times")]
+    /// The server redirects too often.
+    #[error("{url}: redirected too often")]
     Redirects {
         /// The address.
         url: String,
-        /// How many redirections are followed.
-        most: u32,
     },
-    /// Every attempt failed.
+    /// All attempts failed.
     #[error("gave up after {attempts} attempts")]
     GaveUp {
-        /// How many.
+        /// The number of attempts.
         attempts: u32,
-        /// How the last one failed.
+        /// The error of the last attempt.
         source: Box<FetchError>,
     },
-    /// The file has the right size and other bytes.
+    /// The file has the right size but other bytes.
     #[error("{url}: the checksum is {found}, expected {expected}")]
     Checksum {
         /// The address.
         url: String,
         /// The hash in hexadecimal digits.
         found: String,
-        /// The official one, with its kind.
+        /// The official hash, with its kind.
         expected: String,
     },
-    /// The archive holds what it must not, or is broken.
+    /// The archive is damaged or breaks a rule.
     #[error("{archive} is not unpacked")]
     Archive {
         /// The name of the archive.
         archive: String,
-        /// Why not.
+        /// The cause.
         source: ArchiveError,
     },
-    /// What has come is not the whole data set, although every checksum is right.
-    #[error("the files of {name} have come, but {found}")]
+    /// The downloaded data set is incomplete, although every checksum is right.
+    #[error("the files of {name} are downloaded, but {found}")]
     Contents {
         /// The data set.
         name: String,
         /// What is wrong.
         found: String,
     },
-    /// The folder is there, and it is not the whole data set. It may hold somebody's work, so it
-    /// is left alone.
+    /// The folder exists and is not the complete data set. It may hold somebody's work, so it is
+    /// not changed.
     #[error(
-        "{} is there already, but {found}; remove or rename it to have it fetched",
+        "{} exists already, but {found}; remove or rename it to fetch the data set",
         path.display()
     )]
     InTheWay {
@@ -133,31 +118,31 @@ pub enum FetchError {
         /// What is wrong with it.
         found: String,
     },
-    /// There is no room for what must be written.
+    /// The disk is full.
     #[error("{} cannot be written, the disk is full", path.display())]
     DiskFull {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The system refuses something else.
+    /// Another operation of the file system failed.
     #[error("cannot {action} {}", path.display())]
     File {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         action: &'static str,
-        /// On which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Whoever watched the progress wanted it to stop. What has come is kept.
+    /// The receiver of progress events stopped the fetch. Downloaded bytes are kept.
     #[error("stopped")]
     Stopped,
 }
 
 impl FetchError {
-    /// An error of the file system; a full disk is one of its own.
+    /// An error of the file system. A full disk has its own variant.
     pub(super) fn file(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
@@ -168,7 +153,7 @@ impl FetchError {
         }
     }
 
-    /// An error of the archive, unless it is one of the disk it is unpacked to.
+    /// An error of an archive or of writing its files.
     pub(super) fn archive(archive: &str, source: ArchiveError) -> Self {
         match source {
             ArchiveError::Write { path, source } => Self::file("write", &path, source),
@@ -178,11 +163,10 @@ impl FetchError {
     }
 
     /// Whether the same request may succeed a little later.
-    pub(super) fn is_passing(&self) -> bool {
+    pub(super) fn is_temporary(&self) -> bool {
         match self {
-            Self::CutOff { .. } | Self::Unreachable { .. } | Self::Slow { .. } => true,
-            // Request Timeout, Too Early and Too Many Requests ask for it; so does every failure
-            // of the server's own.
+            Self::CutOff { .. } | Self::Unreachable { .. } => true,
+            // Request Timeout, Too Early, Too Many Requests, and all errors of the server.
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..=599),
             _ => false,
         }
@@ -194,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_is_told_apart() {
+    fn a_full_disk_has_its_own_error() {
         let of = |kind: io::ErrorKind| FetchError::file("write", Path::new("a"), kind.into());
         let full = of(io::ErrorKind::StorageFull);
         assert_eq!(full.to_string(), "a cannot be written, the disk is full");
@@ -204,13 +188,13 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_is_tried_again() {
+    fn only_temporary_errors_are_retried() {
         let status = |status| FetchError::Status { url: String::new(), status };
-        for passing in [408, 425, 429, 500, 502, 503, 599] {
-            assert!(status(passing).is_passing(), "{passing}");
+        for temporary in [408, 425, 429, 500, 502, 503, 599] {
+            assert!(status(temporary).is_temporary(), "{temporary}");
         }
-        for lasting in [204, 301, 400, 401, 403, 404, 410, 416, 600] {
-            assert!(!status(lasting).is_passing(), "{lasting}");
+        for permanent in [204, 301, 400, 401, 403, 404, 410, 416, 600] {
+            assert!(!status(permanent).is_temporary(), "{permanent}");
         }
     }
 }

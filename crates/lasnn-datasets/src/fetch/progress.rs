@@ -1,55 +1,55 @@
-//! What goes on during a fetch, for whoever wants to show it or to stop it.
+//! Events of a fetch, for a caller that shows or stops it.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// Something that goes on.
+/// An event of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// Another process fetches the same data set; this one waits for it.
+    /// Another process fetches the same data set, and this one waits for it.
     Waiting,
-    /// Bytes of a file have come.
+    /// Bytes of a file have arrived.
     Downloading {
         /// The name of the file.
         file: &'a str,
-        /// How many bytes of it are here.
+        /// The number of bytes on disk.
         done: u64,
-        /// How many it has.
+        /// The size of the file.
         total: u64,
     },
-    /// An attempt failed, and another one follows.
+    /// An attempt has failed, and another one follows.
     Retrying {
         /// The name of the file.
         file: &'a str,
-        /// How it failed.
+        /// The error.
         reason: &'a str,
-        /// How long it takes until the next one.
+        /// The time until the next attempt.
         wait: Duration,
     },
     /// An archive is being unpacked.
     Unpacking {
         /// The name of the archive.
         file: &'a str,
-        /// How far it is, in the unit of `total`.
+        /// The number of bytes that are unpacked.
         done: u64,
-        /// How far it goes.
+        /// About how many bytes the archive unpacks to.
         total: u64,
     },
 }
 
-/// Is told what goes on.
+/// Receives the events of a fetch.
 pub trait Progress {
-    /// Hears of an event, several times a second. `Break` stops the fetch with
-    /// [`Stopped`](super::FetchError::Stopped); what has been downloaded is kept.
-    fn hear(&mut self, event: &Event<'_>) -> ControlFlow<()>;
+    /// Receives an event, several times a second. `Break` stops the fetch with
+    /// [`Stopped`](super::FetchError::Stopped); downloaded bytes are kept.
+    fn on_event(&mut self, event: &Event<'_>) -> ControlFlow<()>;
 }
 
-/// Hears nothing and stops nothing.
+/// Ignores all events.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Unwatched;
+pub struct NoProgress;
 
-impl Progress for Unwatched {
-    fn hear(&mut self, _event: &Event<'_>) -> ControlFlow<()> {
+impl Progress for NoProgress {
+    fn on_event(&mut self, _event: &Event<'_>) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 }

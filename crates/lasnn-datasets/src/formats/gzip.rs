@@ -1,4 +1,4 @@
-//! Gzip files that are small once unpacked.
+//! Gzip files that are small when unpacked.
 
 use std::io::Read;
 
@@ -7,18 +7,19 @@ use flate2::bufread::GzDecoder;
 use crate::error::Flaw;
 use crate::read;
 
-/// Unpacks a gzip file of one member that holds at most `longest` bytes. What it claims to hold is
-/// not believed: no more than one byte beyond `longest` is ever unpacked.
+/// Unpacks a gzip file with one member of at most `longest` bytes. Whatever size the file claims,
+/// at most `longest + 1` bytes are unpacked.
 ///
 /// # Errors
 ///
-/// Says that it is no gzip file, is damaged, ends early, goes on after its end, or holds more.
+/// Fails if the bytes are not a gzip file, are damaged, end early, continue after the end of the
+/// gzip file, or unpack to more than `longest` bytes.
 pub fn gunzip(bytes: &[u8], longest: usize) -> Result<Vec<u8>, Flaw> {
     let mut decoder = GzDecoder::new(bytes);
-    // Deflate makes at most 1,032 bytes of one, so a small file need not be given much memory.
+    // Deflate expands a byte to at most 1,032 bytes, so a small file reserves little memory.
     let known = bytes.len().saturating_mul(1032) as u64;
     let unpacked = read::read_from(decoder.by_ref(), longest, known).map_err(|error| {
-        Flaw::file(format!("gzip data that fail ({error})"), "a whole gzip file")
+        Flaw::file(format!("gzip data that cannot be unpacked ({error})"), "a complete gzip file")
     })?;
     read::check_length(&unpacked, longest)?;
     let rest = decoder.into_inner().len();
@@ -51,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_packed_comes_back() {
+    fn packed_bytes_are_restored() {
         for bytes in [&b""[..], &b"x"[..], &[7; 100_000][..]] {
             assert_eq!(gunzip(&gzip(bytes), bytes.len()).unwrap(), bytes);
         }
@@ -66,15 +67,19 @@ mod tests {
 
     #[test]
     fn damage_is_noticed() {
-        let whole = gzip(b"some text that is worth packing, packing, packing");
-        for end in 0..whole.len() {
-            refuses(&whole[..end], 100, "expected a whole gzip file");
+        let complete = gzip(b"some text that is worth packing, packing, packing");
+        for end in 0..complete.len() {
+            refuses(&complete[..end], 100, "expected a complete gzip file");
         }
-        let mut changed = whole.clone();
+        let mut changed = complete.clone();
         let checksum = changed.len() - 8;
         changed[checksum] ^= 1;
-        refuses(&changed, 100, "expected a whole gzip file");
-        refuses(b"no gzip file", 100, "expected a whole gzip file");
-        refuses(&[&whole[..], b"and more"].concat(), 100, "found 8 more bytes, expected the end");
+        refuses(&changed, 100, "expected a complete gzip file");
+        refuses(b"no gzip file", 100, "expected a complete gzip file");
+        refuses(
+            &[&complete[..], b"and more"].concat(),
+            100,
+            "found 8 more bytes, expected the end",
+        );
     }
 }

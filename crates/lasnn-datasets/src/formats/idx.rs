@@ -1,36 +1,36 @@
 //! IDX, the format of MNIST: two zero bytes, a byte for the type of the values, a byte for the
-//! number of dimensions, the size of each as a big-endian number of 32 bits, then the values.
+//! number of dimensions, the size of each dimension as a big-endian 32-bit number, then the values.
 
 use crate::error::Flaw;
 
 /// An IDX file of unsigned bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idx<'a> {
-    /// The sizes, the slowest first; none is 0.
+    /// The sizes of the dimensions, the slowest first. None of them is 0.
     pub dimensions: Vec<usize>,
-    /// The values, as many as the product of the sizes.
+    /// The values; their number is the product of the sizes.
     pub values: &'a [u8],
 }
 
-/// The type of unsigned bytes.
+/// The code of unsigned bytes.
 const BYTES: u8 = 8;
 
-/// Takes an IDX file of unsigned bytes in `rank` dimensions apart.
+/// Parses an IDX file of unsigned bytes in `rank` dimensions.
 ///
 /// # Errors
 ///
-/// Says at which byte the file has another type or number of dimensions than expected, is empty,
-/// ends early, or goes on.
+/// Names the byte at which the file has another type or number of dimensions, has a dimension of
+/// size 0, ends early, or continues after its end.
 pub fn parse(bytes: &[u8], rank: usize) -> Result<Idx<'_>, Flaw> {
     let header = 4 + 4 * rank;
     if bytes.len() < header {
         let found = format!("the end of the file after {} bytes", bytes.len());
-        let expected = format!("the {header} bytes that open an IDX file of {}", dimensions(rank));
+        let expected = format!("the {header} bytes that begin an IDX file of {}", dimensions(rank));
         return Err(Flaw::byte(bytes.len(), found, expected));
     }
     if bytes[..2] != [0, 0] {
         let found = format!("bytes {} and {}", bytes[0], bytes[1]);
-        return Err(Flaw::byte(0, found, "two zeros, which open every IDX file"));
+        return Err(Flaw::byte(0, found, "two zeros, which begin every IDX file"));
     }
     if bytes[2] != BYTES {
         let found = format!("values of type {}", bytes[2]);
@@ -62,7 +62,7 @@ pub fn parse(bytes: &[u8], rank: usize) -> Result<Idx<'_>, Flaw> {
 ///
 /// # Errors
 ///
-/// As [`parse`], and says which size is another.
+/// Fails like [`parse`]. Also names the size that differs.
 pub fn images(bytes: &[u8], count: usize, height: usize, width: usize) -> Result<&[u8], Flaw> {
     let Idx { dimensions, values } = parse(bytes, 3)?;
     for (at, (expected, what)) in
@@ -76,11 +76,11 @@ pub fn images(bytes: &[u8], count: usize, height: usize, width: usize) -> Result
     Ok(values)
 }
 
-/// The labels of `count` images, each below `classes`.
+/// The labels of `count` images; each is below `classes`.
 ///
 /// # Errors
 ///
-/// As [`parse`], and says which label is not, or that there is another number of them.
+/// Fails like [`parse`]. Also names a label that is too large or a number of labels that differs.
 pub fn labels(bytes: &[u8], count: usize, classes: usize) -> Result<&[u8], Flaw> {
     let Idx { dimensions, values } = parse(bytes, 1)?;
     if dimensions[0] != count {
@@ -108,9 +108,9 @@ fn below(classes: usize) -> String {
 mod tests {
     use super::*;
 
-    /// Two images of one row and two columns.
+    /// A file of two images with one row and two columns.
     const IMAGES: &[u8] = &[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 9, 8, 7, 6];
-    /// Three labels.
+    /// A file of three labels.
     const LABELS: &[u8] = &[0, 0, 8, 1, 0, 0, 0, 3, 4, 9, 0];
 
     #[track_caller]
@@ -137,7 +137,7 @@ mod tests {
     fn another_kind_of_file_is_refused() {
         refuses_images(
             |bytes| bytes[..2].copy_from_slice(&[31, 139]),
-            "byte 0: found bytes 31 and 139, expected two zeros, which open every IDX file",
+            "byte 0: found bytes 31 and 139, expected two zeros, which begin every IDX file",
         );
         refuses_images(
             |bytes| bytes[2] = 13,
@@ -151,8 +151,8 @@ mod tests {
     fn every_length_but_one_is_refused() {
         for end in 0..16 {
             let message = format!(
-                "byte {end}: found the end of the file after {end} bytes, expected the 16 bytes that \
-                 open an IDX file of 3 dimensions"
+                "byte {end}: found the end of the file after {end} bytes, expected the 16 bytes \
+                 that begin an IDX file of 3 dimensions"
             );
             refuses_images(|bytes| bytes.truncate(end), &message);
         }
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_checked_before_they_are_believed() {
+    fn sizes_are_checked_before_use() {
         refuses_images(
             |bytes| bytes[7] = 0,
             "byte 4: found size 0 of dimension 0, expected at least 1",

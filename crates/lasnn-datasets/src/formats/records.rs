@@ -1,44 +1,46 @@
-//! Records of CIFAR's binary versions: one or more bytes for labels, then the pixels.
+//! The records of CIFAR's binary versions: one or more bytes for labels, then the pixels.
 
 use crate::error::Flaw;
 
-/// What every record of a file holds, in order.
+/// The layout of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// The labels, one byte each.
     pub labels: &'static [Label],
-    /// How many bytes of pixels follow.
+    /// The number of bytes of pixels that follow.
     pub pixels: usize,
 }
 
 /// One label of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Label {
-    /// What errors call it.
+    /// Its name in errors.
     pub name: &'static str,
-    /// How many classes it tells apart; its value is below.
+    /// The number of classes; every value is smaller.
     pub classes: usize,
 }
 
 impl Layout {
-    /// Bytes of a record.
+    /// The number of bytes of a record.
     pub fn record(&self) -> usize {
         self.labels.len() + self.pixels
     }
 
-    /// Checks that `bytes` are exactly `records` records and that every label of each is below its
-    /// number of classes.
+    /// Checks that `bytes` are exactly `records` records, and that every label is below its number
+    /// of classes.
     ///
     /// # Errors
     ///
-    /// Says at which byte the file ends, goes on, or has a label that does not exist.
+    /// Names the byte at which the file ends early, continues after its end, or has a label that
+    /// does not exist.
     pub fn check(&self, bytes: &[u8], records: usize) -> Result<(), Flaw> {
         let record = self.record();
         let length = records * record;
         let expected = format!("{length} bytes ({records} records of {record})");
         if bytes.len() < length {
-            let (whole, rest) = (bytes.len() / record, bytes.len() % record);
-            let found = format!("the end of the file after {whole} whole records and {rest} bytes");
+            let (complete, rest) = (bytes.len() / record, bytes.len() % record);
+            let found =
+                format!("the end of the file after {complete} complete records and {rest} bytes");
             return Err(Flaw::byte(bytes.len(), found, expected));
         }
         if let Some(next) = bytes.get(length) {

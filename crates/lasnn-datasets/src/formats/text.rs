@@ -1,4 +1,4 @@
-//! Text files of one entry per line, such as class names.
+//! Text files with one entry per line, such as class names.
 
 use crate::error::Flaw;
 
@@ -6,7 +6,7 @@ use crate::error::Flaw;
 ///
 /// # Errors
 ///
-/// Says at which byte it is not UTF-8.
+/// Names the byte at which the text is not UTF-8.
 pub fn utf8(bytes: &[u8]) -> Result<&str, Flaw> {
     std::str::from_utf8(bytes).map_err(|error| {
         let offset = error.valid_up_to();
@@ -15,18 +15,19 @@ pub fn utf8(bytes: &[u8]) -> Result<&str, Flaw> {
     })
 }
 
-/// The names of `classes` classes, one per line, no two the same; empty lines are skipped, as
-/// official files end with one.
+/// The different names of `classes` classes, one per line. Empty lines are skipped, since official
+/// files end with one.
 ///
 /// # Errors
 ///
-/// Says where the text is not UTF-8, which name comes again, or how many there are.
+/// Names the byte at which the text is not UTF-8, a name that occurs twice, or a wrong number of
+/// names.
 pub fn class_names(bytes: &[u8], classes: usize) -> Result<Vec<String>, Flaw> {
     unique_lines(bytes, classes, "class name", "class names", |_| Ok(()))
 }
 
-/// The `count` lines that are not empty, without the space around them; no two are the same, and
-/// `check` says of each what it should have been. `one` and `many` are what errors call a line.
+/// The `count` different lines that are not empty, without surrounding space. `check` returns what
+/// an invalid line should have been. `one` and `many` are the names of lines in errors.
 pub(crate) fn unique_lines(
     bytes: &[u8],
     count: usize,
@@ -60,7 +61,7 @@ pub(crate) fn unique_lines(
     Ok(lines)
 }
 
-/// What a file says, as errors show it: on one line, and not all of it if it is long.
+/// Formats text from a file for an error: escaped, on one line, and cut off if it is long.
 pub(crate) fn quoted(text: &str) -> String {
     const LONGEST: usize = 80;
     let shown: String = text.chars().take(LONGEST).collect();
@@ -101,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_refused() {
+    fn bytes_that_are_not_text_are_refused() {
         let error = class_names(b"cat\nd\xFFg\n", 2).unwrap_err();
         assert_eq!(error.to_string(), "byte 5: found byte 255, expected UTF-8 text");
         let error = class_names(b"cat\nd\xC3", 2).unwrap_err();

@@ -1,29 +1,28 @@
-//! The text files of Tiny ImageNet: which classes there are, what they are called, and what is on
-//! the images.
+//! The text files of Tiny ImageNet: the classes, their names, and the classes of the images.
 //!
-//! Classes are called by their number in WordNet, such as `n01443537`.
+//! A class is identified by its WordNet number, such as `n01443537`.
 
 use std::collections::HashSet;
 
 use super::text::{quoted, unique_lines, utf8};
 use crate::error::Flaw;
 
-/// A line about an image of the set `val`.
+/// A line about an image in `val`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Annotation {
     /// The name of the file.
     pub file: String,
-    /// The class, as an index into the classes.
+    /// The index of the class.
     pub class: usize,
     /// The number of the line, counted from 1.
     pub line: usize,
 }
 
-/// The `classes` classes of `wnids.txt`, one per line, sorted; no two are the same.
+/// The `classes` different classes of `wnids.txt`, which has one per line, in sorted order.
 ///
 /// # Errors
 ///
-/// Says in which line there is something else, or how many there are.
+/// Names an invalid line, or a wrong number of classes.
 pub fn wnids(bytes: &[u8], classes: usize) -> Result<Vec<String>, Flaw> {
     let mut wnids = unique_lines(bytes, classes, "class", "classes", |line| {
         let known = line.strip_prefix('n').is_some_and(|digits| {
@@ -35,12 +34,12 @@ pub fn wnids(bytes: &[u8], classes: usize) -> Result<Vec<String>, Flaw> {
     Ok(wnids)
 }
 
-/// What `words.txt` calls each of `wnids`: in each line a class, a tab and its names. It knows many
-/// more classes.
+/// The names of the classes `wnids` from `words.txt`, which has a class, a tab and its names in
+/// each line, also of many other classes.
 ///
 /// # Errors
 ///
-/// Says in which line there is something else or a class again, or which class has none.
+/// Names an invalid line, a class that occurs twice, or a class without a line.
 pub fn words(bytes: &[u8], wnids: &[String]) -> Result<Vec<String>, Flaw> {
     let mut names = vec![None; wnids.len()];
     for (line, text) in lines(bytes)? {
@@ -61,12 +60,12 @@ pub fn words(bytes: &[u8], wnids: &[String]) -> Result<Vec<String>, Flaw> {
     Ok(names.into_iter().flatten().collect())
 }
 
-/// The lines of `val_annotations.txt`: the name of a file, its class, and the four numbers of a box
-/// around what is on it, with tabs between. `wnids` are the sorted classes.
+/// The lines of `val_annotations.txt`: the name of a file, its class, and the four numbers of a
+/// bounding box, separated by tabs. `wnids` are the sorted classes.
 ///
 /// # Errors
 ///
-/// Says in which line there is something else, a class that does not exist or a file again.
+/// Names an invalid line, a class that does not exist, or a file that occurs twice.
 pub fn val_annotations(bytes: &[u8], wnids: &[String]) -> Result<Vec<Annotation>, Flaw> {
     let mut seen = HashSet::new();
     let mut annotations = Vec::new();
@@ -91,12 +90,12 @@ pub fn val_annotations(bytes: &[u8], wnids: &[String]) -> Result<Vec<Annotation>
     Ok(annotations)
 }
 
-/// The files that a class's `<wnid>_boxes.txt` lists, with the numbers of their lines: the name of a
-/// file and the four numbers of a box, with tabs between.
+/// The files in the list `<wnid>_boxes.txt` of a class, with their line numbers. A line has the
+/// name of a file and the four numbers of a bounding box, separated by tabs.
 ///
 /// # Errors
 ///
-/// Says in which line there is something else, a file of another class or a file again.
+/// Names an invalid line, a file of another class, or a file that occurs twice.
 pub fn boxes(bytes: &[u8], wnid: &str) -> Result<Vec<(String, usize)>, Flaw> {
     let mut seen = HashSet::new();
     let mut files = Vec::new();
@@ -121,21 +120,21 @@ pub fn boxes(bytes: &[u8], wnid: &str) -> Result<Vec<(String, usize)>, Flaw> {
     Ok(files)
 }
 
-/// The lines that are not empty, with their numbers.
+/// The lines that are not empty, with their line numbers.
 fn lines(bytes: &[u8]) -> Result<impl Iterator<Item = (usize, &str)>, Flaw> {
     Ok((1..).zip(utf8(bytes)?.lines()).filter(|(_, text)| !text.trim().is_empty()))
 }
 
-/// Boxes are of no use here, but a line without one is damaged.
+/// Bounding boxes are not used here, but a line without one is damaged.
 fn check_box(line: usize, text: &str, numbers: &[&str], expected: &str) -> Result<(), Flaw> {
-    let whole = |number: &&str| number.trim().parse::<i32>().is_ok();
-    if numbers.len() == 4 && numbers.iter().all(whole) {
+    let is_number = |number: &&str| number.trim().parse::<i32>().is_ok();
+    if numbers.len() == 4 && numbers.iter().all(is_number) {
         return Ok(());
     }
     Err(Flaw::line(line, quoted(text), expected))
 }
 
-/// Names become parts of paths, so they must not lead elsewhere.
+/// File names become parts of paths, so they must not lead out of the folder.
 fn check_file(line: usize, file: &str) -> Result<(), Flaw> {
     let plain = file.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     if plain && file.ends_with(".JPEG") && !file.starts_with('.') {
@@ -215,8 +214,8 @@ mod tests {
         for (text, message) in [
             (
                 "a.JPEG\tn00000001\t1\t2\t3\n",
-                "line 1: found `a.JPEG\\tn00000001\\t1\\t2\\t3`, expected a file, its class and four \
-                 numbers, with tabs between",
+                "line 1: found `a.JPEG\\tn00000001\\t1\\t2\\t3`, expected a file, its class and \
+                 four numbers, with tabs between",
             ),
             (
                 "a.JPEG\n",
@@ -225,8 +224,8 @@ mod tests {
             ),
             (
                 "a.JPEG\tn00000001\t1\t2\t3\tx\n",
-                "line 1: found `a.JPEG\\tn00000001\\t1\\t2\\t3\\tx`, expected a file, its class and \
-                 four numbers, with tabs between",
+                "line 1: found `a.JPEG\\tn00000001\\t1\\t2\\t3\\tx`, expected a file, its class \
+                 and four numbers, with tabs between",
             ),
             (
                 "a.JPEG\tn00000003\t1\t2\t3\t4\n",

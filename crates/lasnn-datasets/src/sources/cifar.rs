@@ -1,8 +1,7 @@
-//! What CIFAR-10 and CIFAR-100 (A. Krizhevsky, 2009) have in common: how their official binary
-//! versions are laid out, read and checked.
+//! The official binary versions of CIFAR-10 and CIFAR-100 (A. Krizhevsky, 2009).
 //!
-//! Files of records, each of one or two bytes for the classes, then 1,024 bytes each for red, green
-//! and blue, row by row; and text files of class names, one per line.
+//! They have files of records and text files of class names, one per line. A record has one or two
+//! bytes for the classes, then 1,024 bytes each for red, green and blue, row by row.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,17 +15,17 @@ use crate::formats::text;
 use crate::read::{is_folder, read};
 
 pub(crate) const SHAPE: Shape = Shape { channels: 3, height: 32, width: 32 };
-/// Bytes of pixels in a record.
+/// The number of bytes of pixels in a record.
 pub(crate) const PIXELS: usize = 3 * 32 * 32;
-/// Far more than a hundred class names need.
+/// Far more bytes than a hundred class names need.
 const LONGEST_NAMES: usize = 4096;
 
 /// One of the two data sets.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Edition {
-    /// The source's name.
+    /// The name of the source.
     pub name: &'static str,
-    /// What its files hold, for the error about the first file that is looked for.
+    /// The title in the error about a missing first file.
     pub title: &'static str,
     /// The folder that the official archive unpacks to.
     pub folder: &'static str,
@@ -46,11 +45,11 @@ pub(crate) struct Part {
     pub records: usize,
 }
 
-/// Reads and checks all of `edition`; the classes are those of label number `label`.
+/// Reads and checks all files of `edition`. The classes are those of label number `label`.
 ///
-/// The files are looked for in its folder below `data_dir` if there is one, else in `data_dir`
-/// itself. The SHA-256 is that of all training files, the test file and the files of names, one
-/// after the other.
+/// The files are looked for in the folder of the edition below `data_dir` if it exists, else in
+/// `data_dir` itself. The SHA-256 is that of the concatenated training files, test file and files
+/// of names.
 pub(crate) fn load(
     edition: &Edition,
     data_dir: &Path,
@@ -62,7 +61,7 @@ pub(crate) fn load(
     let mut class_names = Vec::with_capacity(edition.names.len());
     for (name, described) in edition.names.iter().zip(edition.layout.labels) {
         let path = directory.join(name);
-        // The first file that is looked for, so a wrong directory is noticed with this hint.
+        // This file is read first, so a wrong directory leads to this message.
         let expected = format!(
             "the class names of {}'s binary version, which is looked for in the data directory and \
              in its folder `{}`",
@@ -78,9 +77,9 @@ pub(crate) fn load(
     for part in parts() {
         let path = directory.join(part.file);
         let bytes = read_records(edition.layout, part.records, &path)?;
-        // Copied one over the other, files are well-formed but not the data set.
+        // A copy of another file is well-formed, but it is a mistake.
         if let Some((twin, _)) = files.iter().find(|(_, known)| *known == bytes) {
-            let flaw = Flaw::file(format!("the bytes of {}", twin.display()), "images of its own");
+            let flaw = Flaw::file(format!("the bytes of {}", twin.display()), "other images");
             return Err(flaw.of(path));
         }
         files.push((path, bytes));
@@ -116,7 +115,7 @@ fn images(layout: Layout, label: usize, files: &[(PathBuf, Vec<u8>)]) -> Images 
     Images { pixels: pixels.into(), labels, shape: SHAPE }
 }
 
-/// Small editions for tests, in files that the tests make.
+/// Small editions for tests.
 #[cfg(test)]
 pub(crate) mod fixture {
     use std::fs;
@@ -125,7 +124,7 @@ pub(crate) mod fixture {
 
     use super::*;
 
-    /// The byte at `at` of record `record` of file number `file`.
+    /// Byte `at` of record `record` in file number `file`.
     pub(crate) fn byte(layout: Layout, file: usize, record: usize, at: usize) -> u8 {
         match layout.labels.get(at) {
             Some(label) => ((file + record * (at + 1)) % label.classes) as u8,
@@ -133,7 +132,7 @@ pub(crate) mod fixture {
         }
     }
 
-    /// A directory of well-formed files; class names are `class 0`, ...
+    /// Makes a directory of well-formed files. The class names are `class 0`, `class 1`, ...
     pub(crate) fn write(edition: &Edition) -> TempDir {
         let directory = TempDir::new().unwrap();
         let record = edition.layout.record();
@@ -151,8 +150,8 @@ pub(crate) mod fixture {
         directory
     }
 
-    /// Loads `edition` after `spoil` changed the bytes of one of its files; `{}` stands for the
-    /// file's path in `message`.
+    /// Checks the error of loading `edition` after `spoil` has changed one of its files. In
+    /// `message`, `{}` stands for the path of the file.
     #[track_caller]
     pub(crate) fn refuses(
         edition: &Edition,

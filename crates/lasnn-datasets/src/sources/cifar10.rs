@@ -3,18 +3,19 @@
 //! `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin` hold 10,000 records each: one byte
 //! for the class, then the pixels. `batches.meta.txt` holds the ten class names.
 
-use std::path::Path;
-
 use super::cifar::{self, Edition, PIXELS, Part};
 use crate::dataset::Dataset;
 use crate::error::DatasetError;
 use crate::formats::records::{Label, Layout};
+use crate::moments::Moments;
+use crate::remote::{Checksum, Content, Download, Packing, RemoteFiles};
+use crate::source::{DatasetSource, Reference, SourceArgs};
 
 const RECORDS_PER_FILE: usize = 10_000;
+const FILE_BYTES: u64 = 10_000 * 3073;
 
-/// What a record is.
-pub const LAYOUT: Layout =
-    Layout { labels: &[Label { name: "class", classes: 10 }], pixels: PIXELS };
+/// The layout of a record.
+const LAYOUT: Layout = Layout { labels: &[Label { name: "class", classes: 10 }], pixels: PIXELS };
 
 const EDITION: Edition = Edition {
     name: "cifar10",
@@ -32,23 +33,70 @@ const EDITION: Edition = Edition {
     names: &["batches.meta.txt"],
 };
 
-/// Reads and checks all of CIFAR-10: 50,000 training and 10,000 test images.
+/// From <https://www.cs.toronto.edu/~kriz/cifar.html>, the binary version.
+const REMOTE: RemoteFiles<'static> = RemoteFiles {
+    name: "cifar10",
+    folder: "cifar-10-batches-bin",
+    base: "https://www.cs.toronto.edu/~kriz/",
+    downloads: &[Download {
+        file: "cifar-10-binary.tar.gz",
+        bytes: 170_052_171,
+        checksum: Checksum::Sha256(
+            "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        ),
+        packing: Packing::TarGz,
+    }],
+    contents: &[
+        Content::sized("data_batch_1.bin", FILE_BYTES),
+        Content::sized("data_batch_2.bin", FILE_BYTES),
+        Content::sized("data_batch_3.bin", FILE_BYTES),
+        Content::sized("data_batch_4.bin", FILE_BYTES),
+        Content::sized("data_batch_5.bin", FILE_BYTES),
+        Content::sized("test_batch.bin", FILE_BYTES),
+        Content::new("batches.meta.txt"),
+    ],
+    unpacked_bytes: 6 * FILE_BYTES + (1 << 20),
+};
+
+/// CIFAR-10: 50,000 training and 10,000 test images, 3x32x32, 10 classes.
 ///
-/// The files are looked for in `data_dir/cifar-10-batches-bin` if there is such a folder, else in
-/// `data_dir` itself. The SHA-256 is that of `cat data_batch_{1,2,3,4,5}.bin test_batch.bin
-/// batches.meta.txt`.
-///
-/// # Errors
-///
-/// Names the file that is missing, cannot be read, is too short or too long, is a copy of another
-/// or has a class that does not exist, with byte offset, value found and value expected.
-pub fn load(data_dir: &Path) -> Result<Dataset, DatasetError> {
-    cifar::load(&EDITION, data_dir, 0)
+/// The files are looked for in the folder `cifar-10-batches-bin` of the data directory if it
+/// exists, else in the data directory itself. The SHA-256 of the data set is that of `cat
+/// data_batch_{1,2,3,4,5}.bin test_batch.bin batches.meta.txt`.
+#[derive(Clone, Copy, Debug)]
+pub struct Cifar10;
+
+impl DatasetSource for Cifar10 {
+    fn name(&self) -> &'static str {
+        EDITION.name
+    }
+
+    /// As in K. Jordan's airbench.
+    fn published(&self) -> Option<Moments> {
+        Some(Moments::new(&[0.4914, 0.4822, 0.4465], &[0.2470, 0.2435, 0.2616]))
+    }
+
+    fn remote(&self) -> Option<&'static RemoteFiles<'static>> {
+        Some(&REMOTE)
+    }
+
+    /// The hash was made from an edition whose images are in another order than in the official
+    /// archive, which does not change it. They are the same images: the sums of their pixels are
+    /// exactly those of the official ones, in each channel of the training and the test images
+    /// (`tests/cifar10.rs`).
+    fn reference(&self) -> Reference {
+        Reference::Sha256("ea5f114f703c069b3640091b6bf12c950654b8db31f511e86f9ee312e711e00c")
+    }
+
+    fn load(&self, args: &SourceArgs<'_>) -> Result<Dataset, DatasetError> {
+        cifar::load(&EDITION, args.data_dir(self.name())?, 0)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
     use tempfile::TempDir;
 
@@ -69,7 +117,7 @@ mod tests {
     const NAMES: &str = "batches.meta.txt";
     const FOLDER: &str = EDITION.folder;
 
-    /// The same of few records.
+    /// An edition with few records.
     const SMALL: Edition = Edition {
         train: &[
             Part { file: TRAIN[0], records: RECORDS },
@@ -146,12 +194,12 @@ mod tests {
         let before = load_small(fixture.path()).unwrap().sha256;
         for name in [TRAIN[4], TEST, NAMES] {
             let path = fixture.path().join(name);
-            let whole = fs::read(&path).unwrap();
-            let mut changed = whole.clone();
+            let complete = fs::read(&path).unwrap();
+            let mut changed = complete.clone();
             changed[0] ^= 1;
             fs::write(&path, changed).unwrap();
             assert_ne!(load_small(fixture.path()).unwrap().sha256, before, "{name}");
-            fs::write(&path, whole).unwrap();
+            fs::write(&path, complete).unwrap();
         }
         assert_eq!(load_small(fixture.path()).unwrap().sha256, before);
     }
@@ -161,13 +209,13 @@ mod tests {
         refuses(
             TRAIN[2],
             |bytes| bytes.truncate(2 * RECORD + 100),
-            "{}: byte 6246: found the end of the file after 2 whole records and 100 bytes, \
+            "{}: byte 6246: found the end of the file after 2 complete records and 100 bytes, \
              expected 12292 bytes (4 records of 3073)",
         );
         refuses(
             TEST,
             |bytes| bytes.truncate(3 * RECORD),
-            "{}: byte 9219: found the end of the file after 3 whole records and 0 bytes, \
+            "{}: byte 9219: found the end of the file after 3 complete records and 0 bytes, \
              expected 12292 bytes (4 records of 3073)",
         );
     }
@@ -198,7 +246,7 @@ mod tests {
         assert_eq!(
             load_small(directory.path()).unwrap_err().to_string(),
             format!(
-                "{}: found the bytes of {}, expected images of its own",
+                "{}: found the bytes of {}, expected other images",
                 copy.display(),
                 first.display()
             )

@@ -1,31 +1,24 @@
 //! CIFAR-100 (A. Krizhevsky, 2009) in its official binary version, from a local directory.
 //!
 //! `train.bin` holds 50,000 and `test.bin` 10,000 records: one byte for one of 20 coarse classes,
-//! one for one of 100 fine classes, then the pixels. `coarse_label_names.txt` and
-//! `fine_label_names.txt` hold the names.
+//! one byte for one of 100 fine classes, then the pixels. `coarse_label_names.txt` and
+//! `fine_label_names.txt` hold the class names.
 
 use std::path::Path;
-
-use serde::{Deserialize, Serialize};
 
 use super::cifar::{self, Edition, PIXELS, Part};
 use crate::dataset::Dataset;
 use crate::error::DatasetError;
 use crate::formats::records::{Label, Layout};
+use crate::moments::Moments;
+use crate::options::Labels;
+use crate::remote::{Checksum, Content, Download, Packing, RemoteFiles};
+use crate::source::{DatasetSource, SourceArgs};
 
-/// Which of its two labels is an image's class: the key `labels` of a recipe.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Labels {
-    /// One of 100 classes.
-    #[default]
-    Fine,
-    /// One of 20 groups of five classes each.
-    Coarse,
-}
+const RECORD_BYTES: u64 = 3074;
 
-/// What a record is.
-pub const LAYOUT: Layout = Layout {
+/// The layout of a record.
+const LAYOUT: Layout = Layout {
     labels: &[
         Label { name: "coarse class", classes: 20 },
         Label { name: "fine class", classes: 100 },
@@ -43,19 +36,54 @@ const EDITION: Edition = Edition {
     names: &["coarse_label_names.txt", "fine_label_names.txt"],
 };
 
-/// Reads and checks all of CIFAR-100: 50,000 training and 10,000 test images.
+/// From <https://www.cs.toronto.edu/~kriz/cifar.html>, the binary version.
+const REMOTE: RemoteFiles<'static> = RemoteFiles {
+    name: "cifar100",
+    folder: "cifar-100-binary",
+    base: "https://www.cs.toronto.edu/~kriz/",
+    downloads: &[Download {
+        file: "cifar-100-binary.tar.gz",
+        bytes: 168_513_733,
+        checksum: Checksum::Sha256(
+            "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+        ),
+        packing: Packing::TarGz,
+    }],
+    contents: &[
+        Content::sized("train.bin", 50_000 * RECORD_BYTES),
+        Content::sized("test.bin", 10_000 * RECORD_BYTES),
+        Content::new("fine_label_names.txt"),
+        Content::new("coarse_label_names.txt"),
+    ],
+    unpacked_bytes: 60_000 * RECORD_BYTES + (1 << 20),
+};
+
+/// CIFAR-100: 50,000 training and 10,000 test images, 3x32x32, 100 fine or 20 coarse classes.
 ///
-/// The files are looked for in `data_dir/cifar-100-binary` if there is such a folder, else in
-/// `data_dir` itself. Both labels of every record are checked, whichever is used. The SHA-256 is
-/// that of `cat train.bin test.bin coarse_label_names.txt fine_label_names.txt`, so it is the same
-/// for both.
-///
-/// # Errors
-///
-/// Names the file that is missing, cannot be read, is too short or too long, is a copy of another
-/// or has a class that does not exist, with byte offset, value found and value expected.
-pub fn load(data_dir: &Path, labels: Labels) -> Result<Dataset, DatasetError> {
-    load_edition(&EDITION, data_dir, labels)
+/// The files are looked for in the folder `cifar-100-binary` of the data directory if it exists,
+/// else in the data directory itself. Both labels of every record are checked, whichever is used.
+/// The SHA-256 of the data set is that of `cat train.bin test.bin coarse_label_names.txt
+/// fine_label_names.txt`, so it does not depend on the labels.
+#[derive(Clone, Copy, Debug)]
+pub struct Cifar100;
+
+impl DatasetSource for Cifar100 {
+    fn name(&self) -> &'static str {
+        EDITION.name
+    }
+
+    /// As in weiaicunzai's pytorch-cifar100.
+    fn published(&self) -> Option<Moments> {
+        Some(Moments::new(&[0.5071, 0.4865, 0.4409], &[0.2673, 0.2564, 0.2762]))
+    }
+
+    fn remote(&self) -> Option<&'static RemoteFiles<'static>> {
+        Some(&REMOTE)
+    }
+
+    fn load(&self, args: &SourceArgs<'_>) -> Result<Dataset, DatasetError> {
+        load_edition(&EDITION, args.data_dir(self.name())?, args.labels)
+    }
 }
 
 fn load_edition(
@@ -125,8 +153,8 @@ mod tests {
             &SMALL,
             "train.bin",
             |bytes| bytes.truncate(5 * RECORD + 1),
-            "{}: byte 15371: found the end of the file after 5 whole records and 1 bytes, expected \
-             18444 bytes (6 records of 3074)",
+            "{}: byte 15371: found the end of the file after 5 complete records and 1 bytes, \
+             expected 18444 bytes (6 records of 3074)",
         );
         refuses(
             &SMALL,

@@ -6,24 +6,43 @@ use std::sync::Arc;
 use lasnn_core::Shape;
 
 use crate::dataset::{Dataset, Images, sha256};
+use crate::error::DatasetError;
+use crate::source::{DatasetSource, Reference, SourceArgs};
 
-/// Per image one byte for the digit, then its 64 pixels row by row.
+/// For each image one byte for the digit, then its 64 pixels row by row.
 static RECORDS: &[u8] = include_bytes!("../../data/digits.bin");
 
 const SHAPE: Shape = Shape { channels: 1, height: 8, width: 8 };
 const CLASSES: usize = 10;
 
-/// The last images of the file are for testing, the others for training.
+/// The number of test images: the last ones of the file. The others are for training.
 ///
-/// Images of one writer seem to follow each other, so most test images should be by writers who are
-/// not in the training set; `data/README.md` has the evidence. The file does not say who wrote
-/// what, and at the border one writer may be on both sides.
+/// Images of one writer seem to be neighbours, so most test images should come from writers who are
+/// not in the training set; `data/README.md` has the evidence. The file does not name the writers,
+/// and one writer may be on both sides of the border.
 const TEST: usize = 360;
 
-/// The digits: 1,437 training and 360 test images.
+/// The digits: 1,437 training and 360 test images, 1x8x8, 10 classes.
 ///
-/// The SHA-256 is that of the file `data/digits.bin`.
-pub fn load() -> Dataset {
+/// The SHA-256 of the data set is that of the file `data/digits.bin`.
+#[derive(Clone, Copy, Debug)]
+pub struct Digits;
+
+impl DatasetSource for Digits {
+    fn name(&self) -> &'static str {
+        "digits"
+    }
+
+    fn reference(&self) -> Reference {
+        Reference::BuiltIn
+    }
+
+    fn load(&self, _args: &SourceArgs<'_>) -> Result<Dataset, DatasetError> {
+        Ok(digits())
+    }
+}
+
+fn digits() -> Dataset {
     let record = 1 + SHAPE.len();
     let (train, test) = RECORDS.split_at(RECORDS.len() - TEST * record);
     let pixels = |records: &[u8]| -> Vec<u8> {
@@ -53,7 +72,7 @@ mod tests {
     /// Counts and pixels as scikit-learn 1.9.1 prints them; pixels there are 0..16.
     #[test]
     fn the_digits_are_those_of_scikit_learn() {
-        let digits = load();
+        let digits = digits();
         assert_eq!((digits.train.len(), digits.test.len()), (1437, 360));
         let mut counts = [0; CLASSES];
         for images in [&digits.train, &digits.test] {
@@ -70,6 +89,6 @@ mod tests {
 
     #[test]
     fn the_hash_is_the_one_in_the_readme() {
-        assert!(include_str!("../../data/README.md").contains(&load().sha256));
+        assert!(include_str!("../../data/README.md").contains(&digits().sha256));
     }
 }

@@ -1,100 +1,67 @@
-//! Images of one's own, in a folder for each class.
+//! Your own images, in a folder for each class.
 //!
-//! Below the folder there are `train/<class>/` and `test/<class>/` with the images, and perhaps
-//! `val/<class>/`, which is the validation split then. The rules:
+//! The folder has `train/<class>/` and `test/<class>/` with the images, and optionally
+//! `val/<class>/`, which then is the validation split. The rules:
 //!
-//! - Classes are the folders below `train`, sorted by name as bytes; images are sorted by name too.
-//! - `val` and `test` may lack classes, but have none that `train` lacks.
-//! - A class that is there has at least one image.
-//! - An image is a PNG, JPEG or WebP file, its name says which (`.png`, `.jpg`, `.jpeg`, `.webp`, in
-//!   capital letters too), and its content is what the name says.
-//! - What is hidden (a name that begins with a dot) is ignored, and so is everything beside `train`,
-//!   `val` and `test`. Anything else that has no place there is an error: a file beside the folders
-//!   of classes, a folder or another kind of file among images.
-//! - Links are followed. No folder is entered but those named here, so links in circles do no harm.
+//! - The classes are the folders in `train`, sorted by name as bytes. Images are sorted in the same
+//!   way.
+//! - `val` and `test` may lack classes, but they have no class that `train` lacks.
+//! - The folder of a class contains at least one image.
+//! - An image is a PNG, JPEG or WebP file. The extension (`.png`, `.jpg`, `.jpeg` or `.webp`, in
+//!   upper or lower case) says which, and the content must match it.
+//! - Hidden files and folders (their names begin with a dot) are ignored, and so is everything
+//!   beside `train`, `val` and `test`. Other things in the wrong place are errors: a file beside
+//!   the folders of classes, a folder or another kind of file among the images.
+//! - Links are followed. Only the folders named here are entered, so circular links do no harm.
 //! - All names are UTF-8.
 
-use std::path::{Path, PathBuf};
-
-use lasnn_core::Shape;
-use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 use crate::dataset::Dataset;
 use crate::encoded::files::{Entry, Files};
-use crate::encoded::{self, Keeping, Sample, Scan};
+use crate::encoded::{self, CacheOptions, Sample, Scan};
 use crate::error::{DatasetError, Flaw};
 use crate::formats::picture::{Format, Target};
+use crate::options::FolderConfig;
+use crate::source::{DatasetSource, SourceArgs};
 
-/// Where the images are, and what becomes of them: the table `folder` below `data`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FolderConfig {
-    /// The folder that has `train` and `test`; one that is not absolute is below the data directory.
-    pub path: PathBuf,
-    /// Rows and columns that every image has, or gets.
-    pub size: [usize; 2],
-    /// Whether images of another size are resized, their proportions given up, or refused.
-    #[serde(default)]
-    pub resize: bool,
-    /// 3 for red, green and blue, which makes the channels of a grey image three times the same; 1
-    /// for grey, which leaves of a coloured image its brightness.
-    #[serde(default = "coloured")]
-    pub channels: usize,
-}
+/// The name of the source.
+const NAME: &str = "folder";
 
-fn coloured() -> usize {
-    3
-}
+/// A folder of images.
+///
+/// The SHA-256 of the data set covers the paths, lengths and contents of all images; size and
+/// channels in the recipe do not change it.
+#[derive(Clone, Copy, Debug)]
+pub struct Folder;
 
-/// The largest side of images that are decoded; larger ones are no task for spiking networks yet,
-/// and a slip of a digit in a recipe should be an error.
-const LARGEST_SIDE: usize = 1024;
-
-impl FolderConfig {
-    /// The shape of every image.
-    pub fn shape(&self) -> Shape {
-        let [height, width] = self.size;
-        Shape { channels: self.channels, height, width }
+impl DatasetSource for Folder {
+    fn name(&self) -> &'static str {
+        NAME
     }
 
-    pub(crate) fn validate(&self) -> Result<(), DatasetError> {
-        if self.path.as_os_str().is_empty() {
-            let expected = "the folder that has `train` and `test`";
-            return Err(DatasetError::config("folder.path", "empty", expected));
-        }
-        if !self.size.iter().all(|side| (1..=LARGEST_SIDE).contains(side)) {
-            let expected = format!("a height and a width of 1 to {LARGEST_SIDE}");
-            return Err(DatasetError::config("folder.size", format!("{:?}", self.size), expected));
-        }
-        if ![1, 3].contains(&self.channels) {
-            let expected = "1 for grey or 3 for red, green and blue";
-            return Err(DatasetError::config("folder.channels", self.channels, expected));
-        }
-        Ok(())
+    fn is_sorted_by_class(&self) -> bool {
+        true
+    }
+
+    fn load(&self, args: &SourceArgs<'_>) -> Result<Dataset, DatasetError> {
+        load(args.folder()?, args.data_dir, args.cache(NAME)?)
     }
 }
 
-/// Finds, checks and decodes all images of the folder that `config` names.
-///
-/// The SHA-256 is over the paths, lengths and contents of all images; size and channels do not
-/// change it.
-///
-/// # Errors
-///
-/// Names the file or folder that breaks a rule, with what was found and what was expected.
-pub(crate) fn load(
+fn load(
     config: &FolderConfig,
     data_dir: Option<&Path>,
-    keeping: Keeping<'_>,
+    cache: CacheOptions<'_>,
 ) -> Result<Dataset, DatasetError> {
     let root = match data_dir {
         Some(data_dir) => data_dir.join(&config.path),
         None if config.path.is_absolute() => config.path.clone(),
-        None => return Err(DatasetError::NoDirectory { name: "folder" }),
+        None => return Err(DatasetError::NoDirectory { name: NAME }),
     };
     let files = Files::Folder(root);
     let target = Target { shape: config.shape(), resize: config.resize };
-    encoded::load(&files, scan(&files)?, target, keeping)
+    encoded::load(&files, scan(&files)?, target, cache)
 }
 
 /// Finds all images and their classes.
@@ -126,7 +93,7 @@ fn scan(files: &Files) -> Result<Scan, DatasetError> {
         return Err(flaw.of(files.path("test")));
     }
     Ok(Scan {
-        name: "folder",
+        name: NAME,
         train: samples("train", &train)?,
         validation,
         test,
@@ -164,7 +131,8 @@ fn images(
         let file = format!("{folder}/{name}");
         let format = Format::of_name(&name).filter(|_| !is_folder);
         let Some(format) = format else {
-            let found = if is_folder { "a folder" } else { "a file that is named like no image" };
+            let found =
+                if is_folder { "a folder" } else { "a file without the extension of an image" };
             let expected = "only files ending in .png, .jpg, .jpeg or .webp here";
             return Err(Flaw::file(found, expected).of(files.path(&file)));
         };
@@ -180,13 +148,13 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::encoded::fixture::{encoded, grey, keeping, write};
+    use crate::encoded::fixture::{cache_options, encoded, grey, write};
 
     fn config(more: &str) -> FolderConfig {
         toml::from_str(&format!("path = 'flowers'\nsize = [2, 3]\n{more}")).unwrap()
     }
 
-    /// Two classes with all three formats.
+    /// Makes a folder with two classes and all three formats.
     fn fixture() -> TempDir {
         let directory = TempDir::new().unwrap();
         for (name, seed) in [
@@ -206,10 +174,10 @@ mod tests {
 
     fn load_from(directory: &TempDir, config: &FolderConfig) -> Result<Dataset, DatasetError> {
         let cache = directory.path().join("cache");
-        load(config, Some(directory.path()), keeping(&cache))
+        load(config, Some(directory.path()), cache_options(&cache))
     }
 
-    /// Loads the fixture after `spoil` changed something in its folder.
+    /// Checks the error of loading the folder after `spoil` has changed it.
     #[track_caller]
     fn refuses(spoil: impl Fn(&Path), message: &str) {
         let directory = fixture();
@@ -288,8 +256,8 @@ mod tests {
         );
         refuses(
             |root| write(root, "train/rose/b.txt", "a list"),
-            "{}/train/rose/b.txt: found a file that is named like no image, expected only files \
-             ending in .png, .jpg, .jpeg or .webp here",
+            "{}/train/rose/b.txt: found a file without the extension of an image, expected only \
+             files ending in .png, .jpg, .jpeg or .webp here",
         );
         refuses(
             |root| write(root, "train/rose/b.png", ""),
@@ -315,13 +283,13 @@ mod tests {
         );
         refuses(
             |root| write(root, "train/rose/more/1.png", ""),
-            "{}/train/rose/more: found a folder, expected only files ending in .png, .jpg, .jpeg or \
-             .webp here",
+            "{}/train/rose/more: found a folder, expected only files ending in .png, .jpg, .jpeg \
+             or .webp here",
         );
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn missing_files_are_named() {
         let remove =
             |name: &'static str| move |root: &Path| fs::remove_dir_all(root.join(name)).unwrap();
         refuses(
@@ -343,7 +311,7 @@ mod tests {
             },
             "{}/test: found no folder of a class, expected images to test on",
         );
-        let error = load(&config(""), None, keeping(Path::new("nowhere"))).unwrap_err();
+        let error = load(&config(""), None, cache_options(Path::new("nowhere"))).unwrap_err();
         assert!(matches!(error, DatasetError::NoDirectory { .. }), "{error}");
     }
 
@@ -354,8 +322,8 @@ mod tests {
                 let file = fs::File::create(root.join("train/rose/b.png")).unwrap();
                 file.set_len((64 << 20) + 5).unwrap();
             },
-            "{}/train/rose/b.png: byte 67108864: found byte 0, expected the end of the file after at \
-             most 67108864 bytes",
+            "{}/train/rose/b.png: byte 67108864: found byte 0, expected the end of the file after \
+             at most 67108864 bytes",
         );
     }
 

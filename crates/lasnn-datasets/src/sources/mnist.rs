@@ -1,7 +1,7 @@
 //! MNIST (Y. LeCun, C. Cortes, C. Burges, 1998) and Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf,
-//! 2017), which has the same files, from a local directory.
+//! 2017), which has the same file format, from a local directory.
 //!
-//! Four files in the format [IDX](crate::formats::idx), plain or with `.gz` after their names.
+//! Each has four files in the format [IDX](crate::formats::idx), plain or compressed (`.gz`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,11 +11,14 @@ use lasnn_core::Shape;
 use crate::dataset::{Dataset, Images, sha256};
 use crate::error::DatasetError;
 use crate::formats::{gzip, idx};
+use crate::moments::Moments;
 use crate::read::read;
+use crate::remote::{Content, Download, RemoteFiles};
+use crate::source::{DatasetSource, SourceArgs};
 
 const SHAPE: Shape = Shape { channels: 1, height: 28, width: 28 };
 const CLASSES: usize = 10;
-/// How many images each pair of files has.
+/// The number of training and of test images.
 const COUNTS: [usize; 2] = [60_000, 10_000];
 /// The files of images and of labels, for training and for testing.
 const FILES: [[&str; 2]; 2] = [
@@ -24,18 +27,36 @@ const FILES: [[&str; 2]; 2] = [
 ];
 
 /// One of the two data sets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// The files are looked for only in the folder of the data directory that has the name of the
+/// source, since both data sets use the same file names. A plain file is preferred to a compressed
+/// one. The SHA-256 of the data set is that of the four uncompressed files: training images,
+/// training labels, test images and test labels.
+#[derive(Clone, Copy, Debug)]
 pub struct Edition {
-    /// The source's name, and that of its folder.
+    /// The name of the source and of its folder.
     name: &'static str,
     class_names: [&'static str; CLASSES],
+    mean: f64,
+    deviation: f64,
+    remote: &'static RemoteFiles<'static>,
 }
 
-/// Handwritten digits.
-pub const MNIST: Edition =
-    Edition { name: "mnist", class_names: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"] };
+/// Handwritten digits: 60,000 training and 10,000 test images, 1x28x28, 10 classes.
+///
+/// The published moments are those of PyTorch's example.
+pub const MNIST: Edition = Edition {
+    name: "mnist",
+    class_names: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+    mean: 0.1307,
+    deviation: 0.3081,
+    remote: &MNIST_FILES,
+};
 
-/// Articles of clothing, named as in its authors' README.
+/// Articles of clothing, named as in its authors' README: 60,000 training and 10,000 test images,
+/// 1x28x28, 10 classes.
+///
+/// The published moments are those in common use.
 pub const FASHION_MNIST: Edition = Edition {
     name: "fashion-mnist",
     class_names: [
@@ -50,24 +71,103 @@ pub const FASHION_MNIST: Edition = Edition {
         "Bag",
         "Ankle boot",
     ],
+    mean: 0.2860,
+    deviation: 0.3530,
+    remote: &FASHION_MNIST_FILES,
 };
 
-/// Reads and checks all of `edition`: 60,000 training and 10,000 test images.
-///
-/// The files are looked for in its folder below `data_dir` only, `mnist` or `fashion-mnist`, since
-/// both have the same names; a file without `.gz` goes before one with it. The SHA-256 is that of
-/// the four files unpacked, training images, training labels, test images and test labels, so it
-/// does not tell packed files from plain ones.
-///
-/// # Errors
-///
-/// Names the file that is missing, cannot be read, or is not the official number of images and
-/// labels of 0 to 9, with byte offset, value found and value expected.
-pub fn load(edition: &Edition, data_dir: &Path) -> Result<Dataset, DatasetError> {
-    load_counts(edition, data_dir, COUNTS)
+/// From the second address of torchvision, since the original server often refuses programs. The
+/// files stay compressed.
+const MNIST_FILES: RemoteFiles<'static> = RemoteFiles {
+    name: "mnist",
+    folder: "mnist",
+    base: "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    downloads: &[
+        Download::plain(
+            "train-images-idx3-ubyte.gz",
+            9_912_422,
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        ),
+        Download::plain(
+            "train-labels-idx1-ubyte.gz",
+            28_881,
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        ),
+        Download::plain(
+            "t10k-images-idx3-ubyte.gz",
+            1_648_877,
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        ),
+        Download::plain(
+            "t10k-labels-idx1-ubyte.gz",
+            4_542,
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        ),
+    ],
+    contents: &[
+        Content::sized("train-images-idx3-ubyte.gz", 9_912_422),
+        Content::sized("train-labels-idx1-ubyte.gz", 28_881),
+        Content::sized("t10k-images-idx3-ubyte.gz", 1_648_877),
+        Content::sized("t10k-labels-idx1-ubyte.gz", 4_542),
+    ],
+    unpacked_bytes: 0,
+};
+
+/// From <https://github.com/zalandoresearch/fashion-mnist>, at the address that its page gives.
+const FASHION_MNIST_FILES: RemoteFiles<'static> = RemoteFiles {
+    name: "fashion-mnist",
+    folder: "fashion-mnist",
+    base: "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    downloads: &[
+        Download::plain(
+            "train-images-idx3-ubyte.gz",
+            26_421_880,
+            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        ),
+        Download::plain(
+            "train-labels-idx1-ubyte.gz",
+            29_515,
+            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        ),
+        Download::plain(
+            "t10k-images-idx3-ubyte.gz",
+            4_422_102,
+            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        ),
+        Download::plain(
+            "t10k-labels-idx1-ubyte.gz",
+            5_148,
+            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        ),
+    ],
+    contents: &[
+        Content::sized("train-images-idx3-ubyte.gz", 26_421_880),
+        Content::sized("train-labels-idx1-ubyte.gz", 29_515),
+        Content::sized("t10k-images-idx3-ubyte.gz", 4_422_102),
+        Content::sized("t10k-labels-idx1-ubyte.gz", 5_148),
+    ],
+    unpacked_bytes: 0,
+};
+
+impl DatasetSource for Edition {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn published(&self) -> Option<Moments> {
+        Some(Moments::new(&[self.mean], &[self.deviation]))
+    }
+
+    fn remote(&self) -> Option<&'static RemoteFiles<'static>> {
+        Some(self.remote)
+    }
+
+    fn load(&self, args: &SourceArgs<'_>) -> Result<Dataset, DatasetError> {
+        load_counts(self, args.data_dir(self.name)?, COUNTS)
+    }
 }
 
-/// Tests have files of fewer images.
+/// Loads a data set with `counts` training and test images; tests have fewer images.
 fn load_counts(
     edition: &Edition,
     data_dir: &Path,
@@ -90,7 +190,7 @@ fn load_counts(
     })
 }
 
-/// The images of one pair of files, and what the files hold.
+/// The images of a pair of files, and the uncompressed bytes of both files.
 fn load_split(
     directory: &Path,
     [images, labels]: [&str; 2],
@@ -106,7 +206,7 @@ fn load_split(
     Ok((loaded, [images, labels]))
 }
 
-/// Reads the file `name` of `longest` bytes, or unpacks the one with `.gz` after its name.
+/// Reads the file `name` of at most `longest` bytes, or unpacks the file `name.gz`.
 fn read_file(
     directory: &Path,
     name: &str,
@@ -119,7 +219,7 @@ fn read_file(
         let bytes = read(&plain, longest, &expected)?;
         return Ok((plain, bytes));
     }
-    // What cannot be packed grows by a few bytes per block.
+    // Bytes that cannot be compressed grow by a few bytes per block.
     let bytes = read(&packed, longest + longest / 100 + 4096, "a gzip file")?;
     let bytes = gzip::gunzip(&bytes, longest).map_err(|flaw| flaw.of(&packed))?;
     Ok((packed, bytes))
@@ -146,7 +246,7 @@ mod tests {
         bytes
     }
 
-    /// A data directory with the folder of `edition`.
+    /// Makes a data directory with the folder of `edition`.
     fn fixture(edition: &Edition) -> TempDir {
         let above = TempDir::new().unwrap();
         let directory = above.path().join(edition.name);
@@ -160,7 +260,7 @@ mod tests {
         above
     }
 
-    /// Takes the place of a file by the same with `.gz`.
+    /// Replaces a file by its compressed version.
     fn pack(path: &Path) -> PathBuf {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(&fs::read(path).unwrap()).unwrap();
@@ -193,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn packed_files_are_the_same_data_set() {
+    fn compressed_files_are_the_same_data_set() {
         let above = fixture(&MNIST);
         let plain = load_counts(&MNIST, above.path(), FEW).unwrap();
         for name in FILES.concat() {
@@ -207,7 +307,7 @@ mod tests {
     #[test]
     fn the_official_numbers_are_checked() {
         let above = fixture(&MNIST);
-        let error = load(&MNIST, above.path()).unwrap_err().to_string();
+        let error = load_counts(&MNIST, above.path(), COUNTS).unwrap_err().to_string();
         assert!(error.contains("byte 4: found 5 images, expected 60000 images"), "{error}");
         refuses(
             FILES[1][1],
@@ -224,7 +324,8 @@ mod tests {
         refuses(
             FILES[0][0],
             |bytes| bytes.truncate(1000),
-            "{}: byte 1000: found the end of the file after 984 values, expected 5 x 28 x 28 values",
+            "{}: byte 1000: found the end of the file after 984 values, expected 5 x 28 x 28 \
+             values",
         );
         refuses(
             FILES[0][0],
@@ -247,7 +348,7 @@ mod tests {
         fs::write(&packed, bytes).unwrap();
         let error = load_counts(&MNIST, above.path(), FEW).unwrap_err().to_string();
         assert!(error.starts_with(&packed.display().to_string()), "{error}");
-        assert!(error.contains("expected a whole gzip file"), "{error}");
+        assert!(error.contains("expected a complete gzip file"), "{error}");
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Tiny ImageNet (Stanford's course CS231n, 2015), from a local directory or its official archive.
 //!
-//! `wnids.txt` names 200 classes of ImageNet, `words.txt` says what they are called. The images are
-//! JPEGs of 64 x 64 pixels, a few of them grey: 500 of each class in `train/<class>/images`, listed
-//! in `train/<class>/<class>_boxes.txt`, and 10,000 in `val/images`, with their classes in
-//! `val/val_annotations.txt`. The classes of the images in `test` were never published; so `val` is
-//! what is tested on, and images for validation are held out of `train` as for other data sets.
+//! `wnids.txt` lists 200 classes of ImageNet, and `words.txt` has their names. The images are JPEG
+//! files of 64 x 64 pixels, a few of them grey. `train/<class>/images` holds 500 images of each
+//! class, which `train/<class>/<class>_boxes.txt` lists. `val/images` holds 10,000 images with
+//! their classes in `val/val_annotations.txt`. The classes of the images in `test` were never
+//! published, so `val` is the test set, and validation images are held out of `train`.
 
 use std::path::Path;
 
@@ -12,18 +12,23 @@ use lasnn_core::Shape;
 
 use crate::dataset::Dataset;
 use crate::encoded::files::Files;
-use crate::encoded::{self, Keeping, Sample, Scan};
+use crate::encoded::{self, CacheOptions, Sample, Scan};
 use crate::error::{DatasetError, Flaw};
 use crate::formats::picture::{Format, Target};
 use crate::formats::tiny_imagenet as text;
+use crate::moments::Moments;
 use crate::read::{is_file, is_folder};
+use crate::remote::{Checksum, Content, Download, Packing, RemoteFiles};
+use crate::source::{DatasetSource, SourceArgs};
 
+/// The name of the source.
+const NAME: &str = "tiny-imagenet";
 /// The folder that the official archive unpacks to, and the archive's name without `.zip`.
 const FOLDER: &str = "tiny-imagenet-200";
-/// No text file is longer; `words.txt` is the longest by far.
+/// The most bytes of a text file; `words.txt` is the longest by far.
 const LONGEST_TEXT: usize = 16 << 20;
 
-/// How much there is of what.
+/// The numbers of classes, images and pixels.
 #[derive(Clone, Copy, Debug)]
 struct Size {
     classes: usize,
@@ -36,22 +41,64 @@ struct Size {
 
 const OFFICIAL: Size = Size { classes: 200, train: 500, test: 10_000, side: 64 };
 
-/// Finds, checks and decodes Tiny ImageNet: 100,000 training and 10,000 test images.
+/// The archive holds 120,000 JPEG files, which together are hardly larger than the archive, and
+/// about 1,000 other files and folders.
+const REMOTE: RemoteFiles<'static> = RemoteFiles {
+    name: "tiny-imagenet",
+    folder: "tiny-imagenet-200",
+    base: "http://cs231n.stanford.edu/",
+    downloads: &[Download {
+        file: "tiny-imagenet-200.zip",
+        bytes: 248_100_043,
+        checksum: Checksum::Md5("90528d7ca1a48142e341f4ef8d21d0de"),
+        packing: Packing::Zip,
+    }],
+    contents: &[
+        Content::new("wnids.txt"),
+        Content::new("words.txt"),
+        Content::new("val/val_annotations.txt"),
+        // The first and the last image of the first class, and an image of each other split.
+        Content::new("train/n01443537/images/n01443537_0.JPEG"),
+        Content::new("train/n01443537/images/n01443537_499.JPEG"),
+        Content::new("val/images/val_0.JPEG"),
+        Content::new("test/images/test_0.JPEG"),
+    ],
+    unpacked_bytes: 512 << 20,
+};
+
+/// Tiny ImageNet: 100,000 training and 10,000 test images, 3x64x64, 200 classes.
 ///
-/// It is looked for in `data_dir/tiny-imagenet-200`, and if there is no such folder in
-/// `data_dir/tiny-imagenet-200.zip`. Classes are sorted by their number in WordNet, images by name.
-/// The SHA-256 is over the paths, lengths and contents of all files that are used, so folder and
-/// archive have the same.
-///
-/// # Errors
-///
-/// Names the file that is missing, too many or malformed, the line of a list that does not fit, and
-/// what was expected.
-pub(crate) fn load(data_dir: &Path, keeping: Keeping<'_>) -> Result<Dataset, DatasetError> {
-    load_size(data_dir, OFFICIAL, keeping)
+/// It is looked for in the folder `tiny-imagenet-200` of the data directory, or else in the archive
+/// `tiny-imagenet-200.zip` there. Classes are sorted by their WordNet number, images by name. The
+/// SHA-256 of the data set covers the paths, lengths and contents of all files that are used, so it
+/// is the same for the folder and the archive.
+#[derive(Clone, Copy, Debug)]
+pub struct TinyImagenet;
+
+impl DatasetSource for TinyImagenet {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    /// As in common use.
+    fn published(&self) -> Option<Moments> {
+        Some(Moments::new(&[0.4802, 0.4481, 0.3975], &[0.2770, 0.2691, 0.2821]))
+    }
+
+    fn remote(&self) -> Option<&'static RemoteFiles<'static>> {
+        Some(&REMOTE)
+    }
+
+    fn load(&self, args: &SourceArgs<'_>) -> Result<Dataset, DatasetError> {
+        load_size(args.data_dir(NAME)?, OFFICIAL, args.cache(NAME)?)
+    }
 }
 
-fn load_size(data_dir: &Path, size: Size, keeping: Keeping<'_>) -> Result<Dataset, DatasetError> {
+fn load_size(
+    data_dir: &Path,
+    size: Size,
+    cache: CacheOptions<'_>,
+) -> Result<Dataset, DatasetError> {
     let folder = data_dir.join(FOLDER);
     let archive = data_dir.join(format!("{FOLDER}.zip"));
     let files = if is_folder(&folder)? {
@@ -64,7 +111,7 @@ fn load_size(data_dir: &Path, size: Size, keeping: Keeping<'_>) -> Result<Datase
         return Err(DatasetError::Missing { path: folder, expected });
     };
     let shape = Shape { channels: 3, height: size.side, width: size.side };
-    encoded::load(&files, scan(&files, size)?, Target { shape, resize: false }, keeping)
+    encoded::load(&files, scan(&files, size)?, Target { shape, resize: false }, cache)
 }
 
 /// Finds all images and their classes.
@@ -95,7 +142,7 @@ fn scan(files: &Files, size: Size) -> Result<Scan, DatasetError> {
         texts.push(list);
     }
     let validation = Vec::new();
-    Ok(Scan { name: "tiny-imagenet", class_names, train, validation, test, texts })
+    Ok(Scan { name: NAME, class_names, train, validation, test, texts })
 }
 
 fn test_images(
@@ -111,8 +158,8 @@ fn test_images(
     images(files, list, "val/images", listed, count)
 }
 
-/// The images of a folder, sorted by name: exactly those that `list` has, with their lines there and
-/// their labels, and `count` of them.
+/// The images of a folder, sorted by name. They must be exactly the `count` files that are `listed`
+/// in the file `list`, with their line numbers and labels.
 fn images(
     files: &Files,
     list: &str,
@@ -156,12 +203,12 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::encoded::fixture::{encoded, grey, keeping, write};
+    use crate::encoded::fixture::{cache_options, encoded, grey, write};
     use crate::formats::zip::tests::archive;
 
     const SMALL: Size = Size { classes: 2, train: 2, test: 3, side: 8 };
 
-    /// A small edition; the second class of `wnids.txt` is the first in order.
+    /// The files of a small edition. Its `wnids.txt` is not sorted.
     fn files() -> Vec<(String, Vec<u8>)> {
         let mut files: Vec<(String, Vec<u8>)> = vec![
             ("wnids.txt".into(), b"n00000002\nn00000001\n".to_vec()),
@@ -204,7 +251,7 @@ mod tests {
 
     fn load_small(directory: &TempDir) -> Result<Dataset, DatasetError> {
         let cache = directory.path().join("cache");
-        load_size(directory.path(), SMALL, keeping(&cache))
+        load_size(directory.path(), SMALL, cache_options(&cache))
     }
 
     #[track_caller]
@@ -262,7 +309,8 @@ mod tests {
     fn the_official_numbers_are_checked() {
         let directory = folder();
         let cache = directory.path().join("cache");
-        let error = load(directory.path(), keeping(&cache)).unwrap_err().to_string();
+        let error =
+            load_size(directory.path(), OFFICIAL, cache_options(&cache)).unwrap_err().to_string();
         assert!(error.ends_with("after 2 classes, expected 200 classes, one per line"), "{error}");
     }
 
@@ -323,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn missing_files_are_named() {
         for name in ["wnids.txt", "words.txt", "val/val_annotations.txt", "train/n00000001"] {
             let directory = folder();
             let path = directory.path().join(FOLDER).join(name);

@@ -1,4 +1,4 @@
-//! A web server that answers as a test wants it, on 127.0.0.1.
+//! A web server on 127.0.0.1 with answers that a test defines.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,39 +7,36 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A request as the server saw it.
+/// A request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// How many came before.
+    /// The number of earlier requests.
     pub number: usize,
     pub path: String,
-    /// From which byte on the file is wanted.
+    /// The first requested byte, if the request has a range.
     pub from: Option<usize>,
-    pub if_range: Option<String>,
 }
 
-/// What the server says.
+/// An answer.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
     head: String,
     body: Vec<u8>,
-    /// After so many bytes, head included, the server says nothing more...
+    /// The server sends only this number of bytes, including the head...
     cut: Option<usize>,
-    /// ...but for one byte at a time, with so long between them...
-    drip: Option<Duration>,
-    /// ...and keeps the connection for so long.
+    /// ...and keeps the connection open for this time.
     stall: Duration,
 }
 
 impl Reply {
-    /// A status and headers, one a line.
+    /// An answer with a status and headers.
     pub fn new(status: &str, headers: &[&str]) -> Self {
         let mut head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n");
         headers.iter().for_each(|header| head.push_str(&format!("{header}\r\n")));
         Self { head, ..Self::default() }
     }
 
-    /// An error without a body.
+    /// An answer without a body.
     pub fn status(status: &str) -> Self {
         Self::new(status, &["Content-Length: 0"])
     }
@@ -50,49 +47,41 @@ impl Reply {
     }
 
     /// The whole file.
-    pub fn whole(file: &[u8], headers: &[&str]) -> Self {
-        let length = format!("Content-Length: {}", file.len());
-        Self::new("200 OK", &[headers, &[&length]].concat()).body(file)
+    pub fn whole(file: &[u8]) -> Self {
+        Self::new("200 OK", &[&format!("Content-Length: {}", file.len())]).body(file)
     }
 
     /// The rest of a file.
-    pub fn rest(file: &[u8], from: usize, headers: &[&str]) -> Self {
+    pub fn rest(file: &[u8], from: usize) -> Self {
         let range = format!("Content-Range: bytes {from}-{}/{}", file.len() - 1, file.len());
         let length = format!("Content-Length: {}", file.len() - from);
-        let headers = [headers, &[&range, &length]].concat();
-        Self::new("206 Partial Content", &headers).body(&file[from..])
+        Self::new("206 Partial Content", &[&range, &length]).body(&file[from..])
     }
 
-    /// Ends after so many bytes of the body.
+    /// Ends after this number of bytes of the body.
     pub fn cut(mut self, bytes: usize) -> Self {
         self.cut = Some(self.head.len() + 2 + bytes);
         self
     }
 
-    /// Ends after so many bytes of the head.
+    /// Ends after this number of bytes of the head.
     pub fn cut_head(mut self, bytes: usize) -> Self {
         self.cut = Some(bytes);
         self
     }
 
-    /// After so many bytes of the body, sends the rest byte by byte with a pause before each.
-    pub fn drip(self, bytes: usize, pause: Duration) -> Self {
-        Self { drip: Some(pause), ..self.cut(bytes) }
-    }
-
-    /// Keeps the connection in the end.
+    /// Keeps the connection open in the end.
     pub fn stall(mut self, time: Duration) -> Self {
         self.stall = time;
         self
     }
 }
 
-/// A server for files: whole, or the rest if the version is still that of the tag.
-pub fn file(seen: &Seen, file: &[u8], tag: &str) -> Reply {
-    let header = format!("ETag: {tag}");
+/// The requested part of a file.
+pub fn file(seen: &Seen, file: &[u8]) -> Reply {
     match seen.from {
-        Some(from) if seen.if_range.as_deref() == Some(tag) => Reply::rest(file, from, &[&header]),
-        _ => Reply::whole(file, &[&header]),
+        Some(from) => Reply::rest(file, from),
+        None => Reply::whole(file),
     }
 }
 
@@ -118,7 +107,7 @@ impl Server {
                     return;
                 }
                 let (all, answer) = (all.clone(), answer.clone());
-                // A client that goes away is no failure of the test's.
+                // A client may close the connection early.
                 std::thread::spawn(move || serve(stream.ok()?, &all, &*answer));
             }
         });
@@ -133,7 +122,7 @@ impl Server {
         self.seen.lock().unwrap().clone()
     }
 
-    /// From which bytes the file was asked for.
+    /// The first requested byte of each request.
     pub fn starts(&self) -> Vec<Option<usize>> {
         self.seen().iter().map(|seen| seen.from).collect()
     }
@@ -155,7 +144,7 @@ fn serve(
     let limit = Some(Duration::from_secs(20));
     stream.set_read_timeout(limit).ok()?;
     stream.set_write_timeout(limit).ok()?;
-    let mut seen = Seen { number: 0, path: String::new(), from: None, if_range: None };
+    let mut seen = Seen { number: 0, path: String::new(), from: None };
     for (number, line) in BufReader::new(&stream).lines().take(100).enumerate() {
         let line = line.ok()?;
         if line.is_empty() {
@@ -166,8 +155,6 @@ fn serve(
             seen.path = line.split(' ').nth(1)?.to_owned();
         } else if let Some(range) = lower.strip_prefix("range: bytes=") {
             seen.from = range.trim().trim_end_matches('-').parse().ok();
-        } else if lower.starts_with("if-range:") {
-            seen.if_range = Some(line["if-range:".len()..].trim().to_owned());
         }
     }
     let mut all = all.lock().unwrap();
@@ -178,13 +165,8 @@ fn serve(
     let mut bytes = reply.head.into_bytes();
     bytes.extend_from_slice(b"\r\n");
     bytes.extend_from_slice(&reply.body);
-    let rest = bytes.split_off(reply.cut.unwrap_or(usize::MAX).min(bytes.len()));
+    bytes.truncate(reply.cut.unwrap_or(usize::MAX));
     stream.write_all(&bytes).ok()?;
-    // A client that waits for all of it has failed the test, and need not wait for hours.
-    for byte in rest.chunks(1).take(300).take_while(|_| reply.drip.is_some()) {
-        std::thread::sleep(reply.drip.unwrap_or_default());
-        stream.write_all(byte).ok()?;
-    }
     std::thread::sleep(reply.stall);
     Some(())
 }

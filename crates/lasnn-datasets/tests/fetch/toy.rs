@@ -1,4 +1,4 @@
-//! A data set small enough for tests, and a place to fetch it to.
+//! A small data set and a data directory for it.
 
 use std::cell::RefCell;
 use std::fs;
@@ -8,11 +8,9 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use lasnn_datasets::fetch::catalogue::{Content, Download, Packing};
-use lasnn_datasets::fetch::unpack::Limits;
-use lasnn_datasets::fetch::{
-    Checksum, Event, FetchError, Fetched, Network, Options, Origin, Progress, fetch,
-};
+use lasnn_datasets::RemoteFiles;
+use lasnn_datasets::fetch::{Event, FetchError, Fetched, Network, Options, Progress, fetch};
+use lasnn_datasets::remote::{Checksum, Content, Download, Packing};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -20,9 +18,8 @@ use super::server::Server;
 
 /// The name of the archive.
 pub const ARCHIVE: &str = "toy.tar.gz";
-pub const LIMITS: Limits = Limits { entries: 20, file_bytes: 400_000, total_bytes: 500_000 };
 
-/// Bytes that no compression makes smaller.
+/// Random bytes, which cannot be compressed.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let next = || {
@@ -52,13 +49,15 @@ pub fn gz(bytes: &[u8]) -> Vec<u8> {
     packed.finish().unwrap()
 }
 
-/// The archive of the toy data set: 300,000 bytes and a few.
+/// The archive of the toy data set, slightly more than 300,000 bytes.
 pub fn archive() -> Vec<u8> {
     gz(&tar(&[("toy/a.bin", &noise(1, 300_000)), ("toy/sub/b.txt", b"names")]))
 }
 
-/// A data set of one archive with the checksum of these bytes. It lives as long as the test.
-pub fn origin(archive: &[u8]) -> Origin<'static> {
+const CONTENTS: &[Content<'_>] = &[Content::sized("a.bin", 300_000), Content::new("sub/b.txt")];
+
+/// A data set of one archive with the checksum of these bytes.
+pub fn remote(archive: &[u8]) -> RemoteFiles<'static> {
     let digits: &str = format!("{:x}", Sha256::digest(archive)).leak();
     let download = Download {
         file: ARCHIVE,
@@ -66,26 +65,20 @@ pub fn origin(archive: &[u8]) -> Origin<'static> {
         checksum: Checksum::Sha256(digits),
         packing: Packing::TarGz,
     };
-    Origin {
+    RemoteFiles {
         name: "toy",
         folder: "toy",
         base: "http://127.0.0.1:9/",
         downloads: vec![download].leak(),
-        contents: &[
-            Content { path: "a.bin", bytes: Some(300_000) },
-            Content { path: "sub/b.txt", bytes: None },
-        ],
-        limits: LIMITS,
+        contents: CONTENTS,
+        unpacked_bytes: 500_000,
     }
 }
 
-/// Short limits, so that no test waits.
+/// Short times, so that no test waits long.
 pub const NETWORK: Network = Network {
     connect: Duration::from_secs(5),
     stall: Duration::from_millis(400),
-    span: Duration::from_millis(500),
-    least: 400,
-    redirects: 3,
     attempts: 4,
     much: 20_000,
     first_wait: Duration::from_secs(1),
@@ -93,7 +86,7 @@ pub const NETWORK: Network = Network {
     proxy: false,
 };
 
-/// Keeps the events, and stops at some byte.
+/// Records the events and stops at a byte.
 #[derive(Default)]
 pub struct Watch {
     pub retries: Vec<String>,
@@ -102,7 +95,7 @@ pub struct Watch {
 }
 
 impl Progress for Watch {
-    fn hear(&mut self, event: &Event<'_>) -> ControlFlow<()> {
+    fn on_event(&mut self, event: &Event<'_>) -> ControlFlow<()> {
         match *event {
             Event::Retrying { reason, .. } => self.retries.push(reason.to_owned()),
             Event::Unpacking { .. } => self.unpacked = true,
@@ -118,7 +111,7 @@ impl Progress for Watch {
 /// A data directory.
 pub struct Place {
     pub folder: TempDir,
-    /// How long the fetches would have waited.
+    /// The times between attempts, in seconds.
     pub waits: RefCell<Vec<u64>>,
 }
 
@@ -131,20 +124,20 @@ impl Place {
         self.folder.path()
     }
 
-    pub fn fetch(&self, origin: &Origin<'_>, server: &Server) -> Result<Fetched, FetchError> {
-        self.watched(origin, server, &mut Watch::default())
+    pub fn fetch(&self, remote: &RemoteFiles<'_>, server: &Server) -> Result<Fetched, FetchError> {
+        self.watched(remote, server, &mut Watch::default())
     }
 
     pub fn watched(
         &self,
-        origin: &Origin<'_>,
+        remote: &RemoteFiles<'_>,
         server: &Server,
         watch: &mut Watch,
     ) -> Result<Fetched, FetchError> {
         let sleep = |time: Duration| self.waits.borrow_mut().push(time.as_secs());
         let address = server.address();
         let options = Options { mirror: Some(&address), network: NETWORK, sleep: &sleep };
-        fetch(origin, self.path(), &options, watch)
+        fetch(remote, self.path(), &options, watch)
     }
 
     /// The names in the data directory.
@@ -156,15 +149,15 @@ impl Place {
         names
     }
 
-    /// How many bytes of the archive are here.
+    /// The length of the partly downloaded archive.
     pub fn part(&self) -> Option<u64> {
         let part = self.path().join(".fetch/toy/toy.tar.gz.part");
         fs::metadata(part).ok().map(|part| part.len())
     }
 
-    /// Checks that the data set is here and nothing is left of the fetch.
+    /// Checks that the data set is complete and nothing else is left of the fetch.
     #[track_caller]
-    pub fn is_whole(&self) {
+    pub fn check_complete(&self) {
         assert_eq!(self.names(), [".fetch", "toy"]);
         assert_eq!(fs::read(self.path().join("toy/a.bin")).unwrap(), noise(1, 300_000));
         assert_eq!(fs::read(self.path().join("toy/sub/b.txt")).unwrap(), b"names");
@@ -172,9 +165,9 @@ impl Place {
         assert_eq!(left.len(), 1, "the lock alone: {left:?}");
     }
 
-    /// Checks that nothing of the data set can be seen.
+    /// Checks that the data directory contains no part of the data set.
     #[track_caller]
-    pub fn has_nothing(&self) {
+    pub fn check_empty(&self) {
         assert!(self.names().iter().all(|name| name == ".fetch"), "{:?}", self.names());
         assert!(!self.path().join(".fetch/toy/unpacked").exists());
     }

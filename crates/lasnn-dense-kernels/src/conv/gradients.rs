@@ -1,35 +1,38 @@
-//! Both gradients of a convolution, image by image, so that what one of them has brought into the
-//! caches is there for the other one.
+//! Both gradients of a convolution.
+//!
+//! They are computed image by image. The output gradient of an image is then still in the cache for
+//! the second gradient.
 
-use lasnn_gemm::product::with_format;
 use pulp::bytemuck::cast_slice_mut;
 use rayon::prelude::*;
 
-use super::forward::images_per_job;
 use super::input_grad::InputGrad;
+use super::pack::images_per_job;
 use super::shape::ConvShape;
 use super::weight_grad::WeightGrad;
 use lasnn_core::Precision;
 use lasnn_gemm::memory::Scratch;
-use lasnn_gemm::product::{Format, Job};
+use lasnn_gemm::product::{Format, FormatTask, with_format};
 
-/// Where the gradient with respect to a convolution's output comes from.
+/// A source of the gradients with respect to the output of a convolution.
 pub(crate) trait OutputGrads: Sync {
-    /// Elements of `spare`.
-    fn spare(&self) -> usize;
+    /// The number of elements that [`image`](Self::image) needs as buffer.
+    fn buffer_len(&self) -> usize;
 
-    /// That of an image, maybe written to `spare`.
-    fn image<'a>(&'a self, image: usize, spare: &'a mut [f32]) -> &'a [f32];
+    /// The gradient `[outputs, output_height, output_width]` of an image, which may be written to
+    /// `buffer`.
+    fn image<'a>(&'a self, image: usize, buffer: &'a mut [f32]) -> &'a [f32];
 }
 
-/// Images one after the other.
+/// Output gradients in a slice, image by image.
 struct Images<'a> {
     images: &'a [f32],
+    /// The number of elements of an image.
     image: usize,
 }
 
 impl OutputGrads for Images<'_> {
-    fn spare(&self) -> usize {
+    fn buffer_len(&self) -> usize {
         0
     }
 
@@ -38,12 +41,16 @@ impl OutputGrads for Images<'_> {
     }
 }
 
-/// Writes the gradient `[batch, inputs, height, width]` with respect to the input of
-/// [`forward`](super::forward), given that with respect to its output.
+/// Writes the gradient with respect to the input of [`forward`](super::forward), without ReLU.
+///
+/// - `output_grad`: the gradient with respect to the output,
+///   `[batch, outputs, output_height, output_width]`
+/// - `weights`: `[outputs, inputs, kernel, kernel]`
+/// - `input_grad`: `[batch, inputs, height, width]`
 ///
 /// # Panics
 ///
-/// Panics if a slice has not the elements that `shape` says.
+/// Panics if the length of a slice does not match `shape`.
 pub fn input_grad(
     shape: ConvShape,
     precision: Precision,
@@ -57,12 +64,16 @@ pub fn input_grad(
     gradients(shape, precision, &grads, Some(to_input), None);
 }
 
-/// Writes the gradient `[outputs, inputs, kernel, kernel]` with respect to the weights of
-/// [`forward`](super::forward), given that with respect to its output.
+/// Writes the gradient with respect to the weights of [`forward`](super::forward), without ReLU.
+///
+/// - `input`: `[batch, inputs, height, width]`
+/// - `output_grad`: the gradient with respect to the output,
+///   `[batch, outputs, output_height, output_width]`
+/// - `weight_grad`: `[outputs, inputs, kernel, kernel]`
 ///
 /// # Panics
 ///
-/// Panics if a slice has not the elements that `shape` says.
+/// Panics if the length of a slice does not match `shape`.
 pub fn weight_grad(
     shape: ConvShape,
     precision: Precision,
@@ -75,16 +86,18 @@ pub fn weight_grad(
     gradients(shape, precision, &grads, None, Some((input, weight_grad)));
 }
 
-/// The gradient with respect to the input.
+/// The destination of the gradient with respect to the input, and the weights.
 pub(crate) struct ToInput<'a> {
     pub weights: &'a [f32],
     pub grad: &'a mut [f32],
-    /// Whether it is added to what is there.
+    /// Whether the gradient is added to the contents of `grad`.
     pub adds: bool,
 }
 
-/// Writes those gradients that are asked for: with respect to the input, and with respect to the
-/// weights, given the input.
+/// Computes the gradients with respect to the input and to the weights, as far as they are not
+/// `None`.
+///
+/// `to_weights` are the input and the destination of the gradient with respect to the weights.
 pub(crate) fn gradients(
     shape: ConvShape,
     precision: Precision,
@@ -102,7 +115,7 @@ struct Gradients<'a, G> {
     to_weights: Option<(&'a [f32], &'a mut [f32])>,
 }
 
-impl<G: OutputGrads> Job for Gradients<'_, G> {
+impl<G: OutputGrads> FormatTask for Gradients<'_, G> {
     type Output = ();
 
     fn run<F: Format>(self, format: F) {
@@ -116,38 +129,38 @@ impl<G: OutputGrads> Job for Gradients<'_, G> {
             .map(|(input, weight_grad)| (WeightGrad::new(format, shape, input), weight_grad))
             .unzip();
         let length = weights.as_ref().map_or(0, WeightGrad::length);
-        let mut stored = Scratch::new(shape.batch.div_ceil(F::HELD) * length);
+        let mut packed = Scratch::new(shape.batch.div_ceil(F::PACKED) * length);
 
-        let per_job = images_per_job(shape.batch).next_multiple_of(F::HELD);
+        let per_job = images_per_job(shape.batch).next_multiple_of(F::PACKED);
         let mut images = images.map(|images| images.chunks_mut(per_job * shape.image()));
-        let mut parts = stored.chunks_mut((per_job / F::HELD * length).max(1));
+        let mut parts = packed.chunks_mut((per_job / F::PACKED * length).max(1));
         let jobs: Vec<_> = (0..shape.batch)
             .step_by(per_job)
             .map(|first| (first, images.as_mut().and_then(Iterator::next), parts.next()))
             .collect();
         jobs.into_par_iter().for_each(|(first, images, part)| {
-            let mut spare: [_; 2] = std::array::from_fn(|_| Scratch::new(grads.spare()));
+            let mut buffers: [_; 2] = std::array::from_fn(|_| Scratch::new(grads.buffer_len()));
             let mut work = input.as_ref().map(InputGrad::work);
             let mut images = images.map(|images| images.chunks_exact_mut(shape.image()));
-            let part: &mut [F::Number] = cast_slice_mut(part.map_or(&mut [], |part| &mut *part));
+            let part: &mut [F::Element] = cast_slice_mut(part.map_or(&mut [], |part| &mut *part));
             let mut part = part.chunks_exact_mut(length.max(1));
-            for pair in (first..shape.batch.min(first + per_job)).step_by(F::HELD) {
-                let [one, other] = &mut spare;
-                let second = F::HELD == 2 && pair + 1 < shape.batch;
-                let pair: [&[f32]; 2] = [
-                    grads.image(pair, one),
-                    if second { grads.image(pair + 1, other) } else { &[] },
+            for image in (first..shape.batch.min(first + per_job)).step_by(F::PACKED) {
+                let [one, other] = &mut buffers;
+                let second = F::PACKED == 2 && image + 1 < shape.batch;
+                let output_grads: [&[f32]; 2] = [
+                    grads.image(image, one),
+                    if second { grads.image(image + 1, other) } else { &[] },
                 ];
                 if let (Some(weights), Some(part)) = (&weights, part.next()) {
-                    weights.write(pair, part);
+                    weights.write(output_grads, part);
                 }
                 let Some((work, images)) = work.as_mut().zip(images.as_mut()) else { continue };
-                let pair = pair.into_iter().filter(|grads| !grads.is_empty());
-                pair.zip(images).for_each(|(grads, image)| work.write(grads, image));
+                let output_grads = output_grads.into_iter().filter(|grads| !grads.is_empty());
+                output_grads.zip(images).for_each(|(grads, image)| work.write(grads, image));
             }
         });
         if let Some((weights, weight_grad)) = weights.zip(weight_grad) {
-            weights.multiply(cast_slice_mut(&mut stored), weight_grad);
+            weights.multiply(cast_slice_mut(&mut packed), weight_grad);
         }
     }
 }

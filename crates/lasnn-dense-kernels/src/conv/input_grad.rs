@@ -2,39 +2,46 @@
 
 use pulp::bytemuck::cast_slice;
 
-use super::forward::{Maps, Sums, add_to, channels_together, finish, pack};
-use super::padded::{Padded, Run};
+use super::pack::{PaddedImages, pack_weights, packed_channels};
+use super::padded::{Padded, PhaseRows};
 use super::shape::ConvShape;
+use super::sums::{Sums, add_sums, write_sums};
 use super::tile::{Correlate, block_outputs};
 use lasnn_core::vectorised;
 use lasnn_gemm::memory::Scratch;
 use lasnn_gemm::product::Format;
 
+/// The number of positions is padded to a multiple of this, the lanes of the longest vectors.
 const LANES: usize = 16;
 
-/// The positions of the input that share a phase, and the taps that read them.
-struct Lattice {
-    first: [usize; 2],
-    size: [usize; 2],
-    offsets: Vec<usize>,
-    weights: Scratch,
-}
-
-/// The gradient with respect to the input of a convolution, image by image.
+/// The gradient with respect to the input, image by image.
 ///
-/// It is itself a convolution of the output's gradient: at stride 1 with the kernel turned around,
-/// else with another part of the kernel for each phase of the input positions.
+/// It is a convolution of the output gradient. If the stride is 1, its kernel is the kernel rotated
+/// by 180 degrees. Otherwise the input positions of each phase have a kernel of their own, which is
+/// a part of the rotated kernel.
 pub(super) struct InputGrad<F> {
     format: F,
     shape: ConvShape,
     padded: Padded,
-    runs: Vec<Run>,
-    lattices: Vec<Lattice>,
-    /// Whether there are positions that no tap reads.
-    unread: bool,
+    rows_by_phase: Vec<PhaseRows>,
+    phases: Vec<Phase>,
+    /// Whether there are positions of the input that no tap reads.
+    has_unread: bool,
+    /// The number of sums that the inner loop computes for each plane.
     flat: usize,
-    /// Whether it is added to what is there.
+    /// Whether the gradient is added to an existing one.
     adds: bool,
+}
+
+/// The positions of the input that share a phase, and the taps that read them.
+struct Phase {
+    /// The first row and column of the input.
+    first: [usize; 2],
+    /// The numbers of rows and columns.
+    size: [usize; 2],
+    /// For each tap, the offset at which it reads the output gradient.
+    offsets: Vec<usize>,
+    weights: Scratch,
 }
 
 impl<F: Format> InputGrad<F> {
@@ -45,97 +52,102 @@ impl<F: Format> InputGrad<F> {
         let source = [shape.output_height(), shape.output_width()];
         let positions = [shape.height.div_ceil(stride), shape.width.div_ceil(stride)];
         let padded = Padded::new(source, 1, vec![[0, 0]], [-high, -low], positions);
-        let runs = padded.runs();
-        let lattices = (0..stride * stride)
+        let rows_by_phase = padded.rows_by_phase();
+        let phases = (0..stride * stride)
             .map(|phase| {
-                lattice(format, &shape, &padded, weights, [phase / stride, phase % stride])
+                let first = [phase / stride, phase % stride];
+                Phase::new(format, &shape, &padded, weights, first)
             })
-            .filter(|lattice| lattice.size[0] * lattice.size[1] > 0);
-        let (lattices, others): (Vec<_>, Vec<_>) =
-            lattices.partition(|lattice| !lattice.offsets.is_empty());
-        let unread = !others.is_empty();
+            .filter(|phase| phase.size[0] * phase.size[1] > 0);
+        let (phases, unread): (Vec<_>, Vec<_>) =
+            phases.partition(|phase| !phase.offsets.is_empty());
+        let has_unread = !unread.is_empty();
         let flat = ((positions[0] - 1) * padded.pitch + positions[1]).next_multiple_of(LANES);
-        Self { format, shape, padded, runs, lattices, unread, flat, adds }
+        Self { format, shape, padded, rows_by_phase, phases, has_unread, flat, adds }
     }
 
-    /// The memory of a job.
+    /// The memory with which one thread computes gradients.
     pub fn work(&self) -> Work<'_, F> {
-        let Self { format, ref shape, ref padded, ref runs, flat, .. } = *self;
-        let maps = Maps::new(format, padded, runs, shape.outputs);
+        let Self { format, ref shape, ref padded, ref rows_by_phase, flat, .. } = *self;
+        let output_grads = PaddedImages::new(format, padded, rows_by_phase, shape.outputs);
         let sums = Scratch::new(shape.inputs.next_multiple_of(block_outputs(format)) * flat);
-        Work { to: self, maps, sums }
+        Work { of: self, output_grads, sums }
     }
 }
 
-/// A job that goes through some images.
+/// An [`InputGrad`] and the memory of one thread.
 pub(super) struct Work<'a, F> {
-    to: &'a InputGrad<F>,
-    maps: Maps<'a, F>,
+    of: &'a InputGrad<F>,
+    output_grads: PaddedImages<'a, F>,
     sums: Scratch,
 }
 
 impl<F: Format> Work<'_, F> {
-    /// Writes the gradient `[inputs, height, width]` of an image, or adds it to what is there, given that
-    /// of its output.
+    /// Computes the gradient `[inputs, height, width]` of one image, given the gradient of its
+    /// output.
     pub fn write(&mut self, output_grad: &[f32], image: &mut [f32]) {
-        let Self { to, maps, sums } = self;
-        let InputGrad { format, shape, padded, lattices, unread, flat, adds, .. } = to;
-        let source = maps.fill(output_grad);
-        if *unread && !*adds {
+        let Self { of, output_grads, sums } = self;
+        let InputGrad { format, shape, padded, phases, has_unread, flat, adds, .. } = of;
+        let source = output_grads.fill(output_grad);
+        if *has_unread && !*adds {
             image.fill(0.0);
         }
-        for lattice in lattices {
+        for phase in phases {
             format.multiply(Correlate {
                 source,
                 channel_len: padded.len(),
-                offsets: &lattice.offsets,
-                weights: cast_slice(&lattice.weights),
-                channels: channels_together::<F>(shape.outputs),
+                offsets: &phase.offsets,
+                weights: cast_slice(&phase.weights),
+                channels: packed_channels::<F>(shape.outputs),
                 positions: *flat,
                 out: &mut *sums,
             });
             let planes = image.chunks_exact_mut(shape.height * shape.width);
             for (plane, sums) in planes.zip(sums.chunks_exact(*flat)) {
-                let sums = Sums { sums, pitch: padded.pitch, columns: lattice.size[1] };
-                lattice.scatter(shape, plane, sums, *adds);
+                let sums = Sums { sums, pitch: padded.pitch, columns: phase.size[1] };
+                phase.scatter(shape, plane, sums, *adds);
             }
         }
     }
 }
 
-fn lattice<F: Format>(
-    format: F,
-    shape: &ConvShape,
-    padded: &Padded,
-    weights: &[f32],
-    first: [usize; 2],
-) -> Lattice {
-    let taps_of = |phase: usize| -> Vec<(usize, isize)> {
-        let taps = (0..shape.kernel).map(|tap| (tap, shape.reach(tap)));
-        taps.filter(|(_, reach)| reach.phase == phase).map(|(t, reach)| (t, reach.shift)).collect()
-    };
-    let mut taps = Vec::new();
-    let mut offsets = Vec::new();
-    for (row, down) in taps_of(first[0]) {
-        for (column, right) in taps_of(first[1]) {
-            taps.push(row * shape.kernel + column);
-            offsets.push(padded.offset([0, 0], [-down, -right]));
+impl Phase {
+    /// The phase of the input whose first row and column are `first`.
+    fn new<F: Format>(
+        format: F,
+        shape: &ConvShape,
+        padded: &Padded,
+        weights: &[f32],
+        first: [usize; 2],
+    ) -> Self {
+        let taps_of = |phase: usize| -> Vec<(usize, isize)> {
+            let taps = (0..shape.kernel).map(|tap| (tap, shape.reach(tap)));
+            let taps = taps.filter(|(_, reach)| reach.phase == phase);
+            taps.map(|(tap, reach)| (tap, reach.shift)).collect()
+        };
+        let mut taps = Vec::new();
+        let mut offsets = Vec::new();
+        for (row, down) in taps_of(first[0]) {
+            for (column, right) in taps_of(first[1]) {
+                taps.push(row * shape.kernel + column);
+                offsets.push(padded.offset([0, 0], [-down, -right]));
+            }
         }
+        let depth = [shape.outputs, taps.len()];
+        let weights = pack_weights(format, shape.inputs, depth, |input, output, tap| {
+            weights[(output * shape.inputs + input) * shape.taps() + taps[tap]]
+        });
+        let size = [shape.height, shape.width];
+        let size =
+            [0, 1].map(|axis| (size[axis].saturating_sub(first[axis])).div_ceil(shape.stride));
+        Self { first, size, offsets, weights }
     }
-    let weights = pack(format, shape.inputs, [shape.outputs, taps.len()], |input, output, tap| {
-        weights[(output * shape.inputs + input) * shape.taps() + taps[tap]]
-    });
-    let size = [shape.height, shape.width];
-    let size = [0, 1].map(|axis| (size[axis].saturating_sub(first[axis])).div_ceil(shape.stride));
-    Lattice { first, size, offsets, weights }
-}
 
-impl Lattice {
-    /// Writes the sums to their places in a plane of the input, or adds them to what is there.
+    /// Writes the sums to the positions of this phase in a plane of the input, or adds them.
     fn scatter(&self, shape: &ConvShape, plane: &mut [f32], sums: Sums<'_>, adds: bool) {
         match (shape.stride, adds) {
-            (1, false) => return finish(plane, sums, 0.0, false),
-            (1, true) => return add_to(plane, sums),
+            (1, false) => return write_sums(plane, sums, 0.0, false),
+            (1, true) => return add_sums(plane, sums),
             _ => {}
         }
         let from = self.first[0] * shape.width + self.first[1];
@@ -144,14 +156,15 @@ impl Lattice {
 }
 
 vectorised! {
-    /// Writes sums to every so many rows and columns, or adds them to what is there.
-    fn scatter<'a>(plane: &'a mut [f32], apart: [usize; 2], sums: Sums<'a>, adds: bool) -> () {
-        let ([row, column], Sums { sums, pitch, columns }) = (apart, sums);
+    /// Writes sums to positions `distance` apart, along rows and columns, or adds them.
+    fn scatter<'a>(plane: &'a mut [f32], distance: [usize; 2], sums: Sums<'a>, adds: bool) -> () {
+        let ([row, column], Sums { sums, pitch, columns }) = (distance, sums);
         for (row, sums) in plane.chunks_mut(row).zip(sums.chunks(pitch)) {
             let mut sums = &sums[..columns];
             let mut rest = row;
             if column == 2 {
-                // Whole pairs are what the compiler makes vectors of; the last number may have no partner.
+                // The compiler vectorises a loop over whole pairs. The last number of a row may be
+                // left over.
                 let (pairs, last) = rest.as_chunks_mut::<2>();
                 for (pair, &sum) in pairs.iter_mut().zip(sums) {
                     *pair = [if adds { pair[0] + sum } else { sum }, pair[1]];

@@ -1,58 +1,59 @@
 //! The sizes of a convolution.
 
-/// A convolution with square kernels, as PyTorch's `conv2d` without dilation and groups.
+/// The sizes of a convolution with a square kernel: `conv2d` of PyTorch without dilation and
+/// groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConvShape {
-    /// Images.
+    /// The number of images.
     pub batch: usize,
-    /// Channels of an input image.
+    /// The number of channels of an input image.
     pub inputs: usize,
-    /// Channels of an output image.
+    /// The number of channels of an output image.
     pub outputs: usize,
-    /// Rows of an input image.
+    /// The number of rows of an input image.
     pub height: usize,
-    /// Columns of an input image.
+    /// The number of columns of an input image.
     pub width: usize,
-    /// Rows and columns of the kernel.
+    /// The number of rows and of columns of the kernel.
     pub kernel: usize,
-    /// Input positions from one output position to the next.
+    /// The distance of the input positions that neighbouring output positions read; at least 1.
     pub stride: usize,
-    /// Zeros around the input image; fewer than `kernel`.
+    /// Rows and columns of zeros at each edge of an input image; fewer than `kernel`.
     pub padding: usize,
 }
 
 impl ConvShape {
-    /// Rows of an output image.
+    /// The number of rows of an output image.
     pub fn output_height(&self) -> usize {
         (self.height + 2 * self.padding - self.kernel) / self.stride + 1
     }
 
-    /// Columns of an output image.
+    /// The number of columns of an output image.
     pub fn output_width(&self) -> usize {
         (self.width + 2 * self.padding - self.kernel) / self.stride + 1
     }
 
-    /// Elements of one input image.
+    /// The number of elements of one input image.
     pub fn image(&self) -> usize {
         self.inputs * self.height * self.width
     }
 
-    /// Elements of one output image.
+    /// The number of elements of one output image.
     pub fn output_image(&self) -> usize {
         self.outputs * self.output_height() * self.output_width()
     }
 
-    /// Elements of the weights `[outputs, inputs, kernel, kernel]`.
+    /// The number of elements of the weights `[outputs, inputs, kernel, kernel]`.
     pub fn weights(&self) -> usize {
         self.outputs * self.inputs * self.taps()
     }
 
-    /// Positions of the kernel.
+    /// The number of taps (positions of the kernel).
     pub(super) fn taps(&self) -> usize {
         self.kernel * self.kernel
     }
 
-    /// Where a tap of one axis reads: output position `i` reads the input at
+    /// Where a tap reads along one axis: output position `i` reads input position
     /// `stride · (i + shift) + phase`.
     pub(super) fn reach(&self, tap: usize) -> Reach {
         let distance = tap as isize - self.padding as isize;
@@ -60,14 +61,17 @@ impl ConvShape {
         Reach { phase: distance.rem_euclid(stride) as usize, shift: distance.div_euclid(stride) }
     }
 
-    /// The smallest and the largest shift of any tap.
+    /// The smallest and the largest shift of a tap.
     pub(super) fn shifts(&self) -> [isize; 2] {
         [self.reach(0).shift, self.reach(self.kernel - 1).shift]
     }
 
-    /// Panics unless the slices have the elements that the shape says.
+    /// Panics unless the convolution exists and the slices have its numbers of elements.
     pub(super) fn check(&self, input: usize, weights: usize, output: usize) {
-        assert!(self.padding < self.kernel && self.stride > 0, "no such convolution: {self:?}");
+        assert!(
+            self.padding < self.kernel && self.stride > 0,
+            "a convolution with too much padding or without stride: {self:?}"
+        );
         assert_eq!(input, self.batch * self.image(), "elements of the input of {self:?}");
         assert_eq!(weights, self.weights(), "elements of the weights of {self:?}");
         assert_eq!(output, self.batch * self.output_image(), "elements of the output of {self:?}");

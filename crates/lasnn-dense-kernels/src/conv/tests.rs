@@ -1,4 +1,4 @@
-//! Every kernel against the definition of a convolution.
+//! All kernels compared with the definition of a convolution.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::{ConvShape, forward, input_grad, weight_grad};
 use lasnn_core::Precision;
 use lasnn_core::simd::Level;
 
-/// Calls `term(input, weight, output)` with the indices of every product of the convolution.
+/// Calls `term(input, weight, output)` for every product of the convolution, with its indices.
 fn products(shape: &ConvShape, mut term: impl FnMut(usize, usize, usize)) {
     let ConvShape { batch, inputs, outputs, height, width, kernel, stride, padding } = *shape;
     let (rows, columns) = (shape.output_height(), shape.output_width());
@@ -36,10 +36,10 @@ fn products(shape: &ConvShape, mut term: impl FnMut(usize, usize, usize)) {
     }
 }
 
-/// Numbers between -0.5 and 0.5 that do not repeat soon.
+/// Pseudo-random numbers between -0.5 and 0.5.
 fn numbers(count: usize, seed: u32) -> Vec<f32> {
     let hash = |i: usize| (i as u32 + 1).wrapping_mul(0x9E37_79B1 ^ seed.wrapping_mul(0x85EB_CA6B));
-    // Seven bits, which bfloat16 holds: both precisions must give the same.
+    // Bfloat16 represents seven bits exactly, so both precisions give the same results.
     (0..count).map(|i| (hash(i) >> 25) as f32 / 128.0 - 0.5).collect()
 }
 
@@ -95,7 +95,7 @@ fn check(shape: ConvShape, relu: bool) {
 }
 
 #[test]
-fn shapes_of_the_networks() {
+fn typical_shapes() {
     for [inputs, outputs, size, kernel, stride] in [
         [3, 16, 8, 3, 1],
         [16, 16, 16, 3, 1],
@@ -113,7 +113,7 @@ fn shapes_of_the_networks() {
 }
 
 #[test]
-fn threads_change_no_bit() {
+fn the_number_of_threads_changes_no_bit() {
     let shape = ConvShape {
         batch: 5,
         inputs: 20,
@@ -138,9 +138,8 @@ fn threads_change_no_bit() {
 }
 
 proptest! {
-
     #[test]
-    fn any_shape(
+    fn random_shapes(
         (batch, inputs, outputs) in (1..4usize, 1..20usize, 1..20usize),
         (height, width) in (1..11usize, 1..20usize),
         (kernel, stride) in (1..5usize, 1..4usize),

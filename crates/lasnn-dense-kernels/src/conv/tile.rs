@@ -1,39 +1,39 @@
-//! The inner loop of convolutions: a block of output channels times a block of positions.
+//! The inner loop of convolutions: the sums of a block of output channels and a block of positions.
 
 use pulp::bytemuck::{Pod, cast_slice};
 
 use lasnn_gemm::product::{
-    Format, Operand, Place, Product, SIDE, Task, TileTask, Tiles, tiles_left,
+    Format, Operand, Product, SIDE, Task, TileLayout, TileTask, Tiles, tiles_left,
 };
 
-/// Output channels in a block on machines with 32 vector registers, and with fewer.
+// Output channels of a block if the processor has 32 vector registers, and if it has fewer.
 const MANY: usize = 8;
 const FEW: usize = 4;
 
-/// Vectors of positions in a block.
+/// The most vectors of positions of a block.
 const VECTORS: usize = 3;
 
-/// How many output channels a block has on this machine.
+/// The number of output channels of a block on this processor.
 pub(super) fn block_outputs<F: Format>(format: F) -> usize {
-    struct Ask;
-    impl<N> Task<N> for Ask {
+    struct CountRegisters;
+    impl<N> Task<N> for CountRegisters {
         type Output = usize;
         #[inline(always)]
         fn run<P: Product<N>>(self, _: P) -> usize {
             if P::REGISTERS >= 32 { MANY } else { FEW }
         }
     }
-    if F::TILED { SIDE } else { format.dispatch(Ask) }
+    if F::TILED { SIDE } else { format.dispatch(CountRegisters) }
 }
 
-/// Channels, as many together as a number holds, are filled up to a multiple of this.
-pub(super) fn channel_block<F: Format>() -> usize {
+/// Packed channels must be padded to a multiple of this.
+pub(super) fn channel_multiple<F: Format>() -> usize {
     if F::TILED { SIDE } else { 1 }
 }
 
-/// Where a weight goes, given its channel and tap, in a block of so many outputs, as [`Correlate`]
-/// takes them.
-pub(super) fn place_of_weight<F: Format>(
+/// The index of a weight in the weights of [`Correlate`], counted from the start of its block of
+/// `block` outputs. `channel` counts packed channels.
+pub(super) fn weight_index<F: Format>(
     block: usize,
     taps: usize,
     [output, channel, tap]: [usize; 3],
@@ -44,18 +44,18 @@ pub(super) fn place_of_weight<F: Format>(
     }
 }
 
-/// `out[o][i] = Σ_c Σ_t weights[o][c][t] · source[c · channel_len + offsets[t] + i]`
-///
-/// A channel here is as many as a number holds.
+/// Computes `out[o][i] = Σ_c Σ_t weights[o][c][t] · source[c · channel_len + offsets[t] + i]` for
+/// outputs `o`, positions `i`, packed channels `c` and taps `t`.
 pub(super) struct Correlate<'a, N> {
-    /// Padded channels.
+    /// The padded channels of one image.
     pub source: &'a [N],
     pub channel_len: usize,
     pub offsets: &'a [usize],
-    /// `[blocks, channels, taps, block]`, or `[blocks, channels / 16, taps, 16, 16]` for tiles.
+    /// `[blocks, channels, taps, block]`, or `[blocks, channels / 16, taps, 16, 16]` if the format
+    /// computes in tiles.
     pub weights: &'a [N],
     pub channels: usize,
-    /// Positions to compute; a multiple of 16.
+    /// The number of positions; a multiple of 16.
     pub positions: usize,
     /// `[blocks · block, positions]`.
     pub out: &'a mut [f32],
@@ -79,7 +79,7 @@ impl<N: Copy> Correlate<'_, N> {
             let mut start = 0;
             while start < self.positions {
                 start += match (self.positions - start) / lanes {
-                    // Four are better taken as two and two than as three and one.
+                    // Two blocks of two vectors are faster than three and one.
                     2 | 4 => block.run::<P, 2>(product, start, out),
                     1 => block.run::<P, 1>(product, start, out),
                     _ => block.run::<P, VECTORS>(product, start, out),
@@ -102,12 +102,13 @@ impl<N: Copy> Task<N> for Correlate<'_, N> {
 }
 
 impl<N: Pod> TileTask for Correlate<'_, N> {
-    /// A block of positions, the columns, is multiplied by two blocks of outputs, the rows, at a time.
+    /// Multiplies two blocks of outputs (rows of tiles) by two tiles of positions (columns) at a
+    /// time.
     fn run<T: Tiles>(self, mut tiles: T) {
         let Self { source, channel_len, offsets, weights, channels, positions, out } = self;
         let (source, weights): (&[u32], &[u32]) = (cast_slice(source), cast_slice(weights));
         let depth = channels * offsets.len() * SIDE;
-        let place = Place::matrix(positions);
+        let layout = TileLayout::matrix(positions);
         let mut first = 0;
         for weights in weights.chunks(2 * depth) {
             let rows = weights.len() / depth;
@@ -126,7 +127,7 @@ impl<N: Pod> TileTask for Correlate<'_, N> {
                     ]
                 });
                 tiles.add(size, products);
-                tiles.store(size, &mut out[first + start..], place);
+                tiles.store(size, &mut out[first + start..], layout);
                 start += size[1] * SIDE;
             }
             first += rows * SIDE * positions;
@@ -134,6 +135,7 @@ impl<N: Pod> TileTask for Correlate<'_, N> {
     }
 }
 
+/// The arguments of the sums of one block of outputs.
 struct Block<'a, N, const OUTPUTS: usize> {
     source: &'a [N],
     channel_len: usize,
@@ -143,7 +145,7 @@ struct Block<'a, N, const OUTPUTS: usize> {
 }
 
 impl<N: Copy, const O: usize> Block<'_, N, O> {
-    /// Computes `WIDE` vectors of positions from `start` on, and returns how many positions these are.
+    /// Computes the sums of `WIDE` vectors of positions, and returns the number of these positions.
     #[inline(always)]
     fn run<P: Product<N>, const WIDE: usize>(
         &self,
@@ -177,8 +179,10 @@ impl<N: Copy, const O: usize> Block<'_, N, O> {
     }
 }
 
-/// Adds the products of some vectors with four weights. Rows go by value and by name: sums that a loop reaches
-/// may be stored to memory after each product, as the compiler does not unroll long loops.
+/// Adds the products of `WIDE` vectors with four weights.
+///
+/// Sums are passed by value and without a loop over the weights. The compiler does not unroll long
+/// loops, and stores sums to memory after each product if it indexes them in such a loop.
 #[inline(always)]
 fn add_four<N: Copy, P: Product<N>, const WIDE: usize>(
     product: P,

@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::super::kept::Kept;
-use super::super::relu::relu_grad_in_place;
-use super::loops::{Gate, combine, correlate, open};
-use super::{MapShape, Statistics, TOGETHER};
+use super::loops::{Line, combine, correlate, open};
+use super::{MapShape, PLANES, Statistics};
+use crate::relu::relu_backward_in_place;
+use crate::stored_float::StoredFloat;
 
 /// The gradients of one channel's scale and shift.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -16,24 +16,24 @@ pub struct ChannelGrad {
     pub beta: f32,
 }
 
-/// A batch norm whose forward pass is done.
+/// What the backward pass of a batch norm needs from its forward pass.
 #[derive(Clone, Copy, Debug)]
-pub struct Layer<'a, N = f32> {
-    /// The sizes of its input.
+pub struct Recorded<'a, N = f32> {
+    /// The sizes of the input.
     pub shape: MapShape,
-    /// Its input.
+    /// The input.
     pub input: &'a [N],
-    /// The scales γ.
+    /// The scale γ of each channel.
     pub gamma: &'a [f32],
-    /// What the forward pass found.
+    /// The statistics of each channel.
     pub statistics: &'a [Statistics],
-    /// What keeps the division finite.
+    /// Added to the variance, so that the division is finite.
     pub epsilon: f32,
 }
 
-impl<N: Kept> Layer<'_, N> {
+impl<N: StoredFloat> Recorded<'_, N> {
     fn check(&self, output_grad: &[f32]) {
-        let Layer { shape, input, gamma, statistics, .. } = self;
+        let Recorded { shape, input, gamma, statistics, .. } = self;
         assert_eq!(
             [input.len(), output_grad.len()],
             [shape.elements(); 2],
@@ -42,14 +42,15 @@ impl<N: Kept> Layer<'_, N> {
         assert_eq!([gamma.len(), statistics.len()], [shape.channels; 2], "channels of {shape:?}");
     }
 
-    /// What a channel lets through, given its β where it is rectified.
-    fn relu_grad(&self, beta: Option<&[f32]>, channel: usize) -> Gate {
+    /// The line that computes the input of the ReLU again, given the β of each channel. Without
+    /// ReLU, a line that is positive everywhere.
+    fn relu_line(&self, beta: Option<&[f32]>, channel: usize) -> Line {
         let found = self.statistics[channel];
         let scale = || found.scale(self.gamma[channel], self.epsilon);
         beta.map_or_else(|| open(found.mean), |beta| [found.mean, scale(), beta[channel]])
     }
 
-    /// The planes of a channel with the gradients behind them.
+    /// The planes of a channel with their output gradients.
     fn planes<'a>(
         &'a self,
         output_grad: &'a [f32],
@@ -58,8 +59,10 @@ impl<N: Kept> Layer<'_, N> {
         self.shape.planes(self.input, channel).zip(self.shape.planes(output_grad, channel))
     }
 
-    /// The gradients of γ and β of a channel, and the factors of its input's gradient, given the sums of
-    /// its gradients and of their products with `x - µ`.
+    /// The gradients of γ and β of a channel, and the factors that [`combine`] needs.
+    ///
+    /// The arguments are the sum of the gradients of the channel, and the sum of their products
+    /// with `x - µ`.
     fn channel(&self, channel: usize, [beta, product]: [f32; 2]) -> (ChannelGrad, [f32; 3]) {
         let count = (self.shape.batch * self.shape.positions) as f32;
         let Statistics { mean, variance } = self.statistics[channel];
@@ -73,15 +76,18 @@ impl<N: Kept> Layer<'_, N> {
     }
 }
 
-/// Writes the gradient with respect to the input of [`forward`](super::forward) to `input_grad`, and
-/// returns those of γ and β. `beta` are the shifts, given where the output was rectified: what was below
-/// zero is found again.
+/// Writes the gradient with respect to the input of [`forward`](super::forward) to `input_grad`,
+/// given the gradient with respect to its output. Returns the gradients with respect to γ and β of
+/// each channel.
+///
+/// If the forward pass had a ReLU, `beta` must be the shift β of each channel. It is used to find
+/// the outputs that the ReLU set to zero.
 ///
 /// # Panics
 ///
-/// Panics if a slice has not the elements that the layer's shape says.
+/// Panics if the length of a slice does not match the shape of the layer.
 pub fn backward(
-    layer: &Layer<'_>,
+    layer: &Recorded<'_>,
     beta: Option<&[f32]>,
     output_grad: &[f32],
     input_grad: &mut [f32],
@@ -90,33 +96,35 @@ pub fn backward(
     assert_eq!(input_grad.len(), layer.shape.elements(), "elements of {:?}", layer.shape);
     let channel = |(channel, targets): (usize, Vec<&mut [f32]>)| {
         let planes = || layer.planes(output_grad, channel);
-        let relu_grad = layer.relu_grad(beta, channel);
-        let sums = total(planes().map(|(x, grads)| correlate(x, grads, relu_grad)));
+        let relu_line = layer.relu_line(beta, channel);
+        let sums = total(planes().map(|(x, grads)| correlate(x, grads, relu_line)));
         let (found, factors) = layer.channel(channel, sums);
         for ((x, grads), target) in planes().zip(targets) {
-            combine(x, grads, relu_grad, factors, target);
+            combine(x, grads, relu_line, factors, target);
         }
         found
     };
     layer.shape.planes_mut(input_grad).into_par_iter().enumerate().map(channel).collect()
 }
 
-/// The gradient with respect to the output of a norm with a rectifier, or of more than that.
+/// The gradient with respect to the output of a batch norm with an optional ReLU and an optional
+/// added feature map.
 #[derive(Debug)]
 pub enum OutputGrad<'a> {
-    /// The norm and its rectifier, or the norm alone.
+    /// Nothing was added. The backward pass computes the gradient of the ReLU, if there is one.
     Whole(&'a [f32]),
-    /// Something was added between the two.
+    /// A feature map was added between the batch norm and the ReLU.
     Added {
-        /// The gradient, which becomes the one before the rectifier: that of what was added.
+        /// The gradient with respect to the output. The backward pass replaces it by the gradient
+        /// with respect to the input of the ReLU, which is the gradient of the added feature map.
         grad: &'a mut [f32],
-        /// What the rectifier let through.
+        /// The output of the ReLU.
         output: &'a [f32],
     },
 }
 
 impl OutputGrad<'_> {
-    fn numbers(&self) -> &[f32] {
+    fn elements(&self) -> &[f32] {
         match self {
             Self::Whole(grad) => grad,
             Self::Added { grad, .. } => grad,
@@ -126,43 +134,45 @@ impl OutputGrad<'_> {
 
 /// The gradient with respect to the input of a batch norm, plane by plane.
 pub(crate) struct InputGrads<'a, N> {
-    layer: Layer<'a, N>,
+    layer: Recorded<'a, N>,
     output_grad: &'a [f32],
-    channels: Vec<(Gate, [f32; 3])>,
+    channels: Vec<(Line, [f32; 3])>,
 }
 
-impl<'a, N: Kept> InputGrads<'a, N> {
-    /// Finds the sums of each channel, and with them the gradients of γ and β. Where nothing is added
-    /// before a rectifier, `beta` tells which outputs it let through.
+impl<'a, N: StoredFloat> InputGrads<'a, N> {
+    /// Computes the sums over each channel, and from them the gradients of γ and β, which it
+    /// returns.
+    ///
+    /// `beta` must be given if a ReLU follows the batch norm without an added feature map.
     ///
     /// # Panics
     ///
-    /// Panics if a slice has not the elements that the layer's shape says.
+    /// Panics if the length of a slice does not match the shape of the layer.
     pub fn new(
-        layer: Layer<'a, N>,
+        layer: Recorded<'a, N>,
         beta: Option<&[f32]>,
         output_grad: OutputGrad<'a>,
     ) -> (Vec<ChannelGrad>, Self) {
-        layer.check(output_grad.numbers());
+        layer.check(output_grad.elements());
         let shape = layer.shape;
-        let gates: Vec<Gate> = (0..shape.channels).map(|at| layer.relu_grad(beta, at)).collect();
-        // Plane after plane, as they lie in memory, and only then by channel.
+        let lines: Vec<Line> = (0..shape.channels).map(|at| layer.relu_line(beta, at)).collect();
+        // First walk through planes in the order of memory, then add up the planes of each channel.
         let size = shape.positions;
-        let xs = || layer.input.par_chunks(size).enumerate().with_min_len(TOGETHER);
-        let relu_grad = |number: usize| gates[number % shape.channels];
+        let xs = || layer.input.par_chunks(size).enumerate().with_min_len(PLANES);
+        let relu_line = |number: usize| lines[number % shape.channels];
         let (planes, output_grad): (Vec<[f32; 2]>, &[f32]) = match output_grad {
             OutputGrad::Whole(grad) => {
                 let planes = xs().zip(grad.par_chunks(size));
                 let sums =
-                    planes.map(|((number, x), grads)| correlate(x, grads, relu_grad(number)));
+                    planes.map(|((number, x), grads)| correlate(x, grads, relu_line(number)));
                 (sums.collect(), grad)
             }
             OutputGrad::Added { grad, output } => {
                 assert_eq!(output.len(), shape.elements(), "elements of {shape:?}");
                 let planes = xs().zip(output.par_chunks(size)).zip(grad.par_chunks_mut(size));
                 let sums = planes.map(|(((number, x), output), grads)| {
-                    relu_grad_in_place(grads, output);
-                    correlate(x, grads, relu_grad(number))
+                    relu_backward_in_place(grads, output);
+                    correlate(x, grads, relu_line(number))
                 });
                 (sums.collect(), grad)
             }
@@ -171,20 +181,20 @@ impl<'a, N: Kept> InputGrads<'a, N> {
         let sums = (0..shape.channels).map(|channel| total(of(channel)));
         let channels = sums.enumerate().map(|(at, sums)| layer.channel(at, sums));
         let (found, factors): (Vec<_>, Vec<_>) = channels.unzip();
-        (found, Self { layer, output_grad, channels: gates.into_iter().zip(factors).collect() })
+        (found, Self { layer, output_grad, channels: lines.into_iter().zip(factors).collect() })
     }
 
-    /// Writes the gradients of one plane: of channel `number % channels` of image `number / channels`.
+    /// Writes the gradient of one plane, channel `number % channels` of image `number / channels`.
     pub fn plane(&self, number: usize, target: &mut [f32]) {
         let shape = self.layer.shape;
         let plane = number * shape.positions..(number + 1) * shape.positions;
         let (input, grads) = (&self.layer.input[plane.clone()], &self.output_grad[plane]);
-        let (relu_grad, factors) = self.channels[number % shape.channels];
-        combine(input, grads, relu_grad, factors, target);
+        let (relu_line, factors) = self.channels[number % shape.channels];
+        combine(input, grads, relu_line, factors, target);
     }
 }
 
-/// The sums of all planes, in their order.
+/// The sums over all planes, in their order.
 fn total(planes: impl Iterator<Item = [f32; 2]>) -> [f32; 2] {
     planes.fold([0.0; 2], |[sum, product], [a, b]| [sum + a, product + b])
 }

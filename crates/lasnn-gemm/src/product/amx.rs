@@ -1,84 +1,91 @@
-//! Tiles of bfloat16 with AMX: one instruction multiplies 16 rows of 16 pairs with 16 columns.
+//! Tiles with AMX-BF16, whose instruction `tdpbf16ps` multiplies two 16×16 tiles of packed
+//! bfloat16.
 //!
-//! Intel's server processors have it since 2023. A thread has eight registers of 16 rows of 64 bytes:
-//! four for sums here and two for each operand, so that every tile that is loaded is multiplied twice.
+//! Server processors by Intel have it since 2023. A thread has eight tile registers with 16 rows of
+//! 64 bytes. Here four of them contain sums and two contain tiles of each operand, so each tile
+//! that is loaded is multiplied twice.
 
-#![allow(unsafe_code, reason = "instructions that stable Rust has no functions for")]
+#![allow(unsafe_code, reason = "instructions for which stable Rust has no functions")]
 
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
 use std::marker::PhantomData;
 use std::sync::LazyLock;
 
-use super::pairs::Pairs;
-use super::tiles::{Operand, Place, SIDE, TileTask, Tiles};
-use super::{Format, Rows, Task};
+use super::SIDE;
+use super::accumulators::Task;
+use super::avx512_bf16::Avx512Bf16;
+use super::format::{Format, RowCopy};
+use super::tiles::{Operand, TileLayout, TileTask, Tiles};
 
-/// Exists only where the processor has the instructions and the system lets this process use them.
+/// The format that computes all products with AMX, and packs with AVX512-BF16. A value exists only
+/// if the processor has the instructions and Linux permits their use.
 #[derive(Clone, Copy)]
-pub struct Amx(Pairs);
+pub(super) struct Amx(Avx512Bf16);
 
 impl Amx {
-    /// Asks the processor and, once in the life of the process, the system.
+    /// The format, if it can be used. The first call in a process requests the permission of Linux.
     pub fn detect() -> Option<Self> {
-        static ALLOWED: LazyLock<bool> = LazyLock::new(|| processor_has_it() && ask_the_system());
-        Pairs::detect().filter(|_| *ALLOWED).map(Self)
+        static ALLOWED: LazyLock<bool> =
+            LazyLock::new(|| processor_has_amx() && request_permission());
+        Avx512Bf16::detect().filter(|_| *ALLOWED).map(Self)
     }
 }
 
-/// Leaf 7 of CPUID, register EDX.
+/// Bits of register EDX in leaf 7 of CPUID.
 const AMX_BF16: u32 = 1 << 22;
 const AMX_TILE: u32 = 1 << 24;
 
-/// Bits of the extended control register 0: the system saves the configuration and the tiles.
+/// Bits of the extended control register 0. They are set if the system saves the tiles and their
+/// configuration when it switches threads.
 const XTILE: u64 = 3 << 17;
 
-fn processor_has_it() -> bool {
+fn processor_has_amx() -> bool {
     #[target_feature(enable = "xsave")]
     fn saved() -> u64 {
-        // SAFETY: register 0 exists where XSAVE does.
+        // SAFETY: register 0 exists if the processor has XSAVE.
         unsafe { _xgetbv(0) }
     }
     let needed = AMX_BF16 | AMX_TILE;
     if __cpuid_count(7, 0).edx & needed != needed || !is_x86_feature_detected!("xsave") {
         return false;
     }
-    // SAFETY: that XSAVE is detected includes that the system has switched it on.
+    // SAFETY: XSAVE is detected only if the system has enabled it.
     unsafe { saved() & XTILE == XTILE }
 }
 
-/// Linux lets a process use tiles when it has asked for them, and all its threads from then on.
-fn ask_the_system() -> bool {
+/// Requests the permission to use tiles, which Linux grants to all threads of the process.
+fn request_permission() -> bool {
     const ARCH_REQ_XCOMP_PERM: libc::c_ulong = 0x1023;
     const XFEATURE_XTILEDATA: libc::c_ulong = 18;
-    // SAFETY: this request takes a number and writes nothing.
+    // SAFETY: the request takes a number and writes no memory.
     let refused =
         unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) };
     refused == 0
 }
 
 impl Format for Amx {
-    type Number = u32;
-    const HELD: usize = 2;
+    type Element = u32;
+    const PACKED: usize = 2;
     const TILED: bool = true;
-    // With 20, a training step takes 0.8 to 0.95 of the time with lists, with 50 it takes 0.9 to 1.15
-    // (VGG9 and ResNet12).
-    const TILE_PRODUCTS: usize = 32;
+    // With 20, a training step takes 0.8 to 0.95 of the time that it takes with event lists; with
+    // 50 it takes 0.9 to 1.15 of it (VGG9 and ResNet12).
+    const TILE_PRODUCTS_PER_EVENT: usize = 32;
 
-    fn number(self, first: f32, second: f32) -> u32 {
-        self.0.number(first, second)
+    fn pack(self, first: f32, second: f32) -> u32 {
+        self.0.pack(first, second)
     }
 
-    fn store(self, row: &[f32], to: &mut [u32]) {
-        self.0.store(row, to);
+    fn pack_row(self, row: &[f32], to: &mut [u32]) {
+        self.0.pack_row(row, to);
     }
 
-    fn join(self, first: &[f32], second: &[f32], to: &mut [u32]) {
-        self.0.join(first, second, to);
+    fn interleave(self, first: &[f32], second: &[f32], to: &mut [u32]) {
+        self.0.interleave(first, second, to);
     }
 
-    fn join_rows(self, planes: [&[f32]; 2], to: &mut [u32], rows: Rows) {
-        self.0.join_rows(planes, to, rows);
+    fn interleave_rows(self, planes: [&[f32]; 2], to: &mut [u32], rows: RowCopy) {
+        self.0.interleave_rows(planes, to, rows);
     }
 
     fn dispatch<T: Task<u32>>(self, task: T) -> T::Output {
@@ -87,11 +94,11 @@ impl Format for Amx {
 
     fn with_tiles(self, task: impl TileTask) {
         // SAFETY: `detect` found the instructions.
-        task.run(unsafe { Registers::new() });
+        task.run(unsafe { TileRegisters::new() });
     }
 }
 
-/// How the tile registers are divided up: `TILECFG` of Intel's manual.
+/// The sizes of the tile registers, `TILECFG` in the manual of Intel.
 #[repr(C, align(64))]
 struct Config {
     palette: u8,
@@ -101,39 +108,40 @@ struct Config {
     rows: [u8; 16],
 }
 
-/// The tile registers of a thread, which lets them go in the end.
-struct Registers(PhantomData<*mut ()>);
+/// The tile registers of this thread, released on drop.
+struct TileRegisters(PhantomData<*mut ()>);
 
-impl Registers {
-    /// Configures the registers of this thread.
+impl TileRegisters {
+    /// Configures the tile registers of this thread.
     ///
     /// # Safety
     ///
-    /// The processor must have the instructions, and the system must allow them.
+    /// The processor must have the instructions, and the system must permit their use.
     unsafe fn new() -> Self {
         let (mut bytes_of_row, mut rows) = ([0; 16], [0; 16]);
         bytes_of_row[..8].fill(4 * SIDE as u16);
         rows[..8].fill(SIDE as u8);
         let config = Config { palette: 1, start_row: 0, reserved: [0; 14], bytes_of_row, rows };
-        // SAFETY: the configuration is one that the manual allows. Nothing else in this thread uses
-        // tiles, as the compiler knows none.
+        // SAFETY: the manual allows this configuration. No other code of this thread uses tiles,
+        // because the compiler does not generate instructions for them.
         unsafe {
             asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, preserves_flags));
         }
         Self(PhantomData)
     }
 
-    /// The product of one or two tiles with one or two others.
+    /// Adds the product of one or two tiles on the left and one or two tiles on the right.
     #[inline(always)]
     fn multiply(&mut self, size: [usize; 2], left: Operand<'_>, right: Operand<'_>) {
         let (lefts, rights) = (left.checked(size[0]), right.checked(size[1]));
         macro_rules! add {
             ($($line:literal),*) => {
-                // SAFETY: the tiles that are loaded lie in their slices, as `checked` asserts.
+                // SAFETY: the tiles that are loaded are inside their slices, as `checked` asserts.
                 unsafe {
                     asm!(
                         $($line,)*
-                        // Not all sizes have all addresses.
+                        // An operand that the instructions do not mention is an error, and smaller
+                        // sizes do not use all addresses.
                         "/* {l} {m} {lp} {r} {s} {rp} */",
                         l = in(reg) lefts[0], m = in(reg) lefts[1], lp = in(reg) 4 * left.pitch,
                         r = in(reg) rights[0], s = in(reg) rights[1], rp = in(reg) 4 * right.pitch,
@@ -176,7 +184,7 @@ impl Registers {
     }
 }
 
-impl Tiles for Registers {
+impl Tiles for TileRegisters {
     #[inline(always)]
     fn zero(&mut self) {
         // SAFETY: the registers are configured for as long as `self` lives.
@@ -192,12 +200,12 @@ impl Tiles for Registers {
     }
 
     #[inline(always)]
-    fn load(&mut self, size: [usize; 2], from: &[f32], place: Place) {
-        assert!(place.end(size) <= from.len(), "tiles of sums");
-        let (from, pitch) = (from.as_ptr(), 4 * place.pitch);
+    fn load(&mut self, size: [usize; 2], from: &[f32], layout: TileLayout) {
+        assert!(layout.end(size) <= from.len(), "tiles of sums");
+        let (from, pitch) = (from.as_ptr(), 4 * layout.pitch);
         macro_rules! load {
             ($tile:literal, $at:expr) => {
-                // SAFETY: the tile lies in the slice, as is asserted above.
+                // SAFETY: the tile is inside the slice, as asserted above.
                 unsafe {
                     asm!(
                         concat!("tileloadd ", $tile, ", [{from} + {pitch}]"),
@@ -209,13 +217,13 @@ impl Tiles for Registers {
         }
         load!("tmm0", 0);
         if size[1] == 2 {
-            load!("tmm1", place.right);
+            load!("tmm1", layout.right);
         }
         if size[0] == 2 {
-            load!("tmm2", place.down);
+            load!("tmm2", layout.down);
         }
         if size == [2, 2] {
-            load!("tmm3", place.down + place.right);
+            load!("tmm3", layout.down + layout.right);
         }
     }
 
@@ -225,12 +233,12 @@ impl Tiles for Registers {
     }
 
     #[inline(always)]
-    fn store(&mut self, size: [usize; 2], to: &mut [f32], place: Place) {
-        assert!(place.end(size) <= to.len(), "tiles of sums");
-        let (to, pitch) = (to.as_mut_ptr(), 4 * place.pitch);
+    fn store(&mut self, size: [usize; 2], to: &mut [f32], layout: TileLayout) {
+        assert!(layout.end(size) <= to.len(), "tiles of sums");
+        let (to, pitch) = (to.as_mut_ptr(), 4 * layout.pitch);
         macro_rules! store {
             ($tile:literal, $at:expr) => {
-                // SAFETY: the tile lies in the slice, as is asserted above.
+                // SAFETY: the tile is inside the slice, as asserted above.
                 unsafe {
                     asm!(
                         concat!("tilestored [{to} + {pitch}], ", $tile),
@@ -242,20 +250,20 @@ impl Tiles for Registers {
         }
         store!("tmm0", 0);
         if size[1] == 2 {
-            store!("tmm1", place.right);
+            store!("tmm1", layout.right);
         }
         if size[0] == 2 {
-            store!("tmm2", place.down);
+            store!("tmm2", layout.down);
         }
         if size == [2, 2] {
-            store!("tmm3", place.down + place.right);
+            store!("tmm3", layout.down + layout.right);
         }
     }
 }
 
-impl Drop for Registers {
+impl Drop for TileRegisters {
     fn drop(&mut self) {
-        // SAFETY: whoever made this found the instructions.
+        // SAFETY: `new` requires the instructions.
         unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) };
     }
 }

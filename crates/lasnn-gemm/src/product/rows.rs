@@ -1,32 +1,43 @@
-//! A few rows of numbers by two registers of weights.
+//! A few rows times two registers of columns.
 
-use super::{Format, Product, SIDE};
+use super::SIDE;
+use super::accumulators::Product;
+use super::format::Format;
 
-/// Columns of a block of weights.
+/// Columns of a block of weights, the right operand.
 pub const BLOCK: usize = 32;
 
-/// Rows whose sums are in registers together.
-pub const TOGETHER: usize = 8;
+/// Rows that [`rows_by_block`] multiplies at once, with all of their sums in registers.
+pub const BLOCK_ROWS: usize = 8;
 
-/// Numbers of a row that are taken together, where not by tiles.
+/// Elements of a row that the inner loop multiplies in one iteration.
 const STRETCH: usize = 8;
 
-/// Numbers of a row that are taken together; rows are filled up to a multiple of it.
-pub fn stretch<F: Format>() -> usize {
+/// The number of elements of a row must be padded with zeros to a multiple of this.
+pub fn depth_multiple<F: Format>() -> usize {
     if F::TILED { SIDE } else { STRETCH }
 }
 
-/// Adds `values · weights` to the sums of two registers: `values` are rows of as many numbers as
-/// there are weight rows, a multiple of [`STRETCH`]; `weights` are rows of a [`BLOCK`], of which the
-/// two registers from `part` on are taken. Sums go by value, so that they stay in registers.
+/// Adds `values · weights` to the sums of two registers, and returns the sums.
+///
+/// - `sums`: two registers for each row,
+/// - `values`: [`BLOCK_ROWS`] rows of `depth` elements; `depth` must be a multiple of
+///   [`depth_multiple`],
+/// - `weights`: `[depth, BLOCK]`; only the columns of the registers `part` and `part + 1` are used.
+///
+/// Sums are passed by value, so that they stay in registers.
+///
+/// # Panics
+///
+/// Panics if a block has fewer than `part + 2` registers.
 #[inline(always)]
 pub fn rows_by_block<N: Copy, P: Product<N>>(
     product: P,
-    mut sums: [[P::Sums; 2]; TOGETHER],
-    values: [&[N]; TOGETHER],
+    mut sums: [[P::Sums; 2]; BLOCK_ROWS],
+    values: [&[N]; BLOCK_ROWS],
     weights: &[N],
     part: usize,
-) -> [[P::Sums; 2]; TOGETHER] {
+) -> [[P::Sums; 2]; BLOCK_ROWS] {
     let columns = part * P::LANES;
     assert!(columns + 2 * P::LANES <= BLOCK, "two registers of a block");
     let add = |value, weights: [P::Numbers; 2], [low, high]: [P::Sums; 2]| {
@@ -35,7 +46,7 @@ pub fn rows_by_block<N: Copy, P: Product<N>>(
     };
     let (weights, _) = weights.as_chunks::<BLOCK>();
     for (stretch, weights) in weights.chunks_exact(STRETCH).enumerate() {
-        let values: [&[N; STRETCH]; TOGETHER] =
+        let values: [&[N; STRETCH]; BLOCK_ROWS] =
             std::array::from_fn(|row| &values[row].as_chunks().0[stretch]);
         for (at, weights) in weights.iter().enumerate() {
             let weights =

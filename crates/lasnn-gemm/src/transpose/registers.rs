@@ -1,6 +1,6 @@
-//! Squares in registers of x86, a row each.
+//! Squares in AVX and AVX-512 registers, with one row in each register.
 
-#![allow(unsafe_code, reason = "vectors viewed as arrays of words")]
+#![allow(unsafe_code, reason = "conversions between vectors and arrays")]
 
 use std::arch::x86_64::{__m256, __m512, __m512d};
 use std::mem::transmute;
@@ -13,10 +13,11 @@ impl Squares for V3 {
     #[inline(always)]
     fn eight(self, rows: Square<8>) -> Square<8> {
         let avx = self.avx;
-        // SAFETY: a register is eight numbers, and any bits will do for either.
+        // SAFETY: both types have the same size, and any bits are valid for each.
         let rows = unsafe { transmute::<Square<8>, [__m256; 8]>(rows) };
-        // Numbers of two neighbouring rows, then of four: register `4 · g + c` has, in each half, column `c`
-        // of that half's four, rows `4 · g` to `4 · g + 3`.
+        // First interleave two neighbouring rows, then four. After that, each 128-bit lane of
+        // register `4 · g + c` contains one column of the four columns of that lane, namely column
+        // `c`, for the rows `4 · g` to `4 · g + 3`.
         let twos: [__m256; 8] = std::array::from_fn(|i| {
             let (upper, lower) = (rows[i / 2 * 2], rows[i / 2 * 2 + 1]);
             match i % 2 {
@@ -35,7 +36,7 @@ impl Squares for V3 {
             0 => avx._mm256_permute2f128_ps::<0x20>(fours[i], fours[4 + i]),
             _ => avx._mm256_permute2f128_ps::<0x31>(fours[i - 4], fours[i]),
         });
-        // SAFETY: as above.
+        // SAFETY: both types have the same size, and any bits are valid for each.
         unsafe { transmute::<[__m256; 8], Square<8>>(columns) }
     }
 
@@ -66,9 +67,9 @@ impl Squares for V4 {
     #[inline(always)]
     fn sixteen(self, rows: Square<16>) -> Square<16> {
         let avx = self.avx512f;
-        // SAFETY: a register is sixteen numbers, and any bits will do for either.
+        // SAFETY: both types have the same size, and any bits are valid for each.
         let rows = unsafe { transmute::<Square<16>, [__m512; 16]>(rows) };
-        // As above, in each quarter of a register.
+        // As in `V3::eight`, for the four 128-bit lanes of a register.
         let twos: [__m512; 16] = std::array::from_fn(|i| {
             let (upper, lower) = (rows[i / 2 * 2], rows[i / 2 * 2 + 1]);
             match i % 2 {
@@ -77,14 +78,14 @@ impl Squares for V4 {
             }
         });
         let fours: [__m512; 16] = std::array::from_fn(|i| {
-            let of = |number: usize| in_twos(twos[i / 4 * 4 + i % 4 / 2 + number]);
+            let of = |number: usize| as_f64(twos[i / 4 * 4 + i % 4 / 2 + number]);
             let (upper, lower) = (of(0), of(2));
-            in_ones(match i % 2 {
+            as_f32(match i % 2 {
                 0 => avx._mm512_unpacklo_pd(upper, lower),
                 _ => avx._mm512_unpackhi_pd(upper, lower),
             })
         });
-        // Quarters of two registers, then of four: even ones and odd ones.
+        // Collect the even or the odd 128-bit lanes of two registers, then of four.
         const EVEN: i32 = 0b10_00_10_00;
         const ODD: i32 = 0b11_01_11_01;
         let columns: [__m512; 16] = std::array::from_fn(|i| {
@@ -98,21 +99,21 @@ impl Squares for V4 {
                 _ => avx._mm512_shuffle_f32x4::<ODD>(upper, lower),
             }
         });
-        // SAFETY: as above.
+        // SAFETY: both types have the same size, and any bits are valid for each.
         unsafe { transmute::<[__m512; 16], Square<16>>(columns) }
     }
 }
 
-/// The same bits as numbers twice as long.
+/// The same bits as a register of `f64`.
 #[inline(always)]
-fn in_twos(register: __m512) -> __m512d {
-    // SAFETY: both are 64 bytes of which any will do.
+fn as_f64(register: __m512) -> __m512d {
+    // SAFETY: both types have 64 bytes, and any bits are valid for each.
     unsafe { transmute::<__m512, __m512d>(register) }
 }
 
-/// The same bits as numbers half as long.
+/// The same bits as a register of `f32`.
 #[inline(always)]
-fn in_ones(register: __m512d) -> __m512 {
-    // SAFETY: both are 64 bytes of which any will do.
+fn as_f32(register: __m512d) -> __m512 {
+    // SAFETY: both types have 64 bytes, and any bits are valid for each.
     unsafe { transmute::<__m512d, __m512>(register) }
 }

@@ -1,4 +1,4 @@
-//! One small network, forward and backward, against PyTorch in f64.
+//! The forward and backward pass of one small network against PyTorch in f64.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +58,7 @@ impl Array {
     }
 }
 
-/// PyTorch's tensors under the names and in the layouts of [`Network`].
+/// Translates PyTorch's tensors to the names and layouts of [`Network`].
 fn translated(arrays: &BTreeMap<String, Array>) -> BTreeMap<String, Array> {
     let translate = |(name, array): (&String, &Array)| {
         let (module, tensor) = name.split_once('.').unwrap();
@@ -129,15 +129,18 @@ fn cross_entropy(golden: &Golden, logits: Tensor<B, 2>) -> Tensor<B, 1> {
 }
 
 #[track_caller]
-fn close(what: &str, found: &TensorData, expected: &Array) {
+fn assert_close(what: &str, found: &TensorData, expected: &Array) {
     assert_eq!(found.shape.to_vec(), expected.shape, "{what}");
     for (index, (found, expected)) in found.iter::<f32>().zip(&expected.data).enumerate() {
         let allowed = 1e-5 + 1e-4 * expected.abs();
-        assert!((found - expected).abs() < allowed, "{what}[{index}]: {found}, not {expected}");
+        assert!(
+            (found - expected).abs() < allowed,
+            "{what}[{index}] is {found}, expected {expected}"
+        );
     }
 }
 
-/// Reads the gradient of every parameter by its name.
+/// Collects the gradient of every parameter by its name.
 struct Gradients<'a> {
     path: Path,
     of: &'a <B as AutodiffBackend>::Gradients,
@@ -161,11 +164,11 @@ impl ModuleVisitor<B> for Gradients<'_> {
 }
 
 #[test]
-fn training_pass_has_pytorchs_logits_loss_gradients_and_statistics() {
+fn a_training_pass_has_the_logits_loss_gradients_and_statistics_of_pytorch() {
     let golden = golden();
     let network = network(&golden);
     let logits = network.features(images(&golden), &Pass::train(Seed(0), 0, &[0, 1, 2, 3])).logits;
-    close("logits", &logits.to_data(), &golden.train.logits);
+    assert_close("logits", &logits.to_data(), &golden.train.logits);
     let loss = cross_entropy(&golden, logits);
     let value = loss.clone().into_scalar();
     assert!((value - golden.train.loss).abs() < 1e-5, "{value}");
@@ -176,43 +179,43 @@ fn training_pass_has_pytorchs_logits_loss_gradients_and_statistics() {
     let expected = translated(&golden.train.gradients);
     assert!(gradients.found.keys().eq(expected.keys()), "{:?}", gradients.found.keys());
     for (name, expected) in &expected {
-        close(name, &gradients.found[name], expected);
+        assert_close(name, &gradients.found[name], expected);
     }
 
     let found = state::save(&network.valid());
     let before = translated(&golden.running);
     for (name, mut expected) in translated(&golden.train.running) {
         if name.ends_with("running_var") {
-            // PyTorch's update has divisor n - 1, Burn's n.
+            // PyTorch's update takes the batch variance with divisor n - 1, ours with divisor n.
             let n = if name.starts_with("layers.0") { 4.0 * 36.0 } else { 4.0 * 9.0 };
             for (value, before) in expected.data.iter_mut().zip(&before[&name].data) {
                 let kept = 0.9 * before;
                 *value = kept + (*value - kept) * (n - 1.0) / n;
             }
         }
-        close(&name, &found[&name], &expected);
+        assert_close(&name, &found[&name], &expected);
     }
 }
 
 #[test]
-fn evaluating_pass_has_pytorchs_logits_and_changes_nothing() {
+fn an_evaluation_has_the_logits_of_pytorch_and_changes_nothing() {
     let golden = golden();
     let network = network(&golden);
     let pass = Pass::evaluate(Seed(0), &[0, 1, 2, 3]);
-    // Twice on the autodiff backend: had the first pass moved the statistics, the second, which
-    // takes in pending updates, would differ.
+    // Two passes on the autodiff backend: if the first one moved the running statistics, the second
+    // one would apply the pending update and differ.
     for _ in 0..2 {
         let logits = network.features(images(&golden), &pass).logits;
-        close("logits", &logits.to_data(), &golden.eval.logits);
+        assert_close("logits", &logits.to_data(), &golden.eval.logits);
         let loss = cross_entropy(&golden, logits).into_scalar();
         assert!((loss - golden.eval.loss).abs() < 1e-5, "{loss}");
     }
     let logits = network.valid().features(images(&golden).inner(), &pass).logits;
-    close("logits of valid()", &logits.to_data(), &golden.eval.logits);
+    assert_close("logits of valid()", &logits.to_data(), &golden.eval.logits);
 }
 
 #[test]
-fn measuring_after_training_takes_in_the_pending_statistics() {
+fn an_evaluation_after_training_applies_the_pending_statistics() {
     let golden = golden();
     let network = network(&golden);
     network.features(images(&golden), &Pass::train(Seed(0), 0, &[0, 1, 2, 3]));

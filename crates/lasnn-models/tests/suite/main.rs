@@ -1,9 +1,10 @@
-//! The networks against golden values, finite differences and their own promises. One binary, so
-//! that Burn is linked once.
+//! Tests of the networks against golden values, finite differences and the documentation. They are
+//! one binary, so that Burn is linked only once.
 
-// Clippy excuses functions marked as tests only, not their helpers.
+// Clippy allows `unwrap` in tests, but not in their helpers.
 #![allow(clippy::unwrap_used)]
 
+mod dropout;
 mod forward;
 mod network;
 mod pooling;

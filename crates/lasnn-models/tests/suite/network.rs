@@ -1,37 +1,38 @@
-//! What a built network promises: names, shapes, seeds, dropout.
+//! The names and shapes of a built network, and its weights as a function of the seed.
 
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
 use lasnn_core::{Architecture, Layer, Pass, Plan, Seed, Shape, Tap};
 use lasnn_models::{Init, Network, zoo};
 use lasnn_nn::Tapped;
-use lasnn_nn::state::{self, StateDict};
+use lasnn_nn::state;
 
 use crate::zoo::plan;
 
-type B = Flex;
+pub type B = Flex;
 
-fn build(plan: &Plan, seed: u32) -> Network<B> {
+pub fn build(plan: &Plan, seed: u32) -> Network<B> {
     Network::new(plan, Init::Kaiming, Seed(seed), &Default::default())
 }
 
-fn planned(layers: Vec<Layer>, input: [usize; 3], classes: usize) -> Plan {
+pub fn planned(layers: Vec<Layer>, input: [usize; 3], classes: usize) -> Plan {
     let [channels, height, width] = input;
     let architecture = Architecture { name: "test".into(), layers };
     architecture.plan(Shape { channels, height, width }, classes).unwrap()
 }
 
-fn ramp(shape: [usize; 4]) -> Tensor<B, 4> {
+/// Images of a sine wave.
+pub fn wave(shape: [usize; 4]) -> Tensor<B, 4> {
     let values: Vec<f32> =
         (0..shape.iter().product::<usize>()).map(|i| (i as f32 * 0.37).sin()).collect();
     Tensor::from_data(TensorData::new(values, shape), &Default::default())
 }
 
-fn values<const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+pub fn values<const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().to_vec().unwrap()
 }
 
-fn block(channels: usize, stride: usize, batch_norm: bool, dropout: f64) -> Layer {
+pub fn block(channels: usize, stride: usize, batch_norm: bool, dropout: f64) -> Layer {
     Layer::Residual { channels, stride, batch_norm, dropout, tap: None }
 }
 
@@ -76,7 +77,7 @@ fn everything() -> Plan {
 }
 
 #[test]
-fn every_named_network_has_its_parameters_and_its_maps() {
+fn every_named_network_has_the_planned_parameters_and_feature_maps() {
     for name in zoo::NAMES {
         let size = match name {
             "teacher-vgg16" => 32,
@@ -92,21 +93,24 @@ fn every_named_network_has_its_parameters_and_its_maps() {
         assert_eq!(parameters, plan.parameters(), "{name}");
 
         let pass = Pass::evaluate(Seed(0), &[0, 1]);
-        let features = network.features(ramp([2, 1, size, size]), &pass);
+        let features = network.features(wave([2, 1, size, size]), &pass);
         assert_eq!(features.logits.dims(), [2, 10], "{name}");
         assert_eq!(features.taps.len(), 3, "{name}");
         for (tap, map) in &features.taps {
             let Shape { channels, height, width } = plan.tap(*tap).unwrap();
             assert_eq!(map.dims(), [2, channels, height, width], "{name} {tap}");
             let values = values(map.clone());
-            assert!(values.iter().all(|&v| v >= 0.0), "{name} {tap}: not an activation");
-            assert!(values.iter().any(|&v| v > 0.0), "{name} {tap}: silent");
+            assert!(
+                values.iter().all(|&v| v >= 0.0),
+                "{name} {tap}: negative values, so not after a ReLU"
+            );
+            assert!(values.iter().any(|&v| v > 0.0), "{name} {tap}: all values are zero");
         }
     }
 }
 
 #[test]
-fn tensors_are_named_by_their_place() {
+fn tensors_are_named_by_the_position_of_their_layer() {
     let names: Vec<String> = state::save(&build(&everything(), 1)).into_keys().collect();
     let norm = |prefix: &str| {
         ["beta", "gamma", "running_mean", "running_var"].map(|n| format!("{prefix}.norm.{n}"))
@@ -142,10 +146,10 @@ fn tensors_are_named_by_their_place() {
 }
 
 #[test]
-fn activations_are_named_by_their_place_and_taps_are_among_them() {
+fn activations_are_named_by_the_position_of_their_layer_and_include_the_taps() {
     let network = build(&everything(), 1);
     let pass = Pass::evaluate(Seed(0), &[0, 1]);
-    let activations = network.activations(ramp([2, 3, 8, 8]), &pass);
+    let activations = network.activations(wave([2, 3, 8, 8]), &pass);
     let found: Vec<_> =
         activations.iter().map(|(name, tensor)| (name.as_str(), tensor.dims())).collect();
     let expected = [
@@ -163,14 +167,14 @@ fn activations_are_named_by_their_place_and_taps_are_among_them() {
     ];
     assert_eq!(found, expected);
 
-    let taps = network.features(ramp([2, 3, 8, 8]), &pass).taps;
+    let taps = network.features(wave([2, 3, 8, 8]), &pass).taps;
     for (tap, name) in [(Tap::Low, 0), (Tap::Middle, 4), (Tap::High, 9)] {
         assert_eq!(values(taps[&tap].clone()), values(activations[name].1.clone()), "{tap}");
     }
 }
 
 #[test]
-fn a_seed_fixes_every_weight() {
+fn the_seed_determines_every_weight() {
     let plan = everything();
     assert_eq!(state::save(&build(&plan, 1)), state::save(&build(&plan, 1)));
     let (one, two) = (state::save(&build(&plan, 1)), state::save(&build(&plan, 2)));
@@ -178,15 +182,15 @@ fn a_seed_fixes_every_weight() {
         let drawn = name.ends_with("weight");
         assert_eq!(data != &two[name], drawn, "{name}");
     }
-    // Convolutions of the same shape do not get the same weights either.
+    // Convolutions of the same shape have different weights, too.
     assert_ne!(one["layers.2.first.conv.weight"], one["layers.2.second.conv.weight"]);
 }
 
 #[test]
-fn loaded_tensors_decide_what_the_network_computes() {
+fn a_network_computes_with_the_loaded_tensors() {
     let plan = everything();
     let pass = Pass::evaluate(Seed(0), &[0, 1]);
-    let logits = |network: &Network<B>| values(network.features(ramp([2, 3, 8, 8]), &pass).logits);
+    let logits = |network: &Network<B>| values(network.features(wave([2, 3, 8, 8]), &pass).logits);
     let (one, two) = (build(&plan, 1), build(&plan, 2));
     assert_ne!(logits(&one), logits(&two));
     let two = state::load(two, state::save(&one)).unwrap();
@@ -194,7 +198,7 @@ fn loaded_tensors_decide_what_the_network_computes() {
 }
 
 #[test]
-fn weights_have_the_documented_spread() {
+fn weights_have_the_documented_standard_deviation() {
     let plan = planned(
         vec![
             Layer::conv(64),
@@ -229,80 +233,8 @@ fn weights_have_the_documented_spread() {
     }
 }
 
-/// Ones that went through the layers and came out of a convolution that changes nothing.
-fn ones_through(mut layers: Vec<Layer>, pass: &Pass<'_>) -> Vec<f32> {
-    let last = layers.len();
-    layers.push(Layer::Conv {
-        channels: 1,
-        kernel: 1,
-        stride: 1,
-        bias: false,
-        batch_norm: false,
-        activation: true,
-        tap: Some(Tap::Low),
-    });
-    layers.push(Layer::Classifier { bias: false });
-    let plan = planned(layers, [1, 64, 64], 2);
-    let mut tensors: StateDict = state::save(&build(&plan, 1));
-    let weight = TensorData::ones::<f32, _>([1, 1, 1, 1]);
-    tensors.insert(format!("layers.{last}.conv.weight"), weight);
-    let network = state::load(build(&plan, 1), tensors).unwrap();
-    let images = Tensor::ones([pass.samples.len(), 1, 64, 64], &Default::default());
-    values(network.features(images, pass).taps[&Tap::Low].clone())
-}
-
-fn zeros(values: &[f32]) -> f32 {
-    values.iter().filter(|&&v| v == 0.0).count() as f32 / values.len() as f32
-}
-
 #[test]
-fn dropout_keeps_the_mean_and_acts_in_training_only() {
-    let dropout = |probability| vec![Layer::Dropout { probability }];
-    let samples = [4, 9, 2, 7];
-    let pass = Pass::train(Seed(3), 0, &samples);
-    let found = ones_through(dropout(0.3), &pass);
-    assert!((zeros(&found) - 0.3).abs() < 0.02, "{}", zeros(&found));
-    let mean = found.iter().sum::<f32>() / found.len() as f32;
-    assert!((mean - 1.0).abs() < 0.02, "{mean}");
-
-    assert_eq!(found, ones_through(dropout(0.3), &pass));
-    assert_ne!(found, ones_through(dropout(0.3), &Pass::train(Seed(3), 1, &samples)));
-    assert_ne!(found, ones_through(dropout(0.3), &Pass::train(Seed(4), 0, &samples)));
-    // A sample's mask does not depend on the batch that it is in.
-    let half = ones_through(dropout(0.3), &pass.slice(2..4));
-    assert_eq!(found[found.len() / 2..], half);
-
-    let measured = ones_through(dropout(0.3), &Pass::evaluate(Seed(3), &samples));
-    assert!(measured.iter().all(|&v| v == 1.0));
-}
-
-#[test]
-fn dropout_layers_of_one_network_have_masks_of_their_own() {
-    let twice = vec![Layer::Dropout { probability: 0.5 }, Layer::Dropout { probability: 0.5 }];
-    let found = zeros(&ones_through(twice, &Pass::train(Seed(3), 0, &[0, 1, 2, 3])));
-    // One mask used twice would leave half of the ones.
-    assert!((found - 0.75).abs() < 0.02, "{found}");
-}
-
-#[test]
-fn dropout_within_a_residual_block_acts_between_its_convolutions() {
-    let input = [1, 8, 8];
-    let plan = |dropout| {
-        planned(vec![block(4, 1, false, dropout), Layer::Classifier { bias: false }], input, 3)
-    };
-    let samples = [0, 1];
-    let train = Pass::train(Seed(3), 0, &samples);
-    let run =
-        |dropout, pass: &Pass<'_>| build(&plan(dropout), 1).activations(ramp([2, 1, 8, 8]), pass);
-    let (with, without) = (run(0.5, &train), run(0.0, &train));
-    assert_eq!(values(with[0].1.clone()), values(without[0].1.clone()), "before the dropout");
-    assert_ne!(values(with[1].1.clone()), values(without[1].1.clone()), "after the dropout");
-    let measured = run(0.5, &Pass::evaluate(Seed(3), &samples));
-    assert_eq!(values(measured[1].1.clone()), values(without[1].1.clone()), "not in training");
-}
-
-#[test]
-#[should_panic(expected = "planned for other images")]
+#[should_panic(expected = "planned for images of another shape")]
 fn images_of_another_shape_are_refused() {
-    build(&everything(), 1).features(ramp([1, 3, 8, 9]), &Pass::evaluate(Seed(0), &[0]));
+    build(&everything(), 1).features(wave([1, 3, 8, 9]), &Pass::evaluate(Seed(0), &[0]));
 }

@@ -1,5 +1,5 @@
-//! Average pooling's gradient by finite differences: more than one of Burn's backends had it
-//! wrong (burn#5308, #5604).
+//! The gradient of average pooling against finite differences. Several of Burn's backends had it
+//! wrong (burn#5308, burn#5604).
 
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
@@ -30,7 +30,7 @@ fn check(size: usize, height: usize, width: usize) {
     let network = Network::<B>::new(&plan, Init::Kaiming, Seed(1), &device);
     assert_eq!(state::save(&network).len(), 1);
     let pass = Pass::evaluate(Seed(0), &[0, 1, 2]);
-    // Neither class nor image weighs like another, so a gradient that is misplaced shows.
+    // Every class and image has a different weight, so that the test detects misplaced gradients.
     let readout = Tensor::<B, 2>::from_data([[1.0, -2.0], [3.0, 0.5], [-1.5, 2.5]], &device);
     let output = |images| (network.features(images, &pass).logits * readout.clone()).sum();
 
@@ -40,7 +40,7 @@ fn check(size: usize, height: usize, width: usize) {
     let gradients = output(images.clone()).backward();
     let found = images.grad(&gradients).unwrap().into_data().to_vec::<f32>().unwrap();
 
-    // The network is linear, so a wide step makes no error and drowns the rounding.
+    // The network is linear, so a large step has no truncation error and little rounding error.
     let step = 4.0;
     let values = data.to_vec::<f32>().unwrap();
     for index in 0..values.len() {
@@ -51,7 +51,10 @@ fn check(size: usize, height: usize, width: usize) {
         };
         let expected = (shifted(step) - shifted(-step)) / (2.0 * step);
         let found = found[index];
-        assert!((found - expected).abs() < 1e-4, "{size} {index}: {found}, not {expected}");
+        assert!(
+            (found - expected).abs() < 1e-4,
+            "size {size}, element {index} is {found}, expected {expected}"
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! The named architectures against sizes that PyTorch worked out from the published definitions.
+//! The sizes of the named architectures against sizes that PyTorch computed from the published
+//! definitions.
 
 use std::collections::BTreeSet;
 
@@ -36,8 +37,8 @@ pub fn plan(name: &str, input: Shape) -> Plan {
     zoo::named(name).unwrap().plan(input, 10).unwrap()
 }
 
-/// The layers as the golden file counts them: norms, dropout and the transition's convolution
-/// belong to their neighbours.
+/// The layers as the golden file counts them: norms, dropout and the convolution of a transition
+/// are part of their neighbours.
 fn counted(plan: &Plan) -> Vec<(&'static str, [usize; 3])> {
     let mut in_transition = false;
     let mut counted = Vec::new();
@@ -63,7 +64,7 @@ fn counted(plan: &Plan) -> Vec<(&'static str, [usize; 3])> {
 }
 
 #[test]
-fn sizes_are_those_of_the_published_networks() {
+fn sizes_equal_those_of_the_published_networks() {
     let golden: Golden = serde_json::from_str(include_str!("../golden/networks.json")).unwrap();
     let covered: BTreeSet<&str> = golden.cases.iter().map(|case| case.name.as_str()).collect();
     assert_eq!(covered, BTreeSet::from(zoo::NAMES));
@@ -88,7 +89,7 @@ fn sizes_are_those_of_the_published_networks() {
 }
 
 #[test]
-fn images_from_8_to_64_pixels_fit_or_are_refused_by_name() {
+fn too_small_images_are_refused_with_the_name_of_the_network() {
     for name in zoo::NAMES {
         let smallest = match name {
             "teacher-vgg16" => 32,
@@ -113,7 +114,7 @@ fn images_from_8_to_64_pixels_fit_or_are_refused_by_name() {
 }
 
 #[test]
-fn students_can_be_made_spiking_and_teachers_cannot() {
+fn students_can_be_converted_and_teachers_cannot() {
     for name in zoo::NAMES {
         let spiking = zoo::named(name).unwrap().check_spiking();
         assert_eq!(spiking.is_err(), name.starts_with("teacher-"), "{name}: {spiking:?}");
@@ -131,7 +132,7 @@ fn taps_are_at_full_half_and_quarter_resolution() {
 }
 
 #[test]
-fn a_pooling_takes_the_place_of_the_dropout_before_it() {
+fn a_pooling_replaces_the_dropout_before_it() {
     let kinds = |name| {
         let layers = zoo::named(name).unwrap().layers;
         layers.iter().map(Layer::kind).collect::<Vec<_>>().join(" ")

@@ -1,4 +1,4 @@
-//! The hand-written backward pass, for any backend under Burn's autodiff.
+//! Hand-written backward passes for any backend under Burn's autodiff.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,18 +9,17 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind, unary};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Shape, TensorMetadata};
-
+use lasnn_core::neuron::NeuronOptions;
 use lasnn_spiking_kernels::Tape;
 
 use crate::backend::SpikingBackend;
 use crate::network::{self, NetworkInput, NetworkPass};
-use lasnn_core::neuron::NeuronOptions;
 
-/// The step of the graph that a scan leaves.
+/// The autodiff node of a scan.
 #[derive(Debug)]
-struct Scan;
+struct ScanBackward;
 
-/// What the backward pass needs; the membrane potentials it computes again.
+/// The values that the backward pass of a scan needs. It computes the membrane potentials again.
 #[derive(Clone, Debug)]
 struct ScanState<T> {
     currents: T,
@@ -29,7 +28,7 @@ struct ScanState<T> {
     options: NeuronOptions,
 }
 
-impl<B: SpikingBackend> Backward<B, 1> for Scan {
+impl<B: SpikingBackend> Backward<B, 1> for ScanBackward {
     type State = ScanState<FloatTensor<B>>;
 
     fn backward(
@@ -53,7 +52,7 @@ impl<B: SpikingBackend, C: CheckpointStrategy> SpikingBackend for Autodiff<B, C>
         options: NeuronOptions,
     ) -> FloatTensor<Self> {
         let (threshold, leak) = (threshold.primitive, leak.primitive);
-        match Scan.prepare::<C>([currents.node.clone()]).compute_bound().stateful() {
+        match ScanBackward.prepare::<C>([currents.node.clone()]).compute_bound().stateful() {
             OpsKind::Tracked(graph) => {
                 let currents = currents.primitive;
                 let spikes = B::scan(currents.clone(), threshold.clone(), leak.clone(), options);
@@ -110,24 +109,24 @@ impl<B: SpikingBackend, C: CheckpointStrategy> SpikingBackend for Autodiff<B, C>
         if weights.len() >= PARENTS || tracked && !differentiable {
             return None;
         }
-        // An operation has a fixed number of parents; those that are missing are nobody.
-        let nobody = Self::from_inner(input.primitive.clone());
+        // A node has a fixed number of parents; untracked ones fill up the list.
+        let untracked = Self::from_inner(input.primitive.clone());
         let parents: [_; PARENTS] = std::array::from_fn(|index| match index {
             0 => input.node.clone(),
-            _ => weights.get(index - 1).unwrap_or(&nobody).node.clone(),
+            _ => weights.get(index - 1).unwrap_or(&untracked).node.clone(),
         });
         let pass = pass.map(|tensor| tensor.primitive);
-        match Network.prepare::<C>(parents).compute_bound().stateful() {
+        match NetworkBackward.prepare::<C>(parents).compute_bound().stateful() {
             OpsKind::Tracked(graph) => {
                 let (results, tape) = network::record(&pass)?;
                 let grads = Slots::new(results.len());
-                let sign = sign::<B>(results.first()?);
+                let token = token::<B>(results.first()?);
                 let state = NetworkState { pass, tape: Arc::new(tape), grads: grads.clone() };
-                let sign = graph.finish(state, sign);
+                let token = graph.finish(state, token);
                 let results = results.into_iter().enumerate();
                 Some(
                     results
-                        .map(|(index, result)| grads.result::<C>(index, result, &sign))
+                        .map(|(index, result)| grads.result::<C>(index, result, &token))
                         .collect(),
                 )
             }
@@ -138,19 +137,24 @@ impl<B: SpikingBackend, C: CheckpointStrategy> SpikingBackend for Autodiff<B, C>
     }
 }
 
-/// How many tensors a network may depend on: its input and its weights.
+/// The maximum number of tensors that a network depends on: its input and its weights.
 const PARENTS: usize = 64;
 
-/// The step of the graph that a whole network leaves.
+/// The autodiff node of a whole network.
 ///
-/// A step of the graph has one result, a network several. So its result is a sign, a single number, of which
-/// the network's results are made by steps of their own: each leaves its gradient in a slot and passes
-/// a gradient of the sign on, so that the network's turn comes when all of them are there.
-/// Slices of one long result would each be filled up to its length and added.
+/// A node of Burn's graph has one result, but a network has several. The result of this node is
+/// therefore a token, a tensor with one element. Each result of the network gets a node of its own
+/// ([`ResultBackward`]) whose parent is the token. In the backward pass, such a node stores its
+/// gradient in a slot and passes a gradient to the token. The backward pass of the network runs
+/// after all of them and takes the gradients from the slots.
+///
+/// The alternative, slices of one long result, costs more: Burn would pad the gradient of each
+/// slice to the full length and add them up.
 #[derive(Debug)]
-struct Network;
+struct NetworkBackward;
 
-/// What its backward pass needs: where it fired, the weights, and where the gradients will be.
+/// The values that the backward pass of a network needs: its arguments, the recorded spikes, and
+/// the slots of the gradients.
 #[derive(Clone, Debug)]
 struct NetworkState<B: Backend> {
     pass: NetworkPass<B>,
@@ -158,7 +162,7 @@ struct NetworkState<B: Backend> {
     grads: Slots<B>,
 }
 
-impl<B: SpikingBackend> Backward<B, PARENTS> for Network {
+impl<B: SpikingBackend> Backward<B, PARENTS> for NetworkBackward {
     type State = NetworkState<B>;
 
     fn backward(
@@ -168,7 +172,7 @@ impl<B: SpikingBackend> Backward<B, PARENTS> for Network {
         _checkpointer: &mut Checkpointer,
     ) {
         let NetworkState { pass, tape, grads: slots } = ops.state;
-        // It says that all gradients are there, and no more.
+        // The value of the token's gradient has no meaning.
         grads.consume::<B>(&ops.node);
         let found = network::backward::<B>(&pass, &tape, slots.take());
         let (input, weights) = found.unwrap_or_default();
@@ -181,13 +185,14 @@ impl<B: SpikingBackend> Backward<B, PARENTS> for Network {
     }
 }
 
-/// A number for the graph to pass on, on the device of a tensor.
-fn sign<B: Backend>(like: &FloatTensor<B>) -> FloatTensor<B> {
+/// A token, or its gradient, on the device of a tensor.
+fn token<B: Backend>(like: &FloatTensor<B>) -> FloatTensor<B> {
     let (device, dtype) = (B::float_device(like), like.dtype());
     B::float_zeros(Shape::new([1]), &device, dtype.into())
 }
 
-/// The gradients of a network's results.
+/// The gradients with respect to the results of a network; `None` until the backward pass of the
+/// result has run.
 #[derive(Clone, Debug)]
 struct Slots<B: Backend>(Arc<Mutex<Vec<Option<FloatTensor<B>>>>>);
 
@@ -196,31 +201,31 @@ impl<B: SpikingBackend> Slots<B> {
         Self(Arc::new(Mutex::new(vec![None; results])))
     }
 
-    /// One of the results, made of the sign.
+    /// A result of the network as a tracked tensor with the token as its parent.
     fn result<C: CheckpointStrategy>(
         &self,
         index: usize,
         result: FloatTensor<B>,
-        sign: &FloatTensor<Autodiff<B, C>>,
+        token: &FloatTensor<Autodiff<B, C>>,
     ) -> FloatTensor<Autodiff<B, C>> {
-        match Part.prepare::<C>([sign.node.clone()]).compute_bound().stateful() {
+        match ResultBackward.prepare::<C>([token.node.clone()]).compute_bound().stateful() {
             OpsKind::Tracked(graph) => graph.finish((self.clone(), index), result),
             OpsKind::UnTracked(graph) => graph.finish(result),
         }
     }
 
-    /// All gradients that have come.
+    /// Takes all gradients out of the slots.
     fn take(&self) -> Vec<Option<FloatTensor<B>>> {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         slots.iter_mut().map(Option::take).collect()
     }
 }
 
-/// The step of the graph that makes one of the results.
+/// The autodiff node of one result of a network.
 #[derive(Debug)]
-struct Part;
+struct ResultBackward;
 
-impl<B: SpikingBackend> Backward<B, 1> for Part {
+impl<B: SpikingBackend> Backward<B, 1> for ResultBackward {
     type State = (Slots<B>, usize);
 
     fn backward(
@@ -231,9 +236,9 @@ impl<B: SpikingBackend> Backward<B, 1> for Part {
     ) {
         let (slots, index) = ops.state;
         unary::<B, _>(ops.parents, ops.node, grads, |grad| {
-            let sign = sign::<B>(&grad);
+            let token = token::<B>(&grad);
             slots.0.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(grad);
-            sign
+            token
         });
     }
 }

@@ -1,22 +1,27 @@
-//! The kernels of the CPU backends, on slices.
+//! The neuron on slices, for CPU backends.
 //!
-//! Arrays are `[steps, neurons]`, row by row. Neurons do not depend on each other, so they are
-//! taken in blocks that stay in cache over all steps, and the blocks may run on any thread: the
-//! result has the same bits. Within a block the loops run over contiguous rows without branches,
-//! which the compiler turns into vector instructions.
+//! Arrays are `[steps, neurons]` in row-major order. Neurons do not depend on each other. They are
+//! processed in blocks that stay in cache over all steps, and any thread may run any block: the
+//! result has the same bits. The loops within a block run over contiguous rows without branches, so
+//! that the compiler vectorises them.
+//!
+//! `lasnn-spiking-kernels` has the same equations in SIMD registers for whole networks, in `f32`
+//! only. This implementation is generic over `f32` and `f64`, because the tests check gradients in
+//! `f64`, and it reads and writes dense tensors, because it serves networks that run layer by
+//! layer.
 
 use rayon::prelude::*;
 
 use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
 use lasnn_core::surrogate::{Real, Surrogate, atan, fast_sigmoid, linear, rectangular};
 
-/// Neurons in a block: a row of 4 KiB in `f32`.
+/// Neurons in a block: a row takes 4 KiB in `f32`.
 const BLOCK: usize = 1024;
 
-/// Below this many values in all, handing blocks to other threads costs more than it gains.
+/// With fewer values than this, the use of several threads costs more than it gains.
 const PARALLEL_FROM: usize = 1 << 15;
 
-/// The neurons of one call.
+/// The parameters of the neurons of one call.
 #[derive(Clone, Copy)]
 pub(super) struct Neurons<F> {
     pub threshold: F,
@@ -24,7 +29,8 @@ pub(super) struct Neurons<F> {
     pub options: NeuronOptions,
 }
 
-/// Advances the `membrane` `[neurons]` by the `currents` `[steps, neurons]` and returns the spikes.
+/// Advances the membrane potentials `[neurons]` by the `currents` `[steps, neurons]`. Returns the
+/// spikes `[steps, neurons]`.
 pub(super) fn advance<F: Real>(neurons: Neurons<F>, currents: &[F], membrane: &mut [F]) -> Vec<F> {
     let mut spikes = vec![F::ZERO; currents.len()];
     let blocks = Blocks::of(membrane.len());
@@ -46,7 +52,8 @@ pub(super) fn advance<F: Real>(neurons: Neurons<F>, currents: &[F], membrane: &m
     spikes
 }
 
-/// The gradient with respect to the `currents` of a scan from rest; all `[steps, neurons]`.
+/// The gradient with respect to the `currents` of a scan from rest. Currents, `output_grad` and the
+/// result are `[steps, neurons]` with `width` neurons.
 pub(super) fn scan_backward<F: Real>(
     neurons: Neurons<F>,
     currents: &[F],
@@ -75,31 +82,33 @@ fn backward<F: Real>(
     currents: &[F],
     output_grad: &[F],
     width: usize,
-    slope: impl Fn(F) -> F + Copy + Send + Sync,
+    surrogate_grad: impl Fn(F) -> F + Copy + Send + Sync,
 ) -> Vec<F> {
     let blocks = Blocks::of(width);
     let mut result = vec![F::ZERO; currents.len()];
     let work = blocks.rows_mut(&mut result).into_iter().enumerate();
     for_each(currents.len(), work.collect(), |(block, mut result)| {
         let size = blocks.size(block);
-        // The result first holds the membrane potentials, then gives way to the gradients.
+        // The result holds the membrane potentials first; the gradients overwrite them.
         let mut u = vec![F::ZERO; size];
         for (membrane, currents) in result.iter_mut().zip(blocks.rows(currents, block)) {
             neurons.integrate(&mut u, currents);
             membrane.copy_from_slice(&u);
         }
 
-        let nothing = vec![F::ZERO; size];
+        // With `fire-then-integrate`, the spike of a step is sent in the next step, and the last
+        // one never.
+        let zeros = vec![F::ZERO; size];
         let output_grads: Vec<&[F]> = match neurons.options.step_order {
             StepOrder::IntegrateThenFire => blocks.rows(output_grad, block).collect(),
             StepOrder::FireThenIntegrate => {
-                let later = blocks.rows(output_grad, block).skip(1);
-                later.chain(std::iter::once(&nothing[..])).collect()
+                let next_step = blocks.rows(output_grad, block).skip(1);
+                next_step.chain(std::iter::once(&zeros[..])).collect()
             }
         };
-        let mut delta = vec![F::ZERO; size];
+        let mut membrane_grad = vec![F::ZERO; size];
         for (row, output_grad) in result.iter_mut().zip(output_grads).rev() {
-            neurons.step_back(&mut delta, row, output_grad, slope);
+            neurons.step_back(&mut membrane_grad, row, output_grad, surrogate_grad);
         }
     });
     result
@@ -110,14 +119,14 @@ impl<F: Real> Neurons<F> {
         if u > self.threshold { F::ONE } else { F::ZERO }
     }
 
-    /// Writes which neurons are above the threshold.
+    /// Writes 1 for neurons above the threshold, else 0.
     fn fire(&self, spikes: &mut [F], u: &[F]) {
         for (spike, &u) in spikes.iter_mut().zip(u) {
             *spike = self.spike(u);
         }
     }
 
-    /// Resets what fired in the step before, then leaks and adds the currents.
+    /// Leaks, adds the currents, and resets the neurons that fired in the previous step.
     fn integrate(&self, u: &mut [F], currents: &[F]) {
         match self.options.reset {
             Reset::Subtract => {
@@ -133,28 +142,36 @@ impl<F: Real> Neurons<F> {
         }
     }
 
-    /// Takes `delta` one step back in time, and replaces the membrane potentials in `row` by it.
-    fn step_back(&self, delta: &mut [F], row: &mut [F], grad: &[F], slope: impl Fn(F) -> F) {
-        let from_spike = |u: F, grad: F| grad * slope(u / self.threshold - F::ONE) / self.threshold;
+    /// Takes `membrane_grad` (`δ` in the equations) one step back in time. `row` holds the membrane
+    /// potentials of the step, which the gradients overwrite.
+    fn step_back(
+        &self,
+        membrane_grad: &mut [F],
+        row: &mut [F],
+        grad: &[F],
+        surrogate_grad: impl Fn(F) -> F,
+    ) {
+        let from_spike =
+            |u: F, grad: F| grad * surrogate_grad(u / self.threshold - F::ONE) / self.threshold;
         match self.options.reset {
             Reset::Subtract => {
-                for ((delta, u), &grad) in delta.iter_mut().zip(row).zip(grad) {
-                    *delta = from_spike(*u, grad) + self.leak * *delta;
-                    *u = *delta;
+                for ((membrane_grad, u), &grad) in membrane_grad.iter_mut().zip(row).zip(grad) {
+                    *membrane_grad = from_spike(*u, grad) + self.leak * *membrane_grad;
+                    *u = *membrane_grad;
                 }
             }
             Reset::Zero => {
-                for ((delta, u), &grad) in delta.iter_mut().zip(row).zip(grad) {
-                    let kept = self.leak * *delta * (F::ONE - self.spike(*u));
-                    *delta = from_spike(*u, grad) + kept;
-                    *u = *delta;
+                for ((membrane_grad, u), &grad) in membrane_grad.iter_mut().zip(row).zip(grad) {
+                    let carried = self.leak * *membrane_grad * (F::ONE - self.spike(*u));
+                    *membrane_grad = from_spike(*u, grad) + carried;
+                    *u = *membrane_grad;
                 }
             }
         }
     }
 }
 
-/// Neurons cut into blocks.
+/// The division of the neurons into blocks.
 #[derive(Clone, Copy)]
 struct Blocks {
     neurons: usize,
@@ -165,18 +182,18 @@ impl Blocks {
         Self { neurons }
     }
 
-    /// How many neurons `block` has; the last one may have fewer.
+    /// The number of neurons in a block; the last block may have fewer than [`BLOCK`].
     fn size(&self, block: usize) -> usize {
         BLOCK.min(self.neurons - block * BLOCK)
     }
 
-    /// The rows of one block.
+    /// One block's part of each row.
     fn rows<'a, F>(&self, array: &'a [F], block: usize) -> impl Iterator<Item = &'a [F]> {
         let columns = block * BLOCK..block * BLOCK + self.size(block);
         array.chunks_exact(self.neurons).map(move |row| &row[columns.clone()])
     }
 
-    /// The rows of every block.
+    /// Every block's part of each row.
     fn rows_mut<'a, F>(&self, array: &'a mut [F]) -> Vec<Vec<&'a mut [F]>> {
         let mut blocks: Vec<_> = (0..self.neurons.div_ceil(BLOCK)).map(|_| Vec::new()).collect();
         for row in array.chunks_exact_mut(self.neurons.max(1)) {
@@ -188,7 +205,7 @@ impl Blocks {
     }
 }
 
-/// Runs the work on several threads where there is enough of it.
+/// Runs the work, on several threads if there is enough of it.
 fn for_each<W: Send>(values: usize, work: Vec<W>, run: impl Fn(W) + Sync + Send) {
     if values < PARALLEL_FROM {
         work.into_iter().for_each(run);

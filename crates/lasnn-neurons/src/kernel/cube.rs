@@ -1,7 +1,7 @@
-//! The kernels for GPUs, in CubeCL: one unit takes one neuron through all time steps.
+//! The kernels for GPUs, in CubeCL. One unit runs one neuron through all time steps.
 //!
-//! Neighbouring units read neighbouring values of a step, so memory is read in full lines, and the
-//! membrane potential never leaves its register.
+//! Neighbouring units read neighbouring values of a step, so memory accesses are coalesced. The
+//! membrane potential stays in a register.
 
 use burn::tensor::{Tensor, ops::FloatTensor};
 use burn_cubecl::kernel::into_contiguous;
@@ -9,13 +9,14 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 use cubecl::{calculate_cube_count_elemwise, prelude::*};
+use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
+use lasnn_core::surrogate::Surrogate;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{SpikingBackend, into_primitive};
-use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
-use lasnn_core::surrogate::Surrogate;
 
-/// A [`Surrogate`] without its parameter, which is no constant of the compiled kernel.
+/// The kind of a [`Surrogate`], a compile-time constant of the kernel. The surrogate's parameter is
+/// an argument instead, so that other values need no new kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum SurrogateKind {
     Linear,
@@ -35,22 +36,25 @@ impl SurrogateKind {
     }
 }
 
+/// 1 above the threshold, else 0.
 #[cube]
 fn spike<F: Float>(u: F, threshold: F) -> F {
     F::cast_from(u > threshold)
 }
 
+/// The membrane potential after a step.
 #[cube]
 fn integrate<F: Float>(u: F, current: F, threshold: F, leak: F, #[comptime] reset: Reset) -> F {
-    let before = spike::<F>(u, threshold);
+    let previous = spike::<F>(u, threshold);
     match comptime!(reset) {
-        Reset::Subtract => leak * u + current - threshold * before,
-        Reset::Zero => leak * u * (F::new(1.0) - before) + current,
+        Reset::Subtract => leak * u + current - threshold * previous,
+        Reset::Zero => leak * u * (F::new(1.0) - previous) + current,
     }
 }
 
+/// `σ'(z)`
 #[cube]
-fn slope<F: Float>(z: F, parameter: F, #[comptime] kind: SurrogateKind) -> F {
+fn surrogate_grad<F: Float>(z: F, parameter: F, #[comptime] kind: SurrogateKind) -> F {
     match comptime!(kind) {
         SurrogateKind::Linear => parameter * max(F::new(1.0) - z.abs(), F::new(0.0)),
         SurrogateKind::Atan => {
@@ -65,14 +69,16 @@ fn slope<F: Float>(z: F, parameter: F, #[comptime] kind: SurrogateKind) -> F {
     }
 }
 
+/// The membrane gradient that a step passes to the step before it.
 #[cube]
-fn carried<F: Float>(delta: F, u: F, threshold: F, leak: F, #[comptime] reset: Reset) -> F {
+fn carried<F: Float>(membrane_grad: F, u: F, threshold: F, leak: F, #[comptime] reset: Reset) -> F {
     match comptime!(reset) {
-        Reset::Subtract => leak * delta,
-        Reset::Zero => leak * delta * (F::new(1.0) - spike::<F>(u, threshold)),
+        Reset::Subtract => leak * membrane_grad,
+        Reset::Zero => leak * membrane_grad * (F::new(1.0) - spike::<F>(u, threshold)),
     }
 }
 
+/// Advances one neuron by all steps.
 #[cube(launch, address_type = "dynamic")]
 fn advance_kernel<F: Float>(
     currents: &Array<F>,
@@ -106,7 +112,8 @@ fn advance_kernel<F: Float>(
     end[neuron] = u;
 }
 
-/// `grad` first holds the membrane potentials, then gives way to the gradients.
+/// The backward pass of one neuron. `grad` holds the membrane potentials first; the gradients
+/// overwrite them.
 #[cube(launch, address_type = "dynamic")]
 fn backward_kernel<F: Float>(
     currents: &Array<F>,
@@ -136,23 +143,23 @@ fn backward_kernel<F: Float>(
         grad[at] = u;
     }
 
-    let mut delta = F::new(0.0);
-    // In `fire-then-integrate`, what a step leaves in the membrane is sent in the next one, and
-    // after the last never.
-    let mut later = F::new(0.0);
+    let mut membrane_grad = F::new(0.0);
+    // With `fire-then-integrate`, the spike of a step is sent in the next step, and the last one
+    // never.
+    let mut next_grad = F::new(0.0);
     for back in 0..steps {
         let at = (steps - 1 - back) * neurons + neuron;
         let membrane = grad[at];
         let output_grad = output_grad[at];
-        let sent = match comptime!(step_order) {
+        let spike_grad = match comptime!(step_order) {
             StepOrder::IntegrateThenFire => output_grad,
-            StepOrder::FireThenIntegrate => later,
+            StepOrder::FireThenIntegrate => next_grad,
         };
         let z = membrane / threshold - F::new(1.0);
-        delta = sent * slope::<F>(z, parameter, surrogate) / threshold
-            + carried::<F>(delta, membrane, threshold, leak, reset);
-        grad[at] = delta;
-        later = output_grad;
+        membrane_grad = spike_grad * surrogate_grad::<F>(z, parameter, surrogate) / threshold
+            + carried::<F>(membrane_grad, membrane, threshold, leak, reset);
+        grad[at] = membrane_grad;
+        next_grad = output_grad;
     }
 }
 
@@ -246,7 +253,7 @@ where
     }
 }
 
-/// A tensor of the same shape, row by row, whose elements are yet to be written.
+/// An uninitialised contiguous tensor of the shape and type of `tensor`.
 fn empty_like<R: CubeRuntime>(tensor: &CubeTensor<R>) -> CubeTensor<R> {
     empty_device_contiguous_dtype(
         tensor.client.clone(),

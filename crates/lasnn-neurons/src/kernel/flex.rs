@@ -1,14 +1,14 @@
-//! Burn's Flex backend. Half types, which it computes in software anyway, take the reference.
+//! Burn's Flex backend. Half-precision types, which Flex computes in software, use the reference.
 
 use std::borrow::Cow;
 
 use burn::tensor::{DType, Shape, TensorData, TensorMetadata, ops::FloatTensor};
 use burn_flex::{Flex, FlexTensor, Layout};
+use lasnn_core::neuron::NeuronOptions;
 
 use super::host::{self, HostTensor};
 use crate::backend::{SpikingBackend, from_primitive, into_primitive};
 use crate::reference;
-use lasnn_core::neuron::NeuronOptions;
 
 impl SpikingBackend for Flex {
     fn scan(
@@ -76,8 +76,8 @@ impl SpikingBackend for Flex {
         host::on_host(tensors, run)
     }
 
-    fn from_host(numbers: Vec<f32>, shape: Shape, _: &Self::Device) -> FloatTensor<Self> {
-        FlexTensor::new(lasnn_backend::recycled(numbers), Layout::contiguous(shape), DType::F32)
+    fn from_host(values: Vec<f32>, shape: Shape, _: &Self::Device) -> FloatTensor<Self> {
+        FlexTensor::new(lasnn_backend::recycled(values), Layout::contiguous(shape), DType::F32)
     }
 }
 

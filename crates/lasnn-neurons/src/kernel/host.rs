@@ -1,19 +1,19 @@
-//! The CPU kernels on tensors: reads slices, calls the kernel, wraps its result.
+//! Calls the CPU kernels, which work on slices, with tensors.
 
 use std::borrow::Cow;
 
 use burn::tensor::{DType, TensorMetadata};
-
-use super::cpu::{self, Neurons};
 use lasnn_core::neuron::NeuronOptions;
 use lasnn_core::surrogate::Real;
 
-/// A tensor in host memory that holds numbers of type `F`.
+use super::cpu::{self, Neurons};
+
+/// A tensor in host memory with elements of type `F`.
 pub(super) trait HostTensor<F: Clone>: TensorMetadata {
-    /// The elements row by row, copied only where they do not lie so in memory.
+    /// The elements in row-major order; copied only if they lie in memory in another order.
     fn read(&self) -> Cow<'_, [F]>;
 
-    /// A tensor of the elements, row by row, in the shape of `like`.
+    /// A tensor of the elements, which are in row-major order, with the shape of `like`.
     fn write(elements: Vec<F>, like: &Self) -> Self;
 }
 
@@ -67,7 +67,7 @@ pub(super) fn on_host<T: HostTensor<f32>, R>(
         return None;
     }
     let read: Vec<Cow<'_, [f32]>> = tensors.iter().map(T::read).collect();
-    let slices: Vec<&[f32]> = read.iter().map(|numbers| &numbers[..]).collect();
+    let slices: Vec<&[f32]> = read.iter().map(|elements| &elements[..]).collect();
     Some(run(&slices))
 }
 

@@ -6,10 +6,10 @@ use burn::tensor::{TensorData, TensorMetadata, ops::FloatTensor};
 use burn_ndarray::{
     FloatNdArrayElement, IntNdArrayElement, NdArray, NdArrayTensor, QuantElement, SharedArray,
 };
+use lasnn_core::neuron::NeuronOptions;
 
 use super::host::{self, HostTensor};
 use crate::backend::SpikingBackend;
-use lasnn_core::neuron::NeuronOptions;
 
 impl<E, I, Q> SpikingBackend for NdArray<E, I, Q>
 where
@@ -71,7 +71,7 @@ macro_rules! host_tensor {
         impl HostTensor<$float> for NdArrayTensor {
             fn read(&self) -> Cow<'_, [$float]> {
                 let Self::$variant(storage) = self else {
-                    panic!("a float tensor of type {:?} among others", self.dtype())
+                    panic!("expected a tensor of {}, found {:?}", stringify!($float), self.dtype())
                 };
                 let view = storage.view();
                 match view.to_slice() {

@@ -1,49 +1,39 @@
-"""Golden values of neurons over all time steps (scan.json) and of small spiking networks
-(network.json), from autograd.
+"""Golden values by PyTorch's autograd: scan.json for the neuron over time, network.json for small
+spiking networks.
 
-The script writes both files into its own folder: `python3 make_golden.py` (needs `torch`).
+Regenerate both, beside this script, with `python3 make_golden.py` (needs `torch`).
 
-The neuron, with u^0 = 0 and o^0 = 0 (`detach` passes no gradient):
+Neuron, with u^0 = 0 and o^0 = 0 (`detach` passes no gradient):
   reset subtract   u^t = leak u^{t-1} + I^t - v detach(o^{t-1})
   reset zero       u^t = leak u^{t-1} (1 - detach(o^{t-1})) + I^t
-  spike            o^t = 1 if u^t > v, else 0, with the surrogate gradient
-                   do/du = s(z) / v, where z = u/v - 1
-  step order       The output is s^t = o^t with integrate-then-fire, and s^t = o^{t-1} with
-                   fire-then-integrate.
-The surrogates s(z), with their parameters:
+  o^t = 1 if u^t > v, else 0; its derivative is the surrogate: do/du = s(z) / v, z = u/v - 1
+  step order integrate-then-fire sends s^t = o^t; fire-then-integrate sends s^t = o^{t-1}
+Surrogates s(z), with their parameter:
   linear (gamma)        gamma max(0, 1 - |z|)
   atan (alpha)          (alpha/2) / (1 + (pi/2 alpha z)^2)
   fast-sigmoid (slope)  1 / (1 + slope |z|)^2
   rectangular (width)   1/width if |z| < width/2, else 0
 
-scan.json is {"cases": [case]}. A case has
-  name, leak, threshold, reset, step_order, surrogate {"kind", parameter}
-  currents, output_grad, spikes, currents_grad   arrays [T, N]. The last one is the gradient of
-                                                 sum(spikes * output_grad).
+scan.json: {"cases": [case]}. A case has name, leak, threshold, reset, step_order,
+  surrogate {"kind", parameter}, and the arrays currents, output_grad, spikes, currents_grad, all
+  [T, N]. currents_grad is the gradient of sum(spikes * output_grad).
 
-network.json is {"plain": [case], "residual": [case]}. A case has
-  name, leak, reset, step_order, surrogate
-  readout     "sum" or "mean" over the time steps
-  thresholds  {neuron -> v}
-  labels      [B]
-  input       [T,B,2,6,6], the same image in each step
-  weights     {layer -> array}: conv [out, in, kh, kw], linear [out, in], without biases
-  spikes      {neuron -> [T,B,...]}, the outputs of the neurons
-  logits      [B,4]
-  loss        cross-entropy, averaged over the batch
-  gradients   {layer -> array}
-The networks are
-  plain      conv (2->3, 3x3, pad 1) - neuron "conv" - 2x2 average pool - flatten - linear (27->8) -
-             neuron "linear" - readout (8->4), which sums its input over the steps and neither leaks
-             nor fires
+network.json: {"plain": [case], "residual": [case]}. A case has name, leak, reset, step_order,
+  readout ("sum" or "mean" over the steps), surrogate, thresholds {neuron -> v}, labels [B],
+  input [T,B,2,6,6] (the same image at each step), weights {layer -> array} (conv [out, in, kh, kw],
+  linear [out, in]; no bias), spikes {neuron -> [T,B,...]}, logits [B,4], loss (cross-entropy, batch
+  mean), gradients {layer -> array}. The spikes are those that the neuron sends.
+  plain      conv (2->3, 3x3, pad 1) - neuron "conv" - 2x2 average pool - flatten - linear (27->8)
+             - neuron "linear" - readout (8->4, sums its input over the steps, neither leaks nor
+             fires)
   residual   conv (2->3) - neuron "conv" - conv1 (3->3) - neuron "conv1" - conv2 (3->3), plus the
              spikes of "conv" as a current of weight 1 - neuron "conv2" - flatten - readout (108->4)
 
-All values are computed in f64 from values that are rounded to f32. Each case is drawn again until
-enough neurons fire and no membrane potential is within MARGIN of its threshold, in units of the
-threshold. With the rectangular surrogate, |z| must keep the same distance from its edge. So
-rounding in f32 cannot change a spike. An array is {"shape": [...], "data": [...]}, row-major, with
-9 significant digits.
+Values are computed in f64 from inputs rounded to f32. Draws are repeated until no membrane
+potential is closer than MARGIN to its threshold, in units of the threshold (for the rectangular
+surrogate, also until no |z| is closer to an edge), so that rounding in f32 cannot change a spike,
+and until enough neurons fire. An array is {"shape": [...], "data": [...]}, row-major, with 9
+significant digits.
 """
 
 import itertools
@@ -69,7 +59,7 @@ SLOPES = {
 
 
 class Fire(torch.autograd.Function):
-    """The Heaviside step of z, with the surrogate as its derivative."""
+    """Heaviside step of z, with the surrogate as its derivative."""
 
     @staticmethod
     def forward(ctx, z, surrogate):
@@ -85,25 +75,25 @@ class Fire(torch.autograd.Function):
 
 
 def scan(currents, leak, threshold, reset, step_order, surrogate):
-    """Returns the outputs s, the spikes o and z of every step, each [T, ...]."""
+    """Returns the spikes sent, the spikes fired and z of every step, each [T, ...]."""
     u = o = torch.zeros_like(currents[0])
-    given, fired, zs = [], [], []
+    sent, fired, zs = [], [], []
     for current in currents:
-        before = o
+        previous = o
         if reset == "subtract":
             u = leak * u + current - threshold * o.detach()
         else:
             u = leak * u * (1 - o.detach()) + current
         z = u / threshold - 1
         o = Fire.apply(z, surrogate)
-        given.append(o if step_order == "integrate-then-fire" else before)
+        sent.append(o if step_order == "integrate-then-fire" else previous)
         fired.append(o)
         zs.append(z)
-    return torch.stack(given), torch.stack(fired), torch.stack(zs)
+    return torch.stack(sent), torch.stack(fired), torch.stack(zs)
 
 
 def is_clear(z, surrogate):
-    """Whether every value is so far from a jump that rounding cannot move it across."""
+    """Whether no value is so close to a discontinuity that rounding could change its side."""
     distance = z.abs().min()
     if surrogate["kind"] == "rectangular":
         distance = torch.minimum(distance, (z.abs() - surrogate["width"] / 2).abs().min())
@@ -116,7 +106,7 @@ def normal(*shape):
 
 def array(tensor):
     data = [float(f"{x:.9g}") for x in tensor.detach().flatten().tolist()]
-    # As integers, zeros and spikes take a fifth of the space.
+    # Zeros and ones as integers make the file of a spike train five times smaller.
     return {"shape": list(tensor.shape), "data": [int(x) if x in (0.0, 1.0) else x for x in data]}
 
 
@@ -124,25 +114,27 @@ def arrays(tensors):
     return {name: array(tensor) for name, tensor in tensors.items()}
 
 
-def scan_case(name, steps, neurons, threshold, **dynamics):
+def scan_case(name, steps, neurons, threshold, **options):
     while True:
-        # With this mean and spread a typical neuron fires in about a quarter of the steps, for any
-        # threshold.
+        # With this mean and deviation, a typical neuron fires in about a quarter of the steps.
         currents = (
             (threshold * (0.25 + 0.6 * normal(steps, neurons))).float().double().requires_grad_()
         )
         output_grad = normal(steps, neurons)
-        spikes, fired, z = scan(currents, threshold=threshold, **dynamics)
-        if is_clear(z, dynamics["surrogate"]) and 0.1 <= fired.mean().item() <= 0.4:
+        spikes, fired, z = scan(currents, threshold=threshold, **options)
+        if is_clear(z, options["surrogate"]) and 0.1 <= fired.mean().item() <= 0.4:
             break
-    # There is no gradient if the only step has the spikes of the step before as its output.
-    if spikes.requires_grad:
+    if spikes.requires_grad:  # false if the only step sends the spikes before it
         (spikes * output_grad).sum().backward()
     return {
-        "name": name, "threshold": threshold, **dynamics,
-        "currents": array(currents), "output_grad": array(output_grad),
-        "spikes": array(spikes), "currents_grad": array(currents.grad),
-    }  # fmt: skip
+        "name": name,
+        "threshold": threshold,
+        **options,
+        "currents": array(currents),
+        "output_grad": array(output_grad),
+        "spikes": array(spikes),
+        "currents_grad": array(currents.grad),
+    }
 
 
 def scan_cases():
@@ -151,8 +143,8 @@ def scan_cases():
     thresholds = itertools.cycle([1.0, 0.7, 1.3])
     for leak, reset, step_order in itertools.product([1.0, 0.9], RESETS, STEP_ORDERS):
         name = f"{'if' if leak == 1 else 'lif'}-{reset}-{step_order}"
-        dynamics = dict(leak=leak, reset=reset, step_order=step_order, surrogate=LINEAR)
-        cases.append(scan_case(name, 7, 11, next(thresholds), **dynamics))
+        options = dict(leak=leak, reset=reset, step_order=step_order, surrogate=LINEAR)
+        cases.append(scan_case(name, 7, 11, next(thresholds), **options))
     lif = dict(leak=0.9, reset="subtract", step_order="integrate-then-fire")
     others = [
         ("atan", "alpha", 2.0),
@@ -241,12 +233,20 @@ def network_case(kind, leak, reset, step_order, readout, steps=5, batch=2):
             break
     return {
         "name": f"{kind}-{'if' if leak == 1 else 'lif'}-{reset}-{step_order}-{readout}",
-        "leak": leak, "reset": reset, "step_order": step_order, "readout": readout,
-        "surrogate": LINEAR, "thresholds": thresholds, "labels": labels.tolist(),
-        "input": array(image.expand(steps, *image.shape)), "weights": arrays(weights),
-        "spikes": arrays(spikes), "logits": array(logits), "loss": float(f"{loss.item():.9g}"),
+        "leak": leak,
+        "reset": reset,
+        "step_order": step_order,
+        "readout": readout,
+        "surrogate": LINEAR,
+        "thresholds": thresholds,
+        "labels": labels.tolist(),
+        "input": array(image.expand(steps, *image.shape)),
+        "weights": arrays(weights),
+        "spikes": arrays(spikes),
+        "logits": array(logits),
+        "loss": float(f"{loss.item():.9g}"),
         "gradients": arrays({name: weight.grad for name, weight in weights.items()}),
-    }  # fmt: skip
+    }
 
 
 def plain_cases():
@@ -269,7 +269,7 @@ def residual_cases():
 
 
 def write(name, groups):
-    """Writes one case per line, so that a diff shows which cases have changed."""
+    """Writes one case per line, so that a diff shows the changed cases."""
     lists = []
     for key, cases in groups.items():
         lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)

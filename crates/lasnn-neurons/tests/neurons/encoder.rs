@@ -1,4 +1,4 @@
-//! Encoders: rates, signs, and what the draws depend on.
+//! Encoders: firing rates, signs, and the keys of the random draws.
 
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{Pass, Seed};
@@ -9,14 +9,14 @@ use crate::support::{on_every_backend, tensor, values};
 on_every_backend!(
     direct_encoding_repeats_the_image,
     poisson_rates_and_signs_follow_the_pixels,
-    draws_do_not_depend_on_batch_or_pieces,
-    draws_depend_on_epoch_and_mode,
+    draws_do_not_depend_on_the_batch_or_on_the_calls,
+    draws_depend_on_epoch_seed_and_mode,
 );
 
 const SIGNED: Encoding = Encoding::Poisson { range: PoissonRange::Signed };
 const UNIT: Encoding = Encoding::Poisson { range: PoissonRange::Unit };
 
-/// `count` different images of 2 x 3 x 3.
+/// `count` different images `[2, 3, 3]`.
 fn images<B: Backend>(count: usize) -> Tensor<B, 4> {
     let pixels = (0..count * 18).map(|i| ((i * 7) % 19) as f32 / 9.0 - 1.0).collect();
     tensor(pixels, [count, 2, 3, 3])
@@ -48,7 +48,10 @@ fn poisson_rates_and_signs_follow_the_pixels<B: Backend>() {
                 _ => f64::from(pixel.abs().min(1.0)),
             };
             // Four standard deviations of the rate at 0.5.
-            assert!((rate - expected).abs() < 0.032, "{encoding:?}: {pixel} spikes at {rate}");
+            assert!(
+                (rate - expected).abs() < 0.032,
+                "{encoding:?}: pixel {pixel} spikes at rate {rate}"
+            );
             if expected == 0.0 || expected == 1.0 {
                 assert_eq!(rate, expected, "{pixel}");
             }
@@ -56,13 +59,13 @@ fn poisson_rates_and_signs_follow_the_pixels<B: Backend>() {
     }
 }
 
-fn draws_do_not_depend_on_batch_or_pieces<B: Backend>() {
+fn draws_do_not_depend_on_the_batch_or_on_the_calls<B: Backend>() {
     let samples = [40, 7, 12];
     let pass = Pass::train(Seed(1), 2, &samples);
     let whole = values(SIGNED.encode(images::<B>(3), 0, 6, &pass));
-    assert_ne!(whole[..54], whole[54..108], "steps differ");
+    assert_ne!(whole[..54], whole[54..108], "the steps must differ");
 
-    // Image 1 alone, the last four of the six steps.
+    // Only image 1, and only the last four of the six steps.
     let alone = images::<B>(3).narrow(0, 1, 1);
     let part = values(SIGNED.encode(alone, 2, 4, &pass.slice(1..2)));
     for (step, spikes) in part.chunks_exact(18).enumerate() {
@@ -70,7 +73,7 @@ fn draws_do_not_depend_on_batch_or_pieces<B: Backend>() {
     }
 }
 
-fn draws_depend_on_epoch_and_mode<B: Backend>() {
+fn draws_depend_on_epoch_seed_and_mode<B: Backend>() {
     let samples = [1, 2];
     let encode = |pass: Pass<'_>| values(SIGNED.encode(images::<B>(2), 0, 3, &pass));
     let first = encode(Pass::train(Seed(1), 0, &samples));

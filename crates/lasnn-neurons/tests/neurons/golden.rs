@@ -1,4 +1,4 @@
-//! Spike trains and gradients against those of PyTorch's autograd (`tests/golden/make_golden.py`).
+//! Spike trains and gradients against PyTorch's autograd (`tests/golden/make_golden.py`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,7 +32,8 @@ impl Array {
     }
 }
 
-/// A surrogate as the script writes it: the linear one's parameter has its letter in the paper.
+/// A surrogate as the script writes it. The parameter of the linear surrogate has the paper's name
+/// γ.
 #[derive(Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 enum GoldenSurrogate {
@@ -123,7 +124,7 @@ fn scans_equal_pytorch<B: SpikingBackend>() {
     }
 }
 
-/// A network with its weights on a backend; linear weights have two trailing dimensions of 1.
+/// A network with its weights on a backend. Linear weights have two trailing dimensions of size 1.
 struct Run<'a, B: SpikingBackend> {
     network: &'a Network,
     weights: BTreeMap<&'a str, Tensor<B, 4>>,
@@ -141,7 +142,7 @@ impl<B: SpikingBackend> Run<'_, B> {
         input.matmul(self.weights[name].clone().reshape([outputs, inputs]).transpose())
     }
 
-    /// Sends currents through the neurons of a layer and compares their spikes.
+    /// Runs the neurons of a layer, compares their spikes with the golden ones, and returns them.
     fn neurons<const D: usize>(&self, name: &str, currents: Tensor<B, D>) -> Tensor<B, D> {
         let config = self.network.neuron.config();
         let threshold = self.network.thresholds[name];
@@ -169,7 +170,7 @@ type Features<B> = fn(&Run<'_, B>, Tensor<B, 4>) -> Tensor<B, 2>;
 
 fn check_network<B: SpikingBackend>(network: &Network, features: Features<Autodiff<B>>) {
     let [steps, batch, channels, height, width] = network.input.shape[..] else {
-        panic!("{}: an input of {:?}", network.name, network.input.shape)
+        panic!("{}: the input has shape {:?}", network.name, network.input.shape)
     };
     let input: Vec<f32> = network.input.data.iter().map(|&value| value as f32).collect();
     let input = tensor(input, [steps * batch, channels, height, width]);

@@ -6,8 +6,8 @@ use std::f64::consts::{FRAC_PI_2, PI};
 
 use crate::support::{all_options, assert_close, normals, on_every_backend, tensor, values};
 
-/// The function whose derivative the surrogate is, 0 far below the threshold.
-fn primitive(surrogate: Surrogate, z: f64) -> f64 {
+/// The antiderivative of the surrogate, a smooth step from 0 far below the threshold.
+fn soft_step(surrogate: Surrogate, z: f64) -> f64 {
     match surrogate {
         Surrogate::Linear { damping } => {
             let z = z.clamp(-1.0, 1.0);
@@ -22,7 +22,7 @@ fn primitive(surrogate: Surrogate, z: f64) -> f64 {
 const STEP: f64 = 1e-6;
 
 #[test]
-fn a_surrogate_is_the_derivative_of_its_primitive() {
+fn a_surrogate_is_the_derivative_of_its_soft_step() {
     let others = [
         Surrogate::Linear { damping: 1.0 },
         Surrogate::Atan { alpha: 1.0 },
@@ -30,11 +30,14 @@ fn a_surrogate_is_the_derivative_of_its_primitive() {
         Surrogate::Rectangular { width: 0.5 },
     ];
     for surrogate in Surrogate::ALL.into_iter().chain(others) {
-        // Steps of an odd number keep clear of the corners, where there is no derivative.
+        // This grid avoids the corners, at which there is no derivative.
         for z in (-200..200).map(|i| f64::from(i) * 0.0137 + 0.001) {
-            let difference = primitive(surrogate, z + STEP) - primitive(surrogate, z - STEP);
+            let difference = soft_step(surrogate, z + STEP) - soft_step(surrogate, z - STEP);
             let (found, expected) = (surrogate.derivative(z), difference / (2.0 * STEP));
-            assert!((found - expected).abs() < 1e-6, "{surrogate:?} at {z}: {found}, {expected}");
+            assert!(
+                (found - expected).abs() < 1e-6,
+                "{surrogate:?} at {z}: {found}, expected {expected}"
+            );
         }
     }
 }
@@ -58,9 +61,9 @@ fn surrogates_have_the_values_of_their_formulas() {
     check(Surrogate::Rectangular { width: 4.0 }, 1.9, 0.25);
 }
 
-on_every_backend!(tensors_and_numbers_have_the_same_surrogates);
+on_every_backend!(surrogates_of_tensors_equal_surrogates_of_numbers);
 
-fn tensors_and_numbers_have_the_same_surrogates<B: Backend>() {
+fn surrogates_of_tensors_equal_surrogates_of_numbers<B: Backend>() {
     let z: Vec<f32> = normals(3, 500);
     for surrogate in Surrogate::ALL {
         let found =
@@ -70,37 +73,37 @@ fn tensors_and_numbers_have_the_same_surrogates<B: Backend>() {
     }
 }
 
-/// One neuron whose spikes act on it as the hard neuron's do, while what it sends is the smooth
-/// primitive of the surrogate.
+/// The loss of a soft neuron: its reset uses the spikes of the spiking neuron, given as constants
+/// in `frozen`, while its output is the soft step, whose derivative is the surrogate.
 ///
-/// The backward pass of a spiking neuron is the exact gradient of no function of its own: the
-/// reset passes nothing and a spike's derivative is made up. It is the exact gradient of this one,
-/// where `frozen` holds the spikes of the hard neuron as constants and `S' = σ'`.
+/// The backward pass of a spiking neuron is not the exact gradient of its forward pass: no gradient
+/// passes the reset, and the surrogate replaces the derivative of a spike. It is the exact gradient
+/// of this soft neuron.
 fn soft_output(
     currents: &[f64],
     frozen: &[f64],
     weights: &[f64],
     (threshold, leak, options): (f64, f64, NeuronOptions),
 ) -> f64 {
-    let (mut u, mut loss, mut before) = (0.0, 0.0, 0.0);
+    let (mut u, mut loss, mut spike) = (0.0, 0.0, 0.0);
     for step in 0..currents.len() {
         u = match options.reset {
-            Reset::Subtract => leak * u + currents[step] - threshold * before,
-            Reset::Zero => leak * u * (1.0 - before) + currents[step],
+            Reset::Subtract => leak * u + currents[step] - threshold * spike,
+            Reset::Zero => leak * u * (1.0 - spike) + currents[step],
         };
-        before = frozen[step];
+        spike = frozen[step];
         let sent_at = match options.step_order {
             StepOrder::IntegrateThenFire => step,
             StepOrder::FireThenIntegrate => step + 1,
         };
         if let Some(weight) = weights.get(sent_at) {
-            loss += weight * primitive(options.surrogate, u / threshold - 1.0);
+            loss += weight * soft_step(options.surrogate, u / threshold - 1.0);
         }
     }
     loss
 }
 
-/// The spikes that a neuron fires, whenever it sends them.
+/// The spikes that a neuron fires, at the step at which it fires, whatever the step order.
 fn fired(currents: &[f64], (threshold, leak, options): (f64, f64, NeuronOptions)) -> Vec<f64> {
     let (mut u, mut spike) = (0.0, 0.0);
     let step = |&current: &f64| {
@@ -158,7 +161,10 @@ fn scan_backward_is_the_gradient_of_the_soft_neuron<B: SpikingBackend>() {
                 })
                 .collect();
             for (found, expected) in column(&grad, n).iter().zip(&expected) {
-                assert!((found - expected).abs() < 1e-6, "{options:?}: {found}, {expected}");
+                assert!(
+                    (found - expected).abs() < 1e-6,
+                    "{options:?}: {found}, expected {expected}"
+                );
             }
         }
     }

@@ -8,9 +8,9 @@ use lasnn_neurons::{NeuronOptions, Reset, SpikingBackend, StepOrder, check_parit
 use crate::support::{all_options, assert_close, normals, on_every_backend, tensor, values};
 
 on_every_backend!(
-    every_switch_equals_the_reference,
+    every_option_equals_the_reference,
     every_size_and_layout_equals_the_reference,
-    the_cases_for_other_machines_pass,
+    the_cases_of_check_parity_pass,
     gradients_equal_burns_autodiff,
     a_membrane_at_the_threshold_does_not_fire,
 );
@@ -20,12 +20,12 @@ const LAYOUTS: [Layout; 3] = [Layout::Contiguous, Layout::Transposed, Layout::Sl
 #[track_caller]
 fn check<B: SpikingBackend>(case: ParityCase) {
     let comparison = compare::<B>(case, &Default::default());
-    // Two values alone can make a neuron silent; everywhere else the comparison must see spikes.
+    // A comparison without spikes says little. Only the smallest cases may have none.
     let spikes = comparison.unwrap_or_else(|error| panic!("{error}")).spikes;
     assert!(spikes > 0 || case.steps * case.neurons < 50, "no spike to compare ({case})");
 }
 
-fn every_switch_equals_the_reference<B: SpikingBackend>() {
+fn every_option_equals_the_reference<B: SpikingBackend>() {
     for options in all_options() {
         for layout in LAYOUTS {
             for leak in [1.0, 0.9] {
@@ -42,7 +42,7 @@ fn every_switch_equals_the_reference<B: SpikingBackend>() {
     }
 }
 
-/// Switches and layouts take turns; all of them together are in the test above.
+/// The options and layouts take turns; the test above has all combinations.
 fn every_size_and_layout_equals_the_reference<B: SpikingBackend>() {
     let mut turn = all_options().into_iter().cycle();
     for steps in [1, 2, 7, 100] {
@@ -62,7 +62,7 @@ fn every_size_and_layout_equals_the_reference<B: SpikingBackend>() {
     }
 }
 
-fn the_cases_for_other_machines_pass<B: SpikingBackend>() {
+fn the_cases_of_check_parity_pass<B: SpikingBackend>() {
     let comparisons = check_parity::<B>(&Default::default()).unwrap();
     assert_eq!(comparisons.len(), ParityCase::all().len());
     assert!(comparisons.iter().any(|comparison| comparison.spikes > 1000));
@@ -96,7 +96,7 @@ fn gradients_equal_burns_autodiff<B: SpikingBackend>() {
         let by_burn = reference::differentiable_scan(currents.clone(), threshold, leak, options);
         assert_eq!(values(by_hand.clone()), values(by_burn.clone()), "{options:?}");
 
-        // A loss whose gradient depends on the spikes, as that of a network does.
+        // The gradient of this loss depends on the spikes, as in a network.
         let gradient = |spikes: Tensor<Autodiff<B>, 2>| {
             let loss = (spikes.clone() * spikes * weights.clone()).sum();
             values(currents.grad(&loss.backward()).unwrap())
@@ -106,16 +106,18 @@ fn gradients_equal_burns_autodiff<B: SpikingBackend>() {
     }
 }
 
-/// Sums of halves are exact in any order, so a membrane potential can be exactly at the threshold.
+/// Sums of multiples of 0.5 are exact, so a membrane potential can be exactly at the threshold.
 fn a_membrane_at_the_threshold_does_not_fire<B: SpikingBackend>() {
     let options = NeuronOptions::default();
     let currents = tensor::<B, 2>(vec![1.0, 1.5, 0.5, 0.5, 0.0, 0.5], [2, 3]);
     let spikes = scan(currents, tensor(vec![1.0], [1]), tensor(vec![1.0], [1]), options);
-    // Neuron 0: 1, 1.5. Neuron 1: 1.5 (spike), then 1.5 - 1 + 0. Neuron 2: 0.5, 1.
+    // Membrane potentials of neuron 0: 1, then 1.5 (spike). Neuron 1: 1.5 (spike), then
+    // 1.5 - 1 + 0 = 0.5. Neuron 2: 0.5, then 1.
     assert_eq!(values(spikes), [0.0, 1.0, 0.0, 1.0, 0.0, 0.0]);
 }
 
-/// On the CPU, kernel and reference round in the same order: without any margin, the bits agree.
+/// The CPU kernels and the reference round in the same order, so their results have the same bits,
+/// even if a membrane potential is close to the threshold.
 fn cpu_gives_the_bits_of_the_reference<B: SpikingBackend>() {
     for (key, options) in all_options().into_iter().enumerate() {
         // More than one block of neurons, and enough values for several threads.
@@ -185,7 +187,7 @@ fn the_number_of_threads_changes_no_bit() {
     assert!(run(1) == run(3));
 }
 
-/// A half type has no CPU kernel and takes the reference.
+/// Half-precision types have no CPU kernel and use the reference.
 #[cfg(feature = "flex")]
 #[test]
 fn half_precision_runs() {

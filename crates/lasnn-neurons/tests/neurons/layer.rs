@@ -1,4 +1,4 @@
-//! The layer: streaming, state, gradients, dropout over time and readout.
+//! The layer of neurons: simulation in several calls, state, gradients, dropout and readout.
 
 use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Module};
@@ -14,10 +14,10 @@ use proptest::prelude::*;
 use crate::support::{all_options, normals, on_every_backend, tensor, values};
 
 on_every_backend!(
-    advancing_in_pieces_equals_one_scan,
+    several_calls_equal_one_scan,
     state_is_saved_and_loaded,
     threshold_and_leak_never_take_a_gradient,
-    dropout_holds_its_mask,
+    dropout_has_one_mask_for_all_steps,
     readouts_sum_or_average,
 );
 
@@ -26,7 +26,8 @@ fn config(options: NeuronOptions) -> NeuronConfig {
     NeuronConfig { leak: 0.9, reset, step_order, surrogate }
 }
 
-/// Runs `steps` of a batch of 2 in pieces and at once; both must have the same bits.
+/// Simulates a batch of 2 in calls of the given numbers of steps, and in one call. Both must have
+/// the same bits.
 fn check_pieces<B: SpikingBackend>(options: NeuronOptions, pieces: &[usize], key: u32) {
     let steps: usize = pieces.iter().sum();
     let shape = [steps * 2, 3, 5, 5];
@@ -52,7 +53,7 @@ fn check_pieces<B: SpikingBackend>(options: NeuronOptions, pieces: &[usize], key
     assert!(values(membrane.unwrap()) == values(membrane_at_once), "{options:?}");
 }
 
-fn advancing_in_pieces_equals_one_scan<B: SpikingBackend>() {
+fn several_calls_equal_one_scan<B: SpikingBackend>() {
     for (key, options) in all_options().into_iter().enumerate() {
         check_pieces::<B>(options, &[1, 4, 2], key as u32);
     }
@@ -63,7 +64,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn any_pieces_equal_one_scan(
+    fn any_split_into_calls_equals_one_scan(
         pieces in prop::collection::vec(1usize..6, 2..6),
         options in prop::sample::select(all_options()),
         key in any::<u32>(),
@@ -110,7 +111,7 @@ fn a_batch_that_is_no_multiple_of_the_steps_is_refused() {
     neurons.forward(tensor::<B, 2>(vec![0.0; 7], [7, 1]), 2);
 }
 
-fn dropout_holds_its_mask<B: SpikingBackend>() {
+fn dropout_has_one_mask_for_all_steps<B: SpikingBackend>() {
     let (steps, per_sample) = (5, 200);
     let samples = [3, 8];
     let ones = |steps: usize| tensor::<B, 3>(vec![1.0; steps * 400], [steps * 2, 10, 20]);
@@ -122,9 +123,9 @@ fn dropout_holds_its_mask<B: SpikingBackend>() {
     assert_eq!(
         values(time_locked_dropout(ones(1), 0, 0.2, 1, &train)),
         first,
-        "whatever their number"
+        "the mask does not depend on the number of steps"
     );
-    assert_ne!(first[..per_sample], first[per_sample..], "every sample has its own");
+    assert_ne!(first[..per_sample], first[per_sample..], "every sample has a mask of its own");
     let kept = first.iter().filter(|&&value| value == f64::from(1.25f32)).count();
     assert_eq!(kept + first.iter().filter(|&&value| value == 0.0).count(), 2 * per_sample);
     assert!((280..360).contains(&kept), "{kept} of 400 kept, expected about 320");
@@ -135,7 +136,7 @@ fn dropout_holds_its_mask<B: SpikingBackend>() {
 }
 
 fn readouts_sum_or_average<B: SpikingBackend>() {
-    // Two steps of a batch of two with two classes.
+    // Two steps of a batch of two images with two classes.
     let currents = tensor::<B, 2>(vec![1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0], [4, 2]);
     assert_eq!(values(Readout::Sum.read(currents.clone(), 2)), [11.0, 22.0, 33.0, 44.0]);
     assert_eq!(values(Readout::Mean.read(currents.clone(), 2)), [5.5, 11.0, 16.5, 22.0]);

@@ -1,6 +1,6 @@
-//! What a user of the crate relies on, on every backend that is compiled in.
+//! The tests of this crate, on every backend that is compiled in.
 
-// Clippy's exception for tests does not reach the functions that tests share.
+// Clippy allows `unwrap` in tests, but not in the functions that tests share.
 #![allow(clippy::unwrap_used)]
 
 mod encoder;

@@ -1,10 +1,10 @@
-//! Backends, inputs and comparisons that the tests share.
+//! The backends, inputs and comparisons that the tests share.
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use lasnn_core::{Seed, Stream};
 use lasnn_neurons::{NeuronOptions, Reset, StepOrder, Surrogate};
 
-/// Makes each function generic over a backend a test on every backend.
+/// Makes a test on every backend of each function, which is generic over the backend.
 macro_rules! on_every_backend {
     ($($test:ident),* $(,)?) => {
         #[cfg(feature = "flex")]
@@ -36,12 +36,12 @@ pub fn all_options() -> Vec<NeuronOptions> {
     all
 }
 
-/// Standard normal values that follow from `key`.
+/// Standard normal values; another `key` gives other values.
 pub fn normals(key: u32, count: usize) -> Vec<f32> {
     Seed(2).draws(Stream::Test, [key, 0, 0]).normals(count)
 }
 
-/// Values in the default float type of the backend.
+/// A tensor in the default float type of the backend.
 pub fn tensor<B: Backend, const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<B, D> {
     Tensor::from_data(TensorData::new(values, shape), &Default::default())
 }
@@ -51,7 +51,7 @@ pub fn values<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f64> {
     tensor.into_data().iter::<f64>().collect()
 }
 
-/// Asserts that no element is further off than `tolerance` times the largest expected one.
+/// Asserts that no error is above `tolerance` times the maximum absolute expected value.
 #[track_caller]
 pub fn assert_close(name: &str, values: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(values.len(), expected.len(), "{name}");

@@ -1,4 +1,4 @@
-//! Numbers of frames, as the rows of products.
+//! Spike counts or gradients in bfloat16, as the rows of products.
 
 use std::ops::Range;
 
@@ -14,31 +14,39 @@ use crate::spikes::Spikes;
 use lasnn_core::mask::MaskRows;
 use lasnn_core::simd::vectors;
 use lasnn_gemm::memory::Scratch;
-use lasnn_gemm::product::{SIDE, widened};
+use lasnn_gemm::product::{SIDE, bf16_to_f32};
 
-/// Numbers of bfloat16, `[position][group][frame][channel of the group]`: the spikes of some images downstream a
-/// pooling, or gradients.
+/// A group of [`GROUP`] lanes at a position of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LaneGroup {
+    pub position: usize,
+    /// The index of the group: its first lane is `group * GROUP`.
+    pub group: usize,
+}
+
+/// Numbers in bfloat16, `[position][group of channels][frame][channel of the group]`.
 #[derive(Debug)]
 pub(crate) struct Frames {
-    /// Pairs.
+    /// Two channels in a word.
     numbers: Scratch,
     pub positions: usize,
     pub groups: usize,
-    /// Images times steps, and for how many there is room: whole tiles. What is in the others is not
-    /// looked at.
+    /// Images times time steps.
     pub count: usize,
+    /// `count`, rounded up to whole tiles. The numbers of the frames after `count` are unspecified.
     pub room: usize,
 }
 
 impl Frames {
-    /// Room for the numbers of so many frames.
+    /// Frames whose numbers are still unspecified.
     pub fn new(positions: usize, channels: usize, count: usize) -> Self {
         let (groups, room) = (channels.div_ceil(GROUP), count.next_multiple_of(SIDE));
         let numbers = Scratch::new(positions * groups * room * SIDE);
         Self { numbers, positions, groups, count, room }
     }
 
-    /// The spikes of some images, given the mask of all.
+    /// How often each channel of some images fires in each pooling window. `mask` has a row for
+    /// each image of the batch.
     pub fn of(
         spikes: &Spikes,
         pooling: &PoolAndMask,
@@ -53,7 +61,7 @@ impl Frames {
         let allowed = allowed.unwrap_or_default();
         let by_position = frames.numbers.par_chunks_exact_mut(size).enumerate();
         by_position.for_each(|(position, numbers)| {
-            vectors().dispatch(Expand {
+            vectors().dispatch(CountPosition {
                 spikes,
                 pooling,
                 allowed: &allowed,
@@ -66,32 +74,33 @@ impl Frames {
         frames
     }
 
-    /// All numbers of a group of channels at a position, one position after the other, as pairs.
+    /// The frames of each group at each position, groups faster. A word is a pair of channels.
     pub fn groups_mut(&mut self) -> impl Iterator<Item = &mut [u32]> {
         cast_slice_mut(&mut self.numbers).chunks_exact_mut(self.room * SIDE)
     }
 
-    /// Writes the numbers `[frame][channel of the group]` of a group of channels at a position.
-    pub fn read(&self, (position, group): (usize, usize), to: &mut [f32]) {
-        if group >= self.groups {
+    /// Writes the numbers of a group as `f32`, `[frame][channel of the group]`; zeros for a group
+    /// beyond the channels.
+    pub fn read(&self, at: LaneGroup, to: &mut [f32]) {
+        if at.group >= self.groups {
             return to.fill(0.0);
         }
-        let numbers: &[u16] = cast_slice(&self.from(position, group, 0)[..self.count * SIDE]);
+        let numbers: &[u16] = cast_slice(&self.channel_pairs(at, 0)[..self.count * SIDE]);
         for (to, &number) in to.iter_mut().zip(numbers) {
-            *to = widened(number);
+            *to = bf16_to_f32(number);
         }
     }
 
-    /// The numbers from a frame on of a group of channels at a position, as pairs.
+    /// The numbers of a group from a frame on, `[frame][pair of channels]`.
     #[inline(always)]
-    pub fn from(&self, position: usize, group: usize, frame: usize) -> &[u32] {
+    pub fn channel_pairs(&self, LaneGroup { position, group }: LaneGroup, frame: usize) -> &[u32] {
         let at = (position * self.groups + group) * self.room + frame;
         &cast_slice(&self.numbers)[at * SIDE..]
     }
 }
 
-/// All frames of a position.
-struct Expand<'a> {
+/// Counts the spikes of all frames at one position.
+struct CountPosition<'a> {
     spikes: &'a Spikes,
     pooling: &'a PoolAndMask,
     /// By image of the range.
@@ -102,7 +111,7 @@ struct Expand<'a> {
     numbers: &'a mut [u16],
 }
 
-impl WithSimd for Expand<'_> {
+impl WithSimd for CountPosition<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -113,7 +122,7 @@ impl WithSimd for Expand<'_> {
             (position / width * pooling.pool[0], position % width * pooling.pool[1]);
         let first = row * spikes.grid.shape.width + column;
         let words = spikes.grid.words();
-        // Two words of channels make a group.
+        // Two words of spikes make a group.
         for (index, frames) in numbers.chunks_exact_mut(room * GROUP).enumerate() {
             for half in 0..GROUP / LANES {
                 let word = index * (GROUP / LANES) + half;
@@ -137,7 +146,8 @@ impl WithSimd for Expand<'_> {
     }
 }
 
-/// How often 16 channels fire in a window of a pooling whose first word is given, as bfloat16.
+/// How often 16 channels fire in a pooling window, as bfloat16. The word `at` is the first of the
+/// window.
 #[inline(always)]
 fn counts(spikes: &Spikes, pooling: &PoolAndMask, at: usize, allowed: u16) -> [u16; LANES] {
     if pooling.pool == [1, 1] {
@@ -153,22 +163,24 @@ fn counts(spikes: &Spikes, pooling: &PoolAndMask, at: usize, allowed: u16) -> [u
             }
         }
     }
-    bfloat16s(&mut sums);
+    to_bfloat16(&mut sums);
     sums
 }
 
-/// Whole numbers as bfloat16. Not by `map`: of so many numbers, that is a args.
+/// Replaces integers by the same numbers in bfloat16.
+///
+/// A loop in place of `array::map`, which the compiler does not inline for so many numbers.
 #[inline(always)]
-pub(crate) fn bfloat16s(numbers: &mut [u16]) {
+pub(crate) fn to_bfloat16(numbers: &mut [u16]) {
     for number in numbers {
         *number = (f32::from(*number).to_bits() >> 16) as u16;
     }
 }
 
-/// 1 as bfloat16.
+/// 1 in bfloat16.
 pub(crate) const ONE: u16 = 0x3f80;
 
-/// A 1 for each bit.
+/// 1 for each bit that is set, 0 for the others.
 #[inline(always)]
 fn ones(word: u16) -> [u16; LANES] {
     std::array::from_fn(|lane| if word & 1 << lane != 0 { ONE } else { 0 })

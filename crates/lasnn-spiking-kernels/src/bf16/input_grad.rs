@@ -1,21 +1,26 @@
-//! Gradients of a convolution's input spikes with tiles, where membranes are computed again and so want them
-//! one map after the other.
+//! The gradient of a convolution's input spikes with AMX, from membrane gradients in `f32`.
+//!
+//! Membrane gradients are `f32` where 8 bits do not hold the surrogate derivatives. Then [`Bptt`]
+//! cannot run, and each layer hands maps of spike gradients to the layers upstream.
+//!
+//! [`Bptt`]: super::Bptt
 
 use rayon::prelude::*;
 
 use super::downstream::TransposedConv;
+use super::frames::LaneGroup;
 use super::{FRAMES, GROUP, RoundedMembraneGrad};
-use crate::f32::bptt::MembraneGrad;
-use crate::f32::input_grad::Shape;
-use crate::geometry::Geometry;
+use crate::f32::membrane_grad::MembraneGrad;
+use crate::geometry::{ConvShape, Geometry};
 use lasnn_gemm::memory::Scratch;
 use lasnn_gemm::product::{Format, TileTask, Tiles};
 
-/// The gradient `[image][step][position][lane]` with respect to spikes, given `membrane_grad` and weights.
+/// The gradient `[image][step][position][lane]` of the spikes that a convolution with weights
+/// `[outputs, inputs, taps]` reads.
 pub(crate) fn input_grad<F: Format>(
     format: F,
     weights: &[f32],
-    shape: Shape,
+    shape: ConvShape,
     membrane_grad: &MembraneGrad,
     geometry: &Geometry,
 ) -> Scratch {
@@ -30,13 +35,13 @@ pub(crate) fn input_grad<F: Format>(
     gradient.par_chunks_mut(FRAMES * row).enumerate().for_each(|(job, gradient)| {
         let first = job * FRAMES;
         let lanes = shape.lanes;
-        format.with_tiles(Frames { gradient, transposed_conv, membrane_grad, lanes, first });
+        format.with_tiles(SomeFrames { gradient, transposed_conv, membrane_grad, lanes, first });
     });
     gradient
 }
 
-/// Some frames.
-struct Frames<'a> {
+/// Up to [`FRAMES`] frames.
+struct SomeFrames<'a> {
     /// `[frame][position][lane]`.
     gradient: &'a mut [f32],
     transposed_conv: &'a TransposedConv,
@@ -45,20 +50,16 @@ struct Frames<'a> {
     first: usize,
 }
 
-impl TileTask for Frames<'_> {
+impl TileTask for SomeFrames<'_> {
     fn run<T: Tiles>(self, mut tiles: T) {
         let Self { gradient, transposed_conv, membrane_grad, lanes, first } = self;
         let frames = first..membrane_grad.rows.room.min(first + FRAMES);
         let mut sums = [0.0; FRAMES * GROUP];
         let positions = transposed_conv.positions();
-        for place in 0..positions * lanes.div_ceil(GROUP) {
-            let (group, position) = (place / positions, place % positions);
-            transposed_conv.sums(
-                &mut tiles,
-                (membrane_grad, frames.clone()),
-                (position, group),
-                &mut sums,
-            );
+        for index in 0..positions * lanes.div_ceil(GROUP) {
+            let (group, position) = (index / positions, index % positions);
+            let at = LaneGroup { position, group };
+            transposed_conv.product(&mut tiles, (membrane_grad, frames.clone()), at, &mut sums);
             let columns = GROUP.min(lanes - group * GROUP);
             let rows = gradient.chunks_exact_mut(positions * lanes).zip(sums.chunks_exact(GROUP));
             for (to, sums) in rows {

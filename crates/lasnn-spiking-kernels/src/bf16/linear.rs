@@ -1,40 +1,46 @@
-//! Currents downstream a matrix with tiles.
+//! Currents of a linear layer with AMX.
 
 use std::ops::Range;
 
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
 
-use super::{Frames, GROUP};
+use super::frames::LaneGroup;
+use super::{Frames, GROUP, TILE_LEN};
 use crate::event::linear::TILE;
-use lasnn_gemm::memory::{Needed, Scratch, prefetch};
-use lasnn_gemm::product::{BLOCK, Format, Job, Operand, Place, SIDE, TileTask, Tiles, tiles_left};
+use lasnn_gemm::memory::{CacheLevel, Scratch, prefetch};
+use lasnn_gemm::product::{
+    BLOCK, Format, FormatTask, Operand, SIDE, TileLayout, TileTask, Tiles, tiles_left,
+};
 
-/// Where the weights of a matrix come from.
+/// The weights of a linear layer.
 #[derive(Clone, Copy)]
 pub(crate) enum MatrixWeights<'a> {
-    /// As [`super::pack_matrix`] orders them.
+    /// In the order of [`super::pack_matrix`].
     Packed(&'a [u32]),
-    /// As they are, `[inputs, outputs]`.
+    /// `[inputs, outputs]` in `f32`; the product packs them.
     Plain { matrix: &'a [f32], outputs: usize },
 }
 
-/// Adds the currents `[tile][image and step][lane]` of some tiles of outputs.
+/// Adds currents to `currents`, `[channel tile][image and step][lane]`, for the channel tiles from
+/// `first` on. Needs a format with tiles.
 pub(crate) struct Product<'a> {
     pub frames: &'a Frames,
     pub weights: MatrixWeights<'a>,
-    /// The first tile.
+    /// The first channel tile.
     pub first: usize,
+    /// The value of a spike after pooling and mask.
     pub scale: f32,
     pub currents: &'a mut [f32],
 }
 
-/// Tiles that are multiplied before the next rows are: so many of 128 rows are a quarter of a MiB.
+/// Products that are summed before the next rows are taken: with 128 rows, the rows of so many
+/// products are a quarter of a MiB.
 const DEPTH: usize = 32;
 
-/// The same where the weights of a panel have to be packed, which take as much then.
-const PACKED: usize = 8;
+/// The same number if the weights have to be packed: those of a panel are a quarter of a MiB, too.
+const PACKED_DEPTH: usize = 8;
 
-impl Job for Product<'_> {
+impl FormatTask for Product<'_> {
     type Output = ();
 
     fn run<F: Format>(self, format: F) {
@@ -55,10 +61,10 @@ impl<F: Format> TileTask for Multiply<'_, F> {
         let blocks = currents.len() / (count * BLOCK);
         let (step, room) = match weights {
             MatrixWeights::Packed(_) => (DEPTH, 0),
-            MatrixWeights::Plain { .. } => (PACKED, blocks * PACKED * SIDE * BLOCK),
+            MatrixWeights::Plain { .. } => (PACKED_DEPTH, blocks * PACKED_DEPTH * SIDE * BLOCK),
         };
         let mut buffer = Scratch::new(room);
-        // [tile][row][lane]
+        // [channel tile][row][lane]
         let mut sums = Scratch::new(blocks * rows * BLOCK);
         for start in (0..depth).step_by(step) {
             let range = start..depth.min(start + step);
@@ -84,18 +90,17 @@ impl<F: Format> TileTask for Multiply<'_, F> {
                     let sums = &mut sums[row * TILE..];
                     match start {
                         0 => tiles.zero(),
-                        _ => tiles.load(size, sums, Place::matrix(TILE)),
+                        _ => tiles.load(size, sums, TileLayout::matrix(TILE)),
                     }
-                    let products = range.clone().map(|at| {
-                        let (group, position) = (at / frames.positions, at % frames.positions);
-                        let weights = &weights[(at - start) * SIDE * BLOCK..];
-                        [
-                            Operand::new(frames.from(position, group, row), SIDE, SIDE * SIDE),
-                            Operand::new(weights, BLOCK, SIDE),
-                        ]
+                    let products = range.clone().map(|index| {
+                        let (group, position) =
+                            (index / frames.positions, index % frames.positions);
+                        let rows = frames.channel_pairs(LaneGroup { position, group }, row);
+                        let weights = &weights[(index - start) * SIDE * BLOCK..];
+                        [Operand::new(rows, SIDE, TILE_LEN), Operand::new(weights, BLOCK, SIDE)]
                     });
                     tiles.add(size, products);
-                    tiles.store(size, sums, Place::matrix(TILE));
+                    tiles.store(size, sums, TileLayout::matrix(TILE));
                 }
             }
         }
@@ -108,8 +113,10 @@ impl<F: Format> TileTask for Multiply<'_, F> {
     }
 }
 
-/// Writes some rows and columns of a matrix as `[block of outputs][group and position][pair of
-/// channels][output of the block]`, zeros where there are none.
+/// Packs some rows and columns of a matrix `[inputs, outputs]` as `[block of outputs]
+/// [group of channels and position][pair of channels][output of the block]`.
+///
+/// `depth` counts groups and positions, positions faster. Missing channels and outputs are zeros.
 fn pack<F: Format>(
     format: F,
     matrix: &[f32],
@@ -130,10 +137,10 @@ fn pack<F: Format>(
         let row = |channel: usize| match channel < channels {
             true => {
                 let row = channel * positions + position;
-                // Rows lie far apart, so the machine does not foresee where the next piece begins.
+                // The rows lie so far apart that the processor does not foresee the next one.
                 let next = if positions == 1 { row + GROUP } else { row + 1 };
                 for column in columns.clone().step_by(SIDE) {
-                    prefetch(matrix, next * outputs + column, Needed::Soon);
+                    prefetch(matrix, next * outputs + column, CacheLevel::L2);
                 }
                 &matrix[row * outputs..][columns.clone()]
             }
@@ -145,7 +152,7 @@ fn pack<F: Format>(
             let blocks = first.chunks(BLOCK).zip(second.chunks(BLOCK));
             for ((first, second), to) in blocks.zip(packed.chunks_exact_mut(size)) {
                 let to = &mut to[(index * SIDE + pair) * BLOCK..][..first.len()];
-                format.join(first, second, cast_slice_mut(to));
+                format.interleave(first, second, cast_slice_mut(to));
             }
         }
     }

@@ -1,23 +1,25 @@
-//! What is done with tiles, in plain numbers, against the definition and the lists.
+//! The products, with tiles that scalar code emulates, against event lists and definitions.
+//!
+//! All numbers are small integers, so every result is exact.
 
-use lasnn_gemm::product::with_format;
 use pulp::bytemuck::cast_slice;
 
+use super::frames::LaneGroup;
 use super::*;
 use crate::event::linear::TILE;
 use crate::event::list::Events;
 use crate::event::weight_grad;
-use crate::f32::bptt::MembraneGrad;
-use crate::geometry::{Geometry, Padded};
-use crate::spikes::Grid;
-use crate::spikes::Spikes;
-use lasnn_core::Precision;
-use lasnn_core::Shape;
+use crate::f32::membrane_grad::MembraneGrad;
+use crate::geometry::{ConvShape, Geometry, Padded};
+use crate::graph::PoolAndMask;
+use crate::spikes::{Grid, Spikes};
 use lasnn_core::mask::Mask;
 use lasnn_core::simd::Level;
-use lasnn_gemm::product::{TileTask, Tiles, with_tiles};
+use lasnn_core::{Precision, Shape};
+use lasnn_gemm::memory::Scratch;
+use lasnn_gemm::product::{TileTask, Tiles, with_format, with_tiles};
 
-/// Small whole numbers, which bfloat16 holds.
+/// Small integers, which bfloat16 holds exactly.
 fn numbers(count: usize, by: usize) -> Vec<f32> {
     (0..count).map(|i| (i * by % 15) as f32 - 7.0).collect()
 }
@@ -25,16 +27,18 @@ fn numbers(count: usize, by: usize) -> Vec<f32> {
 const STEPS: usize = 2;
 const BATCH: usize = 3;
 
-/// Spikes of a shape, a mask downstream the pooling, and how often what is not masked fires there, by
-/// step, image, channel and position.
-struct Fired {
+/// Spikes, with a mask after a pooling.
+struct Input {
     spikes: Spikes,
     mask: Mask,
+    /// How often each channel fires in each pooling window, 0 where masked,
+    /// `[step][image][channel][pooled position]`.
     counts: Vec<f32>,
+    /// The shape after the pooling.
     pooled: Shape,
 }
 
-fn fired(shape: Shape, pooling: &PoolAndMask) -> Fired {
+fn input(shape: Shape, pooling: &PoolAndMask) -> Input {
     let size = shape.len();
     let fires = |i: usize| if i * 7919 % 31 < 9 { 1.0 } else { 0.0 };
     let all: Vec<f32> = (0..STEPS * BATCH * size).map(fires).collect();
@@ -56,13 +60,13 @@ fn fired(shape: Shape, pooling: &PoolAndMask) -> Fired {
         }
     }
     let mask = Mask::of(pooled.len(), &factors);
-    Fired { spikes: Spikes::of(&all, shape, BATCH, STEPS), mask, counts, pooled }
+    Input { spikes: Spikes::of(&all, shape, BATCH, STEPS), mask, counts, pooled }
 }
 
 const POOLED: PoolAndMask = PoolAndMask { pool: [2, 2], mask: None };
 
 #[test]
-fn weight_gradients_are_those_of_the_lists() {
+fn weight_gradients_equal_those_from_event_lists() {
     for ([inputs, height, width], outputs, tile, kernel, stride, pooling) in [
         ([3, 5, 4], 32, 32, 3, 1, PoolAndMask::PLAIN),
         ([40, 12, 16], 100, 128, 3, 1, POOLED),
@@ -70,18 +74,18 @@ fn weight_gradients_are_those_of_the_lists() {
         ([64, 1, 1], 16, 16, 1, 1, PoolAndMask::PLAIN),
         ([16, 8, 8], 40, 64, 1, 2, POOLED),
     ] {
-        let fired = fired(Shape { channels: inputs, height, width }, &pooling);
+        let input = input(Shape { channels: inputs, height, width }, &pooling);
         let [height, width] =
-            [fired.pooled.height, fired.pooled.width].map(|at| at.div_ceil(stride));
+            [input.pooled.height, input.pooled.width].map(|at| at.div_ceil(stride));
         let grid = Grid { shape: Shape { channels: outputs, height, width }, tile };
         let padded = Padded { shape: grid.shape, border: kernel / 2 };
-        // An odd number of frames: the last one has no partner.
+        // Without all steps, the number of frames is odd, and the last one has no partner.
         let (images, steps) = (BATCH, 1);
-        let spikes = Spikes { steps, ..fired.spikes.clone() };
-        let words = fired.spikes.words.chunks_exact(fired.spikes.image_words());
+        let spikes = Spikes { steps, ..input.spikes.clone() };
+        let words = input.spikes.words.chunks_exact(input.spikes.image_words());
         let words = words.flat_map(|image| &image[..spikes.image_words()]);
         let spikes = Spikes { words: words.copied().collect(), ..spikes };
-        for spikes in [&fired.spikes, &spikes] {
+        for spikes in [&input.spikes, &spikes] {
             let steps = spikes.steps;
             let mut membrane_grad =
                 Scratch::zeros(grid.tiles() * images * steps * padded.positions() * tile);
@@ -97,10 +101,10 @@ fn weight_gradients_are_those_of_the_lists() {
             }
             let membrane_grad =
                 MembraneGrad { grid, padded, images, steps, gradient: membrane_grad };
-            let geometry = Geometry::new(fired.pooled, padded, kernel, stride);
+            let geometry = Geometry::new(input.pooled, padded, kernel, stride);
             let taps = kernel * kernel;
             let events: Vec<Events> = (0..images)
-                .map(|image| Events::of(spikes, &pooling, image, Some(fired.mask.rows())))
+                .map(|image| Events::of(spikes, &pooling, image, Some(input.mask.rows())))
                 .collect();
             let mut expected = vec![1.0; grid.lanes() * inputs * taps];
             let mut found = expected.clone();
@@ -113,7 +117,7 @@ fn weight_gradients_are_those_of_the_lists() {
                 0.5,
             );
             let reached = &geometry.reached(padded, taps);
-            let (pooling, mask) = (&pooling, Some(fired.mask.rows()));
+            let (pooling, mask) = (&pooling, Some(input.mask.rows()));
             let of = WeightGrad { spikes, pooling, mask, reached, scale: 0.5 };
             let rounded = Level::EmulatedTiles.run(2, || {
                 let rounded = RoundedMembraneGrad::rounded(&membrane_grad);
@@ -127,25 +131,27 @@ fn weight_gradients_are_those_of_the_lists() {
     }
 }
 
-/// All sums of a convolution from outputs to inputs, and those that are needed for.
-struct Back<'a> {
+/// A product of a transposed convolution, and the masked one.
+struct BothProducts<'a> {
     transposed_conv: &'a TransposedConv,
     membrane_grad: &'a RoundedMembraneGrad,
-    place: (usize, usize),
+    at: LaneGroup,
     needed: &'a [u32],
-    sums: [&'a mut [f32]; 2],
+    full: &'a mut [f32],
+    masked: &'a mut [f32],
 }
 
-impl TileTask for Back<'_> {
+impl TileTask for BothProducts<'_> {
     fn run<T: Tiles>(self, mut tiles: T) {
-        let Self { transposed_conv, membrane_grad, place, needed, sums: [all, some] } = self;
-        transposed_conv.sums(&mut tiles, (membrane_grad, 0..membrane_grad.rows.room), place, all);
-        transposed_conv.masked_product(&mut tiles, membrane_grad, place, needed, some);
+        let Self { transposed_conv, membrane_grad, at, needed, full, masked } = self;
+        let all = 0..membrane_grad.rows.room;
+        transposed_conv.product(&mut tiles, (membrane_grad, all), at, full);
+        transposed_conv.masked_product(&mut tiles, membrane_grad, at, needed, masked);
     }
 }
 
 #[test]
-fn sums_that_are_asked_for_are_those_of_all() {
+fn a_masked_product_equals_the_full_one_in_needed_lanes() {
     for ([inputs, height, width], outputs, kernel, stride) in
         [([33, 5, 4], 64, 3, 1), ([40, 6, 5], 48, 3, 2), ([64, 3, 3], 16, 1, 2)]
     {
@@ -163,43 +169,51 @@ fn sums_that_are_asked_for_are_those_of_all() {
         let lanes = inputs.next_multiple_of(16);
         Level::EmulatedTiles.run(2, || {
             let membrane_grad = &RoundedMembraneGrad::rounded(&exact);
-            let shape = crate::f32::input_grad::Shape { inputs, taps, lanes };
+            let shape = ConvShape { inputs, taps, lanes };
             let transposed_conv = &TransposedConv::new(&weights, shape, membrane_grad, reached);
-            let mut is_any = false;
-            for place in 0..pooled.positions() * lanes.div_ceil(GROUP) {
-                let place = (place % pooled.positions(), place / pooled.positions());
-                // Every third lane or all of them, which are computed otherwise.
-                let lanes = if place.0.is_multiple_of(4) { u32::MAX } else { 0x4924_9249 };
+            let mut any_nonzero = false;
+            for index in 0..pooled.positions() * lanes.div_ceil(GROUP) {
+                let (position, group) = (index % pooled.positions(), index / pooled.positions());
+                let at = LaneGroup { position, group };
+                // Every third lane, or all lanes, which are computed by the full product.
+                let lanes = if position.is_multiple_of(4) { u32::MAX } else { 0x4924_9249 };
                 let needed: Vec<u32> = (0..images * steps).map(|frame| lanes << frame).collect();
-                let [mut all, mut some] = [(); 2].map(|()| vec![0.0; membrane_grad.room() * GROUP]);
-                let (sums, needed) = ([&mut all[..], &mut some[..]], &needed[..]);
-                with_tiles(Back { transposed_conv, membrane_grad, place, needed, sums });
-                for (index, (all, some)) in all.iter().zip(&some).enumerate() {
+                let [mut full, mut masked] =
+                    [(); 2].map(|()| vec![0.0; membrane_grad.room() * GROUP]);
+                with_tiles(BothProducts {
+                    transposed_conv,
+                    membrane_grad,
+                    at,
+                    needed: &needed,
+                    full: &mut full,
+                    masked: &mut masked,
+                });
+                for (index, (full, masked)) in full.iter().zip(&masked).enumerate() {
                     let needed = needed.get(index / GROUP).copied().unwrap_or(0);
                     if needed >> (index % GROUP) & 1 == 1 {
-                        assert_eq!(some, all, "{index} at {place:?}");
-                        is_any |= *all != 0.0;
+                        assert_eq!(masked, full, "{index} at {at:?}");
+                        any_nonzero |= *full != 0.0;
                     }
                 }
             }
-            assert!(is_any);
+            assert!(any_nonzero);
         });
     }
 }
 
 #[test]
-fn currents_are_those_of_the_matrix() {
+fn currents_are_the_product_of_counts_and_matrix() {
     for ([channels, height, width], outputs, pooling) in [
         ([1000, 1, 1], 70, PoolAndMask::PLAIN),
         ([20, 4, 6], 130, POOLED),
         ([1100, 1, 1], 10, PoolAndMask::PLAIN),
     ] {
-        let fired = fired(Shape { channels, height, width }, &pooling);
-        let positions = fired.pooled.positions();
+        let input = input(Shape { channels, height, width }, &pooling);
+        let positions = input.pooled.positions();
         let weights = numbers(channels * positions * outputs, 11);
         let packed = pack_matrix(&weights, outputs, positions);
-        let frames = Frames::of(&fired.spikes, &pooling, Some(fired.mask.rows()), 0..BATCH);
-        // All tiles but the first one.
+        let frames = Frames::of(&input.spikes, &pooling, Some(input.mask.rows()), 0..BATCH);
+        // All channel tiles but the first one, if there are several.
         let tiles = outputs.div_ceil(TILE);
         let first = usize::from(tiles > 1);
         let packed = MatrixWeights::Packed(cast_slice(&packed));
@@ -224,7 +238,7 @@ fn currents_are_those_of_the_matrix() {
         for (index, current) in currents.iter().enumerate() {
             let output = (first + index / (BATCH * STEPS * TILE)) * TILE + index % TILE;
             let (image, step) = (index / TILE / STEPS % BATCH, index / TILE % STEPS);
-            let counts = &fired.counts[(step * BATCH + image) * channels * positions..];
+            let counts = &input.counts[(step * BATCH + image) * channels * positions..];
             let terms = (0..channels * positions)
                 .map(|input| counts[input] * weights.get(input * outputs + output).unwrap_or(&0.0));
             let expected: f32 = if output < outputs { terms.sum() } else { 0.0 };

@@ -1,7 +1,8 @@
-//! NeuronLayers on maps: convolutions and shortcuts of spikes, summed into the same membranes.
+//! The currents of a layer on feature maps, from events: convolutions and identity shortcuts of
+//! spikes, summed into the same membranes.
 //!
-//! For each output position the events of its window become one list, and the weights that they
-//! name are added up in registers. The currents of one row of a map are all that is ever stored.
+//! For each output position the events of its window become one list, and the weights that the list
+//! names are added up in registers. Only the currents of one row of a map are stored at a time.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,164 +11,67 @@ use pulp::Simd;
 use pulp::bytemuck::cast_slice_mut;
 use rayon::prelude::*;
 
-use lasnn_core::mask::MaskRows;
+use lasnn_core::Shape;
 use lasnn_gemm::memory::Scratch;
 use lasnn_gemm::transpose::transpose;
 
-use crate::args::ForwardArgs;
-use crate::bf16;
-use crate::event::int12 as fixed;
 use crate::event::list::{Events, Gathered};
-use crate::event::packed_bf16 as halves;
-use crate::event::simd::LANES;
 use crate::event::weights::{WeightFormat, Weights};
+use crate::event::{int12, packed_bf16};
 use crate::graph::{Projection, Synapse};
-use crate::spikes::{Grid, Spikes};
-use lasnn_core::Shape;
+use crate::spikes::{Grid, LANES};
 
-/// Weights of a tile that stay in a core's second-level cache beside the membranes.
-const TILE_BYTES: usize = 640 << 10;
-
-/// How the map of a layer with these projections is cut into tiles.
-pub(crate) fn grid(args: &ForwardArgs<'_>, shape: Shape, projections: &[Projection]) -> Grid {
-    let inputs = projections.iter().map(|projection| match projection.synapse {
-        Synapse::Conv { kernel, .. } => kernel * kernel * args.graph.pooled(projection).channels,
-        _ => 1,
-    });
-    Grid { shape, tile: tile(shape.channels, inputs.max().unwrap_or(1), args.format()) }
-}
-
-/// The widest tile of `channels` whose weights for `inputs` fit, and that wastes little.
-pub(crate) fn tile(channels: usize, inputs: usize, format: WeightFormat) -> usize {
-    let fits = |&tile: &usize| {
-        let wasted = channels.next_multiple_of(tile) - channels;
-        wasted * 4 <= channels && inputs * tile * format.bytes() <= TILE_BYTES
-    };
-    [128, 64, 32].into_iter().find(fits).unwrap_or(format.columns())
-}
-
-/// Hands out convolution weights `[outputs, inputs, taps]` as rows `[tile][tap][input][output of the tile]`, with
-/// where each of them belongs in `packed`.
-fn pack<W: Send>(
-    weights: &[f32],
-    [inputs, taps]: [usize; 2],
-    grid: Grid,
-    packed: &mut [W],
-    write: impl Fn(&[f32], &mut [W]) + Sync,
-) {
-    let Grid { tile, shape } = grid;
-    let width = packed.len() / (grid.tiles() * inputs * taps);
-    packed.par_chunks_mut(inputs * taps * width).enumerate().for_each(|(index, packed)| {
-        let first = index * tile;
-        let outputs = tile.min(shape.channels - first);
-        let weights = &weights[first * inputs * taps..];
-        // As they lie in memory, `[input][tap][output]`, some inputs at a time.
-        let mut transposed_conv = vec![0.0; LANES * taps * tile];
-        for some in (0..inputs).step_by(LANES) {
-            let count = LANES.min(inputs - some);
-            let from = (&weights[some * taps..], inputs * taps);
-            transpose(from, (&mut transposed_conv, tile), [outputs, count * taps]);
-            for (index, transposed_conv) in
-                transposed_conv.chunks_exact(tile).take(count * taps).enumerate()
-            {
-                let (input, tap) = (some + index / taps, index % taps);
-                write(transposed_conv, &mut packed[(tap * inputs + input) * width..][..width]);
-            }
-        }
-    });
-}
-
-/// These rows in a format, or what tiles take where the layer is multiplied in them.
-pub(crate) fn pack_all(
-    weights: &[f32],
-    [inputs, taps]: [usize; 2],
-    grid: Grid,
-    (format, tiled): (WeightFormat, bool),
-) -> Weights {
-    if tiled {
-        let packed = bf16::pack_convolution(weights, [inputs, taps], grid.lanes());
-        return Weights::Tiles(Arc::new(packed));
-    }
-    let (size, numbers) = ([inputs, taps], grid.lanes() * inputs * taps);
-    let packed = match format {
-        WeightFormat::F32 => {
-            // All of it is written.
-            let mut packed = Scratch::new(numbers);
-            pack(weights, size, grid, &mut packed, |row, to| to.copy_from_slice(row));
-            return Weights::Full(Arc::new(packed));
-        }
-        WeightFormat::Bf16 => {
-            let mut packed = Scratch::new(numbers / 2);
-            let words = cast_slice_mut(&mut packed);
-            pack(weights, size, grid, words, halves::pack_row);
-            return Weights::Halves(Arc::new(packed));
-        }
-        WeightFormat::Int12 => {
-            let mut packed = vec![0.0; numbers];
-            pack(weights, size, grid, &mut packed, |row, to| to.copy_from_slice(row));
-            packed
-        }
-    };
-    let (mut words, mut steps) = (vec![0; packed.len() / 2], Vec::new());
-    let size = inputs * taps * grid.tile;
-    let tiles = packed.chunks_exact(size).zip(words.chunks_exact_mut(size / 2));
-    for (packed, words) in tiles {
-        let of_tile = fixed::steps(packed.chunks_exact(grid.tile), grid.tile);
-        fixed::pack(packed, &of_tile, words);
-        steps.extend(of_tile);
-    }
-    Weights::Fixed { words, steps }
-}
-
-/// A projection of a layer, its weights packed and its spikes listed.
+/// A projection with packed weights and lists of events.
 pub(crate) struct Feed<'a> {
-    projection: Projection,
-    /// The shape of what the weights see.
-    pooled: Shape,
-    packed: Cow<'a, Weights>,
+    pub projection: Projection,
+    /// The shape after the pooling.
+    pub pooled: Shape,
+    pub packed: Cow<'a, Weights>,
     /// By image.
     pub events: Vec<Events>,
-    scale: f32,
+    /// The current of a spike over a weight of 1.
+    pub scale: f32,
 }
 
-/// The feeds of a layer whose projections have fired `spikes`.
-pub(crate) fn feeds<'a>(
-    args: &ForwardArgs<'a>,
-    projections: &[Projection],
-    grid: Grid,
-    spikes: &[&Spikes],
-) -> Vec<Feed<'a>> {
-    let feed = |(projection, spikes): (&Projection, &&Spikes)| {
-        let pooled = args.graph.pooled(projection);
-        let packed = match projection.synapse {
-            Synapse::Conv { kernel, weight, .. } => match args.packed_weights {
-                Some(packed_weights) => Cow::Borrowed(packed_weights.weight(weight)),
-                None => {
-                    let (size, format) =
-                        ([pooled.channels, kernel * kernel], (args.format(), false));
-                    Cow::Owned(pack_all(args.weights[weight], size, grid, format))
-                }
-            },
-            _ => Cow::Owned(Weights::none()),
-        };
-        let mask = args.mask(projection);
-        let (events, scale) = (events(spikes, projection, mask), args.scale(projection));
-        Feed { projection: *projection, pooled, packed, events, scale }
-    };
-    projections.iter().zip(spikes).map(feed).collect()
+impl Feed<'_> {
+    /// The length of the longest list that [`Feed::gather`] can make: all neurons of a window fire.
+    fn longest_list(&self) -> usize {
+        match self.projection.synapse {
+            Synapse::Conv { kernel, .. } => {
+                kernel * kernel * self.pooled.channels * self.projection.pooling.window()
+            }
+            _ => 0,
+        }
+    }
+
+    /// Lists the weight rows `(ky · kernel + kx) · channels + channel` that the window of an output
+    /// position adds up.
+    #[inline(always)]
+    fn gather(
+        &self,
+        events: &Events,
+        (step, row, column): (usize, usize, usize),
+        (kernel, stride): (usize, usize),
+        list: &mut Gathered,
+    ) {
+        list.clear();
+        let Shape { channels, height, width } = self.pooled;
+        // The columns of the window that lie on the map. `before` is the code of the window's first
+        // column, which wraps around where that column lies left of the map.
+        let first = column * stride;
+        let columns = first.saturating_sub(kernel / 2)..width.min(first + kernel - kernel / 2);
+        let before = ((first * channels) as u32).wrapping_sub((kernel / 2 * channels) as u32);
+        for ky in 0..kernel {
+            let y = (row * stride + ky).wrapping_sub(kernel / 2);
+            if y < height {
+                let offset = ((ky * kernel * channels) as u32).wrapping_sub(before);
+                events.append(list, (step, y), columns.clone(), offset);
+            }
+        }
+    }
 }
 
-/// The events of all images downstream the pooling of a projection.
-pub(crate) fn events(
-    spikes: &Spikes,
-    projection: &Projection,
-    mask: Option<MaskRows<'_>>,
-) -> Vec<Events> {
-    let of = |image: usize| Events::of(spikes, &projection.pooling, image, mask);
-    (0..spikes.batch).into_par_iter().map(of).collect()
-}
-
-/// The projections of one tile of one image.
+/// The currents of one tile of one image, which is what one thread computes at once.
 pub(crate) struct Unit<'a> {
     grid: Grid,
     tile: usize,
@@ -179,7 +83,8 @@ pub(crate) struct Unit<'a> {
 }
 
 impl<'a> Unit<'a> {
-    /// The `index`-th of the tiles and images, images faster.
+    /// Unit number `index` in the order `[tile][image]`. `constant` holds the currents from outside
+    /// of all units.
     pub fn new(
         grid: Grid,
         index: usize,
@@ -199,8 +104,8 @@ impl<'a> Unit<'a> {
         }
     }
 
-    /// The currents `[column][lane]` of one row of the map, in `currents` unless they come from
-    /// outside.
+    /// The currents `[column][lane]` of one row of the map. They are written to `currents` unless
+    /// they come from outside.
     #[inline(always)]
     pub fn currents<'b, S: Simd>(
         &'b mut self,
@@ -241,37 +146,69 @@ impl<'a> Unit<'a> {
     }
 }
 
-impl Feed<'_> {
-    /// The longest list that [`Feed::gather`] can make: everybody in the window fires.
-    fn longest_list(&self) -> usize {
-        let [rows, columns] = self.projection.pooling.pool;
-        match self.projection.synapse {
-            Synapse::Conv { kernel, .. } => kernel * kernel * self.pooled.channels * rows * columns,
-            _ => 0,
+/// Packs the weights `[outputs, inputs, taps]` of a convolution as `[tile][tap][input][output of
+/// the tile]`, where a tap is one of the `kernel · kernel` positions of the convolution kernel.
+pub(crate) fn pack(
+    weights: &[f32],
+    [inputs, taps]: [usize; 2],
+    grid: Grid,
+    format: WeightFormat,
+) -> Weights {
+    let (size, numbers) = ([inputs, taps], grid.lanes() * inputs * taps);
+    let packed = match format {
+        WeightFormat::F32 => {
+            // Every number is written.
+            let mut packed = Scratch::new(numbers);
+            pack_rows(weights, size, grid, &mut packed, |row, to| to.copy_from_slice(row));
+            return Weights::F32(Arc::new(packed));
         }
+        WeightFormat::Bf16 => {
+            let mut packed = Scratch::new(numbers / 2);
+            let words = cast_slice_mut(&mut packed);
+            pack_rows(weights, size, grid, words, packed_bf16::pack_row);
+            return Weights::Bf16(Arc::new(packed));
+        }
+        WeightFormat::Int12 => {
+            let mut packed = vec![0.0; numbers];
+            pack_rows(weights, size, grid, &mut packed, |row, to| to.copy_from_slice(row));
+            packed
+        }
+    };
+    let (mut words, mut scales) = (vec![0; packed.len() / 2], Vec::new());
+    let size = inputs * taps * grid.tile;
+    let tiles = packed.chunks_exact(size).zip(words.chunks_exact_mut(size / 2));
+    for (packed, words) in tiles {
+        let of_tile = int12::scales(packed.chunks_exact(grid.tile), grid.tile);
+        int12::pack(packed, &of_tile, words);
+        scales.extend(of_tile);
     }
+    Weights::Int12 { words, scales }
+}
 
-    /// Lists the weights that the window of an output position adds up.
-    #[inline(always)]
-    fn gather(
-        &self,
-        events: &Events,
-        (step, row, column): (usize, usize, usize),
-        (kernel, stride): (usize, usize),
-        list: &mut Gathered,
-    ) {
-        list.clear();
-        let Shape { channels, height, width } = self.pooled;
-        // The window's columns, and how far its first one lies before the map's first.
-        let first = column * stride;
-        let columns = first.saturating_sub(kernel / 2)..width.min(first + kernel - kernel / 2);
-        let before = ((first * channels) as u32).wrapping_sub((kernel / 2 * channels) as u32);
-        for ky in 0..kernel {
-            let y = (row * stride + ky).wrapping_sub(kernel / 2);
-            if y < height {
-                let offset = ((ky * kernel * channels) as u32).wrapping_sub(before);
-                events.append(list, (step, y), columns.clone(), offset);
+/// Calls `write` for each row `[output of the tile]` of a tile, with its place in `packed`.
+fn pack_rows<W: Send>(
+    weights: &[f32],
+    [inputs, taps]: [usize; 2],
+    grid: Grid,
+    packed: &mut [W],
+    write: impl Fn(&[f32], &mut [W]) + Sync,
+) {
+    let Grid { tile, shape } = grid;
+    let width = packed.len() / (grid.tiles() * inputs * taps);
+    packed.par_chunks_mut(inputs * taps * width).enumerate().for_each(|(index, packed)| {
+        let first = index * tile;
+        let outputs = tile.min(shape.channels - first);
+        let weights = &weights[first * inputs * taps..];
+        // Rows `[input][tap][output]`, in the order of the weights, for some inputs at a time.
+        let mut rows = vec![0.0; LANES * taps * tile];
+        for some in (0..inputs).step_by(LANES) {
+            let count = LANES.min(inputs - some);
+            let from = (&weights[some * taps..], inputs * taps);
+            transpose(from, (&mut rows, tile), [outputs, count * taps]);
+            for (index, row) in rows.chunks_exact(tile).take(count * taps).enumerate() {
+                let (input, tap) = (some + index / taps, index % taps);
+                write(row, &mut packed[(tap * inputs + input) * width..][..width]);
             }
         }
-    }
+    });
 }

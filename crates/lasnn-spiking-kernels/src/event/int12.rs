@@ -1,97 +1,75 @@
-//! Weights as integers of 12 bits, two to a word.
+//! Event-driven sums of weights that are integers of 12 bits, two to a word.
 //!
-//! A column of a matrix has one step, a power of two, and its weights are multiples of it. So a
-//! network of such weights is a network of `f32` weights that happen to be rounded, and its sums are
-//! whole numbers: no order of adding up changes a bit of them. They take half the memory of `f32`,
-//! and an instruction adds twice as many.
+//! Each column of a matrix has a scale, a power of two, and its weights are rounded to multiples of
+//! the scale. So such a network equals a network of rounded `f32` weights. Its sums are whole
+//! numbers, so the order of additions changes no bit. The weights take half the memory of `f32`,
+//! and one instruction adds twice as many of them.
 //!
-//! A word holds two columns as [`COLUMNS`] says, each raised by [`BIAS`] so that nothing is negative and no
-//! sum of [`GROUP`] words carries over.
+//! A word holds two columns, as [`COLUMNS`] says. Each half is raised by [`BIAS`], so that no half
+//! is negative and the sum of [`GROUP`] words carries nothing from the lower into the upper half.
 
 use pulp::Simd;
 
 use crate::event::simd::{COLUMNS, LANES, of_packed};
 
-/// What a weight of 0 is stored as.
+/// A weight of 0 is stored as this number.
 const BIAS: u32 = 1 << 11;
 
-/// The largest multiple of a step.
+/// The largest multiple of a scale.
 const LARGEST: f32 = (BIAS - 1) as f32;
 
-/// `2^23` as a number, and the bits of it as an `f32`, in whose mantissa stand the whole numbers below.
+/// `2^23`, and its bits as an `f32`. The mantissa of an `f32` from `2^23` on is a whole number.
 const MAGIC_VALUE: u32 = 1 << 23;
 const MAGIC: u32 = 0x4b00_0000;
 
-/// So many words of 12 bits add up to at most 16 bits.
+/// The number of words of 12 bits whose sum fits into 16 bits.
 const GROUP: usize = 16;
 
-/// So many weights add up to less than `2^23`, where an `f32` still tells whole numbers apart by its
-/// mantissa alone.
+/// The number of weights whose sum is below `2^23`, so that the mantissa of an `f32` holds it.
 const CHUNK: usize = 2048;
 
-/// The step of weights of which none is larger than `largest`: the smallest power of two that
-/// takes at most [`LARGEST`] of it. What is not a finite number stays none, so that it shows.
-fn step(largest: f32) -> f32 {
-    if !largest.is_finite() {
-        return f32::NAN;
-    }
-    let exact = (largest / LARGEST).max(f32::MIN_POSITIVE);
-    // The next power of two: a mantissa that is not zero carries into the exponent.
-    f32::from_bits((exact.to_bits() + 0x007f_ffff) & 0xff80_0000)
-}
-
-/// The larger magnitude; a NaN stays one.
-fn larger(largest: f32, weight: f32) -> f32 {
-    let weight = weight.abs();
-    if weight > largest || weight.is_nan() { weight } else { largest }
-}
-
-/// The steps of so many columns, given their rows, which may be shorter.
-pub(crate) fn steps<'a>(rows: impl Iterator<Item = &'a [f32]>, columns: usize) -> Vec<f32> {
+/// The scales of `columns` columns with these rows. Rows may be shorter than `columns`.
+pub(crate) fn scales<'a>(rows: impl Iterator<Item = &'a [f32]>, columns: usize) -> Vec<f32> {
     let mut largest = vec![0.0; columns];
     for row in rows {
         for (largest, &weight) in largest.iter_mut().zip(row) {
             *largest = larger(*largest, weight);
         }
     }
-    largest.into_iter().map(step).collect()
+    largest.into_iter().map(column_scale).collect()
 }
 
-/// A weight as a multiple of its step.
-fn multiple(weight: f32, step: f32) -> f32 {
-    (weight / step).round_ties_even().clamp(-LARGEST, LARGEST)
+/// The weight after rounding to a multiple of `scale`.
+pub(crate) fn rounded(weight: f32, scale: f32) -> f32 {
+    multiple(weight, scale) * scale
 }
 
-/// The weight that is stored for a weight.
-pub(crate) fn rounded(weight: f32, step: f32) -> f32 {
-    multiple(weight, step) * step
-}
-
-/// Rows of weights, as many as there are steps in each, a multiple of [`COLUMNS`].
-pub(crate) fn pack(rows: &[f32], steps: &[f32], packed: &mut [u32]) {
-    let width = steps.len();
+/// Packs rows of weights into words. A row has `scales.len()` weights, a multiple of [`COLUMNS`].
+pub(crate) fn pack(rows: &[f32], scales: &[f32], packed: &mut [u32]) {
+    let width = scales.len();
     let rows = rows.chunks_exact(width).zip(packed.chunks_exact_mut(width / 2));
     for (row, packed) in rows {
-        let groups = row.chunks_exact(COLUMNS).zip(steps.chunks_exact(COLUMNS));
-        for ((row, steps), packed) in groups.zip(packed.chunks_exact_mut(LANES)) {
+        let groups = row.chunks_exact(COLUMNS).zip(scales.chunks_exact(COLUMNS));
+        for ((row, scales), packed) in groups.zip(packed.chunks_exact_mut(LANES)) {
             for (lane, word) in packed.iter_mut().enumerate() {
-                let half = |lane: usize| (multiple(row[lane], steps[lane]) + BIAS as f32) as u32;
+                let half = |lane: usize| (multiple(row[lane], scales[lane]) + BIAS as f32) as u32;
                 *word = half(lane) | half(lane + LANES) << 16;
             }
         }
     }
 }
 
-/// Rows of weights, as [`pack`] makes them.
+/// Rows of weights, as [`pack`] packs them.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     pub words: &'a [u32],
     /// By column.
-    pub steps: &'a [f32],
+    pub scales: &'a [f32],
 }
 
-/// Adds the first `sum.len()` numbers, a multiple of [`COLUMNS`], of the rows that events name to
-/// `sum`, times `scale`.
+/// Adds `scale` times the rows that events name to `sum`.
+///
+/// Only the first `sum.len()` weights of each row are added, a multiple of [`COLUMNS`].
 #[inline(always)]
 pub(crate) fn add_rows<S: Simd>(
     simd: S,
@@ -100,27 +78,27 @@ pub(crate) fn add_rows<S: Simd>(
     events: &[u32],
     scale: f32,
 ) {
-    let width = rows.steps.len() / 2 / S::U32_LANES;
+    let width = rows.scales.len() / 2 / S::U32_LANES;
     let words = S::as_simd_u32s(rows.words).0;
-    let steps = S::as_simd_f32s(rows.steps).0;
+    let scales = S::as_simd_f32s(rows.scales).0;
     let registers = sum.len() / 2 / S::U32_LANES;
     let sum = S::as_mut_simd_f32s(sum).0;
     let mut at = 0;
     while at < registers {
-        let to = (&mut *sum, steps, at);
+        let to = (&mut *sum, scales, at);
         at += match registers - at {
-            4.. => columns::<S, 4>(simd, to, (words, width), events, scale),
-            2.. => columns::<S, 2>(simd, to, (words, width), events, scale),
-            _ => columns::<S, 1>(simd, to, (words, width), events, scale),
+            4.. => sum_registers::<S, 4>(simd, to, (words, width), events, scale),
+            2.. => sum_registers::<S, 2>(simd, to, (words, width), events, scale),
+            _ => sum_registers::<S, 1>(simd, to, (words, width), events, scale),
         };
     }
 }
 
-/// The sums of `N` registers of each row, from the `at`-th on.
+/// Sums `N` registers of words of each row, from register `at` on, and returns `N`.
 #[inline(always)]
-fn columns<S: Simd, const N: usize>(
+fn sum_registers<S: Simd, const N: usize>(
     simd: S,
-    (sum, steps, at): (&mut [S::f32s], &[S::f32s], usize),
+    (sum, scales, at): (&mut [S::f32s], &[S::f32s], usize),
     (words, width): (&[S::u32s], usize),
     events: &[u32],
     scale: f32,
@@ -130,29 +108,53 @@ fn columns<S: Simd, const N: usize>(
     for chunk in events.chunks(CHUNK) {
         let (mut low, mut high) = ([zero; N], [zero; N]);
         for group in chunk.chunks(GROUP) {
-            let mut pairs = [zero; N];
+            let mut sums = [zero; N];
             for &event in group {
                 let row = &words[event as usize * width + at..][..N];
-                for lane in 0..N {
-                    pairs[lane] = simd.add_u32s(pairs[lane], row[lane]);
+                for register in 0..N {
+                    sums[register] = simd.add_u32s(sums[register], row[register]);
                 }
             }
-            for lane in 0..N {
-                low[lane] = simd.add_u32s(low[lane], simd.and_u32s(pairs[lane], mask));
-                let upper = simd.wrapping_dyn_shr_u32s(pairs[lane], half);
-                high[lane] = simd.add_u32s(high[lane], upper);
+            for register in 0..N {
+                let lower = simd.and_u32s(sums[register], mask);
+                let upper = simd.wrapping_dyn_shr_u32s(sums[register], half);
+                low[register] = simd.add_u32s(low[register], lower);
+                high[register] = simd.add_u32s(high[register], upper);
             }
         }
         let bias = simd.splat_f32s((MAGIC_VALUE + BIAS * chunk.len() as u32) as f32);
-        for lane in 0..N {
-            for (whole, place) in [low[lane], high[lane]].into_iter().zip(of_packed::<S>(at + lane))
-            {
+        for register in 0..N {
+            let wholes = [low[register], high[register]];
+            for (whole, place) in wholes.into_iter().zip(of_packed::<S>(at + register)) {
                 let number = simd.transmute_f32s_u32s(simd.or_u32s(whole, magic));
                 let number = simd.sub_f32s(number, bias);
-                let number = simd.mul_f32s(number, simd.mul_f32s(steps[place], scale));
+                let number = simd.mul_f32s(number, simd.mul_f32s(scales[place], scale));
                 sum[place] = simd.add_f32s(sum[place], number);
             }
         }
     }
     N
+}
+
+/// The scale of a column whose largest magnitude is `largest`: the smallest power of two of which
+/// at most [`LARGEST`] make that magnitude. It is NaN if `largest` is not finite, so that the fault
+/// of the weights shows in the sums.
+fn column_scale(largest: f32) -> f32 {
+    if !largest.is_finite() {
+        return f32::NAN;
+    }
+    let exact = (largest / LARGEST).max(f32::MIN_POSITIVE);
+    // The next power of two: a mantissa other than zero carries into the exponent.
+    f32::from_bits((exact.to_bits() + 0x007f_ffff) & 0xff80_0000)
+}
+
+/// The larger magnitude, or NaN if the weight is NaN.
+fn larger(largest: f32, weight: f32) -> f32 {
+    let weight = weight.abs();
+    if weight > largest || weight.is_nan() { weight } else { largest }
+}
+
+/// The weight as a multiple of its scale.
+fn multiple(weight: f32, scale: f32) -> f32 {
+    (weight / scale).round_ties_even().clamp(-LARGEST, LARGEST)
 }

@@ -1,50 +1,52 @@
-//! Who fired, as lists: what the kernels walk instead of multiplying by zeros.
+//! Lists of events: the spikes of an image by time step and position.
 //!
-//! A pooled spike is the same event at the position of its window: where two neurons of a window
-//! fire, the list names their channel twice. So an event never carries a value, and every kernel
-//! only adds.
+//! The kernels walk these lists instead of multiplying by zeros. A spike after an average pooling
+//! is an event at the position of its window. If two neurons of one channel fire in a window, the
+//! list names the channel twice. So an event carries no value, and the kernels only add.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
+use lasnn_core::Shape;
 use lasnn_core::mask::MaskRows;
 
-use crate::event::simd::LANES;
 use crate::graph::PoolAndMask;
-use crate::spikes::Spikes;
-use lasnn_core::Shape;
+use crate::spikes::{LANES, Spikes};
 
-/// Who fired at each step and position of one image, in order.
+/// The events of one image after a pooling and a mask, by time step and position.
 ///
-/// An event is written as `column · channels + channel`, so that a row of a convolution's window is one
-/// stretch of the list, in which a single offset names all weights.
+/// An event is written as `column · channels + channel`. So the events of one row of a
+/// convolution's window are one stretch of the list, and one offset turns all of them into the
+/// indices of the weights that they name.
 #[derive(Clone, Debug)]
 pub(crate) struct Events {
-    /// The events; [`SLACK`] more than there are, so that copies may read too far.
+    /// The events, and [`SLACK`] more entries, so that copies in blocks may read past the end.
     codes: Vec<u32>,
-    /// Where the events of a step and position begin, and where the last ones end.
+    /// By time step and position: the index of its first event. The last entry is the number of
+    /// events.
     starts: Vec<u32>,
     shape: Shape,
 }
 
-/// How many words are looked at at once.
-const WORDS: usize = 4;
-
-/// At most [`WORDS`] words as one number, the first one lowest.
-#[inline(always)]
-fn bits(words: &[u16]) -> u64 {
-    match *words {
-        [a, b, c, d] => u64::from(a) | u64::from(b) << 16 | u64::from(c) << 32 | u64::from(d) << 48,
-        _ => words.iter().rev().fold(0, |bits, &word| bits << 16 | u64::from(word)),
-    }
-}
-
-/// How far beyond its end a list may be read.
+/// The number of entries past its end that a list may be read.
 pub(crate) const SLACK: usize = 16;
 
+/// Words of spikes that are combined into one number.
+const WORDS: usize = 4;
+
 impl Events {
-    /// The events of one image downstream a pooling, given the mask of all images.
+    /// The events of all images. A mask has a row for each image.
+    pub fn of_images(
+        spikes: &Spikes,
+        pooling: &PoolAndMask,
+        mask: Option<MaskRows<'_>>,
+    ) -> Vec<Self> {
+        let of = |image: usize| Self::of(spikes, pooling, image, mask);
+        (0..spikes.batch).into_par_iter().map(of).collect()
+    }
+
+    /// The events of one image.
     pub fn of(
         spikes: &Spikes,
         pooling: &PoolAndMask,
@@ -70,8 +72,8 @@ impl Events {
         events
     }
 
-    /// Adds the events of one window. Four words at a time are taken across the window before the
-    /// next four, so that channels come in the order of their fours.
+    /// Appends the events of one window: for each [`WORDS`] words of channels, the events of all
+    /// positions of the window.
     #[inline(always)]
     fn push(
         &mut self,
@@ -81,24 +83,24 @@ impl Events {
         allowed: Option<&Allowed>,
     ) {
         let [rows, columns] = pooling.pool;
-        let (projection, shape) = (spikes.grid.shape, self.shape);
+        let (map, shape) = (spikes.grid.shape, self.shape);
         let (row, column) = (position / shape.width, position % shape.width);
         let code = (column * shape.channels) as u32;
         let (y, x) = (row * rows, column * columns);
         let words = spikes.grid.words();
         for tile in 0..spikes.grid.tiles() {
-            let first = spikes.at(tile, image, step, y * projection.width + x);
+            let first = spikes.at(tile, image, step, y * map.width + x);
             for word in (0..words).step_by(WORDS) {
                 let range = word..words.min(word + WORDS);
                 let channel = (tile * spikes.grid.tile + word * LANES) as u32;
                 let allowed = allowed.map_or(u64::MAX, |allowed| {
                     let first = position * allowed.stride + channel as usize / LANES;
-                    bits(&allowed.words[first..first + range.len()])
+                    combined(&allowed.words[first..first + range.len()])
                 });
                 for row in 0..rows {
                     for column in 0..columns {
-                        let at = first + (row * projection.width + column) * words;
-                        let fired = bits(&spikes.words[at + range.start..at + range.end]);
+                        let at = first + (row * map.width + column) * words;
+                        let fired = combined(&spikes.words[at + range.start..at + range.end]);
                         self.push_bits(fired & allowed, code + channel);
                     }
                 }
@@ -106,10 +108,10 @@ impl Events {
         }
     }
 
-    /// Adds an event for each bit, counted from `first`.
+    /// Appends the event `first + bit` for each bit that is set.
     #[inline(always)]
     fn push_bits(&mut self, mut bits: u64, first: u32) {
-        // One question for room instead of one for each event.
+        // The list grows once for all events, not once for each of them.
         let count = bits.count_ones() as usize;
         let start = self.codes.len();
         self.codes.resize(start + count, 0);
@@ -119,7 +121,7 @@ impl Events {
         }
     }
 
-    /// The channels that fired at a position.
+    /// The channels that fire at a time step and position.
     #[inline(always)]
     pub fn at(&self, step: usize, position: usize) -> impl Iterator<Item = u32> {
         let place = step * self.shape.positions() + position;
@@ -132,10 +134,11 @@ impl Events {
         &self.codes[self.starts[places.start] as usize..self.starts[places.end] as usize]
     }
 
-    /// Appends the events of some columns of a row to `list`, each plus `offset`, which wraps around.
+    /// Appends the events of some columns of a row to `list`, each plus `offset`. The additions
+    /// wrap around.
     ///
-    /// Copies in blocks of [`SLACK`], which need no loop for the usual handful of events; what a block
-    /// copies too much is written over by the next.
+    /// The events are copied in blocks of [`SLACK`], so that the usual few events take no loop. The
+    /// next events overwrite what a block copies too much.
     #[inline(always)]
     pub fn append(
         &self,
@@ -159,13 +162,12 @@ impl Events {
         list.len += end - start;
     }
 
-    /// How many events there are.
+    /// The number of events.
     pub fn len(&self) -> usize {
         self.codes.len() - SLACK
     }
 
-    /// The same events by channel: for each the places `step · positions + position` at which it
-    /// fired, in order.
+    /// For each channel the places `step · positions + position` at which it fires, in order.
     pub fn by_channel(&self) -> ByChannel {
         let (positions, width) = (self.shape.positions(), self.shape.width);
         let channels = self.shape.channels;
@@ -196,7 +198,16 @@ impl Events {
     }
 }
 
-/// A list of events that is filled again and again.
+/// At most [`WORDS`] words as one number. The first word is the lowest.
+#[inline(always)]
+fn combined(words: &[u16]) -> u64 {
+    match *words {
+        [a, b, c, d] => u64::from(a) | u64::from(b) << 16 | u64::from(c) << 32 | u64::from(d) << 48,
+        _ => words.iter().rev().fold(0, |bits, &word| bits << 16 | u64::from(word)),
+    }
+}
+
+/// A list of events whose memory is reused.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gathered {
     events: Vec<u32>,
@@ -209,7 +220,7 @@ impl Gathered {
         Self { events: vec![0; capacity + SLACK], len: 0 }
     }
 
-    /// Forgets all events.
+    /// Removes all events.
     pub fn clear(&mut self) {
         self.len = 0;
     }
@@ -221,7 +232,7 @@ impl Gathered {
     }
 }
 
-/// Where each channel fired.
+/// By channel: the places at which it fires.
 #[derive(Clone, Debug)]
 pub(crate) struct ByChannel {
     places: Vec<u32>,
@@ -229,7 +240,7 @@ pub(crate) struct ByChannel {
 }
 
 impl ByChannel {
-    /// The places of one channel in a range of them.
+    /// The places of a channel that lie in a range.
     #[inline(always)]
     pub fn between(&self, channel: usize, range: Range<usize>) -> &[u32] {
         let places = self.places(channel);
@@ -237,43 +248,46 @@ impl ByChannel {
         &places[before(range.start)..before(range.end)]
     }
 
-    /// The places of one channel.
+    /// The places of a channel.
     #[inline(always)]
     pub fn places(&self, channel: usize) -> &[u32] {
         &self.places[self.starts[channel] as usize..self.starts[channel + 1] as usize]
     }
 }
 
-/// A mask as bits, `[position][word]`.
+/// The mask of an image in the layout of spikes, `[position][word]`. A bit is set if the mask keeps
+/// the neuron.
 pub(crate) struct Allowed {
     words: Vec<u16>,
+    /// Words of a position.
     stride: usize,
 }
 
 impl Allowed {
-    /// The bits of 16 channels at a position.
-    #[inline(always)]
-    pub fn word(&self, position: usize, word: usize) -> u16 {
-        self.words[position * self.stride + word]
-    }
-
-    /// Those whom a mask does not silence, by image.
+    /// The masks of some images, given a mask with a row for each image of the batch.
     pub fn by_image(mask: MaskRows<'_>, images: Range<usize>, shape: Shape) -> Vec<Self> {
         images.into_par_iter().map(|image| Self::of(mask, image, shape)).collect()
     }
 
-    /// Those of an image.
+    /// The mask of one image. `shape` is the shape after the pooling.
     pub fn of(mask: MaskRows<'_>, image: usize, shape: Shape) -> Self {
         let positions = shape.positions();
-        // Rounded up to the widest tile: the last one of a grid may reach beyond the channels.
+        // Rounded up to the widest tile, because the last tile of a grid may reach beyond the
+        // channels.
         let stride = shape.channels.next_multiple_of(128) / LANES;
         let mut words = vec![0; positions * stride];
         for channel in 0..shape.channels {
             for position in 0..positions {
-                let saved = mask.keeps(image, channel * positions + position);
-                words[position * stride + channel / LANES] |= u16::from(saved) << (channel % LANES);
+                let kept = mask.keeps(image, channel * positions + position);
+                words[position * stride + channel / LANES] |= u16::from(kept) << (channel % LANES);
             }
         }
         Self { words, stride }
+    }
+
+    /// The bits of word `word` of the channels at a position.
+    #[inline(always)]
+    pub fn word(&self, position: usize, word: usize) -> u16 {
+        self.words[position * self.stride + word]
     }
 }

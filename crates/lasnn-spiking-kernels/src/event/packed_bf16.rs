@@ -1,45 +1,49 @@
-//! Weights rounded to bfloat16, two to a word, for lists of events.
+//! Event-driven sums of weights in bfloat16, two to a word.
 //!
-//! A number of bfloat16 is the upper half of an `f32`, so a shift or a mask makes one of each weight, and the
-//! sums are, to the bit, those of `f32` weights that happen to be rounded. They take half the memory, and half as
-//! many lines of the caches are read for a row. Words hold columns as [`COLUMNS`] says.
+//! A bfloat16 number is the upper half of an `f32`. So a shift or a mask of a word makes an `f32`
+//! of each of its two weights, and the sums are, to the bit, those of `f32` weights that were
+//! rounded before. The weights take half the memory, and a row takes half as many cache lines.
+//! [`COLUMNS`] says which columns share a word.
 
 use pulp::Simd;
 
-use crate::event::simd::{COLUMNS, LANES, of_packed};
 use lasnn_core::vectorised;
-use lasnn_gemm::product::pair;
+use lasnn_gemm::product::pack_bf16;
 
-/// Writes weights in rows of a multiple of [`COLUMNS`].
+use crate::event::simd::{COLUMNS, LANES, of_packed};
+
+/// Packs a row of weights, a multiple of [`COLUMNS`] of them, into words.
 pub(crate) fn pack_row(weights: &[f32], words: &mut [u32]) {
     vectorised! {
         fn pack<'a>(weights: &'a [f32], words: &'a mut [u32]) -> () {
-            pack_to(weights, words);
+            pack_row_inline(weights, words);
         }
     }
     pack(weights, words);
 }
 
-/// The same, where vectors are chosen already.
+/// [`pack_row`] for callers that have selected an instruction set already.
 #[inline(always)]
-pub(crate) fn pack_to(weights: &[f32], words: &mut [u32]) {
+pub(crate) fn pack_row_inline(weights: &[f32], words: &mut [u32]) {
     let groups = words.as_chunks_mut::<LANES>().0.iter_mut().zip(weights.as_chunks::<COLUMNS>().0);
     for (words, weights) in groups {
         for lane in 0..LANES {
-            words[lane] = pair(weights[lane], weights[lane + LANES]);
+            words[lane] = pack_bf16(weights[lane], weights[lane + LANES]);
         }
     }
 }
 
-/// Rows of `width` weights, a multiple of [`COLUMNS`], as [`pack_row`] writes them.
+/// Rows of weights, as [`pack_row`] packs them.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     pub words: &'a [u32],
+    /// Weights in a row, a multiple of [`COLUMNS`].
     pub width: usize,
 }
 
-/// Adds the first `sum.len()` numbers, a multiple of [`COLUMNS`], of the rows that events name to
-/// `sum`, times `scale`.
+/// Adds `scale` times the rows that events name to `sum`.
+///
+/// Only the first `sum.len()` weights of each row are added, a multiple of [`COLUMNS`].
 #[inline(always)]
 pub(crate) fn add_rows<S: Simd>(
     simd: S,
@@ -56,16 +60,16 @@ pub(crate) fn add_rows<S: Simd>(
     while at < registers {
         let to = (&mut *sum, at);
         at += match registers - at {
-            4.. => columns::<S, 4>(simd, to, (words, width), events, scale),
-            2.. => columns::<S, 2>(simd, to, (words, width), events, scale),
-            _ => columns::<S, 1>(simd, to, (words, width), events, scale),
+            4.. => sum_registers::<S, 4>(simd, to, (words, width), events, scale),
+            2.. => sum_registers::<S, 2>(simd, to, (words, width), events, scale),
+            _ => sum_registers::<S, 1>(simd, to, (words, width), events, scale),
         };
     }
 }
 
-/// The sums of `N` registers of each row, from the `at`-th on.
+/// Sums `N` registers of words of each row, from register `at` on, and returns `N`.
 #[inline(always)]
-fn columns<S: Simd, const N: usize>(
+fn sum_registers<S: Simd, const N: usize>(
     simd: S,
     (sum, at): (&mut [S::f32s], usize),
     (words, width): (&[S::u32s], usize),
@@ -77,16 +81,17 @@ fn columns<S: Simd, const N: usize>(
     let (mut low, mut high) = ([zero; N], [zero; N]);
     for &event in events {
         let row = &words[event as usize * width + at..][..N];
-        for lane in 0..N {
-            let lower = simd.wrapping_dyn_shl_u32s(row[lane], shift);
-            let upper = simd.and_u32s(row[lane], mask);
-            low[lane] = simd.add_f32s(low[lane], simd.transmute_f32s_u32s(lower));
-            high[lane] = simd.add_f32s(high[lane], simd.transmute_f32s_u32s(upper));
+        for register in 0..N {
+            let lower = simd.wrapping_dyn_shl_u32s(row[register], shift);
+            let upper = simd.and_u32s(row[register], mask);
+            low[register] = simd.add_f32s(low[register], simd.transmute_f32s_u32s(lower));
+            high[register] = simd.add_f32s(high[register], simd.transmute_f32s_u32s(upper));
         }
     }
     let scale = simd.splat_f32s(scale);
-    for lane in 0..N {
-        for (found, place) in [low[lane], high[lane]].into_iter().zip(of_packed::<S>(at + lane)) {
+    for register in 0..N {
+        let sums = [low[register], high[register]];
+        for (found, place) in sums.into_iter().zip(of_packed::<S>(at + register)) {
             sum[place] = simd.add_f32s(sum[place], simd.mul_f32s(found, scale));
         }
     }

@@ -1,39 +1,40 @@
-//! The few vector operations that the compiler does not find by itself.
+//! Sums of the rows of a matrix that events name, in vector registers.
 //!
-//! Everything here is inlined into a dispatch of `pulp`, which compiles it once for each
-//! instruction set (AVX-512, AVX2, NEON, scalar) and chooses when the program runs. Sums are added up in the
-//! order of the events whatever the width of the registers, so all instruction sets give the
-//! same bits.
+//! All functions are inlined into a dispatch of `pulp`, which compiles them once for each
+//! instruction set (AVX-512, AVX2, NEON, scalar) and selects one when the program runs. The rows
+//! are added in the order of the events whatever the width of the registers, so all instruction
+//! sets give the same bits.
 
-use pulp::{Simd, bytemuck};
+use pulp::Simd;
 
-/// Neurons in one word of spikes, and numbers in the widest register.
-pub(crate) const LANES: usize = 16;
+pub(crate) use crate::spikes::LANES;
 
-/// Columns of 16 words that hold two each: column `i` of them in its lower half, column `i + 16` in its upper one.
+/// Columns in a group of [`LANES`] words that hold two numbers each. The lower half of word `i`
+/// holds column `i`, the upper half column `i + 16`.
 pub(crate) const COLUMNS: usize = 2 * LANES;
 
-/// Which registers of sums the lower and the upper halves of a register of such words belong to.
+/// The registers of sums of the lower and of the upper columns of a register of words.
 #[inline(always)]
 pub(crate) fn of_packed<S: Simd>(register: usize) -> [usize; 2] {
-    // Registers of 16 words, whatever they hold here.
+    // Registers in a group of 16 words.
     let per_group = LANES / S::U32_LANES;
     let (group, part) = (register / per_group, register % per_group);
     let first = 2 * group * per_group + part;
     [first, first + per_group]
 }
 
-/// A matrix of which the rows that events name are added up: rows of `width` numbers, a multiple of
-/// [`LANES`], of which events count from `first`.
+/// A matrix whose rows events name. An event `e` names row `first + e`.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
     pub matrix: &'a [f32],
+    /// Numbers in a row, a multiple of [`LANES`].
     pub width: usize,
     pub first: usize,
 }
 
-/// Adds the first `sum.len()` numbers, a multiple of [`LANES`], of the rows that events name to `sum`,
-/// times `scale`.
+/// Adds `scale` times the rows that events name to `sum`.
+///
+/// Only the first `sum.len()` numbers of each row are added, a multiple of [`LANES`].
 #[inline(always)]
 pub(crate) fn add_rows<S: Simd>(
     simd: S,
@@ -42,10 +43,11 @@ pub(crate) fn add_rows<S: Simd>(
     events: &[u32],
     scale: f32,
 ) {
-    with_columns::<S>(simd, sum, rows, events, scale, true);
+    sum_rows::<S>(simd, sum, rows, events, scale, true);
 }
 
-/// [`add_rows`] into a sum that is 0, without reading it: fresh memory is then written only.
+/// [`add_rows`] to a sum that is 0. It only writes the sum, because reading fresh memory first maps
+/// it twice.
 #[inline(always)]
 pub(crate) fn set_rows<S: Simd>(
     simd: S,
@@ -54,11 +56,11 @@ pub(crate) fn set_rows<S: Simd>(
     events: &[u32],
     scale: f32,
 ) {
-    with_columns::<S>(simd, sum, rows, events, scale, false);
+    sum_rows::<S>(simd, sum, rows, events, scale, false);
 }
 
 #[inline(always)]
-fn with_columns<S: Simd>(
+fn sum_rows<S: Simd>(
     simd: S,
     sum: &mut [f32],
     rows: Rows<'_>,
@@ -74,17 +76,17 @@ fn with_columns<S: Simd>(
         let (left, first) = (sum.len() - at, at + rows.first * width);
         let to = &mut sum[at..];
         at += match left {
-            8.. => columns::<S, 8>(simd, to, (matrix, width, first), events, scale, add),
-            4.. => columns::<S, 4>(simd, to, (matrix, width, first), events, scale, add),
-            2.. => columns::<S, 2>(simd, to, (matrix, width, first), events, scale, add),
-            _ => columns::<S, 1>(simd, to, (matrix, width, first), events, scale, add),
+            8.. => sum_registers::<S, 8>(simd, to, (matrix, width, first), events, scale, add),
+            4.. => sum_registers::<S, 4>(simd, to, (matrix, width, first), events, scale, add),
+            2.. => sum_registers::<S, 2>(simd, to, (matrix, width, first), events, scale, add),
+            _ => sum_registers::<S, 1>(simd, to, (matrix, width, first), events, scale, add),
         };
     }
 }
 
-/// The sums of `N` registers of each row.
+/// Sums `N` registers of each row and returns `N`.
 #[inline(always)]
-fn columns<S: Simd, const N: usize>(
+fn sum_registers<S: Simd, const N: usize>(
     simd: S,
     sum: &mut [S::f32s],
     (matrix, width, first): (&[S::f32s], usize, usize),
@@ -96,40 +98,14 @@ fn columns<S: Simd, const N: usize>(
     for &event in events {
         let start = event as usize * width + first;
         let row = &matrix[start..start + N];
-        for lane in 0..N {
-            sums[lane] = simd.add_f32s(sums[lane], row[lane]);
+        for register in 0..N {
+            sums[register] = simd.add_f32s(sums[register], row[register]);
         }
     }
     let scale = simd.splat_f32s(scale);
-    for lane in 0..N {
-        let scaled = simd.mul_f32s(sums[lane], scale);
-        sum[lane] = if add { simd.add_f32s(sum[lane], scaled) } else { scaled };
+    for register in 0..N {
+        let scaled = simd.mul_f32s(sums[register], scale);
+        sum[register] = if add { simd.add_f32s(sum[register], scaled) } else { scaled };
     }
     N
-}
-
-/// Which of [`LANES`] neurons are above the threshold, neuron 0 in the lowest bit.
-#[inline(always)]
-pub(crate) fn fired<S: Simd>(simd: S, u: &[f32; LANES], threshold: f32) -> u16 {
-    let threshold = simd.splat_f32s(threshold);
-    let mut bits = 0u16;
-    for (register, &u) in S::as_simd_f32s(u).0.iter().enumerate() {
-        let mask = simd.greater_than_f32s(u, threshold);
-        bits |= lane_bits::<S>(&mask) << (register * S::F32_LANES);
-    }
-    bits
-}
-
-/// A mask as bits, lane 0 in the lowest: with AVX-512 it is one already, elsewhere it fills lanes.
-#[inline(always)]
-fn lane_bits<S: Simd>(mask: &S::m32s) -> u16 {
-    let bytes = bytemuck::bytes_of(mask);
-    if S::F32_LANES == 1 {
-        return u16::from(bytes[0] & 1);
-    }
-    if bytes.len() * 8 == S::F32_LANES {
-        return bytes.iter().rev().fold(0, |bits, &byte| bits << 8 | u16::from(byte));
-    }
-    let size = bytes.len() / S::F32_LANES;
-    bytes.iter().step_by(size).rev().fold(0, |bits, &byte| bits << 1 | u16::from(byte & 1))
 }

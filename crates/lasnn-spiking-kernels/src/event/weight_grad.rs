@@ -1,7 +1,7 @@
-//! Gradients of weights, from events only: a weight learns where its input has fired.
+//! Weight gradients from events: only the weights of inputs that fired get a gradient.
 //!
-//! For each input channel and tap the gradients of the outputs that its events reach are added up
-//! in registers, so a weight's gradient is read and written once for many events.
+//! For each input channel and tap, the gradients of the outputs that its events reach are added up
+//! in registers. So the gradient of a weight is read and written once for many events.
 
 use std::ops::Range;
 
@@ -13,18 +13,20 @@ use lasnn_gemm::memory;
 use lasnn_gemm::transpose::transpose;
 
 use crate::event::list::{ByChannel, Events};
-use crate::event::simd::{LANES, Rows, add_rows, set_rows};
-use crate::f32::bptt::MembraneGrad;
+use crate::event::simd::{Rows, add_rows, set_rows};
+use crate::f32::membrane_grad::MembraneGrad;
 use crate::geometry::{Class, Geometry, Tap};
+use crate::spikes::LANES;
 
-/// Gradients of outputs that stay in a core's second-level cache while all channels pass.
+/// Bytes of output gradients that stay in a core's second-level cache while all channels use them.
 const CACHED: usize = 384 << 10;
 
 /// Channels that one thread takes at once.
 const CHANNELS: usize = 8;
 
-/// Adds the gradient of a convolution's weights to `gradient`
-/// `[tile][input][tap][output of the tile]`, for the images of `membrane_grad`.
+/// Adds the weight gradient of a convolution to `gradient`,
+/// `[tile][input][tap][output of the tile]`. `events` has an entry for each image, and
+/// `membrane_grad` is that of the layer of the outputs.
 pub(crate) fn convolution(
     gradient: &mut [f32],
     events: &[Events],
@@ -57,7 +59,7 @@ pub(crate) fn convolution(
     }
 }
 
-/// For every position the index of its class, if it reaches anything.
+/// For every input position the index of its class, or `None` if it reaches no output.
 fn class_of(classes: &[Class<'_>], positions: usize) -> Vec<Option<usize>> {
     let mut class_of = vec![None; positions];
     for (index, class) in classes.iter().enumerate() {
@@ -68,6 +70,7 @@ fn class_of(classes: &[Class<'_>], positions: usize) -> Vec<Option<usize>> {
     class_of
 }
 
+/// The weight gradient of some input channels and one tile of outputs.
 struct Channels<'a> {
     gradient: &'a mut [f32],
     channels: Range<usize>,
@@ -86,10 +89,9 @@ impl WithSimd for Channels<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let tile = self.membrane_grad.grid.tile;
+        let (tile, steps) = (self.membrane_grad.grid.tile, self.membrane_grad.steps);
         let padded = self.membrane_grad.padded.positions();
         let positions = self.bases.len();
-        let steps = self.membrane_grad.steps;
         let at_once = (CACHED / (padded * tile * size_of::<f32>())).clamp(1, steps);
         let mut lists = vec![Vec::new(); self.classes.len()];
         for (image, by_channel) in self.by_channel.iter().enumerate() {
@@ -120,14 +122,14 @@ impl WithSimd for Channels<'_> {
     }
 }
 
-/// The gradient `[outputs, inputs, taps]` of what [`convolution`] has added up.
+/// The gradient `[outputs, inputs, taps]` from the sums of [`convolution`].
 pub(crate) fn unpack(
     packed: &[f32],
     (outputs, inputs, taps): (usize, usize, usize),
     tile: usize,
 ) -> Vec<f32> {
     let rows = inputs * taps;
-    // All of it is written, some outputs at a time: those of a line of the cache.
+    // Every number is written, as many outputs at a time as a cache line of `packed` holds.
     let mut gradient = memory::take(outputs * rows);
     gradient.par_chunks_mut(LANES * rows).enumerate().for_each(|(block, gradient)| {
         let packed = &packed[block * LANES / tile * rows * tile..][..rows * tile];
@@ -141,16 +143,19 @@ pub(crate) fn unpack(
 /// Rows of a matrix that one thread takes at once.
 const ROWS: usize = 64;
 
-/// The gradient of a matrix `[inputs, outputs]` whose rows were named by `by_row`, given the
-/// gradients `[tile][image][step][lane]` of its outputs.
+/// The gradient of a matrix `[inputs, outputs]`.
+///
+/// `by_row` is the result of [`by_row`](crate::event::row_events::RowEvents::by_row), and
+/// `membrane_grad` is the gradient of the membranes of the outputs, `[tile][frame][lane]`.
 pub(crate) fn matrix(
     (inputs, outputs): (usize, usize),
-    (indices, starts): &(Vec<u32>, Vec<usize>),
+    by_row: &(Vec<u32>, Vec<usize>),
     membrane_grad: &[f32],
     tile: usize,
     scale: f32,
 ) -> Vec<f32> {
-    // All of it is written.
+    let (frames, starts) = by_row;
+    // Every number is written.
     let mut gradient = memory::take(inputs * outputs);
     let size = membrane_grad.len() / outputs.div_ceil(tile);
     gradient.par_chunks_mut(ROWS * outputs).enumerate().for_each(|(chunk, gradient)| {
@@ -158,7 +163,7 @@ pub(crate) fn matrix(
         vectors().dispatch(MatrixRows {
             gradient,
             outputs,
-            indices,
+            frames,
             starts: &starts[first..],
             membrane_grad,
             size,
@@ -169,10 +174,13 @@ pub(crate) fn matrix(
     gradient
 }
 
+/// The gradient of some rows of a matrix.
 struct MatrixRows<'a> {
     gradient: &'a mut [f32],
     outputs: usize,
-    indices: &'a [u32],
+    /// The frames that name a row, row after row.
+    frames: &'a [u32],
+    /// By row: the index of its first frame.
     starts: &'a [usize],
     membrane_grad: &'a [f32],
     /// Numbers in a tile of `membrane_grad`.
@@ -190,13 +198,13 @@ impl WithSimd for MatrixRows<'_> {
             let columns = tile * self.tile..self.outputs.min((tile + 1) * self.tile);
             let mut edge = vec![0.0; self.tile];
             for (row, gradient) in self.gradient.chunks_exact_mut(self.outputs).enumerate() {
-                let events = &self.indices[self.starts[row]..self.starts[row + 1]];
+                let frames = &self.frames[self.starts[row]..self.starts[row + 1]];
                 let gradient = &mut gradient[columns.clone()];
                 let rows = Rows { matrix: membrane_grad, width: self.tile, first: 0 };
                 if gradient.len() == self.tile {
-                    set_rows(simd, gradient, rows, events, self.scale);
+                    set_rows(simd, gradient, rows, frames, self.scale);
                 } else {
-                    set_rows(simd, &mut edge, rows, events, self.scale);
+                    set_rows(simd, &mut edge, rows, frames, self.scale);
                     gradient.copy_from_slice(&edge[..gradient.len()]);
                 }
             }

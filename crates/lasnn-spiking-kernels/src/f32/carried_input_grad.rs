@@ -1,41 +1,35 @@
-//! Gradients of a convolution's input spikes, carried from step to step.
+//! The gradient of a convolution's input spikes, carried from step to step.
 //!
-//! Back in time the gradient of a membrane decays with the leak, `δ_t = s_t + λ · δ_{t+1}`, and gains
-//! `s_t` only where the membrane potential lies in the support of the surrogate. A convolution is linear, so
-//! the gradient of its input decays the same way and changes only by what `s_t` adds: a sparse
-//! sum of weights, as in the forward pass, but with values.
+//! Back in time, a membrane gradient decays with the leak `λ`: `δ_t = s_t + λ · δ_{t+1}`. The
+//! source `s_t` is zero where the membrane potential lies outside the support of the surrogate
+//! derivative. A convolution is linear, so the gradient of its input decays in the same way, and
+//! each step adds the contributions of the nonzero `s_t` only. These are sparse sums of weights as
+//! in the forward pass, but each weight is multiplied by a value.
 
 use lasnn_gemm::product::relative_speed;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use lasnn_core::Precision;
 use lasnn_core::simd::vectors;
 use lasnn_gemm::memory::Scratch;
 
-use lasnn_core::Precision;
-
-use crate::event::conv;
 use crate::event::list::SLACK;
 use crate::event::weights::WeightFormat;
-use crate::f32::bptt::MembraneGrad;
-use crate::f32::input_grad::Shape;
-use crate::geometry::{Geometry, Tap};
+use crate::f32::membrane_grad::MembraneGrad;
+use crate::geometry::{ConvShape, Geometry, Tap};
+use crate::layout;
 
-/// The share of gradients that change in a step below which this is faster than the dense product
-/// (`docs/performance.md`).
-fn worth_it(precision: Precision) -> f64 {
-    // Between 0.2, where it takes half the time, and 0.3, where it takes a fifth more.
-    0.25 / relative_speed(precision)
-}
-
-/// How many frames are looked at to estimate that share.
+/// Frames from which the share of nonzero sources is estimated.
 const SAMPLES: usize = 16;
 
-/// [`crate::f32::input_grad::convolution`] for neurons whose reset leaves `δ` linear in time; `None` where
-/// too much changes at each step for it to be faster.
+/// Like [`crate::f32::input_grad::convolution`], for neurons whose reset subtracts the threshold;
+/// `None` where the dense product is probably faster.
+///
+/// `width` is that of the input map.
 pub(crate) fn convolution(
     weights: &[f32],
-    Shape { inputs, taps, lanes }: Shape,
+    ConvShape { inputs, taps, lanes }: ConvShape,
     membrane_grad: &MembraneGrad,
     (geometry, width): (&Geometry, usize),
     (leak, precision): (f32, Precision),
@@ -44,10 +38,10 @@ pub(crate) fn convolution(
     if share(membrane_grad, leak) > worth_it(precision) {
         return None;
     }
-    let changes: Vec<Changes> =
-        (0..frames).into_par_iter().map(|frame| Changes::of(membrane_grad, frame, leak)).collect();
+    let sources: Vec<Sources> =
+        (0..frames).into_par_iter().map(|frame| Sources::of(membrane_grad, frame, leak)).collect();
     let outputs = membrane_grad.grid.lanes();
-    let tile = conv::tile(lanes, taps * outputs, WeightFormat::F32);
+    let tile = layout::tile(lanes, taps * outputs, WeightFormat::F32);
     let packed =
         pack(weights, (membrane_grad.grid.shape.channels, inputs, taps), outputs, (lanes, tile));
     let positions = geometry.bases.len();
@@ -73,7 +67,7 @@ pub(crate) fn convolution(
         vectors().dispatch(Row {
             rows,
             first: row * width,
-            changes: &changes[image * membrane_grad.steps..][..membrane_grad.steps],
+            sources: &sources[image * membrane_grad.steps..][..membrane_grad.steps],
             bases: &geometry.bases,
             taps: &taps_of,
             packed: &packed,
@@ -87,26 +81,34 @@ pub(crate) fn convolution(
     Some(gradient)
 }
 
-/// The share of gradients that change in a step, estimated from a few of the frames.
+/// The share of nonzero sources up to which this is faster than the dense product
+/// (`docs/kernels.md`).
+fn worth_it(precision: Precision) -> f64 {
+    // At a share of 0.2 it takes half the time of the dense product, at 0.3 a fifth more.
+    0.25 / relative_speed(precision)
+}
+
+/// The share of nonzero sources, estimated from [`SAMPLES`] frames.
 fn share(membrane_grad: &MembraneGrad, leak: f32) -> f64 {
     let sample = sample(membrane_grad.images, membrane_grad.steps);
-    let count = |&frame: &usize| Changes::of(membrane_grad, frame, leak).values.len() - SLACK;
+    let count = |&frame: &usize| Sources::of(membrane_grad, frame, leak).values.len() - SLACK;
     let changed: usize = sample.par_iter().map(count).sum();
     changed as f64 / (sample.len() * membrane_grad.grid.shape.len()) as f64
 }
 
-/// Frames spread over all images and, apart from that, over all steps: membrane potentials are far from the
-/// threshold in the first ones.
+/// Frames that are spread over all images and, independently, over all steps: in the first steps,
+/// membrane potentials are far from the threshold, so these alone would mislead.
 fn sample(images: usize, steps: usize) -> Vec<usize> {
     if images * steps <= SAMPLES {
         return (0..images * steps).collect();
     }
-    // Multiples of the golden ratio fall into every part of a circle equally often.
+    // Multiples of the golden ratio modulo 1 are spread evenly.
     let step = |index: usize| (index * 618 % 1000) * steps / 1000;
     (0..SAMPLES).map(|index| index * images / SAMPLES * steps + step(index)).collect()
 }
 
-/// Weights `[outputs, inputs, taps]` as `[tile][tap][output lane][input of the tile]`.
+/// Packs weights `[outputs, inputs, taps]` as `[tile of inputs][tap][output lane][input of the
+/// tile]`.
 fn pack(
     weights: &[f32],
     (outputs, inputs, taps): (usize, usize, usize),
@@ -129,16 +131,17 @@ fn pack(
     packed
 }
 
-/// What a step adds to the gradients of one image's membranes.
-struct Changes {
-    /// Lanes, and [`SLACK`] more.
+/// The nonzero sources `s_t` of one frame.
+struct Sources {
+    /// The lane of each source, and [`SLACK`] more.
     lanes: Vec<u32>,
+    /// Its value, and [`SLACK`] more.
     values: Vec<f32>,
-    /// By padded position.
+    /// Where each padded position starts, and the end of the last one.
     starts: Vec<u32>,
 }
 
-impl Changes {
+impl Sources {
     fn of(membrane_grad: &MembraneGrad, frame: usize, leak: f32) -> Self {
         let (image, step) = (frame / membrane_grad.steps, frame % membrane_grad.steps);
         let grid = membrane_grad.grid;
@@ -149,35 +152,36 @@ impl Changes {
                 (membrane_grad.step(tile, image, step), later)
             })
             .collect();
-        let mut changes = Self { lanes: vec![], values: vec![], starts: vec![] };
+        let mut sources = Self { lanes: vec![], values: vec![], starts: vec![] };
         for position in 0..membrane_grad.padded.positions() {
-            changes.starts.push(changes.values.len() as u32);
+            sources.starts.push(sources.values.len() as u32);
             let range = position * grid.tile..(position + 1) * grid.tile;
             for (tile, (now, later)) in tiles.iter().enumerate() {
                 let first = (tile * grid.tile) as u32;
                 for (lane, &now) in now[range.clone()].iter().enumerate() {
-                    // Outside of the support nothing was added, so the two are the same number.
-                    let change = now - leak * later.map_or(0.0, |later| later[range.start + lane]);
-                    if change != 0.0 {
-                        changes.lanes.push(first + lane as u32);
-                        changes.values.push(change);
+                    // Outside the support, `now` was computed by the same product, so the
+                    // difference is exactly zero.
+                    let source = now - leak * later.map_or(0.0, |later| later[range.start + lane]);
+                    if source != 0.0 {
+                        sources.lanes.push(first + lane as u32);
+                        sources.values.push(source);
                     }
                 }
             }
         }
-        changes.starts.push(changes.values.len() as u32);
-        changes.lanes.resize(changes.lanes.len() + SLACK, 0);
-        changes.values.resize(changes.values.len() + SLACK, 0.0);
-        changes
+        sources.starts.push(sources.values.len() as u32);
+        sources.lanes.resize(sources.lanes.len() + SLACK, 0);
+        sources.values.resize(sources.values.len() + SLACK, 0.0);
+        sources
     }
 
-    /// Appends what changed at a position, lanes plus `offset`.
+    /// Appends the sources at a position; `offset` is added to their lanes.
     #[inline(always)]
-    fn append(&self, list: &mut Valued, position: usize, offset: u32) {
+    fn append(&self, list: &mut WeightedRows, position: usize, offset: u32) {
         let (start, end) = (self.starts[position] as usize, self.starts[position + 1] as usize);
         let mut at = start;
         while at < end {
-            // In blocks, as `Events::append` does.
+            // Copies in blocks, as `Events::append` does.
             let to = list.len + at - start;
             for (to, &from) in list.rows[to..][..SLACK].iter_mut().zip(&self.lanes[at..][..SLACK]) {
                 *to = from + offset;
@@ -189,26 +193,26 @@ impl Changes {
     }
 }
 
-/// Rows of weights, each with a value.
-struct Valued {
+/// Rows of weights, each with the value that multiplies it.
+struct WeightedRows {
     rows: Vec<u32>,
     values: Vec<f32>,
     len: usize,
 }
 
-/// One row of a map over all steps.
+/// One row of a map of one image, at all steps.
 struct Row<'a> {
     /// By step, `[column][lane]`.
     rows: Vec<&'a mut [f32]>,
-    /// The row's first position.
+    /// The first position of the row.
     first: usize,
     /// By step.
-    changes: &'a [Changes],
+    sources: &'a [Sources],
     bases: &'a [u32],
     /// By position.
     taps: &'a [&'a [Tap]],
     packed: &'a [f32],
-    /// Numbers in a tile of weights.
+    /// Numbers in a tile of inputs of `packed`.
     size: usize,
     outputs: usize,
     lanes: usize,
@@ -222,7 +226,7 @@ impl WithSimd for Row<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let most = self.size / self.tile + SLACK;
-        let mut list = Valued { rows: vec![0; most], values: vec![0.0; most], len: 0 };
+        let mut list = WeightedRows { rows: vec![0; most], values: vec![0.0; most], len: 0 };
         for (index, packed) in self.packed.chunks_exact(self.size).enumerate() {
             let columns = index * self.tile..self.lanes.min((index + 1) * self.tile);
             for step in (0..self.rows.len()).rev() {
@@ -233,7 +237,7 @@ impl WithSimd for Row<'_> {
                     list.len = 0;
                     for &Tap { index: tap, offset } in self.taps[position] {
                         let place = self.bases[position] as usize + offset;
-                        self.changes[step].append(&mut list, place, (tap * self.outputs) as u32);
+                        self.sources[step].append(&mut list, place, (tap * self.outputs) as u32);
                     }
                     let now = &mut now[columns.clone()];
                     if let Some(later) = later.first() {
@@ -242,16 +246,22 @@ impl WithSimd for Row<'_> {
                             *now = self.leak * later;
                         }
                     }
-                    add_valued(simd, now, packed, self.tile, &list);
+                    add_weighted(simd, now, packed, self.tile, &list);
                 }
             }
         }
     }
 }
 
-/// Adds rows of `width` numbers, each times its value.
+/// Adds the listed rows of a matrix, each times its value; rows have `width` numbers.
 #[inline(always)]
-fn add_valued<S: Simd>(simd: S, sum: &mut [f32], matrix: &[f32], width: usize, list: &Valued) {
+fn add_weighted<S: Simd>(
+    simd: S,
+    sum: &mut [f32],
+    matrix: &[f32],
+    width: usize,
+    list: &WeightedRows,
+) {
     let matrix = S::as_simd_f32s(matrix).0;
     let sum = S::as_mut_simd_f32s(sum).0;
     let width = width / S::F32_LANES;
@@ -273,7 +283,7 @@ fn columns<S: Simd, const N: usize>(
     simd: S,
     sum: &mut [S::f32s],
     (matrix, width, first): (&[S::f32s], usize, usize),
-    list: &Valued,
+    list: &WeightedRows,
 ) -> usize {
     let mut sums = [simd.splat_f32s(0.0); N];
     sums.copy_from_slice(&sum[..N]);
@@ -294,18 +304,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sample_sees_early_and_late_steps_of_many_images() {
+    fn a_sample_has_early_and_late_steps_of_many_images() {
         for (images, steps) in [(16, 8), (16, 100), (3, 100), (64, 4), (1, 1), (2, 3)] {
             let sample = sample(images, steps);
             assert_eq!(sample.len(), SAMPLES.min(images * steps));
             let quarters = |step: &usize| step * 4 / steps;
             for quarter in 0..4.min(steps) {
                 let quarter = if steps < 4 { quarter * 4 / steps } else { quarter };
-                let pooled = sample.iter().filter(|&frame| quarters(&(frame % steps)) == quarter);
-                assert!(pooled.count() >= sample.len() / 8, "{images} images, {steps} steps");
+                let found = sample.iter().filter(|&frame| quarters(&(frame % steps)) == quarter);
+                assert!(found.count() >= sample.len() / 8, "{images} images, {steps} steps");
             }
-            let pooled: std::collections::HashSet<_> = sample.iter().map(|f| f / steps).collect();
-            assert_eq!(pooled.len(), SAMPLES.min(images), "{images} images, {steps} steps");
+            let found: std::collections::HashSet<_> = sample.iter().map(|f| f / steps).collect();
+            assert_eq!(found.len(), SAMPLES.min(images), "{images} images, {steps} steps");
         }
     }
 }

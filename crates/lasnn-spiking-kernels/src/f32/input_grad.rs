@@ -1,36 +1,30 @@
-//! Gradients of input spikes: dense, since the gradient of a membrane is.
+//! The gradient of a layer's input spikes, by dense products: membrane gradients are dense, too.
 //!
-//! A direct product in registers: a few rows of gradients by two registers of channels, and for
-//! each weight one multiply-add per row. No matrix of patches is made.
+//! A convolution is computed directly in registers, a few positions by two registers of channels,
+//! with one multiply-add for each weight and position. No matrix of patches is made.
 
-use lasnn_gemm::product::with_format;
 use pulp::bytemuck::{Pod, cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 
 use lasnn_core::Precision;
 use lasnn_gemm::matrix::{Matrix, multiply};
 use lasnn_gemm::memory::Scratch;
-use lasnn_gemm::product::{BLOCK, Format, Job, Product, TOGETHER, Task, rows_by_block, stretch};
+use lasnn_gemm::product::{
+    BLOCK, BLOCK_ROWS, Format, FormatTask, Product, Task, depth_multiple, rows_by_block,
+    with_format,
+};
 
 use crate::bf16;
 use crate::event::simd::LANES;
-use crate::f32::bptt::MembraneGrad;
-use crate::geometry::{Class, Geometry, Tap};
+use crate::f32::membrane_grad::MembraneGrad;
+use crate::geometry::{Class, ConvShape, Geometry, Tap};
 use lasnn_gemm::transpose::transpose;
 
-/// The shape of a convolution's weights `[outputs, inputs, taps]`, and of what they give.
-#[derive(Clone, Copy)]
-pub(crate) struct Shape {
-    pub inputs: usize,
-    pub taps: usize,
-    /// Lanes of the gradient: as many as inputs, or more.
-    pub lanes: usize,
-}
-
-/// The gradient `[image][step][position][lane]` with respect to spikes, given `membrane_grad` and weights.
+/// The gradient `[image][step][position][lane]` of the spikes that a convolution with weights
+/// `[outputs, inputs, taps]` reads.
 pub(crate) fn convolution(
     weights: &[f32],
-    shape: Shape,
+    shape: ConvShape,
     membrane_grad: &MembraneGrad,
     geometry: &Geometry,
     precision: Precision,
@@ -40,12 +34,12 @@ pub(crate) fn convolution(
 
 struct Convolution<'a> {
     weights: &'a [f32],
-    shape: Shape,
+    shape: ConvShape,
     membrane_grad: &'a MembraneGrad,
     geometry: &'a Geometry,
 }
 
-impl Job for Convolution<'_> {
+impl FormatTask for Convolution<'_> {
     type Output = Scratch;
 
     fn run<F: Format>(self, format: F) -> Scratch {
@@ -53,34 +47,34 @@ impl Job for Convolution<'_> {
         if F::TILED {
             return bf16::input_grad(format, weights, shape, membrane_grad, geometry);
         }
-        // Numbers of a padded position in a tile.
+        // Elements of a padded position in a channel tile.
         let tile = membrane_grad.grid.tile;
-        let width = (tile / F::HELD).next_multiple_of(stretch::<F>());
-        let lanes = membrane_grad.grid.tiles() * width * F::HELD;
-        let packed = block(format, &pack(weights, shape, [lanes, width * F::HELD, tile]));
+        let width = (tile / F::PACKED).next_multiple_of(depth_multiple::<F>());
+        let lanes = membrane_grad.grid.tiles() * width * F::PACKED;
+        let packed = block(format, &pack(weights, shape, [lanes, width * F::PACKED, tile]));
         let row = geometry.bases.len() * shape.lanes;
         let classes = geometry.classes();
-        // Positions that reach nothing are not written.
+        // Positions that reach no output are not written.
         let mut gradient = Scratch::zeros(membrane_grad.images * membrane_grad.steps * row);
         gradient.par_chunks_mut(row).enumerate().for_each(|(frame, gradient)| {
             let (image, step) = (frame / membrane_grad.steps, frame % membrane_grad.steps);
             let tiles = (0..membrane_grad.grid.tiles()).map(|index| {
                 let numbers = membrane_grad.step(index, image, step);
                 let length = numbers.len() / tile * width;
-                if width * F::HELD == tile {
+                if width * F::PACKED == tile {
                     let mut stored = Scratch::new(length);
-                    format.store(numbers, cast_slice_mut(&mut stored));
+                    format.pack_row(numbers, cast_slice_mut(&mut stored));
                     return stored;
                 }
                 let mut stored = Scratch::zeros(length);
                 let positions = numbers.chunks_exact(tile).zip(stored.chunks_exact_mut(width));
                 for (numbers, to) in positions {
-                    format.store(numbers, cast_slice_mut(&mut to[..tile / F::HELD]));
+                    format.pack_row(numbers, cast_slice_mut(&mut to[..tile / F::PACKED]));
                 }
                 stored
             });
             let tiles = &tiles.collect::<Vec<_>>();
-            let packed: &[F::Number] = cast_slice(&packed);
+            let packed: &[F::Element] = cast_slice(&packed);
             let (classes, bases) = (&classes[..], &geometry.bases[..]);
             format.dispatch(Frame { gradient, packed, shape, width, tiles, classes, bases });
         });
@@ -88,20 +82,20 @@ impl Job for Convolution<'_> {
     }
 }
 
-/// Stores rows of a [`BLOCK`], one for each number of a row on the left of a product.
+/// Stores rows of [`BLOCK`] weights in a format, one row for each element on the left of a product.
 fn block<F: Format>(format: F, rows: &[f32]) -> Scratch {
-    let mut block = Scratch::new(rows.len() / F::HELD);
-    let rows = rows.chunks_exact(F::HELD * BLOCK);
+    let mut block = Scratch::new(rows.len() / F::PACKED);
+    let rows = rows.chunks_exact(F::PACKED * BLOCK);
     for (rows, to) in rows.zip(block.chunks_exact_mut(BLOCK)) {
-        format.join(&rows[..BLOCK], &rows[rows.len() - BLOCK..], cast_slice_mut(to));
+        format.interleave(&rows[..BLOCK], &rows[rows.len() - BLOCK..], cast_slice_mut(to));
     }
     block
 }
 
-/// Weights as `[block of inputs][tap][output lane][input of the block]`. The outputs of each `tile`
-/// have `room` of the output lanes.
-fn pack(weights: &[f32], shape: Shape, [output_lanes, room, tile]: [usize; 3]) -> Vec<f32> {
-    let Shape { inputs, taps, .. } = shape;
+/// Packs weights as `[block of inputs][tap][output lane][input of the block]`. The outputs of a
+/// channel tile, `tile` of them, take `room` output lanes.
+fn pack(weights: &[f32], shape: ConvShape, [output_lanes, room, tile]: [usize; 3]) -> Vec<f32> {
+    let ConvShape { inputs, taps, .. } = shape;
     let mut packed = vec![0.0; inputs.div_ceil(BLOCK) * taps * output_lanes * BLOCK];
     packed.par_chunks_mut(taps * output_lanes * BLOCK).enumerate().for_each(|(block, packed)| {
         let first = block * BLOCK;
@@ -119,15 +113,15 @@ fn pack(weights: &[f32], shape: Shape, [output_lanes, room, tile]: [usize; 3]) -
     packed
 }
 
-/// One step of one image.
+/// One image at one time step.
 struct Frame<'a, N> {
     /// `[position][lane]`.
     gradient: &'a mut [f32],
     packed: &'a [N],
-    shape: Shape,
-    /// Numbers of a padded position in a tile.
+    shape: ConvShape,
+    /// Elements of a padded position in a channel tile.
     width: usize,
-    /// Gradients of the outputs by tile.
+    /// Membrane gradients, by channel tile.
     tiles: &'a [Scratch],
     classes: &'a [Class<'a>],
     bases: &'a [u32],
@@ -141,7 +135,7 @@ impl<N: Pod> Task<N> for Frame<'_, N> {
         let size = self.shape.taps * self.tiles.len() * self.width * BLOCK;
         for (block, packed) in self.packed.chunks_exact(size).enumerate() {
             for Class { taps, positions } in self.classes {
-                for positions in positions.chunks(TOGETHER) {
+                for positions in positions.chunks(BLOCK_ROWS) {
                     self.positions(product, block * BLOCK, packed, taps, positions);
                 }
             }
@@ -150,7 +144,8 @@ impl<N: Pod> Task<N> for Frame<'_, N> {
 }
 
 impl<N: Pod> Frame<'_, N> {
-    /// Up to [`TOGETHER`] positions of a block; those that are missing repeat the last one.
+    /// Computes a block of inputs at up to [`BLOCK_ROWS`] positions. If there are fewer, the last one
+    /// is computed repeatedly.
     #[inline(always)]
     fn positions<P: Product<N>>(
         &mut self,
@@ -161,11 +156,11 @@ impl<N: Pod> Frame<'_, N> {
         positions: &[usize],
     ) {
         let (width, last) = (self.width, positions.len() - 1);
-        let bases: [usize; TOGETHER] =
+        let bases: [usize; BLOCK_ROWS] =
             std::array::from_fn(|row| self.bases[positions[row.min(last)]] as usize);
-        // Two registers of 16 lanes, four of 8, and so on: always `BLOCK` channels.
+        // A block is two registers of 16 lanes, or four of 8, and so on.
         for part in (0..BLOCK / P::LANES).step_by(2) {
-            let mut sums = [[product.zero(); 2]; TOGETHER];
+            let mut sums = [[product.zero(); 2]; BLOCK_ROWS];
             for (index, tile) in self.tiles.iter().enumerate() {
                 for &Tap { index: tap, offset } in taps {
                     let tile: &[N] = cast_slice(tile);
@@ -179,19 +174,19 @@ impl<N: Pod> Frame<'_, N> {
         }
     }
 
-    /// Writes the sums of some positions, from a lane on.
+    /// Writes the sums of these positions, from a lane on.
     #[inline(always)]
     fn write<P: Product<N>>(
         &mut self,
         product: P,
         first: usize,
         positions: &[usize],
-        sums: &[[P::Sums; 2]; TOGETHER],
+        sums: &[[P::Sums; 2]; BLOCK_ROWS],
     ) {
         for (&position, sums) in positions.iter().zip(sums) {
             let row = &mut self.gradient[position * self.shape.lanes..][..self.shape.lanes];
             for (half, sum) in sums.iter().enumerate() {
-                // Blocks may reach beyond the lanes of the spikes.
+                // The last block may have more inputs than there are lanes.
                 if let Some(to) = row.get_mut(first + half * P::LANES..).filter(|to| !to.is_empty())
                 {
                     product.write(*sum, to);
@@ -201,17 +196,19 @@ impl<N: Pod> Frame<'_, N> {
     }
 }
 
-/// The gradients of a matrix' outputs.
+/// The membrane gradients of a linear layer.
 #[derive(Clone, Copy)]
 pub(crate) struct OutputGrad<'a> {
-    /// `[tile][image and step][lane]`.
+    /// `[channel tile][image and step][lane]`.
     pub membrane_grad: &'a [f32],
+    /// Lanes of a channel tile.
     pub tile: usize,
     pub outputs: usize,
 }
 
-/// The gradient `[image and step][position][lane]` with respect to spikes on maps of `positions`,
-/// given weights `[inputs, outputs]`, the inputs in the order channels, positions.
+/// The gradient `[image and step][position][lane]` of the spikes that a linear layer reads.
+///
+/// `weights` are `[inputs, outputs]`, the inputs in the order channels, positions.
 pub(crate) fn matrix(
     weights: &[f32],
     grad: OutputGrad<'_>,
@@ -227,11 +224,11 @@ pub(crate) fn matrix(
         }
     });
     let inputs = weights.len() / outputs;
-    // By input first, so that the weights come from memory once and in order.
+    // Inputs are the rows, so that the weights are read from memory once and in order.
     let mut by_input = Scratch::new(inputs * rows);
-    let transposed_conv = Matrix::rows(&by_row, [rows, outputs]).transposed();
-    multiply(precision, Matrix::rows(weights, [inputs, outputs]), transposed_conv, &mut by_input);
-    // All of it is written, as many rows at once as are found in a line of the cache.
+    let by_output = Matrix::rows(&by_row, [rows, outputs]).transposed();
+    multiply(precision, Matrix::rows(weights, [inputs, outputs]), by_output, &mut by_input);
+    // All of it is written, as many rows at once as a cache line of `by_input` holds.
     let mut gradient = Scratch::new(rows * positions * lanes);
     let channels = inputs / positions;
     gradient.par_chunks_mut(LANES * positions * lanes).enumerate().for_each(|(block, gradient)| {
@@ -254,16 +251,16 @@ mod tests {
     use super::*;
     use crate::geometry::Padded;
     use crate::spikes::Grid;
-    use lasnn_core::Shape as MapShape;
+    use lasnn_core::Shape;
     use lasnn_core::simd::Level;
 
-    /// Small whole numbers, which bfloat16 holds.
+    /// Small integers, which bfloat16 holds exactly.
     fn numbers(count: usize, by: usize) -> Vec<f32> {
         (0..count).map(|i| (i * by % 15) as f32 - 7.0).collect()
     }
 
     #[test]
-    fn all_formats_give_the_same_on_maps_of_any_size() {
+    fn all_formats_give_equal_gradients_on_maps_of_any_size() {
         for (size, stride, channels, tile, inputs) in [
             ([16, 16], 1, 40, 32, 33),
             ([8, 8], 1, 16, 16, 16),
@@ -271,9 +268,9 @@ mod tests {
             ([9, 7], 2, 64, 64, 3),
             ([1, 1], 1, 20, 32, 32),
         ] {
-            let pooled = MapShape { channels: inputs, height: size[0], width: size[1] };
+            let pooled = Shape { channels: inputs, height: size[0], width: size[1] };
             let [height, width] = size.map(|size: usize| size.div_ceil(stride));
-            let shape = MapShape { channels, height, width };
+            let shape = Shape { channels, height, width };
             let (grid, padded) = (Grid { shape, tile }, Padded { shape, border: 1 });
             let (images, steps) = (2, 2);
             let of_tile = images * steps * padded.positions() * tile;
@@ -289,7 +286,7 @@ mod tests {
             let membrane_grad = MembraneGrad { grid, padded, images, steps, gradient };
             let weights = numbers(channels * inputs * 9, 7);
             let lanes = inputs.next_multiple_of(if inputs == 70 { 128 } else { 16 });
-            let shape = Shape { inputs, taps: 9, lanes };
+            let shape = ConvShape { inputs, taps: 9, lanes };
             let geometry = Geometry::new(pooled, padded, 3, stride);
             let run =
                 |precision| convolution(&weights, shape, &membrane_grad, &geometry, precision);

@@ -1,4 +1,4 @@
-//! A small network with its numbers.
+//! A small network with weights, masks, input and output gradients.
 
 #![allow(clippy::unwrap_used)]
 
@@ -14,7 +14,7 @@ use lasnn_core::Shape;
 use lasnn_core::mask::Mask;
 use lasnn_core::neuron::{Reset, StepOrder};
 use lasnn_core::surrogate::Surrogate;
-use lasnn_gemm::product::bfloat16;
+use lasnn_gemm::product::round_to_bf16;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
@@ -22,22 +22,22 @@ pub(crate) struct Size {
     pub steps: usize,
 }
 
-/// What weights are.
+/// The kind of the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Weights {
-    /// Small whole numbers, whose sums are exact in any order.
-    Whole,
-    /// The same, made so long that sums are rounded.
-    OfManyBits,
+    /// Small integers, whose sums are exact in any order.
+    Integers,
+    /// Numbers of so many bits that their sums are rounded.
+    ManyBits,
 }
 
-/// Small whole numbers, which bfloat16 holds.
+/// Small integers, which bfloat16 holds exactly.
 fn numbers(count: usize, by: usize) -> Vec<f32> {
     (0..count).map(|i| (i * by % 15) as f32 - 7.0).collect()
 }
 
-/// A network of all kinds of projections: downstream poolings and masks, of which one cuts neurons off, with a stride,
-/// a shortcut with weights and one without, and matrices.
+/// A network with all kinds of projections: after poolings and masks, with a stride, a shortcut
+/// with weights and one without, and linear layers. One of the poolings cuts neurons off.
 fn graph() -> Graph {
     let map = |channels, side| Shape { channels, height: side, width: side };
     let conv = |kernel, stride, weight| Synapse::Conv { kernel, stride, weight };
@@ -49,7 +49,7 @@ fn graph() -> Graph {
     let pooled = |mask| PoolAndMask { pool: [2, 2], mask: Some(mask) };
     let input =
         Projection { presynaptic: Presynaptic::Input, pooling: pooled(0), synapse: conv(3, 1, 0) };
-    let downstream = Projection { pooling: pooled(1), ..projection(2, conv(3, 1, 4)) };
+    let masked = Projection { pooling: pooled(1), ..projection(2, conv(3, 1, 4)) };
     Graph {
         input: map(5, 12),
         layers: vec![
@@ -62,7 +62,7 @@ fn graph() -> Graph {
                 shape: map(33, 3),
                 projections: vec![projection(1, conv(3, 2, 2)), projection(1, conv(1, 2, 3))],
             },
-            NeuronLayer { shape: map(70, 1), projections: vec![downstream] },
+            NeuronLayer { shape: map(70, 1), projections: vec![masked] },
             NeuronLayer {
                 shape: map(50, 1),
                 projections: vec![projection(3, Synapse::Linear { weight: 5 })],
@@ -79,17 +79,17 @@ pub(crate) struct Network {
     neurons: Vec<Neurons>,
     weights: Vec<Vec<f32>>,
     masks: [Mask; 2],
-    /// Spikes, or currents in their place.
+    /// Spikes, or currents if the first layer has no projections.
     input: Vec<f32>,
     readout_grad: Vec<f32>,
-    /// Of the counts of the second layer.
+    /// The gradient of the spike counts of the second layer.
     counts_grad: Vec<f32>,
-    /// Of its squares.
+    /// The gradient of the squared counts of the second layer, summed over channels.
     squares_grad: Vec<f32>,
 }
 
 impl Network {
-    /// With currents from outside in place of the first layer's projection, if it is `driven`.
+    /// If the network is `driven`, its first layer receives currents from outside, not spikes.
     pub fn new(size: Size, weights: Weights, step_order: StepOrder, driven: bool) -> Self {
         let Size { batch, steps } = size;
         let mut graph = graph();
@@ -100,7 +100,7 @@ impl Network {
             input = numbers(batch * 40 * 36, 13).iter().map(|x| x / 2.0).collect();
         }
         graph.check().unwrap();
-        // Whole numbers lie far from most thresholds, so most surrogates are wide.
+        // Integer potentials lie far from most thresholds, so most surrogates are wide.
         let wide = Surrogate::Rectangular { width: 20.0 };
         let narrow = Surrogate::Linear { damping: 0.3 };
         let neurons = [(9.0, wide), (40.0, narrow), (60.0, wide), (9.0, wide), (30.0, wide)];
@@ -116,13 +116,13 @@ impl Network {
             Mask::of(size, &factors.collect::<Vec<f32>>())
         };
         let sizes = [40 * 5 * 9, 40 * 40 * 9, 33 * 40 * 9, 33 * 40, 70 * 33 * 9, 70 * 50, 50 * 3];
-        let weight = |i: usize, whole: f32| match weights {
-            Weights::Whole => whole,
-            Weights::OfManyBits => whole * 0.917_351 + (i as f32).sin(),
+        let weight = |i: usize, integer: f32| match weights {
+            Weights::Integers => integer,
+            Weights::ManyBits => integer * 0.917_351 + (i as f32).sin(),
         };
         let weights = sizes.map(|size| {
             let weights = numbers(size, 11).into_iter().enumerate();
-            weights.map(|(i, whole)| weight(i, whole)).collect()
+            weights.map(|(i, integer)| weight(i, integer)).collect()
         });
         Self {
             size,
@@ -137,10 +137,10 @@ impl Network {
         }
     }
 
-    /// The network of the weights that bfloat16 has for these.
+    /// The same network with weights rounded to bfloat16.
     pub fn rounded(mut self) -> Self {
         for weight in self.weights.iter_mut().flatten() {
-            *weight = bfloat16(*weight);
+            *weight = round_to_bf16(*weight);
         }
         self
     }
@@ -165,14 +165,15 @@ impl Network {
         run(args, input)
     }
 
-    /// A recorded pass, and its pass back from the readout and from what is stats of the second layer.
-    pub fn learn(&self, precision: Precision, show: SpikeStats) -> (Outcome, Gradients) {
+    /// A recorded forward pass, and the backward pass from the readout and from the statistics of
+    /// the second layer.
+    pub fn learn(&self, precision: Precision, stats: SpikeStats) -> (Outcome, Gradients) {
         self.with_args(|args, input| {
             let args = ForwardArgs { precision, ..args };
-            let (outcome, tape) = args.record(input, self.size.steps, &[show; 5]);
+            let (outcome, tape) = args.record(input, self.size.steps, &[stats; 5]);
             let counts = [None, Some(&self.counts_grad[..]), None, None, None];
             let squares = [None, Some(&self.squares_grad[..]), None, None, None];
-            let (counts, squares) = match show {
+            let (counts, squares) = match stats {
                 SpikeStats::Squares => (&[][..], &squares[..]),
                 _ => (&counts[..], &[][..]),
             };
@@ -181,7 +182,7 @@ impl Network {
         })
     }
 
-    /// A pass without history, with counts.
+    /// A forward pass without a tape, with spike counts.
     pub fn stream(&self, format: WeightFormat) -> Outcome {
         self.with_args(|args, input| {
             let packed_weights = PackedWeights::new(args.graph, args.weights, format);

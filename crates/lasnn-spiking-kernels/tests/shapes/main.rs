@@ -1,9 +1,9 @@
-//! Every layer of the paper's networks in its real size: spikes and gradients are those of the dense
-//! reference.
+//! Every layer of the paper's networks in its real size: spikes and gradients must be those of a
+//! dense reference.
 //!
-//! The random networks of `tests/spiking` are small; blocks of weights, tiles and panels of outputs
-//! that only wide layers fill, and sums as long as theirs, are here. Weights are short binary fractions, so
-//! sums of currents are exact in any order and the spikes must be the same, not merely close.
+//! The random networks of `tests/spiking` are small. Only wide layers fill whole blocks of weights,
+//! channel tiles and panels of outputs, and only they have long sums. Weights are short binary
+//! fractions, so sums of currents are exact in any order, and the spikes must be equal, not close.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,8 +12,9 @@ mod reference;
 
 use crate::network::{Network, Setting};
 
-/// Convolutions of VGG5, VGG9, VGG16 and of the first layers of ResNet12, for images of 32 by 32, as
-/// `[inputs, side, pool, outputs]`: `side` is that of the map before an average pooling of `pool` by `pool`.
+/// Convolutions of VGG5, VGG9, VGG16 and of the first layers of ResNet12 for images of 32 by 32, as
+/// `[inputs, side, pool, outputs]`: `side` is the side of the map before an average pooling of
+/// `pool` by `pool`.
 const CONVOLUTIONS: [[usize; 4]; 13] = [
     [64, 32, 1, 64],
     [64, 32, 2, 128],
@@ -34,13 +35,14 @@ const CONVOLUTIONS: [[usize; 4]; 13] = [
 const BLOCKS: [[usize; 5]; 4] =
     [[64, 32, 2, 64, 1], [64, 16, 1, 128, 2], [128, 8, 1, 256, 2], [256, 4, 1, 512, 2]];
 
-/// Matrices of the VGGs, as convolutions are written, the largest ones first. Downstream each of them, and
-/// downstream the last block, the classifier of this test is that of the network.
-const MATRICES: [[usize; 4]; 4] =
+/// Linear layers of the VGGs, as `[inputs, side, pool, outputs]`, the largest ones first. The
+/// classifier that this test puts after each of them and after the last block is that of the
+/// network.
+const LINEAR: [[usize; 4]; 4] =
     [[128, 16, 2, 4096], [4096, 1, 1, 4096], [512, 2, 1, 4096], [512, 2, 1, 1024]];
 
-/// Every number of steps with every rate; of images and threads every pair, and each with every number of
-/// steps and every rate.
+/// Every number of steps with every rate. Every pair of numbers of images and threads, and each of
+/// these numbers with every number of steps and every rate.
 const SETTINGS: [Setting; 8] = [
     setting(1, 0.0, 1, 1),
     setting(1, 0.05, 2, 2),
@@ -52,7 +54,7 @@ const SETTINGS: [Setting; 8] = [
     setting(8, 1.0, 1, 2),
 ];
 
-/// For what takes seconds in each: every rate once, and everything else twice.
+/// For layers that take seconds in each setting: every rate once, every other value twice.
 const FEW: [Setting; 4] = [SETTINGS[2], SETTINGS[3], SETTINGS[4], SETTINGS[5]];
 
 const fn setting(steps: usize, rate: f32, batch: usize, threads: usize) -> Setting {
@@ -61,29 +63,29 @@ const fn setting(steps: usize, rate: f32, batch: usize, threads: usize) -> Setti
 
 #[test]
 fn convolutions_of_large_maps() {
-    everywhere(&CONVOLUTIONS[..6], Network::convolution);
+    in_all_settings(&CONVOLUTIONS[..6], Network::convolution);
 }
 
 #[test]
 fn convolutions_of_small_maps() {
-    everywhere(&CONVOLUTIONS[6..], Network::convolution);
+    in_all_settings(&CONVOLUTIONS[6..], Network::convolution);
 }
 
 #[test]
 fn residual_blocks() {
-    everywhere(&BLOCKS, Network::block);
+    in_all_settings(&BLOCKS, Network::block);
 }
 
 #[test]
-fn matrices() {
-    in_settings(&FEW, &MATRICES[..2], Network::matrix);
-    everywhere(&MATRICES[2..], Network::matrix);
+fn linear_layers() {
+    in_settings(&FEW, &LINEAR[..2], Network::linear);
+    in_all_settings(&LINEAR[2..], Network::linear);
 }
 
 #[test]
 fn convolutions_of_input_spikes() {
-    // A spike for bright pixels, and one for each of bright and dark.
-    everywhere(&[[3, 32, 64], [6, 32, 64]], Network::of_input_spikes);
+    // One channel of spikes for each colour, or two: for bright and for dark pixels.
+    in_all_settings(&[[3, 32, 64], [6, 32, 64]], Network::of_input_spikes);
 }
 
 #[test]
@@ -93,7 +95,10 @@ fn a_hundred_steps() {
     Network::block([256, 4, 1, 512, 2], setting).check();
 }
 
-fn everywhere<const N: usize>(rows: &[[usize; N]], network: fn([usize; N], Setting) -> Network) {
+fn in_all_settings<const N: usize>(
+    rows: &[[usize; N]],
+    network: fn([usize; N], Setting) -> Network,
+) {
     in_settings(&SETTINGS, rows, network);
 }
 

@@ -1,4 +1,5 @@
-//! A layer between neurons that fire at a given rate and a classifier.
+//! A network of one layer, or of one block, between neurons with a given firing rate and a
+//! classifier.
 
 use lasnn_core::{Mask, Precision};
 use lasnn_spiking_kernels::{
@@ -19,17 +20,17 @@ const NEURONS: Neurons = Neurons {
 
 const CLASSES: usize = 10;
 
-/// How a layer is run.
+/// The conditions under which a layer is checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     pub steps: usize,
-    /// The share of the layer's inputs that fire.
+    /// The firing rate of the layer's inputs: spikes per neuron and time step.
     pub rate: f32,
     pub batch: usize,
     pub threads: usize,
 }
 
-/// A graph with its numbers.
+/// A graph with its weights, masks and input.
 pub struct Network {
     setting: Setting,
     graph: Graph,
@@ -39,7 +40,7 @@ pub struct Network {
     draw: Draw,
 }
 
-/// Numbers without meaning, the same each time.
+/// A random number generator with a fixed seed.
 struct Draw(u64);
 
 impl Draw {
@@ -54,17 +55,17 @@ impl Draw {
         (0..count).map(|_| self.next() * 2.0 - 1.0).collect()
     }
 
-    /// Multiples of 1/64 that make neurons fire.
+    /// Multiples of 1/64, large enough that neurons fire.
     fn weights(&mut self, outputs: usize, fan_in: usize) -> Vec<f32> {
         let range = 64.0 * 5.0 / (fan_in as f32).sqrt();
         (0..outputs * fan_in).map(|_| ((self.next() * 2.0 - 1.0) * range).round() / 64.0).collect()
     }
 
-    /// The current of a neuron of those that fire at a rate on the average.
+    /// The constant current of a neuron, so that neurons fire at the given rate on average.
     fn current(&mut self, Setting { steps, rate, .. }: Setting) -> f32 {
         let (share, of_threshold) = match (rate, steps) {
             (1.0, _) | (_, 1) => (rate, 1.25 + 0.25 * self.next()),
-            // Half of the steps, more or less, and at a time of its own.
+            // Fires in about half of the steps, at a time of its own.
             _ => (2.0 * rate, 0.5 + 0.5 * self.next()),
         };
         let is_firing = self.next() < share;
@@ -73,7 +74,7 @@ impl Draw {
 }
 
 impl Network {
-    /// `[channels, side, outputs]`, downstream spikes that come as an input.
+    /// A convolution `[channels, side, outputs]` that reads input spikes.
     pub fn of_input_spikes([channels, side, outputs]: [usize; 3], setting: Setting) -> Self {
         let input = Shape { channels, height: side, width: side };
         let mut network = Self::empty(input, setting);
@@ -86,18 +87,18 @@ impl Network {
         network.classified()
     }
 
-    /// `[inputs, side, pool, outputs]`
+    /// A convolution `[inputs, side, pool, outputs]`.
     pub fn convolution([inputs, side, pool, outputs]: [usize; 4], setting: Setting) -> Self {
-        let mut network = Self::fed(inputs, side, setting);
+        let mut network = Self::driven(inputs, side, setting);
         let pooling = network.pooling(0, pool, 0.2);
         let projection = network.projection(Presynaptic::NeuronLayer(0), pooling, (outputs, 3, 1));
         network.layer(vec![projection]);
         network.classified()
     }
 
-    /// `[inputs, side, pool, outputs, stride]`
+    /// A residual block `[inputs, side, pool, outputs, stride]`.
     pub fn block([inputs, side, pool, outputs, stride]: [usize; 5], setting: Setting) -> Self {
-        let mut network = Self::fed(inputs, side, setting);
+        let mut network = Self::driven(inputs, side, setting);
         let pooling = PoolAndMask { pool: [pool; 2], mask: None };
         let first = network.projection(Presynaptic::NeuronLayer(0), pooling, (outputs, 3, stride));
         network.layer(vec![first]);
@@ -111,11 +112,11 @@ impl Network {
         network.classified()
     }
 
-    /// `[inputs, side, pool, outputs]`
-    pub fn matrix([inputs, side, pool, outputs]: [usize; 4], setting: Setting) -> Self {
-        let mut network = Self::fed(inputs, side, setting);
+    /// A linear layer `[inputs, side, pool, outputs]`.
+    pub fn linear([inputs, side, pool, outputs]: [usize; 4], setting: Setting) -> Self {
+        let mut network = Self::driven(inputs, side, setting);
         let pooling = network.pooling(0, pool, 0.5);
-        let projection = network.linear(pooling, outputs);
+        let projection = network.linear_projection(pooling, outputs);
         network.layer(vec![projection]);
         network.classified()
     }
@@ -136,8 +137,8 @@ impl Network {
         }
     }
 
-    /// Neurons that currents from outside input.
-    fn fed(channels: usize, side: usize, setting: Setting) -> Self {
+    /// A first layer that receives currents from outside.
+    fn driven(channels: usize, side: usize, setting: Setting) -> Self {
         let shape = Shape { channels, height: side, width: side };
         let mut network = Self::empty(shape, setting);
         network.graph.layers.push(NeuronLayer { shape, projections: vec![] });
@@ -146,7 +147,7 @@ impl Network {
         network
     }
 
-    /// What is downstream a pooling, or where there is none, downstream a dropout.
+    /// An average pooling, or a dropout mask if `pool` is 1.
     fn pooling(&mut self, layer: usize, pool: usize, dropout: f32) -> PoolAndMask {
         let mut pooling = PoolAndMask { pool: [pool; 2], mask: None };
         if pool == 1 {
@@ -160,6 +161,7 @@ impl Network {
         pooling
     }
 
+    /// A convolution from a layer or the input.
     fn projection(
         &mut self,
         presynaptic: Presynaptic,
@@ -172,8 +174,8 @@ impl Network {
         Projection { presynaptic, pooling, synapse }
     }
 
-    /// A matrix downstream the last layer.
-    fn linear(&mut self, pooling: PoolAndMask, outputs: usize) -> Projection {
+    /// A linear projection from the last layer.
+    fn linear_projection(&mut self, pooling: PoolAndMask, outputs: usize) -> Projection {
         let layer = self.graph.layers.len() - 1;
         let inputs = pooling.shape(self.graph.layers[layer].shape).len();
         self.weights.push(self.draw.weights(outputs, inputs));
@@ -181,6 +183,7 @@ impl Network {
         Projection { presynaptic: Presynaptic::NeuronLayer(layer), pooling, synapse }
     }
 
+    /// Appends a layer with these projections.
     fn layer(&mut self, projections: Vec<Projection>) {
         let Projection { presynaptic, pooling, synapse } = projections[0];
         let from = pooling.shape(self.graph.shape(presynaptic));
@@ -199,13 +202,15 @@ impl Network {
         self.graph.layers.push(NeuronLayer { shape, projections });
     }
 
+    /// Appends the classifier.
     fn classified(mut self) -> Self {
-        self.graph.readout = self.linear(PoolAndMask::PLAIN, CLASSES);
+        self.graph.readout = self.linear_projection(PoolAndMask::PLAIN, CLASSES);
         self.graph.check().unwrap();
         self
     }
 
-    /// Compares spikes, class scores of every step and gradients with the reference.
+    /// Compares spikes, class scores of every step and gradients with the reference, in `f32` and
+    /// in the rounded formats.
     #[track_caller]
     pub fn check(mut self) {
         let Setting { steps, rate, batch, threads } = self.setting;
@@ -223,8 +228,8 @@ impl Network {
             packed_weights: None,
             precision: Precision::F32,
         };
-        let is_fed = self.graph.layers[0].projections.is_empty();
-        let input = if is_fed {
+        let is_driven = self.graph.layers[0].projections.is_empty();
+        let input = if is_driven {
             NetworkInput::Currents(&self.input[..])
         } else {
             NetworkInput::Spikes(&self.input[..])
@@ -234,13 +239,13 @@ impl Network {
         let expected = reference::forward(&args, input, steps);
         let spikes = expected.counts(&args);
         let fired = |layer: &[f32]| layer.iter().sum::<f32>() / (steps * layer.len()) as f32;
-        if is_fed {
+        if is_driven {
             let found = fired(&spikes[0]);
             let is_near = found >= 0.6 * rate && found <= 1.5 * rate;
             assert!(is_near, "the inputs fire at a rate of {found}: {what}");
         }
-        let is_seen = rate == 0.0 || steps == 1 || spikes.iter().all(|layer| fired(layer) > 0.0);
-        assert!(is_seen, "nobody fires downstream the layer: {what}");
+        let all_fire = rate == 0.0 || steps == 1 || spikes.iter().all(|layer| fired(layer) > 0.0);
+        assert!(all_fire, "no neuron of a layer fires: {what}");
         let gradients = reference::backward(&args, &expected, &readout, &counts);
 
         let mut grads = vec![None; layers];
@@ -255,12 +260,12 @@ impl Network {
             assert_eq!(by_step, expected.by_step, "{what}");
             let found = args.backward(&tape, grad);
             for (found, expected) in found.weights.iter().zip(&gradients.weights) {
-                close(found, expected, "of a weight", &what);
+                assert_close(found, expected, "of a weight", &what);
             }
             if let Some(found) = found.currents {
-                close(&found, &gradients.currents, "of the currents", &what);
+                assert_close(&found, &gradients.currents, "of the currents", &what);
             }
-            // What is rounded loses nothing of these weights, so nothing of the spikes.
+            // These weights survive rounding unchanged, and so do the spikes.
             for format in [WeightFormat::F32, WeightFormat::Int12, WeightFormat::Bf16] {
                 let packed_weights = PackedWeights::new(args.graph, args.weights, format);
                 let args = ForwardArgs { packed_weights: Some(&packed_weights), ..args };
@@ -275,15 +280,15 @@ impl Network {
             let all = found.weights.iter().zip(&gradients.weights);
             let rounded = found.currents.iter().map(|found| (found, &gradients.currents));
             for (found, expected) in all.chain(rounded) {
-                nearly(found, expected, &what);
+                assert_nearly_close(found, expected, &what);
             }
         });
     }
 }
 
-/// Sums in `f32` of parts that cancel out, against sums in `f64`.
+/// Compares sums in `f32`, whose terms may cancel out, with sums in `f64`.
 #[track_caller]
-fn close(found: &[f32], expected: &[f64], of: &str, what: &str) {
+fn assert_close(found: &[f32], expected: &[f64], of: &str, what: &str) {
     assert_eq!(found.len(), expected.len());
     let largest = expected.iter().fold(0.0f64, |max, x| max.max(x.abs()));
     for (index, (&found, expected)) in found.iter().zip(expected).enumerate() {
@@ -293,9 +298,9 @@ fn close(found: &[f32], expected: &[f64], of: &str, what: &str) {
     }
 }
 
-/// What was rounded to bfloat16 before it was added up.
+/// Compares sums of terms that were rounded to bfloat16 with exact sums, by their norms.
 #[track_caller]
-fn nearly(found: &[f32], expected: &[f64], what: &str) {
+fn assert_nearly_close(found: &[f32], expected: &[f64], what: &str) {
     assert_eq!(found.len(), expected.len());
     let norm = |of: &mut dyn Iterator<Item = f64>| of.map(|x| x * x).sum::<f64>().sqrt();
     let size = norm(&mut expected.iter().copied());

@@ -1,9 +1,9 @@
-//! Networks of wide layers, densely and in `f64`, one step after the other: plain loops, of which the
-//! innermost one runs over the outputs of an input, so that the layers of whole networks take seconds.
+//! A dense reference for wide layers, in `f64`, one time step after the other.
 //!
-//! `tests/spiking/naive.rs` knows every switch of a neuron and is easier to check, but takes minutes
-//! here. Neurons are those of the paper: what is above the threshold fires and loses it, and the
-//! derivative is a triangle.
+//! Its loops are plain, but the innermost one runs over the outputs of an input, so that the layers
+//! of whole networks take seconds. `tests/spiking/naive.rs` knows every option of a neuron and is
+//! easier to check, but takes minutes here. The neurons are those of the paper: a potential above
+//! the threshold fires and is reduced by the threshold, and the surrogate derivative is a triangle.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,8 @@ use lasnn_spiking_kernels::{
     ForwardArgs, NetworkInput, Presynaptic, Projection, Shape, Surrogate, Synapse,
 };
 
-/// What a pass did. Maps are `[image][position][channel]` here, other than in a [`ForwardArgs`].
+/// The record of a forward pass. Maps are `[image][position][channel]` here, unlike in
+/// [`ForwardArgs`].
 pub struct Run {
     /// By step and layer.
     spikes: Vec<Vec<Vec<f64>>>,
@@ -22,34 +23,36 @@ pub struct Run {
     pub by_step: Vec<f64>,
 }
 
-/// Gradients of the weights in the layouts of a args, and of currents from outside.
+/// Gradients of the weights in the layouts of [`ForwardArgs`], and of the currents from outside.
 pub struct Gradients {
     pub weights: Vec<Vec<f64>>,
     pub currents: Vec<f64>,
 }
 
-/// Maps `[image][channel][position]` as `[image][position][channel]`; with channels and positions
-/// exchanged, the other way.
-fn transposed_conv<T: Copy>(maps: &[T], channels: usize, positions: usize) -> Vec<T> {
+/// Maps `[image][channel][position]` as `[image][position][channel]`. With `channels` and
+/// `positions` exchanged, it is the inverse.
+fn transposed<T: Copy>(maps: &[T], channels: usize, positions: usize) -> Vec<T> {
     let images = maps.chunks_exact(channels * positions);
-    let turn = |image: &[T]| -> Vec<T> {
+    let transpose = |image: &[T]| -> Vec<T> {
         let places = (0..positions).flat_map(|p| (0..channels).map(move |c| c * positions + p));
         places.map(|place| image[place]).collect()
     };
-    images.flat_map(turn).collect()
+    images.flat_map(transpose).collect()
 }
 
-/// A projection whose weights stand as `[tap][input][output]`.
+/// A projection whose weights are in the order `[tap][input][output]`.
 struct Synapses<'a> {
     args: &'a ForwardArgs<'a>,
     projection: &'a Projection,
+    /// The shape of the presynaptic layer.
     of: Shape,
-    /// What the weights see; for a matrix, as many channels as it has inputs.
+    /// The shape after the pooling; for a linear projection, all inputs are channels.
     from: Shape,
     to: Shape,
     taps: usize,
+    /// The index of the weights and the weights; `None` for an identity.
     weight: Option<(usize, Cow<'a, [f32]>)>,
-    /// Which tap connects which positions.
+    /// A tap, the input position and the output position that it connects.
     windows: Vec<[usize; 3]>,
 }
 
@@ -67,11 +70,11 @@ impl<'a> Synapses<'a> {
             Synapse::Conv { kernel: size, stride, weight: index } => {
                 (kernel, by) = (size, stride);
                 // `[output][input][tap]`
-                let side_by_side =
-                    transposed_conv(args.weights[index], to.channels, from.channels * size * size);
+                let input_first =
+                    transposed(args.weights[index], to.channels, from.channels * size * size);
                 // `[input][tap][output]`
-                let rows = side_by_side.chunks_exact(to.channels).enumerate();
-                let mut weights = vec![0.0; side_by_side.len()];
+                let rows = input_first.chunks_exact(to.channels).enumerate();
+                let mut weights = vec![0.0; input_first.len()];
                 for (row, outputs) in rows {
                     let (input, tap) = (row / (size * size), row % (size * size));
                     let place = (tap * from.channels + input) * to.channels;
@@ -93,7 +96,7 @@ impl<'a> Synapses<'a> {
         Self { args, projection, of, from, to, taps: kernel * kernel, weight, windows }
     }
 
-    /// What the projection shows to its weights.
+    /// The spikes of a step after pooling and mask.
     fn pooled(&self, run: &Run, step: usize) -> Vec<f64> {
         let spikes = match self.projection.presynaptic {
             Presynaptic::Input => &run.input[step],
@@ -104,13 +107,14 @@ impl<'a> Synapses<'a> {
         pooled
     }
 
-    /// Calls back with every neuron, its place downstream the pooling, and its factor there.
+    /// Calls `each` with the index of every neuron, its index after the pooling, and the factor of
+    /// pooling and mask.
     fn each_place(&self, mut each: impl FnMut(usize, usize, f64)) {
         let (of, pooling) = (self.of, self.projection.pooling.shape(self.of));
         let [rows, columns] = self.projection.pooling.pool;
         let mask =
             self.projection.pooling.mask.and_then(|mask| Some(self.args.masks[mask]?.factors()));
-        let is_matrix = matches!(self.projection.synapse, Synapse::Linear { .. });
+        let is_linear = matches!(self.projection.synapse, Synapse::Linear { .. });
         for image in 0..self.args.batch {
             for (y, x) in (0..of.height).flat_map(|y| (0..of.width).map(move |x| (y, x))) {
                 let position = y / rows * pooling.width + x / columns;
@@ -120,8 +124,8 @@ impl<'a> Synapses<'a> {
                         (image * of.channels + channel) * pooling.positions() + position;
                     let by_position =
                         (image * pooling.positions() + position) * of.channels + channel;
-                    // A matrix has its inputs in the order of the channels.
-                    let to = if is_matrix { by_channel } else { by_position };
+                    // A linear projection has its inputs in the order channels, positions.
+                    let to = if is_linear { by_channel } else { by_position };
                     let factor = mask.as_ref().map_or(1.0, |mask| f64::from(mask[by_channel]));
                     each(from, to, factor / (rows * columns) as f64);
                 }
@@ -151,15 +155,15 @@ impl<'a> Synapses<'a> {
         }
     }
 
-    /// Adds the gradients of weights, and gives those of what is pooled.
+    /// Adds to the gradients of the weights, and returns the gradients of the pooled spikes.
     fn back(&self, pooled: &[f64], membrane_grad: &[f64], gradient: &mut [f64]) -> Vec<f64> {
         let Some((_, weights)) = &self.weight else { return membrane_grad.to_vec() };
         let (inputs, outputs) = (self.from.channels, self.to.channels);
-        let mut of_seen = vec![0.0; pooled.len()];
+        let mut pooled_grad = vec![0.0; pooled.len()];
         let images =
             pooled.chunks_exact(self.from.len()).zip(membrane_grad.chunks_exact(self.to.len()));
-        for ((pooled, membrane_grad), of_seen) in
-            images.zip(of_seen.chunks_exact_mut(self.from.len()))
+        for ((pooled, membrane_grad), pooled_grad) in
+            images.zip(pooled_grad.chunks_exact_mut(self.from.len()))
         {
             for &[tap, from, to] in &self.windows {
                 let membrane_grad = &membrane_grad[to * outputs..][..outputs];
@@ -174,32 +178,30 @@ impl<'a> Synapses<'a> {
                         let terms = gradient[row.clone()].iter_mut().zip(membrane_grad);
                         terms.for_each(|(sum, membrane_grad)| *sum += value * membrane_grad);
                     }
-                    of_seen[from * inputs + input] += dot(&weights[row], membrane_grad);
+                    pooled_grad[from * inputs + input] += dot(&weights[row], membrane_grad);
                 }
             }
         }
-        of_seen
+        pooled_grad
     }
 
-    /// A gradient in the layout of the args.
-    fn in_its_layout(&self, gradient: Vec<f64>) -> Vec<f64> {
+    /// A gradient of the weights in the layout of [`ForwardArgs`].
+    fn in_original_layout(&self, gradient: Vec<f64>) -> Vec<f64> {
         let (inputs, outputs) = (self.from.channels, self.to.channels);
         match self.projection.synapse {
             // `[tap][input][output]` to `[tap][output][input]` to `[output][input][tap]`.
-            Synapse::Conv { .. } => transposed_conv(
-                &transposed_conv(&gradient, inputs, outputs),
-                self.taps,
-                inputs * outputs,
-            ),
+            Synapse::Conv { .. } => {
+                transposed(&transposed(&gradient, inputs, outputs), self.taps, inputs * outputs)
+            }
             _ => gradient,
         }
     }
 }
 
-/// With eight sums, so that the compiler makes vectors of them.
+/// A dot product with eight sums, so that the compiler uses vectors.
 fn dot(weights: &[f32], membrane_grad: &[f64]) -> f64 {
     let (weights, rest) = weights.as_chunks::<8>();
-    let (membrane_grad, delta_rest) = membrane_grad.as_chunks::<8>();
+    let (membrane_grad, grad_rest) = membrane_grad.as_chunks::<8>();
     let mut sums = [0.0; 8];
     for (weights, membrane_grad) in weights.iter().zip(membrane_grad) {
         for lane in 0..8 {
@@ -208,12 +210,12 @@ fn dot(weights: &[f32], membrane_grad: &[f64]) -> f64 {
     }
     let rest = rest
         .iter()
-        .zip(delta_rest)
+        .zip(grad_rest)
         .map(|(&weight, membrane_grad)| f64::from(weight) * membrane_grad);
     sums.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
-/// The synapses of each layer, and of the readout.
+/// The projections of each layer, and that of the readout.
 fn synapses<'a>(args: &'a ForwardArgs<'a>) -> (Vec<Vec<Synapses<'a>>>, Synapses<'a>) {
     let graph = args.graph;
     let of = |layer: &'a lasnn_spiking_kernels::NeuronLayer| {
@@ -227,7 +229,7 @@ fn synapses<'a>(args: &'a ForwardArgs<'a>) -> (Vec<Vec<Synapses<'a>>>, Synapses<
     (graph.layers.iter().map(of).collect(), Synapses::new(args, &graph.readout, classes))
 }
 
-/// Runs a args from rest.
+/// Runs a network from rest.
 pub fn forward(args: &ForwardArgs<'_>, input: NetworkInput<&[f32]>, steps: usize) -> Run {
     let graph = args.graph;
     let (layers, readout) = synapses(args);
@@ -236,15 +238,17 @@ pub fn forward(args: &ForwardArgs<'_>, input: NetworkInput<&[f32]>, steps: usize
     let mut u: Vec<Vec<f32>> = sizes.iter().map(|&size| vec![0.0; size]).collect();
     let mut run = Run { spikes: vec![], membranes: vec![], input: vec![], by_step: vec![] };
     for step in 0..steps {
-        let as_seen = |maps: &[f32], shape: Shape| -> Vec<f64> {
-            let maps = transposed_conv(maps, shape.channels, shape.positions());
+        let by_position = |maps: &[f32], shape: Shape| -> Vec<f64> {
+            let maps = transposed(maps, shape.channels, shape.positions());
             maps.into_iter().map(f64::from).collect()
         };
         let size = graph.input.len() * args.batch;
         let (mut outside, mut spikes) = (Vec::new(), Vec::new());
         match input {
-            NetworkInput::Currents(all) => outside = as_seen(all, graph.layers[0].shape),
-            NetworkInput::Spikes(all) => spikes = as_seen(&all[step * size..][..size], graph.input),
+            NetworkInput::Currents(all) => outside = by_position(all, graph.layers[0].shape),
+            NetworkInput::Spikes(all) => {
+                spikes = by_position(&all[step * size..][..size], graph.input)
+            }
         }
         run.input.push(spikes);
         run.spikes.push(vec![]);
@@ -272,7 +276,8 @@ pub fn forward(args: &ForwardArgs<'_>, input: NetworkInput<&[f32]>, steps: usize
     run
 }
 
-/// Gradients, given those of the readout `[batch, classes]` and of the counts of the last layer.
+/// The gradients, given those of the readout, `[batch, classes]`, and of the spike counts of the
+/// last layer.
 pub fn backward(
     args: &ForwardArgs<'_>,
     run: &Run,
@@ -286,9 +291,9 @@ pub fn backward(
     };
     let mut gradients: Vec<Vec<f64>> = args.weights.iter().map(|w| vec![0.0; w.len()]).collect();
     let (mut membrane_grad, mut currents) = (zeros(), zeros().swap_remove(0));
-    let readout_delta: Vec<f64> = readout_grad.iter().map(|&grad| f64::from(grad)).collect();
+    let readout_grad_f64: Vec<f64> = readout_grad.iter().map(|&grad| f64::from(grad)).collect();
     let last = graph.layers[graph.layers.len() - 1].shape;
-    let counts_grad = transposed_conv(counts_grad, last.channels, last.positions());
+    let counts_grad = transposed(counts_grad, last.channels, last.positions());
     for step in (0..run.spikes.len()).rev() {
         let mut of_spikes = zeros();
         let counted = of_spikes.last_mut().into_iter().flatten().zip(&counts_grad);
@@ -298,14 +303,14 @@ pub fn backward(
                         of_spikes: &mut [Vec<f64>]| {
             let pooled = synapses.pooled(run, step);
             let gradient = synapses.weight.as_ref().map_or(&mut [][..], |w| &mut gradients[w.0]);
-            let of_seen = synapses.back(&pooled, membrane_grad, gradient);
+            let pooled_grad = synapses.back(&pooled, membrane_grad, gradient);
             if let Presynaptic::NeuronLayer(presynaptic) = synapses.projection.presynaptic {
                 synapses.each_place(|from, to, factor| {
-                    of_spikes[presynaptic][from] += factor * of_seen[to];
+                    of_spikes[presynaptic][from] += factor * pooled_grad[to];
                 });
             }
         };
-        back(&readout, &readout_delta, &mut of_spikes);
+        back(&readout, &readout_grad_f64, &mut of_spikes);
         for (index, projections) in layers.iter().enumerate().rev() {
             let neurons = args.neurons[index];
             let Surrogate::Linear { damping } = neurons.surrogate else { panic!("a triangle") };
@@ -329,13 +334,13 @@ pub fn backward(
     }
     for synapses in layers.iter().flatten().chain([&readout]) {
         if let Some((index, _)) = synapses.weight {
-            gradients[index] = synapses.in_its_layout(std::mem::take(&mut gradients[index]));
+            gradients[index] = synapses.in_original_layout(std::mem::take(&mut gradients[index]));
         }
     }
     let first = graph.layers[0].shape;
     Gradients {
         weights: gradients,
-        currents: transposed_conv(&currents, first.positions(), first.channels),
+        currents: transposed(&currents, first.positions(), first.channels),
     }
 }
 
@@ -350,7 +355,7 @@ impl Run {
                     .zip(&step[index])
                     .for_each(|(count, &spike)| *count += spike as f32);
             }
-            transposed_conv(&counts, layer.shape.positions(), layer.shape.channels)
+            transposed(&counts, layer.shape.positions(), layer.shape.channels)
         };
         args.graph.layers.iter().enumerate().map(of).collect()
     }

@@ -1,4 +1,4 @@
-//! Circuits with their numbers, drawn from a recipe, and what has to hold for each of them.
+//! Networks with weights and input, drawn from a recipe, and the checks that each must pass.
 
 use lasnn_core::{Mask, Precision};
 use lasnn_spiking_kernels::{
@@ -8,7 +8,7 @@ use lasnn_spiking_kernels::{
 
 use crate::naive;
 
-/// A graph with its numbers.
+/// A graph with its neurons, weights, masks, input and output gradients.
 #[derive(Clone, Debug)]
 pub struct Case {
     pub graph: Graph,
@@ -22,10 +22,11 @@ pub struct Case {
     pub count_grads: Vec<Option<Vec<f32>>>,
 }
 
-/// Numbers without meaning, the same for the same seed.
+/// A random number generator.
 pub struct Numbers(pub u64);
 
 impl Numbers {
+    /// A number from 0 to 1, without 1.
     pub fn next(&mut self) -> f32 {
         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (self.0 >> 40) as f32 / (1u64 << 24) as f32
@@ -36,25 +37,32 @@ impl Numbers {
         (0..count).map(|_| ((self.next() * 2.0 - 1.0) * range * 64.0).round() / 64.0).collect()
     }
 
-    pub fn any(&mut self, count: usize) -> Vec<f32> {
+    /// Numbers in [-1, 1].
+    pub fn signed(&mut self, count: usize) -> Vec<f32> {
         (0..count).map(|_| self.next() * 2.0 - 1.0).collect()
     }
 }
 
-/// What a case is drawn from.
+/// The properties of a case that are not drawn from its seed.
 #[derive(Clone, Debug)]
 pub struct Recipe {
     pub seed: u64,
+    /// Whether a first layer receives constant currents; else the input is spikes.
     pub direct: bool,
+    /// Channels, height and width of the input.
     pub shape: (usize, usize, usize),
     pub layers: Vec<LayerRecipe>,
+    /// Neurons of the linear layers.
     pub hidden: Vec<usize>,
     pub batch: usize,
     pub steps: usize,
+    /// The neurons of all layers.
     pub neurons: Neurons,
+    /// The firing rate of input spikes.
     pub input_rate: f32,
 }
 
+/// A convolutional layer.
 #[derive(Clone, Debug)]
 pub struct LayerRecipe {
     pub channels: usize,
@@ -62,10 +70,12 @@ pub struct LayerRecipe {
     pub stride: usize,
     pub pool: [usize; 2],
     pub mask: bool,
+    /// Whether a second projection from the same layer bypasses the convolution.
     pub shortcut: bool,
 }
 
 impl Recipe {
+    /// Draws the case.
     pub fn case(&self) -> Case {
         let mut numbers = Numbers(self.seed);
         let (channels, height, width) = self.shape;
@@ -87,7 +97,7 @@ impl Recipe {
             batch: self.batch,
             steps: self.steps,
             input: vec![],
-            readout_grad: numbers.any(3 * self.batch),
+            readout_grad: numbers.signed(3 * self.batch),
             count_grads: vec![],
         };
         let mut presynaptic = Presynaptic::Input;
@@ -139,21 +149,21 @@ impl Recipe {
         for (index, layer) in case.graph.layers.iter().enumerate() {
             case.neurons.push(self.neurons);
             let count = layer.shape.len() * self.batch;
-            case.count_grads.push((index % 2 == 1).then(|| numbers.any(count)));
+            case.count_grads.push((index % 2 == 1).then(|| numbers.signed(count)));
         }
         case
     }
 }
 
 impl Case {
-    /// One image of a case that is driven by currents.
+    /// The case with a single image of the batch; the input must be currents.
     pub fn image(&self, image: usize) -> Self {
         let of = |all: &[f32]| {
             let size = all.len() / self.batch;
             all[image * size..(image + 1) * size].to_vec()
         };
         let mask_of = |mask: &Mask| {
-            let row = mask.rows().some(image..image + 1).factors();
+            let row = mask.rows().slice(image..image + 1).factors();
             Mask::of(row.len(), &row)
         };
         Self {
@@ -203,6 +213,7 @@ impl Case {
         Projection { presynaptic, pooling, synapse: Synapse::Linear { weight } }
     }
 
+    /// Calls `run` with the arguments of a pass in `f32`, and with the input.
     pub fn with_args<T>(&self, run: impl FnOnce(&ForwardArgs<'_>, NetworkInput<&[f32]>) -> T) -> T {
         let weights: Vec<&[f32]> = self.weights.iter().map(|w| &w[..]).collect();
         let masks: Vec<_> = self.masks.iter().map(|mask| mask.as_ref().map(Mask::rows)).collect();
@@ -224,7 +235,7 @@ impl Case {
         run(&args, input)
     }
 
-    /// Compares everything with the dense network.
+    /// Compares spikes, readout and gradients of all kinds of passes with the dense network.
     #[track_caller]
     pub fn check(&self) {
         self.with_args(|args, input| {
@@ -241,9 +252,9 @@ impl Case {
                 assert_eq!(counts, &sums, "spikes of layer {layer}");
             }
             let readout: Vec<f64> = outcome.readout.iter().map(|&x| f64::from(x)).collect();
-            close("readout", &readout, &expected.readout);
+            assert_close("readout", &readout, &expected.readout);
             let by_step: Vec<f64> = outcome.by_step.iter().map(|&x| f64::from(x)).collect();
-            close("readout by step", &by_step, &expected.by_step.concat());
+            assert_close("readout by step", &by_step, &expected.by_step.concat());
 
             let mut membranes = args.rest();
             let streamed = args.advance(input, self.steps, &mut membranes, &counted);
@@ -256,7 +267,7 @@ impl Case {
             assert_eq!(again.counts, outcome.counts);
             assert_eq!(again.by_step, outcome.by_step);
 
-            // Weights of few bits lose none of them, and sums of whole numbers are exact.
+            // These weights survive rounding unchanged, and sums of integers are exact.
             for format in [WeightFormat::Int12, WeightFormat::Bf16] {
                 let packed_weights = PackedWeights::new(args.graph, args.weights, format);
                 let packed = &ForwardArgs { packed_weights: Some(&packed_weights), ..*args };
@@ -273,31 +284,32 @@ impl Case {
             let (weights, outside) = naive::backward(args, &expected, grad);
             for (index, (found, expected)) in found.weights.iter().zip(&weights).enumerate() {
                 let found: Vec<f64> = found.iter().map(|&x| f64::from(x)).collect();
-                close(&format!("gradient of weight {index}"), &found, expected);
+                assert_close(&format!("gradient of weight {index}"), &found, expected);
             }
-            // What rounding takes away, to bfloat16 and of surrogate_q8 to 8 bits: much only where large parts
-            // of a gradient cancel out. Spikes stay the same.
-            let rough = ForwardArgs { precision: Precision::Bf16, ..*args };
-            let (again, tape) = rough.record(input, self.steps, &counted);
+            // Rounding to bfloat16, and of surrogate derivatives to 8 bits, changes a gradient much
+            // only where its large terms cancel out. Spikes stay the same.
+            let rounded = ForwardArgs { precision: Precision::Bf16, ..*args };
+            let (again, tape) = rounded.record(input, self.steps, &counted);
             assert_eq!(again.counts, outcome.counts);
             assert_eq!(again.by_step, outcome.by_step);
-            let half = rough.backward(&tape, grad);
+            let rounded = rounded.backward(&tape, grad);
             let norm = |of: &[f32]| of.iter().map(|x| x * x).sum::<f32>().sqrt();
             let largest = found.weights.iter().map(|weight| norm(weight)).fold(0.0, f32::max);
-            for (index, (half, full)) in half.weights.iter().zip(&found.weights).enumerate() {
-                let error: Vec<f32> = half.iter().zip(full).map(|(a, b)| a - b).collect();
-                // Where the parts of all gradients cancel out, what is left is small; else they are near 1.
+            for (index, (rounded, full)) in rounded.weights.iter().zip(&found.weights).enumerate() {
+                let error: Vec<f32> = rounded.iter().zip(full).map(|(a, b)| a - b).collect();
+                // The constant is for cases in which the terms of all gradients cancel out.
+                // Elsewhere, norms are near 1.
                 let allowed = 0.1 * norm(full) + 0.002 * largest + 1e-5;
                 assert!(norm(&error) <= allowed, "weight {index}: {} of {allowed}", norm(&error));
             }
             if let Some(found) = found.currents {
                 let found: Vec<f64> = found.iter().map(|&x| f64::from(x)).collect();
-                close("gradient of currents", &found, &outside);
+                assert_close("gradient of currents", &found, &outside);
             }
         });
     }
 
-    /// Squares, and their gradients, are what their definition makes of counts.
+    /// Compares squared counts and their gradients with their definition.
     #[track_caller]
     fn check_squares(
         &self,
@@ -342,12 +354,12 @@ fn all(grads: &[Vec<f32>]) -> Vec<Option<&[f32]>> {
 }
 
 #[track_caller]
-pub fn close(what: &str, found: &[f64], expected: &[f64]) {
+pub fn assert_close(what: &str, found: &[f64], expected: &[f64]) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let scale = expected.iter().fold(1e-3f64, |max, x| max.max(x.abs()));
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
         let error = (found - expected).abs() / scale;
-        // Sums in f32 of parts that cancel out, against sums in f64.
+        // The sums in `f32` may have terms that cancel out; the expected sums are in `f64`.
         assert!(error < 1e-4, "{what}[{index}]: {found} instead of {expected}");
     }
 }

@@ -1,7 +1,7 @@
-//! The event-driven network against the same network written down densely.
+//! Random small networks against a naive, dense implementation.
 //!
-//! Weights and leaks are short binary fractions, so sums of currents are exact in any order and the
-//! spikes must be the same, not merely close.
+//! Weights and leaks are short binary fractions, so sums of currents are exact in any order, and
+//! the spikes must be equal, not close.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +15,7 @@ use lasnn_spiking_kernels::{
 };
 use proptest::prelude::*;
 
-use crate::case::{Case, LayerRecipe, Numbers, Recipe, close};
+use crate::case::{Case, LayerRecipe, Numbers, Recipe, assert_close};
 
 const NEURONS: Neurons = Neurons {
     threshold: 0.93,
@@ -91,7 +91,7 @@ fn recipes() -> impl Strategy<Value = Recipe> {
 
 proptest! {
     #[test]
-    fn spikes_and_gradients_are_those_of_the_dense_network(recipe in recipes()) {
+    fn spikes_and_gradients_are_those_of_the_naive_network(recipe in recipes()) {
         recipe.case().check();
     }
 }
@@ -115,13 +115,13 @@ fn recipe(layers: Vec<LayerRecipe>, hidden: Vec<usize>) -> Recipe {
 }
 
 #[test]
-fn wide_layers_take_several_tiles_and_panels() {
+fn wide_layers_have_several_channel_tiles_and_panels() {
     let layers = vec![layer(96), LayerRecipe { pool: [2, 2], ..layer(160) }];
     recipe(layers, vec![600, 70]).case().check();
 }
 
 #[test]
-fn nobody_and_everybody_may_fire() {
+fn no_neuron_or_every_neuron_may_fire() {
     for input_rate in [0.0, 1.0] {
         let spikes = Recipe { direct: false, input_rate, ..recipe(vec![layer(8)], vec![20]) };
         spikes.case().check();
@@ -132,16 +132,16 @@ fn nobody_and_everybody_may_fire() {
 }
 
 #[test]
-fn a_hundred_steps_and_one() {
+fn one_step_and_a_hundred() {
     for steps in [1, 100] {
         Recipe { steps, shape: (2, 4, 4), ..recipe(vec![layer(9)], vec![10]) }.case().check();
     }
 }
 
 #[test]
-fn more_images_than_a_group_holds_change_nothing() {
-    // 40 steps of 64 channels at 32 by 32: a few images fill what a pass back holds at once. Of the
-    // small layer downstream them the tape save_policies the currents, for all images.
+fn gradients_of_a_batch_are_the_sums_over_its_images() {
+    // 40 steps of 64 channels at 32 by 32 are so many numbers that the backward pass takes only a
+    // few images at once. The tape saves the currents of the small last layer, for all images.
     let layers = vec![layer(64), LayerRecipe { stride: 2, ..layer(16) }];
     let wide = Recipe { shape: (2, 32, 32), steps: 40, batch: 5, ..recipe(layers, vec![]) };
     let case = wide.case();
@@ -156,7 +156,7 @@ fn more_images_than_a_group_holds_change_nothing() {
             }
         }
         let found: Vec<f64> = sums.iter().map(|&x| f64::from(x)).collect();
-        close("gradient", &found, &expected);
+        assert_close("gradient", &found, &expected);
     }
 }
 
@@ -174,6 +174,7 @@ fn threads_change_no_bit() {
     }
 }
 
+/// The weight gradients of a pass.
 fn gradients(case: &Case, batch: usize, precision: Precision) -> Vec<Vec<f32>> {
     assert_eq!(case.batch, batch);
     case.with_args(|args, input| {
@@ -191,21 +192,24 @@ fn a_tape_holds_a_bit_per_neuron_and_step() {
     let case = Recipe { steps: 100, ..recipe(vec![layer(64), layer(128)], vec![]) }.case();
     case.with_args(|args, input| {
         let (_, tape) = args.record(input, case.steps, &[SpikeStats::Nothing; 3]);
-        // The first layer's 3 channels take a word of 16, and its currents are saved once.
+        // The 3 channels of the first layer take a word of 16 bits. Its currents are saved once,
+        // because they are equal at all steps.
         let bits = (16 + 64 + 128) * 64 * case.batch * case.steps;
         let currents = 16 * 64 * case.batch * size_of::<f32>();
         assert_eq!(tape.bytes(), bits / 8 + currents);
-        // A byte more for each with surrogate_q8; the first layer's channels take two words.
-        let rough = ForwardArgs { precision: Precision::Bf16, ..*args };
-        let (_, tape) = rough.record(input, case.steps, &[SpikeStats::Nothing; 3]);
+        // Surrogate derivatives take a byte more for each neuron and step, and the first layer's
+        // channels take two words.
+        let rounded = ForwardArgs { precision: Precision::Bf16, ..*args };
+        let (_, tape) = rounded.record(input, case.steps, &[SpikeStats::Nothing; 3]);
         let neurons = (32 + 64 + 128) * 64 * case.batch * case.steps;
         assert_eq!(tape.bytes(), neurons / 8 + neurons + 2 * currents);
     });
 }
 
 #[test]
-fn a_tape_keeps_currents_behind_matrices_within_a_byte_per_neuron_and_step() {
-    // 8 by 8 positions of 3 + 64 channels, and a matrix that is small or large beside them.
+fn a_tape_saves_currents_of_linear_layers_within_a_byte_per_neuron_and_step() {
+    // Two layers of 3 and 64 channels at 8 by 8, and a linear layer that is small or large beside
+    // them.
     for (hidden, saved) in [(500, true), (2000, false)] {
         let case = Recipe { steps: 3, batch: 1, ..recipe(vec![layer(64)], vec![hidden]) }.case();
         case.check();
@@ -222,8 +226,9 @@ fn a_tape_keeps_currents_behind_matrices_within_a_byte_per_neuron_and_step() {
 }
 
 #[test]
-fn a_tape_keeps_the_currents_that_are_dear_before_those_that_are_cheap() {
-    // 8 by 8 positions of 3 + 64 + 16 channels, and 4 by 4 of 32, which have fewer inputs each.
+fn a_tape_saves_the_currents_of_the_layers_with_most_inputs_first() {
+    // Three layers of 3, 64 and 16 channels at 8 by 8, and one of 32 channels at 4 by 4. The
+    // neurons of the layer of 16 channels have the most inputs.
     let layers = vec![layer(64), layer(16), LayerRecipe { stride: 2, ..layer(32) }];
     let case = Recipe { steps: 3, batch: 2, ..recipe(layers, vec![]) }.case();
     case.check();
@@ -232,13 +237,14 @@ fn a_tape_keeps_the_currents_that_are_dear_before_those_that_are_cheap() {
         let bits = (16 + 64 + 16) * 64 + 32 * 16;
         let constant = 16 * 64 * case.batch * size_of::<f32>();
         let saved = tape.bytes() - constant - bits / 8 * case.batch * case.steps;
-        // 5824 neurons leave 4992 bytes beside their bits: those of the layer of 16, of no other.
+        // 5824 neurons leave 4992 bytes beside the spike bits: enough for the currents of the layer
+        // of 16 channels only.
         assert_eq!(saved, 16 * 64 * size_of::<f32>() * case.batch * case.steps);
     });
 }
 
 #[test]
-fn what_does_not_fit_is_refused() {
+fn check_refuses_graphs_whose_parts_do_not_fit() {
     let case = recipe(vec![layer(4)], vec![]).case();
     let mut graph = case.graph.clone();
     graph.layers[1].shape.height += 1;
@@ -249,13 +255,13 @@ fn what_does_not_fit_is_refused() {
 }
 
 #[test]
-fn integers_of_12_bits_are_the_network_of_the_rounded_weights() {
+fn int12_gives_the_spikes_of_the_network_with_rounded_weights() {
     let layers = vec![layer(48), LayerRecipe { stride: 2, shortcut: true, ..layer(48) }];
     let mut case = recipe(layers, vec![70]).case();
     let mut numbers = Numbers(77);
     for weights in &mut case.weights {
         let range = weights.iter().fold(0.0f32, |max, weight| max.max(weight.abs()));
-        *weights = numbers.any(weights.len()).into_iter().map(|weight| weight * range).collect();
+        *weights = numbers.signed(weights.len()).into_iter().map(|weight| weight * range).collect();
     }
     let mut rounded = case.clone();
     let graph = &case.graph;
@@ -295,7 +301,7 @@ fn integers_of_12_bits_are_the_network_of_the_rounded_weights() {
 }
 
 #[test]
-fn a_weight_that_is_not_a_number_shows_in_12_bits_too() {
+fn a_nan_or_infinite_weight_is_nan_in_int12() {
     for bad in [f32::NAN, f32::INFINITY] {
         let mut weights = [0.5, bad, 0.25, 1.0];
         WeightFormat::Int12.round_matrix(&mut weights, 2);

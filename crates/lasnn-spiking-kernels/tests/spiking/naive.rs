@@ -1,16 +1,20 @@
-//! The spiking network written down once more, densely and one number at a time: every spike
-//! multiplies every weight, every membrane of every step is saved, gradients are in `f64`.
+//! A naive implementation of the spiking network, densely and one number at a time.
+//!
+//! Every spike multiplies every weight, every membrane potential of every step is saved, and
+//! gradients are `f64`.
 
 use lasnn_spiking_kernels::{
     ForwardArgs, NetworkInput, Neurons, OutcomeGrad, Presynaptic, Projection, Reset, Shape,
     StepOrder, Surrogate, Synapse,
 };
 
-/// What a pass did.
+/// The record of a forward pass.
 pub struct Run {
     /// By step and layer, `[batch, channels, height, width]`.
     pub spikes: Vec<Vec<Vec<f32>>>,
+    /// By step and layer.
     membranes: Vec<Vec<Vec<f32>>>,
+    /// By step.
     input: Vec<Vec<f32>>,
     /// `[batch, classes]`.
     pub readout: Vec<f64>,
@@ -18,7 +22,7 @@ pub struct Run {
     pub by_step: Vec<Vec<f64>>,
 }
 
-/// Runs a args from rest.
+/// Runs a network from rest.
 pub fn forward(args: &ForwardArgs<'_>, input: NetworkInput<&[f32]>, steps: usize) -> Run {
     let graph = args.graph;
     let sizes: Vec<usize> =
@@ -85,7 +89,7 @@ pub fn forward(args: &ForwardArgs<'_>, input: NetworkInput<&[f32]>, steps: usize
     run
 }
 
-/// Gradients of the weights, and of currents from outside.
+/// The gradients of the weights and of the currents from outside.
 pub fn backward(
     args: &ForwardArgs<'_>,
     run: &Run,
@@ -100,7 +104,7 @@ pub fn backward(
     let mut membrane_grad: Vec<Vec<f64>> = sizes.iter().map(|&size| vec![0.0; size]).collect();
     let mut later: Vec<Vec<f64>> = membrane_grad.clone();
     let classes = Shape { channels: graph.classes, height: 1, width: 1 };
-    let readout_delta: Vec<f64> = grad.readout.iter().map(|&g| f64::from(g)).collect();
+    let readout_grad: Vec<f64> = grad.readout.iter().map(|&g| f64::from(g)).collect();
     for step in (0..steps).rev() {
         let mut of_spikes: Vec<Vec<f64>> = sizes.iter().map(|&size| vec![0.0; size]).collect();
         for (of_spikes, counts) in of_spikes.iter_mut().zip(grad.counts) {
@@ -113,22 +117,22 @@ pub fn backward(
                         membrane_grad: &[f64],
                         of_spikes: &mut Vec<Vec<f64>>| {
             let values = pooled(args, projection, run.presynaptic(step, projection.presynaptic));
-            let mut of_seen = vec![0.0; values.len()];
+            let mut pooled_grad = vec![0.0; values.len()];
             each_synapse(args, projection, shape, |from, to, weight| {
-                if let Some((layer, value, at)) = weight {
-                    weights[layer][at] += membrane_grad[to] * f64::from(values[from]);
-                    of_seen[from] += membrane_grad[to] * f64::from(value);
+                if let Some((index, value, at)) = weight {
+                    weights[index][at] += membrane_grad[to] * f64::from(values[from]);
+                    pooled_grad[from] += membrane_grad[to] * f64::from(value);
                 } else {
-                    of_seen[from] += membrane_grad[to];
+                    pooled_grad[from] += membrane_grad[to];
                 }
             });
             if let Presynaptic::NeuronLayer(presynaptic) = projection.presynaptic {
                 each_place(args, projection, |from, to, factor| {
-                    of_spikes[presynaptic][from] += f64::from(factor) * of_seen[to];
+                    of_spikes[presynaptic][from] += f64::from(factor) * pooled_grad[to];
                 });
             }
         };
-        back(&graph.readout, classes, &readout_delta, &mut of_spikes);
+        back(&graph.readout, classes, &readout_grad, &mut of_spikes);
         for (index, layer) in graph.layers.iter().enumerate().rev() {
             let neurons = args.neurons[index];
             for neuron in 0..sizes[index] {
@@ -138,14 +142,14 @@ pub fn backward(
                     StepOrder::IntegrateThenFire => of_spikes[index][neuron],
                     StepOrder::FireThenIntegrate => later[index][neuron],
                 };
-                let saved = match neurons.reset {
+                let kept = match neurons.reset {
                     Reset::Zero if run.membranes[step][index][neuron] > neurons.threshold => 0.0,
                     _ => 1.0,
                 };
                 let slope = derivative(neurons, u / threshold - 1.0) / threshold;
                 let before = membrane_grad[index][neuron];
                 membrane_grad[index][neuron] =
-                    grad * slope + f64::from(neurons.leak) * saved * before;
+                    grad * slope + f64::from(neurons.leak) * kept * before;
             }
             for projection in &layer.projections {
                 back(projection, layer.shape, &membrane_grad[index], &mut of_spikes);
@@ -170,6 +174,7 @@ impl Run {
     }
 }
 
+/// The surrogate derivative at `z`, the membrane potential over the threshold minus 1.
 fn derivative(neurons: Neurons, z: f64) -> f64 {
     match neurons.surrogate {
         Surrogate::Linear { damping } => damping * (1.0 - z.abs()).max(0.0),
@@ -187,7 +192,8 @@ fn derivative(neurons: Neurons, z: f64) -> f64 {
     }
 }
 
-/// Calls back with every neuron of an presynaptic, its place downstream the pooling, and its factor there.
+/// Calls `each` with the index of every presynaptic neuron, its index after the pooling, and the
+/// factor of pooling and mask. Neurons that the pooling cuts off are left out.
 fn each_place(
     args: &ForwardArgs<'_>,
     projection: &Projection,
@@ -209,7 +215,7 @@ fn each_place(
     }
 }
 
-/// What a projection shows to its weights.
+/// The spikes after pooling and mask.
 fn pooled(args: &ForwardArgs<'_>, projection: &Projection, spikes: &[f32]) -> Vec<f32> {
     let pooling = projection.pooling.shape(args.graph.shape(projection.presynaptic));
     let mut pooled = vec![0.0; pooling.len() * args.batch];
@@ -217,8 +223,9 @@ fn pooled(args: &ForwardArgs<'_>, projection: &Projection, spikes: &[f32]) -> Ve
     pooled
 }
 
-/// Calls back with every synapse of a projection: from, to, and its weight (which weights, value,
-/// index), none for an identity.
+/// Calls `each` for every synapse of a projection with the index of its input, the index of its
+/// output, and its weight: the index of the weights, the value, and the index in the weights.
+/// An identity has no weight.
 fn each_synapse(
     args: &ForwardArgs<'_>,
     projection: &Projection,

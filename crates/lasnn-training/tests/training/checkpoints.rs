@@ -1,4 +1,4 @@
-//! Checkpoint files: exact, and typed errors for everything that is not one.
+//! Checkpoint files: what is written is read back exactly, and every damage gives a typed error.
 
 use std::fs;
 use std::path::Path;
@@ -37,7 +37,7 @@ fn bytes() -> Vec<u8> {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn a_checkpoint_is_read_as_it_was_written() {
     let loaded = load(&bytes()).unwrap();
     assert_eq!(loaded, checkpoint());
     assert_eq!(
@@ -48,11 +48,11 @@ fn what_is_written_is_read() {
 }
 
 #[test]
-fn metadata_are_read_without_the_tensors() {
+fn metadata_can_be_read_without_the_tensors() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.safetensors");
     let whole = bytes();
-    // The tensors take 28 bytes at the end, and none of them is there.
+    // The file is cut before the tensors, which are its last 28 bytes.
     fs::write(&path, &whole[..whole.len() - 28]).unwrap();
     assert_eq!(Checkpoint::peek(&path).unwrap(), checkpoint().metadata);
     for damaged in [&whole[..5], &whole[..100], b"\xff\xff\xff\xff\xff\xff\xff\xff{}"] {
@@ -83,7 +83,7 @@ fn a_file_of_another_program_loads_without_metadata() {
 }
 
 #[test]
-fn a_write_replaces_the_old_file_and_leaves_nothing_beside_it() {
+fn a_write_replaces_the_old_file_and_leaves_no_other_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.safetensors");
     fs::write(&path, "old").unwrap();
@@ -101,7 +101,7 @@ fn a_write_replaces_the_old_file_and_leaves_nothing_beside_it() {
 }
 
 #[test]
-fn a_write_that_fails_leaves_the_old_file() {
+fn a_write_that_fails_keeps_the_old_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.safetensors");
     checkpoint().save(&path).unwrap();
@@ -117,7 +117,7 @@ fn a_write_that_fails_leaves_the_old_file() {
 }
 
 #[test]
-fn sections_are_put_and_taken() {
+fn a_section_is_found_by_its_whole_prefix() {
     let mut checkpoint = Checkpoint::default();
     checkpoint.put_section("model", [("w".to_string(), TensorData::from([1f32]))].into());
     checkpoint.put_section("models", [("w".to_string(), TensorData::from([2f32]))].into());
@@ -125,7 +125,7 @@ fn sections_are_put_and_taken() {
     assert_eq!(checkpoint.state.keys().collect::<Vec<_>>(), ["models.w"]);
 }
 
-/// The message of the error that such a file gives.
+/// The message of the error for a file with this content.
 fn message(bytes: &[u8]) -> String {
     let message = load(bytes).unwrap_err().to_string();
     assert!(message.contains("a.safetensors"), "{message}");
@@ -133,7 +133,7 @@ fn message(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn damage_is_told_apart() {
+fn each_kind_of_damage_has_its_error() {
     let good = bytes();
     let length = good.len();
 
@@ -156,7 +156,7 @@ fn damage_is_told_apart() {
     let half = safetensors::serialize([("w", view)], None).unwrap();
     assert!(message(&half).contains("tensor `w` is of type BF16, expected F32"));
 
-    // Lengths that add up to more than a machine word are no reason to panic.
+    // Lengths whose sum overflows must not cause a panic.
     let sizes = (0..16u64).map(|i| {
         let (from, to) = (i << 60, ((i + 1) as u128) << 60);
         let to = to.min(u128::from(u64::MAX) - 3);
@@ -181,8 +181,8 @@ proptest! {
         prop_assert!(load(&bytes[..kept]).is_err());
     }
 
-    /// A flipped bit gives an error or, where it falls on a byte without meaning, the same
-    /// tensors; never others.
+    /// A flipped bit gives an error. In a byte without meaning it may leave the tensors as they
+    /// are.
     #[test]
     fn a_flipped_bit_never_gives_other_tensors(place in 0.0..1.0, bit in 0..8u8) {
         let mut bytes = bytes();
@@ -194,7 +194,10 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_it_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), length in 0..200u64) {
+    fn no_bytes_make_it_panic(
+        mut bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        length in 0..200u64,
+    ) {
         let _ = load(&bytes);
         if let Some(first) = bytes.first_chunk_mut::<8>() {
             *first = length.to_le_bytes();
@@ -202,7 +205,7 @@ proptest! {
         prop_assert!(load(&bytes).is_err() || length == 2);
     }
 
-    /// Numbers of a run come back from the metadata with the same bits.
+    /// Floats are read back from the metadata with the same bits.
     #[test]
     fn floats_survive_the_metadata(value in any::<f64>().prop_filter("finite", |v| v.is_finite())) {
         let dir = tempfile::tempdir().unwrap();

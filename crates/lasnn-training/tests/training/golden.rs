@@ -48,7 +48,7 @@ impl Pair<Train> {
         }
     }
 
-    /// A loss whose gradients are the given ones: the sum of each parameter times its gradient.
+    /// The given gradients, by a loss that has them: the sum of each parameter times its gradient.
     fn gradients(&self, [first, second]: &[Array; 2]) -> Gradients<Flex> {
         let device = Default::default();
         let first = Tensor::<Train, 1>::from_data(TensorData::from(first), &device);
@@ -58,7 +58,7 @@ impl Pair<Train> {
     }
 }
 
-/// The golden file's constants under our names.
+/// The constants of the golden file, which have PyTorch's names, under our names.
 fn rule(theirs: &Value) -> OptimizerConfig {
     let mut ours = theirs.as_object().unwrap().clone();
     assert_eq!(ours.remove("dampening").unwrap_or(json!(0.0)), json!(0.0));
@@ -71,7 +71,7 @@ fn rule(theirs: &Value) -> OptimizerConfig {
 }
 
 #[test]
-fn optimizers_and_clipping_are_pytorchs() {
+fn optimizers_and_clipping_equal_pytorch() {
     #[derive(Deserialize)]
     struct Golden {
         cases: Vec<Case>,
@@ -106,7 +106,7 @@ fn optimizers_and_clipping_are_pytorchs() {
 }
 
 #[test]
-fn schedules_are_pytorchs() {
+fn schedules_equal_pytorch() {
     let golden: Value = serde_json::from_str(include_str!("../golden/schedules.json")).unwrap();
     for case in golden["cases"].as_array().unwrap() {
         let schedule = match case["kind"].as_str().unwrap() {

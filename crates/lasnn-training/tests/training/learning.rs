@@ -1,4 +1,4 @@
-//! The loop learns, measures what it says, and stops when it must.
+//! The loop trains a network, measures it, and stops if a number is not finite.
 
 use std::sync::atomic::AtomicBool;
 
@@ -28,7 +28,7 @@ fn a_tiny_network_learns() {
 }
 
 #[test]
-fn the_network_of_the_best_epoch_comes_back_and_the_last_one_is_kept() {
+fn the_network_of_the_best_epoch_is_returned_and_the_last_one_is_stored() {
     let dir = tempfile::tempdir().unwrap();
     let config = TrainConfig { epochs: 8, ..config(sgd(0.3)) };
     let fitted = train_all(Tiny::new(true, 0.2), &config, dir.path());
@@ -37,10 +37,10 @@ fn the_network_of_the_best_epoch_comes_back_and_the_last_one_is_kept() {
     assert_eq!(accuracies.iter().position(|&a| a == best), Some(fitted.best_epoch as usize));
     assert!(
         fitted.best_epoch < 7,
-        "the test wants a best epoch that is not the last: {accuracies:?}"
+        "the test needs a best epoch that is not the last: {accuracies:?}"
     );
 
-    // What comes back does in fact have the best epoch's accuracy.
+    // The returned network does have the best epoch's accuracy.
     let found = evaluate(&fitted.model.valid(), &VALIDATION, SEED, &Default::default());
     assert_eq!((found.images, found.accuracy), (12, best));
     assert_eq!(found.loss, fitted.best().validation_loss);
@@ -62,10 +62,10 @@ fn the_same_run_writes_the_same_best_file() {
     assert_eq!(bytes(), bytes());
 }
 
-/// Without batch norm, the gradient of a batch is the weighted mean over its micro-batches; with
-/// dropout too, for its masks belong to the images.
+/// Without batch norm, the gradient of a batch is the weighted mean over its micro-batches. With
+/// dropout this holds, too, because each image has a mask of its own.
 #[test]
-fn micro_batches_change_nothing_but_rounding() {
+fn micro_batches_change_only_rounding() {
     let weights = |micro_batch| {
         let dir = tempfile::tempdir().unwrap();
         let config = TrainConfig { micro_batch, clip_norm: Some(1.0), ..config(sgd(0.1)) };
@@ -87,7 +87,7 @@ fn micro_batches_change_nothing_but_rounding() {
     }
 }
 
-/// A training set whose pixels stop being finite at one batch.
+/// A training set with a NaN in each batch from one batch on.
 struct Poisoned {
     from: usize,
 }
@@ -111,7 +111,7 @@ impl BatchSource for Poisoned {
     }
 }
 
-/// The error of a run on `source`: epoch, step and the whole message.
+/// Trains on `source` and returns the error: epoch, step and message.
 fn stops(
     model: Tiny<Train>,
     source: &dyn BatchSource,
@@ -132,12 +132,12 @@ fn stops(
     match fit(model, &CrossEntropy, source, &VALIDATION, config, context, &device) {
         Err(error @ TrainError::NotFinite { epoch, step, .. }) => (epoch, step, error.to_string()),
         Err(other) => panic!("{other}"),
-        Ok(_) => panic!("the run ended well"),
+        Ok(_) => panic!("the run did not fail"),
     }
 }
 
 #[test]
-fn a_loss_that_is_not_finite_names_its_place() {
+fn the_error_of_a_loss_that_is_not_finite_names_epoch_step_and_cause() {
     let (epoch, step, message) =
         stops(Tiny::new(false, 0.0), &Poisoned { from: 2 }, &config(sgd(0.1)));
     assert_eq!((epoch, step), (0, 2));
@@ -156,10 +156,10 @@ fn a_loss_that_is_not_finite_names_its_place() {
     assert!(message.contains("training loss is NaN"), "{message}");
     assert!(message.contains("parameter `classifier.bias` is not finite"), "{message}");
 
-    // Weights of 1e25 are finite, their products are not.
+    // Weights of 1e25 are finite, but their products are not.
     let (_, step, message) = stops(Tiny::new(false, 0.0), &TRAIN, &config(sgd(1e25)));
     assert_eq!(step, 1);
-    assert!(message.contains("the class scores are not finite"), "{message}");
+    assert!(message.contains("the logits are not finite"), "{message}");
     assert!(message.contains("lower `optimizer.learning_rate` (1000"), "{message}");
     assert!(message.contains("set `clip_norm`"), "{message}");
 }

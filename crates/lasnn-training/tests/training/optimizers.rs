@@ -1,10 +1,9 @@
-//! What an optimiser touches, and what survives a checkpoint.
+//! Which tensors an optimiser changes, and which state it saves.
 
 use burn::module::AutodiffModule;
 use burn_flex::Flex;
 use lasnn_core::{BatchSource, Pass};
-use lasnn_nn::BatchTensors;
-use lasnn_nn::{Objective, StateDict, StateError, state};
+use lasnn_nn::{BatchTensors, Objective, StateDict, StateError, state};
 use lasnn_training::{Adam, CrossEntropy, Gradients, Optimizer, OptimizerConfig};
 
 use crate::tiny::{SEED, TRAIN, Tiny, Train, bits, sgd};
@@ -29,18 +28,18 @@ fn step(model: Tiny<Train>, optimizer: &mut Optimizer<Flex>, epoch: u32) -> Tiny
 }
 
 #[test]
-fn only_parameters_with_a_gradient_move() {
+fn only_parameters_with_a_gradient_change() {
     let model = Tiny::new(false, 0.0);
     let before = state::save(&model.valid());
     let mut optimizer = Optimizer::new(sgd(0.01));
     let model = step(model, &mut optimizer, 0);
     let after = state::save(&model.valid());
-    let moved: Vec<&str> = before
+    let changed: Vec<&str> = before
         .iter()
         .filter(|(name, data)| data.as_bytes() != after[*name].as_bytes())
         .map(|(name, _)| name.as_str())
         .collect();
-    assert_eq!(moved, ["classifier.bias", "classifier.weight", "conv.bias", "conv.weight"]);
+    assert_eq!(changed, ["classifier.bias", "classifier.weight", "conv.bias", "conv.weight"]);
     let state = optimizer.state();
     let names: Vec<&String> = state.keys().collect();
     assert_eq!(
@@ -52,13 +51,13 @@ fn only_parameters_with_a_gradient_move() {
             "momentum.conv.weight"
         ]
     );
-    // And they still learn at the next step.
+    // The updated parameters have gradients at the next step.
     assert!(gradients(&model, 1).get("conv.weight").is_some());
     assert!(gradients(&model, 1).get("threshold").is_none());
 }
 
-/// A batch norm's update of the running statistics waits in the module until it is asked for;
-/// the step comes in between.
+/// A batch norm holds updates of its running statistics back until they are read. An optimiser's
+/// step before that must not lose them.
 #[test]
 fn a_step_loses_no_running_statistics() {
     let statistics = |model: &Tiny<Train>| {
@@ -81,7 +80,7 @@ fn a_step_loses_no_running_statistics() {
 }
 
 #[test]
-fn a_restored_optimizer_goes_on_with_the_same_bits() {
+fn a_restored_optimizer_continues_with_the_same_bits() {
     for rule in [sgd(0.01), amsgrad()] {
         let mut optimizer = Optimizer::new(rule.clone());
         let mut model = Tiny::new(false, 0.0);
@@ -110,7 +109,7 @@ fn kind(rule: &OptimizerConfig) -> &'static str {
 }
 
 #[test]
-fn a_state_that_does_not_fit_is_refused() {
+fn a_state_that_does_not_fit_the_network_is_an_error() {
     let mut optimizer = Optimizer::new(sgd(0.01));
     let model = step(Tiny::new(false, 0.0), &mut optimizer, 0);
     let refuses = |rule: OptimizerConfig, state: StateDict| {

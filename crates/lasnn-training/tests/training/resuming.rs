@@ -1,4 +1,4 @@
-//! A run that was interrupted or killed ends with the bits of one that was not.
+//! A run that was interrupted or killed ends with the same bits as an uninterrupted run.
 
 use std::cell::Cell;
 use std::fs;
@@ -16,23 +16,24 @@ use lasnn_training::{
 
 use crate::tiny::{SEED, TRAIN, Tiny, Train, VALIDATION, bits, config, sgd, train, train_all};
 
-/// Four epochs of four steps, with everything that has state: batch norm, dropout, momentum.
+/// A network with batch norm, which has state, and dropout, whose draws depend on the position.
 fn model() -> Tiny<Train> {
     Tiny::new(true, 0.3)
 }
 
+/// Four epochs of four steps, with momentum and with Adam.
 fn configs() -> [TrainConfig; 2] {
     let adam = OptimizerConfig::Adam(Adam { amsgrad: true, ..Adam::new(0.02) });
     [sgd(0.2), adam].map(|optimizer| TrainConfig { epochs: 4, ..config(optimizer) })
 }
 
-/// All that a run leaves, without the times.
+/// The results of a run, without the times.
 #[derive(Debug, PartialEq)]
 struct End {
     best_epoch: u32,
     history: Vec<EpochRecord>,
     best: Vec<(String, Vec<u8>)>,
-    /// Network and optimiser.
+    /// The tensors of network and optimiser.
     last: Vec<(String, Vec<u8>)>,
 }
 
@@ -58,7 +59,7 @@ fn resumed(config: &TrainConfig, dir: &Path) -> End {
     end(fitted.unwrap(), dir)
 }
 
-/// Sets the flag after so many steps.
+/// An observer that sets the stop flag after `steps` steps.
 struct StopAfter<'a> {
     steps: usize,
     stop: &'a AtomicBool,
@@ -71,7 +72,7 @@ impl Observer for StopAfter<'_> {
     }
 }
 
-/// Runs until so many steps are done; where the run then stands.
+/// Interrupts a run after `steps` steps; returns the epoch and the step at which it resumes.
 fn interrupt(config: &TrainConfig, dir: &Path, resume: bool, steps: usize) -> (u32, usize) {
     let stop = AtomicBool::new(false);
     let mut observer = StopAfter { steps, stop: &stop };
@@ -85,7 +86,7 @@ fn interrupt(config: &TrainConfig, dir: &Path, resume: bool, steps: usize) -> (u
 }
 
 #[test]
-fn a_stopped_run_goes_on_where_it_stopped() {
+fn an_interrupted_run_resumes_where_it_stopped() {
     for config in configs() {
         let expected = uninterrupted(&config);
         for steps in [1, 3, 4, 5, 10, 16] {
@@ -97,7 +98,7 @@ fn a_stopped_run_goes_on_where_it_stopped() {
     }
 }
 
-/// Cross-entropy that sets the flag in the middle of a step, at one of its calls.
+/// Cross-entropy that sets the stop flag at one of its calls, in the middle of a step.
 struct StopAtCall<'a> {
     call: usize,
     calls: Cell<usize>,
@@ -120,10 +121,10 @@ impl Objective<Train, Tiny<Train>> for StopAtCall<'_> {
     }
 }
 
-/// A step is left half way without batch norm, and finished with one, whose running statistics have
-/// moved already.
+/// Without batch norm the run abandons the step. With batch norm it completes the step, because the
+/// running statistics have changed already.
 #[test]
-fn a_run_that_is_stopped_between_micro_batches_goes_on_where_it_stopped() {
+fn a_run_that_is_stopped_between_micro_batches_resumes_where_it_stopped() {
     for batch_norm in [false, true] {
         let [config, _] = configs();
         let config = TrainConfig { micro_batch: Some(2), ..config };
@@ -147,22 +148,22 @@ fn a_run_that_is_stopped_between_micro_batches_goes_on_where_it_stopped() {
             let device = Default::default();
             let error = fit(model(), &objective, &TRAIN, &VALIDATION, &config, context, &device);
             match error {
-                // Steps of three micro-batches.
+                // A step has three micro-batches.
                 Err(TrainError::Interrupted { step, .. }) => {
                     let ends_step = batch_norm || call % 3 == 0;
                     assert_eq!(step, if ends_step { call.div_ceil(3) } else { call / 3 });
                 }
                 other => panic!("{other:?}"),
             }
-            let going_on = AtomicBool::new(false);
-            let fitted = train(model(), &config, dir.path(), true, &going_on, &mut ()).unwrap();
+            let not_stopped = AtomicBool::new(false);
+            let fitted = train(model(), &config, dir.path(), true, &not_stopped, &mut ()).unwrap();
             assert_eq!(end(fitted, dir.path()), expected, "call {call}, norm {batch_norm}");
         }
     }
 }
 
 #[test]
-fn a_run_may_be_stopped_again_and_again() {
+fn a_run_may_be_interrupted_several_times() {
     for config in configs() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(interrupt(&config, dir.path(), true, 2), (0, 2));
@@ -172,11 +173,12 @@ fn a_run_may_be_stopped_again_and_again() {
     }
 }
 
-/// Copies the directory whenever the loop says something: what a kill at that moment leaves.
+/// An observer that copies the directory at each of its calls. A copy has the files that a run
+/// killed at that moment leaves.
 struct Snapshots<'a> {
     dir: &'a Path,
     to: &'a Path,
-    /// Each copy with whether it was taken at the end of an epoch.
+    /// The copies, each with whether it was made at the end of an epoch.
     copies: Vec<(PathBuf, bool)>,
 }
 
@@ -209,13 +211,13 @@ fn snapshots(config: &TrainConfig, dir: &Path, to: &Path) -> Vec<(PathBuf, bool)
 }
 
 #[test]
-fn a_killed_run_ends_as_if_nothing_had_happened() {
+fn a_killed_run_ends_like_an_uninterrupted_one() {
     for config in configs() {
         let config = TrainConfig { checkpoint_steps: Some(3), ..config };
         let expected = uninterrupted(&config);
         let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for (copy, _) in snapshots(&config, dir.path(), to.path()) {
-            // What a kill in the middle of a write leaves beside the two files.
+            // A run that is killed in the middle of a write leaves such a file, too.
             fs::write(copy.join(".checkpoint-abc"), "half a file").unwrap();
             assert_eq!(resumed(&config, &copy), expected, "killed at {}", copy.display());
             assert!(!copy.join(".checkpoint-abc").exists());
@@ -223,8 +225,8 @@ fn a_killed_run_ends_as_if_nothing_had_happened() {
     }
 }
 
-/// At the end of an epoch two files are written, and a kill may fall between: `last` is of this
-/// epoch and `best` of the one before, or not there yet.
+/// At the end of an epoch two files are written. If the run is killed between the two writes,
+/// `last` is of this epoch, and `best` is of an earlier one or missing.
 #[test]
 fn a_run_killed_between_its_two_writes_repairs_the_best_file() {
     for config in configs() {
@@ -262,7 +264,7 @@ fn a_best_file_that_cannot_be_repaired_is_an_error() {
 }
 
 #[test]
-fn a_finished_run_is_not_trained_again() {
+fn resuming_a_finished_run_trains_nothing() {
     let [config, _] = configs();
     let dir = tempfile::tempdir().unwrap();
     let expected = end(train_all(model(), &config, dir.path()), dir.path());
@@ -272,14 +274,14 @@ fn a_finished_run_is_not_trained_again() {
 }
 
 #[test]
-fn a_run_that_does_not_resume_starts_anew() {
+fn a_run_without_resuming_starts_again() {
     let [config, _] = configs();
     let dir = tempfile::tempdir().unwrap();
     interrupt(&config, dir.path(), false, 6);
     assert_eq!(interrupt(&config, dir.path(), false, 1), (0, 1));
     assert!(!dir.path().join(BEST).exists());
 
-    // A best network alone is nothing to go on from.
+    // A run cannot resume from the best network alone.
     interrupt(&config, dir.path(), false, 6);
     fs::remove_file(dir.path().join(LAST)).unwrap();
     assert_eq!(interrupt(&config, dir.path(), true, 1), (0, 1));
@@ -303,14 +305,14 @@ fn the_checkpoint_of_another_run_is_refused() {
         "`epochs` is 4, this run's is 5",
     );
     refuses(Tiny::new(false, 0.3), &config, "tensor `norm.beta` is not part of the network");
-    // How often it is written is no part of what is trained.
+    // The number of steps between checkpoints does not affect the network.
     let config = TrainConfig { checkpoint_steps: Some(1), ..config };
     resumed(&config, dir.path());
 }
 
-/// A network that has been run before is given the checkpoint's running statistics all the same.
+/// A network that was run before resuming holds updates of its running statistics back.
 #[test]
-fn statistics_that_wait_in_the_network_do_not_override_the_checkpoint() {
+fn pending_running_statistics_do_not_override_the_checkpoint() {
     let [config, _] = configs();
     let expected = uninterrupted(&config);
     let dir = tempfile::tempdir().unwrap();

@@ -22,7 +22,7 @@ pub const SEED: Seed = Seed(7);
 const CLASSES: usize = 3;
 const SIZE: usize = 4;
 
-/// Convolution, batch norm (if any), rectifier, dropout, classifier; and a threshold that is not
+/// Convolution, optional batch norm, ReLU, dropout, classifier; and a threshold that is not
 /// trained.
 #[derive(Module, Debug)]
 pub struct Tiny<B: Backend> {
@@ -34,7 +34,7 @@ pub struct Tiny<B: Backend> {
 }
 
 impl Tiny<Train> {
-    /// With weights that are the same each time.
+    /// A network with weights that are the same at each call.
     pub fn new(batch_norm: bool, dropout: f64) -> Self {
         let device = Default::default();
         let threshold = Tensor::ones([1], &device).set_require_grad(false);
@@ -76,7 +76,7 @@ impl<B: Backend> Tapped<B> for Tiny<B> {
     }
 }
 
-/// Images of three classes: a bright stripe at another height each, and noise.
+/// Images of three classes. Each class has a bright stripe in a row of its own; noise is added.
 pub struct Stripes {
     pub images: usize,
     pub batch: usize,
@@ -125,7 +125,7 @@ impl BatchSource for Stripes {
     }
 }
 
-/// Three epochs of four steps, the rate falling by the cosine.
+/// Three epochs of four steps with a cosine schedule.
 pub fn config(optimizer: OptimizerConfig) -> TrainConfig {
     TrainConfig {
         precision: Precision::F32,
@@ -165,12 +165,12 @@ pub fn train(
     fit(model, &CrossEntropy, &TRAIN, &VALIDATION, config, context, &Default::default())
 }
 
-/// Trains from the start with nobody looking.
+/// Trains from the start, without observer and without interruption.
 pub fn train_all(model: Tiny<Train>, config: &TrainConfig, dir: &Path) -> Fitted<Tiny<Train>> {
     train(model, config, dir, false, &AtomicBool::new(false), &mut ()).unwrap()
 }
 
-/// The bits of every tensor.
+/// The bytes of every tensor.
 pub fn bits(state: &StateDict) -> Vec<(String, Vec<u8>)> {
     state.iter().map(|(name, data)| (name.clone(), data.as_bytes().to_vec())).collect()
 }

@@ -1,4 +1,4 @@
-//! The backward passes of batch norms, alone and behind convolutions.
+//! The backward passes of batch norm, alone and after a convolution.
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -7,27 +7,28 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::FloatTensor;
 
-use crate::backend::{DenseBackend, Normalised};
-use crate::conv_batch_norm::{ConvolutionInputs, InputGrad, NormalisedConvolution, Recorded};
+use crate::backend::{BatchNormOutput, DenseBackend};
+use crate::conv_batch_norm::{ConvBatchNorm, ConvBatchNormInputs, InputGrad, SavedForBackward};
 
 type Tracked<B, C> = FloatTensor<Autodiff<B, C>>;
 
-/// The step of a batch norm. Its parents are input, γ and β.
+/// The autodiff node of a batch norm. Its parents are the input, γ and β.
 #[derive(Debug)]
-struct NormaliseStep;
+struct BatchNormBackward;
 
+/// The values that the backward pass of a batch norm needs.
 #[derive(Clone, Debug)]
-struct NormaliseState<T> {
+struct BatchNormState<T> {
     input: T,
-    scales: [T; 2],
+    affine: [T; 2],
     statistics: [T; 2],
-    /// Where it was rectified.
-    output: Option<T>,
+    /// The output, if a ReLU was applied.
+    relu_output: Option<T>,
     epsilon: f64,
 }
 
-impl<B: DenseBackend> Backward<B, 3> for NormaliseStep {
-    type State = NormaliseState<FloatTensor<B>>;
+impl<B: DenseBackend> Backward<B, 3> for BatchNormBackward {
+    type State = BatchNormState<FloatTensor<B>>;
 
     fn backward(
         self,
@@ -35,10 +36,11 @@ impl<B: DenseBackend> Backward<B, 3> for NormaliseStep {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let NormaliseState { input, scales, statistics, output, epsilon } = ops.state;
+        let BatchNormState { input, affine, statistics, relu_output, epsilon } = ops.state;
         let grad = grads.consume::<B>(&ops.node);
-        let found = B::batch_norm_backward(input, scales, statistics, output, grad, epsilon);
-        for (node, grad) in ops.parents.into_iter().zip(found) {
+        let input_grads =
+            B::batch_norm_backward(input, affine, statistics, relu_output, grad, epsilon);
+        for (node, grad) in ops.parents.into_iter().zip(input_grads) {
             if let Some(node) = node {
                 grads.register::<B>(node.id, grad);
             }
@@ -50,33 +52,33 @@ pub(super) fn batch_norm<B: DenseBackend, C: CheckpointStrategy>(
     [input, gamma, beta]: [Tracked<B, C>; 3],
     epsilon: f64,
     relu: bool,
-) -> Normalised<Tracked<B, C>> {
+) -> BatchNormOutput<Tracked<B, C>> {
     let nodes = [input.node, gamma.node, beta.node];
-    let (input, scales) = (input.primitive, [gamma.primitive, beta.primitive]);
-    let [gamma, beta] = scales.clone();
-    let Normalised { output, mean, variance } =
+    let (input, affine) = (input.primitive, [gamma.primitive, beta.primitive]);
+    let [gamma, beta] = affine.clone();
+    let BatchNormOutput { output, mean, variance } =
         B::batch_norm(input.clone(), gamma, beta, epsilon, relu);
     let statistics = [mean.clone(), variance.clone()];
-    let output = match NormaliseStep.prepare::<C>(nodes).compute_bound().stateful() {
+    let output = match BatchNormBackward.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(graph) => {
-            let relu_grad = relu.then(|| output.clone());
-            let state = NormaliseState { input, scales, statistics, output: relu_grad, epsilon };
+            let relu_output = relu.then(|| output.clone());
+            let state = BatchNormState { input, affine, statistics, relu_output, epsilon };
             graph.finish(state, output)
         }
         OpsKind::UnTracked(graph) => graph.finish(output),
     };
     let (mean, variance) =
         (Autodiff::<B, C>::from_inner(mean), Autodiff::<B, C>::from_inner(variance));
-    Normalised { output, mean, variance }
+    BatchNormOutput { output, mean, variance }
 }
 
-/// The step of a convolution with a batch norm behind it. Its parents are input, weights, γ, β and, if
-/// `N` is 5, what is added.
+/// The autodiff node of a convolution with batch norm. Its parents are the input, the weights, γ, β
+/// and, if `N` is 5, the added feature map.
 #[derive(Debug)]
-struct ConvolveNormaliseStep;
+struct ConvBatchNormBackward;
 
-impl<B: DenseBackend, const N: usize> Backward<B, N> for ConvolveNormaliseStep {
-    type State = (Recorded<FloatTensor<B>>, NormalisedConvolution);
+impl<B: DenseBackend, const N: usize> Backward<B, N> for ConvBatchNormBackward {
+    type State = (SavedForBackward<FloatTensor<B>>, ConvBatchNorm);
 
     fn backward(
         self,
@@ -84,18 +86,19 @@ impl<B: DenseBackend, const N: usize> Backward<B, N> for ConvolveNormaliseStep {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let (recorded, layer) = ops.state;
+        let (saved, layer) = ops.state;
         let grad = grads.consume::<B>(&ops.node);
-        let to_input = match ops.parents.first() {
+        let input_grad = match ops.parents.first() {
             Some(Some(node)) => {
-                // A tensor of that node, whatever is in it, is how its gradient is asked for.
+                // Burn looks a gradient up by the node of a tensor; the tensor's values are not
+                // read.
                 let mut input = Autodiff::<B>::from_inner(grad.clone());
                 input.node = node.clone();
-                grads.remove::<B>(&input).map_or(InputGrad::New, InputGrad::Sum)
+                grads.remove::<B>(&input).map_or(InputGrad::New, InputGrad::AddTo)
             }
-            _ => InputGrad::Nothing,
+            _ => InputGrad::Skip,
         };
-        let found = B::conv2d_batch_norm_backward(recorded, grad, layer, to_input);
+        let found = B::conv2d_batch_norm_backward(saved, grad, layer, input_grad);
         let found =
             [found.input, Some(found.weights), Some(found.gamma), Some(found.beta), found.added];
         for (node, grad) in ops.parents.into_iter().zip(found) {
@@ -107,46 +110,47 @@ impl<B: DenseBackend, const N: usize> Backward<B, N> for ConvolveNormaliseStep {
 }
 
 pub(super) fn conv2d_batch_norm<B: DenseBackend, C: CheckpointStrategy>(
-    inputs: ConvolutionInputs<Tracked<B, C>>,
-    layer: NormalisedConvolution,
-) -> (Normalised<Tracked<B, C>>, Tracked<B, C>) {
-    let ConvolutionInputs { input, weights, gamma, beta, added } = inputs;
-    let [values, kernel, scale, shift] =
-        [&input, &weights, &gamma, &beta].map(|parent| parent.primitive.clone());
-    let inputs = ConvolutionInputs {
-        input: values.clone(),
-        weights: kernel.clone(),
-        gamma: scale.clone(),
-        beta: shift.clone(),
+    inputs: ConvBatchNormInputs<Tracked<B, C>>,
+    layer: ConvBatchNorm,
+) -> (BatchNormOutput<Tracked<B, C>>, Tracked<B, C>) {
+    let ConvBatchNormInputs { input, weights, gamma, beta, added } = inputs;
+    let [x, w, g, b] = [&input, &weights, &gamma, &beta].map(|parent| parent.primitive.clone());
+    let inputs = ConvBatchNormInputs {
+        input: x.clone(),
+        weights: w.clone(),
+        gamma: g.clone(),
+        beta: b.clone(),
         added: added.as_ref().map(|added| added.primitive.clone()),
     };
-    let (found, map) = B::conv2d_batch_norm(inputs, layer);
-    let recorded = Recorded {
-        input: values,
-        weights: kernel,
-        scales: [scale, shift],
-        adds: added.is_some(),
-        map: map.clone(),
-        found: found.clone(),
+    let (result, conv_output) = B::conv2d_batch_norm(inputs, layer);
+    let saved = SavedForBackward {
+        input: x,
+        weights: w,
+        affine: [g, b],
+        has_added: added.is_some(),
+        conv_output: conv_output.clone(),
+        result: result.clone(),
     };
-    let Normalised { output, mean, variance } = found;
-    let state = (recorded, layer);
+    let BatchNormOutput { output, mean, variance } = result;
+    let state = (saved, layer);
     let output = match added {
-        Some(added) => step::<B, C, 5>([input, weights, gamma, beta, added], state, output),
-        None => step::<B, C, 4>([input, weights, gamma, beta], state, output),
+        Some(added) => finish::<B, C, 5>([input, weights, gamma, beta, added], state, output),
+        None => finish::<B, C, 4>([input, weights, gamma, beta], state, output),
     };
-    let [mean, variance, map] = [mean, variance, map].map(Autodiff::<B, C>::from_inner);
-    (Normalised { output, mean, variance }, map)
+    let [mean, variance, conv_output] =
+        [mean, variance, conv_output].map(Autodiff::<B, C>::from_inner);
+    (BatchNormOutput { output, mean, variance }, conv_output)
 }
 
-fn step<B: DenseBackend, C: CheckpointStrategy, const N: usize>(
+/// The output as a tracked tensor.
+fn finish<B: DenseBackend, C: CheckpointStrategy, const N: usize>(
     parents: [Tracked<B, C>; N],
-    state: (Recorded<FloatTensor<B>>, NormalisedConvolution),
+    state: (SavedForBackward<FloatTensor<B>>, ConvBatchNorm),
     output: FloatTensor<B>,
 ) -> Tracked<B, C> {
     let nodes = parents.map(|parent| parent.node);
-    let step = Backward::<B, N>::prepare::<C>(ConvolveNormaliseStep, nodes);
-    match step.compute_bound().stateful() {
+    let node = Backward::<B, N>::prepare::<C>(ConvBatchNormBackward, nodes);
+    match node.compute_bound().stateful() {
         OpsKind::Tracked(graph) => graph.finish(state, output),
         OpsKind::UnTracked(graph) => graph.finish(output),
     }

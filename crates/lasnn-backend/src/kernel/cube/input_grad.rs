@@ -1,8 +1,9 @@
-//! The gradient of a convolution's input where the window moves by more than one position.
+//! The input gradient of a convolution with a stride above 1.
 //!
-//! It is that of a convolution whose window moves by one and whose output gradients are zero in between,
-//! which Burn has a kernel in tensor cores for. What it has for other strides gives zeros for a window of one
-//! position and a stride of two (seen on Vulkan, and wrong on CUDA).
+//! It equals the input gradient of a convolution with stride 1 whose output gradient has zeros
+//! between its elements. Burn has a kernel in tensor cores for stride 1. Burn's kernel for other
+//! strides is wrong for a 1×1 window and stride 2: it gave zeros on Vulkan, and wrong values on
+//! CUDA.
 
 use burn::tensor::Shape;
 use burn_cubecl::CubeRuntime;
@@ -10,13 +11,14 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::launch::{empty, numbers, units};
+use super::launch::{elements, empty, units};
 
-/// Number `(y, x)` of a plane of `grad` comes to `(y · stride, x · stride)`.
+/// One unit writes one element: `grad[y, x]` of each plane goes to `dilated[y · stride, x ·
+/// stride]`, and all other elements are zero.
 #[cube(launch, address_type = "dynamic")]
-fn spread_kernel<F: Float>(
+fn dilate_kernel<F: Float>(
     grad: &Array<F>,
-    spread: &mut Array<F>,
+    dilated: &mut Array<F>,
     rows: usize,
     columns: usize,
     height: usize,
@@ -24,39 +26,39 @@ fn spread_kernel<F: Float>(
     #[comptime] stride: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    let at = ABSOLUTE_POS;
-    if at >= spread.len() {
+    let index = ABSOLUTE_POS;
+    if index >= dilated.len() {
         terminate!();
     }
-    let plane = at / (height * width);
-    let y = at / width % height;
-    let x = at % width;
+    let plane = index / (height * width);
+    let y = index / width % height;
+    let x = index % width;
     let (row, column) = (y / stride, x / stride);
     let mut value = F::new(0.0);
     if row * stride == y && column * stride == x && row < rows && column < columns {
         value = grad[(plane * rows + row) * columns + column];
     }
-    spread[at] = value;
+    dilated[index] = value;
 }
 
-/// The output gradients with zeros in between, as planes of `height` × `width`.
-pub(super) fn spread<R: CubeRuntime>(
+/// The output gradient with zeros between its elements, in planes of `height` × `width`.
+pub(super) fn dilate<R: CubeRuntime>(
     output_grad: CubeTensor<R>,
     [height, width]: [usize; 2],
     stride: usize,
 ) -> CubeTensor<R> {
     let grad = into_contiguous(output_grad);
     let [batch, channels, rows, columns] = grad.meta.shape().dims();
-    let spread = empty(&grad, Shape::new([batch, channels, height, width]));
-    let (count, dim) = units(&grad, numbers(&spread));
+    let dilated = empty(&grad, Shape::new([batch, channels, height, width]));
+    let (count, dim) = units(&grad, elements(&dilated));
     let (client, dtype) = (grad.client.clone(), grad.dtype.into());
-    spread_kernel::launch::<R>(
+    dilate_kernel::launch::<R>(
         &client,
         count,
         dim,
-        spread.required_address_type(),
+        dilated.required_address_type(),
         grad.into_array_arg(),
-        spread.clone().into_array_arg(),
+        dilated.clone().into_array_arg(),
         rows,
         columns,
         height,
@@ -64,5 +66,5 @@ pub(super) fn spread<R: CubeRuntime>(
         stride,
         dtype,
     );
-    spread
+    dilated
 }

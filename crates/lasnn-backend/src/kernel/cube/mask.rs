@@ -1,59 +1,60 @@
-//! Dropout: what goes to the device is a bit for each number.
+//! Dropout masks: the device gets one bit per element.
 
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::launch::{empty_like, numbers, units};
+use super::launch::{elements, empty_like, units};
 
-/// Bits of a word.
+/// Bits in a word of the mask.
 const BITS: usize = u32::BITS as usize;
 
-/// A row begins with a word, its first number with the lowest bit; rows come again and again.
+/// One unit multiplies one element. Each row of the mask starts at a word, its first element at the
+/// lowest bit. The rows of the mask repeat until the input ends.
 #[cube(launch, address_type = "dynamic")]
 fn masked_kernel<F: Float>(
-    map: &Array<F>,
+    input: &Array<F>,
     words: &Array<u32>,
     output: &mut Array<F>,
     row: usize,
-    words_of_row: usize,
+    words_per_row: usize,
     factor: InputScalar,
     #[define(F)] _dtype: StorageType,
 ) {
-    let at = ABSOLUTE_POS;
-    if at >= map.len() {
+    let index = ABSOLUTE_POS;
+    if index >= input.len() {
         terminate!();
     }
-    let rows = words.len() / words_of_row;
-    let number = at % row;
-    let word = words[at / row % rows * words_of_row + number / BITS];
-    let kept = (word >> (number % BITS) as u32) & 1u32;
-    output[at] = map[at] * F::cast_from(kept) * factor.get::<F>();
+    let rows = words.len() / words_per_row;
+    let column = index % row;
+    let word = words[index / row % rows * words_per_row + column / BITS];
+    let keep = (word >> (column % BITS) as u32) & 1u32;
+    output[index] = input[index] * F::cast_from(keep) * factor.get::<F>();
 }
 
-/// What a mask makes of a map that is not empty, given its words on the device, each as two
-/// halves, the lower one first.
+/// A non-empty tensor times a dropout mask. `words` are the mask's words on the device: each word
+/// of 64 bits is two of 32, the lower one first.
 pub(super) fn masked<R: CubeRuntime>(
-    map: CubeTensor<R>,
+    input: CubeTensor<R>,
     words: CubeTensor<R>,
-    [row, words_of_row]: [usize; 2],
+    [row, words_per_row]: [usize; 2],
     factor: f32,
 ) -> CubeTensor<R> {
-    let map = into_contiguous(map);
-    let output = empty_like(&map);
-    let (count, dim) = units(&map, numbers(&map));
-    let (client, dtype) = (map.client.clone(), map.dtype.into());
+    let input = into_contiguous(input);
+    let output = empty_like(&input);
+    let (count, dim) = units(&input, elements(&input));
+    let (client, dtype) = (input.client.clone(), input.dtype.into());
     masked_kernel::launch::<R>(
         &client,
         count,
         dim,
-        map.required_address_type(),
-        map.into_array_arg(),
+        input.required_address_type(),
+        input.into_array_arg(),
         words.into_array_arg(),
         output.clone().into_array_arg(),
         row,
-        words_of_row,
+        words_per_row,
         InputScalar::new(f64::from(factor), dtype),
         dtype,
     );

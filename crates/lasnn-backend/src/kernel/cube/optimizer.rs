@@ -1,4 +1,4 @@
-//! Update rules: one pass over a parameter where stock operations take ten.
+//! Optimiser steps: one or two passes over a parameter where Burn's operations take about ten.
 
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::kernel::into_contiguous;
@@ -6,15 +6,15 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 use lasnn_dense_kernels::optimizer::{AdamStep, SgdStep};
 
-use super::launch::{empty_like, numbers, units};
+use super::launch::{elements, empty_like, units};
 
-/// A gradient with the parameter's share of the weight decay.
+/// The gradient plus the weight decay.
 #[cube]
 fn decayed<F: Float>(gradient: F, parameter: F, decay: F) -> F {
     gradient + parameter * decay
 }
 
-/// The new moments of Adam; [`AdamStep`] has the formula.
+/// The new moments of Adam, by the formula of [`AdamStep`].
 #[cube(launch, address_type = "dynamic")]
 fn moments_kernel<F: Float>(
     parameter: &Array<F>,
@@ -30,43 +30,45 @@ fn moments_kernel<F: Float>(
     share2: InputScalar,
     #[define(F)] _dtype: StorageType,
 ) {
-    let at = ABSOLUTE_POS;
-    if at >= parameter.len() {
+    let index = ABSOLUTE_POS;
+    if index >= parameter.len() {
         terminate!();
     }
-    let gradient = decayed::<F>(gradient[at], parameter[at], decay.get::<F>());
-    new_mean[at] = mean[at] * beta1.get::<F>() + gradient * share1.get::<F>();
-    new_square[at] = square[at] * beta2.get::<F>() + gradient * gradient * share2.get::<F>();
+    let gradient = decayed::<F>(gradient[index], parameter[index], decay.get::<F>());
+    new_mean[index] = mean[index] * beta1.get::<F>() + gradient * share1.get::<F>();
+    new_square[index] = square[index] * beta2.get::<F>() + gradient * gradient * share2.get::<F>();
 }
 
-/// The parameter after a step of Adam with these moments.
+/// The parameter after a step of Adam with the new moments.
 #[cube(launch, address_type = "dynamic")]
 fn adam_kernel<F: Float>(
     parameter: &Array<F>,
     mean: &Array<F>,
     square: &Array<F>,
-    moved: &mut Array<F>,
+    new_parameter: &mut Array<F>,
     kept: InputScalar,
     rate: InputScalar,
     root: InputScalar,
     epsilon: InputScalar,
     #[define(F)] _dtype: StorageType,
 ) {
-    let at = ABSOLUTE_POS;
-    if at >= parameter.len() {
+    let index = ABSOLUTE_POS;
+    if index >= parameter.len() {
         terminate!();
     }
-    let scale = square[at].sqrt() / root.get::<F>() + epsilon.get::<F>();
-    moved[at] = parameter[at] * kept.get::<F>() - mean[at] / scale * rate.get::<F>();
+    let scale = square[index].sqrt() / root.get::<F>() + epsilon.get::<F>();
+    new_parameter[index] =
+        parameter[index] * kept.get::<F>() - mean[index] / scale * rate.get::<F>();
 }
 
-/// Parameter and buffer after a step of gradient descent; [`SgdStep`] has the formula.
+/// The parameter and the momentum buffer after a step of gradient descent, by the formula of
+/// [`SgdStep`].
 #[cube(launch, address_type = "dynamic")]
 fn sgd_kernel<F: Float>(
     parameter: &Array<F>,
     gradient: &Array<F>,
     buffer: &Array<F>,
-    moved: &mut Array<F>,
+    new_parameter: &mut Array<F>,
     new_buffer: &mut Array<F>,
     decay: InputScalar,
     rate: InputScalar,
@@ -74,33 +76,33 @@ fn sgd_kernel<F: Float>(
     #[comptime] nesterov: bool,
     #[define(F)] _dtype: StorageType,
 ) {
-    let at = ABSOLUTE_POS;
-    if at >= parameter.len() {
+    let index = ABSOLUTE_POS;
+    if index >= parameter.len() {
         terminate!();
     }
-    let gradient = decayed::<F>(gradient[at], parameter[at], decay.get::<F>());
-    let velocity = buffer[at] * momentum.get::<F>() + gradient;
-    new_buffer[at] = velocity;
+    let gradient = decayed::<F>(gradient[index], parameter[index], decay.get::<F>());
+    let velocity = buffer[index] * momentum.get::<F>() + gradient;
+    new_buffer[index] = velocity;
     let direction =
         if comptime!(nesterov) { gradient + velocity * momentum.get::<F>() } else { velocity };
-    moved[at] = parameter[at] - direction * rate.get::<F>();
+    new_parameter[index] = parameter[index] - direction * rate.get::<F>();
 }
 
-/// One step of Adam, as [`DenseBackend::adam`](crate::DenseBackend::adam) says; `largest` makes AMSGrad's
-/// largest second moment of the new one.
+/// [`adam`](crate::DenseBackend::adam). `new_max_square`, for AMSGrad, computes the maximum of the
+/// second moment from the new second moment.
 pub(super) fn adam<R: CubeRuntime>(
     step: AdamStep,
     parameter: CubeTensor<R>,
     gradient: CubeTensor<R>,
     moments: [CubeTensor<R>; 2],
-    largest: Option<impl FnOnce(CubeTensor<R>) -> CubeTensor<R>>,
+    new_max_square: Option<impl FnOnce(CubeTensor<R>) -> CubeTensor<R>>,
 ) -> (CubeTensor<R>, [CubeTensor<R>; 2], Option<CubeTensor<R>>) {
     let [parameter, gradient] = [parameter, gradient].map(into_contiguous);
     let [mean, square] = moments.map(into_contiguous);
-    let [new_mean, new_square, moved] = [(); 3].map(|()| empty_like(&parameter));
+    let [new_mean, new_square, new_parameter] = [(); 3].map(|()| empty_like(&parameter));
     let (client, dtype) = (parameter.client.clone(), parameter.dtype.into());
     let scalar = |value: f64| InputScalar::new(value, dtype);
-    let (count, dim) = units(&parameter, numbers(&parameter));
+    let (count, dim) = units(&parameter, elements(&parameter));
     moments_kernel::launch::<R>(
         &client,
         count.clone(),
@@ -119,8 +121,8 @@ pub(super) fn adam<R: CubeRuntime>(
         scalar(1.0 - step.beta2),
         dtype,
     );
-    let largest = largest.map(|largest| into_contiguous(largest(new_square.clone())));
-    let scale = largest.as_ref().unwrap_or(&new_square).clone();
+    let new_max_square = new_max_square.map(|compute| into_contiguous(compute(new_square.clone())));
+    let scale = new_max_square.as_ref().unwrap_or(&new_square).clone();
     adam_kernel::launch::<R>(
         &client,
         count,
@@ -129,17 +131,17 @@ pub(super) fn adam<R: CubeRuntime>(
         parameter.into_array_arg(),
         new_mean.clone().into_array_arg(),
         scale.into_array_arg(),
-        moved.clone().into_array_arg(),
-        scalar(step.kept()),
+        new_parameter.clone().into_array_arg(),
+        scalar(step.decay_factor()),
         scalar(step.corrected_rate()),
         scalar(step.root()),
         scalar(step.epsilon),
         dtype,
     );
-    (moved, [new_mean, new_square], largest)
+    (new_parameter, [new_mean, new_square], new_max_square)
 }
 
-/// One step of gradient descent with momentum, as [`DenseBackend::sgd`](crate::DenseBackend::sgd) says.
+/// [`sgd`](crate::DenseBackend::sgd) with momentum.
 pub(super) fn sgd<R: CubeRuntime>(
     step: SgdStep,
     parameter: CubeTensor<R>,
@@ -147,9 +149,9 @@ pub(super) fn sgd<R: CubeRuntime>(
     buffer: CubeTensor<R>,
 ) -> (CubeTensor<R>, CubeTensor<R>) {
     let [parameter, gradient, buffer] = [parameter, gradient, buffer].map(into_contiguous);
-    let [moved, new_buffer] = [(); 2].map(|()| empty_like(&parameter));
+    let [new_parameter, new_buffer] = [(); 2].map(|()| empty_like(&parameter));
     let (client, dtype) = (parameter.client.clone(), parameter.dtype.into());
-    let (count, dim) = units(&parameter, numbers(&parameter));
+    let (count, dim) = units(&parameter, elements(&parameter));
     sgd_kernel::launch::<R>(
         &client,
         count,
@@ -158,7 +160,7 @@ pub(super) fn sgd<R: CubeRuntime>(
         parameter.into_array_arg(),
         gradient.into_array_arg(),
         buffer.into_array_arg(),
-        moved.clone().into_array_arg(),
+        new_parameter.clone().into_array_arg(),
         new_buffer.clone().into_array_arg(),
         InputScalar::new(step.weight_decay, dtype),
         InputScalar::new(step.rate, dtype),
@@ -166,5 +168,5 @@ pub(super) fn sgd<R: CubeRuntime>(
         step.nesterov,
         dtype,
     );
-    (moved, new_buffer)
+    (new_parameter, new_buffer)
 }

@@ -1,17 +1,17 @@
-//! The way back through a maximum pooling.
+//! The backward pass of max pooling.
 
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::launch::{empty_like, numbers, units};
+use super::launch::{elements, empty_like, units};
 
-/// A number has the gradient of its window if it is the first of the largest there. What no window covers
-/// has none.
+/// One unit writes one element. The first maximum of each window gets the gradient of the window;
+/// all other elements, and elements outside every window, get zero.
 #[cube(launch, address_type = "dynamic")]
-fn maximum_grad_kernel<F: Float>(
-    map: &Array<F>,
+fn max_pool_grad_kernel<F: Float>(
+    input: &Array<F>,
     output_grad: &Array<F>,
     input_grad: &mut Array<F>,
     height: usize,
@@ -19,56 +19,55 @@ fn maximum_grad_kernel<F: Float>(
     #[comptime] size: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    let at = ABSOLUTE_POS;
-    if at >= map.len() {
+    let index = ABSOLUTE_POS;
+    if index >= input.len() {
         terminate!();
     }
-    let plane = at / (height * width);
-    let y = at / width % height;
-    let x = at % width;
+    let plane = index / (height * width);
+    let y = index / width % height;
+    let x = index % width;
     let (rows, columns) = (height / size, width / size);
     let (row, column) = (y / size, x / size);
     let mut grad = F::new(0.0);
     if row < rows && column < columns {
-        let own = map[at];
+        let own = input[index];
         let first = (plane * height + row * size) * width + column * size;
-        let mut largest = true;
+        let mut is_max = true;
         #[unroll]
         for i in 0..size {
             #[unroll]
             for j in 0..size {
-                let other_at = first + i * width + j;
-                let other = map[other_at];
-                if other > own || (other == own && other_at < at) {
-                    largest = false;
+                let other_index = first + i * width + j;
+                let other = input[other_index];
+                if other > own || (other == own && other_index < index) {
+                    is_max = false;
                 }
             }
         }
-        if largest {
+        if is_max {
             grad = output_grad[(plane * rows + row) * columns + column];
         }
     }
-    input_grad[at] = grad;
+    input_grad[index] = grad;
 }
 
-/// [`DenseBackend::maximum_pool_backward`](crate::DenseBackend::maximum_pool_backward) of a map that is not
-/// empty.
-pub(super) fn maximum_pool_backward<R: CubeRuntime>(
-    map: CubeTensor<R>,
+/// [`max_pool_backward`](crate::DenseBackend::max_pool_backward) of a non-empty input.
+pub(super) fn max_pool_backward<R: CubeRuntime>(
+    input: CubeTensor<R>,
     output_grad: CubeTensor<R>,
     size: usize,
 ) -> CubeTensor<R> {
-    let (map, output_grad) = (into_contiguous(map), into_contiguous(output_grad));
-    let [_, _, height, width] = map.meta.shape().dims();
-    let input_grad = empty_like(&map);
-    let (count, dim) = units(&map, numbers(&map));
-    let (client, dtype) = (map.client.clone(), map.dtype.into());
-    maximum_grad_kernel::launch::<R>(
+    let (input, output_grad) = (into_contiguous(input), into_contiguous(output_grad));
+    let [_, _, height, width] = input.meta.shape().dims();
+    let input_grad = empty_like(&input);
+    let (count, dim) = units(&input, elements(&input));
+    let (client, dtype) = (input.client.clone(), input.dtype.into());
+    max_pool_grad_kernel::launch::<R>(
         &client,
         count,
         dim,
-        map.required_address_type(),
-        map.into_array_arg(),
+        input.required_address_type(),
+        input.into_array_arg(),
         output_grad.into_array_arg(),
         input_grad.clone().into_array_arg(),
         height,

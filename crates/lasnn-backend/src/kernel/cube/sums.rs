@@ -1,4 +1,6 @@
-//! Sums of whole tensors whose order does not depend on which multiprocessor ends first, as that of Burn's does.
+//! Sums of whole tensors in an order that follows from the shape alone.
+//!
+//! In Burn's sum of a whole tensor the order depends on which multiprocessor finishes first.
 
 use burn::tensor::Shape;
 use burn_cubecl::CubeRuntime;
@@ -6,13 +8,13 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
-use super::launch::{empty, numbers, units};
+use super::launch::{elements, empty, units};
 
-/// How many sums each round leaves at most: the first keeps a large GPU busy, what the last leaves is
-/// little enough for one multiprocessor.
+/// The maximum number of partial sums after each round. The first number keeps a large GPU busy,
+/// the last is small enough for one multiprocessor.
 const ROUNDS: [usize; 2] = [1 << 16, 1 << 10];
 
-/// Unit `u` of `n` adds up the numbers `u`, `u + n`, `u + 2 n` ..., or their squares.
+/// Unit `u` of `n` adds up the elements `u`, `u + n`, `u + 2n`, … or their squares.
 #[cube(launch, address_type = "dynamic")]
 fn sums_kernel<F: Float>(
     values: &Array<F>,
@@ -26,24 +28,24 @@ fn sums_kernel<F: Float>(
         terminate!();
     }
     let mut sum = F::new(0.0);
-    let mut at = ABSOLUTE_POS;
-    while at < value_count {
-        let value = values[at];
+    let mut index = ABSOLUTE_POS;
+    while index < value_count {
+        let value = values[index];
         if comptime!(squared) {
             sum += value * value;
         } else {
             sum += value;
         }
-        at += sum_count;
+        index += sum_count;
     }
     sums[ABSOLUTE_POS] = sum;
 }
 
-/// A few numbers whose sum is that of the squares of all `values`.
+/// At most 1024 partial sums of the squares of `values`.
 pub(super) fn partial_sums_of_squares<R: CubeRuntime>(values: CubeTensor<R>) -> CubeTensor<R> {
     let (mut values, mut squared) = (into_contiguous(values), true);
     for sums in ROUNDS {
-        let count = sums.min(numbers(&values));
+        let count = sums.min(elements(&values));
         values = partial_sums(values, count, squared);
         squared = false;
     }
@@ -56,7 +58,7 @@ fn partial_sums<R: CubeRuntime>(
     squared: bool,
 ) -> CubeTensor<R> {
     let (client, dtype) = (values.client.clone(), values.dtype.into());
-    let found = empty(&values, Shape::new([sums]));
+    let partial = empty(&values, Shape::new([sums]));
     let (count, dim) = units(&values, sums);
     sums_kernel::launch::<R>(
         &client,
@@ -64,9 +66,9 @@ fn partial_sums<R: CubeRuntime>(
         dim,
         values.required_address_type(),
         values.into_array_arg(),
-        found.clone().into_array_arg(),
+        partial.clone().into_array_arg(),
         squared,
         dtype,
     );
-    found
+    partial
 }

@@ -1,15 +1,17 @@
-//! The gradient of a convolution's weights as products of matrices that share the sum.
+//! The weight gradient of a convolution as a batch of matrix products.
 //!
-//! The gradient has few numbers, each a long sum over images and positions, and a kernel that gives each
-//! block of numbers to one multiprocessor leaves most of them idle. So images are dealt out to parts,
-//! each part is a matrix product of its own, all of them run at once, and the parts are added up:
+//! The weight gradient has few elements, and each is a long sum over images and positions. A kernel
+//! that computes each block of elements on one multiprocessor leaves most multiprocessors idle.
+//! Here the images are divided into parts. Each part is one matrix product, all products run at
+//! once, and their results are added up:
 //!
 //! ```text
-//! dW[o, (c, i, j)] = Σ_part Σ_(image, position) in part  dy[o, (image, position)] · x[(c, i, j), (image, position)]
+//! dW[o, (c, i, j)] = Σ_part Σ_k dy[o, k] · x[(c, i, j), k]
 //! ```
 //!
-//! Both factors are written out for that, the input once for each place in the kernel's window. How many
-//! parts there are follows from shapes alone, so the order of a sum does not depend on the device.
+//! where `k` counts the images of a part and their output positions. Both factors are unfolded into
+//! matrices for this (`im2col`). The number of parts follows from the shapes alone, so the order of
+//! a sum does not depend on the device.
 
 use burn::tensor::Shape;
 use burn::tensor::backend::Backend;
@@ -21,13 +23,14 @@ use cubecl::prelude::*;
 use super::launch::{empty, units};
 use crate::backend::Convolution;
 
-/// The most numbers that the input is written out to at a time: 256 MiB of `f32`.
-const UNFOLDED: usize = 1 << 26;
+/// The maximum number of unfolded elements of the input at a time: 256 MiB of `f32`.
+const MAX_UNFOLDED: usize = 1 << 26;
 
-/// Numbers of all parts together that keep every multiprocessor busy: 256 blocks of 128 by 128.
-const BUSY: usize = 1 << 22;
+/// The number of output elements of all parts that keeps every multiprocessor busy: 256 blocks of
+/// 128 × 128.
+const BUSY_OUTPUTS: usize = 1 << 22;
 
-/// How a window moves over a map.
+/// The window of a convolution.
 #[derive(Clone, Copy)]
 struct Window {
     kernel: usize,
@@ -35,7 +38,7 @@ struct Window {
     padding: usize,
 }
 
-/// The images `start..end`, of which each part has `images`; the last part may have fewer.
+/// The images `start..end`, divided into parts of `images` each; the last part may have fewer.
 #[derive(Clone, Copy)]
 struct Parts {
     start: usize,
@@ -49,25 +52,25 @@ impl Parts {
     }
 }
 
-/// The groups of images that are written out one after another, each in its parts.
+/// The groups of images that are unfolded one after another, each divided into parts.
 fn groups(images: usize, unfolded_image: usize, outputs: usize) -> Vec<Parts> {
-    let group = (UNFOLDED / unfolded_image).clamp(1, images.max(1));
+    let group = (MAX_UNFOLDED / unfolded_image).clamp(1, images.max(1));
     let starts = (0..images).step_by(group);
     starts
         .map(|start| {
             let end = images.min(start + group);
-            let parts = BUSY.div_ceil(outputs).min(end - start);
+            let parts = BUSY_OUTPUTS.div_ceil(outputs).min(end - start);
             Parts { start, end, images: (end - start).div_ceil(parts) }
         })
         .collect()
 }
 
-/// One unit writes a position of one channel of one image for all places in the window:
-/// `columns[part, (channel, row, column), (image, position)]`, with zeros for what lies outside of the
-/// map and for images that a part does not have.
+/// One unit writes one position of one channel of one image, for every offset in the window:
+/// `columns[part, (channel, row, column), (image, position)]`. Elements outside the feature map and
+/// elements of images that the last part lacks are zero.
 #[cube(launch, address_type = "dynamic")]
 fn unfold_kernel<F: Float>(
-    map: &Array<F>,
+    input: &Array<F>,
     columns: &mut Array<F>,
     start: usize,
     end: usize,
@@ -114,34 +117,34 @@ fn unfold_kernel<F: Float>(
                 && x < width + padding;
             let mut value = F::new(0.0);
             if inside {
-                value = map[plane + (y - padding) * width + (x - padding)];
+                value = input[plane + (y - padding) * width + (x - padding)];
             }
             columns[first + (i * kernel + j) * row_length] = value;
         }
     }
 }
 
-/// `[parts, channels · kernel · kernel, images of a part · output positions]` of a map
-/// `[images, channels, height, width]` that lies row by row.
+/// Unfolds a contiguous feature map `[images, channels, height, width]` to
+/// `[parts, channels · kernel · kernel, images of a part · output positions]`.
 fn unfold<R: CubeRuntime>(
-    map: &CubeTensor<R>,
+    input: &CubeTensor<R>,
     parts: Parts,
     window: Window,
     out: [usize; 2],
 ) -> CubeTensor<R> {
-    let [_, channels, height, width] = map.meta.shape().dims();
+    let [_, channels, height, width] = input.meta.shape().dims();
     let Window { kernel, stride, padding } = window;
     let [out_height, out_width] = out;
     let length = parts.images * out_height * out_width;
-    let columns = empty(map, Shape::new([parts.count(), channels * kernel * kernel, length]));
+    let columns = empty(input, Shape::new([parts.count(), channels * kernel * kernel, length]));
     let total = parts.count() * channels * length;
-    let (count, dim) = units(map, total);
+    let (count, dim) = units(input, total);
     unfold_kernel::launch::<R>(
-        &map.client,
+        &input.client,
         count,
         dim,
-        columns.required_address_type().max(map.required_address_type()),
-        map.clone().into_array_arg(),
+        columns.required_address_type().max(input.required_address_type()),
+        input.clone().into_array_arg(),
         columns.clone().into_array_arg(),
         parts.start,
         parts.end,
@@ -155,12 +158,12 @@ fn unfold<R: CubeRuntime>(
         kernel,
         stride,
         padding,
-        map.dtype.into(),
+        input.dtype.into(),
     );
     columns
 }
 
-/// The gradient `[outputs, inputs, kernel, kernel]` of a convolution's weights, if there is an image.
+/// The weight gradient `[outputs, inputs, kernel, kernel]`; `None` if the batch is empty.
 pub(super) fn weight_grad<R: CubeRuntime, B: Backend<FloatTensorPrimitive = CubeTensor<R>>>(
     input: CubeTensor<R>,
     output_grad: CubeTensor<R>,
@@ -173,13 +176,13 @@ pub(super) fn weight_grad<R: CubeRuntime, B: Backend<FloatTensorPrimitive = Cube
     let window = Window { kernel, stride: convolution.stride, padding: convolution.padding };
     let point = Window { kernel: 1, stride: 1, padding: 0 };
     let (input, output_grad) = (into_contiguous(input), into_contiguous(output_grad));
-    let sums =
+    let products =
         groups(images, row * out_height * out_width, outputs * row).into_iter().map(|parts| {
             let grads = unfold(&output_grad, parts, point, out);
             let columns = B::float_swap_dims(unfold(&input, parts, window, out), 1, 2);
             B::float_sum_dim(B::float_matmul(grads, columns), 0)
         });
-    let sum = sums.reduce(B::float_add)?;
+    let sum = products.reduce(B::float_add)?;
     Some(B::float_reshape(sum, Shape::new(weights)))
 }
 
@@ -187,22 +190,23 @@ pub(super) fn weight_grad<R: CubeRuntime, B: Backend<FloatTensorPrimitive = Cube
 mod tests {
     use super::*;
 
-    /// Every image is in one part, parts are as large as each other but for the last, and none is empty.
+    /// Every image is in exactly one part, all parts but the last have the same size, and none is
+    /// empty.
     #[test]
-    fn every_image_is_in_one_part() {
+    fn every_image_is_in_exactly_one_part() {
         for (images, unfolded, outputs) in [
             (1, 27 * 1024, 27 * 64),
             (64, 27 * 1024, 27 * 64),
             (512, 1152 * 256, 1152 * 128),
             (47, 1152 * 256, 1152 * 128),
-            (33, UNFOLDED * 2, 10),
+            (33, MAX_UNFOLDED * 2, 10),
             (100, 4608 * 16, 4608 * 512),
         ] {
             let mut next = 0;
             for parts in groups(images, unfolded, outputs) {
                 assert_eq!(parts.start, next);
                 assert!(parts.count() > 0 && (parts.count() - 1) * parts.images < parts.end - next);
-                assert!(parts.count() * parts.images * unfolded <= UNFOLDED.max(unfolded) * 2);
+                assert!(parts.count() * parts.images * unfolded <= MAX_UNFOLDED.max(unfolded) * 2);
                 next = parts.end;
             }
             assert_eq!(next, images);

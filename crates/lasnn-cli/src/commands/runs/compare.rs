@@ -1,46 +1,47 @@
-//! `runs compare`: the results of some runs side by side.
+//! `runs compare`: shows the results of some runs side by side.
 
-use super::found::Found;
-use super::parts::{Git, STAGES, Stage, State};
+use super::parts::{Git, Stage, State};
+use super::record::RunRecord;
 use crate::args::Global;
-use crate::commands::show;
-use crate::printable::printable;
-use crate::report::{count, percent, picojoules, table, title};
+use crate::escape::printable;
+use crate::output;
 use crate::runs;
+use crate::stage::StageName;
+use crate::tables::{count, percent, picojoules, table};
 
-/// Shows the runs that are named, one column each.
+/// Prints a table with one column for each run.
 ///
 /// # Errors
 ///
 /// Fails if a run is unknown.
 pub fn compare(typed: &[String], global: &Global) -> anyhow::Result<()> {
     let find = |typed: &String| {
-        let mut found = Found::new(runs::find(&global.runs_dir, typed)?);
+        let mut found = RunRecord::new(runs::find(&global.runs_dir, typed)?);
         found.add_rates();
         Ok(found)
     };
-    let found = typed.iter().map(find).collect::<anyhow::Result<Vec<Found>>>()?;
-    show(global, &found, || text(&found))
+    let found = typed.iter().map(find).collect::<anyhow::Result<Vec<RunRecord>>>()?;
+    output::print(global, &found, || text(&found))
 }
 
-fn text(runs: &[Found]) -> String {
-    // The recipe above the id: side by side they would be too wide for a terminal.
-    let head = |run: &Found| match run.began {
+fn text(runs: &[RunRecord]) -> String {
+    // Recipe and id are on two lines, because one line would be too wide for a terminal.
+    let head = |run: &RunRecord| match run.began {
         Some(_) => format!("{}\n{}", printable(&run.recipe), printable(&run.id)),
         None => run.name.clone(),
     };
     let header: Vec<String> = std::iter::once(String::new()).chain(runs.iter().map(head)).collect();
     let mut table = table(&header.iter().map(String::as_str).collect::<Vec<_>>());
-    let mut row = |name: &str, value: &dyn Fn(&Found) -> Option<String>| {
+    let mut row = |name: &str, value: &dyn Fn(&RunRecord) -> Option<String>| {
         let values = runs.iter().map(|run| value(run).unwrap_or_else(|| "-".into()));
         table.add_row(std::iter::once(name.to_owned()).chain(values));
     };
     if runs.iter().any(|run| run.state != State::Ended) {
         row("state", &|run| Some(run.state.text().to_owned()));
     }
-    for stage in STAGES {
+    for stage in StageName::REPORTED {
         if runs.iter().any(|run| run.stages.iter().any(|found| found.stage == stage)) {
-            let accuracy = |run: &Found| {
+            let accuracy = |run: &RunRecord| {
                 run.stages
                     .iter()
                     .find(|found| found.stage == stage)?
@@ -48,11 +49,11 @@ fn text(runs: &[Found]) -> String {
                     .test_accuracy
                     .map(percent)
             };
-            row(&format!("accuracy: {}", title(stage)), &accuracy);
+            row(&format!("accuracy: {}", stage.title()), &accuracy);
         }
     }
-    // The rows below are those of one network in each run, and this one says of which.
-    row("spiking network", &|run| Some(title(run.spiking()?.stage).to_owned()));
+    // The rows below are about one network of each run. This row names it.
+    row("spiking network", &|run| Some(run.spiking()?.stage.title().to_owned()));
     row("T", &|run| Some(run.spiking()?.numbers.time_steps?.to_string()));
     row("firing rate", &|run| run.spiking()?.firing_rate.map(percent));
     row("synops / image", &|run| run.spiking()?.numbers.synops_per_image.map(count));
@@ -64,7 +65,8 @@ fn text(runs: &[Found]) -> String {
     table.to_string()
 }
 
-/// How long all stages took, the reused ones when they were made: so runs are comparable.
+/// The wall time of all stages. For a reused stage it is the time of the run that has trained it,
+/// so the times of two runs are comparable.
 fn seconds(stages: &[Stage]) -> Option<String> {
     let sum: f64 = stages.iter().map(|stage| stage.numbers.seconds).sum::<Option<f64>>()?;
     (!stages.is_empty()).then(|| format!("{sum:.1}"))
@@ -76,7 +78,7 @@ mod tests {
     use crate::run_dir::SUMMARY;
 
     #[test]
-    fn runs_stand_side_by_side_with_what_each_has() {
+    fn each_run_has_a_column_with_its_results() {
         let folder = tempfile::tempdir().unwrap();
         let summaries = [
             (
@@ -97,8 +99,8 @@ mod tests {
             std::fs::create_dir_all(&run).unwrap();
             std::fs::write(run.join(SUMMARY), summary).unwrap();
         }
-        let found: Vec<Found> =
-            runs::all(folder.path()).unwrap().into_iter().map(Found::new).collect();
+        let found: Vec<RunRecord> =
+            runs::all(folder.path()).unwrap().into_iter().map(RunRecord::new).collect();
         let text = text(&found);
         assert!(text.contains("a\\u{7}") && !text.contains('\u{7}'), "{text}");
         let cells = |name: &str| -> Vec<String> {

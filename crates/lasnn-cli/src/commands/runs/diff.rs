@@ -1,4 +1,4 @@
-//! `runs diff`: what is different between two runs.
+//! `runs diff`: shows the differences between two runs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,54 +9,55 @@ use comfy_table::CellAlignment;
 use serde::Serialize;
 use toml::{Table, Value};
 
-use super::found::Found;
+use super::record::RunRecord;
 use crate::args::Global;
-use crate::commands::show;
-use crate::failure::wrong;
-use crate::printable::printable;
+use crate::escape::printable;
+use crate::failure::invalid_input;
+use crate::output;
 use crate::recipe::Recipe;
-use crate::report::table;
 use crate::runs;
+use crate::tables::table;
 
-/// The keys of hashes. A table shows their first digits only, JSON all of them.
+/// The keys of hashes. A table shows their first digits, JSON shows all digits.
 const HASHES: [&str; 2] = ["git.commit", "dataset.sha256"];
 
-/// What is different between two runs.
+/// The differences between two runs.
 #[derive(Debug, Serialize)]
 struct Diff {
     runs: [String; 2],
     differences: Vec<Difference>,
-    /// What cannot be said, and why.
+    /// Values that could not be compared, and the reason.
     notes: Vec<String>,
 }
 
-/// A key with the value that it has in each run; none where it is not there.
+/// A key and its value in each run. `None` if a run lacks the key.
 #[derive(Debug, PartialEq, Serialize)]
 struct Difference {
     key: String,
     values: [Option<Value>; 2],
 }
 
-/// Shows what is different between the resolved recipes of two runs and in what they were run with.
+/// Prints the differences between the resolved recipes of two runs, and between the backends,
+/// threads, commits and data that they were run with.
 ///
 /// # Errors
 ///
 /// Fails if a run is unknown or if its recipe cannot be read.
 pub fn diff(first: &str, second: &str, global: &Global) -> anyhow::Result<()> {
-    let find = |typed: &str| Ok(Found::new(runs::find(&global.runs_dir, typed)?));
+    let find = |typed: &str| Ok(RunRecord::new(runs::find(&global.runs_dir, typed)?));
     let found: anyhow::Result<_> = find(first).and_then(|first| Ok([first, find(second)?]));
     let found = found?;
     let recipes = [recipe(&found[0])?, recipe(&found[1])?];
     let mut differences = Vec::new();
     tables("", [&recipes[0], &recipes[1]], &mut differences);
-    let notes = around(&found, &mut differences);
+    let notes = environments(&found, &mut differences);
     let diff = Diff { runs: found.map(|run| run.name), differences, notes };
-    show(global, &diff, || text(&diff))
+    output::print(global, &diff, || text(&diff))
 }
 
-/// In what the recipe in the folder of a run differs from another one: a sentence for each key;
-/// none if the folder has no recipe.
-pub fn from_recipe(run: &Path, other: &Recipe) -> Option<Vec<String>> {
+/// The differences between the recipe in the folder of a run and another recipe: one sentence for
+/// each key. `None` if the folder has no recipe.
+pub fn recipe_differences(run: &Path, other: &Recipe) -> Option<Vec<String>> {
     let there: Table = toml::from_str(&fs::read_to_string(run.join("recipe.toml")).ok()?).ok()?;
     let here = Table::try_from(other).ok()?;
     let mut differences = Vec::new();
@@ -76,16 +77,16 @@ pub fn from_recipe(run: &Path, other: &Recipe) -> Option<Vec<String>> {
 }
 
 /// The resolved recipe of a run.
-fn recipe(run: &Found) -> anyhow::Result<Table> {
+fn recipe(run: &RunRecord) -> anyhow::Result<Table> {
     let file = run.path.join("recipe.toml");
     let text = fs::read_to_string(&file).map_err(|error| {
         let name = &run.name;
-        wrong(format_args!("{name} has no recipe to compare: {}: {error}", file.display()))
+        invalid_input(format_args!("{name} has no recipe to compare: {}: {error}", file.display()))
     })?;
     toml::from_str(&text).with_context(|| format!("{} is no recipe", file.display()))
 }
 
-/// Adds the differences of two tables, whose key is `at`.
+/// Adds the differences of two tables with the key `at`.
 fn tables(at: &str, both: [&Table; 2], differences: &mut Vec<Difference>) {
     let keys: BTreeSet<&String> = both.iter().flat_map(|table| table.keys()).collect();
     for key in keys {
@@ -107,7 +108,7 @@ fn values(key: String, both: [Option<&Value>; 2], differences: &mut Vec<Differen
         [Some(Value::Table(first)), Some(Value::Table(second))] => {
             tables(&key, [first, second], differences);
         }
-        // A table that only one run has is shown key by key, too.
+        // A table that one run lacks is shown key by key, too.
         [Some(Value::Table(first)), None] => tables(&key, [first, &nothing], differences),
         [None, Some(Value::Table(second))] => tables(&key, [&nothing, second], differences),
         [Some(Value::Array(first)), Some(Value::Array(second))]
@@ -125,8 +126,8 @@ fn of_tables(list: &[Value]) -> bool {
     list.iter().all(Value::is_table)
 }
 
-/// What a run was run with that is no part of its recipe, by its name in the summary.
-fn surroundings(run: &Found) -> [(&'static str, Option<Value>); 4] {
+/// The values of a run that are not part of its recipe, by their key in the summary.
+fn environment(run: &RunRecord) -> [(&'static str, Option<Value>); 4] {
     let text = |value: Option<&str>| value.map(Value::from);
     let commit = run.git.as_ref().and_then(|git| {
         let star = if git.dirty == Some(true) { "*" } else { "" };
@@ -142,10 +143,11 @@ fn surroundings(run: &Found) -> [(&'static str, Option<Value>); 4] {
     ]
 }
 
-/// Adds the differences in what is no part of a recipe; gives notes on what cannot be said.
-fn around(found: &[Found; 2], differences: &mut Vec<Difference>) -> Vec<String> {
+/// Adds the differences in values that are not part of a recipe. Returns notes on values that could
+/// not be compared.
+fn environments(found: &[RunRecord; 2], differences: &mut Vec<Difference>) -> Vec<String> {
     let mut unknown = [const { Vec::new() }; 2];
-    let [first, second] = [surroundings(&found[0]), surroundings(&found[1])];
+    let [first, second] = [environment(&found[0]), environment(&found[1])];
     for ((key, first), (_, second)) in first.into_iter().zip(second) {
         let both = [first, second];
         for (unknown, _) in unknown.iter_mut().zip(&both).filter(|(_, value)| value.is_none()) {
@@ -157,14 +159,14 @@ fn around(found: &[Found; 2], differences: &mut Vec<Difference>) -> Vec<String> 
     }
     let mut notes = Vec::new();
     for (run, keys) in found.iter().zip(unknown).filter(|(_, keys)| !keys.is_empty()) {
-        notes.push(format!("not known of {}: {}", run.name, keys.join(", ")));
+        notes.push(format!("unknown for {}: {}", run.name, keys.join(", ")));
     }
     // A run may be compared with itself.
     notes.dedup();
-    let dirty = |run: &Found| run.git.as_ref().is_some_and(|git| git.dirty == Some(true));
+    let dirty = |run: &RunRecord| run.git.as_ref().is_some_and(|git| git.dirty == Some(true));
     if found.iter().all(dirty) && found[0].git == found[1].git {
         notes.push(
-            "both runs had changes that were not committed (*), so their sources may differ".into(),
+            "both runs were made from uncommitted changes (*), so their sources may differ".into(),
         );
     }
     notes
@@ -195,14 +197,14 @@ fn text(diff: &Diff) -> String {
     text
 }
 
-/// The first digits of a hash, with the star behind it.
+/// The first digits of a hash. A star at its end is kept.
 fn short(digits: &str) -> String {
     let star = if digits.ends_with('*') { "*" } else { "" };
     let first: String = digits.trim_end_matches('*').chars().take(12).collect();
     format!("{}{star}", printable(&first))
 }
 
-/// A value as a recipe writes it; of a list of tables each on a line.
+/// A value as a recipe writes it. Each table of a list is on a line of its own.
 fn shown(value: Option<&Value>) -> String {
     match value {
         None => "-".into(),
@@ -216,7 +218,7 @@ fn shown(value: Option<&Value>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runs::Place;
+    use crate::runs::RunLocation;
 
     fn differences(first: &str, second: &str) -> Vec<(String, [String; 2])> {
         let mut found = Vec::new();
@@ -246,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_compared_as_a_whole_and_layers_one_by_one() {
+    fn lists_are_compared_as_a_whole_and_layers_key_by_key() {
         check("a = [1, 2]", "a = [1, 3]", &[("a", "[1, 2]", "[1, 3]")]);
         let layers = |layers: &str| format!("network.layers = [{layers}]");
         let conv = "{ kind = \"conv\", channels = 6 }";
@@ -267,12 +269,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_around_a_recipe_is_compared_where_it_is_known() {
+    fn values_outside_the_recipe_are_compared_if_both_are_known() {
         let run = |summary: &str| {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join("summary.json"), summary).unwrap();
             let path = folder.path().to_owned();
-            Found::new(Place { recipe: "r".into(), id: "i".into(), path })
+            RunRecord::new(RunLocation { recipe: "r".into(), id: "i".into(), path })
         };
         let whole = |commit: &str, dirty: bool, threads: u8| {
             run(&format!(
@@ -280,9 +282,9 @@ mod tests {
                     "git": {{"commit": "{commit}", "dirty": {dirty}}}}}"#
             ))
         };
-        let compare = |first: Found, second: Found| {
+        let compare = |first: RunRecord, second: RunRecord| {
             let mut found = Vec::new();
-            let notes = around(&[first, second], &mut found);
+            let notes = environments(&[first, second], &mut found);
             (found.into_iter().map(|one| one.key).collect::<Vec<_>>(), notes)
         };
         let (keys, notes) = compare(whole("c", false, 1), whole("c", false, 1));
@@ -309,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_that_are_the_same_are_said_to_be() {
+    fn equal_runs_are_reported() {
         let runs = ["a/1".to_owned(), "a/2".to_owned()];
         let same = Diff { runs, differences: Vec::new(), notes: vec!["but".into()] };
         assert_eq!(text(&same), "nothing differs between a/1 and a/2\nbut");

@@ -1,35 +1,26 @@
-//! The parts of what is known of a run.
+//! The parts of a run record.
 
 use serde::{Deserialize, Serialize};
 
-use crate::args::StageName;
-use crate::printable::printable;
+use crate::escape::printable;
+use crate::stage::StageName;
 
-/// The stages in the order of the report: the student, for which a run is made, is the last.
-pub const STAGES: [StageName; 5] = [
-    StageName::Teacher,
-    StageName::Intermediate,
-    StageName::Converted,
-    StageName::Control,
-    StageName::Student,
-];
-
-/// What has become of a run.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// It has a summary.
+    /// The run has a summary.
     Ended,
-    /// A process works in it.
+    /// A process works in the run.
     Running,
-    /// It has no summary, and no process works in it.
+    /// The run has no summary, and no process works in it.
     CutOff,
-    /// Its summary cannot be read.
+    /// The summary cannot be read.
     Damaged,
 }
 
 impl State {
-    /// A word for it.
+    /// The state in words.
     pub fn text(self) -> &'static str {
         match self {
             Self::Ended => "ended",
@@ -43,14 +34,14 @@ impl State {
 /// The commit of the source tree.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Git {
-    /// Its hash.
+    /// The hash of the commit.
     pub commit: Option<String>,
-    /// Whether tracked files differed from it.
+    /// Whether tracked files differed from the commit.
     pub dirty: Option<bool>,
 }
 
 impl Git {
-    /// The first digits of the commit, with a star if files differed from it.
+    /// The first digits of the commit. A star follows if tracked files differed from it.
     pub fn short(&self) -> Option<String> {
         let short: String = self.commit.as_ref()?.chars().take(8).collect();
         let star = if self.dirty == Some(true) { "*" } else { "" };
@@ -58,47 +49,48 @@ impl Git {
     }
 }
 
-/// The images.
+/// The data set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Dataset {
-    /// The source's name.
+    /// The name of the data set.
     pub name: Option<String>,
     /// SHA-256 of the data.
     pub sha256: Option<String>,
 }
 
-/// A stage that is done.
+/// A finished stage.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stage {
-    /// Which.
+    /// The name of the stage.
     pub stage: StageName,
-    /// What it is worth.
+    /// The results.
     #[serde(flatten)]
     pub numbers: Numbers,
-    /// Spikes per neuron and time step over the whole network. `runs compare` alone computes it.
+    /// The mean firing rate of the network, in spikes per neuron and time step. Only `runs compare`
+    /// computes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub firing_rate: Option<f64>,
 }
 
-/// The numbers of a stage; older versions may lack some.
+/// The results of a stage. Runs of older versions may lack some of them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Numbers {
-    /// Share of the test images classified correctly.
+    /// The share of the test images that are classified correctly.
     pub test_accuracy: Option<f64>,
-    /// Wall time in seconds.
+    /// The wall time in seconds.
     pub seconds: Option<f64>,
-    /// Whether the result came from an earlier run.
+    /// Whether the result was taken from an earlier run.
     pub reused: Option<bool>,
-    /// Steps simulated per image.
+    /// The number of time steps per image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_steps: Option<usize>,
-    /// Spikes of all layers in all steps.
+    /// The spikes of all layers in all time steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spikes_per_image: Option<f64>,
-    /// Additions caused by spikes.
+    /// The synaptic operations: additions that spikes cause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub synops_per_image: Option<f64>,
-    /// The estimate of docs/summary.md.
+    /// The estimated energy in picojoules; docs/summary.md has the formula.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub energy_pj_per_image: Option<f64>,
 }

@@ -1,0 +1,293 @@
+//! The memory of an ANN: a training step, and a pass without gradients.
+//!
+//! The allocations have the order of the forward pass in `lasnn-models`, of the backward passes in
+//! `lasnn-backend` and of the kernels in `lasnn-dense-kernels`.
+
+use lasnn_core::plan::DENSE_BOTTLENECK;
+use lasnn_core::{Layer, Plan, Precision, Shape};
+
+use super::ledger::Ledger;
+use super::pass::Pass;
+use super::purpose::Purpose;
+use super::size::{Size, elements};
+
+/// The lanes of a vector. Kernels pad channels to whole vectors.
+const LANES: usize = 16;
+
+/// The weight gradient of a convolution with fewer input channels is computed from patches.
+const FEW_CHANNELS: usize = 8;
+
+/// One operation of a network.
+#[derive(Clone, Debug)]
+struct Operation {
+    kind: Kind,
+    /// The number of input elements of one image.
+    input: Size,
+    /// The number of output elements of one image.
+    output: Size,
+    weights: Size,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Conv {
+        input: Shape,
+        output: Shape,
+        kernel: usize,
+        batch_norm: bool,
+        /// Whether a shortcut is added to the output. The gradient of the shortcut is that of the
+        /// output.
+        shortcut: bool,
+    },
+    Linear,
+    BatchNorm,
+    Dropout,
+    /// Pooling, and the concatenation in a dense block.
+    Other,
+}
+
+/// An ANN as a list of operations.
+#[derive(Clone, Debug)]
+pub struct Ann {
+    operations: Vec<Operation>,
+    /// The number of elements of one image at each tap.
+    taps: Vec<Size>,
+}
+
+impl Ann {
+    /// The operations of a plan.
+    pub fn new(plan: &Plan) -> Self {
+        let mut operations = Vec::new();
+        for planned in &plan.layers {
+            let (input, output) = (planned.input, planned.output);
+            let add = |kind| Some(Operation::new(kind, input, output));
+            let operation = match planned.layer {
+                Layer::Conv { kernel, batch_norm, .. } => {
+                    Some(Operation::conv([input, output], kernel, batch_norm, false))
+                }
+                Layer::Residual { batch_norm, dropout, .. } => {
+                    operations.push(Operation::conv([input, output], 3, batch_norm, false));
+                    if dropout > 0.0 {
+                        operations.push(Operation::new(Kind::Dropout, output, output));
+                    }
+                    if input != output {
+                        operations.push(Operation::conv([input, output], 1, batch_norm, false));
+                    }
+                    Some(Operation::conv([output, output], 3, batch_norm, true))
+                }
+                Layer::Dense { units, growth, .. } => {
+                    dense_block(&mut operations, input, units, growth);
+                    None
+                }
+                Layer::Norm { .. } => add(Kind::BatchNorm),
+                Layer::AveragePool { .. } | Layer::MaxPool { .. } | Layer::GlobalAveragePool {} => {
+                    add(Kind::Other)
+                }
+                Layer::Dropout { probability } if probability > 0.0 => add(Kind::Dropout),
+                Layer::Dropout { .. } => None,
+                Layer::Linear { .. } | Layer::Classifier { .. } => {
+                    let weights = elements(input) * elements(output);
+                    Some(Operation { weights, ..Operation::new(Kind::Linear, input, output) })
+                }
+            };
+            operations.extend(operation);
+        }
+        let tapped = plan.layers.iter().filter(|planned| planned.layer.tap().is_some());
+        let taps = tapped.map(|planned| elements(planned.output)).collect();
+        Self { operations, taps }
+    }
+
+    /// The number of elements of every weight tensor that has a gradient.
+    pub fn weights(&self) -> Vec<Size> {
+        let all = self.operations.iter().map(|operation| operation.weights);
+        all.filter(|&weights| weights > Size::ZERO).collect()
+    }
+
+    /// A forward and a backward pass. The gradients of the weights stay allocated.
+    pub fn train(&self, ledger: &mut Ledger, pass: Pass) {
+        let batch = pass.batch;
+        for operation in &self.operations {
+            operation.forward_scratch(ledger, Purpose::Scratch, pass);
+            ledger.alloc(Purpose::Activations, operation.output * batch);
+            ledger.alloc(Purpose::Activations, operation.saved_conv_output(pass));
+        }
+        // Gradients of the shortcuts, which are used when the backward pass reaches their block's
+        // input.
+        let mut shortcuts = Vec::new();
+        if let Some(last) = self.operations.last() {
+            ledger.alloc(Purpose::Activations, last.output * batch);
+        }
+        for (index, operation) in self.operations.iter().enumerate().rev() {
+            let (input, output) = (operation.input * batch, operation.output * batch);
+            let is_first = index == 0;
+            if let Kind::Conv { batch_norm: false, .. } | Kind::Linear = operation.kind {
+                // The gradient before the ReLU.
+                ledger.alloc_briefly(Purpose::Activations, output);
+            }
+            if !is_first {
+                ledger.alloc(Purpose::Activations, input);
+            }
+            if operation.weights > Size::ZERO {
+                ledger.alloc(Purpose::Optimiser, operation.weights);
+            }
+            operation.backward_scratch(ledger, pass, is_first);
+            match operation.kind {
+                Kind::Conv { shortcut: true, .. } => shortcuts.push(output),
+                _ => ledger.release(output),
+            }
+            ledger.release(output);
+            ledger.release(operation.saved_conv_output(pass));
+            if !matches!(operation.kind, Kind::Conv { .. } | Kind::Dropout) {
+                shortcuts.drain(..).for_each(|gradient| ledger.release(gradient));
+            }
+        }
+        ledger.release_all(&shortcuts);
+    }
+
+    /// A pass without gradients. With `for_distillation` the feature maps at the taps are kept and
+    /// compared afterwards.
+    pub fn evaluate(
+        &self,
+        ledger: &mut Ledger,
+        purpose: Purpose,
+        pass: Pass,
+        for_distillation: bool,
+    ) {
+        let batch = pass.batch;
+        let pass = Pass { precision: Precision::F32, ..pass };
+        let mut previous = Size::ZERO;
+        for operation in &self.operations {
+            operation.forward_scratch(ledger, purpose, pass);
+            let output = operation.output * batch;
+            ledger.alloc(purpose, output);
+            if let Kind::Conv { batch_norm, shortcut, .. } = operation.kind {
+                // Batch norm and the sum with a shortcut write new feature maps.
+                for _ in 0..usize::from(batch_norm) + usize::from(shortcut) {
+                    ledger.alloc_briefly(purpose, output);
+                }
+            }
+            ledger.release(previous);
+            previous = output;
+        }
+        ledger.release(previous);
+        if for_distillation {
+            let taps: Vec<Size> = self.taps.iter().map(|&tap| tap * batch).collect();
+            ledger.alloc_all(purpose, &taps);
+            for &tap in &taps {
+                // The squares, from which attention maps are computed.
+                ledger.malloc_briefly(purpose, tap * size_of::<f32>());
+            }
+            ledger.release_all(&taps);
+        }
+    }
+
+    /// A pass without gradients that keeps the outputs of all operations.
+    pub fn evaluate_all_outputs(&self, ledger: &mut Ledger, purpose: Purpose, pass: Pass) {
+        let outputs: Vec<Size> =
+            self.operations.iter().map(|operation| operation.output * pass.batch).collect();
+        ledger.alloc_all(purpose, &outputs);
+        ledger.release_all(&outputs);
+    }
+}
+
+/// Adds the operations of a dense block.
+fn dense_block(operations: &mut Vec<Operation>, input: Shape, units: usize, growth: usize) {
+    let with_channels = |channels| Shape { channels, ..input };
+    let bottleneck = with_channels(DENSE_BOTTLENECK.saturating_mul(growth));
+    let mut all = input;
+    for _ in 0..units {
+        let output = with_channels(growth);
+        operations.push(Operation::new(Kind::BatchNorm, all, all));
+        operations.push(Operation::conv([all, bottleneck], 1, false, false));
+        operations.push(Operation::new(Kind::BatchNorm, bottleneck, bottleneck));
+        operations.push(Operation::conv([bottleneck, output], 3, false, false));
+        all = with_channels(all.channels.saturating_add(growth));
+        operations.push(Operation::new(Kind::Other, output, all));
+    }
+}
+
+impl Operation {
+    /// An operation without weights.
+    fn new(kind: Kind, input: Shape, output: Shape) -> Self {
+        let (input, output) = (elements(input), elements(output));
+        Self { kind, input, output, weights: Size::ZERO }
+    }
+
+    fn conv([input, output]: [Shape; 2], kernel: usize, batch_norm: bool, shortcut: bool) -> Self {
+        let weights = Size::from(input.channels) * output.channels * kernel * kernel;
+        let kind = Kind::Conv { input, output, kernel, batch_norm, shortcut };
+        Self { weights, ..Self::new(kind, input, output) }
+    }
+
+    /// The length of the convolution's output that is saved for the backward pass of batch norm.
+    fn saved_conv_output(&self, pass: Pass) -> Size {
+        match self.kind {
+            Kind::Conv { batch_norm: true, .. } => packed(self.output * pass.batch, pass),
+            _ => Size::ZERO,
+        }
+    }
+
+    /// The temporary memory of a forward pass. Each thread has the padded input of an image and the
+    /// sums of its outputs.
+    fn forward_scratch(&self, ledger: &mut Ledger, purpose: Purpose, pass: Pass) {
+        let Kind::Conv { input, output, .. } = self.kind else { return };
+        let elements_per_number = if pass.is_bf16() { 2usize } else { 1 };
+        ledger.alloc_briefly(purpose, (padded(input) / elements_per_number, pass.threads));
+        ledger.alloc_briefly(purpose, (padded_rows(output), pass.threads));
+        ledger.alloc_briefly(purpose, self.weights / elements_per_number);
+    }
+
+    /// The temporary memory of a backward pass. The first operation computes no gradient of its
+    /// input.
+    fn backward_scratch(&self, ledger: &mut Ledger, pass: Pass, is_first: bool) {
+        let batch = pass.batch;
+        match self.kind {
+            Kind::Conv { input, output, kernel, batch_norm, .. } => {
+                let images = packed(batch, pass);
+                // The output gradients and the inputs of all images, in the order in which the
+                // product for the weight gradient reads them.
+                let inputs = match input.channels < FEW_CHANNELS {
+                    true => {
+                        let patch = Size::from(input.channels) * kernel * kernel;
+                        patch.up_to_multiple_of(LANES) * output.height * output.width
+                    }
+                    false => padded(input),
+                };
+                let operands = [padded_rows(output) * images, inputs * images];
+                ledger.alloc_all(Purpose::Scratch, &operands);
+                if !is_first {
+                    let elements_per_number = if pass.is_bf16() { 2usize } else { 1 };
+                    let padded_gradient = padded(output) / elements_per_number;
+                    ledger.alloc_briefly(Purpose::Scratch, (padded_gradient, pass.threads));
+                    ledger.alloc_briefly(Purpose::Scratch, (padded_rows(input), pass.threads));
+                }
+                if batch_norm {
+                    let planes = (elements(output), pass.threads * 2usize);
+                    ledger.alloc_briefly(Purpose::Scratch, planes);
+                }
+                ledger.release_all(&operands);
+            }
+            Kind::Linear if !is_first => {
+                ledger.alloc_briefly(Purpose::Scratch, self.input * batch);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A length in numbers of 32 bits, two elements of which are packed into one number in bfloat16.
+fn packed(length: Size, pass: Pass) -> Size {
+    if pass.is_bf16() { length.div_ceil(2usize) } else { length }
+}
+
+/// The number of elements of a feature map with a border, its channels padded to whole vectors.
+fn padded(shape: Shape) -> Size {
+    let channels = Size::from(shape.channels).up_to_multiple_of(LANES);
+    channels * (Size::from(shape.height) + 2usize) * (Size::from(shape.width) + 1usize)
+}
+
+/// The number of elements of a feature map whose rows are as long as in [`padded`].
+fn padded_rows(shape: Shape) -> Size {
+    let channels = Size::from(shape.channels).up_to_multiple_of(LANES);
+    channels * shape.height * (Size::from(shape.width) + 1usize)
+}

@@ -1,0 +1,363 @@
+//! The memory of the stages of a recipe, one after the other.
+//!
+//! The allocations have the order of `pipeline`, of `lasnn_training::fit` and of
+//! `lasnn_conversion::convert`.
+
+use lasnn_core::{Plan, Precision};
+use lasnn_neurons::{Reset, Surrogate};
+use lasnn_snn::{WeightFormat, images_at_once};
+use lasnn_training::{OptimizerConfig, TrainConfig};
+
+use super::ann::Ann;
+use super::estimate::{Inputs, StageEstimate};
+use super::ledger::Ledger;
+use super::pass::Pass;
+use super::purpose::Purpose;
+use super::size::{Size, elements};
+use super::spiking::Graph;
+use crate::recipe::Recipe;
+use crate::stage::{AnnStage, StageName};
+
+/// The memory of the program itself: its code, the tables of the libraries, and what the allocator
+/// rounds up to huge pages of 2 MiB. Training a network of a few hundred weights takes 24, 28 and
+/// 35 MiB on 1, 2 and 8 threads (measured, `results/2026-11-30-memory`).
+const PROGRAM: Size = Size::new(28 << 20);
+
+/// The memory of a thread besides that of kernels: its stack and the allocator's pages for it. The
+/// same measurement gives between 1 and 4 MiB.
+const THREAD: Size = Size::new(2 << 20);
+
+/// The threads that load batches (`lasnn_datasets::Prefetch`).
+const LOADERS: usize = 2;
+
+/// The batches of each loader: those that are finished, and the one that it is loading.
+const BATCHES_PER_LOADER: usize = 3;
+
+/// The histogram from which a percentile of currents is computed (`lasnn_conversion::quantile`).
+const HISTOGRAM: Size = Size::new(4 << 20);
+
+/// Goes through the stages in the order in which they run.
+#[derive(Debug)]
+pub struct Estimator<'a> {
+    inputs: Inputs<'a>,
+    ledger: Ledger,
+    teacher: Network,
+    intermediate: Network,
+    spiking: Graph,
+    stages: Vec<StageEstimate>,
+}
+
+/// An ANN and the bytes of its tensors.
+#[derive(Debug)]
+struct Network {
+    ann: Ann,
+    bytes: Size,
+}
+
+impl Network {
+    fn new(plan: &Plan) -> Self {
+        let bytes = Size::from(plan.parameters()) * size_of::<f32>();
+        Self { ann: Ann::new(plan), bytes }
+    }
+}
+
+impl<'a> Estimator<'a> {
+    /// The state before the first stage: the program and its data are in memory.
+    pub fn new(inputs: Inputs<'a>) -> Self {
+        let Inputs { recipe, plans, data, threads, .. } = inputs;
+        let mut ledger = Ledger::default();
+        ledger.malloc(Purpose::Process, PROGRAM + THREAD * threads + data.pixels);
+        Self {
+            inputs,
+            ledger,
+            teacher: Network::new(&plans.teacher),
+            intermediate: Network::new(&plans.student),
+            spiking: Graph::new(&plans.student, recipe.spiking.encoding),
+            stages: Vec::new(),
+        }
+    }
+
+    /// The estimates of the stages so far.
+    pub fn into_stages(self) -> Vec<StageEstimate> {
+        self.stages
+    }
+
+    /// An ANN is trained, or a supplied checkpoint is imported.
+    pub fn ann(&mut self, stage: AnnStage, is_supplied: bool) {
+        let (recipe, images) = (self.inputs.recipe, self.inputs.data.train);
+        let (name, stage, config) = match stage {
+            AnnStage::Teacher => ("teacher", StageName::Teacher, &recipe.teacher.train),
+            AnnStage::Intermediate => {
+                ("intermediate", StageName::Intermediate, &recipe.intermediate.train)
+            }
+        };
+        self.stage(name, |this| match is_supplied {
+            true => {
+                let bytes = this.network(stage).bytes;
+                this.read_checkpoint(bytes);
+                this.measure(stage);
+                this.ledger.malloc(Purpose::Weights, bytes);
+            }
+            false => this.train(stage, config, images),
+        });
+    }
+
+    /// The intermediate network is converted into a spiking network.
+    pub fn conversion(&mut self) {
+        let Inputs { recipe, plans, data, threads, .. } = self.inputs;
+        let config = &recipe.conversion;
+        let bytes = self.intermediate.bytes;
+        let batch = Size::from(config.batch).min(data.train.into());
+        let batches = Size::from(data.train).div_ceil(batch).min(config.batches.into());
+        let images = self.image_bytes(batch) * batches;
+        let steps = Size::from(config.time_steps);
+        let pass = Pass { batch, steps, precision: Precision::F32, threads: threads.into() };
+        // The conversion report runs the ANN and the spiking network on fewer images at a time.
+        let at_once = images_at_once(&plans.student, config.time_steps, config.batch);
+        let report_pass = Pass { batch: batch.min(at_once.into()), ..pass };
+        self.stage("conversion", |this| {
+            // The ANN and the spiking network.
+            this.ledger.malloc(Purpose::Process, images);
+            this.ledger.malloc(Purpose::Weights, bytes * 2usize);
+            // The spiking network is loaded from copies of both networks' tensors.
+            this.ledger.malloc_briefly(Purpose::Checkpoint, bytes * 2usize);
+            this.holding(Purpose::Process, HISTOGRAM, |this| {
+                this.spiking.balance(&mut this.ledger, pass);
+            });
+            this.holding(Purpose::Weights, this.spiking.packed_weights(4), |this| {
+                this.conversion_report(report_pass);
+            });
+            this.simulate(data.validation, recipe.student.time_steps, false);
+            this.measure_spiking(recipe.student.time_steps, |this| {
+                for &steps in &recipe.evaluation.time_steps {
+                    this.simulate(data.test, steps, true);
+                }
+                // The tensors of the result.
+                this.ledger.malloc(Purpose::Weights, bytes);
+            });
+            this.ledger.free(Purpose::Weights, bytes * 2usize);
+            this.ledger.free(Purpose::Process, images);
+            this.write_checkpoint(bytes);
+        });
+    }
+
+    /// The spiking network is trained.
+    pub fn student(&mut self) {
+        let Inputs { recipe, data, .. } = self.inputs;
+        self.stage("student", |this| {
+            // The teacher computes the targets of the distillation.
+            this.ledger.malloc(Purpose::Weights, this.teacher.bytes);
+            this.train(StageName::Student, &recipe.student.train, data.student);
+        });
+    }
+
+    /// A network is read from a checkpoint and measured over `steps` time steps.
+    pub fn measuring(&mut self, stage: StageName, steps: usize) {
+        self.stage("measuring", |this| {
+            let bytes = this.network(stage).bytes;
+            this.read_checkpoint(bytes);
+            match stage.is_spiking() {
+                false => this.measure(stage),
+                true => this.holding(Purpose::Weights, bytes, |this| {
+                    this.measure_spiking(steps, |_| {});
+                }),
+            }
+        });
+    }
+
+    /// Records the peak of a stage.
+    fn stage(&mut self, name: &'static str, run: impl FnOnce(&mut Self)) {
+        self.ledger.begin_stage();
+        run(self);
+        self.stages.push(StageEstimate { name, memory: self.ledger.peak() });
+    }
+
+    /// Allocates bytes while `run` runs.
+    fn holding(&mut self, purpose: Purpose, bytes: Size, run: impl FnOnce(&mut Self)) {
+        self.ledger.malloc(purpose, bytes);
+        run(self);
+        self.ledger.free(purpose, bytes);
+    }
+
+    fn network(&self, stage: StageName) -> &Network {
+        match stage {
+            StageName::Teacher => &self.teacher,
+            _ => &self.intermediate,
+        }
+    }
+
+    /// The bytes of the images of a batch.
+    fn image_bytes(&self, batch: Size) -> Size {
+        elements(self.inputs.plans.teacher.input) * batch * size_of::<f32>()
+    }
+
+    /// The bytes of the batches that are loaded in advance, and of the one in use.
+    fn loader_bytes(&self, batch: Size, images: usize) -> Size {
+        let loaders = LOADERS.min(self.inputs.threads);
+        let most = Size::from(loaders * BATCHES_PER_LOADER);
+        let batches = Size::from(images).div_ceil(batch).min(most);
+        self.image_bytes(batch) * (batches + 1usize)
+    }
+
+    /// Reads a checkpoint: the file, and its tensors.
+    fn read_checkpoint(&mut self, bytes: Size) {
+        self.ledger.malloc_briefly(Purpose::Checkpoint, bytes * 2usize);
+    }
+
+    /// Writes the checkpoint of a finished stage, from a copy of its tensors.
+    fn write_checkpoint(&mut self, bytes: Size) {
+        self.ledger.malloc_briefly(Purpose::Checkpoint, bytes);
+    }
+
+    /// Trains a network on `images` images and measures it. Its tensors stay allocated.
+    fn train(&mut self, stage: StageName, config: &TrainConfig, images: usize) {
+        let bytes = self.network(stage).bytes;
+        let moments = match &config.optimizer {
+            OptimizerConfig::Sgd(sgd) => usize::from(sgd.momentum > 0.0),
+            OptimizerConfig::Adam(adam) => 2 + usize::from(adam.amsgrad),
+        };
+        let optimiser = bytes * moments;
+        let batch = Size::from(config.batch).min(images.into());
+        let micro_batch = Size::from(config.micro_batch.unwrap_or(config.batch)).min(batch);
+        let passes = Size::from(images).div_ceil(batch) * batch.div_ceil(micro_batch);
+        self.ledger.malloc(Purpose::Weights, bytes);
+        self.holding(Purpose::Process, self.loader_bytes(batch, images), |this| {
+            this.ledger.malloc(Purpose::Optimiser, optimiser);
+            // A micro-batch, and its images as a tensor.
+            let images = this.image_bytes(micro_batch) * 2usize;
+            this.holding(Purpose::Activations, images, |this| {
+                this.training_pass(stage, config, micro_batch);
+            });
+        });
+        self.ledger.repeat(passes);
+
+        match stage.is_spiking() {
+            true => self.simulate(
+                self.inputs.data.validation,
+                self.inputs.recipe.student.time_steps,
+                false,
+            ),
+            false => self.evaluate(stage, self.inputs.data.validation),
+        }
+        self.ledger.malloc_briefly(Purpose::Checkpoint, bytes + optimiser);
+        self.read_checkpoint(bytes);
+        self.ledger.repeat(passes * (config.epochs as usize));
+        self.ledger.free(Purpose::Optimiser, optimiser);
+        // The tensors of the best epoch, which are the result.
+        self.holding(Purpose::Weights, bytes, |this| this.measure(stage));
+        self.write_checkpoint(bytes);
+    }
+
+    /// A forward and a backward pass for one micro-batch.
+    fn training_pass(&mut self, stage: StageName, config: &TrainConfig, micro_batch: Size) {
+        let Inputs { recipe, threads, on_gpu, .. } = self.inputs;
+        let steps = Size::from(recipe.student.time_steps);
+        let (precision, threads) = (config.precision, threads.into());
+        let mut pass = Pass { batch: micro_batch, steps, precision, threads };
+        let Self { ledger, teacher, intermediate, spiking, .. } = self;
+        let weights = match stage {
+            StageName::Teacher => {
+                teacher.ann.train(ledger, pass);
+                teacher.ann.weights()
+            }
+            StageName::Intermediate => {
+                intermediate.ann.train(ledger, pass);
+                intermediate.ann.weights()
+            }
+            _ => {
+                teacher.ann.evaluate(ledger, Purpose::Activations, pass, true);
+                if !supports_bf16(recipe) {
+                    pass.precision = Precision::F32;
+                }
+                if on_gpu {
+                    spiking.train_layer_by_layer(ledger, pass);
+                    return;
+                }
+                spiking.train(ledger, pass);
+                spiking.weights()
+            }
+        };
+        if micro_batch < Size::from(config.batch) {
+            // The gradients of earlier micro-batches are added to those of this one.
+            weights.iter().for_each(|&weight| ledger.alloc_briefly(Purpose::Optimiser, weight));
+        }
+        ledger.release_all(&weights);
+    }
+
+    /// The conversion report runs the ANN and the spiking network on the same images.
+    fn conversion_report(&mut self, pass: Pass) {
+        self.spiking.simulate(&mut self.ledger, Purpose::Evaluation, pass, true);
+        let spike_counts = self.spiking.neurons() * pass.batch * size_of::<f32>();
+        self.holding(Purpose::Evaluation, spike_counts, |this| {
+            let Self { ledger, intermediate, .. } = this;
+            intermediate.ann.evaluate_all_outputs(ledger, Purpose::Evaluation, pass);
+        });
+    }
+
+    /// Measures a network, which is loaded for it, on the test images.
+    fn measure(&mut self, stage: StageName) {
+        let bytes = self.network(stage).bytes;
+        self.holding(Purpose::Weights, bytes, |this| match stage.is_spiking() {
+            true => this.measure_spiking(this.inputs.recipe.student.time_steps, |_| {}),
+            false => this.evaluate(stage, this.inputs.data.test),
+        });
+    }
+
+    /// Simulates the spiking network on the test images with packed weights, and runs `more` while
+    /// the packed weights are in memory.
+    fn measure_spiking(&mut self, steps: usize, more: impl FnOnce(&mut Self)) {
+        let bytes_per_weight = match self.inputs.recipe.evaluation.weights {
+            WeightFormat::F32 => 4,
+            _ => 2,
+        };
+        let packed = self.spiking.packed_weights(bytes_per_weight);
+        self.holding(Purpose::Evaluation, packed, |this| {
+            this.simulate(this.inputs.data.test, steps, true);
+            more(this);
+        });
+    }
+
+    /// A pass of an ANN without gradients over `images` images.
+    fn evaluate(&mut self, stage: StageName, images: usize) {
+        let batch = self.images_at_once(self.inputs.plans.of(stage), 1, images);
+        let (steps, threads) = (Size::new(1), self.inputs.threads.into());
+        let pass = Pass { batch, steps, precision: Precision::F32, threads };
+        let loaded = self.loader_bytes(batch, images) + self.image_bytes(batch);
+        self.holding(Purpose::Evaluation, loaded, |this| {
+            let Self { ledger, teacher, intermediate, .. } = this;
+            let network = if stage == StageName::Teacher { teacher } else { intermediate };
+            network.ann.evaluate(ledger, Purpose::Evaluation, pass, false);
+        });
+    }
+
+    /// A simulation over `images` images. Tests count spikes and use the format of the recipe.
+    fn simulate(&mut self, images: usize, steps: usize, is_test: bool) {
+        let precision = match self.inputs.recipe.evaluation.weights {
+            WeightFormat::Bf16 if is_test => Precision::Bf16,
+            _ => Precision::F32,
+        };
+        let batch = self.images_at_once(&self.inputs.plans.student, steps, images);
+        let threads = self.inputs.threads.into();
+        let pass = Pass { batch, steps: steps.into(), precision, threads };
+        let loaded = self.loader_bytes(batch, images) + self.image_bytes(batch);
+        self.holding(Purpose::Evaluation, loaded, |this| {
+            this.spiking.simulate(&mut this.ledger, Purpose::Evaluation, pass, is_test);
+        });
+    }
+
+    /// The number of images that are measured at once.
+    fn images_at_once(&self, plan: &Plan, steps: usize, images: usize) -> Size {
+        let most = self.inputs.recipe.evaluation.batch;
+        Size::from(images_at_once(plan, steps, most)).min(images.into())
+    }
+}
+
+/// Whether the backward pass of the recipe's neurons can use bfloat16: it needs 8-bit surrogate
+/// derivatives only, which must be bounded.
+fn supports_bf16(recipe: &Recipe) -> bool {
+    let is_bounded = matches!(
+        recipe.spiking.surrogate,
+        Surrogate::Linear { .. } | Surrogate::Rectangular { .. }
+    );
+    is_bounded && recipe.spiking.reset == Reset::Subtract
+}

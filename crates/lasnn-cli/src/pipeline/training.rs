@@ -1,0 +1,108 @@
+//! The training of a network, and the measurement of its best and its last epoch.
+
+use std::time::Instant;
+
+use burn::module::AutodiffModule;
+use lasnn_datasets::Loader;
+use lasnn_nn::{Objective, StateDict, Tapped, state};
+use lasnn_training::{Checkpoint, FitContext, LAST, TrainConfig, fit};
+
+use super::session::Session;
+use super::training_observer::TrainingObserver;
+use crate::device::TrainingBackend;
+use crate::signals::STOP;
+use crate::stage::StageName;
+use crate::stage_artifact::{ArtifactMetadata, StageArtifact};
+use crate::summary::{ClassAccuracy, SpikingSummary, StageSummary};
+
+/// A network and how it is trained.
+pub struct Training<'a, A: TrainingBackend, M> {
+    /// The network before training.
+    pub network: M,
+    /// The loss.
+    pub objective: &'a dyn Objective<A, M>,
+    /// The training images.
+    pub images: Loader,
+    /// Epochs, batches, optimiser and schedule.
+    pub config: &'a TrainConfig,
+}
+
+/// The result of a network on the test images.
+pub struct TestResult {
+    /// The share of the images that are classified correctly.
+    pub accuracy: f64,
+    /// The accuracy of each class.
+    pub by_class: Vec<ClassAccuracy>,
+    /// The numbers that only a spiking network has.
+    pub spiking: Option<SpikingSummary>,
+}
+
+/// Trains the network of a stage. `key` is the hash of everything that determines the result, and
+/// `test` measures the network with the given tensors on the test images.
+///
+/// # Errors
+///
+/// Fails if a loss is not finite, if a file cannot be written, or if a signal comes.
+pub fn train<A, M>(
+    session: &mut Session<'_>,
+    stage: StageName,
+    training: Training<'_, A, M>,
+    key: &str,
+    test: impl Fn(&Session<'_>, StateDict) -> anyhow::Result<TestResult>,
+    device: &A::Device,
+) -> anyhow::Result<StageArtifact>
+where
+    A: TrainingBackend,
+    M: AutodiffModule<A>,
+    M::InnerModule: Tapped<A::InnerBackend>,
+{
+    let Training { network, objective, images, config } = training;
+    let validation = session.splits.validation(session.images_at_once(stage));
+    let folder = session.run.training(stage);
+    let recipe = session.recipe_as_json()?;
+    let seed = session.recipe.seed;
+    let mut observer =
+        TrainingObserver::new(stage, session.progress, &mut session.metrics, session.run);
+    let context = FitContext {
+        dir: &folder,
+        stage: stage.name(),
+        seed,
+        resume: true,
+        fingerprint: key,
+        recipe,
+        stop: &STOP,
+        observer: &mut observer,
+    };
+    let fitted = fit::<A, M, _>(network, objective, &images, &validation, config, context, device)?;
+    observer.end()?;
+
+    let begun = Instant::now();
+    let best = state::save(&fitted.model.valid());
+    let result = test(session, best.clone())?;
+    let last_epoch = fitted.history.len() as u32 - 1;
+    let last_test_accuracy = match fitted.best_epoch == last_epoch {
+        true => result.accuracy,
+        false => {
+            let last = Checkpoint::load(&folder.join(LAST))?.take_section("model");
+            test(session, last)?.accuracy
+        }
+    };
+    let seconds: f64 = fitted.history.iter().map(|record| record.seconds).sum();
+    let plan = session.plan(stage);
+    let summary = StageSummary {
+        network: plan.name.clone(),
+        parameters: plan.parameters(),
+        test_accuracy: result.accuracy,
+        accuracy_by_class: result.by_class,
+        validation_accuracy: fitted.best().validation_accuracy,
+        epochs: fitted.history.len(),
+        best_epoch: Some(fitted.best_epoch as usize),
+        last_test_accuracy: Some(last_test_accuracy),
+        seconds: seconds + begun.elapsed().as_secs_f64(),
+        reused: false,
+        spiking: result.spiking,
+    };
+    let metadata =
+        ArtifactMetadata { history: fitted.history, ..session.metadata(stage, &best, summary) };
+    Ok(StageArtifact { state: best, metadata })
+}

@@ -1,0 +1,241 @@
+//! The fused pass: a whole network over all its time steps as one operation of the backend.
+//!
+//! Every function returns `None` if the backend has no kernels for it
+//! ([`SpikingBackend::on_host`]). The caller then runs the network layer by layer.
+
+use std::sync::Arc;
+
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
+use lasnn_core::{Pass, Tap};
+use lasnn_neurons::network::{self, neurons};
+use lasnn_neurons::{NetworkInput, NetworkPass, SpikingBackend, SpikingNeurons};
+use lasnn_nn::{Attention, Features};
+use lasnn_spiking_kernels::{Membranes, Outcome, PackedWeights, SpikeStats, WeightFormat};
+
+use crate::layers::{SpikingLayer, conv2d, linear};
+use crate::lower::{DropoutMask, Lowered};
+use crate::network::{Outputs, SpikingNetwork};
+use crate::signal::Signal;
+
+/// Statistics of the spikes at a tap, with the number of its layer of neurons.
+type TapMaps<B> = (Tap, usize, Tensor<B, 4>);
+
+impl Lowered {
+    /// Runs all time steps from rest; firing rates are computed only if `outputs` needs them.
+    pub fn features<B: SpikingBackend>(
+        &self,
+        network: &SpikingNetwork<B>,
+        images: &Tensor<B, 4>,
+        pass: &Pass<'_>,
+        packed_weights: Option<&Arc<PackedWeights>>,
+        outputs: Outputs,
+    ) -> Option<Features<B>> {
+        let taps = match outputs {
+            Outputs::Logits => &[],
+            Outputs::Rates => &self.taps[..],
+        };
+        let stats = SpikeStats::Counts;
+        let (logits, maps) = self.run(network, images, pass, packed_weights, (taps, stats))?;
+        let steps = network.time_steps() as f64;
+        let rates = maps.into_iter().map(|(tap, _, counts)| (tap, counts / steps));
+        Some(Features { logits, taps: rates.collect() })
+    }
+
+    /// Runs all time steps from rest. The kernels compute the attention maps of the firing rates
+    /// (Eq. 5-6), so no tensor of firing rates is made.
+    pub fn attention<B: SpikingBackend>(
+        &self,
+        network: &SpikingNetwork<B>,
+        images: &Tensor<B, 4>,
+        pass: &Pass<'_>,
+    ) -> Option<Attention<B>> {
+        let taps = (&self.taps[..], SpikeStats::Squares);
+        let (logits, maps) = self.run(network, images, pass, None, taps)?;
+        let steps = network.time_steps() as f64;
+        let maps = maps.into_iter().map(|(tap, layer, squares)| {
+            let channels = self.graph.layers[layer].shape.channels as f64;
+            (tap, squares / (channels * steps * steps))
+        });
+        Some(Attention { logits, maps: maps.collect() })
+    }
+
+    /// Runs all time steps from rest; returns the logits (class scores), and `stats` of the spikes
+    /// at each of `taps`.
+    fn run<B: SpikingBackend>(
+        &self,
+        network: &SpikingNetwork<B>,
+        images: &Tensor<B, 4>,
+        pass: &Pass<'_>,
+        packed_weights: Option<&Arc<PackedWeights>>,
+        (taps, stats): (&[(Tap, usize)], SpikeStats),
+    ) -> Option<(Tensor<B, 2>, Vec<TapMaps<B>>)> {
+        let steps = network.time_steps();
+        let mut layers = taps.to_vec();
+        layers.sort_by_key(|&(_, layer)| layer);
+        let of = |layer| match layers.iter().any(|&(_, tapped)| tapped == layer) {
+            true => stats,
+            false => SpikeStats::Nothing,
+        };
+        let stats = (0..self.graph.layers.len()).map(of).collect();
+        B::on_host(&[], |_| ())?;
+        let input = network.encode(images.clone(), 0, steps, pass);
+        let mut pass = self.pass(network, input, pass, steps, stats)?;
+        pass.packed_weights = packed_weights.cloned();
+        let mut results = B::network(pass)?.into_iter().map(TensorPrimitive::Float);
+        let membrane: Tensor<B, 2> = Tensor::from_primitive(results.next()?);
+        let maps = layers.into_iter().zip(results);
+        let maps = maps.map(|((tap, layer), maps)| (tap, layer, Tensor::from_primitive(maps)));
+        Some((network.config().readout.scores(membrane, steps), maps.collect()))
+    }
+
+    /// Runs `steps` time steps of encoded `input`, starting from `membranes` (`None`: from rest),
+    /// and leaves the new membrane potentials there. Returns `stats` of the spikes of every layer.
+    pub fn advance<B: SpikingBackend>(
+        &self,
+        network: &SpikingNetwork<B>,
+        input: Signal<B>,
+        pass: &Pass<'_>,
+        (steps, stats): (usize, SpikeStats),
+        packed_weights: Option<&Arc<PackedWeights>>,
+        membranes: &mut Option<Membranes>,
+    ) -> Option<Outcome> {
+        let stats = vec![stats; self.graph.layers.len()].into();
+        let mut pass = self.pass(network, input, pass, steps, stats)?;
+        pass.packed_weights = packed_weights.cloned();
+        network::advance(&pass, membranes)
+    }
+
+    /// Packs the weights of a network for the kernels.
+    pub fn prepare<B: SpikingBackend>(
+        &self,
+        network: &SpikingNetwork<B>,
+        format: WeightFormat,
+    ) -> Option<PackedWeights> {
+        B::on_host(&[], |_| ())?;
+        let weights: Vec<_> =
+            self.weights(network)?.into_iter().map(Weight::into_primitive).collect();
+        network::prepare::<B>(&self.graph, &weights, format)
+    }
+
+    /// The weights that the graph names, in its order.
+    fn weights<B: Backend>(&self, network: &SpikingNetwork<B>) -> Option<Vec<Weight<B>>> {
+        let mut weights = all_weights(network);
+        if self.stem > 0 {
+            // The first weight is part of the stem.
+            weights.remove(0);
+        }
+        if self.signed {
+            let first = weights.first_mut()?;
+            *first = match first {
+                Weight::Conv(w) => Weight::Conv(Tensor::cat(vec![w.clone(), -w.clone()], 1)),
+                Weight::Linear(w) => Weight::Linear(Tensor::cat(vec![w.clone(), -w.clone()], 0)),
+            };
+        }
+        Some(weights)
+    }
+
+    /// The arguments of the fused operation.
+    fn pass<B: SpikingBackend>(
+        &self,
+        network: &SpikingNetwork<B>,
+        input: Signal<B>,
+        pass: &Pass<'_>,
+        steps: usize,
+        stats: Arc<[SpikeStats]>,
+    ) -> Option<NetworkPass<B>> {
+        // The check for kernels comes first, because reading the thresholds would make a GPU wait.
+        B::on_host(&[], |_| ())?;
+        let rows = input.maps.dims()[0];
+        let batch = if input.constant { rows } else { rows / steps };
+        let weights = self.weights(network)?;
+        let input = match self.stem {
+            0 if self.signed => {
+                let spikes = Tensor::cat(vec![input.maps.clone(), -input.maps], 1);
+                NetworkInput::Spikes(spikes.into_primitive().tensor())
+            }
+            0 => NetworkInput::Spikes(input.maps.into_primitive().tensor()),
+            _ => {
+                let currents = self.stem(network, input, pass)?;
+                NetworkInput::Currents(currents.into_primitive().tensor())
+            }
+        };
+        let masks = self.dropouts.iter().map(|&DropoutMask { layer, probability, shape }| {
+            pass.dropout(layer, probability, shape.len())
+        });
+        let of = |(_, layer): (String, &SpikingNeurons<B>)| {
+            let leak = layer.leak.val().into_data().iter::<f32>().next().unwrap_or(1.0);
+            neurons(layer.threshold_value(), leak, layer.options)
+        };
+        Some(NetworkPass {
+            graph: self.graph.clone(),
+            neurons: network.neurons().into_iter().map(of).collect(),
+            weights: weights.into_iter().map(Weight::into_primitive).collect(),
+            input,
+            masks: masks.collect(),
+            batch,
+            steps,
+            stats,
+            packed_weights: None,
+            precision: pass.precision,
+        })
+    }
+
+    /// Runs the stem: the currents into the first neurons, `[batch, channels, height, width]`.
+    fn stem<B: SpikingBackend>(
+        &self,
+        network: &SpikingNetwork<B>,
+        input: Signal<B>,
+        pass: &Pass<'_>,
+    ) -> Option<Tensor<B, 4>> {
+        let mut signal = input;
+        for layer in &network.layers[..self.stem] {
+            signal = match layer {
+                SpikingLayer::Conv(layer) => signal.map(|maps| conv2d(&layer.conv, maps)),
+                SpikingLayer::Linear(layer) => signal.map(|maps| linear(&layer.linear, maps)),
+                SpikingLayer::AveragePool(pool) => pool.forward(signal),
+                SpikingLayer::Dropout(dropout) => dropout.forward(signal, pass),
+                SpikingLayer::Residual(_) | SpikingLayer::Classifier(_) => return None,
+            };
+        }
+        Some(signal.maps)
+    }
+}
+
+/// A weight of a network.
+enum Weight<B: Backend> {
+    Conv(Tensor<B, 4>),
+    Linear(Tensor<B, 2>),
+}
+
+impl<B: Backend> Weight<B> {
+    fn into_primitive(self) -> FloatTensor<B> {
+        match self {
+            Self::Conv(weight) => weight.into_primitive().tensor(),
+            Self::Linear(weight) => weight.into_primitive().tensor(),
+        }
+    }
+}
+
+/// The weights of a network in the order in which [`Lowered::new`] numbers them.
+fn all_weights<B: Backend>(network: &SpikingNetwork<B>) -> Vec<Weight<B>> {
+    let mut weights = Vec::new();
+    for layer in &network.layers {
+        match layer {
+            SpikingLayer::Conv(layer) => weights.push(Weight::Conv(layer.conv.weight.val())),
+            SpikingLayer::Linear(layer) => weights.push(Weight::Linear(layer.linear.weight.val())),
+            SpikingLayer::Classifier(readout) => {
+                weights.push(Weight::Linear(readout.linear.weight.val()));
+            }
+            SpikingLayer::Residual(block) => {
+                weights.push(Weight::Conv(block.first.conv.weight.val()));
+                weights.push(Weight::Conv(block.second.conv.weight.val()));
+                if let Some(shortcut) = &block.shortcut {
+                    weights.push(Weight::Conv(shortcut.conv.weight.val()));
+                }
+            }
+            SpikingLayer::AveragePool(_) | SpikingLayer::Dropout(_) => {}
+        }
+    }
+    weights
+}

@@ -1,0 +1,47 @@
+//! What a spiking network is built from, and the names of its tensors.
+
+use burn_flex::Flex;
+use lasnn_core::{Architecture, Layer, Plan, Shape};
+use lasnn_nn::state;
+use lasnn_snn::{SpikingConfig, SpikingNetwork};
+
+fn plan(layers: Vec<Layer>) -> Plan {
+    let input = Shape { channels: 1, height: 8, width: 8 };
+    Architecture { name: "net".into(), layers }.plan(input, 3).unwrap()
+}
+
+#[test]
+fn a_state_names_weights_thresholds_and_leaks() {
+    let plan = plan(vec![Layer::conv(2), Layer::Classifier { bias: false }]);
+    let config = SpikingConfig::default();
+    let network = SpikingNetwork::<Flex>::new(&plan, &config, 4, &Default::default()).unwrap();
+    let names: Vec<String> = state::save::<Flex, _>(&network).into_keys().collect();
+    let expected = [
+        "layers.0.conv.weight",
+        "layers.0.neurons.leak",
+        "layers.0.neurons.threshold",
+        "layers.1.linear.weight",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn errors_name_the_layer_or_the_number() {
+    let error = |plan: &Plan, config: &SpikingConfig, time_steps| {
+        let network = SpikingNetwork::<Flex>::new(plan, config, time_steps, &Default::default());
+        network.unwrap_err().to_string()
+    };
+    let config = SpikingConfig::default();
+    let biased =
+        plan(vec![Layer::Linear { features: 3, bias: true }, Layer::Classifier { bias: false }]);
+    let message = error(&biased, &config, 4);
+    assert!(
+        message.contains("layer 0 (linear) cannot be made spiking: it has a bias"),
+        "{message}"
+    );
+
+    let plain = plan(vec![Layer::conv(2), Layer::Classifier { bias: false }]);
+    assert_eq!(error(&plain, &config, 0), "time_steps is 0, expected at least 1");
+    let message = error(&plain, &SpikingConfig { leak: 2.0, ..config }, 4);
+    assert!(message.contains("leak is 2"), "{message}");
+}

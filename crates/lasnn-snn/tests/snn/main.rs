@@ -1,0 +1,10 @@
+//! Spiking networks on the CPU backends.
+
+// All of this is a test, the helpers too.
+#![allow(clippy::unwrap_used)]
+
+mod building;
+mod fused;
+mod golden;
+mod simulation;
+mod weights;

@@ -1,0 +1,175 @@
+//! All time steps of one layer: its currents, then its neurons.
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use lasnn_core::simd::vectors;
+use lasnn_gemm::memory::Scratch;
+
+use crate::args::ForwardArgs;
+use crate::bf16;
+use crate::currents::Matrix;
+use crate::event::conv::Unit;
+use crate::event::linear::{PANEL, TILE};
+use crate::graph::{Projection, Synapse};
+use crate::layout;
+use crate::neuron::Neurons;
+use crate::spikes::{Grid, LANES, Spikes};
+use crate::tape::{PartMut, SavePolicy, Saved, Tape};
+
+impl ForwardArgs<'_> {
+    /// The spikes of one layer, and the numbers that the tape saves beside them. `tape` has the
+    /// spikes of all earlier layers.
+    pub(super) fn run_layer(
+        &self,
+        layer: usize,
+        tape: &Tape,
+        membranes: &mut [f32],
+        save_policy: SavePolicy,
+    ) -> (Spikes, Saved) {
+        let grid = self.grid(layer);
+        let frame = grid.shape.positions() * grid.tile;
+        let mut spikes = Spikes::silent(grid, self.batch, tape.steps);
+        let mut saved = Saved::new(save_policy, grid.tiles() * self.batch * tape.steps * frame);
+        let buffers = (membranes, &mut spikes, &mut saved);
+        let projections = &self.graph.layers[layer].projections;
+        if let [projection @ Projection { synapse: Synapse::Linear { weight }, .. }] =
+            &projections[..]
+        {
+            let matrix = self.matrix(projection, *weight, grid.shape.channels, tape);
+            self.run_linear(layer, &matrix, buffers);
+        } else if layout::is_dense(self.graph, layer, self.format()) {
+            let (membranes, spikes, saved) = buffers;
+            bf16::run_maps(self, layer, tape, membranes, (spikes, saved));
+        } else {
+            self.run_maps(layer, tape, buffers);
+        }
+        (spikes, saved)
+    }
+
+    /// Runs a linear layer. Threads share its panels.
+    fn run_linear(
+        &self,
+        layer: usize,
+        matrix: &Matrix<'_>,
+        (membranes, spikes, saved): (&mut [f32], &mut Spikes, &mut Saved),
+    ) {
+        let (grid, steps, neurons) = (spikes.grid, spikes.steps, self.neurons[layer]);
+        let images = PANEL * self.batch;
+        let panels = spikes.words.par_chunks_mut(images * steps * grid.words());
+        let panels = panels.zip(membranes.par_chunks_mut(images * grid.tile)).enumerate();
+        let saved = saved.parts_mut([images * steps * grid.tile; 2], panels.len());
+        panels.zip(saved).for_each(|((panel, (words, u)), saved)| {
+            vectors().dispatch(RunPanel { matrix, panel, neurons, steps, words, u, saved });
+        });
+    }
+
+    /// Runs a layer on feature maps. Threads share its tiles and images.
+    fn run_maps(
+        &self,
+        layer: usize,
+        tape: &Tape,
+        (membranes, spikes, saved): (&mut [f32], &mut Spikes, &mut Saved),
+    ) {
+        let (grid, neurons) = (spikes.grid, self.neurons[layer]);
+        let projections = &self.graph.layers[layer].projections;
+        let from: Vec<&Spikes> =
+            projections.iter().map(|projection| tape.spikes(projection.presynaptic)).collect();
+        let feeds = self.feeds(projections, grid, &from);
+        let constant = tape.constant.as_deref().filter(|_| projections.is_empty());
+        let frame = grid.shape.positions() * grid.tile;
+        let size = spikes.image_words();
+        let units = spikes.words.par_chunks_mut(size);
+        let units = units.zip(membranes.par_chunks_mut(frame)).enumerate();
+        let saved = saved.parts_mut([tape.steps * frame; 2], units.len());
+        units.zip(saved).for_each(|((index, (words, u)), saved)| {
+            let unit = Unit::new(grid, index, self.batch, &feeds, constant);
+            vectors().dispatch(RunUnit { unit, grid, neurons, words, u, saved });
+        });
+    }
+}
+
+/// All time steps of one tile of one image.
+struct RunUnit<'a> {
+    unit: Unit<'a>,
+    grid: Grid,
+    neurons: Neurons,
+    /// `[step][position][word]`.
+    words: &'a mut [u16],
+    /// `[position][lane]`.
+    u: &'a mut [f32],
+    /// `[step][position][lane]`.
+    saved: PartMut<'a>,
+}
+
+impl WithSimd for RunUnit<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { mut unit, grid, neurons, words, u, mut saved } = self;
+        let (width, tile) = (grid.shape.width, grid.tile);
+        let mut buffer = vec![0.0; width * tile];
+        let by_step = words.chunks_exact_mut(grid.shape.positions() * grid.words());
+        for (step, words) in by_step.enumerate() {
+            let rows = words.chunks_exact_mut(width * grid.words());
+            let rows = rows.zip(u.chunks_exact_mut(width * tile));
+            for (row, (words, u)) in rows.enumerate() {
+                let place = (step * grid.shape.height + row) * width * tile;
+                let currents = match &mut saved {
+                    PartMut::Currents(saved) => &mut saved[place..][..width * tile],
+                    PartMut::SurrogateQ8(_) | PartMut::Nothing => &mut buffer[..],
+                };
+                neurons.step(simd, u, unit.currents(simd, step, row, currents), words);
+                if let PartMut::SurrogateQ8(saved) = &mut saved {
+                    neurons.surrogate_q8(u, &mut saved[place..][..width * tile]);
+                }
+            }
+        }
+    }
+}
+
+/// All images and time steps of one panel of a linear layer.
+struct RunPanel<'a> {
+    matrix: &'a Matrix<'a>,
+    panel: usize,
+    neurons: Neurons,
+    steps: usize,
+    /// `[tile][image][step][word]`.
+    words: &'a mut [u16],
+    /// `[tile][image][lane]`.
+    u: &'a mut [f32],
+    /// `[tile][image][step][lane]`.
+    saved: PartMut<'a>,
+}
+
+impl WithSimd for RunPanel<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { matrix, panel, neurons, steps, words, u, saved } = self;
+        let (mut currents, mut surrogate_q8) = (None, None);
+        match saved {
+            PartMut::Nothing => {}
+            PartMut::Currents(saved) => currents = Some(saved),
+            PartMut::SurrogateQ8(saved) => surrogate_q8 = Some(saved),
+        }
+        let mut buffer = Scratch::new(if currents.is_some() { 0 } else { matrix.size(panel) });
+        let currents = currents.unwrap_or(&mut buffer);
+        currents.fill(0.0);
+        matrix.add_currents(simd, panel, currents);
+        let images = currents.chunks_exact(steps * TILE).zip(u.chunks_exact_mut(TILE));
+        let images = images.zip(words.chunks_exact_mut(steps * (TILE / LANES))).enumerate();
+        for (image, ((currents, u), words)) in images {
+            let by_step = currents.chunks_exact(TILE).zip(words.chunks_exact_mut(TILE / LANES));
+            for (step, (currents, words)) in by_step.enumerate() {
+                neurons.step(simd, u, currents, words);
+                if let Some(surrogate_q8) = &mut surrogate_q8 {
+                    let place = (image * steps + step) * TILE;
+                    neurons.surrogate_q8(u, &mut surrogate_q8[place..][..TILE]);
+                }
+            }
+        }
+    }
+}

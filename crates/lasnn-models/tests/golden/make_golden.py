@@ -5,7 +5,6 @@ Regenerate both, beside this script, with `python3 make_golden.py` (needs `torch
 
 networks.json: {"cases": [case]}, one case for each network and input size in which no pooling
 window is empty:
-<<<<<<< HEAD
   name        teachers (bias and batch norm): teacher-vgg16, teacher-resnet20, teacher-resnet18,
               teacher-densenet121; students and intermediate networks (no bias, no batch norm):
               conv3-linear2, vgg5, vgg7, vgg9, vgg16, resnet12
@@ -23,20 +22,6 @@ window is empty:
 The networks are written here from their published definitions, in plain torch modules, and only
 their shapes are computed (device "meta"). They must agree with these published numbers for 3x32x32
 and 10 classes: ResNet20 with option-A shortcuts 269,722 (option B, used here, adds two 1x1
-=======
-  name        teachers (bias and batch norm): teacher-vgg16, teacher-resnet20, teacher-resnet18, teacher-densenet121;
-              students and intermediates (no bias, no batch norm): conv3-linear2, vgg5, vgg7, vgg9, vgg16, resnet12
-  input       [channels, height, width];  classes
-  parameters  number of trainable values, so batch-norm gamma and beta count and running statistics do not
-  macs        multiply-accumulates of all convolutions (shortcuts too) and linear layers for one image, without bias
-  layers      [{"kind", "shape": [c, h, w]}] in order; kind is conv, pool, block (residual), dense-block, transition
-              (shape after its pooling) or global-pool; a conv counts with the batch norm and ReLU behind it
-  linears     [[inputs, outputs]] in order
-
-The networks are written here from their published definitions, in plain torch modules, and only
-their shapes are computed (device "meta"). Published numbers for 3x32x32 and 10 classes that they
-must agree with: ResNet20 with option-A shortcuts 269,722 (option B, used here, adds two 1x1
->>>>>>> wt-datasets
 convolutions with batch norm: 272,474), ResNet18 11,173,962, DenseNet121 6,956,298, VGG16 with batch
 norm and one linear layer 14,728,266.
 
@@ -51,15 +36,9 @@ average pool - linear(4->3, bias).
                 with momentum 0.1 (the running variance takes the unbiased batch variance, the
                 normalisation the biased one)
   eval          {"logits", "loss"}: normalised with `running`
-<<<<<<< HEAD
 The gradient of conv.bias is zero except for rounding, because batch norm subtracts the mean.
 Values are computed in f64 from weights rounded to f32. An array is {"shape": [...], "data": [...]},
 row-major, with 9 significant digits.
-=======
-The gradient of conv.bias is zero but for rounding, because batch norm takes the mean away again.
-Computed in f64 from weights rounded to f32. Array: {"shape": [...], "data": [...]}, row-major, 9
-significant digits.
->>>>>>> wt-datasets
 """
 
 import json

@@ -18,9 +18,9 @@ use crate::packs::{VERIFY, files, with_images};
 /// A signal is usually noticed within a second or two. The rest is for a busy machine.
 const SOON: Duration = Duration::from_secs(15);
 
-/// Starts a command, waits until it has printed `words`, and sends SIGTERM half a second later, when
-/// the announced phase is under way. The command must end soon and name the option that continues
-/// the run. The phase itself would take much longer than [`SOON`].
+/// Starts a command, waits until it has printed `words`, and sends SIGTERM half a second later,
+/// when the announced phase is under way. The command must end soon and name the option that
+/// continues the run. The phase itself would take much longer than [`SOON`].
 #[track_caller]
 fn assert_ends_soon(recipe: &str, command: &[&str], words: &str) {
     let sandbox = Sandbox::with("tiny.toml", recipe);
@@ -82,9 +82,9 @@ fn measuring_can_be_ended() {
     assert_ends_soon(&recipe, &["convert", "tiny.toml"], "converted: measures");
 }
 
-/// The teacher is measured on the validation images after each epoch. There are so many of them that
-/// the four steps of the epoch are over before the signal comes, and its layers are so wide that the
-/// measurement would take about a minute.
+/// The teacher is measured on the validation images after each epoch. There are so many of them
+/// that the four steps of the epoch are over before the signal comes, and its layers are so wide
+/// that the measurement would take about a minute.
 #[test]
 fn validation_can_be_ended() {
     let mut recipe = tiny_with("validation = 16", "validation = 200000");

@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 /// The path of `lasnn`, built from the current sources.
 ///
 /// Cargo builds the binaries of a package only for the tests of that package, so the first call
-/// starts cargo. After the build of all tests only the binary itself is left to compile.
+/// starts cargo. It builds as `cargo xtask run` and `cargo xtask test` do, with one profile and the
+/// same features of all dependencies. So after these commands nothing is left to build.
 ///
 /// # Panics
 ///
@@ -21,12 +22,20 @@ pub fn lasnn() -> &'static Path {
 fn build() -> PathBuf {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--locked", "--manifest-path", manifest, "--profile", &profile()]);
-    // The selected packages and targets decide which features cargo enables in shared dependencies.
-    // These packages and one test give the features of `cargo xtask test`. With others, cargo would
-    // build many dependencies a second time, among them Burn.
-    command.args(["--workspace", "--exclude", "lasnn-benches"]);
-    command.args(["--bin", "lasnn", "--test", "architecture"]);
+    command.args(["build", "--manifest-path", manifest, "--profile", "release", "--locked"]);
+    command.args(["--workspace", "--exclude=lasnn-benches", "--exclude=lasnn-tests"]);
+    command.args(["--bin", "lasnn"]);
+    // Cargo has told this test about its own package. The build script of `ring` looks at these
+    // variables and would run again, with everything that depends on it.
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+        {
+            command.env_remove(&*name);
+        }
+    }
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let output = command.output().unwrap_or_else(|error| panic!("cannot start cargo: {error}"));
     assert!(output.status.success(), "lasnn does not build");
@@ -37,14 +46,4 @@ fn build() -> PathBuf {
         .filter(|message| message["target"]["name"] == "lasnn")
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .unwrap_or_else(|| panic!("cargo built no binary `lasnn`"))
-}
-
-/// The profile of this test. Its executable is in `<target>/<profile>/deps`.
-fn profile() -> String {
-    let executable = env::current_exe().unwrap_or_default();
-    let folder = executable.parent().and_then(Path::parent).and_then(Path::file_name);
-    match folder.map(|name| name.to_string_lossy()) {
-        Some(name) if name != "debug" => name.into_owned(),
-        _ => "dev".into(),
-    }
 }

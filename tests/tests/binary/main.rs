@@ -17,6 +17,7 @@ mod figures;
 mod inspect;
 #[cfg(unix)]
 mod packs;
+mod quickstart;
 mod refusals;
 #[cfg(unix)]
 mod resume;

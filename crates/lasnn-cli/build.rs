@@ -50,7 +50,8 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// The version of Burn, which the manifest of the workspace pins, as that of a published package does.
+/// The version of Burn, which the manifest of the workspace pins. That of a published package does,
+/// too.
 fn burn_version(package: &Path) -> io::Result<String> {
     let manifests = [package.join("../../Cargo.toml"), package.join("Cargo.toml")];
     for manifest in manifests.iter().filter(|manifest| manifest.is_file()) {

@@ -144,8 +144,8 @@ impl<N: Pod> Task<N> for Frame<'_, N> {
 }
 
 impl<N: Pod> Frame<'_, N> {
-    /// Computes a block of inputs at up to [`BLOCK_ROWS`] positions. If there are fewer, the last one
-    /// is computed repeatedly.
+    /// Computes a block of inputs at up to [`BLOCK_ROWS`] positions. If there are fewer, the last
+    /// one is computed repeatedly.
     #[inline(always)]
     fn positions<P: Product<N>>(
         &mut self,

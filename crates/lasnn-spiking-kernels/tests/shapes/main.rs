@@ -54,8 +54,8 @@ const SETTINGS: [Setting; 8] = [
     setting(8, 1.0, 1, 2),
 ];
 
-/// Every rate once, every other value twice. One layer of each kind runs in all settings, the others
-/// in these, because they take seconds in each.
+/// Every rate once, every other value twice. One layer of each kind runs in all settings, the
+/// others in these, because they take seconds in each.
 const FEW: [Setting; 4] = [SETTINGS[2], SETTINGS[3], SETTINGS[4], SETTINGS[5]];
 
 const fn setting(steps: usize, rate: f32, batch: usize, threads: usize) -> Setting {

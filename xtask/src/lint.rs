@@ -27,7 +27,7 @@ pub fn lint(workspace: &Workspace) -> anyhow::Result<()> {
     finish(documentation)?;
 
     let mut features = workspace.cargo("check");
-    features.args(["--package", "lasnn-cli", "--features", "cuda,vulkan", "--locked"]);
+    features.args(["--package", "lasnn-cli", "--features", "ndarray,cuda,vulkan", "--locked"]);
     finish(features)?;
 
     // `check` needs no C compiler for the other processor, but `build` would.

@@ -67,14 +67,6 @@ fn threshold_balancing_can_be_ended() {
     assert_ends_soon(&recipe, &["convert", "tiny.toml"], "balances thresholds");
 }
 
-/// The other backend runs layer by layer, as GPUs do.
-#[test]
-fn threshold_balancing_on_another_backend_can_be_ended() {
-    let recipe = tiny_with("[conversion]\ntime_steps = 12", "[conversion]\ntime_steps = 20000000");
-    let command = ["convert", "tiny.toml", "--backend", "ndarray"];
-    assert_ends_soon(&recipe, &command, "balances thresholds");
-}
-
 /// One batch over many time steps.
 #[test]
 fn measuring_can_be_ended() {

@@ -18,7 +18,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (seed, device) = (Seed(1), Default::default());
     let config = DatasetConfig::new(Source::Digits);
     let data = load(&config, None)?;
-    let normaliser = Normaliser::fit(config.normalisation, config.source, &data.train, &[0])?;
+    let all: Vec<u32> = (0..data.train.len() as u32).collect();
+    let normaliser = Normaliser::fit(config.normalisation, config.source, &data.train, &all)?;
     let images = Loader::evaluate(data.test, (0..100).collect(), 100, &normaliser);
 
     // Integrate-and-fire neurons with thresholds of 1. The image is the input of every time step.
@@ -33,8 +34,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // A new network has zero weights. Here they are drawn; a program would load a checkpoint.
     let mut tensors = state::save(&network);
-    for (name, tensor) in tensors.iter_mut().filter(|(name, _)| name.ends_with("weight")) {
-        let draws = seed.draws(Stream::Weights, [name.len() as u32, 0, 0]);
+    let weights = tensors.iter_mut().filter(|(name, _)| name.ends_with("weight"));
+    for (number, (_, tensor)) in (0..).zip(weights) {
+        let draws = seed.draws(Stream::Weights, [number, 0, 0]);
         let weights = draws.normals(tensor.num_elements()).into_iter().map(|draw| 0.2 * draw);
         *tensor = TensorData::new(weights.collect::<Vec<f32>>(), tensor.shape.clone());
     }

@@ -1,8 +1,8 @@
 //! Recipes: from the text that a person has written to an experiment that can be run.
 //!
 //! Reading has two steps. [`raw`] is the recipe as typed. [`resolved`] has all defaults filled in
-//! and all networks looked up; the rest of the program sees only the second. [`validate`] then
-//! checks a recipe against its images, and [`notes`] mentions keys that have no effect.
+//! and all networks looked up; the rest of the program sees only the second. [`validate()`] then
+//! checks a recipe against its images, and [`notes()`] mentions keys that have no effect.
 
 mod error;
 mod find;

@@ -13,7 +13,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use crate::markdown::links;
-use crate::workspace::{Workspace, run_for_output};
+use crate::workspace::Workspace;
 
 /// The most characters of a line.
 const WIDTH: usize = 100;
@@ -94,10 +94,36 @@ pub fn style(workspace: &Workspace) -> anyhow::Result<()> {
     }
 }
 
+/// The files of the repository: those that git tracks. In a copy without git, all files but those
+/// in the folders that git ignores.
 fn tracked_files(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut git = Command::new("git");
-    git.arg("-C").arg(root).args(["ls-files", "-z"]);
-    Ok(run_for_output(git)?.split_terminator('\0').map(PathBuf::from).collect())
+    let git = Command::new("git").arg("-C").arg(root).args(["ls-files", "-z"]).output();
+    match git {
+        Ok(output) if output.status.success() => {
+            let names = String::from_utf8(output.stdout)?;
+            Ok(names.split_terminator('\0').map(PathBuf::from).collect())
+        }
+        _ => {
+            let mut files = Vec::new();
+            walk(root, root, &mut files)?;
+            Ok(files)
+        }
+    }
+}
+
+fn walk(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    for entry in folder.read_dir().with_context(|| format!("cannot list {}", folder.display()))? {
+        let path = entry?.path();
+        let name = path.strip_prefix(root).unwrap_or(&path);
+        if path.is_dir() {
+            if !["target", "runs", ".git"].iter().any(|ignored| name.ends_with(ignored)) {
+                walk(root, &path, files)?;
+            }
+        } else {
+            files.push(name.to_owned());
+        }
+    }
+    Ok(())
 }
 
 /// The lines with too many characters, except table rows and lines with a web address. Results are

@@ -369,7 +369,7 @@ fn no_value_is_ignored() {
         (spiking("reset = { zero = {} }"), "`spiking.reset` is { zero = {} }, expected"),
         (conversion("policy = { kind = \"maximum\", percentile = 9 }"), "unknown key `percentile`"),
         (conversion("batches = 1.0"), "found the number `1.0`, expected a whole number"),
-        ("[[conversion]]\n[student]\n".to_owned(), "`conversion`"),
+        ("[[conversion]]\n[student]\n".to_owned(), "`conversion[0]`: found a table"),
         ("[student]\n[student]\n".to_owned(), "duplicate key"),
         ("[student]\ntime_steps = 4\n".to_owned(), "duplicate key"),
     ] {

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use crate::workspace::{PROFILE, Workspace, become_command, finish};
 
 /// How long the first build takes on two cores, in minutes. Later builds take seconds.
-const FIRST_BUILD_MINUTES: u32 = 5;
+const FIRST_BUILD_MINUTES: u32 = 8;
 
 #[derive(clap::Args)]
 pub struct RunArguments {

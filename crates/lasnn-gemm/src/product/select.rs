@@ -92,6 +92,7 @@ pub fn simd_level() -> String {
 
 /// The levels that this machine can run, for tests that compare them.
 pub fn levels() -> Vec<Level> {
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut, reason = "only x86 has more"))]
     let mut levels = vec![Level::Scalar, Level::Widest, Level::EmulatedTiles];
     #[cfg(target_arch = "x86_64")]
     {

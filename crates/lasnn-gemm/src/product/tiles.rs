@@ -119,7 +119,6 @@ impl TileLayout {
     }
 
     /// The index after the last sum of `[rows, columns]` tiles.
-    #[cfg(any(test, all(target_arch = "x86_64", target_os = "linux")))]
     pub(super) fn end(self, [rows, columns]: [usize; 2]) -> usize {
         (rows - 1) * self.down + (columns - 1) * self.right + (SIDE - 1) * self.pitch + SIDE
     }

@@ -76,8 +76,14 @@ const PROPTEST_CASES: &str = "4";
 
 /// Parts of the names of large tests, which are skipped. Other tests run the same code on small
 /// cases.
-const LARGE_TESTS: &[&str] =
-    &["more_images", "threads_change", "wide_layers", "a_hundred_steps", "instructions"];
+const LARGE_TESTS: &[&str] = &[
+    "sums_over_its_images",
+    "threads_change",
+    "number_of_threads",
+    "wide_layers",
+    "a_hundred",
+    "all_levels",
+];
 
 /// Runs the tests of `unsafe` code under Valgrind.
 fn memory(workspace: &Workspace) -> anyhow::Result<()> {

@@ -46,7 +46,7 @@ fn a_disk_without_space_for_a_download_is_named() {
     let mut left = files(&sandbox.path().join("data"));
     left.sort();
     let part = "data/.fetch/mnist/train-images-idx3-ubyte.gz.part";
-    assert_eq!(left, ["data/.fetch/mnist.lock", part].map(|path| sandbox.path().join(path)));
+    assert_eq!(left, [part, "data/.fetch/mnist.lock"].map(|path| sandbox.path().join(path)));
 }
 
 #[test]

@@ -23,7 +23,10 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> anyhow::Result<
         let mut command = workspace.cargo("test");
         command.args(["--profile", PROFILE, "--locked"]);
         command.args(["--package", "lasnn-backend", "--package", "lasnn-neurons"]);
-        command.args(["--features", "lasnn-backend/vulkan,lasnn-neurons/vulkan"]);
+        // The tests compare `ndarray`, too.
+        for package in ["lasnn-backend", "lasnn-neurons"] {
+            command.args(["--features", &format!("{package}/vulkan,{package}/ndarray")]);
+        }
         return finish(command);
     }
     if env::var_os("LASNN_DATA_DIR").is_none() {

@@ -25,8 +25,8 @@ fn build() -> PathBuf {
     command.args(["build", "--manifest-path", manifest, "--profile", "release", "--locked"]);
     command.args(["--workspace", "--exclude=lasnn-benches", "--exclude=lasnn-tests"]);
     command.args(["--bin", "lasnn"]);
-    // Cargo has told this test about its own package. The build script of `ring` looks at these
-    // variables and would run again, with everything that depends on it.
+    // Cargo sets these variables to describe the package of this test. The build script of `ring`
+    // runs again when one of them changes, and then everything above it is built again.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
         if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"]

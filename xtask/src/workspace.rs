@@ -51,8 +51,9 @@ impl Workspace {
     pub fn cargo(&self, subcommand: &str) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.arg(subcommand).arg("--manifest-path").arg(self.root.join("Cargo.toml"));
-        // Cargo has told this program about its own package. Build scripts such as that of `ring`
-        // look at these variables, and would run again, with everything that depends on them.
+        // Cargo sets these variables to describe the package of this program. Some build scripts, such
+        // as the one of `ring`, run again when a variable changes, and then everything above them is
+        // built again.
         for (name, _) in env::vars_os() {
             if is_about_a_package(&name.to_string_lossy()) {
                 command.env_remove(name);

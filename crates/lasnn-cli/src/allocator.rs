@@ -2,7 +2,7 @@
 //!
 //! A training step reads and writes hundreds of MiB of weights, gradients and optimiser state.
 //! With pages of 4 KiB the translation of their addresses takes a noticeable part of the time;
-//! docs/performance.md has the measurement.
+//! docs/log/2026-11-25-huge-pages.md has the measurement.
 
 #![allow(unsafe_code, reason = "jemalloc reads its configuration from an exported symbol")]
 

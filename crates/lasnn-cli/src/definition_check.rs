@@ -12,7 +12,7 @@ use crate::definition::{Definition, NormalisationNumbers};
 use crate::failure::invalid_input;
 use crate::stage::StageName;
 
-/// Values of the command line that replace those of a checkpoint.
+/// Options of the command line that replace values of a checkpoint.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Overrides {
     /// The normalisation of the images.

@@ -24,6 +24,8 @@ impl Program {
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sources {} on {}", &self.sources[..self.sources.len().min(8)], self.simd)
+        // The text may come from a file, so it is not cut at a byte.
+        let sources: String = self.sources.chars().take(8).collect();
+        write!(f, "sources {sources} on {}", self.simd)
     }
 }

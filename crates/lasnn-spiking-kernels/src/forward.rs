@@ -79,7 +79,7 @@ impl ForwardArgs<'_> {
         stats: &[SpikeStats],
     ) -> Outcome {
         let args = Self { precision: Precision::F32, ..*self };
-        // Squares are those of the counts over all chunks, so the chunks return counts.
+        // A count over all chunks is squared once, so each chunk returns counts.
         let mut outcome = self.empty_outcome(stats, |stats| stats != SpikeStats::Nothing);
         let chunk = (CHUNK_FRAMES / self.batch.max(1)).max(1);
         for first in (0..steps).step_by(chunk) {

@@ -1,9 +1,10 @@
 //! GPU backends: Burn's kernels, and kernels in CubeCL where Burn's are slow or many.
 //!
 //! Convolutions run Burn's implicit matrix product, which uses tensor cores. Burn's default, the
-//! direct convolution, was three to seven times as slow on an H100 (`results/gpu`). The implicit
-//! matrix product multiplies in TF32 there, whatever the precision, and returns an error on a
-//! device without tensor cores. The reference runs in that case.
+//! direct convolution, was three to seven times as slow on an H100
+//! (`results/2026-11-27-gpu-h200`). The implicit matrix product multiplies in TF32 there, whatever
+//! the precision, and returns an error on a device without tensor cores. The reference runs in that
+//! case.
 //!
 //! Burn can also measure all its convolutions and run the fastest (`autotune`). That choice depends
 //! on timing, so the same recipe would give other numbers in another run.

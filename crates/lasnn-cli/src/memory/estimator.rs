@@ -278,7 +278,7 @@ impl<'a> Estimator<'a> {
             }
         };
         if micro_batch < Size::from(config.batch) {
-            // The gradients of earlier micro-batches are added to those of this one.
+            // The gradients of a micro-batch are added to the sum over the earlier ones.
             weights.iter().for_each(|&weight| ledger.alloc_briefly(Purpose::Optimiser, weight));
         }
         ledger.release_all(&weights);

@@ -30,8 +30,8 @@ const FILES: [[&str; 2]; 2] = [
 ///
 /// The files are looked for only in the folder of the data directory that has the name of the
 /// source, since both data sets use the same file names. A plain file is preferred to a compressed
-/// one. The SHA-256 of the data set is that of the four uncompressed files: training images,
-/// training labels, test images and test labels.
+/// one. The SHA-256 of the data set is computed over the four uncompressed files: training
+/// images, training labels, test images and test labels.
 #[derive(Clone, Copy, Debug)]
 pub struct Edition {
     /// The name of the source and of its folder.
@@ -44,7 +44,7 @@ pub struct Edition {
 
 /// Handwritten digits: 60,000 training and 10,000 test images, 1x28x28, 10 classes.
 ///
-/// The published moments are those of PyTorch's example.
+/// The published moments come from PyTorch's example.
 pub const MNIST: Edition = Edition {
     name: "mnist",
     class_names: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],

@@ -35,9 +35,8 @@ const CONVOLUTIONS: [[usize; 4]; 13] = [
 const BLOCKS: [[usize; 5]; 4] =
     [[64, 32, 2, 64, 1], [64, 16, 1, 128, 2], [128, 8, 1, 256, 2], [256, 4, 1, 512, 2]];
 
-/// Linear layers of the VGGs, as `[inputs, side, pool, outputs]`, the largest ones first. The
-/// classifier that this test puts after each of them and after the last block is that of the
-/// network.
+/// Linear layers of the VGGs, as `[inputs, side, pool, outputs]`, the largest ones first. This
+/// test puts the classifier of the network after each of them and after the last block.
 const LINEAR: [[usize; 4]; 4] =
     [[128, 16, 2, 4096], [4096, 1, 1, 4096], [512, 2, 1, 4096], [512, 2, 1, 1024]];
 

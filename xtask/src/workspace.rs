@@ -51,9 +51,8 @@ impl Workspace {
     pub fn cargo(&self, subcommand: &str) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.arg(subcommand).arg("--manifest-path").arg(self.root.join("Cargo.toml"));
-        // Cargo sets these variables to describe the package of this program. Some build scripts, such
-        // as the one of `ring`, run again when a variable changes, and then everything above them is
-        // built again.
+        // Cargo sets these variables to describe the package of this program. The build script of
+        // `ring` runs again when one of them changes, and then everything above it is built again.
         for (name, _) in env::vars_os() {
             if is_about_a_package(&name.to_string_lossy()) {
                 command.env_remove(name);

@@ -149,8 +149,8 @@ impl Bf16Instructions {
     }
 }
 
-/// The fastest bfloat16 instructions of the processor, or the instructions of the level to which this
-/// thread is restricted.
+/// The fastest bfloat16 instructions of the processor, or the instructions of the level to which
+/// this thread is restricted.
 fn bf16_instructions() -> Bf16Instructions {
     if let Some(level) = Level::of_this_thread() {
         return instructions_of(level);

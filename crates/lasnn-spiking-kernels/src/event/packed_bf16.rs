@@ -1,8 +1,8 @@
 //! Event-driven sums of weights in bfloat16, two to a word.
 //!
 //! A bfloat16 number is the upper half of an `f32`. So a shift or a mask of a word makes an `f32`
-//! of each of its two weights. A network of `f32` weights that were rounded before has the same sums,
-//! bit by bit. The weights take half the memory, and a row takes half as many cache lines.
+//! of each of its two weights. A network of `f32` weights that were rounded before has the same
+//! sums, bit by bit. The weights take half the memory, and a row takes half as many cache lines.
 //! [`COLUMNS`] says which columns share a word.
 
 use pulp::Simd;

@@ -13,8 +13,8 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use lasnn_core::Precision;
 use lasnn_gemm::memory;
 use lasnn_spiking_kernels::{
-    ForwardArgs, Gradients, Graph, NetworkInput, NeuronLayer, Neurons, OutcomeGrad, PoolAndMask,
-    Presynaptic, Projection, Reset, Shape, SpikeStats, StepOrder, Surrogate, Synapse,
+    ForwardArgs, Gradients, Graph, NetworkInput, NeuronLayer, NeuronOptions, NeuronParams,
+    OutcomeGrad, PoolAndMask, Presynaptic, Projection, Shape, SpikeStats, Synapse,
 };
 
 use crate::numbers::numbers;
@@ -64,7 +64,7 @@ fn main() {
 
 /// Returns the memory of the gradients for the next step, as the training loop does.
 fn give_back(gradients: Gradients) {
-    gradients.weights.into_iter().for_each(memory::give);
+    gradients.params.into_iter().for_each(memory::give);
 }
 
 fn graph(
@@ -78,29 +78,33 @@ fn graph(
         |presynaptic, synapse| Projection { presynaptic, pooling: PoolAndMask::PLAIN, synapse };
     let sizes: Vec<usize> =
         projections.iter().filter_map(|projection| size(projection, from, to)).collect();
+    // The weights come first, then the weights of the readout, two thresholds, and the leak.
+    let first = sizes.len() + 1;
+    let params = |layer| NeuronParams {
+        threshold: first + layer,
+        leak: first + 2,
+        bias: None,
+        initial_membrane: None,
+    };
     let graph = Graph {
         input: from,
         layers: vec![
             NeuronLayer {
                 shape: from,
                 projections: vec![plain(Presynaptic::Input, Synapse::Identity)],
+                params: params(0),
             },
-            NeuronLayer { shape: to, projections },
+            NeuronLayer { shape: to, projections, params: params(1) },
         ],
         readout: plain(Presynaptic::NeuronLayer(1), Synapse::Linear { weight: sizes.len() }),
+        readout_bias: None,
         classes: 1,
     };
     let mut weights: Vec<Vec<f32>> = sizes.iter().map(|&size| numbers(size, -1.0)).collect();
     weights.push(vec![0.5; to.len()]);
-    let weights: Vec<&[f32]> = weights.iter().map(|weights| &weights[..]).collect();
-    let neurons = |threshold| Neurons {
-        threshold,
-        leak: 1.0,
-        reset: Reset::Subtract,
-        step_order: StepOrder::IntegrateThenFire,
-        surrogate: Surrogate::Linear { damping: 0.3 },
-    };
-    let neurons = [neurons(1.0), neurons(5.0)];
+    let neurons = [[1.0], [5.0], [1.0]].map(Vec::from);
+    let params: Vec<&[f32]> = weights.iter().chain(&neurons).map(|param| &param[..]).collect();
+    let trained: Vec<bool> = (0..params.len()).map(|param| param < first).collect();
     for rate in RATES {
         let draw = |number: f32| if number < rate { 1.0 } else { 0.0 };
         let spikes: Vec<f32> =
@@ -112,8 +116,9 @@ fn graph(
         for (format, precision) in [("f32", Precision::F32), ("bf16", Precision::Bf16)] {
             let args = ForwardArgs {
                 graph: &graph,
-                neurons: &neurons,
-                weights: &weights,
+                neurons: &[NeuronOptions::default(); 2],
+                params: &params,
+                trained: &trained,
                 masks: &[],
                 batch: BATCH,
                 packed_weights: None,

@@ -22,9 +22,8 @@ use lasnn_core::Precision;
 use lasnn_gemm::memory;
 use lasnn_neurons::{NeuronOptions, reference};
 use lasnn_spiking_kernels::{
-    ForwardArgs, Graph, NetworkInput, NeuronLayer, Neurons, OutcomeGrad, PackedWeights,
-    PoolAndMask, Presynaptic, Projection, Reset, Shape, SpikeStats, StepOrder, Surrogate, Synapse,
-    WeightFormat,
+    ForwardArgs, Graph, NetworkInput, NeuronLayer, NeuronOptions, NeuronParams, OutcomeGrad,
+    PackedWeights, PoolAndMask, Presynaptic, Projection, Shape, SpikeStats, Synapse, WeightFormat,
 };
 
 use crate::limit::{Machine, Work};
@@ -69,30 +68,26 @@ fn layer(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse, 
         layers: vec![NeuronLayer {
             shape,
             projections: vec![projection(Presynaptic::Input, synapse)],
+            params: NeuronParams { threshold: 2, leak: 3, bias: None, initial_membrane: None },
         }],
         readout: projection(Presynaptic::NeuronLayer(0), Synapse::Linear { weight: 1 }),
+        readout_bias: None,
         classes: 1,
     };
     let readout = vec![0.5; shape.len()];
-    let weights = [&weights[..], &readout[..]];
+    let params = [&weights[..], &readout[..], &[THRESHOLD], &[LEAK]];
     let formats = [("forward", WeightFormat::F32), ("forward, int12", WeightFormat::Int12)];
-    let formats =
-        formats.map(|(name, format)| (name, PackedWeights::new(&graph, &weights, format)));
-    let rounded = PackedWeights::new(&graph, &weights, WeightFormat::Bf16);
-    let neurons = [Neurons {
-        threshold: THRESHOLD,
-        leak: LEAK,
-        reset: Reset::Subtract,
-        step_order: StepOrder::IntegrateThenFire,
-        surrogate: Surrogate::Linear { damping: 0.3 },
-    }];
+    let formats = formats.map(|(name, format)| (name, PackedWeights::new(&graph, &params, format)));
+    let rounded = PackedWeights::new(&graph, &params, WeightFormat::Bf16);
+    let neurons = [NeuronOptions::default()];
     for rate in RATES {
         let spikes = spikes(shape.len(), rate);
         let input = NetworkInput::Spikes(&spikes[..]);
         let args = ForwardArgs {
             graph: &graph,
             neurons: &neurons,
-            weights: &weights,
+            params: &params,
+            trained: &[true, true, false, false],
             masks: &[],
             batch: BATCH,
             packed_weights: None,
@@ -103,7 +98,7 @@ fn layer(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse, 
         let mut group = criterion.benchmark_group(format!("{name} (CPU)"));
         group.throughput(Throughput::Elements(operations));
         // Every weight is read from memory at least once, or every gradient is written there.
-        let work = Work { additions: operations, bytes: 4 * weights[0].len() as u64 };
+        let work = Work { additions: operations, bytes: 4 * weights.len() as u64 };
         // A vector instruction adds twice as many integers of 16 bits, and a weight takes 12 bits.
         let small = Work { additions: work.additions / 2, bytes: work.bytes * 12 / 32 };
         // On a processor with AMX this is a dense product, to which no limit of additions applies.
@@ -111,13 +106,13 @@ fn layer(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse, 
         group.bench_function(BenchmarkId::new("forward, bf16", &per_cent), |bencher| {
             let args = call_of(&rounded);
             bencher.iter(|| {
-                black_box(args.advance(input, STEPS, &mut args.rest(), &[SpikeStats::Nothing]))
+                black_box(args.advance(input, STEPS, &mut args.start(), &[SpikeStats::Nothing]))
             });
         });
         for ((pass, packed_weights), work) in formats.iter().zip([work, small]) {
             let args = call_of(packed_weights);
             machine.bench(&mut group, BenchmarkId::new(*pass, &per_cent), work, || {
-                args.advance(input, STEPS, &mut args.rest(), &[SpikeStats::Nothing])
+                args.advance(input, STEPS, &mut args.start(), &[SpikeStats::Nothing])
             });
         }
         for (name, stats) in [
@@ -135,14 +130,14 @@ fn layer(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse, 
         let id = BenchmarkId::new("backward to weights", &per_cent);
         machine.bench(&mut group, id, work, || {
             // As in the training loop, the next step writes into the same memory.
-            args.backward(&tape, grad).weights.into_iter().for_each(memory::give);
+            args.backward(&tape, grad).params.into_iter().for_each(memory::give);
         });
         let bf16 = ForwardArgs { precision: Precision::Bf16, ..args };
         let (_, tape) = bf16.record(input, STEPS, &[SpikeStats::Nothing]);
         let id = BenchmarkId::new("backward to weights, bf16", &per_cent);
         group.bench_function(id, |bencher| {
             bencher.iter(|| {
-                bf16.backward(&tape, grad).weights.into_iter().for_each(memory::give);
+                bf16.backward(&tape, grad).params.into_iter().for_each(memory::give);
             });
         });
         group.finish();

@@ -1,5 +1,5 @@
 //! Two layers of spiking neurons and a readout, driven by hand-made spikes: the spike counts of the
-//! layers, and the norms of the weight gradients.
+//! layers, and the norms of the gradients of all parameters.
 //!
 //! `cargo run -p lasnn-spiking-kernels --example two_layers`
 
@@ -7,8 +7,8 @@
 
 use lasnn_core::Precision;
 use lasnn_spiking_kernels::{
-    ForwardArgs, Graph, NetworkInput, NeuronLayer, Neurons, OutcomeGrad, PoolAndMask, Presynaptic,
-    Projection, Reset, Shape, SpikeStats, StepOrder, Surrogate, Synapse,
+    ForwardArgs, Graph, NetworkInput, NeuronLayer, NeuronOptions, NeuronParams, OutcomeGrad,
+    PoolAndMask, Presynaptic, Projection, Shape, SpikeStats, Synapse,
 };
 
 const STEPS: usize = 8;
@@ -21,17 +21,20 @@ fn main() -> Result<(), String> {
         |presynaptic, pooling, synapse| vec![Projection { presynaptic, pooling, synapse }];
     let conv = Synapse::Conv { kernel: 3, stride: 1, weight: 0 };
     let pooled = PoolAndMask { pool: [2, 2], mask: None };
-    let layer = |[channels, height, width]: [usize; 3], projections| NeuronLayer {
+    // Both layers share the threshold and the leak. Only the first one has a bias.
+    let layer = |[channels, height, width]: [usize; 3], bias, projections| NeuronLayer {
         shape: Shape { channels, height, width },
         projections,
+        params: NeuronParams { threshold: 3, leak: 4, bias, initial_membrane: None },
     };
     let graph = Graph {
         input: Shape { channels: 1, height: 4, width: 4 },
         layers: vec![
-            layer([2, 4, 4], projection(Presynaptic::Input, plain, conv)),
-            layer([5, 1, 1], projection(from(0), pooled, Synapse::Linear { weight: 1 })),
+            layer([2, 4, 4], Some(5), projection(Presynaptic::Input, plain, conv)),
+            layer([5, 1, 1], None, projection(from(0), pooled, Synapse::Linear { weight: 1 })),
         ],
         readout: projection(from(1), plain, Synapse::Linear { weight: 2 })[0],
+        readout_bias: None,
         classes: 3,
     };
     graph.check().map_err(|unsupported| unsupported.reason)?;
@@ -40,19 +43,19 @@ fn main() -> Result<(), String> {
     let is_bar = |i: usize| i / 16 % 4 == i % 16 / 4;
     let input: Vec<f32> = (0..STEPS * 16).map(|i| f32::from(u8::from(is_bar(i)))).collect();
     let weights = |count: usize| (0..count).map(|i| (i as f32).sin().abs()).collect::<Vec<_>>();
-    let weights = [weights(2 * 9), weights(2 * 4 * 5), weights(5 * 3)];
-
-    let neurons = Neurons {
-        threshold: 1.0,
-        leak: 0.9,
-        reset: Reset::Subtract,
-        step_order: StepOrder::IntegrateThenFire,
-        surrogate: Surrogate::Linear { damping: 0.3 },
-    };
+    let params = [
+        ("weights of the convolution", weights(2 * 9)),
+        ("weights of the linear layer", weights(2 * 4 * 5)),
+        ("weights of the readout", weights(5 * 3)),
+        ("threshold", vec![1.0]),
+        ("leak", vec![0.9]),
+        ("bias by channel", vec![0.1, -0.1]),
+    ];
     let args = ForwardArgs {
         graph: &graph,
-        neurons: &[neurons; 2],
-        weights: &weights.each_ref().map(Vec::as_slice),
+        neurons: &[NeuronOptions::default(); 2],
+        params: &params.each_ref().map(|(_, numbers)| numbers.as_slice()),
+        trained: &[true; 6],
         masks: &[],
         batch: 1,
         packed_weights: None,
@@ -68,9 +71,9 @@ fn main() -> Result<(), String> {
         println!("layer {layer}: spikes of each neuron over {STEPS} steps: {counts:?}");
     }
     println!("scores of the classes: {:?}", outcome.readout);
-    for (weight, gradient) in gradients.weights.iter().enumerate() {
+    for ((name, _), gradient) in params.iter().zip(&gradients.params) {
         let norm = gradient.iter().map(|x| x * x).sum::<f32>().sqrt();
-        println!("weights {weight}: gradient norm {norm:.3}");
+        println!("{name}: gradient norm {norm:.3}");
     }
     println!("the tape takes {} bytes", tape.bytes());
     Ok(())

@@ -6,24 +6,30 @@ use std::cmp::Reverse;
 
 use lasnn_core::Precision;
 use lasnn_core::mask::MaskRows;
+use lasnn_core::neuron::NeuronOptions;
 
 use crate::event::weights::WeightFormat;
-use crate::graph::{Graph, NeuronLayer, Projection, Synapse};
+use crate::graph::{Graph, NeuronLayer, ParamIndex, Projection, Synapse};
 use crate::layout;
-use crate::neuron::Neurons;
+use crate::neuron::surrogate_max;
 use crate::packed_weights::PackedWeights;
 use crate::spikes::Grid;
 use crate::tape::SavePolicy;
+use lasnn_core::surrogate::Surrogate;
 
-/// The arguments of a pass over a batch of images: a graph with its weights, neurons and masks.
+/// The arguments of a pass over a batch of images: a graph with its parameters, neurons and masks.
 #[derive(Clone, Copy, Debug)]
 pub struct ForwardArgs<'a> {
     /// The graph, for which [`Graph::check`] has returned `Ok`.
     pub graph: &'a Graph,
-    /// By layer: its neurons.
-    pub neurons: &'a [Neurons],
-    /// The weights that synapses name, in the layouts that [`Synapse`] describes.
-    pub weights: &'a [&'a [f32]],
+    /// By layer: the options of its neurons.
+    pub neurons: &'a [NeuronOptions],
+    /// The parameters that the graph names: weights in the layouts that [`Synapse`] describes,
+    /// biases, thresholds, leaks and initial membrane potentials in the shapes of
+    /// [`NeuronParams`](crate::NeuronParams).
+    pub params: &'a [&'a [f32]],
+    /// By parameter: whether [`ForwardArgs::backward`] computes its gradient.
+    pub trained: &'a [bool],
     /// The masks that projections name, each `[batch]` rows of `[channels, height, width]` after
     /// the pooling. A mask silences neurons; `None` silences none.
     pub masks: &'a [Option<MaskRows<'a>>],
@@ -36,7 +42,8 @@ pub struct ForwardArgs<'a> {
     ///
     /// [`Precision::Bf16`] rounds weights and gradients, and saves surrogate derivatives in 8 bits.
     /// It rounds gradients only if 8 bits are not enough, which is so for a reset other than
-    /// [`Reset::Subtract`](crate::Reset::Subtract) and for surrogates of unbounded support.
+    /// [`Reset::Subtract`](crate::Reset::Subtract) and for surrogates of unbounded support. Layers
+    /// with a trained leak save membrane potentials in bfloat16 in place of the derivatives.
     pub precision: Precision,
 }
 
@@ -82,7 +89,7 @@ impl<'a> ForwardArgs<'a> {
     /// bits.
     pub(crate) fn uses_bf16(&self) -> bool {
         self.precision == Precision::Bf16
-            && self.neurons.iter().all(|neurons| neurons.surrogate_max().is_some())
+            && self.neurons.iter().all(|neurons| surrogate_max(neurons).is_some())
     }
 
     /// The format of the weights.
@@ -101,13 +108,18 @@ impl<'a> ForwardArgs<'a> {
 
     /// By layer: what a tape saves beside the spikes.
     ///
-    /// With [`ForwardArgs::uses_bf16`] that is the surrogate derivatives. Otherwise it is the
-    /// currents of the layers whose neurons have the most inputs, because their currents take the
-    /// longest to compute again. The tape stays within one byte per neuron and time step.
+    /// With [`ForwardArgs::uses_bf16`] that is the surrogate derivatives, or the membrane
+    /// potentials where a trained parameter needs them. Otherwise it is the currents of the layers
+    /// whose neurons have the most inputs, because their currents take the longest to compute
+    /// again. The tape stays within one byte per neuron and time step then.
     pub(crate) fn save_policies(&self) -> Vec<SavePolicy> {
         let layers = &self.graph.layers;
         if self.uses_bf16() {
-            return vec![SavePolicy::SurrogateQ8; layers.len()];
+            let policy = |layer: usize| match self.needs_membranes(layer) {
+                true => SavePolicy::MembraneBf16,
+                false => SavePolicy::SurrogateQ8,
+            };
+            return (0..layers.len()).map(policy).collect();
         }
         let numbers = |layer: usize| {
             let grid = self.grid(layer);
@@ -128,6 +140,23 @@ impl<'a> ForwardArgs<'a> {
             }
         }
         save_policies
+    }
+
+    /// Whether the backward pass needs a gradient of this parameter.
+    pub(crate) fn is_trained(&self, param: ParamIndex) -> bool {
+        self.trained[param]
+    }
+
+    /// Whether the gradients of a layer's parameters need membrane potentials, because surrogate
+    /// derivatives do not tell enough.
+    ///
+    /// The gradient of the leak is a sum over all membrane potentials. That of the threshold needs
+    /// them where the surrogate derivative is not zero; there, the derivative of the linear
+    /// surrogate and the spike tell them.
+    fn needs_membranes(&self, layer: usize) -> bool {
+        let params = self.graph.layers[layer].params;
+        let is_linear = matches!(self.neurons[layer].surrogate, Surrogate::Linear { .. });
+        self.is_trained(params.leak) || self.is_trained(params.threshold) && !is_linear
     }
 
     /// The number of inputs of one neuron of a layer.

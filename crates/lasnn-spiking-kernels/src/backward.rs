@@ -24,10 +24,12 @@ use crate::event::list::Allowed;
 use crate::event::weight_grad;
 use crate::event::weights::WeightFormat;
 use crate::f32::input_grad::{self, OutputGrad};
-use crate::f32::linear_bptt::linear_layer;
+use crate::f32::linear_bptt::LinearPass;
 use crate::f32::spike_grads::{ByStep, SpikeGrads};
 use crate::graph::{Presynaptic, Projection, Synapse};
 use crate::layout;
+use crate::neuron::LaneParams;
+use crate::param_grads::{LayerGrads, Wanted};
 use crate::spikes::LANES;
 use crate::tape::Tape;
 
@@ -47,9 +49,9 @@ pub struct OutcomeGrad<'a> {
 /// The gradients of a loss with respect to the inputs of a pass.
 #[derive(Clone, Debug)]
 pub struct Gradients {
-    /// By index of the weights, in the layouts that [`Synapse`] describes. It is empty for weights
-    /// that no projection names.
-    pub weights: Vec<Vec<f32>>,
+    /// By parameter, in its shape. It is empty for parameters that are not trained or that the
+    /// graph does not name.
+    pub params: Vec<Vec<f32>>,
     /// With respect to the constant currents of the first layer, `[batch, channels, height,
     /// width]`, if the input is currents.
     pub currents: Option<Vec<f32>>,
@@ -65,7 +67,7 @@ impl ForwardArgs<'_> {
             args: self,
             tape,
             pending: self.count_grads(tape, grad),
-            weights: vec![Vec::new(); self.weights.len()],
+            params: vec![Vec::new(); self.params.len()],
             currents: None,
         };
         pass.readout(grad.readout);
@@ -76,7 +78,7 @@ impl ForwardArgs<'_> {
             pass.linear(layer);
         }
         pass.maps(first_linear);
-        Gradients { weights: pass.weights, currents: pass.currents }
+        Gradients { params: pass.params, currents: pass.currents }
     }
 
     /// The spike gradients that the loss has with respect to spike counts.
@@ -103,7 +105,7 @@ struct BackwardPass<'a> {
     tape: &'a Tape,
     /// By layer: the gradients of its spikes, from the layers visited so far.
     pending: Vec<SpikeGrads>,
-    weights: Vec<Vec<f32>>,
+    params: Vec<Vec<f32>>,
     currents: Option<Vec<f32>>,
 }
 
@@ -116,7 +118,10 @@ impl BackwardPass<'_> {
             unreachable!("`Graph::check` accepts only a linear readout")
         };
         let classes = args.graph.classes;
-        let (weights, scale) = (args.weights[weight], args.scale(&projection));
+        let (weights, scale) = (args.params[weight], args.scale(&projection));
+        if let Some(bias) = args.graph.readout_bias.filter(|&bias| args.is_trained(bias)) {
+            self.params[bias] = column_sums(grad, classes, self.tape.steps as f32);
+        }
         let events = args.row_events(&projection, self.tape);
         let mut gradient = vec![0.0; weights.len()];
         for frame in 0..events.frames() {
@@ -128,7 +133,9 @@ impl BackwardPass<'_> {
                 }
             }
         }
-        self.weights[weight] = gradient;
+        if args.is_trained(weight) {
+            self.params[weight] = gradient;
+        }
         let inputs = multiply_transposed(grad, weights, args.batch, classes);
         self.add_constant(&projection, inputs);
     }
@@ -157,17 +164,27 @@ impl BackwardPass<'_> {
         let grid = args.grid(layer);
         let outputs = grid.shape.channels;
         let pending = std::mem::take(&mut self.pending[layer]);
-        let (images, steps) = (args.batch, self.tape.steps);
+        let images = args.batch;
         let saved = &self.tape.saved[layer];
-        let neurons = args.neurons[layer];
         let matrix =
             saved.is_nothing().then(|| args.matrix(&projection, weight, outputs, self.tape));
-        let membrane_grad =
-            linear_layer(matrix.as_ref(), saved, neurons, &pending, grid, (images, steps));
+        let linear = LinearPass {
+            grid,
+            params: &LaneParams::of(args, layer),
+            matrix: matrix.as_ref(),
+            saved,
+            spikes: &self.tape.layers[layer],
+            spike_grads: &pending,
+        };
+        let mut layer_grads = LayerGrads::new(Wanted::of(args, layer), grid);
+        let membrane_grad = linear.membrane_grad(&mut layer_grads);
+        layer_grads.add_to(&mut self.params, args, layer);
         drop(pending);
-        let (weights, scale) = (args.weights[weight], args.scale(&projection));
+        let (weights, scale) = (args.params[weight], args.scale(&projection));
         let is_dense = layout::takes_tiles(&projection.pooling, WeightFormat::Bf16);
-        self.weights[weight] = if args.uses_bf16() && is_dense {
+        let weight_grad = if !args.is_trained(weight) {
+            Vec::new()
+        } else if args.uses_bf16() && is_dense {
             let spikes = self.tape.spikes(projection.presynaptic);
             let spikes = (spikes, &projection.pooling, args.mask(&projection));
             bf16::matrix_grad(spikes, outputs, &membrane_grad, grid.tile, scale)
@@ -180,6 +197,7 @@ impl BackwardPass<'_> {
             let (shape, events) = ((inputs, outputs), events.by_row(inputs));
             weight_grad::matrix(shape, &events, &membrane_grad, grid.tile, scale)
         };
+        self.params[weight] = weight_grad;
         let Presynaptic::NeuronLayer(presynaptic) = projection.presynaptic else { return };
         let pooled = args.graph.pooled(&projection);
         let to = (pooled.positions(), lanes(args, projection.presynaptic));
@@ -253,6 +271,15 @@ fn transposed(maps: &[f32], positions: usize, lanes: usize, frames: usize) -> Sc
         transpose((maps, positions), (result, lanes), [size / positions, positions]);
     });
     result
+}
+
+/// The sums of the columns of `rows`, times `factor`.
+fn column_sums(rows: &[f32], columns: usize, factor: f32) -> Vec<f32> {
+    let mut sums = vec![0.0; columns];
+    for row in rows.chunks_exact(columns) {
+        sums.iter_mut().zip(row).for_each(|(sum, number)| *sum += factor * number);
+    }
+    sums
 }
 
 /// `left · rightᵀ`: `[rows, inner]` times `[columns, inner]` gives `[rows, columns]`.

@@ -17,6 +17,7 @@ use crate::event::row_events::RowEvents;
 use crate::event::weights::Weights;
 use crate::graph::{Projection, Synapse};
 use crate::layout;
+use crate::neuron::{LaneParams, fill_bias};
 use crate::spikes::{Grid, Spikes};
 use crate::tape::Tape;
 
@@ -35,7 +36,7 @@ impl<'a> ForwardArgs<'a> {
                     Some(packed_weights) => Cow::Borrowed(packed_weights.weight(weight)),
                     None => {
                         let size = [pooled.channels, kernel * kernel];
-                        Cow::Owned(conv::pack(self.weights[weight], size, grid, self.format()))
+                        Cow::Owned(conv::pack(self.params[weight], size, grid, self.format()))
                     }
                 },
                 _ => Cow::Owned(Weights::none()),
@@ -66,7 +67,7 @@ impl<'a> ForwardArgs<'a> {
         outputs: usize,
         tape: &Tape,
     ) -> Matrix<'a> {
-        let (weights, format) = (self.weights[weight], self.format());
+        let (weights, format) = (self.params[weight], self.format());
         let packed = self.packed_weights.map(|packed_weights| packed_weights.weight(weight));
         let scale = self.scale(projection);
         if layout::takes_tiles(&projection.pooling, format) {
@@ -98,15 +99,32 @@ pub(crate) enum Matrix<'a> {
 impl Matrix<'_> {
     /// The number of currents of one panel, lanes without an output included.
     pub fn size(&self, panel: usize) -> usize {
-        let (outputs, frames) = match self {
-            Self::Events(matrix) => (matrix.outputs(), matrix.frames()),
-            Self::Dense { frames, outputs, .. } => (*outputs, frames.count),
+        let outputs = match self {
+            Self::Events(matrix) => matrix.outputs(),
+            Self::Dense { outputs, .. } => *outputs,
         };
         let columns = outputs.saturating_sub(panel * PANEL * TILE).min(PANEL * TILE);
-        columns.div_ceil(TILE) * TILE * frames
+        columns.div_ceil(TILE) * TILE * self.frames()
     }
 
-    /// Adds the currents of one panel to `currents`, `[tile][frame][lane]`, which are zeros.
+    /// The number of frames.
+    pub fn frames(&self) -> usize {
+        match self {
+            Self::Events(matrix) => matrix.frames(),
+            Self::Dense { frames, .. } => frames.count,
+        }
+    }
+
+    /// Writes the bias of the neurons of one panel to all frames of `currents`,
+    /// `[tile][frame][lane]`; zeros without a bias.
+    #[inline(always)]
+    pub fn fill_bias(&self, params: &LaneParams, panel: usize, currents: &mut [f32]) {
+        for (index, currents) in currents.chunks_exact_mut(self.frames() * TILE).enumerate() {
+            fill_bias(params.bias(panel * PANEL + index), currents);
+        }
+    }
+
+    /// Adds the currents of one panel to `currents`, `[tile][frame][lane]`.
     #[inline(always)]
     pub fn add_currents<S: Simd>(&self, simd: S, panel: usize, currents: &mut [f32]) {
         match self {

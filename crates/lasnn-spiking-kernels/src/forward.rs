@@ -14,6 +14,7 @@ use crate::args::{ForwardArgs, NetworkInput};
 use crate::currents::Matrix;
 use crate::event::linear::{PANEL, TILE};
 use crate::graph::Synapse;
+use crate::neuron::LaneParams;
 use crate::spikes::{Grid, Spikes};
 use crate::tape::{SavePolicy, Tape};
 
@@ -58,11 +59,20 @@ pub struct Outcome {
 }
 
 impl ForwardArgs<'_> {
-    /// The membrane potentials of neurons at rest.
-    pub fn rest(&self) -> Membranes {
+    /// The membrane potentials before the first step: the initial ones of the layers that have
+    /// them, else zeros.
+    pub fn start(&self) -> Membranes {
         let of = |layer: usize| {
             let grid = self.grid(layer);
-            Scratch::zeros_parallel(grid.lanes() * grid.shape.positions() * self.batch)
+            let map = grid.tile * grid.shape.positions();
+            let mut u = Scratch::zeros_parallel(grid.lanes() * grid.shape.positions() * self.batch);
+            let params = LaneParams::of(self, layer);
+            for (unit, u) in u.chunks_exact_mut(map).enumerate() {
+                if let Some(initial) = params.initial_membrane(unit / self.batch) {
+                    u.copy_from_slice(initial);
+                }
+            }
+            u
         };
         Membranes { layers: (0..self.graph.layers.len()).map(of).collect() }
     }
@@ -101,7 +111,7 @@ impl ForwardArgs<'_> {
         outcome
     }
 
-    /// Runs `steps` time steps from rest and records them for [`ForwardArgs::backward`]. `stats`
+    /// Runs `steps` time steps from [`ForwardArgs::start`] and records them for [`ForwardArgs::backward`]. `stats`
     /// has an entry for each layer.
     pub fn record(
         &self,
@@ -110,7 +120,7 @@ impl ForwardArgs<'_> {
         stats: &[SpikeStats],
     ) -> (Outcome, Tape) {
         let mut outcome = self.empty_outcome(stats, |stats| stats == SpikeStats::Counts);
-        let tape = self.run(input, steps, &mut self.rest(), &mut outcome, &self.save_policies());
+        let tape = self.run(input, steps, &mut self.start(), &mut outcome, &self.save_policies());
         for ((spikes, &stats), squares) in tape.layers.iter().zip(stats).zip(&mut outcome.squares) {
             if stats == SpikeStats::Squares {
                 *squares = spikes.squares();
@@ -176,6 +186,7 @@ impl ForwardArgs<'_> {
         };
         let classes = self.graph.classes;
         let matrix = self.matrix(projection, weight, classes, tape);
+        let bias = self.graph.readout_bias.map(|bias| self.params[bias]);
         let first = outcome.by_step.len();
         outcome.by_step.resize(first + tape.steps * self.batch * classes, 0.0);
         let (steps, frames) = (tape.steps, self.batch * tape.steps);
@@ -185,7 +196,11 @@ impl ForwardArgs<'_> {
                 let (tile, frame) = (panel * PANEL + index / frames, index % frames);
                 let columns = tile * TILE..classes.min((tile + 1) * TILE);
                 let at = first + (frame % steps * self.batch + frame / steps) * classes;
-                outcome.by_step[at..][columns.clone()].copy_from_slice(&currents[..columns.len()]);
+                let to = &mut outcome.by_step[at..][columns.clone()];
+                to.copy_from_slice(&currents[..columns.len()]);
+                if let Some(bias) = bias {
+                    to.iter_mut().zip(&bias[columns]).for_each(|(to, bias)| *to += bias);
+                }
             }
         }
         for currents in outcome.by_step[first..].chunks_exact(self.batch * classes) {

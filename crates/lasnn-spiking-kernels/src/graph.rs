@@ -1,9 +1,13 @@
 //! The description of a spiking network: layers of neurons, and the projections between them.
 //!
-//! A graph holds no weights. Projections name weights and masks by an index, and the arguments of a
-//! pass hold the numbers in that order. So one graph serves all passes over a network.
+//! A graph holds no numbers. Everything that can be trained is a parameter: a layer and its
+//! projections name their parameters and masks by an index, and the arguments of a pass hold the
+//! numbers in that order. So one graph serves all passes over a network.
 
 use lasnn_core::Shape;
+
+/// The index of a parameter among the parameters of a pass.
+pub type ParamIndex = usize;
 
 /// A spiking network: layers of neurons in the order of the signal, then a readout. The readout
 /// sums its currents over time and never fires.
@@ -15,11 +19,13 @@ pub struct Graph {
     pub layers: Vec<NeuronLayer>,
     /// The projection into the readout. Its synapse is [`Synapse::Linear`].
     pub readout: Projection,
+    /// The bias of the readout, `[classes]`, a current that it receives at every time step.
+    pub readout_bias: Option<ParamIndex>,
     /// The number of outputs of the readout.
     pub classes: usize,
 }
 
-/// Neurons that share a threshold. Their current is the sum over the projections of the layer.
+/// A layer of neurons. Their current is the sum over the projections of the layer, plus the bias.
 ///
 /// A layer without projections takes currents from outside, which are the same at every time step.
 /// Only the first layer may do so.
@@ -29,6 +35,24 @@ pub struct NeuronLayer {
     pub shape: Shape,
     /// The projections into this layer.
     pub projections: Vec<Projection>,
+    /// The parameters of the neurons.
+    pub params: NeuronParams,
+}
+
+/// The parameters of a layer of neurons. A parameter with one number is shared by all neurons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NeuronParams {
+    /// The threshold `v`, above 0: `[1]` or `[channels]`.
+    pub threshold: ParamIndex,
+    /// The leak `λ`, the share of the membrane potential that is left after a step, above 0 and at
+    /// most 1: `[1]`.
+    pub leak: ParamIndex,
+    /// A current that the neurons receive at every time step: `[1]` or `[channels]`. `None` is no
+    /// such current. A layer that takes currents from outside has no bias; it belongs to them.
+    pub bias: Option<ParamIndex>,
+    /// The membrane potential before the first step: `[1]` or `[channels, height, width]`. `None`
+    /// is rest, a potential of 0.
+    pub initial_membrane: Option<ParamIndex>,
 }
 
 /// A connection from presynaptic neurons into a layer: pooling and mask first, then synapses.
@@ -74,13 +98,13 @@ pub enum Synapse {
         kernel: usize,
         /// The distance between the windows of neighbouring outputs.
         stride: usize,
-        /// The index of the weights among the weights of a pass.
-        weight: usize,
+        /// The weights.
+        weight: ParamIndex,
     },
     /// A matrix of weights `[inputs, outputs]`. Inputs are in the order channel, row, column.
     Linear {
-        /// The index of the weights among the weights of a pass.
-        weight: usize,
+        /// The weights.
+        weight: ParamIndex,
     },
     /// No weights: a spike is a current of 1 into the neuron at the same channel and position.
     Identity,
@@ -104,6 +128,9 @@ impl Graph {
             let fail = |what: String| Unsupported { reason: format!("layer {index}: {what}") };
             if layer.projections.is_empty() && index > 0 {
                 return Err(fail("only the first layer takes currents from outside".into()));
+            }
+            if layer.projections.is_empty() && layer.params.bias.is_some() {
+                return Err(fail("a bias beside currents from outside".into()));
             }
             for projection in &layer.projections {
                 self.check_projection(index, projection).map_err(fail)?;

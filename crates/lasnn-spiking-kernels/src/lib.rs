@@ -1,10 +1,10 @@
 //! CPU kernels of spiking networks on slices. They compute only where neurons fire.
 //!
 //! - [`Graph`]: the layers of neurons, and the projections between them,
-//! - [`ForwardArgs`]: a graph with its weights, neurons and masks, for a batch of images,
+//! - [`ForwardArgs`]: a graph with its parameters, neurons and masks, for a batch of images,
 //! - [`ForwardArgs::advance`]: a forward pass without a tape, for inference,
 //! - [`ForwardArgs::record`] and [`ForwardArgs::backward`]: a forward pass that is recorded on a
-//!   [`Tape`], and the gradients of its weights,
+//!   [`Tape`], and the gradients of its parameters,
 //! - [`PackedWeights`]: weights packed once for many passes.
 //!
 //! Three folders hold the kernels. `event` adds up the weights that lists of spikes name. `bf16`
@@ -33,6 +33,7 @@ mod layout;
 mod neuron;
 mod pack;
 mod packed_weights;
+mod param_grads;
 mod spikes;
 mod tape;
 #[cfg(test)]
@@ -42,10 +43,12 @@ pub use args::{ForwardArgs, NetworkInput};
 pub use backward::{Gradients, OutcomeGrad};
 pub use event::weights::WeightFormat;
 pub use forward::{Membranes, Outcome, SpikeStats};
-pub use graph::{Graph, NeuronLayer, PoolAndMask, Presynaptic, Projection, Synapse, Unsupported};
+pub use graph::{
+    Graph, NeuronLayer, NeuronParams, ParamIndex, PoolAndMask, Presynaptic, Projection, Synapse,
+    Unsupported,
+};
 pub use lasnn_core::Shape;
-pub use lasnn_core::neuron::{Reset, StepOrder};
+pub use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
 pub use lasnn_core::surrogate::Surrogate;
-pub use neuron::Neurons;
 pub use packed_weights::PackedWeights;
 pub use tape::Tape;

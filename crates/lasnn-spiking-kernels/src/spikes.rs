@@ -7,6 +7,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use lasnn_core::Shape;
+use lasnn_core::neuron::{NeuronOptions, StepOrder};
 use lasnn_core::simd::vectors;
 
 /// Neurons in a word of spikes, and numbers in the widest vector register.
@@ -37,6 +38,16 @@ impl Grid {
     /// The number of lanes: the channels, and the lanes of the last tile without a channel.
     pub fn lanes(&self) -> usize {
         self.tiles() * self.tile
+    }
+}
+
+/// The step at which the potential that the integration of `step` leaves decides about a spike;
+/// `None` if the pass ends before.
+#[inline(always)]
+pub(crate) fn fires_at(options: NeuronOptions, step: usize, steps: usize) -> Option<usize> {
+    match options.step_order {
+        StepOrder::IntegrateThenFire => Some(step),
+        StepOrder::FireThenIntegrate => Some(step + 1).filter(|&next| next < steps),
     }
 }
 
@@ -113,6 +124,22 @@ impl Spikes {
     pub fn at(&self, tile: usize, image: usize, step: usize, position: usize) -> usize {
         let place = (tile * self.batch + image) * self.steps + step;
         (place * self.grid.shape.positions() + position) * self.grid.words()
+    }
+
+    /// The spikes that the membrane potentials after step `step` decide, for the word number `word`
+    /// of a tile. They are zero if the neurons send them after the last step.
+    #[inline(always)]
+    pub fn decided(
+        &self,
+        options: NeuronOptions,
+        step: usize,
+        (tile, image, word): (usize, usize, usize),
+        position: usize,
+    ) -> u16 {
+        match fires_at(options, step, self.steps) {
+            Some(sent) => self.words[self.at(tile, image, sent, position) + word],
+            None => 0,
+        }
     }
 
     /// Adds the spike count of each neuron to `counts`, `[batch, channels, height, width]`.

@@ -6,6 +6,7 @@ use pulp::bytemuck::{cast_slice, cast_slice_mut};
 use lasnn_gemm::memory::Scratch;
 
 use crate::graph::Presynaptic;
+use crate::neuron::TileNeurons;
 use crate::spikes::Spikes;
 
 /// A recorded forward pass. [`ForwardArgs::record`](crate::ForwardArgs::record) makes it for
@@ -31,7 +32,9 @@ impl Tape {
         let constant = self.constant.iter().map(|currents| currents.len() * 4);
         let saved = self.saved.iter().map(|saved| match saved {
             Saved::Nothing => 0,
-            Saved::Currents(numbers) | Saved::SurrogateQ8(numbers) => numbers.len() * 4,
+            Saved::Currents(numbers)
+            | Saved::SurrogateQ8(numbers)
+            | Saved::MembraneBf16(numbers) => numbers.len() * 4,
         });
         spikes.chain(constant).chain(saved).sum()
     }
@@ -56,6 +59,8 @@ pub(crate) enum SavePolicy {
     Currents,
     /// The surrogate derivatives in 8 bits. The backward pass needs nothing else.
     SurrogateQ8,
+    /// The membrane potentials after each step, in bfloat16.
+    MembraneBf16,
 }
 
 /// The saved numbers of a layer, `[tile][image][step][position][lane]`.
@@ -65,6 +70,8 @@ pub(crate) enum Saved {
     Currents(Scratch),
     /// Four derivatives in the memory of one number.
     SurrogateQ8(Scratch),
+    /// Two membrane potentials in the memory of one number.
+    MembraneBf16(Scratch),
 }
 
 /// The saved numbers that one thread reads.
@@ -73,6 +80,7 @@ pub(crate) enum Part<'a> {
     Nothing,
     Currents(&'a [f32]),
     SurrogateQ8(&'a [u8]),
+    MembraneBf16(&'a [u16]),
 }
 
 /// The saved numbers that one thread writes.
@@ -81,6 +89,7 @@ pub(crate) enum PartMut<'a> {
     Nothing,
     Currents(&'a mut [f32]),
     SurrogateQ8(&'a mut [u8]),
+    MembraneBf16(&'a mut [u16]),
 }
 
 impl Saved {
@@ -90,6 +99,7 @@ impl Saved {
             SavePolicy::Nothing => Self::Nothing,
             SavePolicy::Currents => Self::Currents(Scratch::new(length)),
             SavePolicy::SurrogateQ8 => Self::SurrogateQ8(Scratch::new(length / 4)),
+            SavePolicy::MembraneBf16 => Self::MembraneBf16(Scratch::new(length / 2)),
         }
     }
 
@@ -105,6 +115,7 @@ impl Saved {
             Self::Nothing => Part::Nothing,
             Self::Currents(all) => Part::Currents(&all[range(all.len())]),
             Self::SurrogateQ8(all) => Part::SurrogateQ8(&cast_slice(all)[range(4 * all.len())]),
+            Self::MembraneBf16(all) => Part::MembraneBf16(&cast_slice(all)[range(2 * all.len())]),
         }
     }
 
@@ -124,6 +135,21 @@ impl Saved {
             Self::SurrogateQ8(all) => {
                 parts(sizes, cast_slice_mut(all)).map(PartMut::SurrogateQ8).collect()
             }
+            Self::MembraneBf16(all) => {
+                parts(sizes, cast_slice_mut(all)).map(PartMut::MembraneBf16).collect()
+            }
+        }
+    }
+}
+
+impl PartMut<'_> {
+    /// Saves what the backward pass needs of the membrane potentials `u`, from number `place` on.
+    #[inline(always)]
+    pub fn save(&mut self, neurons: &TileNeurons<'_>, u: &[f32], place: usize) {
+        match self {
+            Self::Nothing | Self::Currents(_) => {}
+            Self::SurrogateQ8(saved) => neurons.surrogate_q8(u, &mut saved[place..][..u.len()]),
+            Self::MembraneBf16(saved) => neurons.membrane_bf16(u, &mut saved[place..][..u.len()]),
         }
     }
 }

@@ -19,7 +19,7 @@ const SIZES: [Size; 3] =
 
 /// All gradients of a pass.
 fn all(gradients: &Gradients) -> Vec<&[f32]> {
-    gradients.weights.iter().chain(&gradients.currents).map(Vec::as_slice).collect()
+    gradients.params.iter().chain(&gradients.currents).map(Vec::as_slice).collect()
 }
 
 /// The largest relative error of a gradient: the norm of the difference over the expected norm.

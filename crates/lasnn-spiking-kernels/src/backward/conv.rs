@@ -66,7 +66,7 @@ impl Convolution<'_> {
         lanes: usize,
         outputs: &RoundedMembraneGrad,
     ) -> TransposedConv {
-        let (weights, shape) = (args.weights[self.weight], self.shape(args, lanes));
+        let (weights, shape) = (args.params[self.weight], self.shape(args, lanes));
         TransposedConv::new(weights, shape, outputs, (&self.reached, self.geometry.bases.len()))
     }
 
@@ -80,15 +80,16 @@ impl Convolution<'_> {
         membrane_grads: &MembraneGrads,
     ) -> Scratch {
         let Self { projection, geometry, weight, .. } = self;
-        let (weights, neurons, precision) =
-            (args.weights[*weight], args.neurons[layer], args.precision);
+        let (weights, options, precision) =
+            (args.params[*weight], args.neurons[layer], args.precision);
         let (shape, membrane_grad) = (self.shape(args, lanes), membrane_grads.exact());
         // The gradient can be carried from step to step if the reset subtracts. In tiles, dense
         // products are so fast that hardly any share of changes is small enough for it.
-        let is_carried = neurons.reset == Reset::Subtract && !is_tiled(precision);
+        let is_carried = options.reset == Reset::Subtract && !is_tiled(precision);
         let carried = is_carried.then(|| {
             let maps = (geometry, args.graph.pooled(projection).width);
-            let leak = (neurons.leak, precision);
+            let leak = args.params[args.graph.layers[layer].params.leak][0];
+            let leak = (leak, precision);
             carried_input_grad::convolution(weights, shape, membrane_grad, maps, leak)
         });
         carried.flatten().unwrap_or_else(|| {

@@ -24,6 +24,8 @@ use crate::f32::membrane_grad::MembraneGrad;
 use crate::f32::spike_grads::SpikeGrads;
 use crate::geometry::{Geometry, Padded};
 use crate::graph::{Presynaptic, Projection, Synapse};
+use crate::neuron::LaneParams;
+use crate::param_grads::{LayerGrads, Wanted};
 use crate::spikes::Spikes;
 use crate::tape::SavedImages;
 
@@ -41,35 +43,41 @@ impl BackwardPass<'_> {
         let largest = (0..layers).map(per_image).max().unwrap_or(1).max(1);
         let group = (HELD / largest).clamp(1, args.batch.max(1));
         let downstream: Vec<SpikeGrads> = self.pending.drain(..layers).collect();
-        let mut packed: Vec<Vec<f32>> = vec![Vec::new(); self.weights.len()];
+        let mut packed: Vec<Vec<f32>> = vec![Vec::new(); self.params.len()];
+        let grads = |layer: usize| LayerGrads::new(Wanted::of(args, layer), args.grid(layer));
+        let mut layer_grads: Vec<LayerGrads> = (0..layers).map(grads).collect();
         for first in (0..args.batch).step_by(group) {
             let images = first..args.batch.min(first + group);
             let mut pending: Vec<SpikeGrads> =
                 downstream.iter().map(|all| all.images(&images, args.batch)).collect();
             for layer in (0..layers).rev() {
-                self.layer(layer, &images, &mut pending, &mut packed);
+                let grads = (&mut packed[..], &mut layer_grads[layer]);
+                self.layer(layer, &images, &mut pending, grads);
             }
         }
-        for layer in 0..layers {
+        for (layer, grads) in layer_grads.iter().enumerate() {
             let grid = args.grid(layer);
+            grads.add_to(&mut self.params, args, layer);
             for projection in &args.graph.layers[layer].projections {
-                if let Synapse::Conv { kernel, weight, .. } = projection.synapse {
+                if let Synapse::Conv { kernel, weight, .. } = projection.synapse
+                    && args.is_trained(weight)
+                {
                     let inputs = args.graph.pooled(projection).channels;
                     let shape = (grid.shape.channels, inputs, kernel * kernel);
-                    self.weights[weight] = weight_grad::unpack(&packed[weight], shape, grid.tile);
+                    self.params[weight] = weight_grad::unpack(&packed[weight], shape, grid.tile);
                 }
             }
         }
     }
 
-    /// One layer, for some images: adds its weight gradients to `packed`, and its gradients of
-    /// presynaptic spikes to `pending`.
+    /// One layer, for some images: adds its weight gradients to `packed`, the gradients of its
+    /// other parameters to `layer_grads`, and its gradients of presynaptic spikes to `pending`.
     fn layer(
         &mut self,
         layer: usize,
         images: &Range<usize>,
         pending: &mut [SpikeGrads],
-        packed: &mut [Vec<f32>],
+        (packed, layer_grads): (&mut [Vec<f32>], &mut LayerGrads),
     ) {
         let args = self.args;
         let grid = args.grid(layer);
@@ -93,7 +101,9 @@ impl BackwardPass<'_> {
         let border = projections.iter().map(reach).max().unwrap_or(0);
         let padded = Padded { shape: grid.shape, border };
         let spike_grads = std::mem::take(&mut pending[layer]);
-        let Some(membrane_grads) = self.membrane_grads(layer, images, &spike_grads, padded, &feeds)
+        let operands = (&spike_grads, &feeds[..]);
+        let Some(membrane_grads) =
+            self.membrane_grads(layer, images, operands, padded, layer_grads)
         else {
             return;
         };
@@ -109,7 +119,9 @@ impl BackwardPass<'_> {
                 }
                 _ => None,
             };
-            if let Some(convolution) = &convolution {
+            if let Some(convolution) = &convolution
+                && args.is_trained(convolution.weight)
+            {
                 let packed = &mut packed[convolution.weight];
                 convolution.add_weight_grad(&part, &membrane_grads, grid.lanes(), packed);
             }
@@ -141,29 +153,33 @@ impl BackwardPass<'_> {
         &mut self,
         layer: usize,
         images: &Range<usize>,
-        spike_grads: &SpikeGrads,
+        (spike_grads, feeds): (&SpikeGrads, &[Feed<'_>]),
         padded: Padded,
-        feeds: &[Feed<'_>],
+        layer_grads: &mut LayerGrads,
     ) -> Option<MembraneGrads> {
         let (args, steps, grid) = (self.args, self.tape.steps, self.args.grid(layer));
-        let neurons = args.neurons[layer];
+        let params = &LaneParams::of(args, layer);
+        let spikes = &self.tape.layers[layer];
         let saved = &self.tape.saved[layer];
         let saved = SavedImages { saved, batch: args.batch, first: images.start };
         let is_driven = args.graph.layers[layer].projections.is_empty();
         if args.uses_bf16() {
-            let layer = Bptt { grid, neurons, images: images.len(), steps, saved, spike_grads };
+            let images_here = images.len();
+            let layer =
+                Bptt { grid, params, images: images_here, steps, saved, spikes, spike_grads };
             if is_driven {
-                layer.sums(self.current_grads(images, grid.shape.len()));
+                layer.sums(self.current_grads(images, grid.shape.len()), layer_grads);
                 return None;
             }
-            let rounded = Arc::new(layer.membrane_grad());
+            let rounded = Arc::new(layer.membrane_grad(layer_grads));
             return Some(MembraneGrads::Rounded(rounded, padded, OnceCell::new()));
         }
         let constant = self.tape.constant.as_ref().filter(|_| is_driven);
         let constant = constant.map(|all| images_of(all, args.batch, images, grid.tiles()));
         let constant = constant.as_deref();
-        let layer = LayerPass { grid, neurons, steps, feeds, constant, saved };
-        let exact = MembraneGrad::of(&layer, spike_grads, padded, images.len(), is_driven);
+        let layer = LayerPass { grid, params, steps, feeds, constant, saved };
+        let size = (images.len(), is_driven);
+        let exact = MembraneGrad::of(&layer, spike_grads, padded, size, layer_grads);
         if is_driven {
             first_step(&exact, self.current_grads(images, grid.shape.len()));
             return None;

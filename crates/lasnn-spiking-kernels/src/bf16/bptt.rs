@@ -15,14 +15,17 @@ use self::step_back::{FromDownstream, StepBack};
 use super::frames::LaneGroup;
 use super::membrane_grad::LaneGroupMut;
 use super::{FRAMES, GROUP, RoundedMembraneGrad};
+use crate::event::simd::LANES;
+use crate::f32::bptt::split;
 use crate::f32::spike_grads::SpikeGrads;
-use crate::neuron::Neurons;
-use crate::spikes::Grid;
+use crate::neuron::LaneParams;
+use crate::param_grads::{LayerGrads, UnitSums};
+use crate::spikes::{Grid, Spikes};
 use crate::tape::{Part, SavedImages};
 use lasnn_core::simd::vectors;
 use lasnn_core::vectorised;
 use lasnn_gemm::memory::Scratch;
-use lasnn_gemm::product::{Format, FormatTask, TileTask, Tiles, with_tile_format};
+use lasnn_gemm::product::{Format, FormatTask, TileTask, Tiles, bf16_to_f32, with_tile_format};
 use lasnn_gemm::transpose::transpose;
 
 /// Bytes of weights that a job reads again at every position, so that they stay in the cache.
@@ -31,29 +34,32 @@ const CACHED: usize = 512 << 10;
 /// A layer on maps, for some images.
 pub(crate) struct Bptt<'a> {
     pub grid: Grid,
-    pub neurons: Neurons,
+    pub params: &'a LaneParams,
     pub images: usize,
     pub steps: usize,
-    /// The surrogate derivatives.
+    /// The surrogate derivatives or the membrane potentials.
     pub saved: SavedImages<'a>,
+    /// The spikes of the layer, for all images of the batch.
+    pub spikes: &'a Spikes,
     pub spike_grads: &'a SpikeGrads,
 }
 
 impl<'a> Bptt<'a> {
-    /// The membrane gradients.
-    pub fn membrane_grad(&self) -> RoundedMembraneGrad {
+    /// The membrane gradients. Adds the gradients of the layer's parameters to `params`.
+    pub fn membrane_grad(&self, params: &mut LayerGrads) -> RoundedMembraneGrad {
         let mut membrane_grad = RoundedMembraneGrad::new(self.grid, self.images, self.steps);
-        self.run(membrane_grad.lane_groups_mut().map(To::Rounded));
+        self.run(membrane_grad.lane_groups_mut().map(To::Rounded), params);
         membrane_grad
     }
 
-    /// Writes the sums of the membrane gradients over all steps, `[image][channel][position]`.
-    pub fn sums(&self, maps: &mut [f32]) {
+    /// Writes the sums of the membrane gradients over all steps, `[image][channel][position]`. Adds
+    /// the gradients of the layer's parameters to `params`.
+    pub fn sums(&self, maps: &mut [f32], params: &mut LayerGrads) {
         let (shape, groups) = (self.grid.shape, self.grid.lanes().div_ceil(GROUP));
         // [position][group][image][lane of the group]
         let size_of_group = self.images * GROUP;
         let mut sums = Scratch::new(shape.positions() * groups * size_of_group);
-        self.run(sums.chunks_exact_mut(size_of_group).map(To::Sums));
+        self.run(sums.chunks_exact_mut(size_of_group).map(To::Sums), params);
         maps.par_chunks_mut(shape.len()).enumerate().for_each(|(image, maps)| {
             for (group, maps) in maps.chunks_mut(GROUP * shape.positions()).enumerate() {
                 let sums = &sums[(group * self.images + image) * GROUP..];
@@ -65,7 +71,7 @@ impl<'a> Bptt<'a> {
 
     /// Computes the gradients of each group at each position; `to` has them in this order, groups
     /// faster.
-    fn run<'b>(&'b self, to: impl Iterator<Item = To<'b>>) {
+    fn run<'b>(&'b self, to: impl Iterator<Item = To<'b>>, params: &mut LayerGrads) {
         let (groups, shape) = (self.grid.lanes().div_ceil(GROUP), self.grid.shape);
         let downstream = &self.spike_grads.downstream;
         let bytes =
@@ -78,35 +84,47 @@ impl<'a> Bptt<'a> {
         // A job is a row of windows with some groups.
         let mut jobs: Vec<Vec<Target<'_>>> = Vec::new();
         jobs.resize_with(shape.height.div_ceil(rows) * chunks, Vec::new);
-        for (index, to) in to.enumerate() {
+        let units = shape.positions() * groups;
+        let (wanted, room) = (params.wanted(), params.wanted().room(GROUP, 1));
+        let mut sums = vec![0.0; units * room];
+        for (index, (to, sums)) in to.zip(split(&mut sums, room, units)).enumerate() {
             let (position, group) = (index / groups, index % groups);
             let row = position / shape.width / rows;
             let at = LaneGroup { position, group };
-            jobs[row * chunks + group / together].push(Target { at, to });
+            let sums = UnitSums::new(wanted, GROUP, sums);
+            jobs[row * chunks + group / together].push(Target { at, to, sums });
         }
         for targets in &mut jobs {
             targets
                 .sort_by_key(|Target { at, .. }| (at.position % shape.width / columns, at.group));
         }
         with_tile_format(Jobs { layer: self, jobs });
-    }
-
-    /// The surrogate derivatives of an image in the channel tile of a lane, `[step][position][lane
-    /// of the tile]`.
-    #[inline(always)]
-    fn surrogate_q8(&self, lane: usize, image: usize) -> &'a [u8] {
-        let size = self.steps * self.grid.shape.positions() * self.grid.tile;
-        match self.saved.part(lane / self.grid.tile, image, size) {
-            Part::SurrogateQ8(surrogate_q8) => surrogate_q8,
-            _ => unreachable!("a pass in bfloat16 saves the surrogate derivatives of all spikes"),
+        for (index, sums) in sums.chunks_exact_mut(room.max(1)).enumerate() {
+            params.add(sums, GROUP, (index % groups * GROUP, index / groups));
         }
     }
+
+    /// What the tape holds of an image in the channel tile of a lane, `[step][position][lane of the
+    /// tile]`.
+    #[inline(always)]
+    fn saved(&self, lane: usize, image: usize) -> Part<'a> {
+        let size = self.steps * self.grid.shape.positions() * self.grid.tile;
+        self.saved.part(lane / self.grid.tile, image, size)
+    }
+}
+
+/// The membrane potentials of [`LANES`] lanes from `place` on, as `f32`.
+#[inline(always)]
+fn widened(membranes: &[u16], place: usize) -> [f32; LANES] {
+    let membranes = &membranes[place..][..LANES];
+    std::array::from_fn(|lane| bf16_to_f32(membranes[lane]))
 }
 
 /// Where the gradients of a group go.
 struct Target<'a> {
     at: LaneGroup,
     to: To<'a>,
+    sums: UnitSums<'a>,
 }
 
 enum To<'a> {
@@ -147,7 +165,7 @@ impl<F: Format> TileTask for Targets<'_, F> {
         // Stays zero after the last frame.
         let mut membrane_grads = Scratch::zeros(room * GROUP);
         let mut needed = vec![0; layer.images * layer.steps];
-        for Target { at, to } in targets {
+        for Target { at, to, sums } in targets {
             for (downstream, found) in downstream.iter().zip(&mut found) {
                 let pooled = downstream.pooling.position(layer.grid.shape, at.position);
                 let pooled = pooled.map(|position| LaneGroup { position, ..at });
@@ -176,7 +194,7 @@ impl<F: Format> TileTask for Targets<'_, F> {
                 }
             }
             let membrane_grads = &mut membrane_grads[..];
-            vectors().dispatch(StepBack { layer, at, found: &found, membrane_grads });
+            vectors().dispatch(StepBack { layer, at, found: &found, membrane_grads, sums });
             match to {
                 To::Rounded(to) => to.write(format, membrane_grads),
                 To::Sums(sums) => sum_steps(membrane_grads, layer.steps, sums),

@@ -18,7 +18,7 @@ use crate::args::ForwardArgs;
 use crate::event::simd::LANES;
 use crate::event::weights::Weights;
 use crate::graph::{Projection, Synapse};
-use crate::neuron::Neurons;
+use crate::neuron::{LaneParams, fill_bias};
 use crate::spikes::{Grid, Spikes};
 use crate::tape::{PartMut, Saved, Tape};
 use lasnn_core::mask::MaskRows;
@@ -42,6 +42,7 @@ pub(crate) fn run_maps(
 ) {
     let projections = &args.graph.layers[layer].projections;
     let (grid, steps) = (args.grid(layer), tape.steps);
+    let params = &LaneParams::of(args, layer);
     let inputs: Vec<Input<'_>> = projections
         .iter()
         .map(|projection| Input::new(args, projection, grid, tape.spikes(projection.presynaptic)))
@@ -84,7 +85,7 @@ pub(crate) fn run_maps(
         };
         let frames: Vec<Vec<Frames>> = images.map(frames).collect();
         let first = chunks.first().map_or(0, |chunk| chunk.images.start);
-        let layer = Layer { inputs: &inputs, grid, steps, neurons: args.neurons[layer] };
+        let layer = Layer { inputs: &inputs, grid, steps, params };
         chunks.into_par_iter().for_each(|chunk| {
             let frames = &frames[(chunk.images.start - first) / together];
             with_tiles(RunChunk { layer, frames, chunk });
@@ -118,7 +119,7 @@ impl<'a> Input<'a> {
                     args.packed_weights.map(|packed_weights| packed_weights.weight(weight));
                 let weights = weights.map(Cow::Borrowed).unwrap_or_else(|| {
                     let size = [pooled.channels, kernel * kernel];
-                    let pairs = super::pack_convolution(args.weights[weight], size, grid.lanes());
+                    let pairs = super::pack_convolution(args.params[weight], size, grid.lanes());
                     Cow::Owned(Weights::Tiles(Arc::new(pairs)))
                 });
                 (Some(windows(pooled, grid.shape, kernel, stride)), weights)
@@ -136,7 +137,7 @@ struct Layer<'a> {
     inputs: &'a [Input<'a>],
     grid: Grid,
     steps: usize,
-    neurons: Neurons,
+    params: &'a LaneParams,
 }
 
 /// What a job writes: some images of a channel tile.
@@ -175,13 +176,13 @@ impl TileTask for RunChunk<'_> {
                         let window = Window { frames, taps, weights, outputs: grid.tile };
                         window.product(&mut tiles, 0..room, &mut sums);
                         if index == 0 {
-                            currents.fill(0.0);
+                            fill_bias(layer.params.bias(chunk.tile), &mut currents);
                         }
                         add_scaled(&sums, input.scale, &mut currents);
                     }
                     _ => {
                         if index == 0 {
-                            currents.fill(0.0);
+                            fill_bias(layer.params.bias(chunk.tile), &mut currents);
                         }
                         let tile = (chunk.tile, grid);
                         add_spikes(frames, position, tile, input.scale, &mut currents);
@@ -238,7 +239,8 @@ impl WithSimd for Integrate<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { layer: Layer { grid, steps, neurons, .. }, position, currents, chunk } = self;
+        let Self { layer: Layer { grid, steps, params, .. }, position, currents, chunk } = self;
+        let neurons = params.tile(chunk.tile);
         let (tile, words, positions) = (grid.tile, grid.tile / LANES, grid.shape.positions());
         let images = chunk.membranes.chunks_exact_mut(positions * tile);
         for (image, membranes) in images.enumerate() {
@@ -248,13 +250,10 @@ impl WithSimd for Integrate<'_, '_> {
                 let place = frame * positions + position;
                 neurons.step(simd, u, currents, &mut chunk.words[place * words..][..words]);
                 match &mut chunk.saved {
-                    PartMut::Nothing => {}
                     PartMut::Currents(saved) => {
                         saved[place * tile..][..tile].copy_from_slice(currents)
                     }
-                    PartMut::SurrogateQ8(saved) => {
-                        neurons.surrogate_q8(u, &mut saved[place * tile..][..tile])
-                    }
+                    saved => saved.save(&neurons, u, place * tile),
                 }
             }
         }

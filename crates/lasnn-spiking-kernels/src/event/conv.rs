@@ -19,6 +19,7 @@ use crate::event::list::{Events, Gathered};
 use crate::event::weights::{WeightFormat, Weights};
 use crate::event::{int12, packed_bf16};
 use crate::graph::{Projection, Synapse};
+use crate::neuron::{LaneParams, fill_bias};
 use crate::spikes::{Grid, LANES};
 
 /// A projection with packed weights and lists of events.
@@ -79,6 +80,8 @@ pub(crate) struct Unit<'a> {
     feeds: &'a [Feed<'a>],
     /// Constant currents `[position][lane]` from outside.
     constant: Option<&'a [f32]>,
+    /// The bias of each lane.
+    bias: Option<&'a [f32]>,
     list: Gathered,
 }
 
@@ -89,7 +92,7 @@ impl<'a> Unit<'a> {
         grid: Grid,
         index: usize,
         batch: usize,
-        feeds: &'a [Feed<'a>],
+        (feeds, params): (&'a [Feed<'a>], &'a LaneParams),
         constant: Option<&'a [f32]>,
     ) -> Self {
         let longest = feeds.iter().map(|feed| feed.longest_list()).max().unwrap_or(0);
@@ -100,6 +103,7 @@ impl<'a> Unit<'a> {
             image: index % batch,
             feeds,
             constant: constant.map(|constant| &constant[index * size..][..size]),
+            bias: params.bias(index / batch),
             list: Gathered::with_capacity(longest),
         }
     }
@@ -117,7 +121,7 @@ impl<'a> Unit<'a> {
         if let Some(constant) = self.constant {
             return &constant[row * currents.len()..][..currents.len()];
         }
-        currents.fill(0.0);
+        fill_bias(self.bias, currents);
         let tile = self.grid.tile;
         for feed in self.feeds {
             let events = &feed.events[self.image];

@@ -2,7 +2,6 @@
 //!
 //! The backward pass computes membrane potentials again, one row of a map at a time: from the
 //! layer's currents where the tape holds these, else from the spikes that caused the currents.
-//! Where the tape holds surrogate derivatives, no membrane potentials are needed.
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -14,15 +13,15 @@ use crate::event::conv::{Feed, Unit};
 use crate::f32::membrane_grad::MembraneGrad;
 use crate::f32::spike_grads::{MapRow, SpikeGrads};
 use crate::geometry::Padded;
-use crate::neuron::Neurons;
-use crate::spikes::Grid;
+use crate::neuron::LaneParams;
+use crate::param_grads::{LayerGrads, Potentials, UnitSums};
+use crate::spikes::{Grid, fires_at};
 use crate::tape::{Part, SavedImages};
-use lasnn_core::neuron::StepOrder;
 
 /// A layer and the input of its neurons.
 pub(crate) struct LayerPass<'a> {
     pub grid: Grid,
-    pub neurons: Neurons,
+    pub params: &'a LaneParams,
     pub steps: usize,
     pub feeds: &'a [Feed<'a>],
     /// Currents that are equal at all steps, instead of `feeds`.
@@ -31,19 +30,25 @@ pub(crate) struct LayerPass<'a> {
 }
 
 impl MembraneGrad {
-    /// The gradient of a layer's membrane potentials; if `summed`, its sum over the steps.
+    /// The gradient of a layer's membrane potentials; if `summed`, its sum over the steps. Adds the
+    /// gradients of the layer's parameters to `params`.
     pub fn of(
         layer: &LayerPass<'_>,
         spike_grads: &SpikeGrads,
         padded: Padded,
-        images: usize,
-        summed: bool,
+        (images, summed): (usize, bool),
+        params: &mut LayerGrads,
     ) -> Self {
         let grid = layer.grid;
         let steps = if summed { 1 } else { layer.steps };
         let size = steps * padded.positions() * grid.tile;
         let mut gradient = Scratch::new(grid.tiles() * images * size);
-        gradient.par_chunks_mut(size).enumerate().for_each(|(index, gradient)| {
+        let wanted = params.wanted();
+        let room = wanted.room(grid.tile, grid.shape.positions());
+        let mut sums = vec![0.0; grid.tiles() * images * room];
+        let units =
+            gradient.par_chunks_mut(size).zip(split(&mut sums, room, grid.tiles() * images));
+        units.enumerate().for_each(|(index, (gradient, sums))| {
             match summed {
                 true => gradient.fill(0.0),
                 false => padded.clear_border(grid.tile, gradient),
@@ -56,20 +61,26 @@ impl MembraneGrad {
                 index,
                 gradient,
                 summed,
+                sums: UnitSums::new(wanted, grid.tile, sums),
             });
         });
+        for (index, sums) in sums.chunks_exact_mut(room.max(1)).enumerate() {
+            params.add(sums, grid.tile, (index / images * grid.tile, 0));
+        }
         Self { grid, padded, images, steps, gradient }
     }
 }
 
-/// The step at which the potential that the integration of `step` leaves decides about a spike;
-/// `None` if the pass ends before.
-#[inline(always)]
-pub(crate) fn fires_at(neurons: Neurons, step: usize, steps: usize) -> Option<usize> {
-    match neurons.step_order {
-        StepOrder::IntegrateThenFire => Some(step),
-        StepOrder::FireThenIntegrate => Some(step + 1).filter(|&next| next < steps),
+/// Cuts the sums of all units into those of each. They may be empty.
+pub(crate) fn split(all: &mut [f32], room: usize, units: usize) -> Vec<&mut [f32]> {
+    let mut rest = all;
+    let mut parts = Vec::with_capacity(units);
+    for _ in 0..units {
+        let (part, left) = std::mem::take(&mut rest).split_at_mut(room);
+        parts.push(part);
+        rest = left;
     }
+    parts
 }
 
 /// One image in one channel tile.
@@ -83,6 +94,7 @@ struct BackUnit<'a> {
     /// `[step][padded position][lane]`, or one step if `summed`.
     gradient: &'a mut [f32],
     summed: bool,
+    sums: UnitSums<'a>,
 }
 
 impl WithSimd for BackUnit<'_> {
@@ -90,22 +102,28 @@ impl WithSimd for BackUnit<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { layer, spike_grads, padded, images, index, gradient, summed } = self;
-        let LayerPass { grid, neurons, steps, feeds, constant, saved } = *layer;
-        let mut unit = Unit::new(grid, index, images, feeds, constant);
+        let Self { layer, spike_grads, padded, images, index, gradient, summed, mut sums } = self;
+        let LayerPass { grid, params, steps, feeds, constant, saved } = *layer;
+        let mut unit = Unit::new(grid, index, images, (feeds, params), constant);
         let (tile, image) = (index / images, index % images);
+        let (neurons, initial) = (params.tile(tile), params.initial_membrane(tile));
         let width = grid.shape.width * grid.tile;
         let saved = saved.part(tile, image, steps * grid.shape.height * width);
         let mut currents = vec![0.0; width];
-        let mut potentials = vec![0.0; steps * width];
+        let (mut start, mut potentials) = (vec![0.0; width], vec![0.0; steps * width]);
         let mut spike_grad = vec![0.0; width];
         for row in 0..grid.shape.height {
             let place = |step: usize| (step * grid.shape.height + row) * width;
-            for step in 0..if matches!(saved, Part::SurrogateQ8(_)) { 0 } else { steps } {
+            let initial = initial.map(|initial| &initial[row * width..][..width]);
+            match initial {
+                Some(initial) => start.copy_from_slice(initial),
+                None => start.fill(0.0),
+            }
+            for step in 0..steps {
                 let (before, u) = potentials.split_at_mut(step * width);
                 let u = &mut u[..width];
                 match step {
-                    0 => u.fill(0.0),
+                    0 => u.copy_from_slice(&start),
                     _ => u.copy_from_slice(&before[(step - 1) * width..]),
                 }
                 let currents = match saved {
@@ -116,26 +134,22 @@ impl WithSimd for BackUnit<'_> {
             }
             let mut membrane_grad = vec![0.0; width];
             for step in (0..steps).rev() {
-                match fires_at(neurons, step, steps) {
+                match fires_at(neurons.options, step, steps) {
                     Some(fires) => {
                         let at = MapRow { tile, row, image, frame: image * steps + fires };
                         spike_grads.row(grid, at, &mut spike_grad);
                     }
                     None => spike_grad.fill(0.0),
                 }
-                match saved {
-                    Part::SurrogateQ8(saved) => {
-                        let surrogate_q8 = &saved[place(step)..][..width];
-                        neurons.step_back_q8(
-                            &mut membrane_grad,
-                            (surrogate_q8, neurons.q8_scale()),
-                            &spike_grad,
-                        );
-                    }
-                    _ => {
-                        let u = &potentials[step * width..][..width];
-                        neurons.step_back(&mut membrane_grad, u, &spike_grad);
-                    }
+                let u = &potentials[step * width..][..width];
+                neurons.step_back(&mut membrane_grad, u, &spike_grad);
+                if !sums.is_empty() {
+                    let before = match step {
+                        0 => &start[..],
+                        _ => &potentials[(step - 1) * width..][..width],
+                    };
+                    let (membrane_grad, grad) = (&membrane_grad[..], &spike_grad[..]);
+                    sums.add(&neurons, Potentials { membrane_grad, u, before, grad });
                 }
                 let first = if summed { 0 } else { step * padded.positions() } + padded.row(row);
                 let to = &mut gradient[first * grid.tile..][..width];
@@ -147,6 +161,7 @@ impl WithSimd for BackUnit<'_> {
                     false => to.copy_from_slice(&membrane_grad),
                 }
             }
+            sums.add_initial(&neurons, &membrane_grad, initial, row * width);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::event::conv::Unit;
 use crate::event::linear::{PANEL, TILE};
 use crate::graph::{Projection, Synapse};
 use crate::layout;
-use crate::neuron::Neurons;
+use crate::neuron::{LaneParams, TileNeurons};
 use crate::spikes::{Grid, LANES, Spikes};
 use crate::tape::{PartMut, SavePolicy, Saved, Tape};
 
@@ -54,13 +54,14 @@ impl ForwardArgs<'_> {
         matrix: &Matrix<'_>,
         (membranes, spikes, saved): (&mut [f32], &mut Spikes, &mut Saved),
     ) {
-        let (grid, steps, neurons) = (spikes.grid, spikes.steps, self.neurons[layer]);
+        let (grid, steps) = (spikes.grid, spikes.steps);
+        let params = &LaneParams::of(self, layer);
         let images = PANEL * self.batch;
         let panels = spikes.words.par_chunks_mut(images * steps * grid.words());
         let panels = panels.zip(membranes.par_chunks_mut(images * grid.tile)).enumerate();
         let saved = saved.parts_mut([images * steps * grid.tile; 2], panels.len());
         panels.zip(saved).for_each(|((panel, (words, u)), saved)| {
-            vectors().dispatch(RunPanel { matrix, panel, neurons, steps, words, u, saved });
+            vectors().dispatch(RunPanel { matrix, panel, params, steps, words, u, saved });
         });
     }
 
@@ -71,7 +72,8 @@ impl ForwardArgs<'_> {
         tape: &Tape,
         (membranes, spikes, saved): (&mut [f32], &mut Spikes, &mut Saved),
     ) {
-        let (grid, neurons) = (spikes.grid, self.neurons[layer]);
+        let grid = spikes.grid;
+        let params = &LaneParams::of(self, layer);
         let projections = &self.graph.layers[layer].projections;
         let from: Vec<&Spikes> =
             projections.iter().map(|projection| tape.spikes(projection.presynaptic)).collect();
@@ -83,7 +85,8 @@ impl ForwardArgs<'_> {
         let units = units.zip(membranes.par_chunks_mut(frame)).enumerate();
         let saved = saved.parts_mut([tape.steps * frame; 2], units.len());
         units.zip(saved).for_each(|((index, (words, u)), saved)| {
-            let unit = Unit::new(grid, index, self.batch, &feeds, constant);
+            let unit = Unit::new(grid, index, self.batch, (&feeds, params), constant);
+            let neurons = params.tile(index / self.batch);
             vectors().dispatch(RunUnit { unit, grid, neurons, words, u, saved });
         });
     }
@@ -93,7 +96,7 @@ impl ForwardArgs<'_> {
 struct RunUnit<'a> {
     unit: Unit<'a>,
     grid: Grid,
-    neurons: Neurons,
+    neurons: TileNeurons<'a>,
     /// `[step][position][word]`.
     words: &'a mut [u16],
     /// `[position][lane]`.
@@ -118,12 +121,10 @@ impl WithSimd for RunUnit<'_> {
                 let place = (step * grid.shape.height + row) * width * tile;
                 let currents = match &mut saved {
                     PartMut::Currents(saved) => &mut saved[place..][..width * tile],
-                    PartMut::SurrogateQ8(_) | PartMut::Nothing => &mut buffer[..],
+                    _ => &mut buffer[..],
                 };
                 neurons.step(simd, u, unit.currents(simd, step, row, currents), words);
-                if let PartMut::SurrogateQ8(saved) = &mut saved {
-                    neurons.surrogate_q8(u, &mut saved[place..][..width * tile]);
-                }
+                saved.save(&neurons, u, place);
             }
         }
     }
@@ -133,7 +134,7 @@ impl WithSimd for RunUnit<'_> {
 struct RunPanel<'a> {
     matrix: &'a Matrix<'a>,
     panel: usize,
-    neurons: Neurons,
+    params: &'a LaneParams,
     steps: usize,
     /// `[tile][image][step][word]`.
     words: &'a mut [u16],
@@ -148,27 +149,24 @@ impl WithSimd for RunPanel<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { matrix, panel, neurons, steps, words, u, saved } = self;
-        let (mut currents, mut surrogate_q8) = (None, None);
-        match saved {
-            PartMut::Nothing => {}
-            PartMut::Currents(saved) => currents = Some(saved),
-            PartMut::SurrogateQ8(saved) => surrogate_q8 = Some(saved),
-        }
-        let mut buffer = Scratch::new(if currents.is_some() { 0 } else { matrix.size(panel) });
-        let currents = currents.unwrap_or(&mut buffer);
-        currents.fill(0.0);
+        let Self { matrix, panel, params, steps, words, u, saved } = self;
+        let is_buffered = !matches!(saved, PartMut::Currents(_));
+        let mut buffer = Scratch::new(if is_buffered { matrix.size(panel) } else { 0 });
+        let (currents, mut saved) = match saved {
+            PartMut::Currents(saved) => (saved, PartMut::Nothing),
+            other => (&mut buffer[..], other),
+        };
+        matrix.fill_bias(params, panel, currents);
         matrix.add_currents(simd, panel, currents);
+        let batch = matrix.frames() / steps;
         let images = currents.chunks_exact(steps * TILE).zip(u.chunks_exact_mut(TILE));
         let images = images.zip(words.chunks_exact_mut(steps * (TILE / LANES))).enumerate();
-        for (image, ((currents, u), words)) in images {
+        for (index, ((currents, u), words)) in images {
+            let neurons = params.tile(panel * PANEL + index / batch);
             let by_step = currents.chunks_exact(TILE).zip(words.chunks_exact_mut(TILE / LANES));
             for (step, (currents, words)) in by_step.enumerate() {
                 neurons.step(simd, u, currents, words);
-                if let Some(surrogate_q8) = &mut surrogate_q8 {
-                    let place = (image * steps + step) * TILE;
-                    neurons.surrogate_q8(u, &mut surrogate_q8[place..][..TILE]);
-                }
+                saved.save(&neurons, u, (index * steps + step) * TILE);
             }
         }
     }

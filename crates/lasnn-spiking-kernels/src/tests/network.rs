@@ -6,13 +6,14 @@ use crate::args::{ForwardArgs, NetworkInput};
 use crate::backward::{Gradients, OutcomeGrad};
 use crate::event::weights::WeightFormat;
 use crate::forward::{Outcome, SpikeStats};
-use crate::graph::{Graph, NeuronLayer, PoolAndMask, Presynaptic, Projection, Synapse};
-use crate::neuron::Neurons;
+use crate::graph::{
+    Graph, NeuronLayer, NeuronParams, PoolAndMask, Presynaptic, Projection, Synapse,
+};
 use crate::packed_weights::PackedWeights;
 use lasnn_core::Precision;
 use lasnn_core::Shape;
 use lasnn_core::mask::Mask;
-use lasnn_core::neuron::{Reset, StepOrder};
+use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
 use lasnn_core::surrogate::Surrogate;
 use lasnn_gemm::product::round_to_bf16;
 
@@ -30,6 +31,10 @@ pub(crate) enum Weights {
     /// Numbers of so many bits that their sums are rounded.
     ManyBits,
 }
+
+/// The number of weights of the network, and of its layers.
+const WEIGHTS: usize = 7;
+const LAYERS: usize = 5;
 
 /// Small integers, which bfloat16 holds exactly.
 fn numbers(count: usize, by: usize) -> Vec<f32> {
@@ -50,25 +55,30 @@ fn graph() -> Graph {
     let input =
         Projection { presynaptic: Presynaptic::Input, pooling: pooled(0), synapse: conv(3, 1, 0) };
     let masked = Projection { pooling: pooled(1), ..projection(2, conv(3, 1, 4)) };
+    // Each layer has a threshold of its own; all share a leak.
+    let layer = |index, shape, projections| NeuronLayer {
+        shape,
+        projections,
+        params: NeuronParams {
+            threshold: WEIGHTS + index,
+            leak: WEIGHTS + LAYERS,
+            bias: None,
+            initial_membrane: None,
+        },
+    };
+    let second = vec![projection(0, conv(3, 1, 1)), projection(0, Synapse::Identity)];
+    let third = vec![projection(1, conv(3, 2, 2)), projection(1, conv(1, 2, 3))];
     Graph {
         input: map(5, 12),
         layers: vec![
-            NeuronLayer { shape: map(40, 6), projections: vec![input] },
-            NeuronLayer {
-                shape: map(40, 6),
-                projections: vec![projection(0, conv(3, 1, 1)), projection(0, Synapse::Identity)],
-            },
-            NeuronLayer {
-                shape: map(33, 3),
-                projections: vec![projection(1, conv(3, 2, 2)), projection(1, conv(1, 2, 3))],
-            },
-            NeuronLayer { shape: map(70, 1), projections: vec![masked] },
-            NeuronLayer {
-                shape: map(50, 1),
-                projections: vec![projection(3, Synapse::Linear { weight: 5 })],
-            },
+            layer(0, map(40, 6), vec![input]),
+            layer(1, map(40, 6), second),
+            layer(2, map(33, 3), third),
+            layer(3, map(70, 1), vec![masked]),
+            layer(4, map(50, 1), vec![projection(3, Synapse::Linear { weight: 5 })]),
         ],
         readout: projection(4, Synapse::Linear { weight: 6 }),
+        readout_bias: None,
         classes: 3,
     }
 }
@@ -76,8 +86,9 @@ fn graph() -> Graph {
 pub(crate) struct Network {
     size: Size,
     graph: Graph,
-    neurons: Vec<Neurons>,
-    weights: Vec<Vec<f32>>,
+    neurons: Vec<NeuronOptions>,
+    /// The weights, the thresholds of the layers, and the leak.
+    params: Vec<Vec<f32>>,
     masks: [Mask; 2],
     /// Spikes, or currents if the first layer has no projections.
     input: Vec<f32>,
@@ -104,13 +115,9 @@ impl Network {
         let wide = Surrogate::Rectangular { width: 20.0 };
         let narrow = Surrogate::Linear { damping: 0.3 };
         let neurons = [(9.0, wide), (40.0, narrow), (60.0, wide), (9.0, wide), (30.0, wide)];
-        let neurons = neurons.map(|(threshold, surrogate)| Neurons {
-            threshold,
-            leak: 1.0,
-            reset: Reset::Subtract,
-            step_order,
-            surrogate,
-        });
+        let thresholds = neurons.map(|(threshold, _)| vec![threshold]);
+        let reset = Reset::Subtract;
+        let neurons = neurons.map(|(_, surrogate)| NeuronOptions { reset, step_order, surrogate });
         let mask = |size: usize| {
             let factors = (0..batch * size).map(|i| if i % 4 == 0 { 0.0 } else { 2.0 });
             Mask::of(size, &factors.collect::<Vec<f32>>())
@@ -128,7 +135,7 @@ impl Network {
             size,
             graph,
             neurons: neurons.into(),
-            weights: weights.into(),
+            params: weights.into_iter().chain(thresholds).chain([vec![1.0]]).collect(),
             masks: [mask(5 * 36), mask(33)],
             input,
             readout_grad: numbers(batch * 3, 5),
@@ -139,18 +146,20 @@ impl Network {
 
     /// The same network with weights rounded to bfloat16.
     pub fn rounded(mut self) -> Self {
-        for weight in self.weights.iter_mut().flatten() {
+        for weight in self.params[..WEIGHTS].iter_mut().flatten() {
             *weight = round_to_bf16(*weight);
         }
         self
     }
 
     fn with_args<T>(&self, run: impl FnOnce(ForwardArgs<'_>, NetworkInput<&[f32]>) -> T) -> T {
-        let weights: Vec<&[f32]> = self.weights.iter().map(Vec::as_slice).collect();
+        let params: Vec<&[f32]> = self.params.iter().map(Vec::as_slice).collect();
+        let trained: Vec<bool> = (0..params.len()).map(|param| param < WEIGHTS).collect();
         let args = ForwardArgs {
             graph: &self.graph,
             neurons: &self.neurons,
-            weights: &weights,
+            params: &params,
+            trained: &trained,
             masks: &[Some(self.masks[0].rows()), Some(self.masks[1].rows())],
             batch: self.size.batch,
             packed_weights: None,
@@ -185,9 +194,9 @@ impl Network {
     /// A forward pass without a tape, with spike counts.
     pub fn stream(&self, format: WeightFormat) -> Outcome {
         self.with_args(|args, input| {
-            let packed_weights = PackedWeights::new(args.graph, args.weights, format);
+            let packed_weights = PackedWeights::new(args.graph, args.params, format);
             let args = ForwardArgs { packed_weights: Some(&packed_weights), ..args };
-            args.advance(input, self.size.steps, &mut args.rest(), &[SpikeStats::Counts; 5])
+            args.advance(input, self.size.steps, &mut args.start(), &[SpikeStats::Counts; 5])
         })
     }
 }

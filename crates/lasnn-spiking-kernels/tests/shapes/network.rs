@@ -3,16 +3,20 @@
 
 use lasnn_core::{Mask, Precision};
 use lasnn_spiking_kernels::{
-    ForwardArgs, Graph, NetworkInput, NeuronLayer, Neurons, OutcomeGrad, PackedWeights,
-    PoolAndMask, Presynaptic, Projection, Reset, Shape, SpikeStats, StepOrder, Surrogate, Synapse,
-    WeightFormat,
+    ForwardArgs, Graph, NetworkInput, NeuronLayer, NeuronOptions, NeuronParams, OutcomeGrad,
+    PackedWeights, PoolAndMask, Presynaptic, Projection, Reset, Shape, SpikeStats, StepOrder,
+    Surrogate, Synapse, WeightFormat,
 };
 
 use crate::reference;
 
-const NEURONS: Neurons = Neurons {
-    threshold: 0.93,
-    leak: 0.875,
+/// Threshold and leak of all layers, which are the first two parameters.
+const THRESHOLD_AND_LEAK: [f32; 2] = [0.93, 0.875];
+
+const PARAMS: NeuronParams =
+    NeuronParams { threshold: 0, leak: 1, bias: None, initial_membrane: None };
+
+const NEURONS: NeuronOptions = NeuronOptions {
     reset: Reset::Subtract,
     step_order: StepOrder::IntegrateThenFire,
     surrogate: Surrogate::Linear { damping: 0.3 },
@@ -34,7 +38,7 @@ pub struct Setting {
 pub struct Network {
     setting: Setting,
     graph: Graph,
-    weights: Vec<Vec<f32>>,
+    params: Vec<Vec<f32>>,
     masks: Vec<Mask>,
     input: Vec<f32>,
     draw: Draw,
@@ -69,7 +73,7 @@ impl Draw {
             _ => (2.0 * rate, 0.5 + 0.5 * self.next()),
         };
         let is_firing = self.next() < share;
-        NEURONS.threshold * if is_firing { of_threshold } else { 0.6 * self.next() - 0.5 }
+        THRESHOLD_AND_LEAK[0] * if is_firing { of_threshold } else { 0.6 * self.next() - 0.5 }
     }
 }
 
@@ -125,12 +129,12 @@ impl Network {
         let readout = Projection {
             presynaptic: Presynaptic::Input,
             pooling: PoolAndMask::PLAIN,
-            synapse: Synapse::Linear { weight: 0 },
+            synapse: Synapse::Linear { weight: 2 },
         };
         Self {
             setting,
-            graph: Graph { input, layers: vec![], readout, classes: CLASSES },
-            weights: vec![],
+            graph: Graph { input, layers: vec![], readout, readout_bias: None, classes: CLASSES },
+            params: THRESHOLD_AND_LEAK.map(|number| vec![number]).into(),
             masks: vec![],
             input: vec![],
             draw: Draw(9),
@@ -141,7 +145,7 @@ impl Network {
     fn driven(channels: usize, side: usize, setting: Setting) -> Self {
         let shape = Shape { channels, height: side, width: side };
         let mut network = Self::empty(shape, setting);
-        network.graph.layers.push(NeuronLayer { shape, projections: vec![] });
+        network.graph.layers.push(NeuronLayer { shape, projections: vec![], params: PARAMS });
         let count = setting.batch * shape.len();
         network.input = (0..count).map(|_| network.draw.current(setting)).collect();
         network
@@ -169,8 +173,8 @@ impl Network {
         (outputs, kernel, stride): (usize, usize, usize),
     ) -> Projection {
         let fan_in = self.graph.shape(presynaptic).channels * kernel * kernel;
-        self.weights.push(self.draw.weights(outputs, fan_in));
-        let synapse = Synapse::Conv { kernel, stride, weight: self.weights.len() - 1 };
+        self.params.push(self.draw.weights(outputs, fan_in));
+        let synapse = Synapse::Conv { kernel, stride, weight: self.params.len() - 1 };
         Projection { presynaptic, pooling, synapse }
     }
 
@@ -178,8 +182,8 @@ impl Network {
     fn linear_projection(&mut self, pooling: PoolAndMask, outputs: usize) -> Projection {
         let layer = self.graph.layers.len() - 1;
         let inputs = pooling.shape(self.graph.layers[layer].shape).len();
-        self.weights.push(self.draw.weights(outputs, inputs));
-        let synapse = Synapse::Linear { weight: self.weights.len() - 1 };
+        self.params.push(self.draw.weights(outputs, inputs));
+        let synapse = Synapse::Linear { weight: self.params.len() - 1 };
         Projection { presynaptic: Presynaptic::NeuronLayer(layer), pooling, synapse }
     }
 
@@ -189,17 +193,17 @@ impl Network {
         let from = pooling.shape(self.graph.shape(presynaptic));
         let shape = match synapse {
             Synapse::Conv { stride, weight, kernel } => Shape {
-                channels: self.weights[weight].len() / (from.channels * kernel * kernel),
+                channels: self.params[weight].len() / (from.channels * kernel * kernel),
                 height: from.height / stride,
                 width: from.width / stride,
             },
             Synapse::Linear { weight } => {
-                let channels = self.weights[weight].len() / from.len();
+                let channels = self.params[weight].len() / from.len();
                 Shape { channels, height: 1, width: 1 }
             }
             Synapse::Identity => from,
         };
-        self.graph.layers.push(NeuronLayer { shape, projections });
+        self.graph.layers.push(NeuronLayer { shape, projections, params: PARAMS });
     }
 
     /// Appends the classifier.
@@ -217,12 +221,14 @@ impl Network {
         let layers = self.graph.layers.len();
         let last = self.graph.layers[layers - 1].shape.len() * batch;
         let (readout, counts) = (self.draw.grads(CLASSES * batch), self.draw.grads(last));
-        let weights: Vec<&[f32]> = self.weights.iter().map(Vec::as_slice).collect();
+        let params: Vec<&[f32]> = self.params.iter().map(Vec::as_slice).collect();
+        let trained: Vec<bool> = (0..params.len()).map(|param| param > 1).collect();
         let masks: Vec<_> = self.masks.iter().map(|mask| Some(mask.rows())).collect();
         let args = ForwardArgs {
             graph: &self.graph,
             neurons: &vec![NEURONS; layers],
-            weights: &weights,
+            params: &params,
+            trained: &trained,
             masks: &masks,
             batch,
             packed_weights: None,
@@ -259,7 +265,7 @@ impl Network {
             let by_step: Vec<f64> = outcome.by_step.iter().map(|&x| f64::from(x)).collect();
             assert_eq!(by_step, expected.by_step, "{what}");
             let found = args.backward(&tape, grad);
-            for (found, expected) in found.weights.iter().zip(&gradients.weights) {
+            for (found, expected) in found.params.iter().zip(&gradients.params).skip(2) {
                 assert_close(found, expected, "of a weight", &what);
             }
             if let Some(found) = found.currents {
@@ -267,9 +273,9 @@ impl Network {
             }
             // These weights survive rounding unchanged, and so do the spikes.
             for format in [WeightFormat::F32, WeightFormat::Int12, WeightFormat::Bf16] {
-                let packed_weights = PackedWeights::new(args.graph, args.weights, format);
+                let packed_weights = PackedWeights::new(args.graph, args.params, format);
                 let args = ForwardArgs { packed_weights: Some(&packed_weights), ..args };
-                let again = args.advance(input, steps, &mut args.rest(), &stats);
+                let again = args.advance(input, steps, &mut args.start(), &stats);
                 assert!(again.counts == spikes, "other neurons fire with {format:?}: {what}");
                 assert_eq!(again.by_step, outcome.by_step, "{format:?}, {what}");
             }
@@ -277,7 +283,7 @@ impl Network {
             let (again, tape) = args.record(input, steps, &stats);
             assert!(again.counts == spikes, "other neurons fire in bfloat16: {what}");
             let found = args.backward(&tape, grad);
-            let all = found.weights.iter().zip(&gradients.weights);
+            let all = found.params.iter().zip(&gradients.params).skip(2);
             let rounded = found.currents.iter().map(|found| (found, &gradients.currents));
             for (found, expected) in all.chain(rounded) {
                 assert_nearly_close(found, expected, &what);

@@ -23,9 +23,9 @@ pub struct Run {
     pub by_step: Vec<f64>,
 }
 
-/// Gradients of the weights in the layouts of [`ForwardArgs`], and of the currents from outside.
+/// Gradients of the parameters in the layouts of [`ForwardArgs`], and of the currents from outside.
 pub struct Gradients {
-    pub weights: Vec<Vec<f64>>,
+    pub params: Vec<Vec<f64>>,
     pub currents: Vec<f64>,
 }
 
@@ -65,13 +65,13 @@ impl<'a> Synapses<'a> {
             Synapse::Identity => {}
             Synapse::Linear { weight: index } => {
                 from = Shape { channels: from.len(), height: 1, width: 1 };
-                weight = Some((index, Cow::Borrowed(args.weights[index])));
+                weight = Some((index, Cow::Borrowed(args.params[index])));
             }
             Synapse::Conv { kernel: size, stride, weight: index } => {
                 (kernel, by) = (size, stride);
                 // `[output][input][tap]`
                 let input_first =
-                    transposed(args.weights[index], to.channels, from.channels * size * size);
+                    transposed(args.params[index], to.channels, from.channels * size * size);
                 // `[input][tap][output]`
                 let rows = input_first.chunks_exact(to.channels).enumerate();
                 let mut weights = vec![0.0; input_first.len()];
@@ -260,10 +260,12 @@ pub fn forward(args: &ForwardArgs<'_>, input: NetworkInput<&[f32]>, steps: usize
             for projection in projections {
                 projection.add(&projection.pooled(&run, step), &mut currents);
             }
-            let neurons = args.neurons[index];
-            let fires = |u: f32| if u > neurons.threshold { 1.0f32 } else { 0.0 };
+            let params = args.graph.layers[index].params;
+            let [threshold, leak] =
+                [params.threshold, params.leak].map(|param| args.params[param][0]);
+            let fires = |u: f32| if u > threshold { 1.0f32 } else { 0.0 };
             for (u, &current) in u[index].iter_mut().zip(&currents) {
-                *u = neurons.leak * *u + current as f32 - neurons.threshold * fires(*u);
+                *u = leak * *u + current as f32 - threshold * fires(*u);
             }
             let spikes = u[index].iter().map(|&u| f64::from(fires(u))).collect();
             run.spikes[step].push(spikes);
@@ -289,7 +291,7 @@ pub fn backward(
     let zeros = || -> Vec<Vec<f64>> {
         graph.layers.iter().map(|layer| vec![0.0; layer.shape.len() * args.batch]).collect()
     };
-    let mut gradients: Vec<Vec<f64>> = args.weights.iter().map(|w| vec![0.0; w.len()]).collect();
+    let mut gradients: Vec<Vec<f64>> = args.params.iter().map(|w| vec![0.0; w.len()]).collect();
     let (mut membrane_grad, mut currents) = (zeros(), zeros().swap_remove(0));
     let readout_grad_f64: Vec<f64> = readout_grad.iter().map(|&grad| f64::from(grad)).collect();
     let last = graph.layers[graph.layers.len() - 1].shape;
@@ -314,7 +316,9 @@ pub fn backward(
         for (index, projections) in layers.iter().enumerate().rev() {
             let neurons = args.neurons[index];
             let Surrogate::Linear { damping } = neurons.surrogate else { panic!("a triangle") };
-            let (threshold, leak) = (f64::from(neurons.threshold), f64::from(neurons.leak));
+            let params = args.graph.layers[index].params;
+            let [threshold, leak] =
+                [params.threshold, params.leak].map(|param| f64::from(args.params[param][0]));
             let u = run.membranes[step][index].iter().zip(&of_spikes[index]);
             for (membrane_grad, (&u, grad)) in membrane_grad[index].iter_mut().zip(u) {
                 let z = f64::from(u) / threshold - 1.0;
@@ -339,7 +343,7 @@ pub fn backward(
     }
     let first = graph.layers[0].shape;
     Gradients {
-        weights: gradients,
+        params: gradients,
         currents: transposed(&currents, first.positions(), first.channels),
     }
 }

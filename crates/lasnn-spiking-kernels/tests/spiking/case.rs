@@ -2,18 +2,21 @@
 
 use lasnn_core::{Mask, Precision};
 use lasnn_spiking_kernels::{
-    ForwardArgs, Graph, NetworkInput, NeuronLayer, Neurons, Outcome, OutcomeGrad, PackedWeights,
-    PoolAndMask, Presynaptic, Projection, Shape, SpikeStats, Synapse, Tape, WeightFormat,
+    ForwardArgs, Graph, NetworkInput, NeuronLayer, NeuronOptions, NeuronParams, Outcome,
+    OutcomeGrad, PackedWeights, ParamIndex, PoolAndMask, Presynaptic, Projection, Shape,
+    SpikeStats, Synapse, Tape, WeightFormat,
 };
 
 use crate::naive;
 
-/// A graph with its neurons, weights, masks, input and output gradients.
+/// A graph with its neurons, parameters, masks, input and output gradients.
 #[derive(Clone, Debug)]
 pub struct Case {
     pub graph: Graph,
-    pub neurons: Vec<Neurons>,
-    pub weights: Vec<Vec<f32>>,
+    pub neurons: Vec<NeuronOptions>,
+    pub params: Vec<Vec<f32>>,
+    /// By parameter: whether its gradient is computed.
+    pub trained: Vec<bool>,
     pub masks: Vec<Option<Mask>>,
     pub batch: usize,
     pub steps: usize,
@@ -57,9 +60,34 @@ pub struct Recipe {
     pub batch: usize,
     pub steps: usize,
     /// The neurons of all layers.
-    pub neurons: Neurons,
+    pub neurons: NeuronRecipe,
     /// The firing rate of input spikes.
     pub input_rate: f32,
+}
+
+/// The neurons of all layers and their parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct NeuronRecipe {
+    pub options: NeuronOptions,
+    pub threshold: f32,
+    pub leak: f32,
+    /// Whether each channel has a threshold of its own.
+    pub by_channel: bool,
+    /// Whether layers and readout have a bias.
+    pub bias: bool,
+    pub initial: Initial,
+    /// Whether thresholds, leaks, biases and initial potentials are trained.
+    pub trained: bool,
+}
+
+/// The membrane potentials before the first step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Initial {
+    Rest,
+    /// One number for the layer, which may be above the threshold.
+    OfLayer,
+    /// One number for each neuron.
+    OfNeuron,
 }
 
 /// A convolutional layer.
@@ -89,10 +117,12 @@ impl Recipe {
                     pooling: PoolAndMask::PLAIN,
                     synapse: Synapse::Identity,
                 },
+                readout_bias: None,
                 classes: 3,
             },
             neurons: vec![],
-            weights: vec![],
+            params: vec![],
+            trained: vec![],
             masks: vec![],
             batch: self.batch,
             steps: self.steps,
@@ -102,7 +132,7 @@ impl Recipe {
         };
         let mut presynaptic = Presynaptic::Input;
         if self.direct {
-            case.graph.layers.push(NeuronLayer { shape: input, projections: vec![] });
+            case.push(&mut numbers, self.neurons, input, vec![]);
             case.input = numbers.weights(input.len() * self.batch, 1.5);
             presynaptic = Presynaptic::NeuronLayer(0);
         } else {
@@ -135,19 +165,22 @@ impl Recipe {
                 };
                 projections.push(Projection { presynaptic, pooling, synapse });
             }
-            case.graph.layers.push(NeuronLayer { shape: out, projections });
+            case.push(&mut numbers, self.neurons, out, projections);
             presynaptic = Presynaptic::NeuronLayer(case.graph.layers.len() - 1);
         }
         for &features in &self.hidden {
             let projection = case.linear(&mut numbers, presynaptic, features);
             let shape = Shape { channels: features, height: 1, width: 1 };
-            case.graph.layers.push(NeuronLayer { shape, projections: vec![projection] });
+            case.push(&mut numbers, self.neurons, shape, vec![projection]);
             presynaptic = Presynaptic::NeuronLayer(case.graph.layers.len() - 1);
         }
         case.graph.readout = case.linear(&mut numbers, presynaptic, 3);
+        if self.neurons.bias {
+            let bias = numbers.weights(3, 1.0);
+            case.graph.readout_bias = Some(case.param(bias, self.neurons.trained));
+        }
         case.graph.check().unwrap();
         for (index, layer) in case.graph.layers.iter().enumerate() {
-            case.neurons.push(self.neurons);
             let count = layer.shape.len() * self.batch;
             case.count_grads.push((index % 2 == 1).then(|| numbers.signed(count)));
         }
@@ -177,8 +210,47 @@ impl Case {
     }
 
     fn weight(&mut self, numbers: &mut Numbers, count: usize, fan_in: usize) -> usize {
-        self.weights.push(numbers.weights(count, 3.0 / (fan_in as f32).sqrt()));
-        self.weights.len() - 1
+        self.param(numbers.weights(count, 3.0 / (fan_in as f32).sqrt()), true)
+    }
+
+    fn param(&mut self, numbers: Vec<f32>, trained: bool) -> ParamIndex {
+        self.params.push(numbers);
+        self.trained.push(trained);
+        self.params.len() - 1
+    }
+
+    /// Adds a layer and draws the parameters of its neurons.
+    fn push(
+        &mut self,
+        numbers: &mut Numbers,
+        neurons: NeuronRecipe,
+        shape: Shape,
+        projections: Vec<Projection>,
+    ) {
+        let trained = neurons.trained;
+        let thresholds: Vec<f32> = match neurons.by_channel {
+            true => numbers.weights(shape.channels, 0.5),
+            false => vec![0.0],
+        };
+        let thresholds = thresholds.iter().map(|number| neurons.threshold + number).collect();
+        // Multiples of 1/64, so that no membrane potential meets a threshold.
+        let bias = match neurons.bias && !projections.is_empty() {
+            true => Some(numbers.weights(shape.channels, 0.5)),
+            false => None,
+        };
+        let initial = match neurons.initial {
+            Initial::Rest => None,
+            Initial::OfLayer => Some(numbers.weights(1, 1.5)),
+            Initial::OfNeuron => Some(numbers.weights(shape.len(), 1.5)),
+        };
+        let params = NeuronParams {
+            threshold: self.param(thresholds, trained),
+            leak: self.param(vec![neurons.leak], trained),
+            bias: bias.map(|bias| self.param(bias, trained)),
+            initial_membrane: initial.map(|initial| self.param(initial, trained)),
+        };
+        self.neurons.push(neurons.options);
+        self.graph.layers.push(NeuronLayer { shape, projections, params });
     }
 
     fn pooling(
@@ -215,12 +287,13 @@ impl Case {
 
     /// Calls `run` with the arguments of a pass in `f32`, and with the input.
     pub fn with_args<T>(&self, run: impl FnOnce(&ForwardArgs<'_>, NetworkInput<&[f32]>) -> T) -> T {
-        let weights: Vec<&[f32]> = self.weights.iter().map(|w| &w[..]).collect();
+        let params: Vec<&[f32]> = self.params.iter().map(|w| &w[..]).collect();
         let masks: Vec<_> = self.masks.iter().map(|mask| mask.as_ref().map(Mask::rows)).collect();
         let args = ForwardArgs {
             graph: &self.graph,
             neurons: &self.neurons,
-            weights: &weights,
+            params: &params,
+            trained: &self.trained,
             masks: &masks,
             batch: self.batch,
             packed_weights: None,
@@ -256,22 +329,22 @@ impl Case {
             let by_step: Vec<f64> = outcome.by_step.iter().map(|&x| f64::from(x)).collect();
             assert_close("readout by step", &by_step, &expected.by_step.concat());
 
-            let mut membranes = args.rest();
+            let mut membranes = args.start();
             let streamed = args.advance(input, self.steps, &mut membranes, &counted);
             assert_eq!(streamed.counts, outcome.counts);
             assert_eq!(streamed.by_step, outcome.by_step);
 
-            let packed_weights = PackedWeights::new(args.graph, args.weights, WeightFormat::F32);
+            let packed_weights = PackedWeights::new(args.graph, args.params, WeightFormat::F32);
             let ready = &ForwardArgs { packed_weights: Some(&packed_weights), ..*args };
-            let again = ready.advance(input, self.steps, &mut ready.rest(), &counted);
+            let again = ready.advance(input, self.steps, &mut ready.start(), &counted);
             assert_eq!(again.counts, outcome.counts);
             assert_eq!(again.by_step, outcome.by_step);
 
             // These weights survive rounding unchanged, and sums of integers are exact.
             for format in [WeightFormat::Int12, WeightFormat::Bf16] {
-                let packed_weights = PackedWeights::new(args.graph, args.weights, format);
+                let packed_weights = PackedWeights::new(args.graph, args.params, format);
                 let packed = &ForwardArgs { packed_weights: Some(&packed_weights), ..*args };
-                let again = packed.advance(input, self.steps, &mut packed.rest(), &counted);
+                let again = packed.advance(input, self.steps, &mut packed.start(), &counted);
                 assert_eq!(again.counts, outcome.counts, "{format:?}");
                 assert_eq!(again.by_step, outcome.by_step, "{format:?}");
             }
@@ -281,10 +354,14 @@ impl Case {
                 self.count_grads.iter().map(Option::as_deref).collect();
             let grad = OutcomeGrad { readout: &self.readout_grad, counts: &counts, squares: &[] };
             let found = args.backward(&tape, grad);
-            let (weights, outside) = naive::backward(args, &expected, grad);
-            for (index, (found, expected)) in found.weights.iter().zip(&weights).enumerate() {
+            let (grads, outside) = naive::backward(args, &expected, grad);
+            for (index, (found, expected)) in found.params.iter().zip(&grads).enumerate() {
                 let found: Vec<f64> = found.iter().map(|&x| f64::from(x)).collect();
-                assert_close(&format!("gradient of weight {index}"), &found, expected);
+                let name = self.name(index);
+                match self.trained[index] {
+                    true => assert_close(&format!("gradient of {name}"), &found, expected),
+                    false => assert!(found.is_empty(), "{name} is not trained"),
+                }
             }
             // Rounding to bfloat16, and of surrogate derivatives to 8 bits, changes a gradient much
             // only where its large terms cancel out. Spikes stay the same.
@@ -294,19 +371,40 @@ impl Case {
             assert_eq!(again.by_step, outcome.by_step);
             let rounded = rounded.backward(&tape, grad);
             let norm = |of: &[f32]| of.iter().map(|x| x * x).sum::<f32>().sqrt();
-            let largest = found.weights.iter().map(|weight| norm(weight)).fold(0.0, f32::max);
-            for (index, (rounded, full)) in rounded.weights.iter().zip(&found.weights).enumerate() {
+            let largest = found.params.iter().map(|param| norm(param)).fold(0.0, f32::max);
+            for (index, (rounded, full)) in rounded.params.iter().zip(&found.params).enumerate() {
                 let error: Vec<f32> = rounded.iter().zip(full).map(|(a, b)| a - b).collect();
                 // The constant is for cases in which the terms of all gradients cancel out.
                 // Elsewhere, norms are near 1.
                 let allowed = 0.1 * norm(full) + 0.002 * largest + 1e-5;
-                assert!(norm(&error) <= allowed, "weight {index}: {} of {allowed}", norm(&error));
+                let (found, name) = (norm(&error), self.name(index));
+                assert!(found <= allowed, "{name}: {found} of {allowed}");
             }
             if let Some(found) = found.currents {
                 let found: Vec<f64> = found.iter().map(|&x| f64::from(x)).collect();
                 assert_close("gradient of currents", &found, &outside);
             }
         });
+    }
+
+    /// What a parameter is.
+    fn name(&self, index: ParamIndex) -> String {
+        for (number, layer) in self.graph.layers.iter().enumerate() {
+            let NeuronParams { threshold, leak, bias, initial_membrane } = layer.params;
+            let named = [
+                ("threshold", Some(threshold)),
+                ("leak", Some(leak)),
+                ("bias", bias),
+                ("initial membrane potential", initial_membrane),
+            ];
+            if let Some((name, _)) = named.iter().find(|(_, param)| *param == Some(index)) {
+                return format!("the {name} of layer {number}");
+            }
+        }
+        match self.graph.readout_bias == Some(index) {
+            true => "the bias of the readout".into(),
+            false => format!("weight {index}"),
+        }
     }
 
     /// Compares squared counts and their gradients with their definition.
@@ -321,7 +419,7 @@ impl Case {
         let layers = &self.graph.layers;
         let stats = vec![SpikeStats::Squares; layers.len()];
         let (recorded, _) = args.record(input, self.steps, &stats);
-        let streamed = args.advance(input, self.steps, &mut args.rest(), &stats);
+        let streamed = args.advance(input, self.steps, &mut args.start(), &stats);
         let mut numbers = Numbers(7);
         let (mut of_squares, mut of_counts) = (Vec::new(), Vec::new());
         for (layer, counts) in layers.iter().zip(&outcome.counts) {
@@ -344,7 +442,7 @@ impl Case {
         let (counts, squares) = (all(&of_counts), all(&of_squares));
         let expected = args.backward(tape, OutcomeGrad { readout, counts: &counts, squares: &[] });
         let found = args.backward(tape, OutcomeGrad { readout, counts: &[], squares: &squares });
-        assert_eq!(found.weights, expected.weights);
+        assert_eq!(found.params, expected.params);
         assert_eq!(found.currents, expected.currents);
     }
 }

@@ -10,19 +10,25 @@ mod naive;
 
 use lasnn_core::Precision;
 use lasnn_spiking_kernels::{
-    ForwardArgs, Neurons, OutcomeGrad, PackedWeights, Presynaptic, Reset, SpikeStats, StepOrder,
-    Surrogate, Synapse, WeightFormat,
+    ForwardArgs, NeuronOptions, OutcomeGrad, PackedWeights, Presynaptic, Reset, SpikeStats,
+    StepOrder, Surrogate, Synapse, WeightFormat,
 };
 use proptest::prelude::*;
 
-use crate::case::{Case, LayerRecipe, Numbers, Recipe, assert_close};
+use crate::case::{Case, Initial, LayerRecipe, NeuronRecipe, Numbers, Recipe, assert_close};
 
-const NEURONS: Neurons = Neurons {
+const NEURONS: NeuronRecipe = NeuronRecipe {
+    options: NeuronOptions {
+        reset: Reset::Subtract,
+        step_order: StepOrder::IntegrateThenFire,
+        surrogate: Surrogate::Linear { damping: 0.3 },
+    },
     threshold: 0.93,
     leak: 1.0,
-    reset: Reset::Subtract,
-    step_order: StepOrder::IntegrateThenFire,
-    surrogate: Surrogate::Linear { damping: 0.3 },
+    by_channel: false,
+    bias: false,
+    initial: Initial::Rest,
+    trained: false,
 };
 
 fn layers() -> impl Strategy<Value = Vec<LayerRecipe>> {
@@ -57,13 +63,18 @@ fn recipes() -> impl Strategy<Value = Recipe> {
             Just(Surrogate::Rectangular { width: 1.0 }),
         ],
     );
-    let neurons = neurons.prop_map(|(leak, reset, step_order, surrogate)| Neurons {
-        leak,
-        reset,
-        step_order,
-        surrogate,
-        ..NEURONS
-    });
+    let params = (
+        any::<bool>(),
+        any::<bool>(),
+        prop_oneof![Just(Initial::Rest), Just(Initial::OfLayer), Just(Initial::OfNeuron)],
+        any::<bool>(),
+    );
+    let neurons = (neurons, params).prop_map(
+        |((leak, reset, step_order, surrogate), (by_channel, bias, initial, trained))| {
+            let options = NeuronOptions { reset, step_order, surrogate };
+            NeuronRecipe { options, leak, by_channel, bias, initial, trained, ..NEURONS }
+        },
+    );
     (
         any::<u64>(),
         any::<bool>(),
@@ -127,7 +138,9 @@ fn no_neuron_or_every_neuron_may_fire() {
         spikes.case().check();
     }
     let mut silent = recipe(vec![layer(8)], vec![]).case();
-    silent.neurons.iter_mut().for_each(|neurons| neurons.threshold = 1e9);
+    for layer in &silent.graph.layers {
+        silent.params[layer.params.threshold] = vec![1e9];
+    }
     silent.check();
 }
 
@@ -174,7 +187,7 @@ fn threads_change_no_bit() {
     }
 }
 
-/// The weight gradients of a pass.
+/// The gradients of the parameters of a pass.
 fn gradients(case: &Case, batch: usize, precision: Precision) -> Vec<Vec<f32>> {
     assert_eq!(case.batch, batch);
     case.with_args(|args, input| {
@@ -183,7 +196,7 @@ fn gradients(case: &Case, batch: usize, precision: Precision) -> Vec<Vec<f32>> {
         let (_, tape) = args.record(input, case.steps, &counted);
         let counts: Vec<Option<&[f32]>> = case.count_grads.iter().map(Option::as_deref).collect();
         let grad = OutcomeGrad { readout: &case.readout_grad, counts: &counts, squares: &[] };
-        args.backward(&tape, grad).weights
+        args.backward(&tape, grad).params
     })
 }
 
@@ -259,7 +272,9 @@ fn int12_gives_the_spikes_of_the_network_with_rounded_weights() {
     let layers = vec![layer(48), LayerRecipe { stride: 2, shortcut: true, ..layer(48) }];
     let mut case = recipe(layers, vec![70]).case();
     let mut numbers = Numbers(77);
-    for weights in &mut case.weights {
+    let trained = case.trained.clone();
+    // All trained parameters are weights.
+    for (weights, _) in case.params.iter_mut().zip(&trained).filter(|(_, trained)| **trained) {
         let range = weights.iter().fold(0.0f32, |max, weight| max.max(weight.abs()));
         *weights = numbers.signed(weights.len()).into_iter().map(|weight| weight * range).collect();
     }
@@ -271,16 +286,17 @@ fn int12_gives_the_spikes_of_the_network_with_rounded_weights() {
     for (synapse, outputs) in projections.chain([(graph.readout.synapse, graph.classes)]) {
         match synapse {
             Synapse::Conv { weight, .. } => {
-                let weights = &mut rounded.weights[weight];
+                let weights = &mut rounded.params[weight];
                 WeightFormat::Int12.round_convolution(weights, outputs);
             }
             Synapse::Linear { weight } => {
-                WeightFormat::Int12.round_matrix(&mut rounded.weights[weight], outputs);
+                WeightFormat::Int12.round_matrix(&mut rounded.params[weight], outputs);
             }
             Synapse::Identity => {}
         }
     }
-    for (weights, rounded) in case.weights.iter().zip(&rounded.weights) {
+    let pairs = case.params.iter().zip(&rounded.params).zip(&trained);
+    for ((weights, rounded), _) in pairs.filter(|(_, trained)| **trained) {
         assert_ne!(weights, rounded);
         let largest = weights.iter().fold(0.0f32, |max, weight| max.max(weight.abs()));
         for (weight, rounded) in weights.iter().zip(rounded) {
@@ -289,11 +305,11 @@ fn int12_gives_the_spikes_of_the_network_with_rounded_weights() {
     }
     let counted = vec![SpikeStats::Counts; case.graph.layers.len()];
     let expected = rounded
-        .with_args(|args, input| args.advance(input, case.steps, &mut args.rest(), &counted));
+        .with_args(|args, input| args.advance(input, case.steps, &mut args.start(), &counted));
     let found = case.with_args(|args, input| {
-        let packed_weights = PackedWeights::new(args.graph, args.weights, WeightFormat::Int12);
+        let packed_weights = PackedWeights::new(args.graph, args.params, WeightFormat::Int12);
         let args = ForwardArgs { packed_weights: Some(&packed_weights), ..*args };
-        args.advance(input, case.steps, &mut args.rest(), &counted)
+        args.advance(input, case.steps, &mut args.start(), &counted)
     });
     assert_eq!(found.counts, expected.counts);
     assert_eq!(found.by_step, expected.by_step);

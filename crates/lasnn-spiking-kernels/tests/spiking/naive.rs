@@ -4,14 +4,16 @@
 //! gradients are `f64`.
 
 use lasnn_spiking_kernels::{
-    ForwardArgs, NetworkInput, Neurons, OutcomeGrad, Presynaptic, Projection, Reset, Shape,
-    StepOrder, Surrogate, Synapse,
+    ForwardArgs, NetworkInput, NeuronOptions, NeuronParams, OutcomeGrad, ParamIndex, Presynaptic,
+    Projection, Reset, Shape, StepOrder, Surrogate, Synapse,
 };
 
 /// The record of a forward pass.
 pub struct Run {
     /// By step and layer, `[batch, channels, height, width]`.
     pub spikes: Vec<Vec<Vec<f32>>>,
+    /// By layer: before the first step.
+    start: Vec<Vec<f32>>,
     /// By step and layer.
     membranes: Vec<Vec<Vec<f32>>>,
     /// By step.
@@ -22,14 +24,65 @@ pub struct Run {
     pub by_step: Vec<Vec<f64>>,
 }
 
-/// Runs a network from rest.
+/// A parameter of the shape `[1]`, `[channels]` or `[channels, height, width]`.
+struct Shared<'a> {
+    index: ParamIndex,
+    numbers: &'a [f32],
+    /// The number of neurons of an image.
+    neurons: usize,
+}
+
+impl<'a> Shared<'a> {
+    fn new(args: &ForwardArgs<'a>, index: ParamIndex, shape: Shape) -> Self {
+        Self { index, numbers: args.params[index], neurons: shape.len() }
+    }
+
+    /// The place of the number of a neuron of the batch.
+    fn place(&self, neuron: usize) -> usize {
+        neuron % self.neurons * self.numbers.len() / self.neurons
+    }
+
+    fn of(&self, neuron: usize) -> f32 {
+        self.numbers[self.place(neuron)]
+    }
+}
+
+/// The parameters of a layer.
+struct LayerParams<'a> {
+    threshold: Shared<'a>,
+    leak: Shared<'a>,
+    bias: Option<Shared<'a>>,
+    initial: Option<Shared<'a>>,
+}
+
+impl<'a> LayerParams<'a> {
+    fn of(args: &ForwardArgs<'a>, layer: usize) -> Self {
+        let layer = &args.graph.layers[layer];
+        let NeuronParams { threshold, leak, bias, initial_membrane } = layer.params;
+        let shared = |index| Shared::new(args, index, layer.shape);
+        Self {
+            threshold: shared(threshold),
+            leak: shared(leak),
+            bias: bias.map(shared),
+            initial: initial_membrane.map(shared),
+        }
+    }
+}
+
+/// Runs a network from its initial membrane potentials.
 pub fn forward(args: &ForwardArgs<'_>, input: NetworkInput<&[f32]>, steps: usize) -> Run {
     let graph = args.graph;
     let sizes: Vec<usize> =
         graph.layers.iter().map(|layer| layer.shape.len() * args.batch).collect();
-    let mut u: Vec<Vec<f32>> = sizes.iter().map(|&size| vec![0.0; size]).collect();
+    let params: Vec<_> = (0..sizes.len()).map(|layer| LayerParams::of(args, layer)).collect();
+    let start = params.iter().zip(&sizes).map(|(params, &size)| {
+        let initial = |neuron| params.initial.as_ref().map_or(0.0, |initial| initial.of(neuron));
+        (0..size).map(initial).collect()
+    });
+    let mut u: Vec<Vec<f32>> = start.collect();
     let mut run = Run {
         spikes: vec![],
+        start: u.clone(),
         membranes: vec![],
         input: vec![],
         readout: vec![0.0; args.batch * graph.classes],
@@ -55,19 +108,23 @@ pub fn forward(args: &ForwardArgs<'_>, input: NetworkInput<&[f32]>, steps: usize
                         f64::from(pooled[from]) * weight.map_or(1.0, |w| f64::from(w.1));
                 });
             }
-            let neurons = args.neurons[index];
-            for ((u, current), spike) in
-                u[index].iter_mut().zip(currents).zip(&mut run.spikes[step][index])
+            let (neurons, params) = (args.neurons[index], &params[index]);
+            if let Some(bias) = &params.bias {
+                for (neuron, current) in currents.iter_mut().enumerate() {
+                    *current += f64::from(bias.of(neuron));
+                }
+            }
+            for (neuron, ((u, current), spike)) in
+                u[index].iter_mut().zip(currents).zip(&mut run.spikes[step][index]).enumerate()
             {
-                let fires = |u: f32| if u > neurons.threshold { 1.0f32 } else { 0.0 };
+                let (threshold, leak) = (params.threshold.of(neuron), params.leak.of(neuron));
+                let fires = |u: f32| if u > threshold { 1.0f32 } else { 0.0 };
                 if neurons.step_order == StepOrder::FireThenIntegrate {
                     *spike = fires(*u);
                 }
                 *u = match neurons.reset {
-                    Reset::Subtract => {
-                        neurons.leak * *u + current as f32 - neurons.threshold * fires(*u)
-                    }
-                    Reset::Zero => neurons.leak * *u * (1.0 - fires(*u)) + current as f32,
+                    Reset::Subtract => leak * *u + current as f32 - threshold * fires(*u),
+                    Reset::Zero => leak * *u * (1.0 - fires(*u)) + current as f32,
                 };
                 if neurons.step_order == StepOrder::IntegrateThenFire {
                     *spike = fires(*u);
@@ -81,6 +138,11 @@ pub fn forward(args: &ForwardArgs<'_>, input: NetworkInput<&[f32]>, steps: usize
         each_synapse(args, &graph.readout, classes, |from, to, weight| {
             currents[to] += f64::from(pooled[from]) * weight.map_or(1.0, |w| f64::from(w.1));
         });
+        if let Some(bias) = graph.readout_bias {
+            for (index, current) in currents.iter_mut().enumerate() {
+                *current += f64::from(args.params[bias][index % graph.classes]);
+            }
+        }
         for (sum, current) in run.readout.iter_mut().zip(&currents) {
             *sum += current;
         }
@@ -89,7 +151,7 @@ pub fn forward(args: &ForwardArgs<'_>, input: NetworkInput<&[f32]>, steps: usize
     run
 }
 
-/// The gradients of the weights and of the currents from outside.
+/// The gradients of the parameters and of the currents from outside.
 pub fn backward(
     args: &ForwardArgs<'_>,
     run: &Run,
@@ -97,7 +159,9 @@ pub fn backward(
 ) -> (Vec<Vec<f64>>, Vec<f64>) {
     let graph = args.graph;
     let steps = run.spikes.len();
-    let mut weights: Vec<Vec<f64>> = args.weights.iter().map(|w| vec![0.0; w.len()]).collect();
+    let params: Vec<_> =
+        (0..graph.layers.len()).map(|layer| LayerParams::of(args, layer)).collect();
+    let mut grads: Vec<Vec<f64>> = args.params.iter().map(|w| vec![0.0; w.len()]).collect();
     let sizes: Vec<usize> =
         graph.layers.iter().map(|layer| layer.shape.len() * args.batch).collect();
     let mut outside = vec![0.0; sizes[0]];
@@ -112,15 +176,16 @@ pub fn backward(
                 *of_spike += f64::from(count);
             }
         }
-        let mut back = |projection: &Projection,
-                        shape: Shape,
-                        membrane_grad: &[f64],
-                        of_spikes: &mut Vec<Vec<f64>>| {
+        let back = |projection: &Projection,
+                    shape: Shape,
+                    membrane_grad: &[f64],
+                    of_spikes: &mut Vec<Vec<f64>>,
+                    grads: &mut Vec<Vec<f64>>| {
             let values = pooled(args, projection, run.presynaptic(step, projection.presynaptic));
             let mut pooled_grad = vec![0.0; values.len()];
             each_synapse(args, projection, shape, |from, to, weight| {
                 if let Some((index, value, at)) = weight {
-                    weights[index][at] += membrane_grad[to] * f64::from(values[from]);
+                    grads[index][at] += membrane_grad[to] * f64::from(values[from]);
                     pooled_grad[from] += membrane_grad[to] * f64::from(value);
                 } else {
                     pooled_grad[from] += membrane_grad[to];
@@ -132,27 +197,52 @@ pub fn backward(
                 });
             }
         };
-        back(&graph.readout, classes, &readout_grad, &mut of_spikes);
+        back(&graph.readout, classes, &readout_grad, &mut of_spikes, &mut grads);
+        if let Some(bias) = graph.readout_bias {
+            for (index, grad) in readout_grad.iter().enumerate() {
+                grads[bias][index % graph.classes] += grad;
+            }
+        }
         for (index, layer) in graph.layers.iter().enumerate().rev() {
-            let neurons = args.neurons[index];
+            let (neurons, params) = (args.neurons[index], &params[index]);
             for neuron in 0..sizes[index] {
                 let u = f64::from(run.membranes[step][index][neuron]);
-                let threshold = f64::from(neurons.threshold);
+                let (threshold, leak) = (params.threshold.of(neuron), params.leak.of(neuron));
+                let (threshold, leak) = (f64::from(threshold), f64::from(leak));
+                let fires = |u: f64| u > threshold;
                 let grad = match neurons.step_order {
                     StepOrder::IntegrateThenFire => of_spikes[index][neuron],
                     StepOrder::FireThenIntegrate => later[index][neuron],
                 };
                 let kept = match neurons.reset {
-                    Reset::Zero if run.membranes[step][index][neuron] > neurons.threshold => 0.0,
+                    Reset::Zero if fires(u) => 0.0,
                     _ => 1.0,
                 };
                 let slope = derivative(neurons, u / threshold - 1.0) / threshold;
-                let before = membrane_grad[index][neuron];
-                membrane_grad[index][neuron] =
-                    grad * slope + f64::from(neurons.leak) * kept * before;
+                let after = membrane_grad[index][neuron];
+                let delta = grad * slope + leak * kept * after;
+                membrane_grad[index][neuron] = delta;
+                let before = match step {
+                    0 => run.start[index][neuron],
+                    _ => run.membranes[step - 1][index][neuron],
+                };
+                let before = f64::from(before);
+                let resets = neurons.reset == Reset::Subtract && fires(before);
+                let kept = neurons.reset == Reset::Subtract || !fires(before);
+                grads[params.threshold.index][params.threshold.place(neuron)] -=
+                    grad * slope * u / threshold + if resets { delta } else { 0.0 };
+                grads[params.leak.index][params.leak.place(neuron)] +=
+                    if kept { delta * before } else { 0.0 };
+                if let Some(bias) = &params.bias {
+                    grads[bias.index][bias.place(neuron)] += delta;
+                }
+                if let (0, true, Some(initial)) = (step, kept, &params.initial) {
+                    grads[initial.index][initial.place(neuron)] += leak * delta;
+                }
             }
             for projection in &layer.projections {
-                back(projection, layer.shape, &membrane_grad[index], &mut of_spikes);
+                let membrane_grad = &membrane_grad[index];
+                back(projection, layer.shape, membrane_grad, &mut of_spikes, &mut grads);
             }
             if layer.projections.is_empty() {
                 for (sum, membrane_grad) in outside.iter_mut().zip(&membrane_grad[index]) {
@@ -162,7 +252,7 @@ pub fn backward(
         }
         later = of_spikes;
     }
-    (weights, outside)
+    (grads, outside)
 }
 
 impl Run {
@@ -175,7 +265,7 @@ impl Run {
 }
 
 /// The surrogate derivative at `z`, the membrane potential over the threshold minus 1.
-fn derivative(neurons: Neurons, z: f64) -> f64 {
+fn derivative(neurons: NeuronOptions, z: f64) -> f64 {
     match neurons.surrogate {
         Surrogate::Linear { damping } => damping * (1.0 - z.abs()).max(0.0),
         Surrogate::Atan { alpha } => {
@@ -245,7 +335,7 @@ fn each_synapse(
                 for input in 0..from.len() {
                     for output in 0..to.channels {
                         let at = input * to.channels + output;
-                        let value = args.weights[weight][at];
+                        let value = args.params[weight][at];
                         each(first_from + input, first_to + output, Some((weight, value, at)));
                     }
                 }
@@ -267,7 +357,7 @@ fn each_synapse(
                                         let at = ((output * from.channels + input) * kernel + ky)
                                             * kernel
                                             + kx;
-                                        let value = args.weights[weight][at];
+                                        let value = args.params[weight][at];
                                         each(first_from + place, to, Some((weight, value, at)));
                                     }
                                 }

@@ -3,11 +3,13 @@
 //! A spike whose surrogate derivative is zero needs no gradient, nor does a spike that a mask
 //! silences.
 
-use super::Bptt;
+use super::{Bptt, widened};
 use crate::bf16::frames::LaneGroup;
 use crate::bf16::{Downstream, GROUP};
 use crate::event::simd::LANES;
-use crate::f32::bptt::fires_at;
+use crate::neuron::TileNeurons;
+use crate::spikes::fires_at;
+use crate::tape::Part;
 
 impl Bptt<'_> {
     /// Writes the lanes whose gradient is needed, as bits, a word for each frame.
@@ -20,7 +22,7 @@ impl Bptt<'_> {
         pooled: LaneGroup,
         needed: &mut [u32],
     ) {
-        let Self { grid, neurons, images, steps, .. } = *self;
+        let Self { grid, params, images, steps, .. } = *self;
         let [rows, columns] = downstream.pooling.pool;
         let shape = downstream.pooling.shape(grid.shape);
         let LaneGroup { position: pooled, group } = pooled;
@@ -31,8 +33,10 @@ impl Bptt<'_> {
             if lane >= grid.lanes() {
                 return;
             }
+            let of_tile = lane % grid.tile;
+            let neurons = params.tile(lane / grid.tile).lanes(of_tile..of_tile + LANES);
             for image in 0..images {
-                let surrogate_q8 = self.surrogate_q8(lane, image);
+                let saved = self.saved(lane, image);
                 let mask = downstream.mask.as_deref().map_or(u16::MAX, |mask| {
                     let of_image = (image * shape.positions() + pooled) * grid.lanes();
                     mask[of_image + lane..][..LANES]
@@ -41,13 +45,13 @@ impl Bptt<'_> {
                         .fold(0, |bits, &factor| bits << 1 | u16::from(factor != 0.0))
                 });
                 for step in 0..steps {
-                    let Some(fires) = fires_at(neurons, step, steps) else { continue };
+                    let Some(fires) = fires_at(neurons.options, step, steps) else { continue };
                     let mut bits = 0;
                     for place in 0..rows * columns {
                         let at =
                             (row + place / columns) * grid.shape.width + column + place % columns;
                         let at = (step * grid.shape.positions() + at) * grid.tile;
-                        bits |= nonzero(&surrogate_q8[at + lane % grid.tile..]);
+                        bits |= nonzero(&neurons, saved, at + of_tile);
                     }
                     needed[image * steps + fires] |= u32::from(bits & mask) << (half * LANES);
                 }
@@ -56,9 +60,25 @@ impl Bptt<'_> {
     }
 }
 
+/// A bit for each of [`LANES`] numbers from `place` on, set if the surrogate derivative there is
+/// not zero.
+#[inline(always)]
+fn nonzero(neurons: &TileNeurons<'_>, saved: Part<'_>, place: usize) -> u16 {
+    match saved {
+        Part::SurrogateQ8(numbers) => nonzero_numbers(&numbers[place..]),
+        Part::MembraneBf16(numbers) => {
+            let mut derivatives = [1.0; LANES];
+            neurons.through_spikes(&widened(numbers, place), &mut derivatives);
+            let lanes = derivatives.iter().enumerate();
+            lanes.fold(0, |bits, (lane, &number)| bits | u16::from(number != 0.0) << lane)
+        }
+        Part::Nothing | Part::Currents(_) => u16::MAX,
+    }
+}
+
 /// A bit for each of the first [`LANES`] numbers, set if it is not zero.
 #[inline(always)]
-fn nonzero(numbers: &[u8]) -> u16 {
+fn nonzero_numbers(numbers: &[u8]) -> u16 {
     let eights = numbers[..LANES].as_chunks::<8>().0;
     eights.iter().rev().fold(0, |bits, &eight| bits << 8 | u16::from(nonzero_bytes(eight)))
 }
@@ -82,7 +102,7 @@ mod tests {
         for seed in 0..1000_usize {
             let number = |i: usize| (seed * 7919 + i * 104_729) * i % 7 * (seed + i) % 256;
             let numbers: Vec<u8> = (0..LANES).map(|i| number(i) as u8).collect();
-            let bits = nonzero(&numbers);
+            let bits = nonzero_numbers(&numbers);
             for (i, &number) in numbers.iter().enumerate() {
                 assert_eq!(bits >> i & 1 == 1, number != 0, "{i} of {numbers:?}");
             }

@@ -2,11 +2,13 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::Bptt;
+use super::{Bptt, widened};
 use crate::bf16::GROUP;
 use crate::bf16::frames::LaneGroup;
 use crate::event::simd::LANES;
-use crate::f32::bptt::fires_at;
+use crate::param_grads::{Derivatives, Potentials, UnitSums};
+use crate::spikes::fires_at;
+use crate::tape::Part;
 use lasnn_gemm::memory::{CacheLevel, Scratch, prefetch};
 
 /// The spike gradients that one projection downstream contributes.
@@ -26,44 +28,103 @@ pub(super) struct StepBack<'a, 'b> {
     pub found: &'b [FromDownstream],
     /// `[frame][lane of the group]`.
     pub membrane_grads: &'b mut [f32],
+    /// The sums for the gradients of the layer's parameters, over the lanes of the group.
+    pub sums: UnitSums<'b>,
 }
 
 impl WithSimd for StepBack<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let LaneGroup { position, group } = self.at;
-        let Bptt { grid, neurons, images, steps, .. } = *self.layer;
-        let q8_scale = neurons.q8_scale();
+    fn with_simd<S: Simd>(mut self, _: S) {
         for half in 0..GROUP / LANES {
-            let lane = group * GROUP + half * LANES;
-            if lane >= grid.lanes() {
+            if self.at.group * GROUP + half * LANES >= self.layer.grid.lanes() {
                 continue;
             }
-            let (terms, constant) = (self.terms(lane), self.constant(lane));
-            for image in 0..images {
-                let surrogate_q8 = self.layer.surrogate_q8(lane, image);
-                let mut membrane_grad = [0.0; LANES];
-                for step in (0..steps).rev() {
-                    let mut gradient = [0.0; LANES];
-                    if let Some(fires) = fires_at(neurons, step, steps) {
-                        if let Some((constant, pitch)) = constant {
-                            gradient.copy_from_slice(&constant[image * pitch..][..LANES]);
-                        }
-                        for term in &terms {
-                            term.add(image * steps + fires, image, &mut gradient);
+            // Two loops, so that sums cost nothing where no parameter of a neuron is trained.
+            match self.sums.is_empty() {
+                true => self.lanes::<false>(half),
+                false => self.lanes::<true>(half),
+            }
+        }
+    }
+}
+
+impl StepBack<'_, '_> {
+    /// Takes [`LANES`] lanes of the group back, and adds to the sums of parameters if `SUMS`.
+    #[inline(always)]
+    fn lanes<const SUMS: bool>(&mut self, half: usize) {
+        let LaneGroup { position, group } = self.at;
+        let Bptt { grid, params, images, steps, .. } = *self.layer;
+        let lane = group * GROUP + half * LANES;
+        let (tile, of_tile) = (lane / grid.tile, lane % grid.tile);
+        let neurons = params.tile(tile).lanes(of_tile..of_tile + LANES);
+        let initial = params.initial_membrane(tile);
+        let initial = initial.map(|u| &u[position * grid.tile + of_tile..][..LANES]);
+        let (terms, constant) = (self.terms(lane), self.constant(lane));
+        for image in 0..images {
+            let saved = self.layer.saved(lane, image);
+            let mut membrane_grad = [0.0; LANES];
+            for step in (0..steps).rev() {
+                let mut gradient = [0.0; LANES];
+                if let Some(fires) = fires_at(neurons.options, step, steps) {
+                    if let Some((constant, pitch)) = constant {
+                        gradient.copy_from_slice(&constant[image * pitch..][..LANES]);
+                    }
+                    for term in &terms {
+                        term.add(image * steps + fires, image, &mut gradient);
+                    }
+                }
+                let map = grid.shape.positions() * grid.tile;
+                let place = step * map + position * grid.tile + of_tile;
+                match saved {
+                    Part::SurrogateQ8(all) => {
+                        let surrogate_q8 = &all[place..][..LANES];
+                        // The steps lie so far apart that no processor foresees that the next
+                        // position follows.
+                        prefetch(all, place + grid.tile, CacheLevel::L2);
+                        neurons.step_back_q8(&mut membrane_grad, surrogate_q8, &gradient);
+                        if SUMS {
+                            let word = (tile, self.layer.saved.first + image, of_tile / LANES);
+                            let decided = |step| {
+                                self.layer.spikes.decided(neurons.options, step, word, position)
+                            };
+                            let derivatives = Derivatives {
+                                membrane_grad: &membrane_grad,
+                                surrogate_q8,
+                                fired: decided(step),
+                                fired_before: match step {
+                                    0 => initial.map_or(0, |u| neurons.fired(u)),
+                                    _ => decided(step - 1),
+                                },
+                                grad: &gradient,
+                            };
+                            let lanes = half * LANES..(half + 1) * LANES;
+                            self.sums.lanes(lanes).add_q8(&neurons, derivatives);
                         }
                     }
-                    let place = (step * grid.shape.positions() + position) * grid.tile;
-                    let here = &surrogate_q8[place + lane % grid.tile..][..LANES];
-                    // The steps lie so far apart that no processor foresees that the next position
-                    // follows.
-                    prefetch(surrogate_q8, place + lane % grid.tile + grid.tile, CacheLevel::L2);
-                    neurons.step_back_q8(&mut membrane_grad, (here, q8_scale), &gradient);
-                    let frame = (image * steps + step) * GROUP + half * LANES;
-                    self.membrane_grads[frame..][..LANES].copy_from_slice(&membrane_grad);
+                    Part::MembraneBf16(all) => {
+                        prefetch(all, place + grid.tile, CacheLevel::L2);
+                        let u = &widened(all, place);
+                        neurons.step_back(&mut membrane_grad, u, &gradient);
+                        let before = match (step, initial) {
+                            (0, None) => [0.0; LANES],
+                            (0, Some(initial)) => std::array::from_fn(|lane| initial[lane]),
+                            _ => widened(all, place - map),
+                        };
+                        let (membrane_grad, grad) = (&membrane_grad[..], &gradient[..]);
+                        let step = Potentials { membrane_grad, u, before: &before, grad };
+                        self.sums.lanes(half * LANES..(half + 1) * LANES).add(&neurons, step);
+                    }
+                    Part::Nothing | Part::Currents(_) => {
+                        unreachable!("a pass in bfloat16 saves derivatives or potentials")
+                    }
                 }
+                let frame = (image * steps + step) * GROUP + half * LANES;
+                self.membrane_grads[frame..][..LANES].copy_from_slice(&membrane_grad);
+            }
+            if SUMS {
+                self.sums.add_initial(&neurons, &membrane_grad, initial, half * LANES);
             }
         }
     }

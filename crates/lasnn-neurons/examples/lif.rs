@@ -17,7 +17,7 @@ const TIME_STEPS: usize = 80;
 fn main() {
     let device = Default::default();
     // A membrane potential decays by a tenth in each step; a spike subtracts the threshold.
-    let config = NeuronConfig { leak: 0.9, ..NeuronConfig::default() };
+    let config = NeuronConfig { leak: 0.9.into(), ..NeuronConfig::default() };
     let neurons = SpikingNeurons::<Flex>::new(&config, 1.0, &device);
 
     // Time is folded into the batch: row `t * batch + b` is image `b` at step `t`. Here the batch

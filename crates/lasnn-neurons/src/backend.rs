@@ -18,69 +18,54 @@ use crate::reference;
 /// kernels that replace it with the reference.
 ///
 /// The methods work on primitives, because Burn's backends do. Networks use the module
-/// [`crate::SpikingNeurons`], which takes tensors. Threshold and leak are tensors `[1]` of the same
-/// float type as the currents, so that a GPU kernel reads them without a transfer to the host. The
-/// equations are those of [`crate::neuron`].
+/// [`crate::SpikingNeurons`], which takes tensors. The parameters are tensors of the same float type
+/// as the currents, so that a GPU kernel reads them without a transfer to the host. The equations
+/// are those of [`crate::neuron`].
 ///
-/// On an autodiff backend, `scan` is differentiable with respect to the currents. Threshold and
-/// leak get no gradient. `advance` and `scan_backward` are not differentiable.
+/// On an autodiff backend, `scan` is differentiable with respect to the currents and to all
+/// parameters. `advance` and `scan_backward` are not differentiable.
 pub trait SpikingBackend: DenseBackend {
-    /// The spikes `[steps, neurons]` that the currents `[steps, neurons]` cause from rest.
+    /// The spikes `[steps, neurons]` that the currents `[steps, neurons]` cause.
     fn scan(
         currents: FloatTensor<Self>,
-        threshold: FloatTensor<Self>,
-        leak: FloatTensor<Self>,
+        params: ScanParams<FloatTensor<Self>>,
         options: NeuronOptions,
     ) -> FloatTensor<Self> {
-        let spikes = reference::scan::<Self>(
-            from_primitive(currents),
-            from_primitive(threshold),
-            from_primitive(leak),
-            options,
-        );
-        into_primitive(spikes)
+        let params = params.map(from_primitive);
+        into_primitive(reference::scan::<Self>(from_primitive(currents), params, options))
     }
 
-    /// The gradient `[steps, neurons]` with respect to the currents of [`SpikingBackend::scan`],
-    /// given the gradient `[steps, neurons]` with respect to its spikes.
+    /// The gradients with respect to the currents and the parameters of [`SpikingBackend::scan`],
+    /// given the gradient `[steps, neurons]` with respect to its spikes. Those of the parameters are
+    /// computed only if `with_params`.
     ///
     /// The membrane potentials are computed again from the currents. This costs less than storing
     /// them for every layer from the forward to the backward pass.
     fn scan_backward(
         currents: FloatTensor<Self>,
-        threshold: FloatTensor<Self>,
-        leak: FloatTensor<Self>,
+        params: ScanParams<FloatTensor<Self>>,
         output_grad: FloatTensor<Self>,
-        options: NeuronOptions,
-    ) -> FloatTensor<Self> {
-        let currents_grad = reference::scan_backward::<Self>(
-            from_primitive(currents),
-            from_primitive(threshold),
-            from_primitive(leak),
-            from_primitive(output_grad),
-            options,
-        );
-        into_primitive(currents_grad)
+        (options, with_params): (NeuronOptions, bool),
+    ) -> ScanGrads<FloatTensor<Self>> {
+        let (currents, output_grad) = (from_primitive(currents), from_primitive(output_grad));
+        let params = params.map(from_primitive);
+        let mut grads = reference::scan_backward::<Self>(currents, params, output_grad, options);
+        grads.params = grads.params.filter(|_| with_params);
+        grads.into_primitives()
     }
 
     /// The spikes `[steps, neurons]` that the currents `[steps, neurons]` cause from the membrane
-    /// potentials `[neurons]`, and the membrane potentials after the last step.
+    /// potentials of `params`, and the membrane potentials `[neurons]` after the last step.
     ///
     /// The steps can be split over several calls; the results have the same bits.
     fn advance(
         currents: FloatTensor<Self>,
-        membrane: FloatTensor<Self>,
-        threshold: FloatTensor<Self>,
-        leak: FloatTensor<Self>,
+        params: ScanParams<FloatTensor<Self>>,
         options: NeuronOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let (spikes, membrane) = reference::advance::<Self>(
-            from_primitive(currents),
-            from_primitive(membrane),
-            from_primitive(threshold),
-            from_primitive(leak),
-            options,
-        );
+        let params = params.map(from_primitive);
+        let (spikes, membrane) =
+            reference::advance::<Self>(from_primitive(currents), params, options);
         (into_primitive(spikes), into_primitive(membrane))
     }
 
@@ -105,10 +90,50 @@ pub trait SpikingBackend: DenseBackend {
     /// The first result is the readout `[batch, classes]`. One result follows for each layer with
     /// statistics in [`NetworkPass::stats`]: the spike counts `[batch, channels, height, width]`,
     /// or the squared spike counts summed over the channels, `[batch, 1, height, width]`. All
-    /// results are differentiable with respect to the weights, and to the input if it is
+    /// results are differentiable with respect to the parameters, and to the input if it is
     /// [`NetworkInput::Currents`](crate::NetworkInput::Currents).
     fn network(pass: NetworkPass<Self>) -> Option<Vec<FloatTensor<Self>>> {
         network::forward::<Self>(&pass)
+    }
+}
+
+/// The parameters of a call: each has one number, `[1]`, or one for each neuron, `[neurons]`. `T`
+/// is a tensor or a primitive.
+#[derive(Clone, Debug)]
+pub struct ScanParams<T> {
+    /// The membrane potentials before the first step.
+    pub membrane: T,
+    /// The threshold `v`, above 0.
+    pub threshold: T,
+    /// The leak `λ`, above 0 and at most 1.
+    pub leak: T,
+}
+
+impl<T> ScanParams<T> {
+    /// The same parameters as another type.
+    pub fn map<U>(self, change: impl Fn(T) -> U) -> ScanParams<U> {
+        ScanParams {
+            membrane: change(self.membrane),
+            threshold: change(self.threshold),
+            leak: change(self.leak),
+        }
+    }
+}
+
+/// The gradients of [`SpikingBackend::scan`]. Those of the parameters have one number for each
+/// neuron, whatever the shape of the parameter: a caller that shares a parameter sums them.
+#[derive(Clone, Debug)]
+pub struct ScanGrads<C, T = C> {
+    /// With respect to the currents, `[steps, neurons]`.
+    pub currents: C,
+    /// With respect to the parameters, each `[neurons]`, if they were wanted.
+    pub params: Option<ScanParams<T>>,
+}
+
+impl<B: Backend> ScanGrads<Tensor<B, 2>, Tensor<B, 1>> {
+    pub(crate) fn into_primitives(self) -> ScanGrads<FloatTensor<B>> {
+        let params = self.params.map(|params| params.map(into_primitive));
+        ScanGrads { currents: into_primitive(self.currents), params }
     }
 }
 

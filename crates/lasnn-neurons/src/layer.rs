@@ -1,58 +1,133 @@
 //! A layer of spiking neurons as a Burn module.
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Tensor, TensorData, backend::Backend};
 use lasnn_core::neuron::NeuronOptions;
 
-use crate::backend::{SpikingBackend, from_primitive, into_primitive};
+use crate::backend::{ScanParams, SpikingBackend, from_primitive, into_primitive};
 use crate::neuron::NeuronConfig;
 
-/// Spiking neurons that share a threshold and a leak, with the equations of [`crate::neuron`].
+/// A layer of spiking neurons, with the equations of [`crate::neuron`].
 ///
-/// Threshold and leak are saved and loaded like weights but not trained: they take no gradient on
-/// any backend. They are tensors because Burn leaves plain numbers out of a module's state.
+/// The parameters are saved and loaded like weights. They are tensors, because Burn leaves plain
+/// numbers out of a module's state, and because they can be trained
+/// ([`SpikingNeurons::with_trained`]).
 #[derive(Module, Debug)]
 pub struct SpikingNeurons<B: Backend> {
-    /// The threshold `v`, `[1]`.
+    /// The threshold `v`, above 0: `[1]`, or `[channels]` for a threshold of each channel.
     pub threshold: Param<Tensor<B, 1>>,
     /// The leak `λ`, `[1]`.
     pub leak: Param<Tensor<B, 1>>,
+    /// The membrane potentials before the first step: `[1]`, or `[neurons]` for one of each neuron
+    /// of an image, in row-major order. `None` is rest.
+    pub initial_membrane: Option<Param<Tensor<B, 1>>>,
     /// Reset, step order and surrogate; they are not part of the module's state.
     #[module(skip)]
     pub options: NeuronOptions,
 }
 
+/// Which parameters of a layer of neurons are trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrainedParams {
+    /// The threshold.
+    pub threshold: bool,
+    /// The leak.
+    pub leak: bool,
+    /// The initial membrane potentials.
+    pub initial_membrane: bool,
+}
+
 impl<B: Backend> SpikingNeurons<B> {
-    /// Neurons with the given threshold, which must be above 0.
+    /// Neurons that start at rest and share the given threshold, which must be above 0. No
+    /// parameter is trained.
     pub fn new(config: &NeuronConfig, threshold: f32, device: &B::Device) -> Self {
         Self {
-            threshold: constant(threshold, device),
-            leak: constant(config.leak as f32, device),
+            threshold: param(vec![threshold], device),
+            leak: param(vec![config.leak.value as f32], device),
+            initial_membrane: None,
             options: config.options(),
         }
     }
 
     /// These neurons with another threshold, which must be above 0.
-    pub fn with_threshold(mut self, threshold: f32) -> Self {
-        let device = self.threshold.device();
-        let id = self.threshold.id;
-        self.threshold = Param::initialized(id, Tensor::from_floats([threshold], &device));
+    pub fn with_threshold(self, threshold: f32) -> Self {
+        self.with_thresholds(&[threshold])
+    }
+
+    /// These neurons with one threshold, or with one for each channel.
+    pub fn with_thresholds(mut self, thresholds: &[f32]) -> Self {
+        self.threshold = replaced(&self.threshold, thresholds);
         self
     }
 
-    /// Reads the threshold from the device. On a GPU this waits until all queued work is done.
+    /// These neurons with another leak.
+    pub fn with_leak(mut self, leak: f32) -> Self {
+        self.leak = replaced(&self.leak, &[leak]);
+        self
+    }
+
+    /// These neurons with one initial membrane potential, or with one for each neuron of an image.
+    pub fn with_initial_membrane(mut self, potentials: &[f32]) -> Self {
+        self.initial_membrane = Some(match &self.initial_membrane {
+            Some(old) => replaced(old, potentials),
+            None => param(potentials.to_vec(), &self.threshold.device()),
+        });
+        self
+    }
+
+    /// These neurons with gradients for the given parameters, and for no others.
+    pub fn with_trained(mut self, trained: TrainedParams) -> Self {
+        self.threshold = self.threshold.set_require_grad(trained.threshold);
+        self.leak = self.leak.set_require_grad(trained.leak);
+        self.initial_membrane =
+            self.initial_membrane.map(|u| u.set_require_grad(trained.initial_membrane));
+        self
+    }
+
+    /// Reads the thresholds from the device. On a GPU this waits until all queued work is done.
+    pub fn thresholds(&self) -> Vec<f32> {
+        self.threshold.val().into_data().iter::<f32>().collect()
+    }
+
+    /// The mean of the thresholds, read as [`SpikingNeurons::thresholds`] does.
     pub fn threshold_value(&self) -> f32 {
-        let data = self.threshold.val().into_data();
-        data.iter::<f32>().next().unwrap_or(f32::NAN)
+        let thresholds = self.thresholds();
+        thresholds.iter().sum::<f32>() / thresholds.len() as f32
+    }
+
+    /// The parameters for the neurons of a batch. `shape` is that of one time step, `[batch, ...]`;
+    /// its second dimension are the channels.
+    pub fn scan_params<const D: usize>(&self, shape: [usize; D]) -> ScanParams<Tensor<B, 1>> {
+        let threshold = self.threshold.val();
+        let membrane = match &self.initial_membrane {
+            None => Tensor::zeros([1], (&threshold.device(), threshold.dtype())),
+            Some(potentials) => of_neurons(potentials.val(), [shape[0], 1]),
+        };
+        let inner: usize = shape.iter().skip(2).product();
+        let threshold = of_neurons(threshold, [shape[0], inner]);
+        ScanParams { membrane, threshold, leak: self.leak.val() }
+    }
+}
+
+/// A parameter `[1]` as it is, and a parameter `[count]` for all neurons, in the order
+/// `[outer, count, inner]`.
+fn of_neurons<B: Backend>(param: Tensor<B, 1>, [outer, inner]: [usize; 2]) -> Tensor<B, 1> {
+    match param.dims() {
+        [1] => param,
+        [count] => {
+            let neurons = outer * count * inner;
+            param.reshape([1, count, 1]).expand([outer, count, inner]).reshape([neurons])
+        }
     }
 }
 
 impl<B: SpikingBackend> SpikingNeurons<B> {
-    /// The spikes that the currents cause from rest. Differentiable with respect to the currents.
+    /// The spikes that the currents cause from the initial membrane potentials. Differentiable with
+    /// respect to the currents and the trained parameters.
     ///
     /// # Shapes
     ///
-    /// - `currents`: `[time_steps * batch, ...]`
+    /// - `currents`: `[time_steps * batch, channels, ...]`
     /// - result: the shape of `currents`
     ///
     /// # Panics
@@ -63,26 +138,25 @@ impl<B: SpikingBackend> SpikingNeurons<B> {
         currents: Tensor<B, D>,
         time_steps: usize,
     ) -> Tensor<B, D> {
-        let shape = currents.shape();
-        let spikes = B::scan(
-            into_primitive(by_step(currents, time_steps)),
-            into_primitive(self.threshold.val()),
-            into_primitive(self.leak.val()),
-            self.options,
-        );
+        let shape = currents.dims();
+        let currents = by_step(currents, time_steps);
+        let mut of_step = shape;
+        of_step[0] /= time_steps;
+        let params = self.scan_params(of_step).map(into_primitive);
+        let spikes = B::scan(into_primitive(currents), params, self.options);
         from_primitive::<B, 2>(spikes).reshape(shape)
     }
 
     /// The spikes that the currents cause from the given membrane potentials, and the membrane
-    /// potentials after the last step. `None` is rest. Not differentiable.
+    /// potentials after the last step. `None` are the initial ones. Not differentiable.
     ///
     /// A long simulation can be split over several calls to bound its memory; the results have the
     /// same bits.
     ///
     /// # Shapes
     ///
-    /// - `currents`: `[time_steps * batch, ...]`
-    /// - `membrane`: `[batch, ...]`
+    /// - `currents`: `[time_steps * batch, channels, ...]`
+    /// - `membrane`: `[batch, channels, ...]`
     /// - result: the shapes of `currents` and of `membrane`
     ///
     /// # Panics
@@ -95,23 +169,19 @@ impl<B: SpikingBackend> SpikingNeurons<B> {
         membrane: Option<Tensor<B, D>>,
         time_steps: usize,
     ) -> (Tensor<B, D>, Tensor<B, D>) {
-        let shape = currents.shape();
-        let mut state_shape = currents.dims();
+        let shape = currents.dims();
         let currents = by_step(currents, time_steps);
+        let mut state_shape = shape;
         state_shape[0] /= time_steps;
 
-        let options = (&currents.device(), currents.dtype());
-        let membrane = membrane.unwrap_or_else(|| Tensor::zeros(state_shape, options));
-        assert_eq!(membrane.dims(), state_shape, "shape of the membrane potentials");
-
         let neurons = currents.dims()[1];
-        let (spikes, membrane) = B::advance(
-            into_primitive(currents),
-            into_primitive(membrane.reshape([neurons])),
-            into_primitive(self.threshold.val()),
-            into_primitive(self.leak.val()),
-            self.options,
-        );
+        let mut params = self.scan_params(state_shape);
+        if let Some(membrane) = membrane {
+            assert_eq!(membrane.dims(), state_shape, "shape of the membrane potentials");
+            params.membrane = membrane.reshape([neurons]);
+        }
+        let (spikes, membrane) =
+            B::advance(into_primitive(currents), params.map(into_primitive), self.options);
         (
             from_primitive::<B, 2>(spikes).reshape(shape),
             from_primitive::<B, 1>(membrane).reshape(state_shape),
@@ -131,6 +201,13 @@ fn by_step<B: Backend, const D: usize>(tensor: Tensor<B, D>, time_steps: usize) 
 }
 
 /// A parameter that takes no gradient.
-fn constant<B: Backend>(value: f32, device: &B::Device) -> Param<Tensor<B, 1>> {
-    Param::initialized(ParamId::new(), Tensor::from_floats([value], device))
+fn param<B: Backend>(values: Vec<f32>, device: &B::Device) -> Param<Tensor<B, 1>> {
+    let shape = [values.len()];
+    Param::initialized(ParamId::new(), Tensor::from_data(TensorData::new(values, shape), device))
+}
+
+/// A parameter with other numbers, which takes a gradient if the old one does.
+fn replaced<B: Backend>(old: &Param<Tensor<B, 1>>, values: &[f32]) -> Param<Tensor<B, 1>> {
+    let new = Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &old.device());
+    Param::initialized(old.id, new).set_require_grad(old.is_require_grad())
 }

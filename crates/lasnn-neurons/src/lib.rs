@@ -2,6 +2,7 @@
 //!
 //! - [`neuron`]: the equations of the neuron, and its options in a recipe,
 //! - [`surrogate`]: the surrogate derivatives, on tensors,
+//! - [`params`]: the parameters of neurons in a recipe,
 //! - [`layer`]: a layer of spiking neurons as a Burn module,
 //! - [`backend`]: the trait [`SpikingBackend`], the operations that have kernels,
 //! - [`reference`](mod@reference): the same operations made of Burn's tensor operations,
@@ -31,18 +32,22 @@ mod kernel;
 pub mod layer;
 pub mod network;
 pub mod neuron;
+pub mod params;
 pub mod parity;
 pub mod readout;
 pub mod reference;
 pub mod surrogate;
 
-pub use backend::SpikingBackend;
+pub use backend::{ScanGrads, ScanParams, SpikingBackend};
 pub use dropout::time_locked_dropout;
 pub use encoder::{Encoder, Encoding, PoissonRange};
 pub use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
 pub use lasnn_core::surrogate::Surrogate;
-pub use layer::SpikingNeurons;
+pub use layer::{SpikingNeurons, TrainedParams};
 pub use network::{NetworkInput, NetworkPass};
 pub use neuron::{NeuronConfig, NeuronError};
+pub use params::{
+    InitialMembraneConfig, InitialMembranePer, LeakConfig, ThresholdConfig, ThresholdPer,
+};
 pub use parity::{ParityCase, ParityError, check_parity};
 pub use readout::Readout;

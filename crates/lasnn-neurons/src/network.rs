@@ -12,7 +12,7 @@ use std::sync::Arc;
 use burn::tensor::{Shape, TensorMetadata, backend::Backend, ops::FloatTensor};
 use lasnn_core::{Mask, Precision};
 use lasnn_spiking_kernels::{
-    ForwardArgs, Graph, Membranes, Neurons, Outcome, OutcomeGrad, PackedWeights, SpikeStats, Tape,
+    ForwardArgs, Graph, Membranes, Outcome, OutcomeGrad, PackedWeights, SpikeStats, Tape,
     WeightFormat,
 };
 
@@ -27,10 +27,13 @@ pub struct NetworkPass<B: Backend> {
     /// The layers of neurons and the projections between them. The graph must have passed its
     /// check.
     pub graph: Arc<Graph>,
-    /// The neurons of each layer.
-    pub neurons: Arc<[Neurons]>,
-    /// The weights that the graph refers to, in the layouts that the graph expects.
-    pub weights: Vec<FloatTensor<B>>,
+    /// The options of the neurons of each layer.
+    pub neurons: Arc<[NeuronOptions]>,
+    /// The parameters that the graph names, in the shapes that it expects.
+    pub params: Vec<FloatTensor<B>>,
+    /// By parameter: whether the backward pass computes its gradient. On an autodiff backend, the
+    /// tensors tell it, and this field is not read.
+    pub trained: Arc<[bool]>,
     /// The input of the first layer of neurons.
     pub input: NetworkInput<FloatTensor<B>>,
     /// The dropout masks that the graph refers to, each with a row `[channels, height, width]` for
@@ -49,12 +52,6 @@ pub struct NetworkPass<B: Backend> {
     pub precision: Precision,
 }
 
-/// The neurons of a layer, in the type of the kernels.
-pub fn neurons(threshold: f32, leak: f32, options: NeuronOptions) -> Neurons {
-    let NeuronOptions { reset, step_order, surrogate } = options;
-    Neurons { threshold, leak, reset, step_order, surrogate }
-}
-
 impl<B: Backend> NetworkPass<B> {
     /// The indices and the statistics of the layers whose statistics are not `Nothing`.
     fn layers_with_stats(&self) -> impl Iterator<Item = (usize, SpikeStats)> + '_ {
@@ -70,7 +67,8 @@ impl<B: Backend> NetworkPass<B> {
         NetworkPass {
             graph: self.graph,
             neurons: self.neurons,
-            weights: self.weights.into_iter().map(&change).collect(),
+            params: self.params.into_iter().map(&change).collect(),
+            trained: self.trained,
             input: self.input.map(&change),
             masks: self.masks,
             batch: self.batch,
@@ -88,13 +86,14 @@ fn with_args<B: SpikingBackend, R>(
     run: impl FnOnce(&ForwardArgs<'_>, NetworkInput<&[f32]>) -> R,
 ) -> Option<R> {
     let input = pass.input.values().clone();
-    let tensors: Vec<_> = std::iter::once(input).chain(pass.weights.iter().cloned()).collect();
+    let tensors: Vec<_> = std::iter::once(input).chain(pass.params.iter().cloned()).collect();
     let masks: Vec<_> = pass.masks.iter().map(|mask| mask.as_ref().map(Mask::rows)).collect();
     B::on_host(&tensors, |values| {
         let args = ForwardArgs {
             graph: &pass.graph,
             neurons: &pass.neurons,
-            weights: &values[1..],
+            params: &values[1..],
+            trained: &pass.trained,
             masks: &masks,
             batch: pass.batch,
             packed_weights: pass.packed_weights.as_deref(),
@@ -106,13 +105,13 @@ fn with_args<B: SpikingBackend, R>(
 }
 
 /// Packs the weights of a graph in the order in which the kernels read them, so that several passes
-/// can share them. `None` if the weights are not in host memory.
+/// can share them. `None` if the parameters are not in host memory.
 pub fn prepare<B: SpikingBackend>(
     graph: &Graph,
-    weights: &[FloatTensor<B>],
+    params: &[FloatTensor<B>],
     format: WeightFormat,
 ) -> Option<PackedWeights> {
-    B::on_host(weights, |weights| PackedWeights::new(graph, weights, format))
+    B::on_host(params, |params| PackedWeights::new(graph, params, format))
 }
 
 /// The results of a pass as tensors, in the order of [`SpikingBackend::network`].
@@ -138,7 +137,7 @@ fn results<B: SpikingBackend>(
 pub(crate) fn forward<B: SpikingBackend>(pass: &NetworkPass<B>) -> Option<Vec<FloatTensor<B>>> {
     let device = B::float_device(pass.input.values());
     let outcome = with_args::<B, _>(pass, |args, input| {
-        args.advance(input, pass.steps, &mut args.rest(), &pass.stats)
+        args.advance(input, pass.steps, &mut args.start(), &pass.stats)
     })?;
     Some(results(pass, outcome, &device))
 }
@@ -153,8 +152,9 @@ pub(crate) fn record<B: SpikingBackend>(
     Some((results(pass, outcome, &device), tape))
 }
 
-/// The gradients with respect to the input, if the input is currents, and to the weights.
-pub(crate) type NetworkGradients<B> = (Option<FloatTensor<B>>, Vec<FloatTensor<B>>);
+/// The gradients with respect to the input, if the input is currents, and to the parameters, if
+/// they are trained.
+pub(crate) type NetworkGradients<B> = (Option<FloatTensor<B>>, Vec<Option<FloatTensor<B>>>);
 
 /// The backward pass of [`record`]. `grads` are the gradients with respect to its results, `None`
 /// for results on which the loss does not depend.
@@ -186,19 +186,23 @@ pub(crate) fn backward<B: SpikingBackend>(
     let tensor_like =
         |values: Vec<f32>, tensor: &FloatTensor<B>| B::from_host(values, tensor.shape(), &device);
     let input = gradients.currents.map(|values| tensor_like(values, pass.input.values()));
-    let weights = gradients.weights.into_iter().zip(&pass.weights);
-    Some((input, weights.map(|(values, weight)| tensor_like(values, weight)).collect()))
+    let params = gradients.params.into_iter().zip(&pass.params);
+    let params = params.map(|(values, param)| {
+        // There are no values for a parameter that is not trained.
+        (!values.is_empty()).then(|| tensor_like(values, param))
+    });
+    Some((input, params.collect()))
 }
 
-/// Runs the steps of a pass from the given membrane potentials, or from rest, and updates the
-/// membrane potentials. Nothing is recorded for gradients. `None` on backends on which
+/// Runs the steps of a pass from the given membrane potentials, or from the initial ones, and
+/// updates the membrane potentials. Nothing is recorded for gradients. `None` on backends on which
 /// [`SpikingBackend::network`] returns `None`.
 pub fn advance<B: SpikingBackend>(
     pass: &NetworkPass<B>,
     membranes: &mut Option<Membranes>,
 ) -> Option<Outcome> {
     with_args::<B, _>(pass, |args, input| {
-        let membranes = membranes.get_or_insert_with(|| args.rest());
+        let membranes = membranes.get_or_insert_with(|| args.start());
         args.advance(input, pass.steps, membranes, &pass.stats)
     })
 }

@@ -1,6 +1,7 @@
 //! The neuron (Eq. 1 and 2 of the LaSNN paper).
 //!
-//! With the current `I^t`, the threshold `v` and the leak `λ`, from rest `u^0 = 0`, `o^0 = 0`:
+//! With the current `I^t`, the threshold `v` and the leak `λ`, from the initial membrane potential
+//! `u^0`, which is 0 at rest, and `o^0 = 1 if u^0 > v, else 0`:
 //!
 //! ```text
 //! u^t = λ u^{t-1} + I^t - v o^{t-1}        reset `subtract`
@@ -25,19 +26,36 @@
 //!
 //! With the reset `zero`, `λ δ^{t+1}` is multiplied by `1 - o^t`. After the last step,
 //! `δ^{T+1} = 0`.
+//!
+//! The parameters have gradients, too. In the reset, the spike counts as a constant, but the
+//! threshold that it subtracts does not (DIET-SNN):
+//!
+//! ```text
+//! dL/dv   = Σ_t - g σ'(z^t) u^t / v² - δ^t o^{t-1}      the last term with the reset `subtract` only
+//! dL/dλ   = Σ_t δ^t u^{t-1}                             times 1 - o^{t-1} with the reset `zero`
+//! dL/du^0 = λ δ^1                                       times 1 - o^0 with the reset `zero`
+//! ```
+//!
+//! `g` is the gradient with respect to the output that `u^t` decides.
 
 use serde::{Deserialize, Serialize};
 
 use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
 use lasnn_core::surrogate::Surrogate;
 
+use crate::layer::TrainedParams;
+use crate::params::{InitialMembraneConfig, LeakConfig, ThresholdConfig};
+
 /// The neurons of a network, as a recipe describes them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NeuronConfig {
-    /// The factor `λ` by which the membrane potential decays in a step; above 0 and at most 1. With
-    /// 1 the neuron is an integrate-and-fire (IF) neuron, below 1 a leaky one (LIF).
-    pub leak: f64,
+    /// The leak of all layers.
+    pub leak: LeakConfig,
+    /// The thresholds.
+    pub threshold: ThresholdConfig,
+    /// The membrane potentials before the first step.
+    pub initial_membrane: InitialMembraneConfig,
     /// The effect of a spike on the membrane potential.
     pub reset: Reset,
     /// Whether a step fires after or before it integrates its current.
@@ -46,18 +64,20 @@ pub struct NeuronConfig {
     pub surrogate: Surrogate,
 }
 
-impl Default for NeuronConfig {
-    fn default() -> Self {
-        let NeuronOptions { reset, step_order, surrogate } = NeuronOptions::default();
-        Self { leak: 1.0, reset, step_order, surrogate }
-    }
-}
-
 impl NeuronConfig {
-    /// The options without the leak, which is a tensor on the device.
+    /// The options without the parameters, which are tensors on the device.
     pub fn options(&self) -> NeuronOptions {
         let Self { reset, step_order, surrogate, .. } = *self;
         NeuronOptions { reset, step_order, surrogate }
+    }
+
+    /// The parameters that are trained.
+    pub fn trained(&self) -> TrainedParams {
+        TrainedParams {
+            threshold: self.threshold.train,
+            leak: self.leak.train,
+            initial_membrane: self.initial_membrane.train,
+        }
     }
 
     /// Checks the ranges of all numbers.
@@ -67,12 +87,15 @@ impl NeuronConfig {
     /// Returns the first number that is out of range, with its key, its value and the range.
     pub fn check(&self) -> Result<(), NeuronError> {
         // The kernels compute in single precision, so the numbers must be in range there, too.
-        if !(self.leak as f32 > 0.0 && self.leak <= 1.0) {
-            return Err(NeuronError {
-                key: "leak",
-                found: self.leak,
-                expected: "above 0 and at most 1",
-            });
+        let leak = self.leak.value;
+        if !(leak as f32 > 0.0 && leak <= 1.0) {
+            let expected = "above 0 and at most 1";
+            return Err(NeuronError { key: "leak", found: leak, expected });
+        }
+        let initial = self.initial_membrane.value;
+        if !(initial.abs() <= MOST_INITIAL) {
+            let (key, expected) = ("initial_membrane.value", "-100 to 100, in thresholds");
+            return Err(NeuronError { key, found: initial, expected });
         }
         let (key, found) = self.surrogate.parameter();
         let single = found as f32;
@@ -82,6 +105,9 @@ impl NeuronConfig {
         Ok(())
     }
 }
+
+/// The largest initial membrane potential, in thresholds.
+const MOST_INITIAL: f64 = 100.0;
 
 /// A number of a [`NeuronConfig`] that is out of range.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
@@ -105,10 +131,11 @@ mod tests {
         let text = r#"{"leak": 0.9, "reset": "zero", "step_order": "fire-then-integrate",
                        "surrogate": {"kind": "fast-sigmoid"}}"#;
         let expected = NeuronConfig {
-            leak: 0.9,
+            leak: 0.9.into(),
             reset: Reset::Zero,
             step_order: StepOrder::FireThenIntegrate,
             surrogate: Surrogate::FastSigmoid { slope: 10.0 },
+            ..Default::default()
         };
         assert_eq!(serde_json::from_str::<NeuronConfig>(text).unwrap(), expected);
     }
@@ -117,7 +144,7 @@ mod tests {
     fn unknown_keys_and_impossible_numbers_are_errors() {
         let error = serde_json::from_str::<NeuronConfig>(r#"{"leek": 1.0}"#).unwrap_err();
         assert!(error.to_string().contains("leek"), "{error}");
-        let error = NeuronConfig { leak: 1.5, ..Default::default() }.check().unwrap_err();
+        let error = NeuronConfig { leak: 1.5.into(), ..Default::default() }.check().unwrap_err();
         assert_eq!(error.to_string(), "`leak` is 1.5, expected above 0 and at most 1");
         let surrogate = Surrogate::Atan { alpha: f64::NAN };
         let error = NeuronConfig { surrogate, ..Default::default() }.check().unwrap_err();

@@ -6,11 +6,11 @@
 
 mod case;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use lasnn_core::{Seed, Stream};
 
 pub use self::case::{Layout, ParityCase};
-use crate::backend::{SpikingBackend, from_primitive, into_primitive};
+use crate::backend::{ScanParams, SpikingBackend, from_primitive, into_primitive};
 use crate::reference;
 
 /// The maximum error of a gradient or membrane potential relative to the maximum absolute value.
@@ -28,7 +28,8 @@ pub struct Comparison {
     pub spikes: usize,
     /// The number of spikes that differ between the kernel and the reference.
     pub differing_spikes: usize,
-    /// The maximum error of the gradient relative to its maximum absolute value.
+    /// The maximum error of a gradient, of the currents or a parameter, relative to its maximum
+    /// absolute value.
     pub gradient_error: f64,
     /// The maximum error of the membrane potentials relative to their maximum absolute value.
     pub membrane_error: f64,
@@ -93,29 +94,46 @@ pub fn compare<B: SpikingBackend>(
     let draws = Seed(1).draws(Stream::Test, [case.steps as u32, case.neurons as u32, 0]);
     let currents = case.tensor::<B>(&case.currents(), device);
     let output_grad = case.tensor::<B>(&draws.normals(case.steps * case.neurons), device);
-    let threshold = Tensor::<B, 1>::from_floats([case.threshold], device);
-    let leak = Tensor::<B, 1>::from_floats([case.leak], device);
-    let [c, v, l] = [
-        into_primitive(currents.clone()),
-        into_primitive(threshold.clone()),
-        into_primitive(leak.clone()),
-    ];
+    let param = |values: Vec<f32>| {
+        let shape = [values.len()];
+        Tensor::<B, 1>::from_data(TensorData::new(values, shape), device)
+    };
+    let params = ScanParams {
+        membrane: param(case.membranes()),
+        threshold: param(case.thresholds()),
+        leak: param(vec![case.leak]),
+    };
+    let (c, p) = (into_primitive(currents.clone()), params.clone().map(into_primitive));
 
-    let spikes = read(from_primitive(B::scan(c.clone(), v.clone(), l.clone(), case.options)))?;
+    let spikes = read(from_primitive(B::scan(c.clone(), p.clone(), case.options)))?;
     let g = into_primitive(output_grad.clone());
-    let grad =
-        read(from_primitive(B::scan_backward(c.clone(), v.clone(), l.clone(), g, case.options)))?;
-    let rest = Tensor::<B, 1>::zeros([case.neurons], device);
-    let (streamed, membrane) = B::advance(c, into_primitive(rest.clone()), v, l, case.options);
+    let grads = B::scan_backward(c.clone(), p.clone(), g.clone(), (case.options, true));
+    let plain = B::scan_backward(c.clone(), p.clone(), g, (case.options, false));
+    let grad = read(from_primitive(grads.currents))?;
+    let plain = read(from_primitive(plain.currents))?;
+    let (streamed, membrane) = B::advance(c, p, case.options);
     let streamed = read(from_primitive(streamed))?;
     let membrane = read(from_primitive::<B, 1>(membrane).unsqueeze())?;
 
-    let inputs = (currents.clone(), threshold.clone(), leak.clone());
-    let expected_grad =
-        reference::scan_backward(inputs.0, inputs.1, inputs.2, output_grad, case.options);
-    let (expected_spikes, expected_membrane) =
-        reference::advance(currents, rest, threshold, leak, case.options);
+    let expected =
+        reference::scan_backward(currents.clone(), params.clone(), output_grad, case.options);
+    let (expected_spikes, expected_membrane) = reference::advance(currents, params, case.options);
     let expected_spikes = read(expected_spikes)?;
+    let expected_grad = read(expected.currents)?;
+    let mut gradient_error = error(&grad, &expected_grad).max(error(&plain, &expected_grad));
+    if let (Some(found), Some(expected)) = (grads.params, expected.params) {
+        let row = |tensor: Tensor<B, 1>| read(tensor.unsqueeze());
+        let found = found.map(from_primitive);
+        for (found, expected) in [
+            (found.membrane, expected.membrane),
+            (found.threshold, expected.threshold),
+            (found.leak, expected.leak),
+        ] {
+            let error = error(&row(found)?, &row(expected)?);
+            // `max` would ignore NaN.
+            gradient_error = if error.is_nan() { error } else { gradient_error.max(error) };
+        }
+    }
 
     let differing =
         |spikes: &[f64]| spikes.iter().zip(&expected_spikes).filter(|(a, b)| a != b).count();
@@ -123,7 +141,7 @@ pub fn compare<B: SpikingBackend>(
         case,
         spikes: expected_spikes.iter().filter(|&&spike| spike == 1.0).count(),
         differing_spikes: differing(&spikes).max(differing(&streamed)),
-        gradient_error: error(&grad, &read(expected_grad)?),
+        gradient_error,
         membrane_error: error(&membrane, &read(expected_membrane.unsqueeze())?),
     };
     // `<=` is false for NaN, so an error that is not a number fails too.

@@ -4,37 +4,32 @@
 //! [`SpikingBackend`](crate::SpikingBackend). [`differentiable_scan`] leaves the backward pass to
 //! Burn's autodiff, which tests the hand-written one.
 //!
-//! Currents are `[steps, neurons]`, membrane potentials `[neurons]`, threshold and leak `[1]`. The
-//! order of operations is part of the contract: the CPU kernels round in the same order and give
-//! the same bits.
+//! Currents are `[steps, neurons]`; the parameters are described by [`ScanParams`]. The order of
+//! operations is part of the contract: the CPU kernels round in the same order and give the same
+//! bits.
 
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
 
+use crate::backend::{ScanGrads, ScanParams};
 use crate::surrogate;
 
-/// The spikes that the currents cause from rest.
+/// The spikes that the currents cause.
 pub fn scan<B: Backend>(
     currents: Tensor<B, 2>,
-    threshold: Tensor<B, 1>,
-    leak: Tensor<B, 1>,
+    params: ScanParams<Tensor<B, 1>>,
     options: NeuronOptions,
 ) -> Tensor<B, 2> {
-    let membrane = rest(&currents);
-    advance(currents, membrane, threshold, leak, options).0
+    advance(currents, params, options).0
 }
 
-/// The spikes that the currents cause from the given membrane potentials, and the membrane
-/// potentials after the last step.
+/// The spikes that the currents cause, and the membrane potentials `[neurons]` after the last step.
 pub fn advance<B: Backend>(
     currents: Tensor<B, 2>,
-    membrane: Tensor<B, 1>,
-    threshold: Tensor<B, 1>,
-    leak: Tensor<B, 1>,
+    params: ScanParams<Tensor<B, 1>>,
     options: NeuronOptions,
 ) -> (Tensor<B, 2>, Tensor<B, 1>) {
-    let (threshold, leak) = (threshold.unsqueeze(), leak.unsqueeze());
-    let mut u = membrane.unsqueeze();
+    let ScanParams { membrane: mut u, threshold, leak } = rows(&currents, params);
     let mut spikes = Vec::with_capacity(currents.dims()[0]);
     for current in currents.split(1, 0) {
         let previous = fire(&u, &threshold);
@@ -47,17 +42,17 @@ pub fn advance<B: Backend>(
     (Tensor::cat(spikes, 0), u.squeeze_dim(0))
 }
 
-/// The gradient with respect to the currents of [`scan`].
+/// The gradients of [`scan`].
 pub fn scan_backward<B: Backend>(
     currents: Tensor<B, 2>,
-    threshold: Tensor<B, 1>,
-    leak: Tensor<B, 1>,
+    params: ScanParams<Tensor<B, 1>>,
     output_grad: Tensor<B, 2>,
     options: NeuronOptions,
-) -> Tensor<B, 2> {
-    let (threshold, leak) = (threshold.unsqueeze::<2>(), leak.unsqueeze::<2>());
-    let mut u = rest(&currents).unsqueeze();
-    let mut membranes = Vec::with_capacity(currents.dims()[0]);
+) -> ScanGrads<Tensor<B, 2>, Tensor<B, 1>> {
+    let ScanParams { membrane: mut u, threshold, leak } = rows(&currents, params);
+    // The membrane potentials before and after each step.
+    let mut membranes = Vec::with_capacity(currents.dims()[0] + 1);
+    membranes.push(u.clone());
     for current in currents.split(1, 0) {
         let spikes = fire(&u, &threshold);
         u = integrate(u, spikes, current, &threshold, &leak, options.reset);
@@ -71,19 +66,41 @@ pub fn scan_backward<B: Backend>(
         output_grads.push(u.zeros_like());
     }
 
-    let mut membrane_grad = u.zeros_like();
-    let mut currents_grads = Vec::with_capacity(membranes.len());
-    for (u, output_grad) in membranes.into_iter().zip(output_grads).rev() {
-        let mut carried = leak.clone() * membrane_grad;
-        if options.reset == Reset::Zero {
-            carried = carried * (-fire(&u, &threshold) + 1.0);
+    let mut carried = u.zeros_like();
+    let (mut threshold_grad, mut leak_grad) = (u.zeros_like(), u.zeros_like());
+    let mut currents_grads = Vec::with_capacity(output_grads.len());
+    for (both, output_grad) in membranes.windows(2).zip(output_grads).rev() {
+        let (before, u) = (both[0].clone(), both[1].clone());
+        let ratio = u / threshold.clone();
+        let surrogate_grad = surrogate::derivative(options.surrogate, ratio.clone() - 1.0);
+        let through_spike = output_grad * surrogate_grad / threshold.clone();
+        let membrane_grad = through_spike.clone() + carried;
+        let fired = fire(&before, &threshold);
+        threshold_grad = threshold_grad - through_spike * ratio;
+        carried = leak.clone() * membrane_grad.clone();
+        let mut per_leak = membrane_grad.clone() * before;
+        match options.reset {
+            Reset::Subtract => {
+                threshold_grad = threshold_grad - membrane_grad.clone() * fired;
+            }
+            Reset::Zero => {
+                let kept = -fired + 1.0;
+                carried = carried * kept.clone();
+                per_leak = per_leak * kept;
+            }
         }
-        let surrogate_grad = surrogate::derivative(options.surrogate, u / threshold.clone() - 1.0);
-        membrane_grad = output_grad * surrogate_grad / threshold.clone() + carried;
-        currents_grads.push(membrane_grad.clone());
+        leak_grad = leak_grad + per_leak;
+        currents_grads.push(membrane_grad);
     }
     currents_grads.reverse();
-    Tensor::cat(currents_grads, 0)
+    ScanGrads {
+        currents: Tensor::cat(currents_grads, 0),
+        params: Some(ScanParams {
+            membrane: carried.squeeze_dim(0),
+            threshold: threshold_grad.squeeze_dim(0),
+            leak: leak_grad.squeeze_dim(0),
+        }),
+    }
 }
 
 /// [`scan`] for an autodiff backend, with the backward pass left to Burn.
@@ -92,13 +109,11 @@ pub fn scan_backward<B: Backend>(
 /// `o`, and its derivative with respect to `z` is `σ'(z)`.
 pub fn differentiable_scan<B: Backend>(
     currents: Tensor<B, 2>,
-    threshold: Tensor<B, 1>,
-    leak: Tensor<B, 1>,
+    params: ScanParams<Tensor<B, 1>>,
     options: NeuronOptions,
 ) -> Tensor<B, 2> {
-    let (threshold, leak) = (threshold.unsqueeze::<2>(), leak.unsqueeze::<2>());
-    let mut u = rest(&currents).unsqueeze();
-    let mut sent = u.zeros_like();
+    let ScanParams { membrane: mut u, threshold, leak } = rows(&currents, params);
+    let mut sent = fire(&u, &threshold).detach();
     let mut spikes = Vec::with_capacity(currents.dims()[0]);
     for current in currents.split(1, 0) {
         let previous = sent;
@@ -114,15 +129,18 @@ pub fn differentiable_scan<B: Backend>(
     Tensor::cat(spikes, 0)
 }
 
-/// The membrane potentials at rest: zeros.
-fn rest<B: Backend>(currents: &Tensor<B, 2>) -> Tensor<B, 1> {
-    let options = (&currents.device(), currents.dtype());
-    Tensor::zeros([currents.dims()[1]], options)
+/// The parameters of all neurons as rows `[1, neurons]`.
+fn rows<B: Backend>(
+    currents: &Tensor<B, 2>,
+    params: ScanParams<Tensor<B, 1>>,
+) -> ScanParams<Tensor<B, 2>> {
+    let neurons = currents.dims()[1];
+    params.map(|param| param.unsqueeze::<2>().expand([1, neurons]))
 }
 
 /// 1 where the membrane potential is above the threshold, else 0.
 fn fire<B: Backend>(u: &Tensor<B, 2>, threshold: &Tensor<B, 2>) -> Tensor<B, 2> {
-    let fires = u.clone().greater(threshold.clone().expand(u.shape()));
+    let fires = u.clone().greater(threshold.clone());
     u.zeros_like().mask_fill(fires, 1.0)
 }
 

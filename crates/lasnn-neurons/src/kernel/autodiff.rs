@@ -12,7 +12,7 @@ use burn::tensor::{Shape, TensorMetadata};
 use lasnn_core::neuron::NeuronOptions;
 use lasnn_spiking_kernels::Tape;
 
-use crate::backend::SpikingBackend;
+use crate::backend::{ScanGrads, ScanParams, SpikingBackend};
 use crate::network::{self, NetworkInput, NetworkPass};
 
 /// The autodiff node of a scan.
@@ -23,77 +23,80 @@ struct ScanBackward;
 #[derive(Clone, Debug)]
 struct ScanState<T> {
     currents: T,
-    threshold: T,
-    leak: T,
+    params: ScanParams<T>,
     options: NeuronOptions,
 }
 
-impl<B: SpikingBackend> Backward<B, 1> for ScanBackward {
+impl<B: SpikingBackend> Backward<B, 4> for ScanBackward {
     type State = ScanState<FloatTensor<B>>;
 
     fn backward(
         self,
-        ops: Ops<Self::State, 1>,
+        ops: Ops<Self::State, 4>,
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let ScanState { currents, threshold, leak, options } = ops.state;
-        unary::<B, _>(ops.parents, ops.node, grads, |output_grad| {
-            B::scan_backward(currents, threshold, leak, output_grad, options)
-        });
+        let ScanState { currents, params, options } = ops.state;
+        let output_grad = grads.consume::<B>(&ops.node);
+        let [of_currents, of_params @ ..] = ops.parents;
+        let with_params = of_params.iter().any(Option::is_some);
+        let shapes = [&params.membrane, &params.threshold, &params.leak].map(|p| p.shape());
+        let found = B::scan_backward(currents, params, output_grad, (options, with_params));
+        if let Some(parent) = of_currents {
+            grads.register::<B>(parent.id, found.currents);
+        }
+        let Some(ScanParams { membrane, threshold, leak }) = found.params else { return };
+        let found = [membrane, threshold, leak].into_iter().zip(shapes);
+        for (parent, (gradient, shape)) in of_params.into_iter().zip(found) {
+            if let Some(parent) = parent {
+                // A parameter that all neurons share gets the sum of their gradients.
+                let is_shared = shape.num_elements() == 1;
+                let gradient = if is_shared { B::float_sum_dim(gradient, 0) } else { gradient };
+                grads.register::<B>(parent.id, gradient);
+            }
+        }
     }
 }
 
 impl<B: SpikingBackend, C: CheckpointStrategy> SpikingBackend for Autodiff<B, C> {
     fn scan(
         currents: FloatTensor<Self>,
-        threshold: FloatTensor<Self>,
-        leak: FloatTensor<Self>,
+        params: ScanParams<FloatTensor<Self>>,
         options: NeuronOptions,
     ) -> FloatTensor<Self> {
-        let (threshold, leak) = (threshold.primitive, leak.primitive);
-        match ScanBackward.prepare::<C>([currents.node.clone()]).compute_bound().stateful() {
+        let parents = [&currents, &params.membrane, &params.threshold, &params.leak];
+        let parents = parents.map(|tensor| tensor.node.clone());
+        let params = params.map(|tensor| tensor.primitive);
+        let currents = currents.primitive;
+        match ScanBackward.prepare::<C>(parents).compute_bound().stateful() {
             OpsKind::Tracked(graph) => {
-                let currents = currents.primitive;
-                let spikes = B::scan(currents.clone(), threshold.clone(), leak.clone(), options);
-                graph.finish(ScanState { currents, threshold, leak, options }, spikes)
+                let spikes = B::scan(currents.clone(), params.clone(), options);
+                graph.finish(ScanState { currents, params, options }, spikes)
             }
-            OpsKind::UnTracked(graph) => {
-                graph.finish(B::scan(currents.primitive, threshold, leak, options))
-            }
+            OpsKind::UnTracked(graph) => graph.finish(B::scan(currents, params, options)),
         }
     }
 
     fn scan_backward(
         currents: FloatTensor<Self>,
-        threshold: FloatTensor<Self>,
-        leak: FloatTensor<Self>,
+        params: ScanParams<FloatTensor<Self>>,
         output_grad: FloatTensor<Self>,
-        options: NeuronOptions,
-    ) -> FloatTensor<Self> {
-        Self::from_inner(B::scan_backward(
-            currents.primitive,
-            threshold.primitive,
-            leak.primitive,
-            output_grad.primitive,
-            options,
-        ))
+        options: (NeuronOptions, bool),
+    ) -> ScanGrads<FloatTensor<Self>> {
+        let params = params.map(|tensor| tensor.primitive);
+        let ScanGrads { currents, params } =
+            B::scan_backward(currents.primitive, params, output_grad.primitive, options);
+        let params = params.map(|params| params.map(Self::from_inner));
+        ScanGrads { currents: Self::from_inner(currents), params }
     }
 
     fn advance(
         currents: FloatTensor<Self>,
-        membrane: FloatTensor<Self>,
-        threshold: FloatTensor<Self>,
-        leak: FloatTensor<Self>,
+        params: ScanParams<FloatTensor<Self>>,
         options: NeuronOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let (spikes, membrane) = B::advance(
-            currents.primitive,
-            membrane.primitive,
-            threshold.primitive,
-            leak.primitive,
-            options,
-        );
+        let params = params.map(|tensor| tensor.primitive);
+        let (spikes, membrane) = B::advance(currents.primitive, params, options);
         (Self::from_inner(spikes), Self::from_inner(membrane))
     }
 
@@ -103,25 +106,26 @@ impl<B: SpikingBackend, C: CheckpointStrategy> SpikingBackend for Autodiff<B, C>
     }
 
     fn network(pass: NetworkPass<Self>) -> Option<Vec<FloatTensor<Self>>> {
-        let (input, weights) = (pass.input.values().clone(), pass.weights.clone());
+        let input = pass.input.values().clone();
         let differentiable = matches!(pass.input, NetworkInput::Currents(_));
-        let tracked = !input.node.requirement.is_none();
-        if weights.len() >= PARENTS || tracked && !differentiable {
+        if !input.node.requirement.is_none() && !differentiable {
             return None;
         }
-        // A node has a fixed number of parents; untracked ones fill up the list.
-        let untracked = Self::from_inner(input.primitive.clone());
-        let parents: [_; PARENTS] = std::array::from_fn(|index| match index {
-            0 => input.node.clone(),
-            _ => weights.get(index - 1).unwrap_or(&untracked).node.clone(),
-        });
-        let pass = pass.map(|tensor| tensor.primitive);
-        match NetworkBackward.prepare::<C>(parents).compute_bound().stateful() {
+        let is_trained = |param: &FloatTensor<Self>| !param.node.requirement.is_none();
+        let trained: Vec<bool> = pass.params.iter().map(is_trained).collect();
+        let inputs: Vec<FloatTensor<Self>> =
+            std::iter::once(input).chain(pass.params.iter().cloned()).collect();
+        let input_grads = Slots::new(inputs.len());
+        let gathered = gather::<B, C>(&inputs, &input_grads);
+        let mut pass = pass.map(|tensor| tensor.primitive);
+        pass.trained = trained.into();
+        match NetworkBackward.prepare::<C>([gathered.node]).compute_bound().stateful() {
             OpsKind::Tracked(graph) => {
                 let (results, tape) = network::record(&pass)?;
                 let grads = Slots::new(results.len());
                 let token = token::<B>(results.first()?);
-                let state = NetworkState { pass, tape: Arc::new(tape), grads: grads.clone() };
+                let tape = Arc::new(tape);
+                let state = NetworkState { pass, tape, grads: grads.clone(), input_grads };
                 let token = graph.finish(state, token);
                 let results = results.into_iter().enumerate();
                 Some(
@@ -137,16 +141,24 @@ impl<B: SpikingBackend, C: CheckpointStrategy> SpikingBackend for Autodiff<B, C>
     }
 }
 
-/// The maximum number of tensors that a network depends on: its input and its weights.
-const PARENTS: usize = 64;
+/// The number of parents of a node that gathers tensors. Burn fixes it when it is compiled.
+const PARENTS: usize = 32;
 
 /// The autodiff node of a whole network.
 ///
-/// A node of Burn's graph has one result, but a network has several. The result of this node is
-/// therefore a token, a tensor with one element. Each result of the network gets a node of its own
-/// ([`ResultBackward`]) whose parent is the token. In the backward pass, such a node stores its
-/// gradient in a slot and passes a gradient to the token. The backward pass of the network runs
-/// after all of them and takes the gradients from the slots.
+/// A node of Burn's graph has one result and a fixed number of parents, but a network has several
+/// results and any number of parameters. Tokens, tensors with one element and no meaning, connect
+/// them:
+///
+/// - Nodes that gather ([`GatherBackward`]) have the input and the parameters as parents. Each has
+///   a token as its result, which is a parent of the next one. The last token is the parent of the
+///   network's node.
+/// - The result of the network's node is a token. Each result of the network gets a node of its own
+///   ([`ResultBackward`]) whose parent is that token.
+///
+/// In the backward pass, the nodes of the results store their gradients in slots. Then the network's
+/// node takes them, and stores the gradients of its inputs in other slots, from which the nodes that
+/// gather take them.
 ///
 /// The alternative, slices of one long result, costs more: Burn would pad the gradient of each
 /// slice to the full length and add them up.
@@ -154,16 +166,64 @@ const PARENTS: usize = 64;
 struct NetworkBackward;
 
 /// The values that the backward pass of a network needs: its arguments, the recorded spikes, and
-/// the slots of the gradients.
+/// the slots of the gradients of its results and of its inputs.
 #[derive(Clone, Debug)]
 struct NetworkState<B: Backend> {
     pass: NetworkPass<B>,
     tape: Arc<Tape>,
     grads: Slots<B>,
+    input_grads: Slots<B>,
 }
 
-impl<B: SpikingBackend> Backward<B, PARENTS> for NetworkBackward {
+impl<B: SpikingBackend> Backward<B, 1> for NetworkBackward {
     type State = NetworkState<B>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let NetworkState { pass, tape, grads: slots, input_grads } = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |token_grad| {
+            let (input, params) =
+                network::backward::<B>(&pass, &tape, slots.take()).unwrap_or_default();
+            input_grads.put(std::iter::once(input).chain(params).collect());
+            token_grad
+        });
+    }
+}
+
+/// A token that depends on all tensors. In the backward pass, `slots` has their gradients.
+fn gather<B: SpikingBackend, C: CheckpointStrategy>(
+    tensors: &[FloatTensor<Autodiff<B, C>>],
+    slots: &Slots<B>,
+) -> FloatTensor<Autodiff<B, C>> {
+    let value = || token::<B>(&tensors[0].primitive);
+    let mut last = Autodiff::<B, C>::from_inner(value());
+    for (index, tensors) in tensors.chunks(PARENTS - 1).enumerate() {
+        // Tokens that depend on nothing fill up the list of parents.
+        let filler = Autodiff::<B, C>::from_inner(value());
+        let parents = std::array::from_fn::<_, PARENTS, _>(|parent| match parent {
+            0 => last.node.clone(),
+            _ => tensors.get(parent - 1).unwrap_or(&filler).node.clone(),
+        });
+        let first = index * (PARENTS - 1);
+        last = match GatherBackward.prepare::<C>(parents).compute_bound().stateful() {
+            OpsKind::Tracked(graph) => graph.finish((slots.clone(), first), value()),
+            OpsKind::UnTracked(graph) => graph.finish(value()),
+        };
+    }
+    last
+}
+
+/// The autodiff node of a token that depends on some tensors.
+#[derive(Debug)]
+struct GatherBackward;
+
+impl<B: SpikingBackend> Backward<B, PARENTS> for GatherBackward {
+    /// The slots of the gradients, and the first slot of this node.
+    type State = (Slots<B>, usize);
 
     fn backward(
         self,
@@ -171,14 +231,16 @@ impl<B: SpikingBackend> Backward<B, PARENTS> for NetworkBackward {
         grads: &mut Gradients,
         _checkpointer: &mut Checkpointer,
     ) {
-        let NetworkState { pass, tape, grads: slots } = ops.state;
-        // The value of the token's gradient has no meaning.
-        grads.consume::<B>(&ops.node);
-        let found = network::backward::<B>(&pass, &tape, slots.take());
-        let (input, weights) = found.unwrap_or_default();
-        let found = std::iter::once(input).chain(weights.into_iter().map(Some));
-        for (parent, gradient) in ops.parents.into_iter().zip(found) {
-            if let (Some(parent), Some(gradient)) = (parent, gradient) {
+        let (slots, first) = ops.state;
+        let token_grad = grads.consume::<B>(&ops.node);
+        let [last, tensors @ ..] = ops.parents;
+        if let Some(last) = last {
+            grads.register::<B>(last.id, token_grad);
+        }
+        for (index, parent) in tensors.into_iter().enumerate() {
+            if let Some(parent) = parent
+                && let Some(gradient) = slots.take_one(first + index)
+            {
                 grads.register::<B>(parent.id, gradient);
             }
         }
@@ -212,6 +274,16 @@ impl<B: SpikingBackend> Slots<B> {
             OpsKind::Tracked(graph) => graph.finish((self.clone(), index), result),
             OpsKind::UnTracked(graph) => graph.finish(result),
         }
+    }
+
+    /// Fills all slots.
+    fn put(&self, gradients: Vec<Option<FloatTensor<B>>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = gradients;
+    }
+
+    /// Takes one gradient out of its slot.
+    fn take_one(&self, index: usize) -> Option<FloatTensor<B>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index)?.take()
     }
 
     /// Takes all gradients out of the slots.

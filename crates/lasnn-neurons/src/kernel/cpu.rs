@@ -10,6 +10,8 @@
 //! `f64`, and it reads and writes dense tensors, because it serves networks that run layer by
 //! layer.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
@@ -21,21 +23,37 @@ const BLOCK: usize = 1024;
 /// With fewer values than this, the use of several threads costs more than it gains.
 const PARALLEL_FROM: usize = 1 << 15;
 
-/// The parameters of the neurons of one call.
+/// The parameters of the neurons of one call: one number, or one for each neuron.
 #[derive(Clone, Copy)]
-pub(super) struct Neurons<F> {
-    pub threshold: F,
-    pub leak: F,
+pub(super) struct Neurons<'a, F> {
+    pub membrane: &'a [F],
+    pub threshold: &'a [F],
+    pub leak: &'a [F],
     pub options: NeuronOptions,
 }
 
-/// Advances the membrane potentials `[neurons]` by the `currents` `[steps, neurons]`. Returns the
-/// spikes `[steps, neurons]`.
-pub(super) fn advance<F: Real>(neurons: Neurons<F>, currents: &[F], membrane: &mut [F]) -> Vec<F> {
+/// The gradients of a scan. Currents are `[steps, neurons]`, the others `[neurons]`. Thresholds and
+/// leaks are zeros if they are not wanted.
+pub(super) struct Gradients<F> {
+    pub currents: Vec<F>,
+    pub membrane: Vec<F>,
+    pub threshold: Vec<F>,
+    pub leak: Vec<F>,
+}
+
+/// Spikes `[steps, neurons]` of the `currents` `[steps, neurons]`, and the membrane potentials
+/// `[neurons]` after the last step.
+pub(super) fn advance<F: Real>(
+    neurons: Neurons<'_, F>,
+    currents: &[F],
+    width: usize,
+) -> (Vec<F>, Vec<F>) {
     let mut spikes = vec![F::ZERO; currents.len()];
-    let blocks = Blocks::of(membrane.len());
+    let mut membrane = all(neurons.membrane, 0..width);
+    let blocks = Blocks::of(width);
     let work = blocks.rows_mut(&mut spikes).into_iter().zip(membrane.chunks_mut(BLOCK)).enumerate();
     for_each(currents.len(), work.collect(), |(block, (mut spikes, u))| {
+        let neurons = Block::of(neurons, blocks.range(block));
         for (spikes, currents) in spikes.iter_mut().zip(blocks.rows(currents, block)) {
             match neurons.options.step_order {
                 StepOrder::IntegrateThenFire => {
@@ -49,126 +67,198 @@ pub(super) fn advance<F: Real>(neurons: Neurons<F>, currents: &[F], membrane: &m
             }
         }
     });
-    spikes
+    (spikes, membrane)
 }
 
-/// The gradient with respect to the `currents` of a scan from rest. Currents, `output_grad` and the
-/// result are `[steps, neurons]` with `width` neurons.
+/// The gradients of a scan. Currents and the gradients of the output are `[steps, neurons]` with
+/// `width` neurons.
 pub(super) fn scan_backward<F: Real>(
-    neurons: Neurons<F>,
-    currents: &[F],
-    output_grad: &[F],
+    neurons: Neurons<'_, F>,
+    tensors: (&[F], &[F]),
     width: usize,
-) -> Vec<F> {
+    with_params: bool,
+) -> Gradients<F> {
+    match with_params {
+        true => of_surrogate::<F, true>(neurons, tensors, width),
+        false => of_surrogate::<F, false>(neurons, tensors, width),
+    }
+}
+
+fn of_surrogate<F: Real, const PARAMS: bool>(
+    neurons: Neurons<'_, F>,
+    tensors: (&[F], &[F]),
+    width: usize,
+) -> Gradients<F> {
     match neurons.options.surrogate {
         Surrogate::Linear { damping } => {
-            backward(neurons, currents, output_grad, width, |z| linear(z, damping))
+            backward::<F, PARAMS>(neurons, tensors, width, |z| linear(z, damping))
         }
         Surrogate::Atan { alpha } => {
-            backward(neurons, currents, output_grad, width, |z| atan(z, alpha))
+            backward::<F, PARAMS>(neurons, tensors, width, |z| atan(z, alpha))
         }
         Surrogate::FastSigmoid { slope } => {
-            backward(neurons, currents, output_grad, width, |z| fast_sigmoid(z, slope))
+            backward::<F, PARAMS>(neurons, tensors, width, |z| fast_sigmoid(z, slope))
         }
         Surrogate::Rectangular { width: support } => {
-            backward(neurons, currents, output_grad, width, |z| rectangular(z, support))
+            backward::<F, PARAMS>(neurons, tensors, width, |z| rectangular(z, support))
         }
     }
 }
 
-/// [`scan_backward`] compiled for one surrogate.
-fn backward<F: Real>(
-    neurons: Neurons<F>,
-    currents: &[F],
-    output_grad: &[F],
+/// [`scan_backward`] compiled for one surrogate, with or without the gradients of thresholds and
+/// leaks.
+fn backward<F: Real, const PARAMS: bool>(
+    neurons: Neurons<'_, F>,
+    (currents, output_grad): (&[F], &[F]),
     width: usize,
     surrogate_grad: impl Fn(F) -> F + Copy + Send + Sync,
-) -> Vec<F> {
+) -> Gradients<F> {
     let blocks = Blocks::of(width);
-    let mut result = vec![F::ZERO; currents.len()];
-    let work = blocks.rows_mut(&mut result).into_iter().enumerate();
-    for_each(currents.len(), work.collect(), |(block, mut result)| {
-        let size = blocks.size(block);
-        // The result holds the membrane potentials first; the gradients overwrite them.
-        let mut u = vec![F::ZERO; size];
-        for (membrane, currents) in result.iter_mut().zip(blocks.rows(currents, block)) {
-            neurons.integrate(&mut u, currents);
-            membrane.copy_from_slice(&u);
-        }
-
-        // With `fire-then-integrate`, the spike of a step is sent in the next step, and the last
-        // one never.
-        let zeros = vec![F::ZERO; size];
-        let output_grads: Vec<&[F]> = match neurons.options.step_order {
-            StepOrder::IntegrateThenFire => blocks.rows(output_grad, block).collect(),
-            StepOrder::FireThenIntegrate => {
-                let next_step = blocks.rows(output_grad, block).skip(1);
-                next_step.chain(std::iter::once(&zeros[..])).collect()
+    let zeros = || vec![F::ZERO; width];
+    let mut gradients = Gradients {
+        currents: vec![F::ZERO; currents.len()],
+        membrane: zeros(),
+        threshold: zeros(),
+        leak: zeros(),
+    };
+    let work = blocks.rows_mut(&mut gradients.currents).into_iter();
+    let work = work.zip(gradients.membrane.chunks_mut(BLOCK));
+    let work = work.zip(gradients.threshold.chunks_mut(BLOCK));
+    let work = work.zip(gradients.leak.chunks_mut(BLOCK)).enumerate();
+    let steps = currents.len().checked_div(width).unwrap_or(0);
+    for_each(
+        currents.len(),
+        work.collect(),
+        |(block, (((mut rows, membrane), threshold), leak))| {
+            let size = blocks.size(block);
+            let start = all(neurons.membrane, blocks.range(block));
+            let neurons = Block::of(neurons, blocks.range(block));
+            // The rows hold the membrane potentials first; the gradients overwrite them.
+            let mut u = start.clone();
+            for (row, currents) in rows.iter_mut().zip(blocks.rows(currents, block)) {
+                neurons.integrate(&mut u, currents);
+                row.copy_from_slice(&u);
             }
-        };
-        let mut membrane_grad = vec![F::ZERO; size];
-        for (row, output_grad) in result.iter_mut().zip(output_grads).rev() {
-            neurons.step_back(&mut membrane_grad, row, output_grad, surrogate_grad);
-        }
-    });
-    result
+
+            // With `fire-then-integrate`, the spike of a step is sent in the next step, and the last
+            // one never.
+            let zeros = vec![F::ZERO; size];
+            let output_grads: Vec<&[F]> = match neurons.options.step_order {
+                StepOrder::IntegrateThenFire => blocks.rows(output_grad, block).collect(),
+                StepOrder::FireThenIntegrate => {
+                    let next_step = blocks.rows(output_grad, block).skip(1);
+                    next_step.chain(std::iter::once(&zeros[..])).collect()
+                }
+            };
+            // `membrane` holds the gradient that each step passes to the step before.
+            for step in (0..steps).rev() {
+                let (before, row) = rows.split_at_mut(step);
+                let before = before.last().map_or(&start[..], |before| before);
+                let sums =
+                    Sums { carried: &mut *membrane, threshold: &mut *threshold, leak: &mut *leak };
+                let (row, grad) = (&mut *row[0], output_grads[step]);
+                neurons.step_back::<PARAMS>(sums, row, before, grad, surrogate_grad);
+            }
+        },
+    );
+    gradients
 }
 
-impl<F: Real> Neurons<F> {
-    fn spike(&self, u: F) -> F {
-        if u > self.threshold { F::ONE } else { F::ZERO }
+/// The sums over time of one block.
+struct Sums<'a, F> {
+    /// The gradient that a step passes to the membrane potentials before it.
+    carried: &'a mut [F],
+    threshold: &'a mut [F],
+    leak: &'a mut [F],
+}
+
+/// The neurons of one block, with parameters for each of them.
+struct Block<F> {
+    threshold: Vec<F>,
+    leak: Vec<F>,
+    options: NeuronOptions,
+}
+
+/// The numbers of some neurons of a parameter.
+fn all<F: Real>(param: &[F], neurons: Range<usize>) -> Vec<F> {
+    match param {
+        &[shared] => vec![shared; neurons.len()],
+        param => param[neurons].to_vec(),
+    }
+}
+
+impl<F: Real> Block<F> {
+    fn of(neurons: Neurons<'_, F>, range: Range<usize>) -> Self {
+        Self {
+            threshold: all(neurons.threshold, range.clone()),
+            leak: all(neurons.leak, range),
+            options: neurons.options,
+        }
     }
 
     /// Writes 1 for neurons above the threshold, else 0.
     fn fire(&self, spikes: &mut [F], u: &[F]) {
-        for (spike, &u) in spikes.iter_mut().zip(u) {
-            *spike = self.spike(u);
+        for ((spike, &u), &threshold) in spikes.iter_mut().zip(u).zip(&self.threshold) {
+            *spike = fired(u, threshold);
         }
     }
 
     /// Leaks, adds the currents, and resets the neurons that fired in the previous step.
     fn integrate(&self, u: &mut [F], currents: &[F]) {
+        let neurons = u.iter_mut().zip(currents).zip(&self.threshold).zip(&self.leak);
         match self.options.reset {
             Reset::Subtract => {
-                for (u, &current) in u.iter_mut().zip(currents) {
-                    *u = self.leak * *u + current - self.threshold * self.spike(*u);
+                for (((u, &current), &threshold), &leak) in neurons {
+                    *u = leak * *u + current - threshold * fired(*u, threshold);
                 }
             }
             Reset::Zero => {
-                for (u, &current) in u.iter_mut().zip(currents) {
-                    *u = self.leak * *u * (F::ONE - self.spike(*u)) + current;
+                for (((u, &current), &threshold), &leak) in neurons {
+                    *u = leak * *u * (F::ONE - fired(*u, threshold)) + current;
                 }
             }
         }
     }
 
-    /// Takes `membrane_grad` (`δ` in the equations) one step back in time. `row` holds the membrane
-    /// potentials of the step, which the gradients overwrite.
-    fn step_back(
+    /// Takes the gradients one step back in time. `row` holds the membrane potentials of the step,
+    /// which their gradients (`δ` in the equations) overwrite; `before` are those of the step
+    /// before.
+    fn step_back<const PARAMS: bool>(
         &self,
-        membrane_grad: &mut [F],
+        sums: Sums<'_, F>,
         row: &mut [F],
+        before: &[F],
         grad: &[F],
         surrogate_grad: impl Fn(F) -> F,
     ) {
-        let from_spike =
-            |u: F, grad: F| grad * surrogate_grad(u / self.threshold - F::ONE) / self.threshold;
-        match self.options.reset {
-            Reset::Subtract => {
-                for ((membrane_grad, u), &grad) in membrane_grad.iter_mut().zip(row).zip(grad) {
-                    *membrane_grad = from_spike(*u, grad) + self.leak * *membrane_grad;
-                    *u = *membrane_grad;
+        let Sums { carried, threshold: threshold_grad, leak: leak_grad } = sums;
+        let subtracts = self.options.reset == Reset::Subtract;
+        let neurons = row.iter_mut().zip(before).zip(grad).zip(carried);
+        let params = self.threshold.iter().zip(&self.leak);
+        let params = params.zip(threshold_grad.iter_mut().zip(leak_grad));
+        for ((((u, &before), &grad), carried), ((&threshold, &leak), grads)) in neurons.zip(params)
+        {
+            let ratio = *u / threshold;
+            let through_spike = grad * surrogate_grad(ratio - F::ONE) / threshold;
+            let membrane_grad = through_spike + *carried;
+            let fired = fired(before, threshold);
+            let kept = if subtracts { F::ONE } else { F::ONE - fired };
+            *carried = leak * membrane_grad * kept;
+            if PARAMS {
+                *grads.0 = *grads.0 - through_spike * ratio;
+                if subtracts {
+                    *grads.0 = *grads.0 - membrane_grad * fired;
                 }
+                *grads.1 = *grads.1 + membrane_grad * before * kept;
             }
-            Reset::Zero => {
-                for ((membrane_grad, u), &grad) in membrane_grad.iter_mut().zip(row).zip(grad) {
-                    let carried = self.leak * *membrane_grad * (F::ONE - self.spike(*u));
-                    *membrane_grad = from_spike(*u, grad) + carried;
-                    *u = *membrane_grad;
-                }
-            }
+            *u = membrane_grad;
         }
     }
+}
+
+/// 1 if the membrane potential is above the threshold, else 0.
+fn fired<F: Real>(u: F, threshold: F) -> F {
+    if u > threshold { F::ONE } else { F::ZERO }
 }
 
 /// The division of the neurons into blocks.
@@ -187,9 +277,14 @@ impl Blocks {
         BLOCK.min(self.neurons - block * BLOCK)
     }
 
+    /// The neurons of a block.
+    fn range(&self, block: usize) -> Range<usize> {
+        block * BLOCK..block * BLOCK + self.size(block)
+    }
+
     /// One block's part of each row.
     fn rows<'a, F>(&self, array: &'a [F], block: usize) -> impl Iterator<Item = &'a [F]> {
-        let columns = block * BLOCK..block * BLOCK + self.size(block);
+        let columns = self.range(block);
         array.chunks_exact(self.neurons).map(move |row| &row[columns.clone()])
     }
 

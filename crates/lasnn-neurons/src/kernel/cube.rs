@@ -3,7 +3,7 @@
 //! Neighbouring units read neighbouring values of a step, so memory accesses are coalesced. The
 //! membrane potential stays in a register.
 
-use burn::tensor::{Tensor, ops::FloatTensor};
+use burn::tensor::{Shape, Tensor, ops::FloatTensor};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
@@ -13,7 +13,7 @@ use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
 use lasnn_core::surrogate::Surrogate;
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{SpikingBackend, into_primitive};
+use crate::backend::{ScanGrads, ScanParams, SpikingBackend, from_primitive, into_primitive};
 
 /// The kind of a [`Surrogate`], a compile-time constant of the kernel. The surrogate's parameter is
 /// an argument instead, so that other values need no new kernel.
@@ -69,16 +69,17 @@ fn surrogate_grad<F: Float>(z: F, parameter: F, #[comptime] kind: SurrogateKind)
     }
 }
 
-/// The membrane gradient that a step passes to the step before it.
+/// 1, or with the reset `zero` 0 for a membrane potential that is above the threshold: the share of
+/// it that the next step keeps.
 #[cube]
-fn carried<F: Float>(membrane_grad: F, u: F, threshold: F, leak: F, #[comptime] reset: Reset) -> F {
+fn kept<F: Float>(u: F, threshold: F, #[comptime] reset: Reset) -> F {
     match comptime!(reset) {
-        Reset::Subtract => leak * membrane_grad,
-        Reset::Zero => leak * membrane_grad * (F::new(1.0) - spike::<F>(u, threshold)),
+        Reset::Subtract => F::new(1.0),
+        Reset::Zero => F::new(1.0) - spike::<F>(u, threshold),
     }
 }
 
-/// Advances one neuron by all steps.
+/// Advances one neuron by all steps. A parameter has one number, or one for each neuron.
 #[cube(launch, address_type = "dynamic")]
 fn advance_kernel<F: Float>(
     currents: &Array<F>,
@@ -97,9 +98,9 @@ fn advance_kernel<F: Float>(
     if neuron >= neurons {
         terminate!();
     }
-    let threshold = threshold[0];
-    let leak = leak[0];
-    let mut u = start[neuron];
+    let mut u = start[neuron % start.len()];
+    let threshold = threshold[neuron % threshold.len()];
+    let leak = leak[neuron % leak.len()];
     for step in 0..steps {
         let at = step * neurons + neuron;
         let next = integrate::<F>(u, currents[at], threshold, leak, reset);
@@ -113,53 +114,84 @@ fn advance_kernel<F: Float>(
 }
 
 /// The backward pass of one neuron. `grad` holds the membrane potentials first; the gradients
-/// overwrite them.
+/// overwrite them. `param_grads` is `[membrane, threshold, leak] × neurons`; it is not written if
+/// not `with_params`.
 #[cube(launch, address_type = "dynamic")]
 fn backward_kernel<F: Float>(
     currents: &Array<F>,
+    start: &Array<F>,
     threshold: &Array<F>,
     leak: &Array<F>,
     output_grad: &Array<F>,
     grad: &mut Array<F>,
+    param_grads: &mut Array<F>,
     neurons: usize,
     steps: usize,
     parameter: InputScalar,
     #[comptime] reset: Reset,
     #[comptime] step_order: StepOrder,
     #[comptime] surrogate: SurrogateKind,
+    #[comptime] with_params: bool,
     #[define(F)] _dtype: StorageType,
 ) {
     let neuron = ABSOLUTE_POS;
     if neuron >= neurons {
         terminate!();
     }
-    let threshold = threshold[0];
-    let leak = leak[0];
+    let start = start[neuron % start.len()];
+    let threshold = threshold[neuron % threshold.len()];
+    let leak = leak[neuron % leak.len()];
     let parameter = parameter.get::<F>();
-    let mut u = F::new(0.0);
+    let mut u = start;
     for step in 0..steps {
         let at = step * neurons + neuron;
         u = integrate::<F>(u, currents[at], threshold, leak, reset);
         grad[at] = u;
     }
 
-    let mut membrane_grad = F::new(0.0);
+    // The gradient that a step passes to the step before it.
+    let mut carried = F::new(0.0);
+    let mut threshold_grad = F::new(0.0);
+    let mut leak_grad = F::new(0.0);
     // With `fire-then-integrate`, the spike of a step is sent in the next step, and the last one
     // never.
     let mut next_grad = F::new(0.0);
     for back in 0..steps {
-        let at = (steps - 1 - back) * neurons + neuron;
+        let step = steps - 1 - back;
+        let at = step * neurons + neuron;
         let membrane = grad[at];
+        let mut before = start;
+        if step > 0 {
+            before = grad[at - neurons];
+        }
         let output_grad = output_grad[at];
         let spike_grad = match comptime!(step_order) {
             StepOrder::IntegrateThenFire => output_grad,
             StepOrder::FireThenIntegrate => next_grad,
         };
-        let z = membrane / threshold - F::new(1.0);
-        membrane_grad = spike_grad * surrogate_grad::<F>(z, parameter, surrogate) / threshold
-            + carried::<F>(membrane_grad, membrane, threshold, leak, reset);
+        let ratio = membrane / threshold;
+        let z = ratio - F::new(1.0);
+        let through_spike = spike_grad * surrogate_grad::<F>(z, parameter, surrogate) / threshold;
+        let membrane_grad = through_spike + carried;
+        let kept = kept::<F>(before, threshold, reset);
+        carried = leak * membrane_grad * kept;
+        if comptime!(with_params) {
+            threshold_grad -= through_spike * ratio;
+            match comptime!(reset) {
+                Reset::Subtract => {
+                    threshold_grad -= membrane_grad * spike::<F>(before, threshold);
+                }
+                Reset::Zero => {}
+            }
+            leak_grad += membrane_grad * before * kept;
+        }
         grad[at] = membrane_grad;
         next_grad = output_grad;
+    }
+    if comptime!(with_params) {
+        param_grads[neuron] = carried;
+        param_grads[neurons + neuron] = threshold_grad;
+        param_grads[2 * neurons + neuron] = leak_grad;
     }
 }
 
@@ -172,62 +204,66 @@ where
 {
     fn scan(
         currents: FloatTensor<Self>,
-        threshold: FloatTensor<Self>,
-        leak: FloatTensor<Self>,
+        params: ScanParams<FloatTensor<Self>>,
         options: NeuronOptions,
     ) -> FloatTensor<Self> {
-        let neurons = currents.meta.shape()[1];
-        let rest = Tensor::<Self, 1>::zeros([neurons], (&currents.device, currents.dtype));
-        Self::advance(currents, into_primitive(rest), threshold, leak, options).0
+        Self::advance(currents, params, options).0
     }
 
     fn scan_backward(
         currents: FloatTensor<Self>,
-        threshold: FloatTensor<Self>,
-        leak: FloatTensor<Self>,
+        params: ScanParams<FloatTensor<Self>>,
         output_grad: FloatTensor<Self>,
-        options: NeuronOptions,
-    ) -> FloatTensor<Self> {
-        let grad = empty_like(&currents);
+        (options, with_params): (NeuronOptions, bool),
+    ) -> ScanGrads<FloatTensor<Self>> {
+        let grad = empty(&currents, currents.meta.shape().clone());
         let (steps, neurons) = (currents.meta.shape()[0], currents.meta.shape()[1]);
-        if steps * neurons == 0 {
-            return grad;
-        }
+        let of_params = empty(&currents, Shape::new([3, if with_params { neurons } else { 1 }]));
         let client = currents.client.clone();
         let dtype = currents.dtype.into();
-        let dim = CubeDim::new(&client, neurons);
-        backward_kernel::launch::<R>(
-            &client,
-            calculate_cube_count_elemwise(&client, neurons, dim),
-            dim,
-            grad.required_address_type(),
-            into_contiguous(currents).into_array_arg(),
-            into_contiguous(threshold).into_array_arg(),
-            into_contiguous(leak).into_array_arg(),
-            into_contiguous(output_grad).into_array_arg(),
-            grad.clone().into_array_arg(),
-            neurons,
-            steps,
-            InputScalar::new(options.surrogate.parameter().1, dtype),
-            options.reset,
-            options.step_order,
-            SurrogateKind::of(options.surrogate),
-            dtype,
-        );
-        grad
+        if steps * neurons > 0 {
+            let dim = CubeDim::new(&client, neurons);
+            backward_kernel::launch::<R>(
+                &client,
+                calculate_cube_count_elemwise(&client, neurons, dim),
+                dim,
+                grad.required_address_type(),
+                into_contiguous(currents).into_array_arg(),
+                into_contiguous(params.membrane).into_array_arg(),
+                into_contiguous(params.threshold).into_array_arg(),
+                into_contiguous(params.leak).into_array_arg(),
+                into_contiguous(output_grad).into_array_arg(),
+                grad.clone().into_array_arg(),
+                of_params.clone().into_array_arg(),
+                neurons,
+                steps,
+                InputScalar::new(options.surrogate.parameter().1, dtype),
+                options.reset,
+                options.step_order,
+                SurrogateKind::of(options.surrogate),
+                with_params,
+                dtype,
+            );
+        }
+        let row = |row: usize| {
+            let all: Tensor<Self, 2> = from_primitive(of_params.clone());
+            into_primitive(all.slice([row..row + 1, 0..neurons]).reshape([neurons]))
+        };
+        let params =
+            with_params.then(|| ScanParams { membrane: row(0), threshold: row(1), leak: row(2) });
+        ScanGrads { currents: grad, params }
     }
 
     fn advance(
         currents: FloatTensor<Self>,
-        membrane: FloatTensor<Self>,
-        threshold: FloatTensor<Self>,
-        leak: FloatTensor<Self>,
+        params: ScanParams<FloatTensor<Self>>,
         options: NeuronOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let (spikes, end) = (empty_like(&currents), empty_like(&membrane));
         let (steps, neurons) = (currents.meta.shape()[0], currents.meta.shape()[1]);
+        let spikes = empty(&currents, currents.meta.shape().clone());
+        let end = empty(&currents, Shape::new([neurons]));
         if steps * neurons == 0 {
-            return (spikes, membrane);
+            return (spikes, end);
         }
         let client = currents.client.clone();
         let dtype = currents.dtype.into();
@@ -238,9 +274,9 @@ where
             dim,
             spikes.required_address_type(),
             into_contiguous(currents).into_array_arg(),
-            into_contiguous(membrane).into_array_arg(),
-            into_contiguous(threshold).into_array_arg(),
-            into_contiguous(leak).into_array_arg(),
+            into_contiguous(params.membrane).into_array_arg(),
+            into_contiguous(params.threshold).into_array_arg(),
+            into_contiguous(params.leak).into_array_arg(),
             spikes.clone().into_array_arg(),
             end.clone().into_array_arg(),
             neurons,
@@ -253,12 +289,7 @@ where
     }
 }
 
-/// An uninitialised contiguous tensor of the shape and type of `tensor`.
-fn empty_like<R: CubeRuntime>(tensor: &CubeTensor<R>) -> CubeTensor<R> {
-    empty_device_contiguous_dtype(
-        tensor.client.clone(),
-        tensor.device.clone(),
-        tensor.meta.shape().clone(),
-        tensor.dtype,
-    )
+/// An uninitialised contiguous tensor of the float type and on the device of `like`.
+fn empty<R: CubeRuntime>(like: &CubeTensor<R>, shape: Shape) -> CubeTensor<R> {
+    empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape, like.dtype)
 }

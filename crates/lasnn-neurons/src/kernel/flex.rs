@@ -2,71 +2,60 @@
 
 use std::borrow::Cow;
 
-use burn::tensor::{DType, Shape, TensorData, TensorMetadata, ops::FloatTensor};
+use burn::tensor::{DType, Shape, TensorData, ops::FloatTensor};
 use burn_flex::{Flex, FlexTensor, Layout};
 use lasnn_core::neuron::NeuronOptions;
 
 use super::host::{self, HostTensor};
-use crate::backend::{SpikingBackend, from_primitive, into_primitive};
+use crate::backend::{ScanGrads, ScanParams, SpikingBackend, from_primitive, into_primitive};
 use crate::reference;
 
 impl SpikingBackend for Flex {
     fn scan(
         currents: FloatTensor<Self>,
-        threshold: FloatTensor<Self>,
-        leak: FloatTensor<Self>,
+        params: ScanParams<FloatTensor<Self>>,
         options: NeuronOptions,
     ) -> FloatTensor<Self> {
         match currents.dtype() {
-            DType::F32 => host::scan::<f32, _>(currents, threshold, leak, options),
-            DType::F64 => host::scan::<f64, _>(currents, threshold, leak, options),
-            _ => into_primitive(reference::scan::<Self>(
-                from_primitive(currents),
-                from_primitive(threshold),
-                from_primitive(leak),
-                options,
-            )),
+            DType::F32 => host::scan::<f32, _>(currents, params, options),
+            DType::F64 => host::scan::<f64, _>(currents, params, options),
+            _ => {
+                let params = params.map(from_primitive);
+                into_primitive(reference::scan::<Self>(from_primitive(currents), params, options))
+            }
         }
     }
 
     fn scan_backward(
         currents: FloatTensor<Self>,
-        threshold: FloatTensor<Self>,
-        leak: FloatTensor<Self>,
+        params: ScanParams<FloatTensor<Self>>,
         grad: FloatTensor<Self>,
-        options: NeuronOptions,
-    ) -> FloatTensor<Self> {
+        options: (NeuronOptions, bool),
+    ) -> ScanGrads<FloatTensor<Self>> {
         match currents.dtype() {
-            DType::F32 => host::scan_backward::<f32, _>(currents, threshold, leak, grad, options),
-            DType::F64 => host::scan_backward::<f64, _>(currents, threshold, leak, grad, options),
-            _ => into_primitive(reference::scan_backward::<Self>(
-                from_primitive(currents),
-                from_primitive(threshold),
-                from_primitive(leak),
-                from_primitive(grad),
-                options,
-            )),
+            DType::F32 => host::scan_backward::<f32, _>(currents, params, grad, options),
+            DType::F64 => host::scan_backward::<f64, _>(currents, params, grad, options),
+            _ => {
+                let (currents, grad) = (from_primitive(currents), from_primitive(grad));
+                let params = params.map(from_primitive);
+                let grads = reference::scan_backward::<Self>(currents, params, grad, options.0);
+                grads.into_primitives()
+            }
         }
     }
 
     fn advance(
         currents: FloatTensor<Self>,
-        membrane: FloatTensor<Self>,
-        threshold: FloatTensor<Self>,
-        leak: FloatTensor<Self>,
+        params: ScanParams<FloatTensor<Self>>,
         options: NeuronOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         match currents.dtype() {
-            DType::F32 => host::advance::<f32, _>(currents, membrane, threshold, leak, options),
-            DType::F64 => host::advance::<f64, _>(currents, membrane, threshold, leak, options),
+            DType::F32 => host::advance::<f32, _>(currents, params, options),
+            DType::F64 => host::advance::<f64, _>(currents, params, options),
             _ => {
-                let (spikes, membrane) = reference::advance::<Self>(
-                    from_primitive(currents),
-                    from_primitive(membrane),
-                    from_primitive(threshold),
-                    from_primitive(leak),
-                    options,
-                );
+                let params = params.map(from_primitive);
+                let (spikes, membrane) =
+                    reference::advance::<Self>(from_primitive(currents), params, options);
                 (into_primitive(spikes), into_primitive(membrane))
             }
         }
@@ -91,8 +80,8 @@ macro_rules! host_tensor {
                 }
             }
 
-            fn write(elements: Vec<$float>, like: &Self) -> Self {
-                Self::from_data(TensorData::new(elements, like.shape()))
+            fn write(elements: Vec<$float>, shape: Shape) -> Self {
+                Self::from_data(TensorData::new(elements, shape))
             }
         }
     };

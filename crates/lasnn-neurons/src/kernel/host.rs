@@ -2,60 +2,67 @@
 
 use std::borrow::Cow;
 
-use burn::tensor::{DType, TensorMetadata};
+use burn::tensor::{DType, Shape, TensorMetadata};
 use lasnn_core::neuron::NeuronOptions;
 use lasnn_core::surrogate::Real;
 
 use super::cpu::{self, Neurons};
+use crate::backend::{ScanGrads, ScanParams};
 
 /// A tensor in host memory with elements of type `F`.
 pub(super) trait HostTensor<F: Clone>: TensorMetadata {
     /// The elements in row-major order; copied only if they lie in memory in another order.
     fn read(&self) -> Cow<'_, [F]>;
 
-    /// A tensor of the elements, which are in row-major order, with the shape of `like`.
-    fn write(elements: Vec<F>, like: &Self) -> Self;
+    /// A tensor of the elements, which are in row-major order.
+    fn write(elements: Vec<F>, shape: Shape) -> Self;
 }
 
 /// [`SpikingBackend::scan`](crate::SpikingBackend::scan).
 pub(super) fn scan<F: Real, T: HostTensor<F>>(
     currents: T,
-    threshold: T,
-    leak: T,
+    params: ScanParams<T>,
     options: NeuronOptions,
 ) -> T {
-    let mut membrane = vec![F::ZERO; currents.shape()[1]];
-    let neurons = neurons(&threshold, &leak, options);
-    let spikes = cpu::advance(neurons, &currents.read(), &mut membrane);
-    T::write(spikes, &currents)
+    let width = currents.shape()[1];
+    let (spikes, _) =
+        with_neurons(&params, options, |neurons| cpu::advance(neurons, &currents.read(), width));
+    T::write(spikes, currents.shape())
 }
 
 /// [`SpikingBackend::scan_backward`](crate::SpikingBackend::scan_backward).
 pub(super) fn scan_backward<F: Real, T: HostTensor<F>>(
     currents: T,
-    threshold: T,
-    leak: T,
+    params: ScanParams<T>,
     output_grad: T,
-    options: NeuronOptions,
-) -> T {
+    (options, with_params): (NeuronOptions, bool),
+) -> ScanGrads<T> {
     let width = currents.shape()[1];
-    let neurons = neurons(&threshold, &leak, options);
-    let grad = cpu::scan_backward(neurons, &currents.read(), &output_grad.read(), width);
-    T::write(grad, &currents)
+    let grads = with_neurons(&params, options, |neurons| {
+        let tensors = (&*currents.read(), &*output_grad.read());
+        cpu::scan_backward(neurons, tensors, width, with_params)
+    });
+    let of_neurons = |numbers| T::write(numbers, Shape::new([width]));
+    ScanGrads {
+        currents: T::write(grads.currents, currents.shape()),
+        params: with_params.then(|| ScanParams {
+            membrane: of_neurons(grads.membrane),
+            threshold: of_neurons(grads.threshold),
+            leak: of_neurons(grads.leak),
+        }),
+    }
 }
 
 /// [`SpikingBackend::advance`](crate::SpikingBackend::advance).
 pub(super) fn advance<F: Real, T: HostTensor<F>>(
     currents: T,
-    membrane: T,
-    threshold: T,
-    leak: T,
+    params: ScanParams<T>,
     options: NeuronOptions,
 ) -> (T, T) {
-    let mut potentials = membrane.read().into_owned();
-    let neurons = neurons(&threshold, &leak, options);
-    let spikes = cpu::advance(neurons, &currents.read(), &mut potentials);
-    (T::write(spikes, &currents), T::write(potentials, &membrane))
+    let width = currents.shape()[1];
+    let (spikes, membrane) =
+        with_neurons(&params, options, |neurons| cpu::advance(neurons, &currents.read(), width));
+    (T::write(spikes, currents.shape()), T::write(membrane, Shape::new([width])))
 }
 
 /// [`SpikingBackend::on_host`](crate::SpikingBackend::on_host).
@@ -71,10 +78,13 @@ pub(super) fn on_host<T: HostTensor<f32>, R>(
     Some(run(&slices))
 }
 
-fn neurons<F: Real, T: HostTensor<F>>(
-    threshold: &T,
-    leak: &T,
+/// Calls `run` with the parameters in host memory.
+fn with_neurons<F: Real, T: HostTensor<F>, R>(
+    params: &ScanParams<T>,
     options: NeuronOptions,
-) -> Neurons<F> {
-    Neurons { threshold: threshold.read()[0], leak: leak.read()[0], options }
+    run: impl FnOnce(Neurons<'_, F>) -> R,
+) -> R {
+    let ScanParams { membrane, threshold, leak } = params;
+    let [membrane, threshold, leak] = [membrane.read(), threshold.read(), leak.read()];
+    run(Neurons { membrane: &membrane, threshold: &threshold, leak: &leak, options })
 }

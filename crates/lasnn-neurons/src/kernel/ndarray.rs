@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
-use burn::tensor::{TensorData, TensorMetadata, ops::FloatTensor};
+use burn::tensor::{Shape, TensorData, TensorMetadata, ops::FloatTensor};
 use burn_ndarray::{
     FloatNdArrayElement, IntNdArrayElement, NdArray, NdArrayTensor, QuantElement, SharedArray,
 };
 use lasnn_core::neuron::NeuronOptions;
 
 use super::host::{self, HostTensor};
-use crate::backend::SpikingBackend;
+use crate::backend::{ScanGrads, ScanParams, SpikingBackend};
 
 impl<E, I, Q> SpikingBackend for NdArray<E, I, Q>
 where
@@ -21,43 +21,37 @@ where
 {
     fn scan(
         currents: FloatTensor<Self>,
-        threshold: FloatTensor<Self>,
-        leak: FloatTensor<Self>,
+        params: ScanParams<FloatTensor<Self>>,
         options: NeuronOptions,
     ) -> FloatTensor<Self> {
         match currents {
-            NdArrayTensor::F64(_) => host::scan::<f64, _>(currents, threshold, leak, options),
-            _ => host::scan::<f32, _>(currents, threshold, leak, options),
+            NdArrayTensor::F64(_) => host::scan::<f64, _>(currents, params, options),
+            _ => host::scan::<f32, _>(currents, params, options),
         }
     }
 
     fn scan_backward(
         currents: FloatTensor<Self>,
-        threshold: FloatTensor<Self>,
-        leak: FloatTensor<Self>,
+        params: ScanParams<FloatTensor<Self>>,
         output_grad: FloatTensor<Self>,
-        options: NeuronOptions,
-    ) -> FloatTensor<Self> {
+        options: (NeuronOptions, bool),
+    ) -> ScanGrads<FloatTensor<Self>> {
         match currents {
             NdArrayTensor::F64(_) => {
-                host::scan_backward::<f64, _>(currents, threshold, leak, output_grad, options)
+                host::scan_backward::<f64, _>(currents, params, output_grad, options)
             }
-            _ => host::scan_backward::<f32, _>(currents, threshold, leak, output_grad, options),
+            _ => host::scan_backward::<f32, _>(currents, params, output_grad, options),
         }
     }
 
     fn advance(
         currents: FloatTensor<Self>,
-        membrane: FloatTensor<Self>,
-        threshold: FloatTensor<Self>,
-        leak: FloatTensor<Self>,
+        params: ScanParams<FloatTensor<Self>>,
         options: NeuronOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         match currents {
-            NdArrayTensor::F64(_) => {
-                host::advance::<f64, _>(currents, membrane, threshold, leak, options)
-            }
-            _ => host::advance::<f32, _>(currents, membrane, threshold, leak, options),
+            NdArrayTensor::F64(_) => host::advance::<f64, _>(currents, params, options),
+            _ => host::advance::<f32, _>(currents, params, options),
         }
     }
 
@@ -80,8 +74,8 @@ macro_rules! host_tensor {
                 }
             }
 
-            fn write(elements: Vec<$float>, like: &Self) -> Self {
-                Self::from_data(TensorData::new(elements, like.shape()))
+            fn write(elements: Vec<$float>, shape: Shape) -> Self {
+                Self::from_data(TensorData::new(elements, shape))
             }
         }
     };

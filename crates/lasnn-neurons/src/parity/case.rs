@@ -21,12 +21,15 @@ pub struct ParityCase {
     pub steps: usize,
     /// The number of neurons.
     pub neurons: usize,
-    /// The threshold; above 0.
+    /// The threshold of the first neuron; above 0.
     pub threshold: f32,
     /// The leak; above 0 and at most 1.
     pub leak: f32,
     /// Reset, step order and surrogate.
     pub options: NeuronOptions,
+    /// Whether each neuron has a threshold and an initial membrane potential of its own. Otherwise
+    /// all share the threshold and start at rest.
+    pub per_neuron: bool,
     /// The memory layout of the inputs.
     pub layout: Layout,
 }
@@ -44,7 +47,7 @@ pub enum Layout {
 
 impl fmt::Display for ParityCase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { steps, neurons, threshold, leak, options, layout } = self;
+        let Self { steps, neurons, threshold, leak, options, per_neuron, layout } = self;
         let reset = match options.reset {
             Reset::Subtract => "subtract",
             Reset::Zero => "zero",
@@ -62,7 +65,8 @@ impl fmt::Display for ParityCase {
         write!(
             f,
             "{steps} steps, {neurons} neurons, threshold {threshold}, leak {leak}, reset {reset}, \
-             {order}, {surrogate}, {layout}"
+             {order}, {surrogate}, {layout}{}",
+            if *per_neuron { ", parameters of each neuron" } else { "" }
         )
     }
 }
@@ -77,6 +81,7 @@ impl ParityCase {
             threshold: 0.7,
             leak: 0.9,
             options: NeuronOptions::default(),
+            per_neuron: false,
             layout: Layout::Contiguous,
         };
         for reset in Reset::ALL {
@@ -84,6 +89,7 @@ impl ParityCase {
                 for surrogate in Surrogate::ALL {
                     let options = NeuronOptions { reset, step_order, surrogate };
                     cases.push(Self { options, ..base });
+                    cases.push(Self { options, per_neuron: true, ..base });
                 }
             }
         }
@@ -96,6 +102,29 @@ impl ParityCase {
             cases.push(Self { layout, ..base });
         }
         cases
+    }
+
+    /// The thresholds, `[1]` or `[neurons]`.
+    pub fn thresholds(&self) -> Vec<f32> {
+        let all = (0..self.neurons).map(|neuron| self.threshold_of(neuron));
+        all.take(if self.per_neuron { self.neurons } else { 1 }).collect()
+    }
+
+    /// The membrane potentials before the first step, `[1]` or `[neurons]`.
+    pub fn membranes(&self) -> Vec<f32> {
+        let all = (0..self.neurons).map(|neuron| self.membrane_of(neuron));
+        all.take(if self.per_neuron { self.neurons } else { 1 }).collect()
+    }
+
+    fn threshold_of(&self, neuron: usize) -> f32 {
+        let share = if self.per_neuron { 0.125 * (neuron % 3) as f32 } else { 0.0 };
+        self.threshold * (1.0 + share)
+    }
+
+    /// Some potentials are above the threshold, and some are negative.
+    fn membrane_of(&self, neuron: usize) -> f32 {
+        let share = if self.per_neuron { 0.5 * (neuron % 5) as f32 - 0.5 } else { 0.0 };
+        self.threshold * share
     }
 
     /// Currents `[steps, neurons]` with which a typical neuron fires in about a quarter of the
@@ -119,13 +148,13 @@ impl ParityCase {
             normals.into_iter().map(|n| self.threshold * (0.25 + 0.6 * n)).collect()
         };
         let mut attempts = (0u32..).map(attempt);
-        attempts.find(|currents| self.keeps_margin(currents)).unwrap_or_default()
+        attempts.find(|currents| self.keeps_margin(neuron, currents)).unwrap_or_default()
     }
 
     /// Whether every membrane potential keeps the [`MARGIN`], computed in `f64`.
-    fn keeps_margin(&self, currents: &[f32]) -> bool {
-        let (threshold, leak) = (f64::from(self.threshold), f64::from(self.leak));
-        let mut u = 0f64;
+    fn keeps_margin(&self, neuron: usize, currents: &[f32]) -> bool {
+        let (threshold, leak) = (f64::from(self.threshold_of(neuron)), f64::from(self.leak));
+        let mut u = f64::from(self.membrane_of(neuron));
         currents.iter().all(|&current| {
             let spike = if u > threshold { 1.0 } else { 0.0 };
             u = match self.options.reset {

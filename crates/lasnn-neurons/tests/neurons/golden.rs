@@ -60,7 +60,7 @@ impl Neuron {
             GoldenSurrogate::Rectangular { width } => Surrogate::Rectangular { width },
         };
         let Self { leak, reset, step_order, .. } = *self;
-        NeuronConfig { leak, reset, step_order, surrogate }
+        NeuronConfig { leak: leak.into(), reset, step_order, surrogate, ..Default::default() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Surrogates and the hand-written backward pass against finite differences in `f64`.
 
 use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive, backend::Backend};
-use lasnn_neurons::{NeuronOptions, Reset, SpikingBackend, StepOrder, Surrogate};
+use lasnn_neurons::{NeuronOptions, Reset, ScanParams, SpikingBackend, StepOrder, Surrogate};
 use std::f64::consts::{FRAC_PI_2, PI};
 
 use crate::support::{all_options, assert_close, normals, on_every_backend, tensor, values};
@@ -131,14 +131,13 @@ fn scan_backward_is_the_gradient_of_the_soft_neuron<B: SpikingBackend>() {
             Tensor::<B, 2>::from_data(data, (&Default::default(), DType::F64))
         };
         let one = |value| tensor(&[value], [1, 1]).squeeze_dim::<1>(0).into_primitive().tensor();
-        let grad = B::scan_backward(
+        let grads = B::scan_backward(
             tensor(&currents, [steps, neurons]).into_primitive().tensor(),
-            one(neuron.0),
-            one(neuron.1),
+            ScanParams { membrane: one(0.0), threshold: one(neuron.0), leak: one(neuron.1) },
             tensor(weights, [steps, neurons]).into_primitive().tensor(),
-            options,
+            (options, false),
         );
-        let grad = Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(grad));
+        let grad = Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(grads.currents));
         assert_eq!(grad.dtype(), DType::F64);
         let grad = values(grad);
 

@@ -3,7 +3,9 @@
 use burn::backend::Autodiff;
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
 use lasnn_neurons::parity::{Layout, ParityCase, compare};
-use lasnn_neurons::{NeuronOptions, Reset, SpikingBackend, StepOrder, check_parity, reference};
+use lasnn_neurons::{
+    NeuronOptions, Reset, ScanParams, SpikingBackend, StepOrder, check_parity, reference,
+};
 
 use crate::support::{all_options, assert_close, normals, on_every_backend, tensor, values};
 
@@ -35,6 +37,7 @@ fn every_option_equals_the_reference<B: SpikingBackend>() {
                     threshold: 0.7,
                     leak,
                     options,
+                    per_neuron: leak < 1.0,
                     layout,
                 });
             }
@@ -55,6 +58,7 @@ fn every_size_and_layout_equals_the_reference<B: SpikingBackend>() {
                     threshold: 1.3,
                     leak: 0.9,
                     options,
+                    per_neuron: neurons % 2 == 1,
                     layout,
                 });
             }
@@ -70,17 +74,17 @@ fn the_cases_of_check_parity_pass<B: SpikingBackend>() {
 
 fn scan<B: SpikingBackend>(
     currents: Tensor<B, 2>,
-    threshold: Tensor<B, 1>,
-    leak: Tensor<B, 1>,
+    params: ScanParams<Tensor<B, 1>>,
     options: NeuronOptions,
 ) -> Tensor<B, 2> {
-    let spikes = B::scan(
-        currents.into_primitive().tensor(),
-        threshold.into_primitive().tensor(),
-        leak.into_primitive().tensor(),
-        options,
-    );
+    let params = params.map(|param| param.into_primitive().tensor());
+    let spikes = B::scan(currents.into_primitive().tensor(), params, options);
     Tensor::from_primitive(TensorPrimitive::Float(spikes))
+}
+
+/// Neurons that start at rest.
+fn shared<B: Backend>(threshold: f32, leak: f32) -> ScanParams<Tensor<B, 1>> {
+    ScanParams { membrane: 0.0, threshold, leak }.map(|number| tensor(vec![number], [1]))
 }
 
 fn gradients_equal_burns_autodiff<B: SpikingBackend>() {
@@ -90,19 +94,37 @@ fn gradients_equal_burns_autodiff<B: SpikingBackend>() {
         let currents = draws[..steps * neurons].iter().map(|n| 0.25 + 0.6 * n).collect();
         let currents = tensor::<Autodiff<B>, 2>(currents, [steps, neurons]).require_grad();
         let weights = tensor(draws[steps * neurons..].to_vec(), [steps, neurons]);
-        let (threshold, leak) = (tensor(vec![0.8], [1]), tensor(vec![0.95], [1]));
-
-        let by_hand = scan(currents.clone(), threshold.clone(), leak.clone(), options);
-        let by_burn = reference::differentiable_scan(currents.clone(), threshold, leak, options);
-        assert_eq!(values(by_hand.clone()), values(by_burn.clone()), "{options:?}");
-
-        // The gradient of this loss depends on the spikes, as in a network.
-        let gradient = |spikes: Tensor<Autodiff<B>, 2>| {
-            let loss = (spikes.clone() * spikes * weights.clone()).sum();
-            values(currents.grad(&loss.backward()).unwrap())
+        let of_each = |first: f32, by: f32| -> Vec<f32> {
+            (0..neurons).map(|neuron| first + by * (neuron % 4) as f32).collect()
         };
-        let name = format!("{options:?}");
-        assert_close(&name, &gradient(by_hand), &gradient(by_burn), 1e-6);
+        let shared = ScanParams { membrane: vec![0.3], threshold: vec![0.8], leak: vec![0.95] };
+        let own = ScanParams {
+            membrane: of_each(-0.3, 0.4),
+            threshold: of_each(0.7, 0.1),
+            leak: of_each(0.7, 0.1),
+        };
+        for params in [shared, own] {
+            let params = params.map(|values| {
+                let shape = [values.len()];
+                tensor::<Autodiff<B>, 1>(values, shape).require_grad()
+            });
+            let by_hand = scan(currents.clone(), params.clone(), options);
+            let by_burn = reference::differentiable_scan(currents.clone(), params.clone(), options);
+            assert_eq!(values(by_hand.clone()), values(by_burn.clone()), "{options:?}");
+
+            // The gradient of this loss depends on the spikes, as in a network.
+            let gradients = |spikes: Tensor<Autodiff<B>, 2>| {
+                let loss = (spikes.clone() * spikes * weights.clone()).sum();
+                let grads = loss.backward();
+                let ScanParams { membrane, threshold, leak } =
+                    params.clone().map(|param| values(param.grad(&grads).unwrap()));
+                [values(currents.grad(&grads).unwrap()), membrane, threshold, leak]
+            };
+            let pairs = gradients(by_hand).into_iter().zip(gradients(by_burn));
+            for ((by_hand, by_burn), of) in pairs.zip(["currents", "membrane", "v", "leak"]) {
+                assert_close(&format!("{of}, {options:?}"), &by_hand, &by_burn, 1e-5);
+            }
+        }
     }
 }
 
@@ -110,7 +132,7 @@ fn gradients_equal_burns_autodiff<B: SpikingBackend>() {
 fn a_membrane_at_the_threshold_does_not_fire<B: SpikingBackend>() {
     let options = NeuronOptions::default();
     let currents = tensor::<B, 2>(vec![1.0, 1.5, 0.5, 0.5, 0.0, 0.5], [2, 3]);
-    let spikes = scan(currents, tensor(vec![1.0], [1]), tensor(vec![1.0], [1]), options);
+    let spikes = scan(currents, shared(1.0, 1.0), options);
     // Membrane potentials of neuron 0: 1, then 1.5 (spike). Neuron 1: 1.5 (spike), then
     // 1.5 - 1 + 0 = 0.5. Neuron 2: 0.5, then 1.
     assert_eq!(values(spikes), [0.0, 1.0, 0.0, 1.0, 0.0, 0.0]);
@@ -126,22 +148,28 @@ fn cpu_gives_the_bits_of_the_reference<B: SpikingBackend>() {
         let currents = draws[..steps * neurons].iter().map(|n| 0.25 + 0.6 * n).collect();
         let currents = tensor::<B, 2>(currents, [steps, neurons]);
         let output_grad = tensor::<B, 2>(draws[steps * neurons..].to_vec(), [steps, neurons]);
-        let (threshold, leak) = (tensor::<B, 1>(vec![0.7], [1]), tensor::<B, 1>(vec![0.9], [1]));
-
-        let spikes = scan(currents.clone(), threshold.clone(), leak.clone(), options);
-        let expected = reference::scan(currents.clone(), threshold.clone(), leak.clone(), options);
+        let spikes = scan(currents.clone(), shared(0.7, 0.9), options);
+        let expected = reference::scan(currents.clone(), shared(0.7, 0.9), options);
         assert!(values(spikes) == values(expected), "{options:?}");
 
-        let grad = B::scan_backward(
+        let found = B::scan_backward(
             currents.clone().into_primitive().tensor(),
-            threshold.clone().into_primitive().tensor(),
-            leak.clone().into_primitive().tensor(),
+            shared::<B>(0.7, 0.9).map(|param| param.into_primitive().tensor()),
             output_grad.clone().into_primitive().tensor(),
-            options,
+            (options, true),
         );
-        let grad = Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(grad));
-        let expected = reference::scan_backward(currents, threshold, leak, output_grad, options);
-        assert!(values(grad) == values(expected), "{options:?}");
+        let expected = reference::scan_backward(currents, shared(0.7, 0.9), output_grad, options);
+        let grad = Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(found.currents));
+        assert!(values(grad) == values(expected.currents), "{options:?}");
+        let (found, expected) = (found.params.unwrap(), expected.params.unwrap());
+        for (found, expected) in [
+            (found.membrane, expected.membrane),
+            (found.threshold, expected.threshold),
+            (found.leak, expected.leak),
+        ] {
+            let found = Tensor::<B, 1>::from_primitive(TensorPrimitive::Float(found));
+            assert!(values(found) == values(expected), "{options:?}");
+        }
     }
 }
 
@@ -171,17 +199,16 @@ fn the_number_of_threads_changes_no_bit() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
             let currents = tensor::<B, 2>(normals(1, steps * neurons), [steps, neurons]);
-            let (threshold, leak) =
-                (tensor::<B, 1>(vec![0.7], [1]), tensor::<B, 1>(vec![0.9], [1]));
-            let grad = B::scan_backward(
+            let grads = B::scan_backward(
                 currents.clone().into_primitive().tensor(),
-                threshold.clone().into_primitive().tensor(),
-                leak.clone().into_primitive().tensor(),
+                shared::<B>(0.7, 0.9).map(|param| param.into_primitive().tensor()),
                 currents.clone().into_primitive().tensor(),
-                options,
+                (options, true),
             );
-            let grad = Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(grad));
-            (values(scan(currents, threshold, leak, options)), values(grad))
+            let grad = Tensor::<B, 2>::from_primitive(TensorPrimitive::Float(grads.currents));
+            let leak = TensorPrimitive::Float(grads.params.unwrap().leak);
+            let leak = Tensor::<B, 1>::from_primitive(leak);
+            (values(scan(currents, shared(0.7, 0.9), options)), values(grad), values(leak))
         })
     };
     assert!(run(1) == run(3));
@@ -195,9 +222,10 @@ fn half_precision_runs() {
     let half = |values: Vec<f32>, shape: [usize; 2]| {
         tensor::<B, 2>(values, shape).cast(burn::tensor::FloatDType::BF16)
     };
-    let one = half(vec![1.0], [1, 1]).squeeze_dim::<1>(0);
+    let number = |number| half(vec![number], [1, 1]).squeeze_dim::<1>(0);
+    let params = ScanParams { membrane: 0.0, threshold: 1.0, leak: 1.0 }.map(number);
     let currents = half(vec![0.5, 1.5, 1.0, 0.0], [2, 2]);
     assert_eq!(B::name(&Default::default()), "flex");
-    let spikes = scan(currents, one.clone(), one, NeuronOptions::default());
+    let spikes = scan(currents, params, NeuronOptions::default());
     assert_eq!(values(spikes), [0.0, 1.0, 1.0, 0.0]);
 }

@@ -5,7 +5,7 @@ use burn::module::{AutodiffModule, Module};
 use burn::tensor::Tensor;
 use lasnn_core::{Pass, Seed};
 use lasnn_neurons::{
-    NeuronConfig, NeuronOptions, Readout, SpikingBackend, SpikingNeurons, Surrogate,
+    NeuronConfig, NeuronOptions, Readout, SpikingBackend, SpikingNeurons, Surrogate, TrainedParams,
     time_locked_dropout,
 };
 use lasnn_nn::state;
@@ -16,14 +16,16 @@ use crate::support::{all_options, normals, on_every_backend, tensor, values};
 on_every_backend!(
     several_calls_equal_one_scan,
     state_is_saved_and_loaded,
-    threshold_and_leak_never_take_a_gradient,
+    parameters_take_a_gradient_only_if_they_are_trained,
+    a_threshold_of_a_channel_is_that_of_all_its_neurons,
+    an_initial_potential_is_where_neurons_start,
     dropout_has_one_mask_for_all_steps,
     readouts_sum_or_average,
 );
 
 fn config(options: NeuronOptions) -> NeuronConfig {
     let NeuronOptions { reset, step_order, surrogate } = options;
-    NeuronConfig { leak: 0.9, reset, step_order, surrogate }
+    NeuronConfig { leak: 0.9.into(), reset, step_order, surrogate, ..Default::default() }
 }
 
 /// Simulates a batch of 2 in calls of the given numbers of steps, and in one call. Both must have
@@ -85,21 +87,59 @@ fn state_is_saved_and_loaded<B: SpikingBackend>() {
     assert_eq!(values(loaded.leak.val()), [f64::from(0.9f32)]);
 }
 
-fn threshold_and_leak_never_take_a_gradient<B: SpikingBackend>() {
+fn parameters_take_a_gradient_only_if_they_are_trained<B: SpikingBackend>() {
     let device = Default::default();
-    let neurons = SpikingNeurons::<Autodiff<B>>::new(&NeuronConfig::default(), 0.7, &device);
-    let loaded = state::load(neurons.clone(), state::save(&neurons.valid())).unwrap();
-    let back = SpikingNeurons::<Autodiff<B>>::from_inner(loaded.valid());
-    let moved = neurons.clone().with_threshold(0.7).to_device(&device);
-    for neurons in [neurons, loaded, back, moved] {
-        assert!(!neurons.threshold.is_require_grad() && !neurons.leak.is_require_grad());
-        let currents = tensor::<Autodiff<B>, 2>(vec![0.5, 1.0, 0.5, 0.0], [4, 1]).require_grad();
-        let spikes = neurons.forward(currents.clone(), 4);
-        let grads = spikes.sum().backward();
-        assert!(values(currents.grad(&grads).unwrap()).iter().any(|&grad| grad != 0.0));
-        assert!(neurons.threshold.val().grad(&grads).is_none());
-        assert!(neurons.leak.val().grad(&grads).is_none());
+    let fixed = SpikingNeurons::<Autodiff<B>>::new(&NeuronConfig::default(), 0.7, &device)
+        .with_initial_membrane(&[0.2]);
+    let all = TrainedParams { threshold: true, leak: true, initial_membrane: true };
+    for trained in [TrainedParams::default(), all] {
+        let neurons = fixed.clone().with_trained(trained);
+        let loaded = state::load(neurons.clone(), state::save(&neurons.valid())).unwrap();
+        let moved = neurons.clone().with_threshold(0.7).with_leak(1.0).to_device(&device);
+        for neurons in [neurons, loaded, moved] {
+            let currents =
+                tensor::<Autodiff<B>, 2>(vec![0.5, 1.0, 0.5, 0.0], [4, 1]).require_grad();
+            let spikes = neurons.forward(currents.clone(), 4);
+            let grads = spikes.sum().backward();
+            assert!(values(currents.grad(&grads).unwrap()).iter().any(|&grad| grad != 0.0));
+            let initial = neurons.initial_membrane.as_ref().unwrap();
+            for param in [&neurons.threshold, &neurons.leak, initial] {
+                assert_eq!(param.is_require_grad(), trained == all);
+                let grad = param.val().grad(&grads);
+                assert_eq!(grad.is_some(), trained == all);
+                assert!(grad.is_none_or(|grad| values(grad)[0] != 0.0));
+            }
+        }
     }
+}
+
+fn a_threshold_of_a_channel_is_that_of_all_its_neurons<B: SpikingBackend>() {
+    let (steps, shape) = (6, [12, 2, 3, 3]);
+    let currents = normals(5, 12 * 18).iter().map(|n| 0.3 + 0.5 * n).collect();
+    let currents = tensor::<B, 4>(currents, shape);
+    let device = Default::default();
+    let neurons = SpikingNeurons::<B>::new(&NeuronConfig::default(), 1.0, &device);
+    let both = neurons.clone().with_thresholds(&[0.5, 1.5]).forward(currents.clone(), steps);
+    for (channel, threshold) in [0.5, 1.5].into_iter().enumerate() {
+        let channel = |maps: Tensor<B, 4>| maps.narrow(1, channel, 1);
+        let one = neurons.clone().with_threshold(threshold);
+        let alone = one.forward(channel(currents.clone()), steps);
+        assert_eq!(values(channel(both.clone())), values(alone));
+    }
+}
+
+fn an_initial_potential_is_where_neurons_start<B: SpikingBackend>() {
+    let device = Default::default();
+    let neurons = SpikingNeurons::<B>::new(&NeuronConfig::default(), 1.0, &device);
+    let silent = || tensor::<B, 4>(vec![0.0; 2 * 2 * 3], [4, 3, 1, 1]);
+    // A neuron that starts above its threshold has fired before the first step, whose reset it
+    // gets; what is left may be above the threshold again.
+    let started = neurons.clone().with_initial_membrane(&[0.5, 1.5, 2.5]);
+    let spikes = values(started.forward(silent(), 2));
+    assert_eq!(spikes, [0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    let (streamed, potentials) = started.advance(silent(), None, 2);
+    assert_eq!(values(streamed), spikes);
+    assert_eq!(values(potentials), [0.5, 0.5, 0.5, 0.5, 0.5, 0.5]);
 }
 
 #[cfg(feature = "flex")]

@@ -49,8 +49,8 @@ fn forward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str, mach
         });
         group.bench_function(BenchmarkId::new("reference", steps), |bencher| {
             bencher.iter(|| {
-                let (threshold, leak) = (neurons.threshold.val(), neurons.leak.val());
-                let spikes = reference::scan(currents.clone(), threshold, leak, neurons.options);
+                let params = neurons.scan_params([NEURONS]);
+                let spikes = reference::scan(currents.clone(), params, neurons.options);
                 finish::<B>(black_box(spikes), &device);
             });
         });
@@ -79,9 +79,9 @@ fn backward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str, mac
     group.bench_function(BenchmarkId::new("reference", steps), |bencher| {
         bencher.iter(|| {
             let currents = currents.clone().require_grad();
-            let (threshold, leak) = (neurons.threshold.val(), neurons.leak.val());
+            let params = neurons.scan_params([NEURONS]);
             let spikes =
-                reference::differentiable_scan(currents.clone(), threshold, leak, neurons.options);
+                reference::differentiable_scan(currents.clone(), params, neurons.options);
             finish::<B>(gradient(&currents, spikes), &device);
         });
     });

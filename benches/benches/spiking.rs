@@ -20,9 +20,9 @@ use burn_flex::Flex;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use lasnn_core::Precision;
 use lasnn_gemm::memory;
-use lasnn_neurons::{NeuronOptions, reference};
+use lasnn_neurons::{NeuronOptions, Reset, ScanParams, StepOrder, Surrogate, reference};
 use lasnn_spiking_kernels::{
-    ForwardArgs, Graph, NetworkInput, NeuronLayer, NeuronOptions, NeuronParams, OutcomeGrad,
+    ForwardArgs, Graph, NetworkInput, NeuronLayer, NeuronParams, OutcomeGrad,
     PackedWeights, PoolAndMask, Presynaptic, Projection, Shape, SpikeStats, Synapse, WeightFormat,
 };
 
@@ -79,7 +79,7 @@ fn layer(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse, 
     let formats = [("forward", WeightFormat::F32), ("forward, int12", WeightFormat::Int12)];
     let formats = formats.map(|(name, format)| (name, PackedWeights::new(&graph, &params, format)));
     let rounded = PackedWeights::new(&graph, &params, WeightFormat::Bf16);
-    let neurons = [NeuronOptions::default()];
+    let neurons = [OPTIONS];
     for rate in RATES {
         let spikes = spikes(shape.len(), rate);
         let input = NetworkInput::Spikes(&spikes[..]);
@@ -164,7 +164,7 @@ fn dense(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse) 
         bencher.iter(|| {
             let currents = product(inputs.clone(), stock.clone(), synapse);
             let currents = currents.reshape([STEPS as i64, -1]);
-            black_box(reference::scan(currents, one(THRESHOLD), one(LEAK), OPTIONS))
+            black_box(reference::scan(currents, params(), OPTIONS))
         });
     });
     let inputs = tensor::<Autodiff<Flex>>(spikes, input_shape);
@@ -175,7 +175,7 @@ fn dense(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse) 
             let currents = product(inputs.clone(), weights.clone(), synapse);
             let currents = currents.reshape([STEPS as i64, -1]);
             let spikes =
-                reference::differentiable_scan(currents, one(THRESHOLD), one(LEAK), OPTIONS);
+                reference::differentiable_scan(currents, params(), OPTIONS);
             black_box(weights.grad(&spikes.sum().backward()))
         });
     });
@@ -199,8 +199,10 @@ fn tensor<B: Backend>(numbers: Vec<f32>, shape: [usize; 4]) -> Tensor<B, 4> {
     Tensor::from_data(TensorData::new(numbers, shape), &B::Device::default())
 }
 
-fn one<B: Backend>(number: f32) -> Tensor<B, 1> {
-    Tensor::from_data([number], &B::Device::default())
+/// Neurons that start at rest.
+fn params<B: Backend>() -> ScanParams<Tensor<B, 1>> {
+    let numbers = ScanParams { membrane: 0.0, threshold: THRESHOLD, leak: LEAK };
+    numbers.map(|number: f32| Tensor::from_data([number], &B::Device::default()))
 }
 
 fn weight_shape(shape: Shape, synapse: Synapse) -> [usize; 4] {

@@ -194,7 +194,7 @@ mod tests {
         let spiking = |change: fn(&mut SpikingDefinition)| {
             move |d: &mut Definition| change(d.spiking.as_mut().unwrap())
         };
-        refuses(spiking(|s| s.config.leak = 0.7), &["`spiking.leak`", "1.0", "0.7"]);
+        refuses(spiking(|s| s.config.leak = 0.7.into()), &["`spiking.leak`", "1.0", "0.7"]);
         refuses(spiking(|s| s.config.reset = Reset::Zero), &["`spiking.reset`", "\"zero\""]);
         refuses(spiking(|s| s.time_steps = 4), &["`student.time_steps`", "8", "4"]);
     }

@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{Batch, Pass, Seed};
-use lasnn_neurons::{SpikingBackend, SpikingNeurons};
+use lasnn_neurons::{NeuronConfig, SpikingBackend, SpikingNeurons};
 use lasnn_nn::{BatchTensors, StateDict, state};
 use lasnn_snn::counting::{chunk_steps, chunks, to_host};
 use lasnn_snn::network::SpikingNetwork;
@@ -78,13 +78,28 @@ pub fn convert<B: SpikingBackend>(
     for neuron_layer in 0..scaled.len() {
         network = network.absorb_inner_threshold(neuron_layer, scale);
     }
-    let leak = network.config().leak;
-    let network = network.with_neurons(leak, &scaled, device);
+    // The balanced network has biases in units of the thresholds before scaling.
+    let all = 0..scaled.len() + 1;
+    let network = transfer_biases(network, ann)?.scale_biases(&scaled, all);
+    let neurons = network.config().neurons();
+    let network = network.with_neurons(&neurons, &scaled, device);
     let report = report::report(&network, &scaled, reference, balancing, device)?;
     Ok((network, report))
 }
 
-/// Loads the ordinary network's weights, which have the same names, and keeps thresholds and leaks.
+/// Replaces all biases by those of the ordinary network.
+fn transfer_biases<B: Backend>(
+    network: SpikingNetwork<B>,
+    ann: &StateDict,
+) -> Result<SpikingNetwork<B>, ConversionError> {
+    let is_bias = |name: &str| name.ends_with(".bias");
+    let own = state::save::<B, _>(&network).into_iter().filter(|(name, _)| !is_bias(name));
+    let biases = ann.clone().into_iter().filter(|(name, _)| is_bias(name));
+    Ok(state::load(network, own.chain(biases).collect())?)
+}
+
+/// Loads the ordinary network's weights, which have the same names, and keeps the parameters of
+/// the neurons.
 fn transfer<B: Backend>(
     network: SpikingNetwork<B>,
     ann: &StateDict,
@@ -109,8 +124,17 @@ fn balance<B: SpikingBackend>(
     let total = of_layer * names.len() as u64;
     let mut thresholds = vec![SILENT_THRESHOLD; names.len()];
     for (neuron_layer, name) in names.iter().enumerate() {
-        // The network has no leak while it is balanced, whatever it has afterwards.
-        let balanced = network.clone().with_neurons(1.0, &thresholds, device);
+        // While it is balanced, the network has no leak and starts at rest, whatever it does
+        // afterwards.
+        let neurons = NeuronConfig {
+            leak: 1.0.into(),
+            threshold: Default::default(),
+            initial_membrane: Default::default(),
+            ..network.config().neurons()
+        };
+        // The biases of earlier layers are in their units already.
+        network = network.scale_biases(&thresholds, neuron_layer..neuron_layer + 1);
+        let balanced = network.clone().with_neurons(&neurons, &thresholds, device);
         let mut policy = config.policy.start();
         let mut done = of_layer * neuron_layer as u64;
         for batch in batches.iter().filter(|batch| !batch.is_empty()) {

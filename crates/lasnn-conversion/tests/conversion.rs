@@ -54,6 +54,7 @@ fn residual_plan() -> Plan {
     let block = |channels, stride| Layer::Residual {
         channels,
         stride,
+        bias: false,
         batch_norm: false,
         dropout: 0.2,
         tap: None,

@@ -58,6 +58,9 @@ pub enum Layer {
         /// Stride of the first convolution and of the shortcut.
         #[serde(default = "one")]
         stride: usize,
+        /// Whether the output channels of each convolution have a bias.
+        #[serde(default)]
+        bias: bool,
         /// Whether each convolution is followed by a batch norm.
         #[serde(default)]
         batch_norm: bool,
@@ -214,9 +217,6 @@ impl Layer {
     /// instead of spikes.
     pub fn not_spiking_because(&self) -> Option<&'static str> {
         match self {
-            Self::Conv { bias: true, .. }
-            | Self::Linear { bias: true, .. }
-            | Self::Classifier { bias: true } => Some("it has a bias"),
             Self::Conv { batch_norm: true, .. }
             | Self::Residual { batch_norm: true, .. }
             | Self::Norm { .. }

@@ -66,9 +66,10 @@ impl<B: Backend> NetworkLayer<B> {
                 };
                 Self::Convolution(Convolution::new(initializer, spec))
             }
-            Layer::Residual { channels: _, stride, batch_norm, dropout, tap: _ } => Self::Residual(
-                Residual::new(initializer, input, output, stride, batch_norm, dropout),
-            ),
+            Layer::Residual { channels: _, stride, bias, batch_norm, dropout, tap: _ } => {
+                let parts = (bias, batch_norm);
+                Self::Residual(Residual::new(initializer, input, output, stride, parts, dropout))
+            }
             Layer::Dense { units, growth, tap: _ } => {
                 Self::Dense(Dense::new(initializer, input.channels, units, growth))
             }

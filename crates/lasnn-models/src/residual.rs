@@ -25,7 +25,7 @@ impl<B: Backend> Residual<B> {
         input: Shape,
         output: Shape,
         stride: usize,
-        batch_norm: bool,
+        (bias, batch_norm): (bool, bool),
         dropout: f64,
     ) -> Self {
         let outputs = output.channels;
@@ -34,7 +34,7 @@ impl<B: Backend> Residual<B> {
             outputs,
             kernel: 3,
             stride,
-            bias: false,
+            bias,
             batch_norm,
             activation: true,
         };

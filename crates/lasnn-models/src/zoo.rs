@@ -109,6 +109,7 @@ fn resnet12() -> Vec<Layer> {
     let block = |channels, stride| Layer::Residual {
         channels,
         stride,
+        bias: false,
         batch_norm: false,
         dropout: CONV_DROPOUT,
         tap: None,
@@ -152,6 +153,7 @@ fn teacher_resnet(stem: usize, groups: &[(usize, usize)]) -> Vec<Layer> {
             layers.push(Layer::Residual {
                 channels,
                 stride,
+                bias: false,
                 batch_norm: true,
                 dropout: 0.0,
                 tap: None,

@@ -6,6 +6,7 @@ use lasnn_core::neuron::NeuronOptions;
 
 use crate::backend::{ScanParams, SpikingBackend, from_primitive, into_primitive};
 use crate::neuron::NeuronConfig;
+use crate::params::{InitialMembranePer, ThresholdPer};
 
 /// A layer of spiking neurons, with the equations of [`crate::neuron`].
 ///
@@ -47,6 +48,29 @@ impl<B: Backend> SpikingNeurons<B> {
             initial_membrane: None,
             options: config.options(),
         }
+    }
+
+    /// The neurons of a layer with the shape `[channels, height, width]`, with the thresholds, the
+    /// initial membrane potentials and the trained parameters that `config` describes.
+    pub fn of_layer(
+        config: &NeuronConfig,
+        threshold: f32,
+        [channels, height, width]: [usize; 3],
+        device: &B::Device,
+    ) -> Self {
+        let mut neurons = Self::new(config, threshold, device);
+        if config.threshold.per == ThresholdPer::Channel {
+            neurons = neurons.with_thresholds(&vec![threshold; channels]);
+        }
+        if !config.initial_membrane.is_rest() {
+            let count = match config.initial_membrane.per {
+                InitialMembranePer::Layer => 1,
+                InitialMembranePer::Neuron => channels * height * width,
+            };
+            let potential = config.initial_membrane.value as f32 * threshold;
+            neurons = neurons.with_initial_membrane(&vec![potential; count]);
+        }
+        neurons.with_trained(config.trained())
     }
 
     /// These neurons with another threshold, which must be above 0.

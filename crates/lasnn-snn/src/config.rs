@@ -1,6 +1,9 @@
 //! The `spiking` table of a recipe.
 
-use lasnn_neurons::{Encoding, NeuronConfig, NeuronError, Readout, Reset, StepOrder, Surrogate};
+use lasnn_neurons::{
+    Encoding, InitialMembraneConfig, LeakConfig, NeuronConfig, NeuronError, Readout, Reset,
+    StepOrder, Surrogate, ThresholdConfig,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::error::SnnError;
@@ -9,8 +12,14 @@ use crate::error::SnnError;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SpikingConfig {
-    /// The leak λ of Eq. 1, one value for all neurons; 1 makes them integrate-and-fire.
-    pub leak: f64,
+    /// The leak λ of Eq. 1; 1 makes the neurons integrate-and-fire.
+    pub leak: LeakConfig,
+    /// Which neurons share a threshold, and whether thresholds are trained.
+    #[serde(skip_serializing_if = "is_default")]
+    pub threshold: ThresholdConfig,
+    /// The membrane potentials before the first step, in thresholds.
+    #[serde(skip_serializing_if = "is_default")]
+    pub initial_membrane: InitialMembraneConfig,
     /// What a spike does to the membrane potential.
     pub reset: Reset,
     /// Whether a neuron fires before or after it integrates its current.
@@ -23,19 +32,25 @@ pub struct SpikingConfig {
     pub readout: Readout,
 }
 
+/// Whether a table has its default, so that it need not be written.
+fn is_default<T: Default + PartialEq>(table: &T) -> bool {
+    *table == T::default()
+}
+
 impl Default for SpikingConfig {
     fn default() -> Self {
-        let NeuronConfig { leak, reset, step_order, surrogate } = NeuronConfig::default();
+        let NeuronConfig { leak, threshold, initial_membrane, reset, step_order, surrogate } =
+            NeuronConfig::default();
         let (encoding, readout) = (Encoding::default(), Readout::default());
-        Self { leak, reset, step_order, surrogate, encoding, readout }
+        Self { leak, threshold, initial_membrane, reset, step_order, surrogate, encoding, readout }
     }
 }
 
 impl SpikingConfig {
     /// The neurons of every layer.
     pub fn neurons(&self) -> NeuronConfig {
-        let Self { leak, reset, step_order, surrogate, .. } = *self;
-        NeuronConfig { leak, reset, step_order, surrogate }
+        let Self { leak, threshold, initial_membrane, reset, step_order, surrogate, .. } = *self;
+        NeuronConfig { leak, threshold, initial_membrane, reset, step_order, surrogate }
     }
 
     /// Checks that every number is in its range.

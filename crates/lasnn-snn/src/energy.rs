@@ -108,6 +108,7 @@ mod tests {
         let block = |channels, stride| Layer::Residual {
             channels,
             stride,
+            bias: false,
             batch_norm: false,
             dropout: 0.0,
             tap: None,

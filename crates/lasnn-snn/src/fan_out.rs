@@ -190,8 +190,14 @@ mod tests {
     /// The test counts these from each output.
     #[test]
     fn strided_residual_blocks_count_the_same_from_inputs_and_outputs() {
-        let block =
-            Layer::Residual { channels: 4, stride: 2, batch_norm: false, dropout: 0.0, tap: None };
+        let block = Layer::Residual {
+            channels: 4,
+            stride: 2,
+            bias: false,
+            batch_norm: false,
+            dropout: 0.0,
+            tap: None,
+        };
         let plan = plan(vec![Layer::conv(2), block, Layer::Classifier { bias: false }]);
         let (_, neurons) = fan_outs(&plan);
         let total: u64 = neurons[0].synapses.iter().sum();

@@ -5,16 +5,18 @@
 
 use std::sync::Arc;
 
+use burn::module::Param;
+use burn::nn::{Linear, conv::Conv2d};
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
 use lasnn_core::{Pass, Tap};
-use lasnn_neurons::network::{self, neurons};
-use lasnn_neurons::{NetworkInput, NetworkPass, SpikingBackend, SpikingNeurons};
+use lasnn_neurons::network;
+use lasnn_neurons::{NetworkInput, NetworkPass, SpikingBackend};
 use lasnn_nn::{Attention, Features};
 use lasnn_spiking_kernels::{Membranes, Outcome, PackedWeights, SpikeStats, WeightFormat};
 
 use crate::layers::{SpikingLayer, conv2d, linear};
-use crate::lower::{DropoutMask, Lowered};
+use crate::lower::{DropoutMask, Lowered, ParamSource};
 use crate::network::{Outputs, SpikingNetwork};
 use crate::signal::Signal;
 
@@ -113,26 +115,35 @@ impl Lowered {
         format: WeightFormat,
     ) -> Option<PackedWeights> {
         B::on_host(&[], |_| ())?;
-        let weights: Vec<_> =
-            self.weights(network)?.into_iter().map(Weight::into_primitive).collect();
-        network::prepare::<B>(&self.graph, &weights, format)
+        network::prepare::<B>(&self.graph, &self.params(network)?, format)
     }
 
-    /// The weights that the graph names, in its order.
-    fn weights<B: Backend>(&self, network: &SpikingNetwork<B>) -> Option<Vec<Weight<B>>> {
-        let mut weights = all_weights(network);
-        if self.stem > 0 {
-            // The first weight is part of the stem.
-            weights.remove(0);
-        }
-        if self.signed {
-            let first = weights.first_mut()?;
-            *first = match first {
-                Weight::Conv(w) => Weight::Conv(Tensor::cat(vec![w.clone(), -w.clone()], 1)),
-                Weight::Linear(w) => Weight::Linear(Tensor::cat(vec![w.clone(), -w.clone()], 0)),
-            };
-        }
-        Some(weights)
+    /// The parameters that the graph names, in its order.
+    fn params<B: Backend>(&self, network: &SpikingNetwork<B>) -> Option<Vec<FloatTensor<B>>> {
+        let (synapses, neurons) = (synapses(network), network.neurons());
+        let neurons = |layer: usize| Some(neurons.get(layer)?.1);
+        let param = |source: &ParamSource| {
+            Some(match source {
+                ParamSource::Weight(number) => {
+                    let weight = synapses.get(*number)?.weight.clone();
+                    // Without a stem, the first weights see the input.
+                    let is_doubled = self.signed && *number == 0;
+                    if is_doubled { weight.doubled() } else { weight }.into_primitive()
+                }
+                ParamSource::Bias(numbers) => {
+                    let biases = numbers.iter().map(|&number| synapses.get(number)?.bias.clone());
+                    let biases: Vec<Tensor<B, 1>> = biases.collect::<Option<_>>()?;
+                    let sum = biases.into_iter().reduce(|sum, bias| sum + bias)?;
+                    sum.into_primitive().tensor()
+                }
+                ParamSource::Threshold(layer) => primitive(&neurons(*layer)?.threshold),
+                ParamSource::Leak(layer) => primitive(&neurons(*layer)?.leak),
+                ParamSource::InitialMembrane(layer) => {
+                    primitive(neurons(*layer)?.initial_membrane.as_ref()?)
+                }
+            })
+        };
+        self.params.iter().map(param).collect()
     }
 
     /// The arguments of the fused operation.
@@ -144,11 +155,10 @@ impl Lowered {
         steps: usize,
         stats: Arc<[SpikeStats]>,
     ) -> Option<NetworkPass<B>> {
-        // The check for kernels comes first, because reading the thresholds would make a GPU wait.
         B::on_host(&[], |_| ())?;
         let rows = input.maps.dims()[0];
         let batch = if input.constant { rows } else { rows / steps };
-        let weights = self.weights(network)?;
+        let params = self.params(network)?;
         let input = match self.stem {
             0 if self.signed => {
                 let spikes = Tensor::cat(vec![input.maps.clone(), -input.maps], 1);
@@ -163,14 +173,11 @@ impl Lowered {
         let masks = self.dropouts.iter().map(|&DropoutMask { layer, probability, shape }| {
             pass.dropout(layer, probability, shape.len())
         });
-        let of = |(_, layer): (String, &SpikingNeurons<B>)| {
-            let leak = layer.leak.val().into_data().iter::<f32>().next().unwrap_or(1.0);
-            neurons(layer.threshold_value(), leak, layer.options)
-        };
         Some(NetworkPass {
             graph: self.graph.clone(),
-            neurons: network.neurons().into_iter().map(of).collect(),
-            weights: weights.into_iter().map(Weight::into_primitive).collect(),
+            neurons: network.neurons().into_iter().map(|(_, layer)| layer.options).collect(),
+            trained: vec![false; params.len()].into(),
+            params,
             input,
             masks: masks.collect(),
             batch,
@@ -202,13 +209,31 @@ impl Lowered {
     }
 }
 
-/// A weight of a network.
+fn primitive<B: Backend>(param: &Param<Tensor<B, 1>>) -> FloatTensor<B> {
+    param.val().into_primitive().tensor()
+}
+
+/// A convolution or a matrix of a network.
+struct SynapseParams<B: Backend> {
+    weight: Weight<B>,
+    bias: Option<Tensor<B, 1>>,
+}
+
+#[derive(Clone)]
 enum Weight<B: Backend> {
     Conv(Tensor<B, 4>),
     Linear(Tensor<B, 2>),
 }
 
 impl<B: Backend> Weight<B> {
+    /// The weights for an input whose spikes of -1 have channels of their own.
+    fn doubled(self) -> Self {
+        match self {
+            Self::Conv(w) => Self::Conv(Tensor::cat(vec![w.clone(), -w], 1)),
+            Self::Linear(w) => Self::Linear(Tensor::cat(vec![w.clone(), -w], 0)),
+        }
+    }
+
     fn into_primitive(self) -> FloatTensor<B> {
         match self {
             Self::Conv(weight) => weight.into_primitive().tensor(),
@@ -217,25 +242,29 @@ impl<B: Backend> Weight<B> {
     }
 }
 
-/// The weights of a network in the order in which [`Lowered::new`] numbers them.
-fn all_weights<B: Backend>(network: &SpikingNetwork<B>) -> Vec<Weight<B>> {
-    let mut weights = Vec::new();
+/// The convolutions and matrices of a network in the order in which [`Lowered::new`] numbers them.
+fn synapses<B: Backend>(network: &SpikingNetwork<B>) -> Vec<SynapseParams<B>> {
+    let of_conv = |conv: &Conv2d<B>| SynapseParams {
+        weight: Weight::Conv(conv.weight.val()),
+        bias: conv.bias.as_ref().map(Param::val),
+    };
+    let of_linear = |linear: &Linear<B>| SynapseParams {
+        weight: Weight::Linear(linear.weight.val()),
+        bias: linear.bias.as_ref().map(Param::val),
+    };
+    let mut synapses = Vec::new();
     for layer in &network.layers {
         match layer {
-            SpikingLayer::Conv(layer) => weights.push(Weight::Conv(layer.conv.weight.val())),
-            SpikingLayer::Linear(layer) => weights.push(Weight::Linear(layer.linear.weight.val())),
-            SpikingLayer::Classifier(readout) => {
-                weights.push(Weight::Linear(readout.linear.weight.val()));
-            }
+            SpikingLayer::Conv(layer) => synapses.push(of_conv(&layer.conv)),
+            SpikingLayer::Linear(layer) => synapses.push(of_linear(&layer.linear)),
+            SpikingLayer::Classifier(readout) => synapses.push(of_linear(&readout.linear)),
             SpikingLayer::Residual(block) => {
-                weights.push(Weight::Conv(block.first.conv.weight.val()));
-                weights.push(Weight::Conv(block.second.conv.weight.val()));
-                if let Some(shortcut) = &block.shortcut {
-                    weights.push(Weight::Conv(shortcut.conv.weight.val()));
-                }
+                synapses.push(of_conv(&block.first.conv));
+                synapses.push(of_conv(&block.second.conv));
+                synapses.extend(block.shortcut.as_ref().map(|shortcut| of_conv(&shortcut.conv)));
             }
             SpikingLayer::AveragePool(_) | SpikingLayer::Dropout(_) => {}
         }
     }
-    weights
+    synapses
 }

@@ -3,7 +3,7 @@
 //! Weights carry the names that they have in the ordinary network, so that a checkpoint of one can
 //! be loaded into the other.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Tensor, backend::Backend, module::avg_pool2d};
@@ -41,7 +41,7 @@ pub enum SpikingLayer<B: Backend> {
 /// A convolution and the neurons that its output drives.
 #[derive(Module, Debug)]
 pub struct SpikingConv<B: Backend> {
-    /// The convolution, without bias.
+    /// The convolution. Its bias is a current that the neurons receive at every time step.
     pub conv: Conv2d<B>,
     /// The neurons, one for each channel and position of the output.
     pub neurons: SpikingNeurons<B>,
@@ -50,7 +50,7 @@ pub struct SpikingConv<B: Backend> {
 /// The convolution of a residual block's shortcut; it has no neurons of its own.
 #[derive(Module, Debug)]
 pub struct Shortcut<B: Backend> {
-    /// The convolution, without bias.
+    /// The convolution.
     pub conv: Conv2d<B>,
 }
 
@@ -72,7 +72,7 @@ pub struct SpikingResidual<B: Backend> {
 /// A fully connected layer and the neurons that its output drives.
 #[derive(Module, Debug)]
 pub struct SpikingLinear<B: Backend> {
-    /// The weights, `[in, out]`.
+    /// The weights, `[in, out]`, and the bias.
     pub linear: Linear<B>,
     /// The neurons.
     pub neurons: SpikingNeurons<B>,
@@ -82,7 +82,7 @@ pub struct SpikingLinear<B: Backend> {
 /// [`lasnn_neurons::Readout`].
 #[derive(Module, Debug)]
 pub struct Readout<B: Backend> {
-    /// The weights, `[in, classes]`.
+    /// The weights, `[in, classes]`, and the bias.
     pub linear: Linear<B>,
 }
 
@@ -103,7 +103,7 @@ pub struct TimeLockedDropout {
 }
 
 impl<B: Backend> SpikingLayer<B> {
-    /// Builds layer number `index` with zero weights and thresholds of 1; `None` if it cannot be
+    /// Builds layer number `index` with zero weights and biases and thresholds of 1; `None` if it cannot be
     /// made spiking.
     pub(crate) fn new(
         index: usize,
@@ -113,28 +113,31 @@ impl<B: Backend> SpikingLayer<B> {
     ) -> Option<Self> {
         let Shape { channels: incoming, .. } = planned.input;
         let outgoing = planned.output.channels;
-        let spiking = || SpikingNeurons::new(neurons, INITIAL_THRESHOLD, device);
-        let linear = |outgoing| new_linear(planned.input.len(), outgoing, device);
+        let Shape { channels, height, width } = planned.output;
+        let shape = [channels, height, width];
+        let spiking = || SpikingNeurons::of_layer(neurons, INITIAL_THRESHOLD, shape, device);
+        let linear = |outgoing, bias| new_linear(planned.input.len(), outgoing, bias, device);
         if planned.layer.not_spiking_because().is_some() {
             return None;
         }
         Some(match planned.layer {
-            Layer::Conv { kernel, stride, .. } => Self::Conv(SpikingConv {
-                conv: conv(incoming, outgoing, kernel, stride, device),
+            Layer::Conv { kernel, stride, bias, .. } => Self::Conv(SpikingConv {
+                conv: conv([incoming, outgoing], kernel, stride, bias, device),
                 neurons: spiking(),
             }),
-            Layer::Residual { stride, dropout, .. } => {
+            Layer::Residual { stride, bias, dropout, .. } => {
                 let changes = planned.input != planned.output;
+                let conv = |channels, kernel, stride| conv(channels, kernel, stride, bias, device);
                 let shortcut =
-                    changes.then(|| Shortcut { conv: conv(incoming, outgoing, 1, stride, device) });
+                    changes.then(|| Shortcut { conv: conv([incoming, outgoing], 1, stride) });
                 Self::Residual(SpikingResidual {
                     first: SpikingConv {
-                        conv: conv(incoming, outgoing, 3, stride, device),
+                        conv: conv([incoming, outgoing], 3, stride),
                         neurons: spiking(),
                     },
                     dropout: TimeLockedDropout { layer: index, probability: dropout },
                     second: SpikingConv {
-                        conv: conv(outgoing, outgoing, 3, 1, device),
+                        conv: conv([outgoing, outgoing], 3, 1),
                         neurons: spiking(),
                     },
                     shortcut,
@@ -145,10 +148,12 @@ impl<B: Backend> SpikingLayer<B> {
             Layer::Dropout { probability } => {
                 Self::Dropout(TimeLockedDropout { layer: index, probability })
             }
-            Layer::Linear { features, .. } => {
-                Self::Linear(SpikingLinear { linear: linear(features), neurons: spiking() })
+            Layer::Linear { features, bias } => {
+                Self::Linear(SpikingLinear { linear: linear(features, bias), neurons: spiking() })
             }
-            Layer::Classifier { .. } => Self::Classifier(Readout { linear: linear(outgoing) }),
+            Layer::Classifier { bias } => {
+                Self::Classifier(Readout { linear: linear(outgoing, bias) })
+            }
             Layer::Dense { .. } | Layer::Norm { .. } | Layer::MaxPool { .. } => return None,
         })
     }
@@ -178,24 +183,29 @@ impl<B: Backend> SpikingLayer<B> {
 }
 
 fn conv<B: Backend>(
-    incoming: usize,
-    outgoing: usize,
+    channels: [usize; 2],
     kernel: usize,
     stride: usize,
+    bias: bool,
     device: &B::Device,
 ) -> Conv2d<B> {
     let pad = kernel / 2;
-    Conv2dConfig::new([incoming, outgoing], [kernel; 2])
+    Conv2dConfig::new(channels, [kernel; 2])
         .with_stride([stride; 2])
         .with_padding(PaddingConfig2d::Explicit(pad, pad, pad, pad))
-        .with_bias(false)
+        .with_bias(bias)
         .with_initializer(burn::nn::Initializer::Zeros)
         .init(device)
 }
 
-fn new_linear<B: Backend>(incoming: usize, outgoing: usize, device: &B::Device) -> Linear<B> {
+fn new_linear<B: Backend>(
+    incoming: usize,
+    outgoing: usize,
+    bias: bool,
+    device: &B::Device,
+) -> Linear<B> {
     LinearConfig::new(incoming, outgoing)
-        .with_bias(false)
+        .with_bias(bias)
         .with_initializer(burn::nn::Initializer::Zeros)
         .init(device)
 }
@@ -205,14 +215,16 @@ pub(crate) fn conv2d<B: DenseBackend>(conv: &Conv2d<B>, maps: Tensor<B, 4>) -> T
     let padding = conv.kernel_size[0] / 2;
     let precision = Precision::F32;
     let convolution = Convolution { stride: conv.stride[0], padding, precision };
-    ops::conv2d(maps, conv.weight.val(), None, convolution, false)
+    let bias = conv.bias.as_ref().map(Param::val);
+    ops::conv2d(maps, conv.weight.val(), bias, convolution, false)
 }
 
 /// Flattens maps `[rows, channels, height, width]` to vectors and multiplies them by a matrix;
 /// returns maps `[rows, out, 1, 1]`.
 pub(crate) fn linear<B: DenseBackend>(linear: &Linear<B>, maps: Tensor<B, 4>) -> Tensor<B, 4> {
     let vectors: Tensor<B, 2> = maps.flatten(1, 3);
-    ops::linear(vectors, linear.weight.val(), None, Precision::F32, false).unsqueeze_dims(&[2, 3])
+    let bias = linear.bias.as_ref().map(Param::val);
+    ops::linear(vectors, linear.weight.val(), bias, Precision::F32, false).unsqueeze_dims(&[2, 3])
 }
 
 impl AveragePool {

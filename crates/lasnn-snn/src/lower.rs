@@ -3,11 +3,16 @@
 //! The graph has layers of neurons and the projections between them. Pooling and dropout are not
 //! layers there but properties of a projection ([`PoolAndMask`]).
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use lasnn_core::{Layer, Plan, PlannedLayer, Shape, Tap};
 use lasnn_neurons::{Encoding, PoissonRange};
-use lasnn_spiking_kernels::{Graph, NeuronLayer, PoolAndMask, Presynaptic, Projection, Synapse};
+use lasnn_spiking_kernels::{
+    Graph, NeuronLayer, NeuronParams, ParamIndex, PoolAndMask, Presynaptic, Projection, Synapse,
+};
+
+use crate::config::SpikingConfig;
 
 /// The graph of a plan, and what a pass has to compute outside of it.
 #[derive(Clone, Debug)]
@@ -24,6 +29,23 @@ pub(crate) struct Lowered {
     pub dropouts: Vec<DropoutMask>,
     /// The layer of neurons at each tap.
     pub taps: Vec<(Tap, usize)>,
+    /// Where the parameters come from, in the order in which the graph numbers them.
+    pub params: Vec<ParamSource>,
+}
+
+/// Where a parameter of the graph comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ParamSource {
+    /// The weights of a convolution or a matrix, by its number among all of the network.
+    Weight(usize),
+    /// The sum of the biases of convolutions or matrices with these numbers.
+    Bias(Vec<usize>),
+    /// The threshold of a layer of neurons.
+    Threshold(usize),
+    /// The leak of a layer of neurons.
+    Leak(usize),
+    /// The initial membrane potentials of a layer of neurons.
+    InitialMembrane(usize),
 }
 
 /// A dropout mask that a pass has to draw.
@@ -37,8 +59,13 @@ pub(crate) struct DropoutMask {
 }
 
 impl Lowered {
-    /// Lowers a plan; `None` if the kernels do not cover it. Such a network runs layer by layer.
-    pub fn new(plan: &Plan, encoding: Encoding) -> Option<Self> {
+    /// Lowers a plan.
+    ///
+    /// # Errors
+    ///
+    /// Says why the kernels do not cover it. Such a network runs layer by layer.
+    pub fn new(plan: &Plan, config: &SpikingConfig) -> Result<Self, String> {
+        let encoding = config.encoding;
         let signed = matches!(encoding, Encoding::Poisson { range: PoissonRange::Signed });
         let direct = matches!(encoding, Encoding::Direct {});
         let mut input = plan.input;
@@ -46,26 +73,34 @@ impl Lowered {
         // Each sign of the input has channels of its own, so that weights and masks of the input
         // would have to be doubled. This is implemented for one weight only.
         if signed && !enters_by_one_weight(plan) {
-            return None;
+            return Err("the first layer is a residual block or dropout, and its input has \
+                        spikes of -1"
+                .into());
         }
-        let mut builder = Builder::new(direct);
+        let mut builder = Builder::new(direct, !config.initial_membrane.is_rest());
         for (index, planned) in plan.layers.iter().enumerate() {
-            if let Layer::Classifier { .. } = planned.layer {
+            if let Layer::Classifier { bias } = planned.layer {
+                let synapse = builder.synapses;
                 let readout = builder.projection(|weight| Synapse::Linear { weight });
-                let graph = Graph { input, layers: builder.layers, readout, classes: plan.classes };
-                graph.check().ok()?;
-                return Some(Self {
+                let readout_bias = bias.then(|| builder.param(ParamSource::Bias(vec![synapse])));
+                let (layers, classes) = (builder.layers, plan.classes);
+                let graph = Graph { input, layers, readout, readout_bias, classes };
+                graph.check().map_err(|unsupported| unsupported.reason)?;
+                if graph.layers.is_empty() {
+                    return Err("it has no neurons".into());
+                }
+                return Ok(Self {
                     graph: Arc::new(graph),
-                    // A network without neurons has nothing to run.
-                    stem: if direct { builder.stem.filter(|&stem| stem > 0)? } else { 0 },
+                    stem: builder.stem.unwrap_or(0),
                     signed,
                     dropouts: builder.dropouts,
                     taps: builder.taps,
+                    params: builder.params,
                 });
             }
-            builder.layer(index, planned)?;
+            builder.layer(index, planned).map_err(|why| format!("layer {index}: {why}"))?;
         }
-        None
+        Err("it has no classifier".into())
     }
 }
 
@@ -87,22 +122,27 @@ struct Builder {
     /// The number of layers in the stem (see [`Lowered::stem`]) so far; `None` if the input is
     /// spikes.
     stem: Option<usize>,
-    /// The number of weights so far.
-    weights: usize,
+    /// The number of convolutions and matrices so far.
+    synapses: usize,
+    /// Whether the neurons have initial membrane potentials.
+    has_initial: bool,
     dropouts: Vec<DropoutMask>,
     taps: Vec<(Tap, usize)>,
+    params: Vec<ParamSource>,
 }
 
 impl Builder {
-    fn new(direct: bool) -> Self {
+    fn new(direct: bool, has_initial: bool) -> Self {
         Self {
             layers: Vec::new(),
             presynaptic: Presynaptic::Input,
             pooling: PoolAndMask::PLAIN,
             stem: direct.then_some(0),
-            weights: 0,
+            synapses: 0,
+            has_initial,
             dropouts: Vec::new(),
             taps: Vec::new(),
+            params: Vec::new(),
         }
     }
 
@@ -111,10 +151,16 @@ impl Builder {
         self.stem.is_some() && self.layers.is_empty()
     }
 
-    /// A projection with a weight of its own from the current spikes.
-    fn projection(&mut self, synapse: impl FnOnce(usize) -> Synapse) -> Projection {
-        let weight = self.weights;
-        self.weights += 1;
+    /// Numbers a parameter.
+    fn param(&mut self, source: ParamSource) -> ParamIndex {
+        self.params.push(source);
+        self.params.len() - 1
+    }
+
+    /// A projection with weights of its own from the current spikes.
+    fn projection(&mut self, synapse: impl FnOnce(ParamIndex) -> Synapse) -> Projection {
+        let weight = self.param(ParamSource::Weight(self.synapses));
+        self.synapses += 1;
         Projection {
             presynaptic: self.presynaptic,
             pooling: self.pooling,
@@ -122,9 +168,19 @@ impl Builder {
         }
     }
 
-    /// Adds a layer of neurons, whose spikes are the current ones from now on.
-    fn push(&mut self, shape: Shape, projections: Vec<Projection>) {
-        self.layers.push(NeuronLayer { shape, projections });
+    /// Adds a layer of neurons, whose spikes are the current ones from now on. Its bias is the sum
+    /// of those of the synapses with the numbers `biases`.
+    fn push(&mut self, shape: Shape, projections: Vec<Projection>, biases: Vec<usize>) {
+        let layer = self.layers.len();
+        let params = NeuronParams {
+            threshold: self.param(ParamSource::Threshold(layer)),
+            leak: self.param(ParamSource::Leak(layer)),
+            bias: (!biases.is_empty()).then(|| self.param(ParamSource::Bias(biases))),
+            initial_membrane: self
+                .has_initial
+                .then(|| self.param(ParamSource::InitialMembrane(layer))),
+        };
+        self.layers.push(NeuronLayer { shape, projections, params });
         self.presynaptic = Presynaptic::NeuronLayer(self.layers.len() - 1);
         self.pooling = PoolAndMask::PLAIN;
     }
@@ -135,31 +191,36 @@ impl Builder {
         Some(self.dropouts.len() - 1)
     }
 
-    /// Adds a layer of the plan; `None` if the kernels do not cover it.
-    fn layer(&mut self, index: usize, planned: &PlannedLayer) -> Option<()> {
+    /// Adds a layer of the plan, or says why the kernels do not cover it.
+    fn layer(&mut self, index: usize, planned: &PlannedLayer) -> Result<(), String> {
         let PlannedLayer { ref layer, input, output, .. } = *planned;
         if self.in_stem() {
             self.stem = Some(index + 1);
         }
         match *layer {
             Layer::Conv { .. } | Layer::Linear { .. } if self.in_stem() => {
-                self.push(output, vec![])
+                // Weights and bias are part of the stem.
+                self.synapses += 1;
+                self.push(output, vec![], vec![]);
             }
-            Layer::Conv { kernel, stride, .. } => {
+            Layer::Conv { kernel, stride, bias, .. } => {
+                let synapse = self.synapses;
                 let projection = self.projection(|weight| Synapse::Conv { kernel, stride, weight });
-                self.push(output, vec![projection]);
+                self.push(output, vec![projection], numbers(bias, synapse..=synapse));
             }
-            Layer::Linear { .. } => {
+            Layer::Linear { bias, .. } => {
+                let synapse = self.synapses;
                 let projection = self.projection(|weight| Synapse::Linear { weight });
-                self.push(output, vec![projection]);
+                self.push(output, vec![projection], numbers(bias, synapse..=synapse));
             }
-            Layer::Residual { stride, dropout, .. } => {
+            Layer::Residual { stride, bias, dropout, .. } => {
                 if self.in_stem() {
-                    return None;
+                    return Err("a residual block sees the image itself".into());
                 }
-                let (presynaptic, pooling) = (self.presynaptic, self.pooling);
+                let (presynaptic, pooling, synapse) =
+                    (self.presynaptic, self.pooling, self.synapses);
                 let first = self.projection(|weight| Synapse::Conv { kernel: 3, stride, weight });
-                self.push(output, vec![first]);
+                self.push(output, vec![first], numbers(bias, synapse..=synapse));
                 if dropout > 0.0 {
                     self.pooling.mask = self.mask(index, dropout, output);
                 }
@@ -170,14 +231,15 @@ impl Builder {
                     true => Projection { presynaptic, pooling, synapse: Synapse::Identity },
                     false => self.projection(|weight| Synapse::Conv { kernel: 1, stride, weight }),
                 };
-                self.push(output, vec![second, shortcut]);
+                let biases = numbers(bias, synapse + 1..=self.synapses - 1);
+                self.push(output, vec![second, shortcut], biases);
             }
             Layer::AveragePool { .. } | Layer::GlobalAveragePool {} | Layer::Dropout { .. }
                 if self.in_stem() => {}
             Layer::AveragePool { .. } | Layer::GlobalAveragePool {}
                 if self.pooling.mask.is_some() =>
             {
-                return None;
+                return Err("pooling follows dropout".into());
             }
             Layer::AveragePool { size } => {
                 self.pooling.pool = self.pooling.pool.map(|by| by * size)
@@ -188,18 +250,25 @@ impl Builder {
             }
             Layer::Dropout { probability } if probability > 0.0 => {
                 if self.pooling.mask.is_some() {
-                    return None;
+                    return Err("dropout follows dropout".into());
                 }
                 self.pooling.mask = self.mask(index, probability, input);
             }
             Layer::Dropout { .. } => {}
-            _ => return None,
+            _ => return Err(format!("there is no kernel for a layer of kind `{}`", layer.kind())),
         }
         if let Some(tap) = layer.tap() {
-            self.taps.push((tap, self.layers.len().checked_sub(1)?));
+            let before = self.layers.len().checked_sub(1);
+            let layer = before.ok_or_else(|| format!("tap `{tap}` is before all neurons"))?;
+            self.taps.push((tap, layer));
         }
-        Some(())
+        Ok(())
     }
+}
+
+/// These numbers if a layer has a bias, else none.
+fn numbers(bias: bool, synapses: RangeInclusive<usize>) -> Vec<usize> {
+    synapses.filter(|_| bias).collect()
 }
 
 #[cfg(test)]
@@ -208,12 +277,10 @@ mod tests {
 
     use super::*;
 
-    fn lowered(layers: Vec<Layer>, encoding: Encoding) -> Option<Lowered> {
+    fn lowered(layers: Vec<Layer>, encoding: Encoding) -> Result<Lowered, String> {
         let input = Shape { channels: 3, height: 8, width: 8 };
-        Lowered::new(
-            &Architecture { name: "test".into(), layers }.plan(input, 5).unwrap(),
-            encoding,
-        )
+        let plan = Architecture { name: "test".into(), layers }.plan(input, 5).unwrap();
+        Lowered::new(&plan, &SpikingConfig { encoding, ..Default::default() })
     }
 
     fn layers() -> Vec<Layer> {
@@ -249,24 +316,37 @@ mod tests {
     /// channels.
     #[test]
     fn signed_spikes_must_enter_by_one_weight() {
-        let block =
-            Layer::Residual { channels: 8, stride: 2, batch_norm: false, dropout: 0.0, tap: None };
+        let block = Layer::Residual {
+            channels: 8,
+            stride: 2,
+            bias: false,
+            batch_norm: false,
+            dropout: 0.0,
+            tap: None,
+        };
         for first in [block, Layer::Dropout { probability: 0.2 }] {
             let mut layers = layers();
             layers.insert(0, first);
             let poisson = |range| lowered(layers.clone(), Encoding::Poisson { range });
-            assert!(poisson(PoissonRange::Signed).is_none());
-            assert!(poisson(PoissonRange::Unit).is_some());
+            assert!(poisson(PoissonRange::Signed).unwrap_err().contains("-1"));
+            assert!(poisson(PoissonRange::Unit).is_ok());
         }
     }
 
     #[test]
-    fn a_plan_that_the_kernels_do_not_cover_is_not_lowered() {
+    fn a_plan_that_the_kernels_do_not_cover_says_why() {
         let mut dropout_first = layers();
         dropout_first.swap(1, 3);
         dropout_first.insert(1, Layer::Dropout { probability: 0.2 });
         dropout_first.insert(2, Layer::AveragePool { size: 2 });
-        assert!(lowered(dropout_first, Encoding::Direct {}).is_none());
-        assert!(lowered(vec![Layer::Classifier { bias: false }], Encoding::Direct {}).is_none());
+        let why = lowered(dropout_first, Encoding::Direct {}).unwrap_err();
+        assert_eq!(why, "layer 2: pooling follows dropout");
+        let mut twice = layers();
+        twice.insert(3, Layer::Dropout { probability: 0.1 });
+        let why = lowered(twice, Encoding::Direct {}).unwrap_err();
+        assert_eq!(why, "layer 4: dropout follows dropout");
+        let why =
+            lowered(vec![Layer::Classifier { bias: false }], Encoding::Direct {}).unwrap_err();
+        assert_eq!(why, "it has no neurons");
     }
 }

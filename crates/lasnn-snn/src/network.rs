@@ -1,8 +1,9 @@
 //! The spiking network.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{ArchitectureError, Pass, Plan, PlannedLayer};
 use lasnn_neurons::{Encoder, NeuronConfig, SpikingBackend, SpikingNeurons};
@@ -11,6 +12,7 @@ use lasnn_spiking_kernels::PackedWeights;
 
 use crate::config::SpikingConfig;
 use crate::error::SnnError;
+use crate::fan_out::fan_outs;
 use crate::layers::{SpikingLayer, linear};
 use crate::lower::Lowered;
 use crate::runner::{FromRest, NeuronRunner, sum_over_time};
@@ -44,8 +46,8 @@ struct Meta {
     plan: Plan,
     config: SpikingConfig,
     time_steps: usize,
-    /// The graph for the fused pass; `None` if the kernels do not cover the network.
-    lowered: Option<Arc<Lowered>>,
+    /// The graph for the fused pass, or why the kernels do not cover the network.
+    lowered: Result<Arc<Lowered>, String>,
 }
 
 impl<B: Backend> SpikingNetwork<B> {
@@ -75,7 +77,7 @@ impl<B: Backend> SpikingNetwork<B> {
             })
         };
         let layers = plan.layers.iter().enumerate().map(build).collect::<Result<_, _>>()?;
-        let lowered = Lowered::new(plan, config.encoding).map(Arc::new);
+        let lowered = Lowered::new(plan, config).map(Arc::new);
         let meta = Meta { plan: plan.clone(), config: config.clone(), time_steps, lowered };
         Ok(Self { layers, meta })
     }
@@ -117,13 +119,72 @@ impl<B: Backend> SpikingNetwork<B> {
         all
     }
 
-    /// Replaces the neurons: `thresholds` has one threshold for each layer of neurons, in the order
-    /// of [`Self::neurons`]; all layers get the same leak.
-    pub fn with_neurons(mut self, leak: f64, thresholds: &[f32], device: &B::Device) -> Self {
-        let config = NeuronConfig { leak, ..self.meta.config.neurons() };
+    /// Replaces the neurons by those that `config` describes: `thresholds` has one threshold for
+    /// each layer of neurons, in the order of [`Self::neurons`].
+    pub fn with_neurons(
+        mut self,
+        config: &NeuronConfig,
+        thresholds: &[f32],
+        device: &B::Device,
+    ) -> Self {
+        let shapes = fan_outs(&self.meta.plan).1.into_iter().map(|fan_out| fan_out.shape);
         let all = self.layers.iter_mut().flat_map(SpikingLayer::neurons_mut);
-        for (neurons, &threshold) in all.zip(thresholds) {
-            *neurons = SpikingNeurons::new(&config, threshold, device);
+        for ((neurons, &threshold), shape) in all.zip(thresholds).zip(shapes) {
+            let shape = [shape.channels, shape.height, shape.width];
+            *neurons = SpikingNeurons::of_layer(config, threshold, shape, device);
+        }
+        self
+    }
+
+    /// Divides the bias of each layer by how much activation of the ordinary network a spike that
+    /// enters the layer stands for. `thresholds` has one threshold for each layer of neurons, in
+    /// the order of [`Self::neurons`]; layers from number `count` on, and the readout if there are
+    /// as many layers, are left as they are.
+    ///
+    /// A neuron with the threshold `v` that fires at the rate `r` stands for an activation of
+    /// `r v s`, where `s` is what its own inputs stand for. So currents are in units of `s`, and so
+    /// must be the bias. The threshold inside a residual block is in the weights of its second
+    /// convolution ([`Self::absorb_inner_threshold`]) and changes no unit.
+    pub fn scale_biases(mut self, thresholds: &[f32], layers: Range<usize>) -> Self {
+        let (mut unit, mut neuron_layer) = (1.0f32, 0);
+        let divide = |bias: &mut Option<Param<Tensor<B, 1>>>, unit: f32| {
+            *bias = bias.take().map(|bias| bias.map(|bias| bias / unit));
+        };
+        for layer in &mut self.layers {
+            let is_scaled = layers.contains(&neuron_layer);
+            match layer {
+                SpikingLayer::Conv(layer) => {
+                    if is_scaled {
+                        divide(&mut layer.conv.bias, unit);
+                    }
+                    unit *= thresholds[neuron_layer];
+                    neuron_layer += 1;
+                }
+                SpikingLayer::Linear(layer) => {
+                    if is_scaled {
+                        divide(&mut layer.linear.bias, unit);
+                    }
+                    unit *= thresholds[neuron_layer];
+                    neuron_layer += 1;
+                }
+                SpikingLayer::Residual(block) => {
+                    if is_scaled {
+                        divide(&mut block.first.conv.bias, unit);
+                    }
+                    if layers.contains(&(neuron_layer + 1)) {
+                        divide(&mut block.second.conv.bias, unit);
+                        if let Some(shortcut) = &mut block.shortcut {
+                            divide(&mut shortcut.conv.bias, unit);
+                        }
+                    }
+                    unit *= thresholds[neuron_layer + 1];
+                    neuron_layer += 2;
+                }
+                SpikingLayer::Classifier(readout) if is_scaled => {
+                    divide(&mut readout.linear.bias, unit);
+                }
+                _ => {}
+            }
         }
         self
     }
@@ -152,13 +213,19 @@ impl<B: Backend> SpikingNetwork<B> {
     /// Turns the fused pass off, so that the network runs layer by layer on every backend. Tests
     /// compare the fused pass with this one.
     pub fn layer_by_layer(mut self) -> Self {
-        self.meta.lowered = None;
+        self.meta.lowered = Err("the fused pass is turned off".into());
         self
+    }
+
+    /// Why the network cannot run in one fused pass but runs layer by layer, which is slower.
+    /// `None` if it can, on a backend that has kernels for it.
+    pub fn layer_by_layer_because(&self) -> Option<&str> {
+        self.meta.lowered.as_ref().err().map(String::as_str)
     }
 
     /// The graph for the fused pass, if the kernels cover the network.
     pub(crate) fn lowered(&self) -> Option<&Lowered> {
-        self.meta.lowered.as_deref()
+        self.meta.lowered.as_deref().ok()
     }
 }
 
@@ -244,7 +311,13 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
         };
         // The readout neither leaks nor fires (Eq. 3), so its input may be summed over time before
         // its weights: one matrix product in place of one for each step.
-        let membrane = self.read_out(sum_over_time(reached, steps));
+        let mut membrane = self.read_out(sum_over_time(reached, steps));
+        if let Some(SpikingLayer::Classifier(readout)) = self.layers.last()
+            && let Some(bias) = &readout.linear.bias
+        {
+            // The bias has been added for one time step so far.
+            membrane = membrane + bias.val().unsqueeze() * (steps as f64 - 1.0);
+        }
         let logits = self.meta.config.readout.scores(membrane, steps);
         Features { logits, taps: runner.taps }
     }

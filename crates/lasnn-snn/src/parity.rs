@@ -51,6 +51,7 @@ impl NetworkCase {
         let block = |channels, stride| Layer::Residual {
             channels,
             stride,
+            bias: false,
             batch_norm: false,
             dropout: 0.5,
             tap: None,

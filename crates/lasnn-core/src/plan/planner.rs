@@ -56,24 +56,24 @@ impl Planner<'_> {
                 let per_channel = usize::from(bias) + 2 * usize::from(batch_norm);
                 Ok((weights.saturating_add(per_channel * channels), macs))
             }
-            Layer::Residual { channels, stride, batch_norm, dropout, .. } => {
+            Layer::Residual { channels, stride, bias, batch_norm, dropout, .. } => {
                 positive("channels", channels)?;
                 positive("stride", stride)?;
                 if !(0.0..1.0).contains(&dropout) {
                     return Err(value("dropout", dropout.to_string(), "0 to below 1"));
                 }
                 self.require_feature_map(index, kind, 1)?;
-                let norm = 2 * channels * usize::from(batch_norm);
+                let of_each = channels * (usize::from(bias) + 2 * usize::from(batch_norm));
                 let before = self.shape;
                 let (first, first_macs) = self.conv2d(channels, 3, stride);
                 let (second, second_macs) = self.conv2d(channels, 3, 1);
                 let (mut parameters, mut macs) =
                     (first.saturating_add(second), first_macs.saturating_add(second_macs));
-                parameters = parameters.saturating_add(2 * norm);
+                parameters = parameters.saturating_add(2 * of_each);
                 if before != self.shape {
                     let mut shortcut = Planner { shape: before, ..*self };
                     let (weights, more) = shortcut.conv2d(channels, 1, stride);
-                    parameters = parameters.saturating_add(weights).saturating_add(norm);
+                    parameters = parameters.saturating_add(weights).saturating_add(of_each);
                     macs = macs.saturating_add(more);
                 }
                 Ok((parameters, macs))

@@ -19,7 +19,14 @@ fn plans_shapes_parameters_and_operations() {
     let plan = network(vec![
         Layer::conv(8),
         Layer::AveragePool { size: 2 },
-        Layer::Residual { channels: 16, stride: 2, batch_norm: true, dropout: 0.0, tap: None },
+        Layer::Residual {
+            channels: 16,
+            stride: 2,
+            bias: false,
+            batch_norm: true,
+            dropout: 0.0,
+            tap: None,
+        },
         Layer::Classifier { bias: true },
     ])
     .plan(IMAGE, 10)
@@ -55,8 +62,14 @@ fn refuses_numbers_that_no_memory_can_contain() {
         *kernel = (1 << 31) - 1;
     }
     refuses(vec![wide, end.clone()], "layer 0 (conv): no memory");
-    let residual =
-        Layer::Residual { channels: 1 << 32, stride: 1, batch_norm: true, dropout: 0.0, tap: None };
+    let residual = Layer::Residual {
+        channels: 1 << 32,
+        stride: 1,
+        bias: false,
+        batch_norm: true,
+        dropout: 0.0,
+        tap: None,
+    };
     refuses(vec![residual, end.clone()], "layer 0 (residual): no memory");
     let dense = |units, growth| Layer::Dense { units, growth, tap: None };
     refuses(vec![dense(1 << 20, 1), end.clone()], "units is 1048576, expected at most 65536");

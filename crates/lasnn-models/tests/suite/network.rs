@@ -33,7 +33,7 @@ pub fn values<const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
 }
 
 pub fn block(channels: usize, stride: usize, batch_norm: bool, dropout: f64) -> Layer {
-    Layer::Residual { channels, stride, batch_norm, dropout, tap: None }
+    Layer::Residual { channels, stride, bias: false, batch_norm, dropout, tap: None }
 }
 
 /// One layer of every kind.

@@ -42,6 +42,6 @@ fn errors_name_the_layer_or_the_number() {
 
     let plain = plan(vec![Layer::conv(2), Layer::Classifier { bias: false }]);
     assert_eq!(error(&plain, &config, 0), "time_steps is 0, expected at least 1");
-    let message = error(&plain, &SpikingConfig { leak: 2.0, ..config }, 4);
+    let message = error(&plain, &SpikingConfig { leak: 2.0.into(), ..config }, 4);
     assert!(message.contains("leak is 2"), "{message}");
 }

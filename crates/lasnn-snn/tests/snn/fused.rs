@@ -67,6 +67,7 @@ fn residual() -> Plan {
     let block = |channels, stride| Layer::Residual {
         channels,
         stride,
+        bias: false,
         batch_norm: false,
         dropout: 0.5,
         tap: None,
@@ -176,7 +177,7 @@ fn plain_networks_agree<A: Training>() {
 
 fn residual_networks_agree<A: Training>() {
     for encoding in encodings() {
-        let config = SpikingConfig { encoding, leak: 0.875, ..Default::default() };
+        let config = SpikingConfig { encoding, leak: 0.875.into(), ..Default::default() };
         check::<A>(&residual(), &config, true);
     }
 }

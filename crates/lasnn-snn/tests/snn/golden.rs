@@ -80,7 +80,7 @@ fn check<A: SpikingBackend + AutodiffBackend>(case: &Case, names: Names, layers:
     let architecture = Architecture { name: case.name.clone(), layers: layers.to_vec() };
     let plan = architecture.plan(input, classes).unwrap();
     let config = SpikingConfig {
-        leak: case.leak,
+        leak: case.leak.into(),
         reset: case.reset,
         step_order: case.step_order,
         readout: case.readout,
@@ -123,7 +123,7 @@ fn on_both_backends(case: &Case, names: Names, layers: &[Layer]) {
 }
 
 /// The gradients by the names of their weights.
-fn gradients<A: SpikingBackend + AutodiffBackend>(
+pub fn gradients<A: SpikingBackend + AutodiffBackend>(
     network: &SpikingNetwork<A>,
     gradients: &A::Gradients,
 ) -> StateDict {
@@ -177,8 +177,14 @@ fn residual_blocks_equal_pytorch() {
     assert_eq!(golden.residual.len(), 2);
     for case in &golden.residual {
         let channels = case.weights["conv"].shape[0];
-        let block =
-            Layer::Residual { channels, stride: 1, batch_norm: false, dropout: 0.0, tap: None };
+        let block = Layer::Residual {
+            channels,
+            stride: 1,
+            bias: false,
+            batch_norm: false,
+            dropout: 0.0,
+            tap: None,
+        };
         let layers = [Layer::conv(channels), block, Layer::Classifier { bias: false }];
         on_both_backends(case, RESIDUAL, &layers);
     }

@@ -6,5 +6,6 @@
 mod building;
 mod fused;
 mod golden;
+mod params;
 mod simulation;
 mod weights;

@@ -45,6 +45,7 @@ fn residual_plan() -> Plan {
     let block = |channels, stride| Layer::Residual {
         channels,
         stride,
+        bias: false,
         batch_norm: false,
         dropout: 0.2,
         tap: None,
@@ -70,7 +71,7 @@ fn network(plan: &Plan, config: &SpikingConfig) -> SpikingNetwork<Flex> {
 #[test]
 fn a_streaming_simulation_and_a_pass_from_rest_agree() {
     let config = SpikingConfig {
-        leak: 0.9,
+        leak: 0.9.into(),
         reset: Reset::Zero,
         step_order: StepOrder::FireThenIntegrate,
         encoding: Encoding::Poisson { range: PoissonRange::Signed },

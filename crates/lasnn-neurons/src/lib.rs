@@ -45,4 +45,4 @@ pub use layer::SpikingNeurons;
 pub use network::{NetworkInput, NetworkPass};
 pub use neuron::{NeuronConfig, NeuronError};
 pub use parity::{ParityCase, ParityError, check_parity};
-pub use readout::Readout;
+pub use readout::mean_current;

@@ -2,7 +2,8 @@
 //!
 //! [`scan`], [`scan_backward`] and [`advance`] are the default bodies of
 //! [`SpikingBackend`](crate::SpikingBackend). [`differentiable_scan`] leaves the backward pass to
-//! Burn's autodiff, which tests the hand-written one.
+//! Burn's autodiff, which tests the hand-written one. [`membranes`] returns the membrane potentials
+//! of all steps, which no kernel does.
 //!
 //! Currents are `[steps, neurons]`, membrane potentials `[neurons]`, threshold and leak `[1]`. The
 //! order of operations is part of the contract: the CPU kernels round in the same order and give
@@ -56,22 +57,17 @@ pub fn scan_backward<B: Backend>(
     options: NeuronOptions,
 ) -> Tensor<B, 2> {
     let (threshold, leak) = (threshold.unsqueeze::<2>(), leak.unsqueeze::<2>());
-    let mut u = rest(&currents).unsqueeze();
-    let mut membranes = Vec::with_capacity(currents.dims()[0]);
-    for current in currents.split(1, 0) {
-        let spikes = fire(&u, &threshold);
-        u = integrate(u, spikes, current, &threshold, &leak, options.reset);
-        membranes.push(u.clone());
-    }
+    let silent: Tensor<B, 2> = rest(&currents).unsqueeze();
+    let membranes = trajectory(currents, &threshold, &leak, options.reset);
 
     let mut output_grads = output_grad.split(1, 0);
     if options.step_order == StepOrder::FireThenIntegrate {
         // A neuron sends in each step the spike of the step before. The last spike is never sent.
         output_grads.remove(0);
-        output_grads.push(u.zeros_like());
+        output_grads.push(silent.clone());
     }
 
-    let mut membrane_grad = u.zeros_like();
+    let mut membrane_grad = silent;
     let mut currents_grads = Vec::with_capacity(membranes.len());
     for (u, output_grad) in membranes.into_iter().zip(output_grads).rev() {
         let mut carried = leak.clone() * membrane_grad;
@@ -84,6 +80,20 @@ pub fn scan_backward<B: Backend>(
     }
     currents_grads.reverse();
     Tensor::cat(currents_grads, 0)
+}
+
+/// The membrane potentials `[steps, neurons]` after each step, from rest.
+///
+/// On an autodiff backend they are differentiable. As in [`scan`], no gradient flows through the
+/// spikes of the reset.
+pub fn membranes<B: Backend>(
+    currents: Tensor<B, 2>,
+    threshold: Tensor<B, 1>,
+    leak: Tensor<B, 1>,
+    options: NeuronOptions,
+) -> Tensor<B, 2> {
+    let (threshold, leak) = (threshold.unsqueeze(), leak.unsqueeze());
+    Tensor::cat(trajectory(currents, &threshold, &leak, options.reset), 0)
 }
 
 /// [`scan`] for an autodiff backend, with the backward pass left to Burn.
@@ -112,6 +122,22 @@ pub fn differentiable_scan<B: Backend>(
         });
     }
     Tensor::cat(spikes, 0)
+}
+
+/// The membrane potentials `[1, neurons]` after each step, from rest.
+fn trajectory<B: Backend>(
+    currents: Tensor<B, 2>,
+    threshold: &Tensor<B, 2>,
+    leak: &Tensor<B, 2>,
+    reset: Reset,
+) -> Vec<Tensor<B, 2>> {
+    let mut u = rest(&currents).unsqueeze();
+    let step = |current| {
+        let spikes = fire(&u, threshold).detach();
+        u = integrate(u.clone(), spikes, current, threshold, leak, reset);
+        u.clone()
+    };
+    currents.split(1, 0).into_iter().map(step).collect()
 }
 
 /// The membrane potentials at rest: zeros.

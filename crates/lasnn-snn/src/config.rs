@@ -1,6 +1,6 @@
 //! The `spiking` table of a recipe.
 
-use lasnn_neurons::{Encoding, NeuronConfig, NeuronError, Readout, Reset, StepOrder, Surrogate};
+use lasnn_neurons::{Encoding, NeuronConfig, NeuronError, Reset, StepOrder, Surrogate};
 use serde::{Deserialize, Serialize};
 
 use crate::error::SnnError;
@@ -19,15 +19,12 @@ pub struct SpikingConfig {
     pub surrogate: Surrogate,
     /// How an image becomes the input of every time step.
     pub encoding: Encoding,
-    /// How the membrane potential of the last layer becomes logits (class scores).
-    pub readout: Readout,
 }
 
 impl Default for SpikingConfig {
     fn default() -> Self {
         let NeuronConfig { leak, reset, step_order, surrogate } = NeuronConfig::default();
-        let (encoding, readout) = (Encoding::default(), Readout::default());
-        Self { leak, reset, step_order, surrogate, encoding, readout }
+        Self { leak, reset, step_order, surrogate, encoding: Encoding::default() }
     }
 }
 

@@ -6,5 +6,7 @@
 mod building;
 mod fused;
 mod golden;
+mod naive;
+mod probes;
 mod simulation;
 mod weights;

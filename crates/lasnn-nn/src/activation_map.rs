@@ -109,11 +109,8 @@ mod tests {
     #[test]
     fn maps_equal_the_sum_over_earlier_spikes() {
         for trace in TRACES {
-            let maps = activation_map(
-                tensor::<Flex>(&spikes(), STEPS * BATCH, CHANNELS),
-                STEPS,
-                trace,
-            );
+            let maps =
+                activation_map(tensor::<Flex>(&spikes(), STEPS * BATCH, CHANNELS), STEPS, trace);
             assert_eq!(maps.dims(), [STEPS, BATCH, 1, POSITIONS]);
             let maps = maps.into_data();
             let expected = naive(&spikes(), trace);

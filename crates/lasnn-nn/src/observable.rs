@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use lasnn_core::{Pass, Probes, Tap};
 
 /// Maps by tap, for instance feature maps `[batch, channels, height, width]`.

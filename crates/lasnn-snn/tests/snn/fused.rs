@@ -7,9 +7,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Distribution, Tensor, TensorData};
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
-use lasnn_core::{
-    Architecture, Layer, Pass, Plan, Precision, Probe, Probes, Seed, Shape, Tap,
-};
+use lasnn_core::{Architecture, Layer, Pass, Plan, Precision, Probe, Probes, Seed, Shape, Tap};
 use lasnn_neurons::{Encoding, PoissonRange, Reset, SpikingBackend, StepOrder};
 use lasnn_nn::Observable;
 use lasnn_snn::{

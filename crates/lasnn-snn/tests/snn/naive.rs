@@ -68,13 +68,7 @@ pub fn run(state: &StateDict, image: &[f64], steps: usize, leak: f64) -> Run {
 }
 
 /// One step of a layer. `states` has the membrane potential and the last spike of each neuron.
-fn fire(
-    run: &mut Run,
-    tap: Tap,
-    states: &mut [[f64; 2]],
-    currents: &[f64],
-    leak: f64,
-) -> Vec<f64> {
+fn fire(run: &mut Run, tap: Tap, states: &mut [[f64; 2]], currents: &[f64], leak: f64) -> Vec<f64> {
     for ([u, spike], current) in states.iter_mut().zip(currents) {
         *u = leak * *u + current - *spike;
         *spike = if *u > 1.0 { 1.0 } else { 0.0 };

@@ -67,7 +67,8 @@ fn naive_runs<B: SpikingBackend>(network: &SpikingNetwork<B>) -> Vec<naive::Run>
 
 /// The values of all images and steps, time-major.
 fn by_step(runs: &[naive::Run], of: impl Fn(&naive::Run, usize) -> Vec<f64>) -> Vec<f64> {
-    (0..STEPS).flat_map(|step| runs.iter().flat_map(|run| of(run, step)).collect::<Vec<_>>())
+    (0..STEPS)
+        .flat_map(|step| runs.iter().flat_map(|run| of(run, step)).collect::<Vec<_>>())
         .collect()
 }
 
@@ -129,8 +130,7 @@ fn every_probe_equals_a_loop_over_neurons() {
 
             let membranes = &found.membranes[&tap];
             assert_eq!(membranes.dims(), [STEPS, BATCH, channels, height, width]);
-            let expected =
-                by_step(&runs, |run, step| run.layers[&tap].membranes[step].clone());
+            let expected = by_step(&runs, |run, step| run.layers[&tap].membranes[step].clone());
             equal("membranes", membranes, &expected);
         }
     }

@@ -9,9 +9,7 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Tensor, TensorData, activation::relu, backend::Backend};
 use burn_flex::Flex;
-use lasnn_core::{
-    Batch, BatchSource, Pass, Precision, Probe, Probes, Seed, Shape, Stream, Tap,
-};
+use lasnn_core::{Batch, BatchSource, Pass, Precision, Probe, Probes, Seed, Shape, Stream, Tap};
 use lasnn_nn::{Observable, Observations, StateDict, state};
 use lasnn_training::{
     CrossEntropy, FitContext, Fitted, Observer, OptimizerConfig, Schedule, Sgd, TrainConfig,

@@ -5,6 +5,7 @@ pub mod cross_entropy;
 pub mod logits;
 
 use burn::tensor::backend::Backend;
+use lasnn_core::Probes;
 use serde::{Deserialize, Serialize};
 
 pub use attention::Attention;
@@ -71,6 +72,18 @@ impl LossConfig {
     /// of the summed logits, and attention at three taps.
     pub fn paper() -> Vec<Self> {
         vec![Self::CrossEntropy(CrossEntropy::default()), Self::Attention(Attention::default())]
+    }
+
+    /// What the student must return for all losses together.
+    pub fn student_probes(losses: &[Self]) -> Probes {
+        let probes = losses.iter().map(|loss| loss.as_kind().student_probes());
+        probes.fold(Probes::NONE, Probes::union)
+    }
+
+    /// What the teacher must return for all losses together.
+    pub fn teacher_probes(losses: &[Self]) -> Probes {
+        let probes = losses.iter().map(|loss| loss.as_kind().teacher_probes());
+        probes.fold(Probes::NONE, Probes::union)
     }
 
     /// The losses that need no teacher, in their order: those of a control without distillation.

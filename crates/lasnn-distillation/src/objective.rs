@@ -7,7 +7,7 @@ use lasnn_core::{Mode, Pass, Probes};
 use lasnn_nn::{Loss, LossPart, Objective, Observable};
 
 use crate::check::{LossError, LossesError};
-use crate::loss::{LossInputs, LossKind};
+use crate::loss::LossInputs;
 use crate::losses::LossConfig;
 
 /// The objective of a student: L = Σ weight · part over the parts of all losses (Eq. 8).
@@ -44,15 +44,10 @@ impl<T> StudentObjective<T> {
             losses: losses.to_vec(),
             teacher: teacher.filter(|_| first.is_some()),
             time_steps,
-            student_probes: union(losses, |loss| loss.student_probes()),
-            teacher_probes: union(losses, |loss| loss.teacher_probes()),
+            student_probes: LossConfig::student_probes(losses),
+            teacher_probes: LossConfig::teacher_probes(losses),
         })
     }
-}
-
-/// The probes of all losses together.
-fn union(losses: &[LossConfig], of: fn(&dyn LossKind) -> Probes) -> Probes {
-    losses.iter().map(|loss| of(loss.as_kind())).fold(Probes::NONE, Probes::union)
 }
 
 impl<B, M, T> Objective<B, M> for StudentObjective<T>

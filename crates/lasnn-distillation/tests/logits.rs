@@ -36,6 +36,12 @@ struct Variants {
     step: Expected,
 }
 
+impl Variants {
+    fn all(&self) -> [(On, &Expected); 3] {
+        [(On::Mean, &self.mean), (On::Sum, &self.sum), (On::Step, &self.step)]
+    }
+}
+
 #[derive(Deserialize)]
 struct Expected {
     loss: f64,
@@ -91,15 +97,11 @@ fn losses_and_gradients_equal_the_formulas() {
     let golden: Golden = serde_json::from_str(include_str!("golden/logits.json")).unwrap();
     assert_eq!(golden.cases.len(), 4);
     for case in &golden.cases {
-        let of = |variants| {
-            let Variants { mean, sum, step } = variants;
-            [(On::Mean, mean), (On::Sum, sum), (On::Step, step)]
-        };
-        for (on, expected) in of(&case.cross_entropy) {
+        for (on, expected) in case.cross_entropy.all() {
             let loss = CrossEntropy { on, ..CrossEntropy::default() };
             check(case, &LossConfig::CrossEntropy(loss), expected);
         }
-        for (on, expected) in of(&case.logits) {
+        for (on, expected) in case.logits.all() {
             let loss = Logits { on, temperature: case.temperature, ..Logits::default() };
             check(case, &LossConfig::Logits(loss), expected);
         }

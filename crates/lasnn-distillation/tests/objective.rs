@@ -140,7 +140,6 @@ fn a_loss_without_its_teacher_is_an_error() {
     assert!(error.contains("`losses[1]` (attention)"), "{error}");
 }
 
-/// With a power of two as the number of steps, the sum of the currents has the bits of its own.
 #[test]
 fn the_sum_is_the_mean_times_the_number_of_steps() {
     let student = Fixed::new(16, 0.7);

@@ -5,8 +5,8 @@
 //! L = τ² mean_b KL(softmax(z_teacher / τ) ‖ softmax(z_student / τ))
 //! ```
 //!
-//! `KL(p ‖ q) = Σ_c p_c log(p_c / q_c)`. With [`On::Step`] the logits of each time step are compared
-//! with the same logits of the teacher, and the mean is over images and time steps.
+//! `KL(p ‖ q) = Σ_c p_c log(p_c / q_c)`. With [`On::Step`] the logits of each time step are
+//! compared with the same logits of the teacher, and the mean is over images and time steps.
 
 use burn::tensor::{Tensor, activation::log_softmax, backend::Backend};
 use lasnn_core::Probes;

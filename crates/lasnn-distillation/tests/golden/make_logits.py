@@ -12,7 +12,8 @@ and are means over the rows:
   cross_entropy   -log softmax(z)[y]
   logits          tau^2 KL(softmax(teacher / tau) || softmax(z / tau))
 Gradients are those with respect to the student's logits z of each time step. With respect to a row
-they are (softmax(z) - onehot(y)) / rows, and tau (softmax(z / tau) - softmax(teacher / tau)) / rows.
+they are (softmax(z) - onehot(y)) / rows and
+tau (softmax(z / tau) - softmax(teacher / tau)) / rows.
 
 logits.json is {"cases": [case]}. A case has
   name, temperature, student [T,B,C], teacher [B,C], labels [B]

@@ -9,6 +9,7 @@ use burn_flex::Flex;
 use lasnn_core::{Pass, Probe, Probes, Seed, Shape, Tap, Trace};
 use lasnn_neurons::SpikingBackend;
 use lasnn_nn::{Observable, Observations, state};
+use lasnn_snn::runner::{FromRest, sum_over_time};
 use lasnn_snn::{SpikingConfig, SpikingNetwork, is_fused};
 
 use crate::naive::{self, CLASSES, IMAGE, LOW, MIDDLE};
@@ -162,6 +163,27 @@ fn probes_do_not_change_the_logits() {
     let network = network::<Flex>().layer_by_layer();
     let expected = observe(&network, &Probes::NONE).logits.into_data();
     assert_eq!(observe(&network, &all()).logits.into_data(), expected);
+}
+
+/// Multiplied by a power of two, the mean current has the bits of the membrane potential.
+#[test]
+fn the_logits_times_a_power_of_two_are_the_membrane_potentials() {
+    let steps = 8;
+    let network = network::<Flex>().with_time_steps(steps);
+    let mut tensors = state::save(&network);
+    for (_, weight) in tensors.iter_mut().filter(|(name, _)| name.ends_with("weight")) {
+        // The weights no longer fit into a few bits, so their sums are rounded.
+        let scaled: Vec<f32> = weight.iter::<f32>().map(|weight| weight * 0.917_351).collect();
+        *weight = TensorData::new(scaled, weight.shape.clone());
+    }
+    let network = state::load(network, tensors).unwrap().layer_by_layer();
+    let pass = Pass::evaluate(Seed(1), &[0, 1]);
+    let mut runner = FromRest::new(steps, &Probes::NONE);
+    let input = network.encode(images(), 0, steps, &pass);
+    let reached = network.flow(input, &pass, &mut runner).unwrap().unfold(steps);
+    let membranes = network.read_out(sum_over_time(reached, steps)).into_data();
+    let logits = observe(&network, &Probes::NONE).logits;
+    assert_eq!((logits * steps as f64).into_data(), membranes);
 }
 
 /// A network that the kernels cover gives the values of all probes, too.

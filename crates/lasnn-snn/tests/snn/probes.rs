@@ -178,11 +178,12 @@ fn the_logits_times_a_power_of_two_are_the_membrane_potentials() {
     }
     let network = state::load(network, tensors).unwrap().layer_by_layer();
     let pass = Pass::evaluate(Seed(1), &[0, 1]);
-    let mut runner = FromRest::new(steps, &Probes::NONE);
+    let none = Probes::NONE;
+    let mut runner = FromRest::new(steps, &none);
     let input = network.encode(images(), 0, steps, &pass);
     let reached = network.flow(input, &pass, &mut runner).unwrap().unfold(steps);
     let membranes = network.read_out(sum_over_time(reached, steps)).into_data();
-    let logits = observe(&network, &Probes::NONE).logits;
+    let logits = observe(&network, &none).logits;
     assert_eq!((logits * steps as f64).into_data(), membranes);
 }
 

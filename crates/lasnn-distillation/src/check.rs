@@ -120,8 +120,8 @@ pub enum LossesError {
     },
     /// The student would learn nothing.
     #[error(
-        "`losses` has {count} entries, expected at least one with a weight above 0 that compares \
-         the student with the labels or with a teacher"
+        "none of {count} in `losses` has a weight above 0 and compares the student with the labels \
+         or with a teacher, expected at least one"
     )]
     Nothing {
         /// The number of losses.
@@ -253,10 +253,10 @@ mod tests {
 
     #[test]
     fn a_student_that_learns_nothing_is_refused() {
-        refuses(&[], &["`losses` has 0 entries"]);
+        refuses(&[], &["none of 0 in `losses`"]);
         let attention = Attention { weight: 0.0, ..Default::default() };
         let losses = [cross_entropy(0.0), LossConfig::Attention(attention)];
-        refuses(&losses, &["`losses` has 2 entries", "a weight above 0"]);
+        refuses(&losses, &["none of 2 in `losses`", "a weight above 0"]);
         assert_eq!(message(&[cross_entropy(0.0), LossConfig::paper()[1].clone()], &Tap::ALL), "");
     }
 

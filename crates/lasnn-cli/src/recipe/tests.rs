@@ -288,11 +288,11 @@ fn wrong_losses_are_refused() {
         ("kind = \"logits\", tau = 2", &["`student.losses[0]", "unknown key `tau`"]),
         ("kind = \"logits\", on = \"last\"", &["`student.losses[0]", "`last`", "`step`"]),
         ("kind = \"logits\", weight = -1.0", &["`losses[0]` (logits)", "`weight` is -1"]),
-        ("kind = \"cross-entropy\", weight = 0", &["`losses` has 1 entries", "above 0"]),
+        ("kind = \"cross-entropy\", weight = 0", &["[student]: none of 1 in `losses`", "above 0"]),
     ] {
         refuses("[student]\n", &loss(keys), parts);
     }
-    refuses("[student]\n", "[student]\nlosses = []\n", &["`losses` has 0 entries"]);
+    refuses("[student]\n", "[student]\nlosses = []\n", &["none of 0 in `losses`"]);
     let control = format!("{}without_distillation = true\n", loss("kind = \"logits\""));
     refuses("[student]\n", &control, &["`student.without_distillation` is true", "cross-entropy"]);
 }

@@ -51,7 +51,6 @@ class Case:
         for key, value in expected.items():
             if spiking[key] != value:
                 raise SystemExit(f"{path}: {key} is {spiking[key]}, expected {value}")
-        self.mean_readout = spiking["readout"] == "mean"
         self.constant = spiking["encoding"]["kind"] == "direct"
         # `[batch, ...]` if the input is the same in every step, else `[time_steps, batch, ...]`.
         self.input = tensors["images"] if self.constant else tensors["input"]
@@ -142,7 +141,8 @@ class Network(nn.Module):
                 currents = currents.unsqueeze(0).expand(steps, *currents.shape)
             total = self.body(currents).sum(0)
         logits = self.classifier(total.flatten(1)).float()
-        return logits / steps if self.case.mean_readout else logits
+        # As in lasnn, class scores are the mean over the time steps.
+        return logits / steps
 
 
 def convolution(weight, stride):

@@ -49,7 +49,7 @@ pub struct NormalisationNumbers {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpikingDefinition {
-    /// Neurons, encoding and readout.
+    /// Neurons and encoding.
     pub config: SpikingConfig,
     /// The number of time steps for which the network was made.
     pub time_steps: usize,

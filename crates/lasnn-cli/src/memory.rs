@@ -12,6 +12,7 @@ mod estimate;
 mod estimator;
 mod ledger;
 mod pass;
+mod probes;
 mod purpose;
 mod size;
 mod spiking;

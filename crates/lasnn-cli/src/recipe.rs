@@ -10,6 +10,7 @@ mod ignored;
 mod notes;
 mod raw;
 mod resolved;
+mod retired;
 mod rules;
 mod validate;
 
@@ -46,6 +47,7 @@ pub fn read(file: &Path, seed: Option<u32>) -> Result<Recipe, RecipeError> {
 pub fn parse(text: &str, file: &Path, seed: Option<u32>) -> Result<Recipe, RecipeError> {
     let syntax = |error| RecipeError::in_text(file.into(), text, None, &error);
     let typed: toml::Table = toml::from_str(text).map_err(syntax)?;
+    retired::check(text, file)?;
     let reader = toml::Deserializer::parse(text).map_err(syntax)?;
     let raw: RawRecipe = serde_path_to_error::deserialize(reader).map_err(|error| {
         let key = error.path().to_string();
@@ -78,7 +80,7 @@ pub fn parse(text: &str, file: &Path, seed: Option<u32>) -> Result<Recipe, Recip
             without_distillation: raw.student.without_distillation,
             train_limit: raw.student.train_limit,
             train: raw.student.train,
-            distillation: raw.student.distillation,
+            losses: raw.student.losses,
         },
         evaluation: raw.evaluation,
     };

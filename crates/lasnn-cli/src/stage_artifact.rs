@@ -19,8 +19,9 @@ use crate::summary::StageSummary;
 
 /// The version of the metadata and of the hashes in the artifact cache. It is raised when the
 /// meaning of either changes; networks with an older version are trained again. Since version 2 the
-/// metadata contain the network's [`Definition`].
-pub const FORMAT: u32 = 2;
+/// metadata contain the network's [`Definition`]. Since version 3 the definition has no readout:
+/// the logits of a spiking network are the mean over time.
+pub const FORMAT: u32 = 3;
 
 /// A finished network.
 #[derive(Clone, Debug)]
@@ -136,8 +137,8 @@ impl ArtifactMetadata {
         let stored = metadata.get("stage").cloned().map(serde_json::from_value);
         let stage = stored.and_then(Result::ok).unwrap_or(stage);
         Err(invalid_input(format_args!(
-            "{} does not contain the images, classes and neurons of its network, since {reason}; \
-             `{}` adds this information from the recipe",
+            "{} does not describe the images, classes and neurons of its network as this version \
+             of the program does, since {reason}; `{}` adds the description from the recipe",
             path.display(),
             annotate_command(path, recipe, stage)
         )))

@@ -12,7 +12,7 @@ use lasnn_conversion::{Balancing, ConversionConfig, ConversionError, Policy, con
 use lasnn_core::random::unit;
 use lasnn_core::{Architecture, Batch, BatchSource, Layer, Pass, Plan, Seed, Shape, Stream};
 use lasnn_models::{Init, Network};
-use lasnn_nn::{BatchTensors, Tapped, state};
+use lasnn_nn::{BatchTensors, Observable, state};
 use lasnn_snn::{Progress, Simulator, SpikingConfig, SpikingNetwork, Task, progress, simulate};
 
 type B = Flex;
@@ -121,7 +121,7 @@ fn with_many_steps_the_converted_network_classifies_like_the_ordinary_one() {
 
     let mut batch = images(16);
     let pass = Pass::evaluate(SEED, &batch.samples);
-    let logits = ann.features(batch.images(&device()), &pass).logits;
+    let logits = ann.logits(batch.images(&device()), &pass);
     batch.labels = logits.argmax(1).into_data().iter::<u32>().collect();
     let simulation = simulate(&Simulator::new(snn.clone()), &Fixed(batch), 600, SEED, &device());
     assert!(simulation.accuracy >= 0.9, "{simulation:?}");

@@ -6,6 +6,7 @@
 //! - [`plan`]: a description with all shapes, parameters and operations worked out,
 //! - [`shape`]: the shape of images and feature maps,
 //! - [`tap`]: the depths at which a student is compared with its teacher,
+//! - [`probe`]: what a forward pass returns beside the class scores,
 //! - [`batch`]: labelled images in host memory,
 //! - [`class_count`]: how many images of each class a network classifies correctly,
 //! - [`pass`]: everything that a forward pass needs to know apart from its input,
@@ -27,6 +28,7 @@ pub mod pass;
 pub mod philox;
 pub mod plan;
 pub mod precision;
+pub mod probe;
 pub mod random;
 pub mod shape;
 pub mod simd;
@@ -40,6 +42,7 @@ pub use mask::{Mask, MaskRows};
 pub use pass::{Mode, Pass};
 pub use plan::{ArchitectureError, Plan, PlannedLayer};
 pub use precision::Precision;
+pub use probe::{Probe, Probes, Trace};
 pub use random::{Seed, Stream};
 pub use shape::Shape;
 pub use tap::Tap;

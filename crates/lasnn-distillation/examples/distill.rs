@@ -1,5 +1,5 @@
-//! The loss of a spiking student with an ordinary teacher: cross-entropy, and the distance of their
-//! attention maps at three depths.
+//! The losses of a spiking student with an ordinary teacher: cross-entropy, and the distance of
+//! their attention maps at three depths.
 //!
 //! `cargo run -p lasnn-distillation --example distill`
 
@@ -11,7 +11,7 @@ use burn::backend::Autodiff;
 use burn::tensor::{Distribution, Tensor};
 use burn_flex::Flex;
 use lasnn_core::{Architecture, Layer, Pass, Plan, Seed, Shape, Tap};
-use lasnn_distillation::{Distillation, DistillationConfig};
+use lasnn_distillation::{LossConfig, StudentObjective, Subject, check};
 use lasnn_models::{Init, Network};
 use lasnn_nn::{Objective, state};
 use lasnn_snn::{SpikingConfig, SpikingNetwork};
@@ -23,8 +23,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let device = Default::default();
     // The teacher is wider than the student. Their taps must be at the same depths.
     let (teacher_plan, student_plan) = (plan("teacher", 32)?, plan("student", 8)?);
-    let config = DistillationConfig::default();
-    config.check(&teacher_plan, &student_plan)?;
+    let losses = LossConfig::paper();
+    let ordinary_teacher = Some(Subject::ordinary(&teacher_plan));
+    check(&losses, Subject::spiking(&student_plan), ordinary_teacher)?;
     let teacher = Network::<Flex>::new(&teacher_plan, Init::Kaiming, Seed(1), &device);
 
     // The student gets the weights of an ordinary network of the same layers, by name.
@@ -38,7 +39,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let images = Tensor::<Train, 4>::random([2, 3, 16, 16], Distribution::Default, &device);
     let labels = Tensor::from_data([3, 7], &device);
     let pass = Pass::train(Seed(1), 0, &[0, 1]);
-    let loss = Distillation::new(teacher, &config).loss(&student, images, labels, &pass);
+    let objective = StudentObjective::new(&losses, Some(teacher), student.time_steps())?;
+    let loss = objective.loss(&student, images, labels, &pass);
 
     for part in loss.parts {
         println!("{:16}  {:.4}", part.name, part.value.into_scalar());

@@ -1,20 +1,25 @@
-//! Layer-wise distillation: a spiking student learns to attend to the same parts of an image as its
-//! teacher.
+//! The losses of a spiking student: cross-entropy with the labels, and distillation from a teacher.
 //!
+//! - [`losses`]: the table of losses, with one module for each,
+//! - [`loss`]: the traits that a loss implements,
+//! - [`on`]: whether a loss takes the mean logits, their sum, or those of each time step,
 //! - [`attention`]: the distance of two attention maps (Eq. 7 of the LaSNN paper),
-//! - [`loss`]: distillation losses as a trait, and the one of the paper,
-//! - [`objective`]: cross-entropy and distillation loss together (Eq. 8), for the training loop,
-//! - [`config`]: the `distillation` table of a recipe.
+//! - [`check`]: whether losses can be computed with two networks,
+//! - [`objective`]: all losses of a student together (Eq. 8), for the training loop.
 //!
-//! Teacher and student may be any networks that implement [`lasnn_nn::Tapped`].
+//! Teacher and student may be any networks that implement [`lasnn_nn::Observable`].
 
 pub mod attention;
-pub mod config;
+pub mod check;
 pub mod loss;
+pub mod losses;
 pub mod objective;
+pub mod on;
 
 pub use attention::{Distance, attention_distance, match_sizes};
-pub use config::{AttentionConfig, DistillationConfig, DistillationError};
+pub use check::{LossError, LossesError, Subject, check};
 pub use lasnn_nn::attention_map;
-pub use loss::{AttentionLoss, DistillationLoss, WeightedPart};
-pub use objective::Distillation;
+pub use loss::{Described, Description, LossInputs, LossKind, StudentLoss};
+pub use losses::{Attention, CrossEntropy, Logits, LossConfig};
+pub use objective::StudentObjective;
+pub use on::On;

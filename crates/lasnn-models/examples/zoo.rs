@@ -9,9 +9,9 @@ use std::error::Error;
 
 use burn::tensor::Tensor;
 use burn_flex::Flex;
-use lasnn_core::{Pass, Seed, Shape};
+use lasnn_core::{Pass, Probe, Probes, Seed, Shape, Tap};
 use lasnn_models::{Init, Network, zoo};
-use lasnn_nn::Tapped;
+use lasnn_nn::Observable;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let image = Shape { channels: 3, height: 32, width: 32 };
@@ -30,11 +30,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let plan = zoo::named("teacher-resnet20").ok_or("not in the zoo")?.plan(image, 10)?;
     let network = Network::<Flex>::new(&plan, Init::Kaiming, Seed(1), &device);
     let images = Tensor::ones([1, 3, 32, 32], &device);
-    let features = network.features(images, &Pass::evaluate(Seed(1), &[0]));
+    let probes = Probes::from(Tap::ALL.map(Probe::Features));
+    let observed = network.observe(images, &Pass::evaluate(Seed(1), &[0]), &probes);
     println!("\nteacher-resnet20 on one image, untrained:");
-    for (tap, map) in features.taps {
+    for (tap, map) in observed.features {
         println!("  {tap} tap: feature map {:?}", map.dims());
     }
-    println!("  logits: {:.2?}", features.logits.into_data().to_vec::<f32>()?);
+    println!("  logits: {:.2?}", observed.logits.into_data().to_vec::<f32>()?);
     Ok(())
 }

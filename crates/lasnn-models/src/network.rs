@@ -3,8 +3,8 @@
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_backend::DenseBackend;
-use lasnn_core::{Pass, Plan, Seed, Tap};
-use lasnn_nn::{Features, Tapped, Taps};
+use lasnn_core::{Pass, Plan, Probe, Probes, Seed, Tap};
+use lasnn_nn::{Observable, Observations, Taps, attention_map};
 
 use crate::init::{Init, Initializer};
 use crate::layer::NetworkLayer;
@@ -73,34 +73,44 @@ impl<B: DenseBackend> Network<B> {
     ///
     /// # Panics
     ///
-    /// Panics under the conditions of [`features`](Tapped::features).
+    /// Panics under the conditions of [`observe`](Observable::observe).
     pub fn activations(
         &self,
         images: Tensor<B, 4>,
         pass: &Pass<'_>,
     ) -> Vec<(String, Tensor<B, 4>)> {
         let mut trace = Trace::recording();
-        self.run(images, pass, &mut trace);
+        self.run(images, pass, &mut trace, &Probes::NONE);
         trace.into_activations()
     }
 
-    fn run(&self, images: Tensor<B, 4>, pass: &Pass<'_>, trace: &mut Trace<B>) -> Features<B> {
+    fn run(
+        &self,
+        images: Tensor<B, 4>,
+        pass: &Pass<'_>,
+        trace: &mut Trace<B>,
+        probes: &Probes,
+    ) -> Observations<B> {
         let found = images.dims();
         assert_eq!(found[1..], self.image, "the network is planned for images of another shape");
-        let mut taps = Taps::new();
+        let (mut features, mut attention) = (Taps::new(), Taps::new());
         let mut signal = images;
         for (index, (layer, tap)) in self.layers.iter().zip(&self.taps).enumerate() {
             signal = layer.forward(index, signal, pass, trace);
-            if let Some(tap) = tap {
-                taps.insert(*tap, signal.clone());
+            let Some(tap) = *tap else { continue };
+            if probes.contains(Probe::Features(tap)) {
+                features.insert(tap, signal.clone());
+            }
+            if probes.contains(Probe::Attention(tap)) {
+                attention.insert(tap, attention_map(signal.clone()));
             }
         }
-        Features { logits: signal.flatten(1, 3), taps }
+        Observations { features, attention, ..Observations::new(signal.flatten(1, 3)) }
     }
 }
 
-impl<B: DenseBackend> Tapped<B> for Network<B> {
-    /// Runs the network.
+impl<B: DenseBackend> Observable<B> for Network<B> {
+    /// Runs the network. It has no values for the probes of time steps and neurons.
     ///
     /// In [`Mode::Evaluate`](lasnn_core::Mode::Evaluate) dropout does nothing and batch norm
     /// uses its running statistics, on an autodiff backend, too.
@@ -109,7 +119,7 @@ impl<B: DenseBackend> Tapped<B> for Network<B> {
     ///
     /// Panics if the images do not have the shape of the plan, or, in training with dropout, if
     /// `pass` does not have one sample for each image.
-    fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B> {
-        self.run(images, pass, &mut Trace::off())
+    fn observe(&self, images: Tensor<B, 4>, pass: &Pass<'_>, probes: &Probes) -> Observations<B> {
+        self.run(images, pass, &mut Trace::off(), probes)
     }
 }

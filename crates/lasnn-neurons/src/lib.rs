@@ -50,4 +50,4 @@ pub use params::{
     InitialMembraneConfig, InitialMembranePer, LeakConfig, ThresholdConfig, ThresholdPer,
 };
 pub use parity::{ParityCase, ParityError, check_parity};
-pub use readout::Readout;
+pub use readout::mean_current;

@@ -2,7 +2,8 @@
 //!
 //! [`scan`], [`scan_backward`] and [`advance`] are the default bodies of
 //! [`SpikingBackend`](crate::SpikingBackend). [`differentiable_scan`] leaves the backward pass to
-//! Burn's autodiff, which tests the hand-written one.
+//! Burn's autodiff, which tests the hand-written one. [`membranes`] returns the membrane potentials
+//! of all steps, which no kernel does.
 //!
 //! Currents are `[steps, neurons]`; the parameters are described by [`ScanParams`]. The order of
 //! operations is part of the contract: the CPU kernels round in the same order and give the same
@@ -49,25 +50,22 @@ pub fn scan_backward<B: Backend>(
     output_grad: Tensor<B, 2>,
     options: NeuronOptions,
 ) -> ScanGrads<Tensor<B, 2>, Tensor<B, 1>> {
-    let ScanParams { membrane: mut u, threshold, leak } = rows(&currents, params);
+    let params = rows(&currents, params);
+    let ScanParams { membrane: start, threshold, leak } = params.clone();
+    let after = trajectory(currents, params, options.reset);
     // The membrane potentials before and after each step.
-    let mut membranes = Vec::with_capacity(currents.dims()[0] + 1);
-    membranes.push(u.clone());
-    for current in currents.split(1, 0) {
-        let spikes = fire(&u, &threshold);
-        u = integrate(u, spikes, current, &threshold, &leak, options.reset);
-        membranes.push(u.clone());
-    }
+    let membranes: Vec<Tensor<B, 2>> = std::iter::once(start.clone()).chain(after).collect();
+    let silent = start.zeros_like();
 
     let mut output_grads = output_grad.split(1, 0);
     if options.step_order == StepOrder::FireThenIntegrate {
         // A neuron sends in each step the spike of the step before. The last spike is never sent.
         output_grads.remove(0);
-        output_grads.push(u.zeros_like());
+        output_grads.push(silent.clone());
     }
 
-    let mut carried = u.zeros_like();
-    let (mut threshold_grad, mut leak_grad) = (u.zeros_like(), u.zeros_like());
+    let mut carried = silent.clone();
+    let (mut threshold_grad, mut leak_grad) = (silent.clone(), silent);
     let mut currents_grads = Vec::with_capacity(output_grads.len());
     for (both, output_grad) in membranes.windows(2).zip(output_grads).rev() {
         let (before, u) = (both[0].clone(), both[1].clone());
@@ -103,6 +101,19 @@ pub fn scan_backward<B: Backend>(
     }
 }
 
+/// The membrane potentials `[steps, neurons]` after each step.
+///
+/// On an autodiff backend they are differentiable with respect to the currents and the parameters.
+/// As in [`scan`], no gradient flows through the spikes of the reset.
+pub fn membranes<B: Backend>(
+    currents: Tensor<B, 2>,
+    params: ScanParams<Tensor<B, 1>>,
+    options: NeuronOptions,
+) -> Tensor<B, 2> {
+    let params = rows(&currents, params);
+    Tensor::cat(trajectory(currents, params, options.reset), 0)
+}
+
 /// [`scan`] for an autodiff backend, with the backward pass left to Burn.
 ///
 /// Each spike is `o + σ'(z) (z - z)` with `o`, `σ'(z)` and the second `z` detached. Its value is
@@ -136,6 +147,21 @@ fn rows<B: Backend>(
 ) -> ScanParams<Tensor<B, 2>> {
     let neurons = currents.dims()[1];
     params.map(|param| param.unsqueeze::<2>().expand([1, neurons]))
+}
+
+/// The membrane potentials `[1, neurons]` after each step.
+fn trajectory<B: Backend>(
+    currents: Tensor<B, 2>,
+    params: ScanParams<Tensor<B, 2>>,
+    reset: Reset,
+) -> Vec<Tensor<B, 2>> {
+    let ScanParams { membrane: mut u, threshold, leak } = params;
+    let step = |current| {
+        let spikes = fire(&u, &threshold).detach();
+        u = integrate(u.clone(), spikes, current, &threshold, &leak, reset);
+        u.clone()
+    };
+    currents.split(1, 0).into_iter().map(step).collect()
 }
 
 /// 1 where the membrane potential is above the threshold, else 0.

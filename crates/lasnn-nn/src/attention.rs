@@ -8,24 +8,6 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use crate::tapped::{Features, Taps};
-
-/// The results of a forward pass for attention distillation.
-#[derive(Clone, Debug)]
-pub struct Attention<B: Backend> {
-    /// Class scores before the softmax, `[batch, classes]`.
-    pub logits: Tensor<B, 2>,
-    /// The attention maps `[batch, 1, height, width]` of the feature maps at the taps.
-    pub maps: Taps<B>,
-}
-
-impl<B: Backend> From<Features<B>> for Attention<B> {
-    fn from(features: Features<B>) -> Self {
-        let attend = |(tap, feature_map)| (tap, attention_map(feature_map));
-        Self { logits: features.logits, maps: features.taps.into_iter().map(attend).collect() }
-    }
-}
-
 /// The attention map F(A) of each feature map (Eq. 5-6): the mean of the squares over the channels.
 ///
 /// # Shapes

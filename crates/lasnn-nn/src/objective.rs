@@ -24,8 +24,8 @@ pub struct LossPart<B: Backend> {
     pub value: Tensor<B, 1>,
 }
 
-/// The loss that a training loop minimises: cross-entropy in stages 1 and 2, cross-entropy plus
-/// attention distillation in stage 3.
+/// The loss that a training loop minimises: cross-entropy in stages 1 and 2, the losses of the
+/// recipe in stage 3.
 pub trait Objective<B: Backend, M> {
     /// The loss of `model` on a batch of images `[batch, channels, height, width]` with the classes
     /// `targets` `[batch]`.

@@ -1,8 +1,8 @@
 //! The `spiking` table of a recipe.
 
 use lasnn_neurons::{
-    Encoding, InitialMembraneConfig, LeakConfig, NeuronConfig, NeuronError, Readout, Reset,
-    StepOrder, Surrogate, ThresholdConfig,
+    Encoding, InitialMembraneConfig, LeakConfig, NeuronConfig, NeuronError, Reset, StepOrder,
+    Surrogate, ThresholdConfig,
 };
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +28,6 @@ pub struct SpikingConfig {
     pub surrogate: Surrogate,
     /// How an image becomes the input of every time step.
     pub encoding: Encoding,
-    /// How the membrane potential of the last layer becomes logits (class scores).
-    pub readout: Readout,
 }
 
 /// Whether a table has its default, so that it need not be written.
@@ -41,8 +39,8 @@ impl Default for SpikingConfig {
     fn default() -> Self {
         let NeuronConfig { leak, threshold, initial_membrane, reset, step_order, surrogate } =
             NeuronConfig::default();
-        let (encoding, readout) = (Encoding::default(), Readout::default());
-        Self { leak, threshold, initial_membrane, reset, step_order, surrogate, encoding, readout }
+        let encoding = Encoding::default();
+        Self { leak, threshold, initial_membrane, reset, step_order, surrogate, encoding }
     }
 }
 

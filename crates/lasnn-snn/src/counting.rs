@@ -25,8 +25,8 @@ pub struct Chunk<'a, B: Backend> {
     pub input: &'a Signal<B>,
     /// The number of time steps.
     pub steps: usize,
-    /// The currents into the readout, `[steps, batch, classes]`. Their sum over time is the logits
-    /// (class scores) of [`Readout::Sum`](lasnn_neurons::Readout::Sum).
+    /// The currents into the readout, `[steps, batch, classes]`. Their mean over all time steps of
+    /// a pass is the logits (class scores).
     pub logits: Vec<f32>,
 }
 

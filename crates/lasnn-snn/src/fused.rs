@@ -9,86 +9,71 @@ use burn::module::Param;
 use burn::nn::{Linear, conv::Conv2d};
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
-use lasnn_core::{Pass, Tap};
+use lasnn_core::{Pass, Probe, Probes};
 use lasnn_neurons::network;
-use lasnn_neurons::{NetworkInput, NetworkPass, SpikingBackend};
-use lasnn_nn::{Attention, Features};
+use lasnn_neurons::{NetworkInput, NetworkPass, SpikingBackend, mean_current};
+use lasnn_nn::{Observations, attention_map};
 use lasnn_spiking_kernels::{Membranes, Outcome, PackedWeights, SpikeStats, WeightFormat};
 
 use crate::layers::{SpikingLayer, conv2d, linear};
 use crate::lower::{DropoutMask, Lowered, ParamSource};
-use crate::network::{Outputs, SpikingNetwork};
+use crate::network::SpikingNetwork;
 use crate::signal::Signal;
 
-/// Statistics of the spikes at a tap, with the number of its layer of neurons.
-type TapMaps<B> = (Tap, usize, Tensor<B, 4>);
+/// Whether the kernels compute all values of a set of probes. Other sets need a pass layer by
+/// layer, also where the kernels cover the network.
+pub fn is_fused(probes: &Probes) -> bool {
+    probes.iter().all(|probe| matches!(probe, Probe::Features(_) | Probe::Attention(_)))
+}
 
 impl Lowered {
-    /// Runs all time steps from rest; firing rates are computed only if `outputs` needs them.
-    pub fn features<B: SpikingBackend>(
+    /// Runs all time steps from rest. The kernels compute the spike counts or, for attention maps
+    /// (Eq. 5-6), the sums of their squares over the channels, so that no tensor of firing rates is
+    /// made. `None` if the kernels do not compute one of the probes.
+    pub fn observe<B: SpikingBackend>(
         &self,
         network: &SpikingNetwork<B>,
         images: &Tensor<B, 4>,
         pass: &Pass<'_>,
         packed_weights: Option<&Arc<PackedWeights>>,
-        outputs: Outputs,
-    ) -> Option<Features<B>> {
-        let taps = match outputs {
-            Outputs::Logits => &[],
-            Outputs::Rates => &self.taps[..],
-        };
-        let stats = SpikeStats::Counts;
-        let (logits, maps) = self.run(network, images, pass, packed_weights, (taps, stats))?;
-        let steps = network.time_steps() as f64;
-        let rates = maps.into_iter().map(|(tap, _, counts)| (tap, counts / steps));
-        Some(Features { logits, taps: rates.collect() })
-    }
-
-    /// Runs all time steps from rest. The kernels compute the attention maps of the firing rates
-    /// (Eq. 5-6), so no tensor of firing rates is made.
-    pub fn attention<B: SpikingBackend>(
-        &self,
-        network: &SpikingNetwork<B>,
-        images: &Tensor<B, 4>,
-        pass: &Pass<'_>,
-    ) -> Option<Attention<B>> {
-        let taps = (&self.taps[..], SpikeStats::Squares);
-        let (logits, maps) = self.run(network, images, pass, None, taps)?;
-        let steps = network.time_steps() as f64;
-        let maps = maps.into_iter().map(|(tap, layer, squares)| {
-            let channels = self.graph.layers[layer].shape.channels as f64;
-            (tap, squares / (channels * steps * steps))
-        });
-        Some(Attention { logits, maps: maps.collect() })
-    }
-
-    /// Runs all time steps from rest; returns the logits (class scores), and `stats` of the spikes
-    /// at each of `taps`.
-    fn run<B: SpikingBackend>(
-        &self,
-        network: &SpikingNetwork<B>,
-        images: &Tensor<B, 4>,
-        pass: &Pass<'_>,
-        packed_weights: Option<&Arc<PackedWeights>>,
-        (taps, stats): (&[(Tap, usize)], SpikeStats),
-    ) -> Option<(Tensor<B, 2>, Vec<TapMaps<B>>)> {
+        probes: &Probes,
+    ) -> Option<Observations<B>> {
+        if !is_fused(probes) {
+            return None;
+        }
         let steps = network.time_steps();
-        let mut layers = taps.to_vec();
+        let mut layers = self.taps.clone();
         layers.sort_by_key(|&(_, layer)| layer);
-        let of = |layer| match layers.iter().any(|&(_, tapped)| tapped == layer) {
-            true => stats,
+        let stats_at = |tap| match probes.contains(Probe::Features(tap)) {
+            true => SpikeStats::Counts,
+            false if probes.contains(Probe::Attention(tap)) => SpikeStats::Squares,
             false => SpikeStats::Nothing,
         };
-        let stats = (0..self.graph.layers.len()).map(of).collect();
+        layers.retain(|&(tap, _)| stats_at(tap) != SpikeStats::Nothing);
+        let mut stats = vec![SpikeStats::Nothing; self.graph.layers.len()];
+        layers.iter().for_each(|&(tap, layer)| stats[layer] = stats_at(tap));
         B::on_host(&[], |_| ())?;
         let input = network.encode(images.clone(), 0, steps, pass);
-        let mut pass = self.pass(network, input, pass, steps, stats)?;
+        let mut pass = self.pass(network, input, pass, steps, stats.into())?;
         pass.packed_weights = packed_weights.cloned();
         let mut results = B::network(pass)?.into_iter().map(TensorPrimitive::Float);
-        let membrane: Tensor<B, 2> = Tensor::from_primitive(results.next()?);
-        let maps = layers.into_iter().zip(results);
-        let maps = maps.map(|((tap, layer), maps)| (tap, layer, Tensor::from_primitive(maps)));
-        Some((network.config().readout.scores(membrane, steps), maps.collect()))
+        let membranes: Tensor<B, 2> = Tensor::from_primitive(results.next()?);
+        let mut observations = Observations::new(mean_current(membranes, steps));
+        let steps = steps as f64;
+        for ((tap, layer), map) in layers.into_iter().zip(results) {
+            let map: Tensor<B, 4> = Tensor::from_primitive(map);
+            if stats_at(tap) == SpikeStats::Squares {
+                let channels = self.graph.layers[layer].shape.channels as f64;
+                observations.attention.insert(tap, map / (channels * steps * steps));
+                continue;
+            }
+            let rates = map / steps;
+            if probes.contains(Probe::Attention(tap)) {
+                observations.attention.insert(tap, attention_map(rates.clone()));
+            }
+            observations.features.insert(tap, rates);
+        }
+        Some(observations)
     }
 
     /// Runs `steps` time steps of encoded `input`, starting from `membranes` (`None`: from rest),

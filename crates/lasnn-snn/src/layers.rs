@@ -78,8 +78,8 @@ pub struct SpikingLinear<B: Backend> {
     pub neurons: SpikingNeurons<B>,
 }
 
-/// The last layer. How its membrane potential becomes logits (class scores) is said by
-/// [`lasnn_neurons::Readout`].
+/// The last layer. The logits (class scores) are the mean current into its neurons
+/// ([`lasnn_neurons::mean_current`]).
 #[derive(Module, Debug)]
 pub struct Readout<B: Backend> {
     /// The weights, `[in, classes]`, and the bias.

@@ -5,7 +5,7 @@
 //!
 //! - [`network`]: the network, a Burn module,
 //! - [`layers`]: its layers, Burn modules as well,
-//! - [`config`]: its neurons, its input encoding and its readout, as a recipe gives them,
+//! - [`config`]: its neurons and its input encoding, as a recipe gives them,
 //! - [`signal`]: the feature maps that travel between layers,
 //! - [`runner`]: how its neurons run: from rest with gradients, or streaming without,
 //! - [`simulator`]: a network that runs many times with the same weights,
@@ -18,8 +18,8 @@
 //!
 //! There are two ways to run a network. The *fused* pass is one operation of the backend for all
 //! layers and time steps; CPU backends have kernels for it
-//! ([`lasnn_spiking_kernels`]). The other way runs layer by layer on tensors and works on every
-//! backend. Both give the same spikes.
+//! ([`lasnn_spiking_kernels`]). The other way runs layer by layer on tensors, works on every
+//! backend, and has the values of every probe ([`is_fused`]). Both give the same spikes.
 
 pub mod config;
 pub mod counting;
@@ -41,6 +41,7 @@ mod walk;
 pub use config::SpikingConfig;
 pub use energy::ann_energy_pj;
 pub use error::SnnError;
+pub use fused::is_fused;
 pub use lasnn_spiking_kernels::WeightFormat;
 pub use network::SpikingNetwork;
 pub use parity::{NetworkCase, NetworkComparison, NetworkError, compare_network};

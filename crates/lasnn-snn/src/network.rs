@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
-use lasnn_core::{ArchitectureError, Pass, Plan, PlannedLayer};
-use lasnn_neurons::{Encoder, NeuronConfig, SpikingBackend, SpikingNeurons};
-use lasnn_nn::{Attention, Features, Tapped};
+use lasnn_core::{ArchitectureError, Pass, Plan, PlannedLayer, Probe, Probes};
+use lasnn_neurons::{Encoder, NeuronConfig, SpikingBackend, SpikingNeurons, mean_current};
+use lasnn_nn::{Observable, Observations};
 use lasnn_spiking_kernels::PackedWeights;
 
 use crate::config::SpikingConfig;
@@ -29,15 +29,6 @@ pub struct SpikingNetwork<B: Backend> {
     pub layers: Vec<SpikingLayer<B>>,
     #[module(skip)]
     meta: Meta,
-}
-
-/// What the caller of a pass needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outputs {
-    /// The logits (class scores).
-    Logits,
-    /// The logits and the firing rates at the taps.
-    Rates,
 }
 
 /// Everything of a spiking network but its tensors.
@@ -88,7 +79,7 @@ impl<B: Backend> SpikingNetwork<B> {
         self
     }
 
-    /// The number of time steps that [`Tapped::features`] runs.
+    /// The number of time steps that [`Observable::observe`] runs.
     pub fn time_steps(&self) -> usize {
         self.meta.time_steps
     }
@@ -98,7 +89,7 @@ impl<B: Backend> SpikingNetwork<B> {
         &self.meta.plan
     }
 
-    /// Neurons, input encoding and readout.
+    /// Neurons and input encoding.
     pub fn config(&self) -> &SpikingConfig {
         &self.meta.config
     }
@@ -287,55 +278,59 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
 
     /// Runs all time steps from rest: fused where the backend can, else layer by layer.
     ///
-    /// `packed_weights` are the network's weights, packed for the kernels. The result may lack the
-    /// taps that `outputs` does not need.
+    /// `packed_weights` are the network's weights, packed for the kernels.
     pub(crate) fn run(
         &self,
         images: Tensor<B, 4>,
         pass: &Pass<'_>,
         packed_weights: Option<&Arc<PackedWeights>>,
-        outputs: Outputs,
-    ) -> Features<B> {
+        probes: &Probes,
+    ) -> Observations<B> {
         let fused = self
             .lowered()
-            .and_then(|lowered| lowered.features(self, &images, pass, packed_weights, outputs));
-        if let Some(features) = fused {
-            return features;
-        }
+            .and_then(|lowered| lowered.observe(self, &images, pass, packed_weights, probes));
+        fused.unwrap_or_else(|| self.run_by_layer(images, pass, probes))
+    }
+
+    fn run_by_layer(
+        &self,
+        images: Tensor<B, 4>,
+        pass: &Pass<'_>,
+        probes: &Probes,
+    ) -> Observations<B> {
         let steps = self.meta.time_steps;
-        let mut runner = FromRest::new(steps);
+        let mut runner = FromRest::new(steps, probes);
         let input = self.encode(images, 0, steps, pass);
         let reached = match self.flow(input, pass, &mut runner) {
             Some(signal) => signal.unfold(steps),
             None => unreachable!("a runner from rest does not stop"),
         };
+        let logits_by_step = probes.contains(Probe::LogitsByStep).then(|| {
+            let currents = self.read_out(reached.clone());
+            let [rows, classes] = currents.dims();
+            currents.reshape([steps, rows / steps, classes])
+        });
         // The readout neither leaks nor fires (Eq. 3), so its input may be summed over time before
-        // its weights: one matrix product in place of one for each step.
-        let mut membrane = self.read_out(sum_over_time(reached, steps));
+        // its weights: one matrix product in place of one for each step. The logits have the same
+        // bits with and without those of each step.
+        let mut membranes = self.read_out(sum_over_time(reached, steps));
         if let Some(SpikingLayer::Classifier(readout)) = self.layers.last()
             && let Some(bias) = &readout.linear.bias
         {
             // The bias has been added for one time step so far.
-            membrane = membrane + bias.val().unsqueeze() * (steps as f64 - 1.0);
+            membranes = membranes + bias.val().unsqueeze() * (steps as f64 - 1.0);
         }
-        let logits = self.meta.config.readout.scores(membrane, steps);
-        Features { logits, taps: runner.taps }
+        let logits = mean_current(membranes, steps);
+        Observations { logits_by_step, ..runner.observations(logits) }
     }
 }
 
-impl<B: SpikingBackend> Tapped<B> for SpikingNetwork<B> {
+impl<B: SpikingBackend> Observable<B> for SpikingNetwork<B> {
     /// Runs all time steps from rest. The feature maps at the taps are firing rates.
-    fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B> {
-        self.run(images, pass, None, Outputs::Rates)
-    }
-
-    /// The fused pass computes the attention maps itself, without tensors of firing rates.
-    fn attention(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Attention<B> {
-        let fused = self.lowered().and_then(|lowered| lowered.attention(self, &images, pass));
-        fused.unwrap_or_else(|| self.features(images, pass).into())
-    }
-
-    fn logits(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Tensor<B, 2> {
-        self.run(images, pass, None, Outputs::Logits).logits
+    ///
+    /// The network is one operation of the backend if the backend has kernels for it and for the
+    /// probes ([`is_fused`](crate::is_fused)). Otherwise it runs layer by layer.
+    fn observe(&self, images: Tensor<B, 4>, pass: &Pass<'_>, probes: &Probes) -> Observations<B> {
+        self.run(images, pass, None, probes)
     }
 }

@@ -10,9 +10,9 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend, ExecutionError};
 use burn::tensor::{Tensor, TensorData};
 use lasnn_core::random::unit;
-use lasnn_core::{Architecture, Layer, Pass, Plan, Seed, Shape, Stream, Tap};
+use lasnn_core::{Architecture, Layer, Pass, Plan, Probe, Probes, Seed, Shape, Stream, Tap};
 use lasnn_neurons::{Encoding, PoissonRange, SpikingBackend};
-use lasnn_nn::Tapped;
+use lasnn_nn::Observable;
 
 use crate::config::SpikingConfig;
 use crate::error::SnnError;
@@ -173,20 +173,21 @@ fn run<A: SpikingBackend + AutodiffBackend>(
     images: &Tensor<A, 4>,
 ) -> Result<Results, ExecutionError> {
     let pass = Pass::train(Seed(5), 1, &SAMPLES);
-    let features = network.features(images.clone(), &pass);
-    let mut loss = features.logits.clone().powi_scalar(2).mean();
-    for rates in features.taps.values() {
+    let probes = Probes::from(Tap::ALL.map(Probe::Features));
+    let observed = network.observe(images.clone(), &pass, &probes);
+    let mut loss = observed.logits.clone().powi_scalar(2).mean();
+    for rates in observed.features.values() {
         loss = loss + rates.clone().powi_scalar(2).sum();
     }
     let mut collect = Collect { gradients: loss.backward(), found: Vec::new() };
     network.visit(&mut collect);
     let numbers = |data: TensorData| data.iter::<f64>().collect::<Vec<_>>();
-    let counts = features.taps.into_values().map(|rates| {
+    let counts = observed.features.into_values().map(|rates| {
         let rates = numbers(rates.try_into_data()?);
         Ok(rates.into_iter().map(|rate| (rate * STEPS as f64).round()).collect())
     });
     Ok(Results {
-        logits: numbers(features.logits.try_into_data()?),
+        logits: numbers(observed.logits.try_into_data()?),
         counts: counts.collect::<Result<_, ExecutionError>>()?,
         gradients: collect.found.into_iter().collect::<Result<_, _>>()?,
     })

@@ -1,9 +1,11 @@
 //! How the neurons of a spiking network run.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::{Tensor, backend::Backend};
-use lasnn_core::Tap;
-use lasnn_neurons::{SpikingBackend, SpikingNeurons};
-use lasnn_nn::Taps;
+use lasnn_core::{Probe, Probes, Tap};
+use lasnn_neurons::{SpikingBackend, SpikingNeurons, reference};
+use lasnn_nn::{Observations, Taps, activation_map, attention_map};
 
 use crate::signal::Signal;
 
@@ -33,29 +35,67 @@ pub trait NeuronRunner<B: Backend> {
     fn tap(&mut self, _tap: Tap, _spikes: &Tensor<B, 4>) {}
 }
 
-/// Runs all time steps at once, from rest, with gradients; keeps the firing rates at the taps.
+/// Runs all time steps at once, from rest, with gradients, and records the values of probes.
 #[derive(Clone, Debug)]
-pub struct FromRest<B: Backend> {
+pub struct FromRest<'a, B: Backend> {
     steps: usize,
-    /// Firing rates `[batch, channels, height, width]`: (1/T) Σ_t o^t.
-    pub taps: Taps<B>,
+    probes: &'a Probes,
+    /// The currents and the neurons of the last layer, if a probe may need them.
+    last: Option<(Tensor<B, 4>, SpikingNeurons<B>)>,
+    features: Taps<B>,
+    attention: Taps<B>,
+    activation_maps: Taps<B>,
+    spike_counts: Vec<Tensor<B, 4>>,
+    membranes: BTreeMap<Tap, Tensor<B, 5>>,
 }
 
-impl<B: Backend> FromRest<B> {
+impl<'a, B: Backend> FromRest<'a, B> {
     /// A runner over `steps` time steps.
-    pub fn new(steps: usize) -> Self {
-        Self { steps, taps: Taps::new() }
+    pub fn new(steps: usize, probes: &'a Probes) -> Self {
+        Self {
+            steps,
+            probes,
+            last: None,
+            features: Taps::new(),
+            attention: Taps::new(),
+            activation_maps: Taps::new(),
+            spike_counts: Vec::new(),
+            membranes: BTreeMap::new(),
+        }
+    }
+
+    /// The recorded values, with the logits `[batch, classes]` that the pass has led to.
+    pub fn observations(self, logits: Tensor<B, 2>) -> Observations<B> {
+        let Self { features, attention, activation_maps, spike_counts, membranes, .. } = self;
+        let logits_by_step = None;
+        Observations {
+            logits,
+            logits_by_step,
+            features,
+            attention,
+            activation_maps,
+            spike_counts,
+            membranes,
+        }
     }
 }
 
-impl<B: SpikingBackend> NeuronRunner<B> for FromRest<B> {
+impl<B: SpikingBackend> NeuronRunner<B> for FromRest<'_, B> {
     fn fire(
         &mut self,
         _: usize,
         neurons: &SpikingNeurons<B>,
         currents: Signal<B>,
     ) -> Option<Tensor<B, 4>> {
-        Some(neurons.forward(currents.unfold(self.steps), self.steps))
+        let currents = currents.unfold(self.steps);
+        if self.probes.iter().any(|probe| matches!(probe, Probe::Membranes(_))) {
+            self.last = Some((currents.clone(), neurons.clone()));
+        }
+        let spikes = neurons.forward(currents, self.steps);
+        if self.probes.contains(Probe::SpikeCounts) {
+            self.spike_counts.push(sum_over_time(spikes.clone(), self.steps));
+        }
+        Some(spikes)
     }
 
     fn steps(&self) -> usize {
@@ -63,9 +103,46 @@ impl<B: SpikingBackend> NeuronRunner<B> for FromRest<B> {
     }
 
     fn tap(&mut self, tap: Tap, spikes: &Tensor<B, 4>) {
-        let rates = sum_over_time(spikes.clone(), self.steps) / self.steps as f64;
-        self.taps.insert(tap, rates);
+        let Self { steps, probes, .. } = *self;
+        let attends = probes.contains(Probe::Attention(tap));
+        if attends || probes.contains(Probe::Features(tap)) {
+            let rates = sum_over_time(spikes.clone(), steps) / steps as f64;
+            if attends {
+                self.attention.insert(tap, attention_map(rates.clone()));
+            }
+            if probes.contains(Probe::Features(tap)) {
+                self.features.insert(tap, rates);
+            }
+        }
+        if probes.contains(Probe::ActivationMap(tap)) {
+            let map = activation_map(spikes.clone(), steps, probes.trace);
+            self.activation_maps.insert(tap, map);
+        }
+        if probes.contains(Probe::Membranes(tap))
+            && let Some((currents, neurons)) = self.last.take()
+        {
+            self.membranes.insert(tap, membranes(currents, &neurons, steps));
+        }
     }
+}
+
+/// The membrane potentials `[steps, batch, channels, height, width]` that currents
+/// `[steps · batch, channels, height, width]` cause. Differentiable.
+fn membranes<B: Backend>(
+    currents: Tensor<B, 4>,
+    neurons: &SpikingNeurons<B>,
+    steps: usize,
+) -> Tensor<B, 5> {
+    let [rows, channels, height, width] = currents.dims();
+    let currents = currents.reshape([steps, rows / steps * channels * height * width]);
+    let params = neurons.scan_params([rows / steps, channels, height, width]);
+    reference::membranes(currents, params, neurons.options).reshape([
+        steps,
+        rows / steps,
+        channels,
+        height,
+        width,
+    ])
 }
 
 /// Runs a chunk of time steps without gradients, starting from the membrane potentials that the

@@ -161,7 +161,8 @@ fn operations(counts: &[f32], fan_out: &FanOut) -> f64 {
     counts.chunks_exact(positions).map(image).sum()
 }
 
-/// The logits (class scores) of a batch: the currents into the readout, summed over time (Eq. 3).
+/// The class scores of a batch: the currents into the readout, summed over time (Eq. 3). Their
+/// order is that of the logits, which are the mean over time.
 struct Logits {
     classes: usize,
     /// `[images, classes]`.

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use lasnn_core::Pass;
-use lasnn_neurons::{Encoder, SpikingBackend};
-use lasnn_nn::{Features, Tapped};
+use lasnn_core::{Pass, Probes};
+use lasnn_neurons::{Encoder, SpikingBackend, mean_current};
+use lasnn_nn::{Observable, Observations};
 use lasnn_spiking_kernels::{PackedWeights, SpikeStats, WeightFormat};
 
 use crate::counting::{chunks, fused_chunk_steps};
 use crate::layers::SpikingLayer;
-use crate::network::{Outputs, SpikingNetwork};
+use crate::network::SpikingNetwork;
 
 /// A network whose weights are packed once for all its fused passes.
 ///
@@ -75,21 +75,23 @@ impl<B: SpikingBackend> Simulator<B> {
         }
         let shape = [images.dims()[0], network.plan().classes];
         let readout = Tensor::from_data(TensorData::new(readout, shape), &images.device());
-        Some(network.config().readout.scores(readout, network.time_steps()))
+        Some(mean_current(readout, network.time_steps()))
     }
 }
 
-impl<B: SpikingBackend> Tapped<B> for Simulator<B> {
+impl<B: SpikingBackend> Observable<B> for Simulator<B> {
     /// Runs all time steps from rest, like the network itself.
-    fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B> {
-        self.network.run(images, pass, self.packed_weights(), Outputs::Rates)
-    }
-
-    /// Where the pass is fused, memory does not grow with the number of time steps.
-    fn logits(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Tensor<B, 2> {
-        let chunk = fused_chunk_steps(self.network.plan(), images.dims()[0]);
-        let streamed = self.streamed(&images, pass, chunk);
-        streamed.unwrap_or_else(|| self.network.run(images, pass, None, Outputs::Logits).logits)
+    ///
+    /// Without probes, and where the pass is fused, memory does not grow with the number of time
+    /// steps.
+    fn observe(&self, images: Tensor<B, 4>, pass: &Pass<'_>, probes: &Probes) -> Observations<B> {
+        if probes.is_empty() {
+            let chunk = fused_chunk_steps(self.network.plan(), images.dims()[0]);
+            if let Some(logits) = self.streamed(&images, pass, chunk) {
+                return Observations::new(logits);
+            }
+        }
+        self.network.run(images, pass, self.packed_weights(), probes)
     }
 }
 
@@ -165,7 +167,7 @@ mod tests {
                 let logits = simulator.streamed(&images, &pass, chunk).unwrap();
                 logits.into_data().to_vec::<f32>().unwrap()
             };
-            let at_once = simulator.network().run(images.clone(), &pass, None, Outputs::Logits);
+            let at_once = simulator.network().run(images.clone(), &pass, None, &Probes::NONE);
             let expected = at_once.logits.into_data().to_vec::<f32>().unwrap();
             assert!(expected.iter().any(|logit| logit.abs() > 0.1), "no spikes: {expected:?}");
             for chunk in [1, 3, 7, 100] {

@@ -4,9 +4,9 @@ use burn::module::{AutodiffModule, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use lasnn_backend::DenseBackend;
-use lasnn_core::{Batch, Pass};
+use lasnn_core::{Batch, Pass, Probe, Probes, Tap};
 use lasnn_nn::state::Path;
-use lasnn_nn::{BatchTensors, Tapped};
+use lasnn_nn::{BatchTensors, Observable};
 
 use crate::config::TrainConfig;
 use crate::gradients::Gradients;
@@ -23,7 +23,7 @@ pub(crate) fn first_not_finite<B, M>(
 where
     B: AutodiffBackend<InnerBackend: DenseBackend>,
     M: AutodiffModule<B>,
-    M::InnerModule: Tapped<B::InnerBackend>,
+    M::InnerModule: Observable<B::InnerBackend>,
 {
     if batch.pixels.iter().any(|pixel| !pixel.is_finite()) {
         return "the batch's images are not finite".into();
@@ -31,13 +31,14 @@ where
     if let Some(name) = parameter(model, None) {
         return format!("parameter `{name}` is not finite");
     }
-    let features = model.valid().features(batch.images(device), pass);
-    for (tap, map) in features.taps {
+    let probes = Probes::from(Tap::ALL.map(Probe::Features));
+    let observed = model.valid().observe(batch.images(device), pass, &probes);
+    for (tap, map) in observed.features {
         if !finite(map) {
             return format!("the feature map at tap `{tap}` is not finite");
         }
     }
-    if !finite(features.logits) {
+    if !finite(observed.logits) {
         return "the logits are not finite".into();
     }
     match parameter(model, Some(gradients)) {

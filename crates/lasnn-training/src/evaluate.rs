@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{BatchSource, ClassCount, Pass, Seed};
-use lasnn_nn::{BatchTensors, Tapped, cross_entropy};
+use lasnn_nn::{BatchTensors, Observable, cross_entropy};
 use serde::{Deserialize, Serialize};
 
 use crate::objective::is_correct;
@@ -18,7 +18,7 @@ pub struct Evaluation {
     pub correct: u64,
     /// Share of images that are classified correctly, 0 to 1; 0 if there is no image.
     pub accuracy: f64,
-    /// Mean cross-entropy per image; 0 if there is no image.
+    /// Mean cross-entropy of the logits per image; 0 if there is no image.
     pub loss: f64,
     /// For each class, its images and how many of them are classified correctly; empty if there is
     /// no image.
@@ -28,7 +28,7 @@ pub struct Evaluation {
 /// Measures `model` on every image of `source`.
 ///
 /// Poisson encoding draws the same spikes at each evaluation with the same `seed`.
-pub fn evaluate<B: Backend, M: Tapped<B>>(
+pub fn evaluate<B: Backend, M: Observable<B>>(
     model: &M,
     source: &dyn BatchSource,
     seed: Seed,
@@ -43,7 +43,7 @@ pub fn evaluate<B: Backend, M: Tapped<B>>(
 ///
 /// `go_on` gets the number of images measured so far. If it breaks, the result is
 /// `ControlFlow::Break` with the evaluation of these images.
-pub fn evaluate_while<B: Backend, M: Tapped<B>>(
+pub fn evaluate_while<B: Backend, M: Observable<B>>(
     model: &M,
     source: &dyn BatchSource,
     seed: Seed,

@@ -9,7 +9,7 @@ use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 use lasnn_backend::DenseBackend;
 use lasnn_core::{Batch, BatchSource, Pass, Seed};
-use lasnn_nn::{BatchTensors, Objective, Tapped, state};
+use lasnn_nn::{BatchTensors, Objective, Observable, state};
 use serde_json::Value;
 
 use crate::config::TrainConfig;
@@ -91,7 +91,7 @@ pub fn fit<B, M, O>(
 where
     B: AutodiffBackend<InnerBackend: DenseBackend>,
     M: AutodiffModule<B>,
-    M::InnerModule: Tapped<B::InnerBackend>,
+    M::InnerModule: Observable<B::InnerBackend>,
     O: Objective<B, M> + ?Sized,
 {
     let FitContext { dir, stage, seed, resume, fingerprint, recipe, stop, observer } = context;

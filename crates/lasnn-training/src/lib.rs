@@ -12,7 +12,7 @@
 //! - [`checkpoint`]: tensors and metadata in one file, written atomically,
 //! - [`error`]: the errors.
 //!
-//! The loop knows a network as [`lasnn_nn::Tapped`] and what it minimises as
+//! The loop knows a network as [`lasnn_nn::Observable`] and what it minimises as
 //! [`lasnn_nn::Objective`]. It knows no concrete network and no data set.
 
 pub mod adam;

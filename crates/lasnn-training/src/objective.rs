@@ -2,13 +2,13 @@
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 use lasnn_core::Pass;
-use lasnn_nn::{Loss, LossPart, Objective, Tapped, cross_entropy};
+use lasnn_nn::{Loss, LossPart, Objective, Observable, cross_entropy};
 
 /// Cross-entropy of logits and labels, averaged over the batch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CrossEntropy;
 
-impl<B: Backend, M: Tapped<B>> Objective<B, M> for CrossEntropy {
+impl<B: Backend, M: Observable<B>> Objective<B, M> for CrossEntropy {
     fn loss(
         &self,
         model: &M,

@@ -25,7 +25,11 @@ fn a_checkpoint_without_its_definition_is_refused_with_the_command_that_adds_it(
         "history": about["history"],
         "conversion": null,
     });
-    for (name, metadata) in [("foreign", None), ("old", Some(old))] {
+    // Version 2 had the readout in its definition.
+    let mut second = about.clone();
+    second["format"] = json!(2);
+    second["definition"]["spiking"]["config"]["readout"] = json!("sum");
+    for (name, metadata) in [("foreign", None), ("old", Some(old)), ("second", Some(second))] {
         let file = format!("{name}.safetensors");
         fs::write(sandbox.path().join(&file), rewritten(&student, metadata.as_ref())).unwrap();
         let command = format!(

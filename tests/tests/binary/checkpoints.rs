@@ -69,7 +69,7 @@ fn a_checkpoint_is_measured_with_a_recipe_that_it_fits() {
             ["[spiking]\n", "[spiking]\nleak = 0.7\n"],
             &["`spiking.leak` is 1.0 in the checkpoint and 0.7"],
         ),
-        (["[spiking]\n", "[spiking]\nreadout = \"mean\"\n"], &["`spiking.readout`", "\"mean\""]),
+        (["[spiking]\n", "[spiking]\nreset = \"zero\"\n"], &["`spiking.reset`", "\"zero\""]),
         (
             ["[spiking]\n", "[spiking]\nreset = \"zero\"\nleak = 0.5\n"],
             &["`spiking.reset`", "`spiking.leak`"],

@@ -37,7 +37,7 @@ pub struct Case {
 pub struct About {
     /// The layers.
     pub architecture: Architecture,
-    /// The neurons, the encoding and the readout.
+    /// The neurons and the encoding.
     pub spiking: SpikingConfig,
     /// The number of time steps.
     pub time_steps: usize,

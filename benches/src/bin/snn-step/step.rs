@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use burn_flex::Flex;
 use lasnn_core::{Batch, BatchSource, Pass, Precision, Seed};
 use lasnn_nn::BatchTensors;
-use lasnn_nn::{Objective, Tapped};
+use lasnn_nn::{Objective, Observable};
 use lasnn_snn::fan_out::fan_outs;
 use lasnn_snn::{Simulation, Simulator, SpikingNetwork, WeightFormat, simulate};
 use lasnn_training::{Adam, CrossEntropy, Gradients, Optimizer, OptimizerConfig};

@@ -70,7 +70,7 @@ impl Job for AddDefinition<'_> {
         check_tensors::<A>(state.clone(), stage, &recipe, &plans, device)
             .map_err(|error| invalid_input(format_args!("{}: {error}", path.display())))?;
         let definition = Definition::of(&recipe, &splits, stage);
-        check_version_1(&metadata, stage, &definition, path)?;
+        check_older(metadata, stage, &definition, path)?;
 
         let json = json!({"checkpoint": out, "stage": stage, "definition": definition});
         let text = format!("{}\n{}", out.display(), definition.text());
@@ -128,19 +128,26 @@ struct Summary1 {
     time_steps: Option<usize>,
 }
 
-/// Checks that metadata of version 1 agree with the definition from the recipe.
+/// Checks that metadata of an older version agree with the definition from the recipe.
 ///
 /// # Errors
 ///
 /// Names every difference.
-fn check_version_1(
-    metadata: &Value,
+fn check_older(
+    mut metadata: Value,
     stage: StageName,
     definition: &Definition,
     path: &Path,
 ) -> anyhow::Result<()> {
+    // Versions 1 and 2 had the key, which does not change which class has the largest logit.
+    for config in ["/spiking", "/definition/spiking/config"] {
+        if let Some(config) = metadata.pointer_mut(config).and_then(Value::as_object_mut) {
+            config.remove("readout");
+        }
+    }
+    let version_2 = metadata.get("definition").cloned().map(serde_json::from_value::<Definition>);
     // A file without metadata, or with those of another program, contradicts nothing.
-    let old: Version1 = serde_json::from_value(metadata.clone()).unwrap_or_default();
+    let old: Version1 = serde_json::from_value(metadata).unwrap_or_default();
     if let Some(found) = old.stage.filter(|found| found.is_spiking() != stage.is_spiking()) {
         return Err(invalid_input(format_args!(
             "{} holds a network of the stage `{}`, not of `{}`",
@@ -155,6 +162,9 @@ fn check_version_1(
             path.display(),
             definition.classes.len()
         )));
+    }
+    if let Some(Ok(found)) = version_2 {
+        return found.check(definition, stage, Overrides::default(), path);
     }
     // Values that the file lacks are taken from the recipe.
     let spiking = definition.spiking.clone().map(|recipe| SpikingDefinition {

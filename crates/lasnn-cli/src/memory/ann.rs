@@ -145,7 +145,7 @@ impl Ann {
     }
 
     /// A pass without gradients. With `for_distillation` the feature maps at the taps are kept and
-    /// compared afterwards.
+    /// compared afterwards. This is an upper bound: of attention maps only the maps are kept.
     pub fn evaluate(
         &self,
         ledger: &mut Ledger,

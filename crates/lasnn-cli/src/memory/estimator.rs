@@ -4,6 +4,7 @@
 //! `lasnn_conversion::convert`.
 
 use lasnn_core::{Plan, Precision};
+use lasnn_distillation::LossConfig;
 use lasnn_neurons::{Reset, Surrogate};
 use lasnn_snn::{WeightFormat, images_at_once};
 use lasnn_training::{OptimizerConfig, TrainConfig};
@@ -12,6 +13,7 @@ use super::ann::Ann;
 use super::estimate::{Inputs, StageEstimate};
 use super::ledger::Ledger;
 use super::pass::Pass;
+use super::probes::probe_bytes;
 use super::purpose::Purpose;
 use super::size::{Size, elements};
 use super::spiking::Graph;
@@ -145,8 +147,10 @@ impl<'a> Estimator<'a> {
     pub fn student(&mut self) {
         let Inputs { recipe, data, .. } = self.inputs;
         self.stage("student", |this| {
-            // The teacher computes the targets of the distillation.
-            this.ledger.malloc(Purpose::Weights, this.teacher.bytes);
+            // The teacher computes what the losses compare the student with.
+            if needs_teacher(recipe) {
+                this.ledger.malloc(Purpose::Weights, this.teacher.bytes);
+            }
             this.train(StageName::Student, &recipe.student.train, data.student);
         });
     }
@@ -250,7 +254,7 @@ impl<'a> Estimator<'a> {
 
     /// A forward and a backward pass for one micro-batch.
     fn training_pass(&mut self, stage: StageName, config: &TrainConfig, micro_batch: Size) {
-        let Inputs { recipe, threads, on_gpu, .. } = self.inputs;
+        let Inputs { recipe, plans, threads, on_gpu, .. } = self.inputs;
         let steps = Size::from(recipe.student.time_steps);
         let (precision, threads) = (config.precision, threads.into());
         let mut pass = Pass { batch: micro_batch, steps, precision, threads };
@@ -265,12 +269,19 @@ impl<'a> Estimator<'a> {
                 intermediate.ann.weights()
             }
             _ => {
-                teacher.ann.evaluate(ledger, Purpose::Activations, pass, true);
+                if needs_teacher(recipe) {
+                    let has_maps = !LossConfig::teacher_probes(&recipe.student.losses).is_empty();
+                    teacher.ann.evaluate(ledger, Purpose::Activations, pass, has_maps);
+                }
                 if !supports_bf16(recipe) {
                     pass.precision = Precision::F32;
                 }
-                if on_gpu {
+                let probes = LossConfig::student_probes(&recipe.student.losses);
+                if on_gpu || !lasnn_snn::is_fused(&probes) {
+                    let bytes = probe_bytes(&probes, &plans.student, pass);
+                    ledger.malloc(Purpose::Tape, bytes);
                     spiking.train_layer_by_layer(ledger, pass);
+                    ledger.free(Purpose::Tape, bytes);
                     return;
                 }
                 spiking.train(ledger, pass);
@@ -350,6 +361,11 @@ impl<'a> Estimator<'a> {
         let most = self.inputs.recipe.evaluation.batch;
         Size::from(images_at_once(plan, steps, most)).min(images.into())
     }
+}
+
+/// Whether the teacher runs while the student is trained.
+fn needs_teacher(recipe: &Recipe) -> bool {
+    recipe.student.losses.iter().any(|loss| loss.as_kind().needs_teacher())
 }
 
 /// Whether the backward pass of the recipe's neurons can use bfloat16: it needs 8-bit surrogate

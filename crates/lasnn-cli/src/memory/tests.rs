@@ -84,6 +84,18 @@ fn the_tape_grows_with_the_batch_and_the_time_steps() {
 }
 
 #[test]
+fn losses_decide_whether_the_teacher_and_the_kernels_run() {
+    let losses = |entry: &str| {
+        let student = "[student]\ntime_steps = 8";
+        with(student, &format!("{student}\nlosses = [{{ kind = \"cross-entropy\"{entry} }}]"))
+    };
+    let weights = of_student(RECIPE, Purpose::Weights);
+    assert!(of_student(&losses(""), Purpose::Weights) < weights, "there is no teacher");
+    let by_step = of_student(&losses(", on = \"step\""), Purpose::Tape);
+    assert!(by_step > of_student(RECIPE, Purpose::Tape), "layer by layer: {by_step}");
+}
+
+#[test]
 fn huge_numbers_give_a_huge_estimate_without_overflow() {
     let text = with("[student]\ntime_steps = 8", "[student]\ntime_steps = 9223372036854775807");
     let huge = stages(&text, run(Goal::Run)).pop().unwrap();

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use lasnn_core::{BatchSource, Seed};
 use lasnn_neurons::SpikingBackend;
-use lasnn_nn::Tapped;
+use lasnn_nn::Observable;
 use lasnn_snn::{Progress as At, Simulation, Simulator, simulate_while};
 use lasnn_training::{Evaluation, evaluate_while};
 
@@ -17,7 +17,7 @@ use crate::signals::{self, Interrupted};
 ///
 /// Fails if a signal comes.
 pub fn evaluation<B: SpikingBackend>(
-    network: &impl Tapped<B>,
+    network: &impl Observable<B>,
     images: &dyn BatchSource,
     seed: Seed,
     label: &str,

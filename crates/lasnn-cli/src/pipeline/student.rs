@@ -1,9 +1,9 @@
-//! The student: the converted network is trained with its teacher or, as a control, without it.
+//! The student: the converted network is trained by the losses of the recipe or, as a control, by
+//! those that need no teacher.
 
-use lasnn_distillation::Distillation;
-use lasnn_nn::{Objective, StateDict, state};
+use lasnn_distillation::{LossConfig, StudentObjective};
+use lasnn_nn::{StateDict, state};
 use lasnn_snn::{Simulator, SpikingNetwork};
-use lasnn_training::CrossEntropy;
 use serde_json::json;
 
 use super::session::{Session, StageOutput};
@@ -12,8 +12,8 @@ use super::{ann, conversion};
 use crate::device::TrainingBackend;
 use crate::stage::StageName;
 
-/// Trains or reuses the student: by distillation, or by cross-entropy alone if `stage` is the
-/// control. Both see the same images in the same order with the same dropout masks.
+/// Trains or reuses the student: by all losses, or without those that need a teacher if `stage` is
+/// the control. Both see the same images in the same order with the same dropout masks.
 ///
 /// # Errors
 ///
@@ -26,14 +26,18 @@ pub fn run_or_reuse<A: TrainingBackend>(
     device: &A::Device,
 ) -> anyhow::Result<StageOutput> {
     let recipe = session.recipe;
-    let objective: Box<dyn Objective<A, SpikingNetwork<A>>> = match stage {
-        StageName::Control => Box::new(CrossEntropy),
-        _ => {
-            let network =
-                ann::network::<A>(session, StageName::Teacher, teacher.state.clone(), device)?;
-            Box::new(Distillation::new(network, &recipe.student.distillation))
-        }
+    let losses = match stage {
+        StageName::Control => LossConfig::without_teacher(&recipe.student.losses),
+        _ => recipe.student.losses.clone(),
     };
+    let network = match losses.iter().any(|loss| loss.as_kind().needs_teacher()) {
+        true => {
+            let tensors = teacher.state.clone();
+            Some(ann::network::<A>(session, StageName::Teacher, tensors, device)?)
+        }
+        false => None,
+    };
+    let objective = StudentObjective::new(&losses, network, recipe.student.time_steps)?;
     let key = session.key(
         stage,
         json!({
@@ -47,7 +51,7 @@ pub fn run_or_reuse<A: TrainingBackend>(
         let network = SpikingNetwork::<A>::new(plan, &recipe.spiking, steps, device)?;
         let training = Training {
             network: state::load(network, converted.state.clone())?,
-            objective: objective.as_ref(),
+            objective: &objective,
             images: session.splits.train_student(recipe.student.train.batch),
             config: &recipe.student.train,
         };

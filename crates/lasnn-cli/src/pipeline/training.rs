@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use burn::module::AutodiffModule;
 use lasnn_datasets::Loader;
-use lasnn_nn::{Objective, StateDict, Tapped, state};
+use lasnn_nn::{Objective, Observable, StateDict, state};
 use lasnn_training::{Checkpoint, FitContext, LAST, TrainConfig, fit};
 
 use super::session::Session;
@@ -54,7 +54,7 @@ pub fn train<A, M>(
 where
     A: TrainingBackend,
     M: AutodiffModule<A>,
-    M::InnerModule: Tapped<A::InnerBackend>,
+    M::InnerModule: Observable<A::InnerBackend>,
 {
     let Training { network, objective, images, config } = training;
     let validation = session.splits.validation(session.images_at_once(stage));

@@ -45,6 +45,25 @@ pub enum RecipeError {
         /// The line, with a mark below the column.
         excerpt: String,
     },
+    /// The recipe has a key that was replaced.
+    #[error(
+        "{}:{line}:{column}: `{key}` is no longer a key of a recipe: {instead}{excerpt}",
+        file.display()
+    )]
+    Retired {
+        /// The recipe.
+        file: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// The column, counted from 1.
+        column: usize,
+        /// The key with the name of its table.
+        key: String,
+        /// What to write instead.
+        instead: &'static str,
+        /// The line, with a mark below the column.
+        excerpt: String,
+    },
     /// A value is out of range.
     #[error("{}: `{key}` is {found}, expected {expected}", file.display())]
     Value {
@@ -73,19 +92,36 @@ impl RecipeError {
     /// An error of the TOML reader, with its position in `text`. `key` is the path of the wrong
     /// value if it is known.
     pub fn in_text(file: PathBuf, text: &str, key: Option<&str>, error: &toml::de::Error) -> Self {
-        let offset = error.span().map_or(0, |span| span.start.min(text.len()));
-        let before = &text[..floor_char(text, offset)];
-        let line = before.matches('\n').count();
-        let column = before.chars().rev().take_while(|&c| c != '\n').count();
-        let content = text.lines().nth(line).unwrap_or_default();
+        let ([line, column], excerpt) = position(text, error.span().map_or(0, |span| span.start));
         // The path of the whole recipe is a single dot.
         let at = key.filter(|&key| key != ".").map(|key| format!("`{key}`: ")).unwrap_or_default();
-        let (number, blank) = ((line + 1).to_string(), "");
-        let width = number.len();
-        let excerpt = format!("\n  {number} | {content}\n  {blank:width$} | {blank:column$}^");
         let message = without_rust_words(error.message());
-        Self::Text { file, line: line + 1, column: column + 1, at, message, excerpt }
+        Self::Text { file, line, column, at, message, excerpt }
     }
+
+    /// A retired key at the byte `offset` of `text`.
+    pub fn retired(
+        file: PathBuf,
+        text: &str,
+        offset: usize,
+        key: String,
+        instead: &'static str,
+    ) -> Self {
+        let ([line, column], excerpt) = position(text, offset);
+        Self::Retired { file, line, column, key, instead, excerpt }
+    }
+}
+
+/// The line and the column of a byte, counted from 1, and the line with a mark below the column.
+fn position(text: &str, offset: usize) -> ([usize; 2], String) {
+    let before = &text[..floor_char(text, offset.min(text.len()))];
+    let line = before.matches('\n').count();
+    let column = before.chars().rev().take_while(|&c| c != '\n').count();
+    let content = text.lines().nth(line).unwrap_or_default();
+    let (number, blank) = ((line + 1).to_string(), "");
+    let width = number.len();
+    let excerpt = format!("\n  {number} | {content}\n  {blank:width$} | {blank:column$}^");
+    ([line + 1, column + 1], excerpt)
 }
 
 /// A message of the TOML reader in which the words of Rust are replaced by plain words.

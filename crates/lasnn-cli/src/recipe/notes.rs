@@ -5,7 +5,7 @@
 
 use lasnn_core::{Layer, Plan, Precision};
 use lasnn_datasets::{Dataset, Split};
-use lasnn_distillation::{AttentionConfig, Distance, DistillationConfig};
+use lasnn_distillation::LossConfig;
 use lasnn_training::{Schedule, TrainConfig};
 
 use super::resolved::Recipe;
@@ -35,8 +35,7 @@ pub fn notes(
     for stage in [StageName::Teacher, StageName::Intermediate] {
         pooling(&mut notes, stage.table(), plans.of(stage));
     }
-    let DistillationConfig::Attention(attention) = &recipe.student.distillation;
-    distillation(&mut notes, attention);
+    losses(&mut notes, &recipe.student.losses);
     classes(&mut notes, dataset, split);
     notes
 }
@@ -93,24 +92,22 @@ fn pooling(notes: &mut Vec<String>, table: &str, plan: &Plan) {
     }
 }
 
-fn distillation(notes: &mut Vec<String>, attention: &AttentionConfig) {
-    let AttentionConfig { weight, distance, .. } = *attention;
-    if weight == 0.0 {
-        notes.push(
-            "`student.distillation.weight` is 0: the student learns nothing from its teacher"
-                .into(),
-        );
-        return;
+fn losses(notes: &mut Vec<String>, losses: &[LossConfig]) {
+    for (index, loss) in losses.iter().enumerate() {
+        let (name, kind) = (loss.name(), loss.as_kind());
+        let note = match kind.weight() == 0.0 {
+            true => {
+                Some("`weight` is 0: it is logged, but the student learns nothing from it".into())
+            }
+            false => kind.note(),
+        };
+        notes.extend(note.map(|note| format!("`student.losses[{index}]` ({name}): {note}")));
     }
-    let usual = match distance {
-        Distance::MeanSquare if weight < 10.0 => "1000",
-        Distance::Norm if weight > 100.0 => "1",
-        _ => return,
-    };
-    notes.push(format!(
-        "`student.distillation.weight` is {weight}; for this distance it is usually of the order \
-         of {usual}"
-    ));
+    let learns =
+        |loss: &LossConfig| loss.as_kind().needs_teacher() && loss.as_kind().weight() > 0.0;
+    if !losses.iter().any(learns) {
+        notes.push("no loss in `student.losses` makes the student learn from its teacher".into());
+    }
 }
 
 /// Notes on classes without training images or without test images.
@@ -184,11 +181,15 @@ mod tests {
         check_note("schedule = { kind = \"cosine\" }", steps, &["never changes"]);
         let pool = "{ kind = \"average-pool\", size = 3 }";
         check_note("{ kind = \"average-pool\" }", pool, &["`layers.3`", "cut off"]);
-        let weight = "[student.distillation]\nkind = \"attention\"\nweight = 0.0\n[evaluation]";
-        check_note("[evaluation]", weight, &["`student.distillation.weight` is 0"]);
-        let far = "[student.distillation]\nkind = \"attention\"\ndistance = \"mean-square\"\n\
-                   [evaluation]";
-        check_note("[evaluation]", far, &["0.9", "1000"]);
+        let cross_entropy = "[[student.losses]]\nkind = \"cross-entropy\"\n";
+        let attention = "[[student.losses]]\nkind = \"attention\"\n";
+        let add = |more: &str| format!("{cross_entropy}{more}[evaluation]");
+        let alone = add("");
+        check_note("[evaluation]", &alone, &["no loss in `student.losses`", "teacher"]);
+        let far = add(&format!("{attention}distance = \"mean-square\"\n"));
+        check_note("[evaluation]", &far, &["`student.losses[1]` (attention)", "0.9", "1000"]);
+        let none = add(&format!("{attention}{attention}weight = 0.0\n"));
+        check_note("[evaluation]", &none, &["`student.losses[2]` (attention)", "`weight` is 0"]);
         check_note("validation = 337", "validation = 337\ntest_limit = 4", &["no test image"]);
         let rounded = "epochs = 15\nbatch = 64\nprecision = \"bf16\"";
         let notes = notes_with(teacher, rounded, BackendName::Cuda);

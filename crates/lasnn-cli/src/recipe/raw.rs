@@ -5,7 +5,7 @@ use std::fmt;
 use lasnn_conversion::ConversionConfig;
 use lasnn_core::Architecture;
 use lasnn_datasets::DatasetConfig;
-use lasnn_distillation::DistillationConfig;
+use lasnn_distillation::LossConfig;
 use lasnn_models::Init;
 use lasnn_snn::SpikingConfig;
 use lasnn_training::TrainConfig;
@@ -52,8 +52,8 @@ pub struct RawStudent {
     pub without_distillation: bool,
     pub train_limit: Option<usize>,
     pub train: TrainConfig,
-    #[serde(default)]
-    pub distillation: DistillationConfig,
+    #[serde(default = "LossConfig::paper")]
+    pub losses: Vec<LossConfig>,
 }
 
 /// The name of a network of the zoo, or its layers.

@@ -3,7 +3,7 @@
 use lasnn_conversion::ConversionConfig;
 use lasnn_core::{Architecture, Seed};
 use lasnn_datasets::DatasetConfig;
-use lasnn_distillation::DistillationConfig;
+use lasnn_distillation::LossConfig;
 use lasnn_models::Init;
 use lasnn_snn::{SpikingConfig, WeightFormat};
 use lasnn_training::TrainConfig;
@@ -25,7 +25,7 @@ pub struct Recipe {
     pub teacher: AnnConfig,
     /// The network that is converted into the student. Both have the same layers.
     pub intermediate: AnnConfig,
-    /// Neurons, encoding and readout of the spiking network.
+    /// Neurons and encoding of the spiking network.
     pub spiking: SpikingConfig,
     /// How the thresholds are balanced.
     pub conversion: ConversionConfig,
@@ -61,15 +61,16 @@ pub struct AnnConfig {
 pub struct StudentConfig {
     /// The number of time steps per image, in training and in tests.
     pub time_steps: usize,
-    /// Whether the converted network is also trained by cross-entropy alone, as a control.
+    /// Whether the converted network is also trained without the losses that need a teacher, as a
+    /// control.
     pub without_distillation: bool,
     /// The number of training images. `None` means all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_limit: Option<usize>,
     /// How the student is trained.
     pub train: TrainConfig,
-    /// The distillation loss.
-    pub distillation: DistillationConfig,
+    /// The losses that the student minimises, in the order in which they are added up.
+    pub losses: Vec<LossConfig>,
 }
 
 /// How networks are measured.

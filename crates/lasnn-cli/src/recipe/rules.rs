@@ -5,6 +5,7 @@
 
 use lasnn_core::{Layer, Plan};
 use lasnn_datasets::Normalisation;
+use lasnn_distillation::{LossConfig, Subject};
 use lasnn_neurons::{Encoding, PoissonRange, StepOrder};
 use lasnn_snn::SpikingConfig;
 use lasnn_training::TrainConfig;
@@ -129,6 +130,26 @@ pub fn check(recipe: &Recipe) -> Result<(), Contradiction> {
         });
     }
     Ok(())
+}
+
+/// Checks that a control without distillation learns something.
+///
+/// # Errors
+///
+/// Fails if the recipe requests a control, and all its losses need a teacher.
+pub fn check_control(recipe: &Recipe, student: Subject<'_>) -> Result<(), Contradiction> {
+    let losses = LossConfig::without_teacher(&recipe.student.losses);
+    let learns = lasnn_distillation::check(&losses, student, None).is_ok();
+    match learns || !recipe.student.without_distillation {
+        true => Ok(()),
+        false => Err(Contradiction {
+            key: "student.without_distillation".into(),
+            found: "true".into(),
+            expected: "an entry of [[student.losses]] that needs no teacher, such as \
+                       `kind = \"cross-entropy\"`, since the control has no other losses"
+                .into(),
+        }),
+    }
 }
 
 /// Checks the rules that depend on the number of images.

@@ -119,7 +119,6 @@ fn a_recipe_with_every_key_resolves_to_itself() {
         step_order = "fire-then-integrate"
         surrogate = { kind = "atan", alpha = 2 }
         encoding = { kind = "poisson", range = "signed" }
-        readout = "mean"
         [conversion]
         time_steps = 20
         batches = 2
@@ -130,12 +129,25 @@ fn a_recipe_with_every_key_resolves_to_itself() {
         time_steps = 9
         without_distillation = true
         train_limit = 20
-        distillation = { kind = "attention", weight = 1, distance = "norm", taps = ["low", "high"] }
         [student.train]
         epochs = 1
         batch = 4
         optimizer = { kind = "adam", learning_rate = 1e-3, amsgrad = true, beta1 = 0.8 }
         schedule = { kind = "constant" }
+        [[student.losses]]
+        kind = "cross-entropy"
+        on = "step"
+        weight = 0.5
+        [[student.losses]]
+        kind = "attention"
+        weight = 1
+        distance = "norm"
+        taps = ["low", "high"]
+        [[student.losses]]
+        kind = "logits"
+        on = "mean"
+        temperature = 3
+        weight = 0.2
         [evaluation]
         batch = 10
         time_steps = [10, 11]
@@ -243,14 +255,64 @@ fn networks_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn a_tap_that_distillation_needs_must_be_on_both_networks() {
-    refuses(", tap = \"middle\"", "", &["[student.distillation]", "`middle`", "teacher `big`"]);
-    let text = text("[student.distillation]\nkind = \"attention\"\ntaps = [\"low\"]");
-    let recipe = parse(&text.replace(", tap = \"middle\"", ""), file(), None).unwrap();
-    assert!(
-        validate(&recipe, file(), DIGITS, 10, COUNTS).is_ok(),
-        "distillation does not use the tap"
+fn a_tap_that_a_loss_needs_must_be_on_both_networks() {
+    refuses(
+        ", tap = \"middle\"",
+        "",
+        &["[student]: `losses[1]` (attention)", "`middle`", "teacher `big`"],
     );
+    let text = text("[[student.losses]]\nkind = \"attention\"\ntaps = [\"low\"]");
+    let recipe = parse(&text.replace(", tap = \"middle\"", ""), file(), None).unwrap();
+    assert!(validate(&recipe, file(), DIGITS, 10, COUNTS).is_ok(), "no loss uses the tap");
+}
+
+#[test]
+fn losses_are_read_in_order_and_have_the_defaults_of_the_paper() {
+    use lasnn_distillation::{Attention, CrossEntropy, LossConfig, On};
+    let losses = |spare: &str| parse(&text(spare), file(), None).unwrap().student.losses;
+    assert_eq!(losses(""), LossConfig::paper());
+    let found = losses(
+        "[[student.losses]]\nkind = \"attention\"\n\
+         [[student.losses]]\nkind = \"cross-entropy\"\non = \"mean\"\n",
+    );
+    let cross_entropy = CrossEntropy { on: On::Mean, weight: 1.0 };
+    let attention = LossConfig::Attention(Attention::default());
+    assert_eq!(found, [attention, LossConfig::CrossEntropy(cross_entropy)]);
+}
+
+#[test]
+fn wrong_losses_are_refused() {
+    let loss = |keys: &str| format!("[student]\nlosses = [{{ {keys} }}]\n");
+    for (keys, parts) in [
+        ("kind = \"logit\"", &["`student.losses[0]", "unknown value `logit`", "`logits`"][..]),
+        ("kind = \"logits\", tau = 2", &["`student.losses[0]", "unknown key `tau`"]),
+        ("kind = \"logits\", on = \"last\"", &["`student.losses[0]", "`last`", "`step`"]),
+        ("kind = \"logits\", weight = -1.0", &["`losses[0]` (logits)", "`weight` is -1"]),
+        ("kind = \"cross-entropy\", weight = 0", &["[student]: none of 1 in `losses`", "above 0"]),
+    ] {
+        refuses("[student]\n", &loss(keys), parts);
+    }
+    refuses("[student]\n", "[student]\nlosses = []\n", &["none of 0 in `losses`"]);
+    let control = format!("{}without_distillation = true\n", loss("kind = \"logits\""));
+    refuses("[student]\n", &control, &["`student.without_distillation` is true", "cross-entropy"]);
+}
+
+#[test]
+fn retired_keys_name_their_replacement() {
+    let readout = "[spiking]\nreadout = \"mean\"\n[student]\n";
+    refuses("[student]\n", readout, &["`spiking.readout`", "[[student.losses]]", "`on`"]);
+    let table = "[student.distillation]\nkind = \"attention\"\n[student.train]\n";
+    refuses("[student.train]\n", table, &["`student.distillation`", "[[student.losses]]"]);
+}
+
+/// Every loss of the table is described in the documentation.
+#[test]
+fn every_loss_is_documented() {
+    let docs = include_str!("../../../../docs/recipes.md");
+    for loss in lasnn_distillation::LossConfig::ALL {
+        let row = format!("| `{}` |", loss.name);
+        assert!(docs.contains(&row), "docs/recipes.md has no row {row}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use lasnn_core::{Plan, Shape};
 use lasnn_datasets::Source;
+use lasnn_distillation::Subject;
 
 use crate::stage::StageName;
 
@@ -69,7 +70,10 @@ pub fn validate(
         check.value("student.train_limit", limit, 1, "")?;
     }
     check.table("student.train", recipe.student.train.validate())?;
-    check.table("student.distillation", recipe.student.distillation.check(&teacher, &student))?;
+    let subjects = (Subject::spiking(&student), Some(Subject::ordinary(&teacher)));
+    let losses = lasnn_distillation::check(&recipe.student.losses, subjects.0, subjects.1);
+    check.table("student", losses)?;
+    check.rule(rules::check_control(recipe, subjects.0))?;
     check.value("evaluation.batch", recipe.evaluation.batch, 1, "")?;
     for &steps in &recipe.evaluation.time_steps {
         check.value("evaluation.time_steps", steps, 1, "each")?;

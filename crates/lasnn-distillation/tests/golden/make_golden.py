@@ -1,6 +1,8 @@
 """Golden values of the attention loss over one pair of layers (attention.json), from autograd.
 
 The script writes the file into its own folder: `python3 make_golden.py` (needs `torch`).
+It also computes the losses on logits with autograd and compares them with logits.json, which
+`make_logits.py` has written.
 
 The attention map F(A) [B, H, W] is the mean of A^2 over the channels. If the sizes of the two maps
 differ, adaptive average pooling reduces the larger one to the size of the smaller one. Then each
@@ -26,6 +28,7 @@ All values are computed in f64 from features that are rounded to f32. An array i
 import json
 from pathlib import Path
 
+import make_logits
 import torch
 from torch.nn import functional as F
 
@@ -83,7 +86,38 @@ def case(name, student_size, teacher_size, silent=None):
     return golden
 
 
+def check_logits():
+    """Compares logits.json with the values and gradients of autograd."""
+    cases = json.loads((HERE / "logits.json").read_text())["cases"]
+    for golden, parameters in zip(cases, make_logits.CASES, strict=True):
+        student, teacher, labels = map(torch.tensor, make_logits.inputs(parameters))
+        student, teacher = student.double(), teacher.double()
+        steps, temperature = len(student), golden["temperature"]
+        soft_target = F.log_softmax(teacher / temperature, dim=1)
+        for on in ("mean", "sum", "step"):
+            leaf = student.clone().requires_grad_()
+            copies = steps if on == "step" else 1
+            logits = {"mean": leaf.mean(0), "sum": leaf.sum(0), "step": leaf.flatten(0, 1)}[on]
+            divergence = F.kl_div(
+                F.log_softmax(logits / temperature, dim=1),
+                soft_target.repeat(copies, 1),
+                reduction="batchmean",
+                log_target=True,
+            )
+            losses = {
+                "cross_entropy": F.cross_entropy(logits, labels.repeat(copies)),
+                "logits": temperature**2 * divergence,
+            }
+            for name, loss in losses.items():
+                expected = golden[name][on]
+                (gradient,) = torch.autograd.grad(loss, leaf, retain_graph=True)
+                data = torch.tensor(expected["student_grad"]["data"]).double()
+                torch.testing.assert_close(gradient.flatten(), data, rtol=1e-6, atol=1e-9)
+                assert abs(loss.item() - expected["loss"]) <= 1e-8 * max(1.0, abs(loss.item()))
+
+
 def main():
+    check_logits()
     torch.manual_seed(5)
     cases = [
         case("same-size", (6, 6), (6, 6)),

@@ -1,8 +1,8 @@
 //! Dropout in training and in evaluation.
 
 use burn::tensor::{Tensor, TensorData};
-use lasnn_core::{Layer, Pass, Seed, Tap};
-use lasnn_nn::Tapped;
+use lasnn_core::{Layer, Pass, Probe, Probes, Seed, Tap};
+use lasnn_nn::Observable;
 use lasnn_nn::state::{self, StateDict};
 
 use crate::network::{block, build, planned, values, wave};
@@ -26,7 +26,8 @@ fn ones_through(mut layers: Vec<Layer>, pass: &Pass<'_>) -> Vec<f32> {
     tensors.insert(format!("layers.{last}.conv.weight"), weight);
     let network = state::load(build(&plan, 1), tensors).unwrap();
     let images = Tensor::ones([pass.samples.len(), 1, 64, 64], &Default::default());
-    values(network.features(images, pass).taps[&Tap::Low].clone())
+    let probes = Probes::from([Probe::Features(Tap::Low)]);
+    values(network.observe(images, pass, &probes).features[&Tap::Low].clone())
 }
 
 /// The fraction of zeros.

@@ -10,7 +10,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::Flex;
 use lasnn_core::{Architecture, Layer, Pass, Seed, Shape};
 use lasnn_models::{Init, Network};
-use lasnn_nn::Tapped;
+use lasnn_nn::Observable;
 use lasnn_nn::state::{self, Path, StateDict};
 use serde::Deserialize;
 
@@ -174,7 +174,7 @@ impl ModuleVisitor<B> for Gradients<'_> {
 fn a_training_pass_has_the_logits_loss_gradients_and_statistics_of_pytorch() {
     let golden = golden();
     let network = network(&golden);
-    let logits = network.features(images(&golden), &Pass::train(Seed(0), 0, &[0, 1, 2, 3])).logits;
+    let logits = network.logits(images(&golden), &Pass::train(Seed(0), 0, &[0, 1, 2, 3]));
     assert_close("logits", &logits.to_data(), &golden.train.logits);
     let loss = cross_entropy(&golden, logits);
     let value = loss.clone().into_scalar();
@@ -212,12 +212,12 @@ fn an_evaluation_has_the_logits_of_pytorch_and_changes_nothing() {
     // Two passes on the autodiff backend: if the first one moved the running statistics, the second
     // one would apply the pending update and differ.
     for _ in 0..2 {
-        let logits = network.features(images(&golden), &pass).logits;
+        let logits = network.logits(images(&golden), &pass);
         assert_close("logits", &logits.to_data(), &golden.eval.logits);
         let loss = cross_entropy(&golden, logits).into_scalar();
         assert!((loss - golden.eval.loss).abs() < 1e-5, "{loss}");
     }
-    let logits = network.valid().features(images(&golden).inner(), &pass).logits;
+    let logits = network.valid().logits(images(&golden).inner(), &pass);
     assert_close("logits of valid()", &logits.to_data(), &golden.eval.logits);
 }
 
@@ -225,10 +225,10 @@ fn an_evaluation_has_the_logits_of_pytorch_and_changes_nothing() {
 fn an_evaluation_after_training_applies_the_pending_statistics() {
     let golden = golden();
     let network = network(&golden);
-    network.features(images(&golden), &Pass::train(Seed(0), 0, &[0, 1, 2, 3]));
+    network.logits(images(&golden), &Pass::train(Seed(0), 0, &[0, 1, 2, 3]));
     let pass = Pass::evaluate(Seed(0), &[0, 1, 2, 3]);
-    let here = network.features(images(&golden), &pass).logits.to_data();
-    let valid = network.valid().features(images(&golden).inner(), &pass).logits.to_data();
+    let here = network.logits(images(&golden), &pass).to_data();
+    let valid = network.valid().logits(images(&golden).inner(), &pass).to_data();
     assert_eq!(here, valid);
     assert_ne!(here.to_vec::<f32>().unwrap(), golden.eval.logits.data);
 }

@@ -2,9 +2,9 @@
 
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
-use lasnn_core::{Architecture, Layer, Pass, Plan, Seed, Shape, Tap};
+use lasnn_core::{Architecture, Layer, Pass, Plan, Probe, Probes, Seed, Shape, Tap};
 use lasnn_models::{Init, Network, zoo};
-use lasnn_nn::Tapped;
+use lasnn_nn::Observable;
 use lasnn_nn::state;
 
 use crate::zoo::plan;
@@ -76,6 +76,11 @@ fn everything() -> Plan {
     )
 }
 
+/// The feature maps at all taps.
+fn at_all_taps() -> Probes {
+    Probes::from(Tap::ALL.map(Probe::Features))
+}
+
 #[test]
 fn every_named_network_has_the_planned_parameters_and_feature_maps() {
     for name in zoo::NAMES {
@@ -93,10 +98,10 @@ fn every_named_network_has_the_planned_parameters_and_feature_maps() {
         assert_eq!(parameters, plan.parameters(), "{name}");
 
         let pass = Pass::evaluate(Seed(0), &[0, 1]);
-        let features = network.features(wave([2, 1, size, size]), &pass);
-        assert_eq!(features.logits.dims(), [2, 10], "{name}");
-        assert_eq!(features.taps.len(), 3, "{name}");
-        for (tap, map) in &features.taps {
+        let observed = network.observe(wave([2, 1, size, size]), &pass, &at_all_taps());
+        assert_eq!(observed.logits.dims(), [2, 10], "{name}");
+        assert_eq!(observed.features.len(), 3, "{name}");
+        for (tap, map) in &observed.features {
             let Shape { channels, height, width } = plan.tap(*tap).unwrap();
             assert_eq!(map.dims(), [2, channels, height, width], "{name} {tap}");
             let values = values(map.clone());
@@ -167,7 +172,7 @@ fn activations_are_named_by_the_position_of_their_layer_and_include_the_taps() {
     ];
     assert_eq!(found, expected);
 
-    let taps = network.features(wave([2, 3, 8, 8]), &pass).taps;
+    let taps = network.observe(wave([2, 3, 8, 8]), &pass, &at_all_taps()).features;
     for (tap, name) in [(Tap::Low, 0), (Tap::Middle, 4), (Tap::High, 9)] {
         assert_eq!(values(taps[&tap].clone()), values(activations[name].1.clone()), "{tap}");
     }
@@ -190,7 +195,7 @@ fn the_seed_determines_every_weight() {
 fn a_network_computes_with_the_loaded_tensors() {
     let plan = everything();
     let pass = Pass::evaluate(Seed(0), &[0, 1]);
-    let logits = |network: &Network<B>| values(network.features(wave([2, 3, 8, 8]), &pass).logits);
+    let logits = |network: &Network<B>| values(network.logits(wave([2, 3, 8, 8]), &pass));
     let (one, two) = (build(&plan, 1), build(&plan, 2));
     assert_ne!(logits(&one), logits(&two));
     let two = state::load(two, state::save(&one)).unwrap();
@@ -236,5 +241,5 @@ fn weights_have_the_documented_standard_deviation() {
 #[test]
 #[should_panic(expected = "planned for images of another shape")]
 fn images_of_another_shape_are_refused() {
-    build(&everything(), 1).features(wave([1, 3, 8, 9]), &Pass::evaluate(Seed(0), &[0]));
+    build(&everything(), 1).logits(wave([1, 3, 8, 9]), &Pass::evaluate(Seed(0), &[0]));
 }

@@ -8,7 +8,7 @@ use burn_flex::Flex;
 use lasnn_core::random::unit;
 use lasnn_core::{Architecture, Layer, Pass, Seed, Shape, Stream};
 use lasnn_models::{Init, Network};
-use lasnn_nn::Tapped;
+use lasnn_nn::Observable;
 use lasnn_nn::state;
 
 type B = Autodiff<Flex>;
@@ -32,7 +32,7 @@ fn check(size: usize, height: usize, width: usize) {
     let pass = Pass::evaluate(Seed(0), &[0, 1, 2]);
     // Every class and image has a different weight, so that the test detects misplaced gradients.
     let readout = Tensor::<B, 2>::from_data([[1.0, -2.0], [3.0, 0.5], [-1.5, 2.5]], &device);
-    let output = |images| (network.features(images, &pass).logits * readout.clone()).sum();
+    let output = |images| (network.logits(images, &pass) * readout.clone()).sum();
 
     let shape = [3, 2, height, width];
     let data = uniform(size as u32, shape);

@@ -9,7 +9,7 @@ use burn::tensor::module::{avg_pool2d, conv2d};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Int, Tensor};
 use lasnn_neurons::{
-    NeuronConfig, Readout, Reset, SpikingBackend, SpikingNeurons, StepOrder, Surrogate,
+    NeuronConfig, Reset, SpikingBackend, SpikingNeurons, StepOrder, Surrogate, mean_current,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -85,6 +85,14 @@ struct Scan {
 struct Networks {
     plain: Vec<Network>,
     residual: Vec<Network>,
+}
+
+/// The class scores of a network as the script computes them.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Readout {
+    Sum,
+    Mean,
 }
 
 #[derive(Deserialize)]
@@ -184,7 +192,13 @@ fn check_network<B: SpikingBackend>(network: &Network, features: Features<Autodi
     let run = Run { network, weights: weights.collect(), steps };
 
     let currents = run.linear("readout", features(&run, input));
-    let logits = network.readout.read(currents, steps);
+    let classes = currents.dims()[1];
+    let membranes = currents.reshape([steps, batch, classes]).sum_dim(0).squeeze_dim(0);
+    let mean = mean_current(membranes, steps);
+    let logits = match network.readout {
+        Readout::Sum => mean * steps as f64,
+        Readout::Mean => mean,
+    };
     assert_close(&network.name, &values(logits.clone()), &network.logits.data, TOLERANCE);
 
     let labels = Tensor::<Autodiff<B>, 1, Int>::from_ints(&network.labels[..], &logits.device());

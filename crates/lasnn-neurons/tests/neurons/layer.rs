@@ -5,7 +5,8 @@ use burn::module::{AutodiffModule, Module};
 use burn::tensor::Tensor;
 use lasnn_core::{Pass, Seed};
 use lasnn_neurons::{
-    NeuronConfig, NeuronOptions, Readout, SpikingBackend, SpikingNeurons, Surrogate, TrainedParams,
+    NeuronConfig, NeuronOptions, SpikingBackend, SpikingNeurons, Surrogate, TrainedParams,
+    mean_current,
     time_locked_dropout,
 };
 use lasnn_nn::state;
@@ -20,7 +21,7 @@ on_every_backend!(
     a_threshold_of_a_channel_is_that_of_all_its_neurons,
     an_initial_potential_is_where_neurons_start,
     dropout_has_one_mask_for_all_steps,
-    readouts_sum_or_average,
+    the_readout_averages_over_time,
 );
 
 fn config(options: NeuronOptions) -> NeuronConfig {
@@ -175,15 +176,9 @@ fn dropout_has_one_mask_for_all_steps<B: SpikingBackend>() {
     assert!(kept.iter().all(|&value| value == 1.0));
 }
 
-fn readouts_sum_or_average<B: SpikingBackend>() {
-    // Two steps of a batch of two images with two classes.
-    let currents = tensor::<B, 2>(vec![1.0, 2.0, 3.0, 4.0, 10.0, 20.0, 30.0, 40.0], [4, 2]);
-    assert_eq!(values(Readout::Sum.read(currents.clone(), 2)), [11.0, 22.0, 33.0, 44.0]);
-    assert_eq!(values(Readout::Mean.read(currents.clone(), 2)), [5.5, 11.0, 16.5, 22.0]);
-    assert_eq!(
-        values(Readout::Mean.scores(currents, 10))[..2],
-        [f64::from(0.1f32), f64::from(0.2f32)]
-    );
+fn the_readout_averages_over_time<B: SpikingBackend>() {
+    let membranes = tensor::<B, 2>(vec![11.0, 22.0, 33.0, 44.0], [2, 2]);
+    assert_eq!(values(mean_current(membranes, 2)), [5.5, 11.0, 16.5, 22.0]);
 }
 
 #[test]

@@ -8,4 +8,5 @@ mod golden;
 mod gradients;
 mod kernels;
 mod layer;
+mod membranes;
 mod support;

@@ -201,7 +201,6 @@ def main():
     for index, ((kind, layers), reset, order, (leak, threshold, initial)) in enumerate(options):
         spiking = {
             "leak": {"value": leak, "train": True},
-            "readout": "mean",
             "threshold": {"per": threshold, "train": True},
             "initial_membrane": {"value": 0.5, "per": initial, "train": True},
             "reset": reset,

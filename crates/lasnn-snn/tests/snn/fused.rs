@@ -7,9 +7,9 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Distribution, Tensor, TensorData};
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
-use lasnn_core::{Architecture, Layer, Pass, Plan, Precision, Seed, Shape, Tap};
+use lasnn_core::{Architecture, Layer, Pass, Plan, Precision, Probe, Probes, Seed, Shape, Tap};
 use lasnn_neurons::{Encoding, PoissonRange, Reset, SpikingBackend, StepOrder};
-use lasnn_nn::Tapped;
+use lasnn_nn::Observable;
 use lasnn_snn::{
     NetworkCase, Simulator, SpikingConfig, SpikingNetwork, WeightFormat, compare_network,
 };
@@ -100,12 +100,14 @@ fn check<A: Training>(plan: &Plan, config: &SpikingConfig, training: bool) {
     let run = |network: &SpikingNetwork<A>, rates: bool| {
         let (logits, taps) = match rates {
             true => {
-                let features = network.features(images.clone(), &pass);
-                (features.logits, features.taps)
+                let probes = Probes::from(Tap::ALL.map(Probe::Features));
+                let observed = network.observe(images.clone(), &pass, &probes);
+                (observed.logits, observed.features)
             }
             false => {
-                let attention = network.attention(images.clone(), &pass);
-                (attention.logits, attention.maps)
+                let probes = Probes::from(Tap::ALL.map(Probe::Attention));
+                let observed = network.observe(images.clone(), &pass, &probes);
+                (observed.logits, observed.attention)
             }
         };
         let taps: Vec<Tensor<A, 4>> = taps.into_values().collect();
@@ -255,12 +257,12 @@ fn bf16_products_change_gradients_a_little_and_logits_not_at_all<A: Training>() 
     let run = |precision: Precision| {
         let samples = [4, 9, 2];
         let pass = Pass::train(Seed(5), 1, &samples).with_precision(precision);
-        let features = network.features(images.clone(), &pass);
-        let gradients = features.logits.clone().powi_scalar(2).mean().backward();
+        let logits = network.logits(images.clone(), &pass);
+        let gradients = logits.clone().powi_scalar(2).mean().backward();
         let mut found = Gradients { gradients, found: vec![] };
         network.visit(&mut found);
         let found = found.found.iter().map(|data| data.iter::<f32>().collect::<Vec<_>>());
-        (features.logits.into_data(), found.collect::<Vec<_>>())
+        (logits.into_data(), found.collect::<Vec<_>>())
     };
     let ((logits, full), (bf16_logits, bf16)) = (run(Precision::F32), run(Precision::Bf16));
     assert_eq!(logits, bf16_logits);

@@ -11,8 +11,8 @@ use burn::tensor::{Int, Tensor, TensorData, Tolerance, activation::log_softmax};
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
 use lasnn_core::{Architecture, Layer, Pass, Seed, Shape};
-use lasnn_neurons::{Readout, Reset, SpikingBackend, StepOrder};
-use lasnn_nn::{StateDict, Tapped, state};
+use lasnn_neurons::{Reset, SpikingBackend, StepOrder};
+use lasnn_nn::{Observable, StateDict, state};
 use lasnn_snn::{SpikingConfig, SpikingNetwork};
 use serde::Deserialize;
 
@@ -20,6 +20,14 @@ use serde::Deserialize;
 struct Golden {
     plain: Vec<Case>,
     residual: Vec<Case>,
+}
+
+/// The class scores of a case as the script computes them.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Readout {
+    Sum,
+    Mean,
 }
 
 #[derive(Deserialize)]
@@ -83,7 +91,6 @@ fn check<A: SpikingBackend + AutodiffBackend>(case: &Case, names: Names, layers:
         leak: case.leak.into(),
         reset: case.reset,
         step_order: case.step_order,
-        readout: case.readout,
         ..Default::default()
     };
     let network = SpikingNetwork::<A>::new(&plan, &config, steps, &device).unwrap();
@@ -101,14 +108,18 @@ fn check<A: SpikingBackend + AutodiffBackend>(case: &Case, names: Names, layers:
     let size = batch * input.len();
     let image = TensorData::new(case.input.data[..size].to_vec(), [batch, channels, height, width]);
     let pass = Pass::train(Seed(1), 0, &[0, 1]);
-    let features = network.features(Tensor::from_data(image, &device), &pass);
+    let mean = network.logits(Tensor::from_data(image, &device), &pass);
+    let scores = match case.readout {
+        Readout::Sum => mean * steps as f64,
+        Readout::Mean => mean,
+    };
     let logits = TensorData::new(case.logits.data.clone(), case.logits.shape.clone());
     let tolerance = Tolerance::rel_abs(1e-4, 1e-6);
-    features.logits.to_data().assert_approx_eq::<f32>(&logits, tolerance);
+    scores.to_data().assert_approx_eq::<f32>(&logits, tolerance);
 
     let labels =
         Tensor::<A, 1, Int>::from_data(TensorData::new(case.labels.clone(), [batch]), &device);
-    let loss = log_softmax(features.logits, 1).gather(1, labels.unsqueeze_dim(1)).mean().neg();
+    let loss = log_softmax(scores, 1).gather(1, labels.unsqueeze_dim(1)).mean().neg();
     let gradients = gradients(&network, &loss.backward());
     assert_eq!(gradients.len(), names.len(), "only weights are trained");
     for (theirs, weight, _) in names {

@@ -7,5 +7,7 @@ mod building;
 mod fused;
 mod golden;
 mod params;
+mod naive;
+mod probes;
 mod simulation;
 mod weights;

@@ -10,7 +10,7 @@ use burn_flex::Flex;
 use burn_ndarray::NdArray;
 use lasnn_core::{Architecture, Layer, Pass, Precision, Seed, Shape};
 use lasnn_neurons::SpikingBackend;
-use lasnn_nn::{StateDict, Tapped, state};
+use lasnn_nn::{Observable, StateDict, state};
 use lasnn_snn::{SpikingConfig, SpikingNetwork};
 use serde::Deserialize;
 use std::collections::BTreeMap;

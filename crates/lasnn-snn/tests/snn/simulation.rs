@@ -5,9 +5,11 @@ use std::ops::ControlFlow;
 use burn::module::Module;
 use burn_flex::Flex;
 use lasnn_core::random::unit;
-use lasnn_core::{Architecture, Batch, BatchSource, Layer, Pass, Plan, Seed, Shape, Stream, Tap};
+use lasnn_core::{
+    Architecture, Batch, BatchSource, Layer, Pass, Plan, Probe, Probes, Seed, Shape, Stream, Tap,
+};
 use lasnn_neurons::{Encoding, PoissonRange, Reset, StepOrder};
-use lasnn_nn::{BatchTensors, Tapped};
+use lasnn_nn::{BatchTensors, Observable};
 use lasnn_snn::{Progress, Simulator, SpikingConfig, SpikingNetwork, simulate, simulate_while};
 
 use crate::weights::DrawWeights;
@@ -81,20 +83,22 @@ fn a_streaming_simulation_and_a_pass_from_rest_agree() {
     let network = network(&residual_plan(), &config);
     let mut batch = images(16);
     let pass = Pass::evaluate(SEED, &batch.samples);
-    let features = network.clone().with_time_steps(12).features(batch.images(&device), &pass);
-    batch.labels = features.logits.argmax(1).into_data().iter::<u32>().collect();
+    let probes = Probes::from(Tap::ALL.map(Probe::Features));
+    let network_of_12 = network.clone().with_time_steps(12);
+    let observed = network_of_12.observe(batch.images(&device), &pass, &probes);
+    batch.labels = observed.logits.argmax(1).into_data().iter::<u32>().collect();
     let source = Batches(vec![batch]);
     let simulation = simulate(&Simulator::new(network), &source, 12, SEED, &device);
     assert_eq!(simulation.accuracy, 1.0);
     assert_eq!(simulation.accuracy_by_step.len(), 12);
 
     // The rate at a tap is the firing rate that the simulation counts for the layer.
-    let rate: f32 = features.taps[&Tap::Middle].clone().mean().into_scalar();
+    let rate: f32 = observed.features[&Tap::Middle].clone().mean().into_scalar();
     let counted = &simulation.firing_rate_by_layer[2];
     assert_eq!(counted.layer, "layers.2.second");
     assert!(rate > 0.0, "a silent network tests nothing");
     assert!((f64::from(rate) - counted.rate).abs() < 1e-6, "{rate} {counted:?}");
-    assert_eq!(features.taps[&Tap::High].dims(), [16, 8, 4, 4]);
+    assert_eq!(observed.features[&Tap::High].dims(), [16, 8, 4, 4]);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Tensor, TensorData, activation::relu, backend::Backend};
 use burn_flex::Flex;
-use lasnn_core::{Batch, BatchSource, Pass, Precision, Seed, Shape, Stream, Tap};
-use lasnn_nn::{Features, StateDict, Tapped, state};
+use lasnn_core::{Batch, BatchSource, Pass, Precision, Probe, Probes, Seed, Shape, Stream, Tap};
+use lasnn_nn::{Observable, Observations, StateDict, state};
 use lasnn_training::{
     CrossEntropy, FitContext, Fitted, Observer, OptimizerConfig, Schedule, Sgd, TrainConfig,
     TrainError, fit,
@@ -58,8 +58,8 @@ impl Tiny<Train> {
     }
 }
 
-impl<B: Backend> Tapped<B> for Tiny<B> {
-    fn features(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Features<B> {
+impl<B: Backend> Observable<B> for Tiny<B> {
+    fn observe(&self, images: Tensor<B, 4>, pass: &Pass<'_>, probes: &Probes) -> Observations<B> {
         let mut x = self.conv.forward(images);
         if let Some(norm) = &self.norm {
             x = norm.forward(x);
@@ -72,7 +72,11 @@ impl<B: Backend> Tapped<B> for Tiny<B> {
             x = x.clone() * Tensor::from_data(mask, &x.device());
         }
         let logits = self.classifier.forward(x.flatten(1, 3));
-        Features { logits, taps: [(Tap::Low, map)].into() }
+        let mut observations = Observations::new(logits);
+        if probes.contains(Probe::Features(Tap::Low)) {
+            observations.features.insert(Tap::Low, map);
+        }
+        observations
     }
 }
 

@@ -1,0 +1,137 @@
+//! The table of losses, and one module for each of them.
+
+pub mod attention;
+pub mod cross_entropy;
+pub mod logits;
+
+use burn::tensor::backend::Backend;
+use lasnn_core::Probes;
+use serde::{Deserialize, Serialize};
+
+pub use attention::Attention;
+pub use cross_entropy::CrossEntropy;
+pub use logits::Logits;
+
+use crate::loss::{Described, Description, LossKind, StudentLoss};
+
+/// Declares the enum [`LossConfig`] and its table.
+macro_rules! losses {
+    ($($variant:ident: $module:ident::$loss:ident),+ $(,)?) => {
+        /// A loss of the student with its numbers: an entry of `[[student.losses]]` in a recipe.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind", rename_all = "kebab-case")]
+        pub enum LossConfig {
+            $(
+                #[doc = concat!("[`", stringify!($module), "::", stringify!($loss), "`].")]
+                $variant($module::$loss),
+            )+
+        }
+
+        impl LossConfig {
+            /// The descriptions of all losses.
+            pub const ALL: &'static [Description] =
+                &[$(Description::of::<$module::$loss>()),+];
+
+            /// The name of this loss in a recipe.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => <$module::$loss as Described>::NAME,)+
+                }
+            }
+
+            /// What is known about this loss before anything is computed.
+            pub fn as_kind(&self) -> &dyn LossKind {
+                match self {
+                    $(Self::$variant(loss) => loss,)+
+                }
+            }
+
+            /// This loss on a backend.
+            pub fn as_loss<B: Backend>(&self) -> &dyn StudentLoss<B> {
+                match self {
+                    $(Self::$variant(loss) => loss,)+
+                }
+            }
+
+            #[cfg(test)]
+            fn defaults() -> Vec<Self> {
+                vec![$(Self::$variant(Default::default())),+]
+            }
+        }
+    };
+}
+
+losses! {
+    CrossEntropy: cross_entropy::CrossEntropy,
+    Attention: attention::Attention,
+    Logits: logits::Logits,
+}
+
+impl LossConfig {
+    /// The losses of the paper (Eq. 8), which a recipe without `student.losses` has: cross-entropy
+    /// of the summed logits, and attention at three taps.
+    pub fn paper() -> Vec<Self> {
+        vec![Self::CrossEntropy(CrossEntropy::default()), Self::Attention(Attention::default())]
+    }
+
+    /// What the student must return for all losses together.
+    pub fn student_probes(losses: &[Self]) -> Probes {
+        let probes = losses.iter().map(|loss| loss.as_kind().student_probes());
+        probes.fold(Probes::NONE, Probes::union)
+    }
+
+    /// What the teacher must return for all losses together.
+    pub fn teacher_probes(losses: &[Self]) -> Probes {
+        let probes = losses.iter().map(|loss| loss.as_kind().teacher_probes());
+        probes.fold(Probes::NONE, Probes::union)
+    }
+
+    /// The losses that need no teacher, in their order: those of a control without distillation.
+    pub fn without_teacher(losses: &[Self]) -> Vec<Self> {
+        losses.iter().filter(|loss| !loss.as_kind().needs_teacher()).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_loss_is_its_kind_in_a_recipe() {
+        let defaults = LossConfig::defaults();
+        assert_eq!(defaults.len(), LossConfig::ALL.len());
+        for (loss, description) in defaults.iter().zip(LossConfig::ALL) {
+            assert_eq!(loss.name(), description.name);
+            let json = serde_json::to_value(loss).unwrap();
+            assert_eq!(json["kind"], description.name);
+            assert_eq!(json["weight"], loss.as_kind().weight());
+            let read: LossConfig = serde_json::from_value(json).unwrap();
+            assert_eq!(&read, loss);
+        }
+    }
+
+    #[test]
+    fn a_recipe_can_leave_out_everything_but_the_kind() {
+        for (loss, description) in LossConfig::defaults().into_iter().zip(LossConfig::ALL) {
+            let text = format!(r#"{{"kind": "{}"}}"#, description.name);
+            assert_eq!(serde_json::from_str::<LossConfig>(&text).unwrap(), loss);
+            let text = format!(r#"{{"kind": "{}", "wieght": 1}}"#, description.name);
+            let error = serde_json::from_str::<LossConfig>(&text).unwrap_err().to_string();
+            assert!(error.contains("wieght"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_kind_is_refused_with_all_names() {
+        let error = serde_json::from_str::<LossConfig>(r#"{"kind": "logit"}"#).unwrap_err();
+        for description in LossConfig::ALL {
+            assert!(error.to_string().contains(description.name), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_control_has_the_losses_without_a_teacher() {
+        let losses = LossConfig::without_teacher(&LossConfig::paper());
+        assert_eq!(losses, [LossConfig::CrossEntropy(CrossEntropy::default())]);
+    }
+}

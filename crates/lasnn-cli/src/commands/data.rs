@@ -72,6 +72,12 @@ fn read<T>(
     let name = target.target.as_path();
     let file;
     let (requested_by, config, seed) = match name.to_str().and_then(Source::named) {
+        Some(source) if !target.set_options.set.is_empty() => {
+            return Err(invalid_input(format_args!(
+                "--set changes a recipe; `{}` is a data set",
+                source.name()
+            )));
+        }
         // No images are held out, so the seed has no effect.
         Some(source) => (name, DatasetConfig::new(source), Seed(0)),
         None => {
@@ -79,7 +85,7 @@ fn read<T>(
                 true => error.into(),
                 false => unknown(name),
             })?;
-            let recipe = recipe::read(&file, global.seed)?;
+            let (recipe, _) = recipe::read(&file, target.set_options.changes(global))?;
             (file.as_path(), recipe.data, recipe.seed)
         }
     };

@@ -74,14 +74,15 @@ fn a_wrong_base_or_option_ends_with_2_and_leaves_no_run() {
 #[test]
 fn options_belong_to_a_run_that_is_resumed() {
     let sandbox = Sandbox::with("tiny.toml", TINY);
-    let run = |options: &[&str]| [&["train", "teacher", "tiny.toml", "--quiet"], options].concat();
-    sandbox.succeed(&run(&["--set", "teacher.train.batch=20"]));
+    let command = ["train", "teacher", "tiny.toml", "--quiet"];
+    let options = ["--set", "teacher.train.batch=20"];
+    sandbox.succeed(&[&command[..], &options].concat());
     let folder = sandbox.only_run("tiny");
     fs::remove_file(folder.join("summary.json")).unwrap();
     let resume = format!("--resume={}", folder.display());
     let words = ["`teacher.train.batch` is 20 there and 16 here"];
-    sandbox.fail(&run(&[&resume]), 2, &words);
-    sandbox.succeed(&run(&[&resume, "--set", "teacher.train.batch=20"]));
+    sandbox.fail(&[&command[..], &[&resume]].concat(), 2, &words);
+    sandbox.succeed(&[&command[..], &options, &[&resume]].concat());
     assert_eq!(sandbox.only_run("tiny"), folder);
 }
 

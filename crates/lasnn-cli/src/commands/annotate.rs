@@ -63,7 +63,7 @@ impl Job for AddDefinition<'_> {
         if out.exists() {
             return Err(invalid_input(format_args!("{} exists already", out.display())));
         }
-        let splits = Splits::load_or_fetch(&recipe, &file, fetch_options, global)?;
+        let splits = Splits::load_or_fetch(&recipe, &origins, fetch_options, global)?;
         let images = &splits.dataset;
         let plans = recipe::validate(&recipe, &file, images.shape, images.classes, splits.counts());
         let plans = origins.locate(plans)?;

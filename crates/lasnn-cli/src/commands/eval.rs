@@ -60,7 +60,7 @@ impl Job for Evaluate<'_> {
         let Self { args, global } = self;
         let file = recipe::find(&args.recipe)?;
         let (recipe, origins) = recipe::read(&file, args.set_options.changes(global))?;
-        let mut splits = Splits::load_or_fetch(&recipe, &file, &args.fetch_options, global)?;
+        let mut splits = Splits::load_or_fetch(&recipe, &origins, &args.fetch_options, global)?;
         let stage = args.stage.unwrap_or(StageName::Student);
         let path = match &args.checkpoint {
             Some(path) => path.clone(),

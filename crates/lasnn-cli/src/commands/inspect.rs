@@ -117,7 +117,7 @@ fn unknown(target: &str) -> anyhow::Error {
 
 fn inspect_recipe(path: &Path, changes: Changes<'_>, global: &Global) -> anyhow::Result<()> {
     let (recipe, origins) = recipe::read(path, changes)?;
-    let splits = Splits::load_or_fetch(&recipe, path, &FetchOptions::default(), global)?;
+    let splits = Splits::load_or_fetch(&recipe, &origins, &FetchOptions::default(), global)?;
     let images = &splits.dataset;
     let plans = recipe::validate(&recipe, path, images.shape, images.classes, splits.counts());
     let plans = origins.locate(plans)?;

@@ -68,7 +68,7 @@ impl Job for Stages<'_> {
         };
         let teacher = supplied(&self.teacher, StageName::Teacher)?;
         let intermediate = supplied(&self.intermediate, StageName::Intermediate)?;
-        let mut splits = Splits::load_or_fetch(&recipe, &file, &run.fetch_options, global)?;
+        let mut splits = Splits::load_or_fetch(&recipe, &origins, &run.fetch_options, global)?;
         let images = &splits.dataset;
         let plans = recipe::validate(&recipe, &file, images.shape, images.classes, splits.counts());
         let plans = origins.locate(plans)?;

@@ -59,6 +59,11 @@ impl Origins {
         Self { file: file.into(), places }
     }
 
+    /// The file `file`, of which no line is known.
+    pub fn unknown(file: &Path) -> Self {
+        Self { file: file.into(), places: BTreeMap::new() }
+    }
+
     /// Adds to an error of a recipe where the wrong value is written.
     ///
     /// # Errors
@@ -78,7 +83,7 @@ impl Origins {
     }
 
     /// The place of a value, or of the smallest table around it that the recipe contains.
-    fn place(&self, key: &str) -> Place {
+    pub fn place(&self, key: &str) -> Place {
         let mut key = key;
         loop {
             match (self.places.get(key), key.rfind(['.', '['])) {

@@ -64,7 +64,7 @@ fn bash_completes_recipes_data_sets_and_runs() {
         (&["runs", "ti"], &["tiny"]),
         (&["runs", "diff", "tiny/"], &["tiny/20260131-091500-0123abcd"]),
         (&["eval", "--stage", "con"], &["converted", "control"]),
-        (&["run", "tiny.toml", "--se"], &["--set", "--seed"]),
+        (&["run", "tiny.toml", "--set"], &["--set"]),
         (&["run", "tiny.toml", "--set", "student.train.ep"], &["student.train.epochs="]),
         (&["list", "su"], &["surrogates"]),
     ] {

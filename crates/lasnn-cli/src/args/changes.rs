@@ -9,7 +9,10 @@ use crate::recipe::{Changes, Setting};
 /// Values in place of those in the file of a recipe.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct SetOptions {
-    /// Change a value of the recipe, as in `--set student.train.epochs=8`; may be repeated.
+    /// Change a value of the recipe, for instance student.train.epochs=8.
+    ///
+    /// The option may be repeated. A value that is no TOML is a text, as in data.source=cifar10. An
+    /// element of a list is named by its index, counted from 0.
     #[arg(long, value_name = "KEY=VALUE", value_parser = Setting::parse)]
     #[arg(add = ArgValueCompleter::new(complete::recipe_keys))]
     pub set: Vec<Setting>,

@@ -23,10 +23,9 @@ pub fn culprit(recipe: &Spanned<DeValue<'_>>, path: &Path, message: &str) -> Opt
     if message.starts_with("missing field") {
         return None;
     }
-    // Without its kind a table always has another error, so the kind is the last key to suspect.
-    let mut suspects: Vec<_> = table.keys().collect();
-    suspects.sort_by_key(|key| *key.get_ref() == "kind");
-    let found = suspects.into_iter().find(|key| changes(recipe, &path, key.get_ref(), message));
+    // An error about the kind itself has its own path.
+    let mut suspects = table.keys().filter(|key| *key.get_ref() != "kind");
+    let found = suspects.find(|key| changes(recipe, &path, key.get_ref(), message));
     found.map(|key| key.span().start)
 }
 

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use lasnn_training::{Adam, OptimizerConfig, Sgd};
+
 use super::*;
 
 /// A complete recipe whose keys the tests replace.
@@ -113,7 +115,7 @@ fn tables_merge_and_other_values_replace() {
     expected.name = "child".into();
     expected.data.augment.cutout = 4;
     expected.student.train.epochs = 5;
-    let lasnn_training::OptimizerConfig::Adam(adam) = &mut expected.student.train.optimizer else {
+    let OptimizerConfig::Adam(adam) = &mut expected.student.train.optimizer else {
         panic!("{expected:?}");
     };
     adam.learning_rate = 0.2;
@@ -144,11 +146,25 @@ fn a_table_of_another_kind_replaces_the_table() {
         ]
     "#;
     let found = Folder::with(&[("child.toml", child)]).read("child.toml", &[]).unwrap();
-    let sgd = lasnn_training::Sgd::new(0.2);
-    assert_eq!(found.student.train.optimizer, lasnn_training::OptimizerConfig::Sgd(sgd));
+    let sgd = Sgd::new(0.2);
+    assert_eq!(found.student.train.optimizer, OptimizerConfig::Sgd(sgd));
     // A name and a table are no tables of the same kind either.
     assert_eq!(found.intermediate.network.name, "vgg5");
     assert_eq!(found.teacher.network.name, "written out");
+}
+
+/// Its other stages must be those of the recipe that it extends, so that they are reused.
+#[test]
+fn the_long_recipe_differs_in_its_student_only() {
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/cifar10");
+    let read = |name: &str| read(&configs.join(name), Changes::default()).unwrap().0;
+    let mut expected = read("vgg5-cpu.toml");
+    expected.name = "cifar10-vgg5-cpu-long".into();
+    expected.student.train.epochs = 20;
+    let adam = Adam::new(5e-4);
+    let adam = Adam { weight_decay: 0.15, decoupled: true, ..adam };
+    expected.student.train.optimizer = OptimizerConfig::Adam(adam);
+    assert_eq!(read("vgg5-cpu-long.toml"), expected);
 }
 
 #[test]
@@ -210,7 +226,7 @@ fn errors_name_the_file_that_contains_the_wrong_value() {
         ("[student.train]\nepochs = \"x\"", "child.toml:3:10: `student.train.epochs`: found the"),
         ("[student.train]\nepochs = 0", "child.toml:3: [student.train]: `epochs` is 0"),
         ("[student.train.optimizer]\nbeta3 = 0", "child.toml:3:1: `student.train.optimizer`"),
-        ("[student.train.optimizer]\nkind = \"ada\"", "child.toml:3:1: `student.train.optimizer`"),
+        ("[student.train.optimizer]\nkind = \"ada\"", "child.toml:3:8: `student.train.optimizer"),
         ("[data]\naugment = [1, true]", "child.toml:3: `data.augment` is [1, true], expected"),
     ] {
         let error = child_error(child);
@@ -263,7 +279,7 @@ fn set_counts_after_extends_and_seed_after_set() {
 
 #[test]
 fn set_of_another_kind_removes_the_keys_of_the_old_one() {
-    let expected = lasnn_training::OptimizerConfig::Sgd(lasnn_training::Sgd::new(0.2));
+    let expected = OptimizerConfig::Sgd(Sgd::new(0.2));
     let (kind, rate) =
         ("student.train.optimizer.kind=sgd", "student.train.optimizer.learning_rate=0.2");
     let table = "student.train.optimizer={ kind = \"sgd\", learning_rate = 0.2 }";

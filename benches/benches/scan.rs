@@ -80,8 +80,7 @@ fn backward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str, mac
         bencher.iter(|| {
             let currents = currents.clone().require_grad();
             let params = neurons.scan_params([NEURONS]);
-            let spikes =
-                reference::differentiable_scan(currents.clone(), params, neurons.options);
+            let spikes = reference::differentiable_scan(currents.clone(), params, neurons.options);
             finish::<B>(gradient(&currents, spikes), &device);
         });
     });

@@ -22,8 +22,8 @@ use lasnn_core::Precision;
 use lasnn_gemm::memory;
 use lasnn_neurons::{NeuronOptions, Reset, ScanParams, StepOrder, Surrogate, reference};
 use lasnn_spiking_kernels::{
-    ForwardArgs, Graph, NetworkInput, NeuronLayer, NeuronParams, OutcomeGrad,
-    PackedWeights, PoolAndMask, Presynaptic, Projection, Shape, SpikeStats, Synapse, WeightFormat,
+    ForwardArgs, Graph, NetworkInput, NeuronLayer, NeuronParams, OutcomeGrad, PackedWeights,
+    PoolAndMask, Presynaptic, Projection, Shape, SpikeStats, Synapse, WeightFormat,
 };
 
 use crate::limit::{Machine, Work};
@@ -174,8 +174,7 @@ fn dense(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse) 
             let weights = stock.clone().require_grad();
             let currents = product(inputs.clone(), weights.clone(), synapse);
             let currents = currents.reshape([STEPS as i64, -1]);
-            let spikes =
-                reference::differentiable_scan(currents, params(), OPTIONS);
+            let spikes = reference::differentiable_scan(currents, params(), OPTIONS);
             black_box(weights.grad(&spikes.sum().backward()))
         });
     });

@@ -18,7 +18,7 @@ pub struct RunArguments {
     /// Cargo features to build `lasnn` with, for instance `cuda`
     #[arg(long)]
     features: Option<String>,
-    /// Arguments for `lasnn run`, for instance `-- --resume --seed 2`
+    /// Arguments for `lasnn run`, for instance `-- --resume --set student.train.epochs=8`
     #[arg(last = true)]
     arguments: Vec<String>,
 }
@@ -93,6 +93,22 @@ fn collect_names(configs: &Path, folder: &Path, names: &mut Vec<String>) -> anyh
 mod tests {
     use super::*;
     use std::fs;
+
+    #[derive(clap::Parser)]
+    struct Typed {
+        #[command(flatten)]
+        run: RunArguments,
+    }
+
+    #[test]
+    fn arguments_for_lasnn_are_passed_on_as_they_are() {
+        use clap::Parser;
+        let options = ["--set", "student.train.epochs=8", "--set", "data.source=cifar10"];
+        let typed = [&["run", "quickstart", "--"][..], &options].concat();
+        let typed = Typed::parse_from(typed);
+        assert_eq!(typed.run.recipe, "quickstart");
+        assert_eq!(typed.run.arguments, options);
+    }
 
     fn configs() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();

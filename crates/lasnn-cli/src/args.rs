@@ -1,7 +1,9 @@
 //! The command line as typed.
 
+mod changes;
 mod checkpoints;
 mod data;
+mod list;
 mod resume;
 mod runs;
 mod stages;
@@ -18,6 +20,7 @@ use values::{positive, seed};
 
 pub use checkpoints::{Annotate, Eval, Inspect};
 pub use data::{DataAction, DataTarget, DatasetName, FetchOptions};
+pub use list::Listed;
 pub use resume::with_resume;
 pub use runs::{Runs, RunsAction};
 pub use stages::{Convert, Distill, Run, Train};
@@ -140,7 +143,7 @@ fn variable(name: &str) -> Option<PathBuf> {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run all stages of a recipe and print a report.
-    #[command(after_help = "Example: lasnn run configs/quickstart.toml --seed 7")]
+    #[command(after_help = "Example: lasnn run configs/quickstart.toml --set student.time_steps=4")]
     Run(Run),
     /// Train one of the two ANNs of a recipe.
     #[command(after_help = "Example: lasnn train teacher configs/quickstart.toml")]
@@ -174,6 +177,13 @@ pub enum Command {
         /// The action.
         #[command(subcommand)]
         action: DataAction,
+    },
+    /// List the networks, losses, data sets and other things that a recipe can name.
+    #[command(after_help = "Example: lasnn list surrogates")]
+    List {
+        /// What to list.
+        #[arg(value_enum)]
+        what: Listed,
     },
     /// List runs, compare their results, or compare their recipes.
     ///

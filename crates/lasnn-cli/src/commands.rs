@@ -5,6 +5,7 @@ mod check_backend;
 mod data;
 mod eval;
 mod inspect;
+mod list;
 mod run;
 mod runs;
 
@@ -46,6 +47,7 @@ pub fn execute(args: Args) -> anyhow::Result<()> {
             signals::listen()?;
             data::data(&action, &global)
         }
+        Command::List { what } => list::list(what, &global),
         Command::Runs(args) => runs::runs(&args, &global),
         Command::Completions { shell } => {
             let script = complete::script(shell)?;

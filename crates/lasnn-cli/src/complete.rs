@@ -74,6 +74,12 @@ pub fn data_targets(typed: &OsStr) -> Vec<CompletionCandidate> {
     found
 }
 
+/// Completes the keys of a recipe.
+pub fn recipe_keys(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let keys = recipe::keys().into_iter().map(|key| format!("{key}="));
+    names_with_prefix(keys, typed, "a key of a recipe")
+}
+
 /// Completes networks, recipes and checkpoints.
 pub fn inspect_targets(typed: &OsStr) -> Vec<CompletionCandidate> {
     let names = zoo::NAMES.iter().map(|name| (*name).to_owned());
@@ -138,6 +144,12 @@ mod tests {
         assert_eq!(values(&data_targets("ci".as_ref())), ["cifar10", "cifar100"]);
         let networks = values(&inspect_targets("vgg".as_ref()));
         assert_eq!(networks, ["vgg5", "vgg7", "vgg9", "vgg16"]);
+    }
+
+    #[test]
+    fn keys_of_recipes_are_completed() {
+        let keys = values(&recipe_keys("student.train.ep".as_ref()));
+        assert_eq!(keys, ["student.train.epochs="]);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Reading a data set for a recipe or for a command, with progress and errors for a user.
 
 use std::cell::RefCell;
-use std::path::Path;
 
 use lasnn_core::Seed;
 use lasnn_datasets::{
@@ -12,6 +11,7 @@ use crate::args::Global;
 use crate::failure::invalid_input;
 use crate::fetch;
 use crate::progress::{Bar, Progress};
+use crate::recipe::Origins;
 use crate::signals::{self, Interrupted};
 
 /// A data set to be read and split.
@@ -19,8 +19,8 @@ use crate::signals::{self, Interrupted};
 pub struct DatasetRequest<'a> {
     /// The source and the sizes of the splits.
     pub config: &'a DatasetConfig,
-    /// The recipe, or the name of the data set. Errors begin with it.
-    pub requested_by: &'a Path,
+    /// Where the recipe has its values, or the name of the data set. Errors begin with it.
+    pub origins: &'a Origins,
     /// The seed of the split.
     pub seed: Seed,
 }
@@ -70,8 +70,9 @@ impl DatasetRequest<'_> {
     /// Turns an error of the data set library into one that says what a user can do.
     pub fn explain(&self, error: DatasetError, global: &Global) -> anyhow::Error {
         match error {
-            DatasetError::Config { .. } => {
-                invalid_input(format_args!("{}: {error}", self.requested_by.display()))
+            DatasetError::Config { key, .. } => {
+                let place = self.origins.place(&format!("data.{key}"));
+                invalid_input(format_args!("{place}: {error}"))
             }
             DatasetError::Missing { .. } | DatasetError::NoDirectory { .. } => {
                 fetch::missing_dataset(error, self.config.source.name(), &global.data_dir())

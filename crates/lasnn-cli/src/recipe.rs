@@ -1,73 +1,127 @@
 //! Recipes: from the text that a person has written to an experiment that can be run.
 //!
-//! Reading has two steps. [`raw`] is the recipe as typed. [`resolved`] has all defaults filled in
-//! and all networks looked up; the rest of the program sees only the second. [`validate()`] then
-//! checks a recipe against its images, and [`notes()`] mentions keys that have no effect.
+//! Reading has three steps. [`compose`] makes one table of the file, the files that it extends, and
+//! the options `--set`; [`origins`] remembers where each value is written. [`raw`] is the recipe as
+//! typed. [`resolved`] has all defaults filled in and all networks looked up; the rest of the
+//! program sees only the last. [`validate()`] then checks a recipe against its images, and
+//! [`notes()`] mentions keys that have no effect.
 
+mod compose;
+mod culprit;
 mod error;
 mod find;
 mod ignored;
+mod keys;
 mod notes;
+mod origins;
 mod raw;
 mod resolved;
 mod retired;
 mod rules;
+mod setting;
+mod sources;
 mod validate;
 
 use std::path::Path;
 
 use lasnn_core::{Architecture, Seed};
 use lasnn_models::zoo;
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeValue, ValueDeserializer};
 
 pub use error::RecipeError;
 pub use find::{find, names};
+pub use keys::keys;
 pub use notes::notes;
+pub use origins::Origins;
 pub use resolved::{AnnConfig, Recipe, StudentConfig};
 pub use rules::{Counts, check_delay, check_encoding, has_batch_norm};
+pub use setting::Setting;
 pub use validate::{Plans, validate};
 
 use raw::{RawAnn, RawNetwork, RawRecipe};
+use sources::Sources;
 
-/// Reads a recipe and fills in its defaults. `seed` replaces the seed of the recipe.
-///
-/// # Errors
-///
-/// Names the file and the line, or the key, the value found and the value expected.
-pub fn read(file: &Path, seed: Option<u32>) -> Result<Recipe, RecipeError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|source| RecipeError::Read { file: file.into(), source })?;
-    parse(&text, file, seed)
+/// Values of the command line in place of those in the file of a recipe.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Changes<'a> {
+    /// The options `--set`.
+    pub set: &'a [Setting],
+    /// The option `--seed`, which replaces any other seed.
+    pub seed: Option<u32>,
 }
 
-/// Parses the text of a recipe and fills in its defaults. Errors name `file`.
+/// Reads a recipe and fills in its defaults. Also returns where its values are written.
 ///
 /// # Errors
 ///
-/// As [`read`].
+/// Names the file and the line, or the option, and the key, the value found and the value expected.
+pub fn read(file: &Path, changes: Changes<'_>) -> Result<(Recipe, Origins), RecipeError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|source| RecipeError::Read { file: file.into(), source })?;
+    read_text(text, file, changes)
+}
+
+/// Parses the text of a recipe without options of the command line. Errors name `file`.
+#[cfg(test)]
 pub fn parse(text: &str, file: &Path, seed: Option<u32>) -> Result<Recipe, RecipeError> {
-    let syntax = |error| RecipeError::in_text(file.into(), text, None, &error);
-    let typed: toml::Table = toml::from_str(text).map_err(syntax)?;
-    retired::check(text, file)?;
-    let reader = toml::Deserializer::parse(text).map_err(syntax)?;
-    let raw: RawRecipe = serde_path_to_error::deserialize(reader).map_err(|error| {
-        let key = error.path().to_string();
-        RecipeError::in_text(file.into(), text, Some(&key), error.inner())
+    read_text(text.to_owned(), file, Changes { set: &[], seed }).map(|(recipe, _)| recipe)
+}
+
+/// Like [`read`], but the text of `file` is known.
+fn read_text(
+    text: String,
+    file: &Path,
+    changes: Changes<'_>,
+) -> Result<(Recipe, Origins), RecipeError> {
+    let sources = Sources::follow(text, file, changes.set)?;
+    let composed = compose::compose(&sources, changes.set)?;
+    let origins = Origins::new(composed.get_ref(), &sources, file);
+    let (typed, raw) = deserialize(&composed, &sources)?;
+    let mut recipe = origins.locate(resolve(raw, &typed, file))?;
+    recipe.seed = changes.seed.map_or(recipe.seed, Seed);
+    Ok((recipe, origins))
+}
+
+/// A composed recipe as a plain table, and as a recipe as typed.
+fn deserialize(
+    composed: &Spanned<DeValue<'_>>,
+    sources: &Sources,
+) -> Result<(toml::Table, RawRecipe), RecipeError> {
+    let reader = || ValueDeserializer::from(composed.clone());
+    let position = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);
+    let typed = toml::Table::deserialize(reader())
+        .map_err(|error| sources.error(position(&error), None, error.message()))?;
+    if let Some((position, message)) = retired::find(composed.get_ref()) {
+        return Err(sources.error(position, None, &message));
+    }
+    let raw = serde_path_to_error::deserialize(reader()).map_err(|found| {
+        let (path, error) = (found.path(), found.inner());
+        let culprit = culprit::culprit(composed, path, error.message());
+        let position = culprit.unwrap_or_else(|| position(error));
+        sources.error(position, Some(&path.to_string()), error.message())
     })?;
+    Ok((typed, raw))
+}
+
+/// Fills in the defaults of a recipe as typed. `typed` is the same recipe as a plain table.
+fn resolve(raw: RawRecipe, typed: &toml::Table, file: &Path) -> Result<Recipe, RecipeError> {
     let folder = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if raw.name.is_empty() || raw.name.starts_with('.') || !raw.name.chars().all(folder) {
         return Err(RecipeError::Value {
-            file: file.into(),
+            at: file.into(),
             key: "name".into(),
             found: format!("{:?}", raw.name),
             expected: "letters, digits, `-`, `_` and `.`, since it names a folder".into(),
         });
     }
     let data = raw.data.resolved().map_err(|source| RecipeError::Table {
-        file: file.into(),
+        at: file.into(),
         table: "data",
         source: source.into(),
     })?;
-    let mut recipe = Recipe {
+    let recipe = Recipe {
         name: raw.name,
         seed: Seed(raw.seed),
         data,
@@ -84,8 +138,7 @@ pub fn parse(text: &str, file: &Path, seed: Option<u32>) -> Result<Recipe, Recip
         },
         evaluation: raw.evaluation,
     };
-    ignored::check(&typed, &recipe, file)?;
-    recipe.seed = seed.map_or(recipe.seed, Seed);
+    ignored::check(typed, &recipe, file)?;
     Ok(recipe)
 }
 
@@ -99,7 +152,7 @@ fn ann(raw: RawAnn, key: &'static str, file: &Path) -> Result<AnnConfig, RecipeE
 
 fn named(name: &str, key: &'static str, file: &Path) -> Result<Architecture, RecipeError> {
     zoo::named(name).ok_or_else(|| RecipeError::Value {
-        file: file.into(),
+        at: file.into(),
         key: key.into(),
         found: format!("{name:?}"),
         expected: format!("a table with `name` and `layers`, or one of {}", zoo::NAMES.join(", ")),

@@ -1,6 +1,5 @@
 //! The images of a recipe: training, validation and test split, served as batches.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use lasnn_core::{Batch, BatchSource, Seed};
@@ -14,7 +13,7 @@ use crate::dataset_request::DatasetRequest;
 use crate::failure::invalid_input;
 use crate::fetch;
 use crate::progress::Progress;
-use crate::recipe::{Counts, Recipe};
+use crate::recipe::{Counts, Origins, Recipe};
 use crate::summary::DatasetSummary;
 
 /// The images of a recipe.
@@ -43,37 +42,36 @@ impl Splits {
     /// contains the command that fetches it.
     pub fn load_or_fetch(
         recipe: &Recipe,
-        file: &Path,
+        origins: &Origins,
         fetch_options: &FetchOptions,
         global: &Global,
     ) -> anyhow::Result<Self> {
         let progress = Progress::new(global.quiet);
         fetch::fetch_if_missing(fetch_options, global, || {
-            Self::load(recipe, file, global, &progress)
+            Self::load(recipe, origins, global, &progress)
         })
     }
 
     fn load(
         recipe: &Recipe,
-        file: &Path,
+        origins: &Origins,
         global: &Global,
         progress: &Progress,
     ) -> anyhow::Result<Self> {
-        let request =
-            DatasetRequest { config: &recipe.data, requested_by: file, seed: recipe.seed };
+        let request = DatasetRequest { config: &recipe.data, origins, seed: recipe.seed };
         let (dataset, split) = request.load(global, progress)?;
         if split.validation.is_empty() {
             return Err(invalid_input(format_args!(
                 "{}: data.validation is 0, expected at least 1 since the validation images choose \
                  the epoch, or a folder `val` next to `train`",
-                file.display(),
+                origins.place("data.validation"),
             )));
         }
         let student = match recipe.student.train_limit {
             Some(limit) if limit > split.train.len() => {
                 return Err(invalid_input(format_args!(
                     "{}: student.train_limit is {limit}, expected at most the {} training images",
-                    file.display(),
+                    origins.place("student.train_limit"),
                     split.train.len(),
                 )));
             }

@@ -1,5 +1,6 @@
 //! How a layer's threshold follows from its weighted input sums.
 
+use lasnn_core::Kind;
 use serde::{Deserialize, Serialize};
 
 use crate::quantile::StreamingQuantile;
@@ -49,6 +50,20 @@ impl Default for Policy {
 }
 
 impl Policy {
+    /// The names of all policies, in the order of the variants.
+    pub const KINDS: &[Kind] = &[
+        Kind {
+            name: "maximum",
+            about: "the threshold is the maximum of a layer's weighted input sums",
+            source: "Sengupta et al. 2019; LaSNN",
+        },
+        Kind {
+            name: "percentile",
+            about: "the threshold is a percentile of a layer's weighted input sums",
+            source: "Rathi and Roy 2020 (DIET-SNN)",
+        },
+    ];
+
     /// The policy at work on one layer, before the first sums.
     pub fn start(self) -> Box<dyn ThresholdPolicy> {
         match self {
@@ -103,12 +118,28 @@ impl ThresholdPolicy for Percentile {
 
 #[cfg(test)]
 mod tests {
+    use serde::de::value::MapDeserializer;
+
     use super::*;
 
     fn threshold(policy: Policy, chunks: &[&[f32]]) -> f32 {
         let mut policy = policy.start();
         chunks.iter().for_each(|chunk| policy.observe(chunk));
         policy.threshold()
+    }
+
+    #[test]
+    fn every_name_is_read_as_its_kind() {
+        let index = |policy: &Policy| match policy {
+            Policy::Maximum {} => 0,
+            Policy::Percentile { .. } => 1,
+        };
+        for (expected, kind) in Policy::KINDS.iter().enumerate() {
+            let table = std::iter::once(("kind", kind.name));
+            let table = MapDeserializer::<_, serde::de::value::Error>::new(table);
+            assert_eq!(index(&Policy::deserialize(table).unwrap()), expected, "{}", kind.name);
+        }
+        assert_eq!(Policy::KINDS.len(), 2, "as many as there are variants");
     }
 
     #[test]

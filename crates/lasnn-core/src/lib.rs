@@ -9,6 +9,7 @@
 //! - [`probe`]: what a forward pass returns beside the class scores,
 //! - [`batch`]: labelled images in host memory,
 //! - [`class_count`]: how many images of each class a network classifies correctly,
+//! - [`kind`]: something that a recipe can name, in words,
 //! - [`pass`]: everything that a forward pass needs to know apart from its input,
 //! - [`precision`]: the number format of dense products,
 //! - [`neuron`] and [`surrogate`]: the options of a neuron model and its surrogate gradient,
@@ -22,6 +23,7 @@
 pub mod architecture;
 pub mod batch;
 pub mod class_count;
+pub mod kind;
 pub mod mask;
 pub mod neuron;
 pub mod pass;
@@ -38,6 +40,7 @@ pub mod tap;
 pub use architecture::{Architecture, Layer};
 pub use batch::{Batch, BatchSource};
 pub use class_count::ClassCount;
+pub use kind::Kind;
 pub use mask::{Mask, MaskRows};
 pub use pass::{Mode, Pass};
 pub use plan::{ArchitectureError, Plan, PlannedLayer};

@@ -9,6 +9,8 @@ use std::f64::consts::FRAC_PI_2;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kind::Kind;
+
 /// The derivative of a spike with respect to `z = u / v - 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -70,6 +72,30 @@ impl Surrogate {
         Self::Atan { alpha: 2.0 },
         Self::FastSigmoid { slope: 10.0 },
         Self::Rectangular { width: 1.0 },
+    ];
+
+    /// The names of all kinds, in the order of [`Self::ALL`].
+    pub const KINDS: &[Kind] = &[
+        Kind {
+            name: "linear",
+            about: "damping · max(0, 1 - |z|), a triangle around the threshold",
+            source: "Bellec et al. 2018; LaSNN, Eq. 14 and 15",
+        },
+        Kind {
+            name: "atan",
+            about: "the derivative of an arc tangent",
+            source: "Fang et al. 2021",
+        },
+        Kind {
+            name: "fast-sigmoid",
+            about: "1 / (1 + slope · |z|)², the derivative of a fast sigmoid",
+            source: "Zenke and Ganguli 2018 (SuperSpike)",
+        },
+        Kind {
+            name: "rectangular",
+            about: "1 / width where |z| < width / 2, else 0",
+            source: "Wu et al. 2018 (STBP)",
+        },
     ];
 
     /// The name of the kind in recipes.
@@ -174,4 +200,22 @@ pub fn fast_sigmoid<F: Real>(z: F, slope: f64) -> F {
 #[inline(always)]
 pub fn rectangular<F: Real>(z: F, width: f64) -> F {
     if z.abs() < F::of(width / 2.0) { F::of(1.0 / width) } else { F::ZERO }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_read_as_its_kind() {
+        let read = |kind: &Kind| {
+            let table = serde_json::json!({"kind": kind.name});
+            let surrogate: Surrogate = serde_json::from_value(table).unwrap();
+            // `kind` has an exhaustive match, so a variant that is added gets a name.
+            assert_eq!(surrogate.kind(), kind.name);
+            surrogate
+        };
+        let read: Vec<Surrogate> = Surrogate::KINDS.iter().map(read).collect();
+        assert_eq!(read, Surrogate::ALL);
+    }
 }

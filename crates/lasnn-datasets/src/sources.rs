@@ -11,23 +11,36 @@ pub mod tiny_imagenet;
 
 use std::ops::Deref;
 
+use lasnn_core::Kind;
 use serde::{Deserialize, Serialize};
 
 use crate::source::DatasetSource;
 
-/// Declares the enum [`Source`] and its table.
+/// Declares the enum [`Source`] and its table. A line has the description of the data set, its
+/// variant, its implementation, and its publication.
 macro_rules! sources {
-    ($($(#[$doc:meta])* $name:ident => $source:expr,)*) => {
+    ($(#[doc = $about:literal] $name:ident => $source:expr, $published:literal;)*) => {
         /// The data set that a recipe names. It dereferences to its [`DatasetSource`].
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "kebab-case")]
         pub enum Source {
-            $($(#[$doc])* $name,)*
+            $(#[doc = $about] $name,)*
         }
 
         impl Source {
             /// All data sets.
             pub const ALL: [Self; [$(stringify!($name)),*].len()] = [$(Self::$name),*];
+
+            /// The data set in words.
+            pub fn kind(self) -> Kind {
+                match self {
+                    $(Self::$name => Kind {
+                        name: self.name(),
+                        about: $about.trim_ascii().trim_end_matches('.'),
+                        source: $published,
+                    },)*
+                }
+            }
         }
 
         impl Deref for Source {
@@ -44,21 +57,21 @@ macro_rules! sources {
 
 sources! {
     /// The embedded handwritten digits, 1x8x8, 10 classes.
-    Digits => digits::Digits,
+    Digits => digits::Digits, "Alpaydin and Kaynak 1998";
     /// CIFAR-10 in its binary version from a local directory, 3x32x32, 10 classes.
-    Cifar10 => cifar10::Cifar10,
+    Cifar10 => cifar10::Cifar10, "Krizhevsky 2009";
     /// CIFAR-100 in its binary version from a local directory, 3x32x32, 100 or 20 classes.
-    Cifar100 => cifar100::Cifar100,
+    Cifar100 => cifar100::Cifar100, "Krizhevsky 2009";
     /// MNIST's handwritten digits from a local directory, 1x28x28, 10 classes.
-    Mnist => mnist::MNIST,
+    Mnist => mnist::MNIST, "LeCun, Cortes and Burges 1998";
     /// Fashion-MNIST from a local directory, 1x28x28, 10 classes.
-    FashionMnist => mnist::FASHION_MNIST,
+    FashionMnist => mnist::FASHION_MNIST, "Xiao, Rasul and Vollgraf 2017";
     /// Tiny ImageNet from a local directory or archive, 3x64x64, 200 classes.
-    TinyImagenet => tiny_imagenet::TinyImagenet,
+    TinyImagenet => tiny_imagenet::TinyImagenet, "Stanford's course CS231n 2015";
     /// Your own images, in a folder for each class.
-    Folder => folder::Folder,
+    Folder => folder::Folder, "";
     /// Generated images of any shape and any number of classes, for tests and benchmarks.
-    Synthetic => synthetic::Synthetic,
+    Synthetic => synthetic::Synthetic, "";
 }
 
 impl Source {
@@ -94,6 +107,16 @@ mod tests {
             }
         }
         assert_eq!(folders.len(), 5);
+    }
+
+    #[test]
+    fn every_name_is_read_as_its_data_set() {
+        for source in Source::ALL {
+            let kind = source.kind();
+            let read: Source = serde_json::from_value(kind.name.into()).unwrap();
+            assert_eq!(read, source);
+            assert!(!kind.about.ends_with('.') && !kind.about.starts_with(' '), "{kind:?}");
+        }
     }
 
     #[test]

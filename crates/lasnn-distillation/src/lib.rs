@@ -19,7 +19,7 @@ pub mod on;
 pub use attention::{Distance, attention_distance, match_sizes};
 pub use check::{LossError, LossesError, Subject, check};
 pub use lasnn_nn::attention_map;
-pub use loss::{Described, Description, LossInputs, LossKind, StudentLoss};
+pub use loss::{Described, LossInputs, LossKind, StudentLoss};
 pub use losses::{Attention, CrossEntropy, Logits, LossConfig};
 pub use objective::StudentObjective;
 pub use on::On;

@@ -1,7 +1,7 @@
 //! The traits that a loss of the student implements.
 
 use burn::tensor::{Int, Tensor, backend::Backend};
-use lasnn_core::Probes;
+use lasnn_core::{Kind, Probes};
 use lasnn_nn::{LossPart, Observations};
 
 use crate::check::{LossError, Subject};
@@ -16,22 +16,9 @@ pub trait Described {
     const SOURCE: &'static str;
 }
 
-/// The description of a loss as values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Description {
-    /// The name in a recipe.
-    pub name: &'static str,
-    /// What the loss compares, in one sentence.
-    pub about: &'static str,
-    /// The publication that has the loss.
-    pub source: &'static str,
-}
-
-impl Description {
-    /// The description of the loss `L`.
-    pub const fn of<L: Described>() -> Self {
-        Self { name: L::NAME, about: L::ABOUT, source: L::SOURCE }
-    }
+/// The entry of the loss `L` in `lasnn list`.
+pub(crate) const fn kind_of<L: Described>() -> Kind {
+    Kind { name: L::NAME, about: L::ABOUT, source: L::SOURCE }
 }
 
 /// What is known about a loss before anything is computed.

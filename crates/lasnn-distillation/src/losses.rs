@@ -5,14 +5,14 @@ pub mod cross_entropy;
 pub mod logits;
 
 use burn::tensor::backend::Backend;
-use lasnn_core::Probes;
+use lasnn_core::{Kind, Probes};
 use serde::{Deserialize, Serialize};
 
 pub use attention::Attention;
 pub use cross_entropy::CrossEntropy;
 pub use logits::Logits;
 
-use crate::loss::{Described, Description, LossKind, StudentLoss};
+use crate::loss::{Described, LossKind, StudentLoss, kind_of};
 
 /// Declares the enum [`LossConfig`] and its table.
 macro_rules! losses {
@@ -28,9 +28,8 @@ macro_rules! losses {
         }
 
         impl LossConfig {
-            /// The descriptions of all losses.
-            pub const ALL: &'static [Description] =
-                &[$(Description::of::<$module::$loss>()),+];
+            /// All losses, for `lasnn list`.
+            pub const KINDS: &'static [Kind] = &[$(kind_of::<$module::$loss>()),+];
 
             /// The name of this loss in a recipe.
             pub fn name(&self) -> &'static str {
@@ -99,8 +98,8 @@ mod tests {
     #[test]
     fn the_name_of_a_loss_is_its_kind_in_a_recipe() {
         let defaults = LossConfig::defaults();
-        assert_eq!(defaults.len(), LossConfig::ALL.len());
-        for (loss, description) in defaults.iter().zip(LossConfig::ALL) {
+        assert_eq!(defaults.len(), LossConfig::KINDS.len());
+        for (loss, description) in defaults.iter().zip(LossConfig::KINDS) {
             assert_eq!(loss.name(), description.name);
             let json = serde_json::to_value(loss).unwrap();
             assert_eq!(json["kind"], description.name);
@@ -112,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_recipe_can_leave_out_everything_but_the_kind() {
-        for (loss, description) in LossConfig::defaults().into_iter().zip(LossConfig::ALL) {
+        for (loss, description) in LossConfig::defaults().into_iter().zip(LossConfig::KINDS) {
             let text = format!(r#"{{"kind": "{}"}}"#, description.name);
             assert_eq!(serde_json::from_str::<LossConfig>(&text).unwrap(), loss);
             let text = format!(r#"{{"kind": "{}", "wieght": 1}}"#, description.name);
@@ -124,7 +123,7 @@ mod tests {
     #[test]
     fn an_unknown_kind_is_refused_with_all_names() {
         let error = serde_json::from_str::<LossConfig>(r#"{"kind": "logit"}"#).unwrap_err();
-        for description in LossConfig::ALL {
+        for description in LossConfig::KINDS {
             assert!(error.to_string().contains(description.name), "{error}");
         }
     }

@@ -6,20 +6,7 @@
 //! support them. They use average pooling, and dropout as in the public code of hybrid training:
 //! 0.2 after convolutions and 0.5 after linear layers, but none before a pooling.
 //!
-//! | name | layers |
-//! |---|---|
-//! | `teacher-vgg16` | 13 convolutions with batch norm, maximum pooling, one linear layer |
-//! | `teacher-resnet20` | He et al.'s network for CIFAR, 1×1 convolutions as shortcuts |
-//! | `teacher-resnet18` | He et al.'s network for ImageNet with the CIFAR stem |
-//! | `teacher-densenet121` | Huang et al.'s network for ImageNet with the CIFAR stem |
-//! | `conv3-linear2` | 64, A, 128, A, 256, A; linear 1024 |
-//! | `vgg5` | 64, A, 128, 128, A; linear 4096, 4096 |
-//! | `vgg7` | 64, 64, A, 128, 128, A, 256, A; linear 1024 |
-//! | `vgg9` | 64, A, 128, 256, A, 256, 512, A, 512, A, 512; linear 1024 |
-//! | `vgg16` | 64×2, A, 128×2, A, 256×3, A, 512×3, A, 512×3; linear 4096, 4096 |
-//! | `resnet12` | 64×3, A, basic blocks of 64, 128, 256 and 512 |
-//!
-//! A is 2×2 average pooling, and each network ends in a classifier. All take images of 1 or 3
+//! [`KINDS`] has the layers of each network. Each ends in a classifier. All take images of 1 or 3
 //! channels. `vgg9` and `vgg16`, with four poolings, need images of at least 16×16 pixels;
 //! `teacher-vgg16`, with five, needs 32×32. The others need 8×8.
 //!
@@ -33,21 +20,74 @@
 //! with the high tap at half resolution. In `teacher-densenet121` the taps are at the norms that
 //! follow the blocks, because the output of a block has no ReLU.
 
-use lasnn_core::{Architecture, Layer, Tap};
+use lasnn_core::{Architecture, Kind, Layer, Tap};
 
-/// The names of all architectures: the teachers, then the students by depth.
-pub const NAMES: [&str; 10] = [
-    "teacher-vgg16",
-    "teacher-resnet20",
-    "teacher-resnet18",
-    "teacher-densenet121",
-    "conv3-linear2",
-    "vgg5",
-    "vgg7",
-    "vgg9",
-    "vgg16",
-    "resnet12",
+/// All architectures: the teachers, then the students by depth. A is 2×2 average pooling.
+pub const KINDS: [Kind; 10] = [
+    Kind {
+        name: "teacher-vgg16",
+        about: "13 convolutions with batch norm, maximum pooling, one linear layer",
+        source: "Simonyan and Zisserman 2015",
+    },
+    Kind {
+        name: "teacher-resnet20",
+        about: "the ResNet for CIFAR, with 1×1 convolutions as shortcuts",
+        source: "He et al. 2016",
+    },
+    Kind {
+        name: "teacher-resnet18",
+        about: "the ResNet for ImageNet, with the first layer for CIFAR",
+        source: "He et al. 2016",
+    },
+    Kind {
+        name: "teacher-densenet121",
+        about: "the DenseNet for ImageNet, with the first layer for CIFAR",
+        source: "Huang et al. 2017",
+    },
+    Kind {
+        name: "conv3-linear2",
+        about: "64, A, 128, A, 256, A; linear 1024",
+        source: "LaSNN (3Conv,2Linear), widths by us",
+    },
+    Kind {
+        name: "vgg5",
+        about: "64, A, 128, 128, A; linear 4096, 4096",
+        source: "Rathi et al. 2020 (hybrid training)",
+    },
+    Kind {
+        name: "vgg7",
+        about: "64, 64, A, 128, 128, A, 256, A; linear 1024",
+        source: "LaSNN, widths by us",
+    },
+    Kind {
+        name: "vgg9",
+        about: "64, A, 128, 256, A, 256, 512, A, 512, A, 512; linear 1024",
+        source: "Rathi et al. 2020 (hybrid training)",
+    },
+    Kind {
+        name: "vgg16",
+        about: "64×2, A, 128×2, A, 256×3, A, 512×3, A, 512×3; linear 4096, 4096",
+        source: "Rathi et al. 2020 (hybrid training)",
+    },
+    Kind {
+        name: "resnet12",
+        about: "64×3, A, basic blocks of 64, 128, 256 and 512",
+        source: "Rathi et al. 2020 (hybrid training)",
+    },
 ];
+
+/// The names of all architectures, in the order of [`KINDS`].
+pub const NAMES: [&str; KINDS.len()] = names();
+
+const fn names() -> [&'static str; KINDS.len()] {
+    let mut names = [""; KINDS.len()];
+    let mut index = 0;
+    while index < names.len() {
+        names[index] = KINDS[index].name;
+        index += 1;
+    }
+    names
+}
 
 const CONV_DROPOUT: f64 = 0.2;
 const LINEAR_DROPOUT: f64 = 0.5;

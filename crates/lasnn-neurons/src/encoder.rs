@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use lasnn_core::random::unit;
-use lasnn_core::{Mode, Pass, Stream};
+use lasnn_core::{Kind, Mode, Pass, Stream};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +71,22 @@ impl Default for Encoding {
     }
 }
 
+impl Encoding {
+    /// The names of all encodings, in the order of the variants.
+    pub const KINDS: &[Kind] = &[
+        Kind {
+            name: "direct",
+            about: "the pixel is the current at every time step",
+            source: "Rathi and Roy 2020 (DIET-SNN)",
+        },
+        Kind {
+            name: "poisson",
+            about: "a pixel x spikes with probability min(|x|, 1) at every time step",
+            source: "LaSNN; Rathi et al. 2020 (hybrid training)",
+        },
+    ];
+}
+
 impl Encoder for Encoding {
     fn is_constant(&self) -> bool {
         matches!(self, Self::Direct {})
@@ -125,4 +141,23 @@ fn poisson<B: Backend>(
         }
     });
     Tensor::from_data(TensorData::new(spikes, [steps * batch, channels, height, width]), &device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_read_as_its_kind() {
+        let index = |encoding: &Encoding| match encoding {
+            Encoding::Direct {} => 0,
+            Encoding::Poisson { .. } => 1,
+        };
+        for (expected, kind) in Encoding::KINDS.iter().enumerate() {
+            let table = serde_json::json!({"kind": kind.name});
+            let encoding: Encoding = serde_json::from_value(table).unwrap();
+            assert_eq!(index(&encoding), expected, "{}", kind.name);
+        }
+        assert_eq!(Encoding::KINDS.len(), 2, "as many as there are variants");
+    }
 }

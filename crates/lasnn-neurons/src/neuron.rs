@@ -93,7 +93,9 @@ impl NeuronConfig {
             return Err(NeuronError { key: "leak", found: leak, expected });
         }
         let initial = self.initial_membrane.value;
-        if !(initial.abs() <= MOST_INITIAL) {
+        // A comparison with NaN is false.
+        let is_in_range = initial.abs() <= MOST_INITIAL;
+        if !is_in_range {
             let (key, expected) = ("initial_membrane.value", "-100 to 100, in thresholds");
             return Err(NeuronError { key, found: initial, expected });
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use lasnn_core::Precision;
+use lasnn_core::{Kind, Precision};
 use serde::{Deserialize, Serialize};
 
 use crate::adam::Adam;
@@ -54,6 +54,20 @@ pub enum OptimizerConfig {
 }
 
 impl OptimizerConfig {
+    /// The names of all optimisers, in the order of the variants.
+    pub const KINDS: &[Kind] = &[
+        Kind {
+            name: "sgd",
+            about: "stochastic gradient descent with momentum, or Nesterov's",
+            source: "PyTorch's SGD; Sutskever et al. 2013",
+        },
+        Kind {
+            name: "adam",
+            about: "Adam; AdamW with `decoupled`, AMSGrad with `amsgrad`",
+            source: "PyTorch's Adam; Kingma and Ba 2015",
+        },
+    ];
+
     /// The initial learning rate.
     pub fn learning_rate(&self) -> f64 {
         match self {
@@ -147,6 +161,20 @@ mod tests {
         assert_eq!(adam, OptimizerConfig::Adam(Adam::new(0.001)));
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<TrainConfig>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn every_name_is_read_as_its_kind() {
+        let index = |optimizer: &OptimizerConfig| match optimizer {
+            OptimizerConfig::Sgd(_) => 0,
+            OptimizerConfig::Adam(_) => 1,
+        };
+        for (expected, kind) in OptimizerConfig::KINDS.iter().enumerate() {
+            let table = serde_json::json!({"kind": kind.name, "learning_rate": 0.1});
+            let optimizer: OptimizerConfig = serde_json::from_value(table).unwrap();
+            assert_eq!(index(&optimizer), expected, "{}", kind.name);
+        }
+        assert_eq!(OptimizerConfig::KINDS.len(), 2, "as many as there are variants");
     }
 
     #[test]

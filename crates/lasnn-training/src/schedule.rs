@@ -1,5 +1,6 @@
 //! The learning rate over the course of a training.
 
+use lasnn_core::Kind;
 use serde::{Deserialize, Serialize};
 
 use crate::config::check;
@@ -70,6 +71,21 @@ impl Default for Schedule {
 }
 
 impl Schedule {
+    /// The names of all schedules, in the order of the variants.
+    pub const KINDS: &[Kind] = &[
+        Kind {
+            name: "steps",
+            about: "the learning rate is multiplied by `factor` at each milestone",
+            source: "Rathi et al. 2020 (hybrid training)",
+        },
+        Kind {
+            name: "cosine",
+            about: "half a cosine wave from the initial learning rate towards 0",
+            source: "Loshchilov and Hutter 2017 (SGDR)",
+        },
+        Kind { name: "constant", about: "the initial learning rate at every step", source: "" },
+    ];
+
     /// The factor at a position.
     pub fn factor(&self, at: Position) -> f64 {
         match self {
@@ -103,5 +119,25 @@ impl Schedule {
             factor,
             "a number above 0, at most 1",
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_read_as_its_kind() {
+        let index = |schedule: &Schedule| match schedule {
+            Schedule::Steps { .. } => 0,
+            Schedule::Cosine {} => 1,
+            Schedule::Constant {} => 2,
+        };
+        for (expected, kind) in Schedule::KINDS.iter().enumerate() {
+            let table = serde_json::json!({"kind": kind.name});
+            let schedule: Schedule = serde_json::from_value(table).unwrap();
+            assert_eq!(index(&schedule), expected, "{}", kind.name);
+        }
+        assert_eq!(Schedule::KINDS.len(), 3, "as many as there are variants");
     }
 }

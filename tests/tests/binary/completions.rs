@@ -64,6 +64,9 @@ fn bash_completes_recipes_data_sets_and_runs() {
         (&["runs", "ti"], &["tiny"]),
         (&["runs", "diff", "tiny/"], &["tiny/20260131-091500-0123abcd"]),
         (&["eval", "--stage", "con"], &["converted", "control"]),
+        (&["run", "tiny.toml", "--set"], &["--set"]),
+        (&["run", "tiny.toml", "--set", "student.train.ep"], &["student.train.epochs="]),
+        (&["list", "su"], &["surrogates"]),
     ] {
         assert_eq!(complete(typed), offered, "{typed:?}");
     }

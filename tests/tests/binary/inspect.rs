@@ -77,9 +77,10 @@ fn the_recipes_of_the_repository_fit_their_images() {
     let configs = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs");
     let mut checked = 0;
     for recipe in recipes(configs.as_ref()) {
-        let text = fs::read_to_string(&recipe).unwrap();
         let name = recipe.to_string_lossy();
-        if text.contains("\"cifar10\"") && real_data::cifar10(&name).is_none() {
+        // A recipe may extend another, so its own text need not name its data set.
+        let is_on_cifar10 = recipe.components().any(|part| part.as_os_str() == "cifar10");
+        if is_on_cifar10 && real_data::cifar10(&name).is_none() {
             continue;
         }
         sandbox.succeed(&["inspect", &name]);

@@ -9,6 +9,7 @@
 mod annotation;
 mod checkpoints;
 mod completions;
+mod composition;
 mod data;
 #[cfg(target_os = "linux")]
 mod disks;

@@ -7,6 +7,7 @@ use clap_complete::engine::ArgValueCompleter;
 use lasnn_core::Shape;
 use lasnn_datasets::Normalisation;
 
+use super::changes::SetOptions;
 use super::data::FetchOptions;
 use super::values::{classes, normalisation, positive, shape};
 use crate::complete;
@@ -18,6 +19,9 @@ pub struct Eval {
     /// The recipe of the network: a file, or its name in configs.
     #[arg(add = ArgValueCompleter::new(complete::recipes))]
     pub recipe: PathBuf,
+    /// Values in place of the recipe's.
+    #[command(flatten)]
+    pub set_options: SetOptions,
     /// The checkpoint [default: that of the newest run of the recipe].
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Option<PathBuf>,
@@ -46,6 +50,9 @@ pub struct Annotate {
     /// The recipe with which the network was trained: a file, or its name in configs.
     #[arg(add = ArgValueCompleter::new(complete::recipes))]
     pub recipe: PathBuf,
+    /// Values in place of the recipe's.
+    #[command(flatten)]
+    pub set_options: SetOptions,
     /// The stage of the network.
     #[arg(long, value_enum)]
     pub stage: StageName,
@@ -63,6 +70,9 @@ pub struct Inspect {
     /// A checkpoint file (.safetensors), a recipe (.toml), or the name of a network.
     #[arg(add = ArgValueCompleter::new(complete::inspect_targets))]
     pub target: String,
+    /// Values in place of the recipe's.
+    #[command(flatten)]
+    pub set_options: SetOptions,
     /// For a network: the shape of the images, channels x height x width [default: 3x32x32].
     #[arg(long, value_parser = shape, value_name = "CxHxW")]
     pub image: Option<Shape>,

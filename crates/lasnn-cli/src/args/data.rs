@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 
+use super::changes::SetOptions;
 use crate::complete;
 
 /// What to do if a data set is missing.
@@ -58,6 +59,9 @@ pub struct DataTarget {
     /// fashion-mnist, tiny-imagenet.
     #[arg(value_name = "RECIPE|NAME", add = ArgValueCompleter::new(complete::data_targets))]
     pub target: PathBuf,
+    /// Values in place of the recipe's.
+    #[command(flatten)]
+    pub set_options: SetOptions,
     /// What to do if the data set is missing.
     #[command(flatten)]
     pub fetch_options: FetchOptions,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap_complete::engine::ArgValueCompleter;
 
+use super::changes::SetOptions;
 use super::data::FetchOptions;
 use crate::complete;
 use crate::stage::AnnStage;
@@ -14,6 +15,9 @@ pub struct Run {
     /// The recipe: a TOML file, or its name in configs; docs/recipes.md lists its keys.
     #[arg(add = ArgValueCompleter::new(complete::recipes))]
     pub recipe: PathBuf,
+    /// Values in place of the recipe's.
+    #[command(flatten)]
+    pub set_options: SetOptions,
     /// Continue the newest unfinished run of this command, or the run in DIR; without an unfinished
     /// run, begin a new one.
     #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]

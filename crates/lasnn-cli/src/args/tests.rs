@@ -84,13 +84,49 @@ fn every_command_that_computes_can_ignore_the_memory() {
 }
 
 #[test]
+fn every_command_that_takes_a_recipe_takes_changes_of_it() {
+    let changes = |args: &[&str]| match Args::try_parse_from(args).unwrap().command {
+        Command::Run(run)
+        | Command::Train(Train { run, .. })
+        | Command::Convert(Convert { run, .. })
+        | Command::Distill(Distill { run, .. }) => run.set_options.set,
+        Command::Eval(eval) => eval.set_options.set,
+        Command::Annotate(annotate) => annotate.set_options.set,
+        Command::Inspect(inspect) => inspect.set_options.set,
+        Command::Data { action: DataAction::Verify(target) }
+        | Command::Data { action: DataAction::Info { target, .. } } => target.set_options.set,
+        other => panic!("{other:?}"),
+    };
+    for command in [
+        &["run", "a.toml"][..],
+        &["train", "teacher", "a.toml"],
+        &["convert", "a.toml"],
+        &["distill", "a.toml"],
+        &["eval", "a.toml"],
+        &["annotate", "a.safetensors", "a.toml", "--stage", "teacher", "--out", "b.safetensors"],
+        &["inspect", "a.toml"],
+        &["data", "verify", "a.toml"],
+        &["data", "info", "a.toml"],
+    ] {
+        let words = [&["lasnn"], command].concat();
+        assert!(changes(&words).is_empty(), "{command:?}");
+        let options = ["--set", "seed=1", "--set=data.source=cifar10"];
+        let set = changes(&[&words[..], &options].concat());
+        let typed: Vec<&str> = set.iter().map(|setting| setting.typed()).collect();
+        assert_eq!(typed, ["seed=1", "data.source=cifar10"], "{command:?}");
+    }
+    let error = Args::try_parse_from(["lasnn", "run", "a.toml", "--set", "epochs"]).unwrap_err();
+    assert!(error.to_string().contains("expected KEY=VALUE"), "{error}");
+}
+
+#[test]
 fn data_commands_are_parsed() {
     let action = |args: &[&str]| match Args::try_parse_from(args).unwrap().command {
         Command::Data { action } => action,
         other => panic!("{other:?}"),
     };
     let verify = action(&["lasnn", "data", "verify", "a.toml", "--data-dir", "d"]);
-    let DataAction::Verify(DataTarget { target, fetch_options }) = verify else { panic!() };
+    let DataAction::Verify(DataTarget { target, fetch_options, .. }) = verify else { panic!() };
     assert!(target == *"a.toml" && !fetch_options.fetch);
     let info = action(&["lasnn", "data", "info", "--fetch", "a.toml", "--sheet", "a.png"]);
     let DataAction::Info { target, sheet } = info else { panic!("{info:?}") };

@@ -43,7 +43,7 @@ impl Job for AddDefinition<'_> {
             self;
         let stage = *stage;
         let file = recipe::find(&self.args.recipe)?;
-        let recipe = recipe::read(&file, global.seed)?;
+        let (recipe, origins) = recipe::read(&file, self.args.set_options.changes(global))?;
         let Checkpoint { state, metadata } = Checkpoint::load(path).map_err(invalid_input)?;
         match metadata["format"].as_u64() {
             Some(version) if version == u64::from(FORMAT) => {
@@ -63,10 +63,10 @@ impl Job for AddDefinition<'_> {
         if out.exists() {
             return Err(invalid_input(format_args!("{} exists already", out.display())));
         }
-        let splits = Splits::load_or_fetch(&recipe, &file, fetch_options, global)?;
+        let splits = Splits::load_or_fetch(&recipe, &origins, fetch_options, global)?;
         let images = &splits.dataset;
-        let plans =
-            recipe::validate(&recipe, &file, images.shape, images.classes, splits.counts())?;
+        let plans = recipe::validate(&recipe, &file, images.shape, images.classes, splits.counts());
+        let plans = origins.locate(plans)?;
         check_tensors::<A>(state.clone(), stage, &recipe, &plans, device)
             .map_err(|error| invalid_input(format_args!("{}: {error}", path.display())))?;
         let definition = Definition::of(&recipe, &splits, stage);

@@ -15,9 +15,10 @@ use crate::dataset_request::DatasetRequest;
 use crate::escape::printable;
 use crate::failure::invalid_input;
 use crate::progress::Progress;
+use crate::recipe::{self, Origins};
 use crate::summary::DatasetSummary;
 use crate::tables::table;
-use crate::{fetch, output, recipe};
+use crate::{fetch, output};
 
 /// Fetches a data set, or reads the images of a data set or a recipe and prints what they are.
 ///
@@ -70,20 +71,25 @@ fn read<T>(
     read: impl Fn(&DatasetRequest<'_>, &Progress) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let name = target.target.as_path();
-    let file;
-    let (requested_by, config, seed) = match name.to_str().and_then(Source::named) {
+    let (origins, config, seed) = match name.to_str().and_then(Source::named) {
+        Some(source) if !target.set_options.set.is_empty() => {
+            return Err(invalid_input(format_args!(
+                "--set changes a recipe; `{}` is a data set",
+                source.name()
+            )));
+        }
         // No images are held out, so the seed has no effect.
-        Some(source) => (name, DatasetConfig::new(source), Seed(0)),
+        Some(source) => (Origins::unknown(name), DatasetConfig::new(source), Seed(0)),
         None => {
-            file = recipe::find(name).map_err(|error| match is_path(name) {
+            let file = recipe::find(name).map_err(|error| match is_path(name) {
                 true => error.into(),
                 false => unknown(name),
             })?;
-            let recipe = recipe::read(&file, global.seed)?;
-            (file.as_path(), recipe.data, recipe.seed)
+            let (recipe, origins) = recipe::read(&file, target.set_options.changes(global))?;
+            (origins, recipe.data, recipe.seed)
         }
     };
-    let request = DatasetRequest { config: &config, requested_by, seed };
+    let request = DatasetRequest { config: &config, origins: &origins, seed };
     let progress = Progress::new(global.quiet);
     fetch::fetch_if_missing(&target.fetch_options, global, || read(&request, &progress))
 }

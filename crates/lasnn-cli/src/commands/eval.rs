@@ -59,8 +59,8 @@ impl Job for Evaluate<'_> {
     fn run<A: TrainingBackend>(&self, device: &A::Device) -> anyhow::Result<()> {
         let Self { args, global } = self;
         let file = recipe::find(&args.recipe)?;
-        let recipe = recipe::read(&file, global.seed)?;
-        let mut splits = Splits::load_or_fetch(&recipe, &file, &args.fetch_options, global)?;
+        let (recipe, origins) = recipe::read(&file, args.set_options.changes(global))?;
+        let mut splits = Splits::load_or_fetch(&recipe, &origins, &args.fetch_options, global)?;
         let stage = args.stage.unwrap_or(StageName::Student);
         let path = match &args.checkpoint {
             Some(path) => path.clone(),
@@ -73,8 +73,8 @@ impl Job for Evaluate<'_> {
             return Err(invalid_input(format_args!("the {} has no time steps", stage.name())));
         }
         let images = &splits.dataset;
-        let plans =
-            recipe::validate(&recipe, &file, images.shape, images.classes, splits.counts())?;
+        let plans = recipe::validate(&recipe, &file, images.shape, images.classes, splits.counts());
+        let plans = origins.locate(plans)?;
         let expected = Definition::of(&recipe, &splits, stage);
         let definition = &checkpoint.metadata.definition;
         let overrides = Overrides {

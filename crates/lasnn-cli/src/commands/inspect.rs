@@ -12,10 +12,11 @@ use crate::args::{FetchOptions, Global, Inspect};
 use crate::definition::Definition;
 use crate::failure::invalid_input;
 use crate::memory::Memory;
+use crate::output;
+use crate::recipe::{self, Changes};
 use crate::splits::Splits;
 use crate::stage_artifact::{ArtifactMetadata, layout};
 use crate::tables::{percent, table};
-use crate::{output, recipe};
 
 /// A network.
 #[derive(Serialize)]
@@ -67,8 +68,14 @@ struct TensorView {
 ///
 /// Fails if there is none with that name, or if it cannot be read.
 pub fn inspect(args: &Inspect, global: &Global) -> anyhow::Result<()> {
-    let Inspect { target, image, classes } = args;
+    let Inspect { target, set_options, image, classes } = args;
     let path = Path::new(target);
+    let no_changes = || match set_options.set.is_empty() {
+        true => Ok(()),
+        false => Err(invalid_input(format_args!(
+            "--set changes a recipe; `{target}` is a checkpoint or a network"
+        ))),
+    };
     let no_sizes = || match image.is_some() || classes.is_some() {
         false => Ok(()),
         true => Err(invalid_input(format_args!(
@@ -78,18 +85,20 @@ pub fn inspect(args: &Inspect, global: &Global) -> anyhow::Result<()> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("safetensors") => {
             no_sizes()?;
+            no_changes()?;
             inspect_checkpoint(path, global)
         }
         Some("toml") => {
             no_sizes()?;
-            inspect_recipe(&recipe::find(path)?, global)
+            inspect_recipe(&recipe::find(path)?, set_options.changes(global), global)
         }
         _ => {
             let Some(network) = zoo::named(target) else {
                 let path = recipe::find(path).map_err(|_| unknown(target))?;
                 no_sizes()?;
-                return inspect_recipe(&path, global);
+                return inspect_recipe(&path, set_options.changes(global), global);
             };
+            no_changes()?;
             let image = image.unwrap_or(Shape { channels: 3, height: 32, width: 32 });
             let plan = network.plan(image, classes.unwrap_or(10)).map_err(invalid_input)?;
             let network = NetworkView::new(&plan, None);
@@ -106,11 +115,12 @@ fn unknown(target: &str) -> anyhow::Error {
     ))
 }
 
-fn inspect_recipe(path: &Path, global: &Global) -> anyhow::Result<()> {
-    let recipe = recipe::read(path, global.seed)?;
-    let splits = Splits::load_or_fetch(&recipe, path, &FetchOptions::default(), global)?;
+fn inspect_recipe(path: &Path, changes: Changes<'_>, global: &Global) -> anyhow::Result<()> {
+    let (recipe, origins) = recipe::read(path, changes)?;
+    let splits = Splits::load_or_fetch(&recipe, &origins, &FetchOptions::default(), global)?;
     let images = &splits.dataset;
-    let plans = recipe::validate(&recipe, path, images.shape, images.classes, splits.counts())?;
+    let plans = recipe::validate(&recipe, path, images.shape, images.classes, splits.counts());
+    let plans = origins.locate(plans)?;
     let teacher = NetworkView::new(&plans.teacher, None);
     let student = NetworkView::new(&plans.student, None);
     let memory = Memory::of_recipe(&recipe, &plans, &splits, global);

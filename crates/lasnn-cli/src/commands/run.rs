@@ -60,7 +60,7 @@ impl Job for Stages<'_> {
         let begun = Instant::now();
         let Self { goal, run, global, .. } = self;
         let file = recipe::find(&run.recipe)?;
-        let recipe = recipe::read(&file, global.seed)?;
+        let (recipe, origins) = recipe::read(&file, run.set_options.changes(global))?;
         // The commit is read now, because the source tree may change while the program runs.
         let git = Git::of(file.parent().unwrap_or(Path::new(".")));
         let supplied = |path: &Option<PathBuf>, stage| {
@@ -68,10 +68,10 @@ impl Job for Stages<'_> {
         };
         let teacher = supplied(&self.teacher, StageName::Teacher)?;
         let intermediate = supplied(&self.intermediate, StageName::Intermediate)?;
-        let mut splits = Splits::load_or_fetch(&recipe, &file, &run.fetch_options, global)?;
+        let mut splits = Splits::load_or_fetch(&recipe, &origins, &run.fetch_options, global)?;
         let images = &splits.dataset;
-        let plans =
-            recipe::validate(&recipe, &file, images.shape, images.classes, splits.counts())?;
+        let plans = recipe::validate(&recipe, &file, images.shape, images.classes, splits.counts());
+        let plans = origins.locate(plans)?;
         let command = memory::Command::Stages {
             goal: *goal,
             teacher_supplied: teacher.is_some(),

@@ -15,7 +15,7 @@ use crate::args::{Global, Runs, RunsAction};
 use crate::escape::printable;
 use crate::failure::invalid_input;
 use crate::output;
-use crate::recipe;
+use crate::recipe::{self, Changes};
 use crate::runs::{self, RunLocation};
 use crate::stage::StageName;
 use crate::tables::{percent, table};
@@ -62,7 +62,8 @@ fn recipe_name(typed: &str, locations: &[RunLocation], folder: &Path) -> anyhow:
         return Ok(typed.to_owned());
     }
     if let Ok(file) = recipe::find(Path::new(typed)) {
-        return Ok(recipe::read(&file, None)?.name);
+        let (recipe, _) = recipe::read(&file, Changes::default())?;
+        return Ok(recipe.name);
     }
     let mut names: Vec<String> =
         locations.iter().map(|location| printable(&location.recipe)).collect();

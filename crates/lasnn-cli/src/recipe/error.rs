@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::origins::Place;
 use crate::escape::printable;
 
-/// The reason why a recipe cannot be run. Every variant names the file.
+/// The reason why a recipe cannot be run. Every variant names the file or the option.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipeError {
     /// The file cannot be read.
@@ -45,30 +46,35 @@ pub enum RecipeError {
         /// The line, with a mark below the column.
         excerpt: String,
     },
-    /// The recipe has a key that was replaced.
-    #[error(
-        "{}:{line}:{column}: `{key}` is no longer a key of a recipe: {instead}{excerpt}",
-        file.display()
-    )]
-    Retired {
-        /// The recipe.
-        file: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// The column, counted from 1.
-        column: usize,
-        /// The key with the name of its table.
-        key: String,
-        /// What to write instead.
-        instead: &'static str,
-        /// The line, with a mark below the column.
-        excerpt: String,
+    /// A recipe extends a file that cannot be read.
+    #[error("{at}: `extends` names {}, which cannot be read: {source}", base.display())]
+    Base {
+        /// Where the file is named.
+        at: Place,
+        /// The file.
+        base: PathBuf,
+        /// The error of the operating system.
+        source: std::io::Error,
+    },
+    /// A recipe extends itself.
+    #[error("{}, so it would extend itself", links(chain))]
+    Cycle {
+        /// The files, each of which extends the next one. The last one is also among the others.
+        chain: Vec<PathBuf>,
+    },
+    /// An option `--set` has an unknown key, or a value of a wrong type.
+    #[error("--set {typed}: {message}")]
+    Setting {
+        /// The option as typed.
+        typed: String,
+        /// What is wrong and what was expected.
+        message: String,
     },
     /// A value is out of range.
-    #[error("{}: `{key}` is {found}, expected {expected}", file.display())]
+    #[error("{at}: `{key}` is {found}, expected {expected}")]
     Value {
-        /// The recipe.
-        file: PathBuf,
+        /// Where the value is written, or the file if it is written nowhere.
+        at: Place,
         /// The key with the names of its tables.
         key: String,
         /// The value found.
@@ -77,10 +83,10 @@ pub enum RecipeError {
         expected: String,
     },
     /// A table has a value that cannot be run. The source names the value.
-    #[error("{}: [{table}]: {source}", file.display())]
+    #[error("{at}: [{table}]: {source}")]
     Table {
-        /// The recipe.
-        file: PathBuf,
+        /// Where the value is written, or the file if it is written nowhere.
+        at: Place,
         /// The table's name.
         table: &'static str,
         /// What is wrong in the table.
@@ -89,39 +95,32 @@ pub enum RecipeError {
 }
 
 impl RecipeError {
-    /// An error of the TOML reader, with its position in `text`. `key` is the path of the wrong
+    /// A message of the TOML reader about the value at `offset` in `text`. `key` is the path of the
     /// value if it is known.
-    pub fn in_text(file: PathBuf, text: &str, key: Option<&str>, error: &toml::de::Error) -> Self {
-        let ([line, column], excerpt) = position(text, error.span().map_or(0, |span| span.start));
-        // The path of the whole recipe is a single dot.
-        let at = key.filter(|&key| key != ".").map(|key| format!("`{key}`: ")).unwrap_or_default();
-        let message = without_rust_words(error.message());
-        Self::Text { file, line, column, at, message, excerpt }
-    }
-
-    /// A retired key at the byte `offset` of `text`.
-    pub fn retired(
+    pub fn in_text(
         file: PathBuf,
         text: &str,
         offset: usize,
-        key: String,
-        instead: &'static str,
+        key: Option<&str>,
+        message: &str,
     ) -> Self {
-        let ([line, column], excerpt) = position(text, offset);
-        Self::Retired { file, line, column, key, instead, excerpt }
+        let before = &text[..floor_char(text, offset.min(text.len()))];
+        let line = before.matches('\n').count();
+        let column = before.chars().rev().take_while(|&c| c != '\n').count();
+        let content = text.lines().nth(line).unwrap_or_default();
+        // The path of the whole recipe is a single dot.
+        let at = key.filter(|&key| key != ".").map(|key| format!("`{key}`: ")).unwrap_or_default();
+        let (number, blank) = ((line + 1).to_string(), "");
+        let width = number.len();
+        let excerpt = format!("\n  {number} | {content}\n  {blank:width$} | {blank:column$}^");
+        let message = without_rust_words(message);
+        Self::Text { file, line: line + 1, column: column + 1, at, message, excerpt }
     }
-}
 
-/// The line and the column of a byte, counted from 1, and the line with a mark below the column.
-fn position(text: &str, offset: usize) -> ([usize; 2], String) {
-    let before = &text[..floor_char(text, offset.min(text.len()))];
-    let line = before.matches('\n').count();
-    let column = before.chars().rev().take_while(|&c| c != '\n').count();
-    let content = text.lines().nth(line).unwrap_or_default();
-    let (number, blank) = ((line + 1).to_string(), "");
-    let width = number.len();
-    let excerpt = format!("\n  {number} | {content}\n  {blank:width$} | {blank:column$}^");
-    ([line + 1, column + 1], excerpt)
+    /// A message of the TOML reader about the option `--set` as typed.
+    pub fn setting(typed: &str, message: &str) -> Self {
+        Self::Setting { typed: typed.to_owned(), message: without_rust_words(message) }
+    }
 }
 
 /// A message of the TOML reader in which the words of Rust are replaced by plain words.
@@ -177,6 +176,20 @@ fn without_rust_words(message: &str) -> String {
     text
 }
 
+/// Files that extend each other in words: "a.toml extends b.toml, which extends a.toml".
+fn links(chain: &[PathBuf]) -> String {
+    let mut text = String::new();
+    for (index, file) in chain.iter().enumerate() {
+        text.push_str(match index {
+            0 => "",
+            1 => " extends ",
+            _ => ", which extends ",
+        });
+        text.push_str(&file.to_string_lossy());
+    }
+    text
+}
+
 /// What a user can type instead of an unknown recipe.
 fn known(names: &[String]) -> String {
     match names {
@@ -226,8 +239,17 @@ mod tests {
     fn positions_count_characters_not_bytes() {
         let text = "# größer\nname = é\n";
         let error = toml::from_str::<toml::Table>(text).unwrap_err();
-        let error = RecipeError::in_text("r.toml".into(), text, None, &error).to_string();
+        let offset = error.span().unwrap().start;
+        let error = RecipeError::in_text("r.toml".into(), text, offset, None, error.message());
+        let error = error.to_string();
         assert!(error.starts_with("r.toml:2:8: "), "{error}");
         assert!(error.ends_with("\n  2 | name = é\n    |        ^"), "{error}");
+    }
+
+    #[test]
+    fn a_cycle_shows_its_files() {
+        let chain = ["a.toml", "b.toml", "a.toml"].map(Into::into).to_vec();
+        let expected = "a.toml extends b.toml, which extends a.toml, so it would extend itself";
+        assert_eq!(RecipeError::Cycle { chain }.to_string(), expected);
     }
 }

@@ -18,14 +18,14 @@ use super::resolved::Recipe;
 /// Names the first key that is missing, with its value and what was expected.
 pub fn check(typed: &toml::Table, recipe: &Recipe, file: &Path) -> Result<(), RecipeError> {
     let resolved = Value::try_from(recipe).map_err(|source| RecipeError::Table {
-        file: file.to_owned(),
+        at: file.into(),
         table: "",
         source: source.into(),
     })?;
     match difference("", &Value::Table(typed.clone()), &resolved) {
         None => Ok(()),
         Some((key, found, expected)) => {
-            Err(RecipeError::Value { file: file.to_owned(), key, found, expected })
+            Err(RecipeError::Value { at: file.into(), key, found, expected })
         }
     }
 }

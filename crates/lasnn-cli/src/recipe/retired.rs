@@ -1,10 +1,6 @@
 //! Keys that recipes had once. Each is refused with the keys that replace it.
 
-use std::path::Path;
-
-use toml::de::{DeTable, DeValue};
-
-use super::error::RecipeError;
+use toml::de::DeValue;
 
 /// A key that recipes had once: its path, and what to write instead.
 const RETIRED: [([&str; 2], &str); 2] = [
@@ -21,43 +17,26 @@ const RETIRED: [([&str; 2], &str); 2] = [
     ),
 ];
 
-/// Checks that the text of a recipe has no retired key.
-///
-/// # Errors
-///
-/// Names the first retired key, its position, and what to write instead.
-pub fn check(text: &str, file: &Path) -> Result<(), RecipeError> {
-    let recipe = DeTable::parse(text)
-        .map_err(|error| RecipeError::in_text(file.into(), text, None, &error))?;
-    for ([table, key], instead) in RETIRED {
-        let Some((_, DeValue::Table(table_of_key))) = entry(recipe.get_ref(), table) else {
-            continue;
-        };
-        if let Some((offset, _)) = entry(table_of_key, key) {
-            let key = format!("{table}.{key}");
-            return Err(RecipeError::retired(file.into(), text, offset, key, instead));
-        }
-    }
-    Ok(())
-}
-
-/// The value of a key, and the position of the key in the text.
-fn entry<'a, 'i>(table: &'a DeTable<'i>, key: &str) -> Option<(usize, &'a DeValue<'i>)> {
-    let (key, value) = table.iter().find(|(found, _)| found.get_ref().as_ref() == key)?;
-    Some((key.span().start, value.get_ref()))
+/// The first retired key of a recipe: the position of its value, and what to write instead.
+pub fn find(recipe: &DeValue<'_>) -> Option<(usize, String)> {
+    RETIRED.iter().find_map(|([table, key], instead)| {
+        let value = recipe.get(*table)?.get_ref().get(*key)?;
+        let message = format!("`{table}.{key}` is no longer a key of a recipe: {instead}");
+        Some((value.span().start, message))
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::path::Path;
+
+    use super::super::parse;
 
     #[test]
     fn a_retired_key_is_refused_with_its_line_and_its_replacement() {
-        let message = |text: &str| match check(text, Path::new("r.toml")) {
-            Ok(()) => String::new(),
-            Err(error) => error.to_string(),
-        };
-        assert_eq!(message("[spiking]\nleak = 1.0\n[student]\ntime_steps = 2\n"), "");
+        let message = |text: &str| parse(text, Path::new("r.toml"), None).unwrap_err().to_string();
+        let other = message("[spiking]\nleak = 1.0\n[student]\ntime_steps = 2\n");
+        assert!(!other.contains("no longer"), "{other}");
         for text in [
             "name = \"a\"\n[spiking]\nreadout = \"mean\"\n",
             "name = \"a\"\n\nspiking.readout = \"mean\"\n",

@@ -92,8 +92,8 @@ impl Check<'_> {
     where
         E: std::error::Error + Send + Sync + 'static,
     {
-        let file = self.file.to_owned();
-        result.map_err(|source| RecipeError::Table { file, table, source: source.into() })
+        let at = self.file.into();
+        result.map_err(|source| RecipeError::Table { at, table, source: source.into() })
     }
 
     fn value(
@@ -106,15 +106,15 @@ impl Check<'_> {
         if found >= least {
             return Ok(());
         }
-        let file = self.file.to_owned();
+        let at = self.file.into();
         let expected = format!("at least {least} {why}").trim_end().to_owned();
         let key = key.to_owned();
-        Err(RecipeError::Value { file, key, found: found.to_string(), expected })
+        Err(RecipeError::Value { at, key, found: found.to_string(), expected })
     }
 
     fn rule(&self, result: Result<(), Contradiction>) -> Result<(), RecipeError> {
         result.map_err(|Contradiction { key, found, expected }| RecipeError::Value {
-            file: self.file.to_owned(),
+            at: self.file.into(),
             key,
             found,
             expected,

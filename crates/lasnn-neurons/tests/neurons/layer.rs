@@ -6,8 +6,7 @@ use burn::tensor::Tensor;
 use lasnn_core::{Pass, Seed};
 use lasnn_neurons::{
     NeuronConfig, NeuronOptions, SpikingBackend, SpikingNeurons, Surrogate, TrainedParams,
-    mean_current,
-    time_locked_dropout,
+    mean_current, time_locked_dropout,
 };
 use lasnn_nn::state;
 use proptest::prelude::*;

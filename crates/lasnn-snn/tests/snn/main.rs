@@ -6,8 +6,8 @@
 mod building;
 mod fused;
 mod golden;
-mod params;
 mod naive;
+mod params;
 mod probes;
 mod simulation;
 mod weights;

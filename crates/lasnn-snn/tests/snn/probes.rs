@@ -29,7 +29,7 @@ fn all() -> Probes {
 }
 
 fn network<B: SpikingBackend>() -> SpikingNetwork<B> {
-    let config = SpikingConfig { leak: LEAK, ..SpikingConfig::default() };
+    let config = SpikingConfig { leak: LEAK.into(), ..SpikingConfig::default() };
     let network = SpikingNetwork::new(&naive::plan(), &config, STEPS, &Default::default());
     network.unwrap().map(&mut DrawWeights(3))
 }

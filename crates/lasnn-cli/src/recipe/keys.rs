@@ -1,0 +1,80 @@
+//! The keys that a recipe can have, for the completion of `--set` in a shell.
+
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::{Changes, read_text};
+
+/// A `train` table with all keys that do not appear in a resolved recipe by default.
+const TRAIN: &str = "
+epochs = 1
+batch = 1
+micro_batch = 1
+clip_norm = 1.0
+checkpoint_steps = 1
+optimizer = { kind = \"adam\", learning_rate = 1.0 }
+";
+
+/// The keys of a recipe, without those inside networks and of single data sets.
+///
+/// They are the keys of a resolved recipe, so they are those that the program reads.
+pub fn keys() -> Vec<String> {
+    let text = format!(
+        "name = \"keys\"
+        data = {{ source = \"digits\", validation = 1, train_limit = 1, test_limit = 1 }}
+        [teacher]\nnetwork = \"vgg5\"\n[teacher.train]{TRAIN}
+        [intermediate]\nnetwork = \"vgg5\"\n[intermediate.train]{TRAIN}
+        [student]\ntime_steps = 1\ntrain_limit = 1\n[student.train]{TRAIN}"
+    );
+    let recipe = read_text(text, Path::new("keys"), Changes::default());
+    let table = recipe.ok().and_then(|(recipe, _)| Table::try_from(recipe).ok());
+    let mut keys = Vec::new();
+    add(String::new(), &Value::Table(table.unwrap_or_default()), &mut keys);
+    keys
+}
+
+/// Adds the paths of all values in `value`, whose own path is `path`.
+fn add(path: String, value: &Value, keys: &mut Vec<String>) {
+    let below = |name: &str| match path.is_empty() {
+        true => name.to_owned(),
+        false => format!("{path}.{name}"),
+    };
+    match value {
+        Value::Table(table) if !path.ends_with(".network") => {
+            for (name, value) in table {
+                add(below(name), value, keys);
+            }
+        }
+        Value::Array(list) if list.iter().any(Value::is_table) => {
+            for (index, value) in list.iter().enumerate() {
+                add(below(&index.to_string()), value, keys);
+            }
+        }
+        _ => keys.push(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_has_its_keys() {
+        let keys = keys();
+        for key in [
+            "name",
+            "data.augment.flip",
+            "teacher.network",
+            "teacher.train.micro_batch",
+            "intermediate.train.optimizer.learning_rate",
+            "spiking.surrogate.kind",
+            "conversion.policy.percentile",
+            "student.train.epochs",
+            "evaluation.time_steps",
+        ] {
+            assert!(keys.iter().any(|found| found == key), "no `{key}` in {keys:?}");
+        }
+        assert!(!keys.iter().any(|key| key.contains("layers")), "{keys:?}");
+    }
+}

@@ -1,0 +1,96 @@
+//! Rules about combinations of keys.
+
+use super::*;
+
+#[test]
+fn poisson_encoding_needs_pixels_of_at_most_1() {
+    let poisson = "[spiking]\nencoding = { kind = \"poisson\" }\n[student]\n";
+    let text = text("").replacen("[student]\n", poisson, 1);
+    let check =
+        |text: &str| validate(&parse(text, file(), None).unwrap(), file(), DIGITS, 10, COUNTS);
+    assert!(check(&text).is_ok());
+    let standard = text.replacen("[data]\n", "[data]\nnormalisation = \"standard\"\n", 1);
+    let message = check(&standard).unwrap_err().to_string();
+    assert!(message.contains("`data.normalisation` is \"standard\""), "{message}");
+}
+
+/// With the range `unit` a pixel below 0 never causes a spike. With the range `signed` it does.
+#[test]
+fn the_range_of_poisson_encoding_must_contain_all_pixels() {
+    let poisson = "[spiking]\nencoding = { kind = \"poisson\", range = \"unit\" }\n[student]\n";
+    let text = text("").replacen("[student]\n", poisson, 1);
+    let check = |normalisation: &str, range: &str| {
+        let data = format!("[data]\nnormalisation = \"{normalisation}\"\n");
+        let text = text.replacen("[data]\n", &data, 1).replacen("\"unit\" }", range, 1);
+        let recipe = parse(&text, file(), None).unwrap();
+        validate(&recipe, file(), DIGITS, 10, COUNTS).map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(check("unit", "\"unit\" }"), Ok(()));
+    assert_eq!(check("signed", "\"signed\" }"), Ok(()));
+    assert_eq!(check("unit", "\"signed\" }"), Ok(()));
+    let message = check("signed", "\"unit\" }").unwrap_err();
+    assert!(message.contains("`data.normalisation` is \"signed\", expected \"unit\""), "{message}");
+    // The default normalisation is `signed`.
+    let recipe = parse(&text, file(), None).unwrap();
+    assert!(validate(&recipe, file(), DIGITS, 10, COUNTS).is_err());
+}
+
+#[test]
+fn keys_that_contradict_each_other_are_refused() {
+    let delayed = "[spiking]\nstep_order = \"fire-then-integrate\"\n[student]\n";
+    let three = text("").replacen("[student]\n", delayed, 1);
+    let check = |from: &str, to: &str| {
+        let text = three.replacen(from, to, 1);
+        let recipe = parse(&text, file(), None).unwrap();
+        validate(&recipe, file(), DIGITS, 10, COUNTS).map(|_| ()).map_err(|e| e.to_string())
+    };
+    // There are three layers of neurons, so the readout gets its first input in the fourth step.
+    assert_eq!(check("time_steps = 4", "time_steps = 4"), Ok(()));
+    let message = check("time_steps = 4", "time_steps = 3").unwrap_err();
+    assert!(message.contains("`student.time_steps` is 3, expected at least 4"), "{message}");
+    let table = "[evaluation]\ntime_steps = [8, 2]\n[student]\n";
+    let message = check("[student]\n", table).unwrap_err();
+    assert!(message.contains("`evaluation.time_steps` is 2, expected at least 4"), "{message}");
+    refuses("name = \"test\"", "name = \"cache\"", &["`name` is \"cache\""]);
+    refuses(
+        "[student]\n",
+        "[evaluation]\ntime_steps = [8, 16, 8]\n[student]\n",
+        &["`evaluation.time_steps` is [8, 16, 8]", "8 is there twice"],
+    );
+    refuses(
+        "[student]\n",
+        "[conversion]\nbatch = 1000\nbatches = 3\n[student]\n",
+        &["`conversion.batches` is 3, expected at most 2", "1337 images"],
+    );
+}
+
+/// PyTorch refuses this, too.
+#[test]
+fn a_batch_norm_over_one_value_per_channel_is_refused() {
+    let pooled = "{ kind = \"global-average-pool\" }, { kind = \"norm\" },\n\
+                  { kind = \"classifier\" }";
+    let check = |batch: &str, images: usize| {
+        let text = text("").replacen("{ kind = \"classifier\" }", pooled, 1);
+        let text = text.replacen("batch = 10", batch, 1);
+        let recipe = parse(&text, file(), None).unwrap();
+        let counts = Counts { train: images, student: images };
+        validate(&recipe, file(), DIGITS, 10, counts).map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(check("batch = 10", 1337), Ok(()));
+    // A last batch of one image is left out.
+    assert_eq!(check("batch = 10", 1331), Ok(()));
+    assert_eq!(check("batch = 10\nmicro_batch = 5", 1330), Ok(()));
+    for (batch, images, key) in [
+        ("batch = 1", 1337, "`teacher.train.batch` is 1"),
+        ("batch = 10", 1, "`the number of images to train on` is 1"),
+        ("batch = 10\nmicro_batch = 1", 1337, "`teacher.train.micro_batch` is 1"),
+        ("batch = 10\nmicro_batch = 3", 1337, "`teacher.train.micro_batch` is 3"),
+        ("batch = 10\nmicro_batch = 5", 1336, "`teacher.train.micro_batch` is 5"),
+    ] {
+        let message = check(batch, images).unwrap_err();
+        assert!(message.contains(key) && message.contains("`layers.4`"), "{batch}: {message}");
+    }
+    let without_norm = text("").replacen("batch = 10", "batch = 1", 1);
+    let recipe = parse(&without_norm, file(), None).unwrap();
+    assert!(validate(&recipe, file(), DIGITS, 10, COUNTS).is_ok(), "64 values per channel");
+}

@@ -34,6 +34,7 @@ pub mod network;
 pub mod neuron;
 pub mod params;
 pub mod parity;
+pub mod range;
 pub mod readout;
 pub mod reference;
 pub mod surrogate;
@@ -50,4 +51,5 @@ pub use params::{
     InitialMembraneConfig, InitialMembranePer, LeakConfig, ThresholdConfig, ThresholdPer,
 };
 pub use parity::{ParityCase, ParityError, check_parity};
+pub use range::{LEAK_RANGE, LEAST_THRESHOLD};
 pub use readout::mean_current;

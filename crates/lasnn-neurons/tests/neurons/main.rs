@@ -9,4 +9,5 @@ mod gradients;
 mod kernels;
 mod layer;
 mod membranes;
+mod range;
 mod support;

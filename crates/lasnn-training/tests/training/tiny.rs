@@ -10,7 +10,7 @@ use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Tensor, TensorData, activation::relu, backend::Backend};
 use burn_flex::Flex;
 use lasnn_core::{Batch, BatchSource, Pass, Precision, Probe, Probes, Seed, Shape, Stream, Tap};
-use lasnn_nn::{Observable, Observations, StateDict, state};
+use lasnn_nn::{Constrained, Observable, Observations, StateDict, state};
 use lasnn_training::{
     CrossEntropy, FitContext, Fitted, Observer, OptimizerConfig, Schedule, Sgd, TrainConfig,
     TrainError, fit,
@@ -140,6 +140,7 @@ pub fn config(optimizer: OptimizerConfig) -> TrainConfig {
         checkpoint_steps: None,
         optimizer,
         schedule: Schedule::Cosine {},
+        groups: Default::default(),
     }
 }
 

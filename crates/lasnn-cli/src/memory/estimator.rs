@@ -74,7 +74,7 @@ impl<'a> Estimator<'a> {
             ledger,
             teacher: Network::new(&plans.teacher),
             intermediate: Network::new(&plans.student),
-            spiking: Graph::new(&plans.student, recipe.spiking.encoding),
+            spiking: Graph::new(&plans.student, &recipe.spiking),
             stages: Vec::new(),
         }
     }
@@ -158,7 +158,7 @@ impl<'a> Estimator<'a> {
     /// A network is read from a checkpoint and measured over `steps` time steps.
     pub fn measuring(&mut self, stage: StageName, steps: usize) {
         self.stage("measuring", |this| {
-            let bytes = this.network(stage).bytes;
+            let bytes = this.tensors(stage);
             this.read_checkpoint(bytes);
             match stage.is_spiking() {
                 false => this.measure(stage),
@@ -190,6 +190,12 @@ impl<'a> Estimator<'a> {
         }
     }
 
+    /// The bytes of the tensors of a network.
+    fn tensors(&self, stage: StageName) -> Size {
+        let of_neurons = if stage.is_spiking() { self.spiking.params.elements } else { Size::ZERO };
+        self.network(stage).bytes + of_neurons * size_of::<f32>()
+    }
+
     /// The bytes of the images of a batch.
     fn image_bytes(&self, batch: Size) -> Size {
         elements(self.inputs.plans.teacher.input) * batch * size_of::<f32>()
@@ -215,12 +221,14 @@ impl<'a> Estimator<'a> {
 
     /// Trains a network on `images` images and measures it. Its tensors stay allocated.
     fn train(&mut self, stage: StageName, config: &TrainConfig, images: usize) {
-        let bytes = self.network(stage).bytes;
+        let bytes = self.tensors(stage);
         let moments = match &config.optimizer {
             OptimizerConfig::Sgd(sgd) => usize::from(sgd.momentum > 0.0),
             OptimizerConfig::Adam(adam) => 2 + usize::from(adam.amsgrad),
         };
-        let optimiser = bytes * moments;
+        let of_neurons = if stage.is_spiking() { self.spiking.params.trained } else { Size::ZERO };
+        let trained = self.network(stage).bytes + of_neurons * size_of::<f32>();
+        let optimiser = trained * moments;
         let batch = Size::from(config.batch).min(images.into());
         let micro_batch = Size::from(config.micro_batch.unwrap_or(config.batch)).min(batch);
         let passes = Size::from(images).div_ceil(batch) * batch.div_ceil(micro_batch);
@@ -277,7 +285,9 @@ impl<'a> Estimator<'a> {
                     pass.precision = Precision::F32;
                 }
                 let probes = LossConfig::student_probes(&recipe.student.losses);
-                if on_gpu || !lasnn_snn::is_fused(&probes) {
+                let is_covered =
+                    lasnn_snn::layer_by_layer_because(&plans.student, &recipe.spiking).is_none();
+                if on_gpu || !is_covered || !lasnn_snn::is_fused(&probes) {
                     let bytes = probe_bytes(&probes, &plans.student, pass);
                     ledger.malloc(Purpose::Tape, bytes);
                     spiking.train_layer_by_layer(ledger, pass);
@@ -307,7 +317,7 @@ impl<'a> Estimator<'a> {
 
     /// Measures a network, which is loaded for it, on the test images.
     fn measure(&mut self, stage: StageName) {
-        let bytes = self.network(stage).bytes;
+        let bytes = self.tensors(stage);
         self.holding(Purpose::Weights, bytes, |this| match stage.is_spiking() {
             true => this.measure_spiking(this.inputs.recipe.student.time_steps, |_| {}),
             false => this.evaluate(stage, this.inputs.data.test),

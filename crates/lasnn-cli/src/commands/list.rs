@@ -9,7 +9,7 @@ use lasnn_datasets::Source;
 use lasnn_distillation::LossConfig;
 use lasnn_models::zoo;
 use lasnn_neurons::{Encoding, Reset, StepOrder, Surrogate};
-use lasnn_training::{OptimizerConfig, Schedule};
+use lasnn_training::{OptimizerConfig, ParamKind, Schedule};
 use serde::Serialize;
 
 use crate::args::{Global, Listed};
@@ -50,7 +50,10 @@ fn rows(what: Listed) -> Vec<Row> {
         Listed::Losses => vec![("student.losses.kind", LossConfig::KINDS.to_vec())],
         Listed::Datasets => vec![("data.source", Source::ALL.map(Source::kind).to_vec())],
         Listed::Methods => vec![("conversion.policy.kind", Policy::KINDS.to_vec())],
-        Listed::Optimizers => vec![("*.train.optimizer.kind", OptimizerConfig::KINDS.to_vec())],
+        Listed::Optimizers => vec![
+            ("*.train.optimizer.kind", OptimizerConfig::KINDS.to_vec()),
+            ("*.train.groups", ParamKind::KINDS.to_vec()),
+        ],
         Listed::Schedules => vec![("*.train.schedule.kind", Schedule::KINDS.to_vec())],
     };
     let row = |key, kind| Row { key, kind };

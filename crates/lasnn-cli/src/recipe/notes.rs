@@ -90,8 +90,8 @@ fn training(
     }
 }
 
-/// Notes on groups of parameters that the network lacks. `trained` are the parameters of its neurons
-/// that are trained.
+/// Notes on groups of parameters that the network lacks. `trained` are the parameters of its
+/// neurons that are trained.
 fn groups(
     notes: &mut Vec<String>,
     table: &str,

@@ -54,8 +54,8 @@ impl Graph {
     }
 
     /// The length of what the tape saves of each layer: 8-bit surrogate derivatives or membrane
-    /// potentials of 16 bits in bfloat16, and input currents in `f32`. Currents are saved for the layers with the largest fan-in only,
-    /// as long as they fit; the others are computed again.
+    /// potentials of 16 bits in bfloat16, and input currents in `f32`. Currents are saved for the
+    /// layers with the largest fan-in only, as long as they fit; the others are computed again.
     fn saved(&self, pass: Pass) -> Vec<Size> {
         let rows = pass.rows();
         let row: Vec<Size> = self.layers.iter().map(|layer| layer.row(pass)).collect();

@@ -72,6 +72,9 @@ impl<M> Fitted<M> {
 
 /// Trains `model` to minimise `objective` and returns the network of the best epoch.
 ///
+/// After each step of the optimiser, the parameters of the network are moved into their ranges
+/// ([`Constrained`]).
+///
 /// The trained network is a function of the arguments. On a backend that sums in a fixed order it
 /// has the same bits whether the run was interrupted or killed and then resumed, or not.
 ///

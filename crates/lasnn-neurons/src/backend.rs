@@ -87,10 +87,15 @@ pub trait SpikingBackend: DenseBackend {
     /// `None` on a backend without such kernels; the network then has to run layer by layer with
     /// the operations above.
     ///
-    /// The first result is the readout `[batch, classes]`. One result follows for each layer with
-    /// statistics in [`NetworkPass::stats`]: the spike counts `[batch, channels, height, width]`,
-    /// or the squared spike counts summed over the channels, `[batch, 1, height, width]`. All
-    /// results are differentiable with respect to the parameters, and to the input if it is
+    /// The first result is the readout `[batch, classes]`. The values that [`NetworkPass::probes`]
+    /// names follow:
+    ///
+    /// - the currents into the readout at each step, `[steps, batch, classes]`,
+    /// - for each layer with a statistic, the spike counts `[batch, channels, height, width]`, or
+    ///   the squared spike counts summed over the channels, `[batch, 1, height, width]`,
+    /// - spike activation maps `[steps, batch, height, width]`.
+    ///
+    /// All results are differentiable with respect to the parameters, and to the input if it is
     /// [`NetworkInput::Currents`](crate::NetworkInput::Currents).
     fn network(pass: NetworkPass<Self>) -> Option<Vec<FloatTensor<Self>>> {
         network::forward::<Self>(&pass)

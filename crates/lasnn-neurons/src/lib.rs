@@ -44,7 +44,7 @@ pub use encoder::{Encoder, Encoding, PoissonRange};
 pub use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
 pub use lasnn_core::surrogate::Surrogate;
 pub use layer::{SpikingNeurons, TrainedParams};
-pub use network::{NetworkInput, NetworkPass};
+pub use network::{NetworkInput, NetworkPass, NetworkProbes};
 pub use neuron::{NeuronConfig, NeuronError};
 pub use params::{
     InitialMembraneConfig, InitialMembranePer, LeakConfig, ThresholdConfig, ThresholdPer,

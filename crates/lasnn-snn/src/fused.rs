@@ -11,7 +11,7 @@ use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
 use lasnn_core::{Pass, Probe, Probes};
 use lasnn_neurons::network;
-use lasnn_neurons::{NetworkInput, NetworkPass, SpikingBackend, mean_current};
+use lasnn_neurons::{NetworkInput, NetworkPass, NetworkProbes, SpikingBackend, mean_current};
 use lasnn_nn::{Observations, attention_map};
 use lasnn_spiking_kernels::{Membranes, Outcome, PackedWeights, SpikeStats, WeightFormat};
 
@@ -23,13 +23,13 @@ use crate::signal::Signal;
 /// Whether the kernels compute all values of a set of probes. Other sets need a pass layer by
 /// layer, also where the kernels cover the network.
 pub fn is_fused(probes: &Probes) -> bool {
-    probes.iter().all(|probe| matches!(probe, Probe::Features(_) | Probe::Attention(_)))
+    probes.iter().all(|probe| !matches!(probe, Probe::Membranes(_)))
 }
 
 impl Lowered {
-    /// Runs all time steps from rest. The kernels compute the spike counts or, for attention maps
-    /// (Eq. 5-6), the sums of their squares over the channels, so that no tensor of firing rates is
-    /// made. `None` if the kernels do not compute one of the probes.
+    /// Runs all time steps. The kernels compute the spike counts or, for attention maps (Eq. 5-6),
+    /// the sums of their squares over the channels, so that no tensor of firing rates is made.
+    /// `None` if the kernels do not compute one of the probes.
     pub fn observe<B: SpikingBackend>(
         &self,
         network: &SpikingNetwork<B>,
@@ -41,39 +41,77 @@ impl Lowered {
         if !is_fused(probes) {
             return None;
         }
-        let steps = network.time_steps();
-        let mut layers = self.taps.clone();
-        layers.sort_by_key(|&(_, layer)| layer);
-        let stats_at = |tap| match probes.contains(Probe::Features(tap)) {
-            true => SpikeStats::Counts,
-            false if probes.contains(Probe::Attention(tap)) => SpikeStats::Squares,
-            false => SpikeStats::Nothing,
-        };
-        layers.retain(|&(tap, _)| stats_at(tap) != SpikeStats::Nothing);
-        let mut stats = vec![SpikeStats::Nothing; self.graph.layers.len()];
-        layers.iter().for_each(|&(tap, layer)| stats[layer] = stats_at(tap));
         B::on_host(&[], |_| ())?;
+        let steps = network.time_steps();
+        let wanted = self.probes(probes);
         let input = network.encode(images.clone(), 0, steps, pass);
-        let mut pass = self.pass(network, input, pass, steps, stats.into())?;
+        let mut pass = self.pass(network, input, pass, steps, wanted.clone())?;
         pass.packed_weights = packed_weights.cloned();
         let mut results = B::network(pass)?.into_iter().map(TensorPrimitive::Float);
         let membranes: Tensor<B, 2> = Tensor::from_primitive(results.next()?);
         let mut observations = Observations::new(mean_current(membranes, steps));
+        if wanted.by_step {
+            observations.logits_by_step = Some(Tensor::from_primitive(results.next()?));
+        }
         let steps = steps as f64;
-        for ((tap, layer), map) in layers.into_iter().zip(results) {
-            let map: Tensor<B, 4> = Tensor::from_primitive(map);
-            if stats_at(tap) == SpikeStats::Squares {
+        let layers = wanted.stats.iter().enumerate();
+        for (layer, &stats) in layers.filter(|(_, stats)| **stats != SpikeStats::Nothing) {
+            let found: Tensor<B, 4> = Tensor::from_primitive(results.next()?);
+            let taps = self.taps.iter().filter(|&&(_, at)| at == layer).map(|&(tap, _)| tap);
+            if stats == SpikeStats::Squares {
                 let channels = self.graph.layers[layer].shape.channels as f64;
-                observations.attention.insert(tap, map / (channels * steps * steps));
+                let map = found / (channels * steps * steps);
+                taps.for_each(|tap| drop(observations.attention.insert(tap, map.clone())));
                 continue;
             }
-            let rates = map / steps;
-            if probes.contains(Probe::Attention(tap)) {
-                observations.attention.insert(tap, attention_map(rates.clone()));
+            for tap in taps {
+                let rates = found.clone() / steps;
+                if probes.contains(Probe::Attention(tap)) {
+                    observations.attention.insert(tap, attention_map(rates.clone()));
+                }
+                if probes.contains(Probe::Features(tap)) {
+                    observations.features.insert(tap, rates);
+                }
             }
-            observations.features.insert(tap, rates);
+            if probes.contains(Probe::SpikeCounts) {
+                observations.spike_counts.push(found);
+            }
+        }
+        for &(layer, _) in &wanted.activation_maps {
+            let map: Tensor<B, 4> = Tensor::from_primitive(results.next()?);
+            let taps = self.taps.iter().filter(|&&(_, at)| at == layer);
+            for &(tap, _) in taps.filter(|(tap, _)| probes.contains(Probe::ActivationMap(*tap))) {
+                observations.activation_maps.insert(tap, map.clone());
+            }
         }
         Some(observations)
+    }
+
+    /// What the kernels compute for a set of probes.
+    fn probes(&self, probes: &Probes) -> NetworkProbes {
+        let layers = self.graph.layers.len();
+        let everywhere = match probes.contains(Probe::SpikeCounts) {
+            true => SpikeStats::Counts,
+            false => SpikeStats::Nothing,
+        };
+        let mut found = NetworkProbes {
+            by_step: probes.contains(Probe::LogitsByStep),
+            stats: vec![everywhere; layers],
+            activation_maps: Vec::new(),
+        };
+        for &(tap, layer) in &self.taps {
+            let stats = &mut found.stats[layer];
+            if probes.contains(Probe::Features(tap)) {
+                *stats = SpikeStats::Counts;
+            } else if probes.contains(Probe::Attention(tap)) && *stats == SpikeStats::Nothing {
+                *stats = SpikeStats::Squares;
+            }
+            let is_new = found.activation_maps.iter().all(|&(other, _)| other != layer);
+            if probes.contains(Probe::ActivationMap(tap)) && is_new {
+                found.activation_maps.push((layer, probes.trace));
+            }
+        }
+        found
     }
 
     /// Runs `steps` time steps of encoded `input`, starting from `membranes` (`None`: from rest),
@@ -87,8 +125,9 @@ impl Lowered {
         packed_weights: Option<&Arc<PackedWeights>>,
         membranes: &mut Option<Membranes>,
     ) -> Option<Outcome> {
-        let stats = vec![stats; self.graph.layers.len()].into();
-        let mut pass = self.pass(network, input, pass, steps, stats)?;
+        let stats = vec![stats; self.graph.layers.len()];
+        let probes = NetworkProbes { stats, ..Default::default() };
+        let mut pass = self.pass(network, input, pass, steps, probes)?;
         pass.packed_weights = packed_weights.cloned();
         network::advance(&pass, membranes)
     }
@@ -138,7 +177,7 @@ impl Lowered {
         input: Signal<B>,
         pass: &Pass<'_>,
         steps: usize,
-        stats: Arc<[SpikeStats]>,
+        probes: NetworkProbes,
     ) -> Option<NetworkPass<B>> {
         B::on_host(&[], |_| ())?;
         let rows = input.maps.dims()[0];
@@ -167,7 +206,7 @@ impl Lowered {
             masks: masks.collect(),
             batch,
             steps,
-            stats,
+            probes: Arc::new(probes),
             packed_weights: None,
             precision: pass.precision,
         })

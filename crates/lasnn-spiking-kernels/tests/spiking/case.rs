@@ -352,7 +352,8 @@ impl Case {
             self.check_squares(args, input, &outcome, &tape);
             let counts: Vec<Option<&[f32]>> =
                 self.count_grads.iter().map(Option::as_deref).collect();
-            let grad = OutcomeGrad { readout: &self.readout_grad, counts: &counts, squares: &[] };
+            let grad =
+                OutcomeGrad { readout: &self.readout_grad, counts: &counts, ..Default::default() };
             let found = args.backward(&tape, grad);
             let (grads, outside) = naive::backward(args, &expected, grad);
             for (index, (found, expected)) in found.params.iter().zip(&grads).enumerate() {
@@ -440,8 +441,12 @@ impl Case {
         }
         let readout = &self.readout_grad[..];
         let (counts, squares) = (all(&of_counts), all(&of_squares));
-        let expected = args.backward(tape, OutcomeGrad { readout, counts: &counts, squares: &[] });
-        let found = args.backward(tape, OutcomeGrad { readout, counts: &[], squares: &squares });
+        let expected =
+            args.backward(tape, OutcomeGrad { readout, counts: &counts, ..Default::default() });
+        let found = args.backward(
+            tape,
+            OutcomeGrad { readout, counts: &[], squares: &squares, ..Default::default() },
+        );
         assert_eq!(found.params, expected.params);
         assert_eq!(found.currents, expected.currents);
     }

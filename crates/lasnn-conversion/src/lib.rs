@@ -1,6 +1,7 @@
 //! Conversion of an ordinary (non-spiking) network to a spiking one (stage 2 of LaSNN).
 //!
 //! - [`convert`](mod@convert): weight transfer and threshold balancing, layer by layer,
+//! - [`fold`]: batch norms as a part of the convolutions before them,
 //! - [`threshold`]: the policies that set a threshold,
 //! - [`quantile`]: percentiles of a stream of numbers in constant memory,
 //! - [`report`]: how well the firing rates of each layer follow the ordinary network's activations,
@@ -9,6 +10,7 @@
 pub mod config;
 pub mod convert;
 pub mod error;
+pub mod fold;
 pub mod quantile;
 pub mod report;
 pub mod threshold;
@@ -16,5 +18,6 @@ pub mod threshold;
 pub use config::ConversionConfig;
 pub use convert::{Activations, Balancing, convert};
 pub use error::ConversionError;
+pub use fold::fold_batch_norm;
 pub use report::{ConversionReport, LayerReport};
 pub use threshold::{Policy, ThresholdPolicy};

@@ -8,7 +8,9 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{Tensor, backend::BackendTypes};
 use burn_flex::Flex;
-use lasnn_conversion::{Balancing, ConversionConfig, ConversionError, Policy, convert};
+use lasnn_conversion::{
+    Balancing, ConversionConfig, ConversionError, Policy, convert, fold_batch_norm,
+};
 use lasnn_core::random::unit;
 use lasnn_core::{Architecture, Batch, BatchSource, Layer, Pass, Plan, Seed, Shape, Stream};
 use lasnn_models::{Init, Network};
@@ -232,4 +234,118 @@ fn a_percentile_that_is_not_positive_is_an_error() {
     let message = error.to_string();
     assert!(message.contains("layer `layers.0`: only"), "{message}");
     assert!(message.contains("`conversion.policy`"), "{message}");
+}
+
+/// A network with batch norms, some of them with a bias before, whose running statistics and
+/// weights are random.
+fn with_batch_norms() -> (Architecture, Network<B>, Plan) {
+    let conv = |channels, bias| Layer::Conv {
+        channels,
+        kernel: 3,
+        stride: 1,
+        bias,
+        batch_norm: true,
+        activation: true,
+        tap: None,
+    };
+    let block = |channels, stride| Layer::Residual {
+        channels,
+        stride,
+        bias: false,
+        batch_norm: true,
+        dropout: 0.0,
+        tap: None,
+    };
+    let layers = vec![
+        conv(6, false),
+        conv(6, true),
+        block(6, 1),
+        Layer::AveragePool { size: 2 },
+        block(8, 2),
+        Layer::Linear { features: 12, bias: true },
+        Layer::Classifier { bias: true },
+    ];
+    let architecture = Architecture { name: "norms".into(), layers };
+    let plan = architecture.plan(Shape { channels: 2, height: 8, width: 8 }, 5).unwrap();
+    let network = Network::<B>::new(&plan, Init::default(), SEED, &device());
+    let mut tensors = state::save(&network);
+    for (index, (name, tensor)) in tensors.iter_mut().enumerate() {
+        if tensor.shape.len() == 1 {
+            let mut numbers = vec![0f32; tensor.num_elements()];
+            SEED.draws(Stream::Test, [9, index as u32, 0]).fill(&mut numbers, unit);
+            let is_scale = name.ends_with("running_var") || name.ends_with("gamma");
+            numbers
+                .iter_mut()
+                .for_each(|x| *x = if is_scale { 0.5 + *x } else { 0.4 * (*x - 0.4) });
+            *tensor = burn::tensor::TensorData::new(numbers, tensor.shape.clone());
+        }
+    }
+    (architecture, state::load(network, tensors).unwrap(), plan)
+}
+
+#[test]
+fn a_network_with_folded_batch_norms_computes_the_same() {
+    let (architecture, network, plan) = with_batch_norms();
+    let folded = architecture.folded().plan(plan.input, plan.classes).unwrap();
+    let tensors = fold_batch_norm(&architecture, state::save(&network)).unwrap();
+    assert!(tensors.keys().all(|name| !name.contains("norm")), "{:?}", tensors.keys());
+    let plain = Network::<B>::new(&folded, Init::default(), SEED, &device());
+    let plain = state::load(plain, tensors).unwrap();
+    let batch = images(6);
+    let pass = Pass::evaluate(SEED, &batch.samples);
+    let [found, expected] = [&plain, &network].map(|network| {
+        network.logits(batch.images(&device()), &pass).into_data().to_vec::<f32>().unwrap()
+    });
+    assert!(expected.iter().any(|logit| logit.abs() > 0.1));
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found - expected).abs() < 1e-4, "{found} instead of {expected}");
+    }
+}
+
+#[test]
+fn a_missing_statistic_is_named() {
+    let (architecture, network, _) = with_batch_norms();
+    let mut tensors = state::save(&network);
+    tensors.remove("layers.1.norm.running_var");
+    let message = fold_batch_norm(&architecture, tensors).unwrap_err().to_string();
+    assert!(message.contains("`layers.1.norm.running_var` is missing"), "{message}");
+}
+
+/// With many time steps the readout of the converted network follows the ordinary one, up to the
+/// scale of its inputs. Without the division of biases by thresholds it does not.
+#[test]
+fn biases_and_folded_batch_norms_are_converted() {
+    let (architecture, network, plan) = with_batch_norms();
+    let folded = architecture.folded().plan(plan.input, plan.classes).unwrap();
+    let ann = fold_batch_norm(&architecture, state::save(&network)).unwrap();
+    let batch = images(16);
+    let reference = |batch: &Batch| {
+        network.activations(batch.images(&device()), &Pass::evaluate(SEED, &batch.samples))
+    };
+    let steps = 400;
+    let config = ConversionConfig {
+        time_steps: steps,
+        policy: Policy::Maximum {},
+        scale: 1.0,
+        ..Default::default()
+    };
+    let batches = [batch.clone()];
+    let on_progress = |_| ControlFlow::Continue(());
+    let balancing =
+        Balancing { config: &config, batches: &batches, seed: SEED, on_progress: &on_progress };
+    let spiking = SpikingNetwork::<B>::new(&folded, &SpikingConfig::default(), steps, &device());
+    let (spiking, report) =
+        convert(spiking.unwrap(), &ann, &reference, balancing, &device()).unwrap();
+    for layer in &report.layers {
+        assert!(layer.correlation.unwrap() > 0.99, "{layer:?}");
+    }
+    let pass = Pass::evaluate(SEED, &batch.samples);
+    let read = |logits: Tensor<B, 2>| logits.into_data().to_vec::<f32>().unwrap();
+    let found = read(spiking.logits(batch.images(&device()), &pass));
+    let expected = read(network.logits(batch.images(&device()), &pass));
+    let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let scale = product(&found, &expected) / product(&found, &found);
+    let error: Vec<f32> = found.iter().zip(&expected).map(|(f, e)| scale * f - e).collect();
+    let relative = (product(&error, &error) / product(&expected, &expected)).sqrt();
+    assert!(relative < 0.05, "the relative error is {relative}");
 }

@@ -39,6 +39,7 @@ struct Times {
 /// # Errors
 ///
 /// If the program of the steps fails.
+#[allow(clippy::print_stdout, reason = "the table is what the command is for")]
 pub fn pair(workspace: &Workspace, arguments: &PairArguments) -> anyhow::Result<()> {
     let nets: Vec<&str> = match &arguments.net[..] {
         [] => NETS.to_vec(),

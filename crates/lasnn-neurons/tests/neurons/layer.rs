@@ -95,7 +95,7 @@ fn parameters_take_a_gradient_only_if_they_are_trained<B: SpikingBackend>() {
     for trained in [TrainedParams::default(), all] {
         let neurons = fixed.clone().with_trained(trained);
         let loaded = state::load(neurons.clone(), state::save(&neurons.valid())).unwrap();
-        let moved = neurons.clone().with_threshold(0.7).with_leak(1.0).to_device(&device);
+        let moved = neurons.clone().with_threshold(0.7).with_leak(1.0).fork(&device);
         for neurons in [neurons, loaded, moved] {
             let currents =
                 tensor::<Autodiff<B>, 2>(vec![0.5, 1.0, 0.5, 0.0], [4, 1]).require_grad();

@@ -32,13 +32,10 @@ fn errors_name_the_layer_or_the_number() {
         network.unwrap_err().to_string()
     };
     let config = SpikingConfig::default();
-    let biased =
-        plan(vec![Layer::Linear { features: 3, bias: true }, Layer::Classifier { bias: false }]);
-    let message = error(&biased, &config, 4);
-    assert!(
-        message.contains("layer 0 (linear) cannot be made spiking: it has a bias"),
-        "{message}"
-    );
+    let pooled =
+        plan(vec![Layer::conv(2), Layer::MaxPool { size: 2 }, Layer::Classifier { bias: false }]);
+    let message = error(&pooled, &config, 4);
+    assert!(message.contains("layer 1 (max-pool) cannot be made spiking"), "{message}");
 
     let plain = plan(vec![Layer::conv(2), Layer::Classifier { bias: false }]);
     assert_eq!(error(&plain, &config, 0), "time_steps is 0, expected at least 1");

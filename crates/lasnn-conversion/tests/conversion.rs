@@ -9,7 +9,8 @@ use std::ops::ControlFlow;
 use burn::tensor::{Tensor, backend::BackendTypes};
 use burn_flex::Flex;
 use lasnn_conversion::{
-    Balancing, ConversionConfig, ConversionError, Policy, convert, fold_batch_norm,
+    Balancing, ConversionConfig, ConversionError, MethodConfig, Policy, ThresholdBalancing,
+    WeightNormalisation, convert, fold_batch_norm,
 };
 use lasnn_core::random::unit;
 use lasnn_core::{Architecture, Batch, BatchSource, Layer, Pass, Plan, Seed, Shape, Stream};
@@ -23,6 +24,14 @@ const SEED: Seed = Seed(7);
 
 fn device() -> <B as BackendTypes>::Device {
     Default::default()
+}
+
+fn balancing_by(policy: Policy) -> MethodConfig {
+    MethodConfig::ThresholdBalancing(ThresholdBalancing { policy })
+}
+
+fn maximum() -> MethodConfig {
+    balancing_by(Policy::Maximum {})
 }
 
 /// Images that are served in one batch.
@@ -101,8 +110,7 @@ fn converted(plan: &Plan, spiking: &SpikingConfig, config: &ConversionConfig) ->
 /// theory of conversion, so it tests all parts of it, including residual blocks.
 #[test]
 fn with_many_steps_the_converted_network_classifies_like_the_ordinary_one() {
-    let config =
-        ConversionConfig { time_steps: 600, policy: Policy::Maximum {}, ..Default::default() };
+    let config = ConversionConfig { time_steps: 600, method: maximum(), ..Default::default() };
     let Converted { ann, snn, report } =
         converted(&residual_plan(), &SpikingConfig::default(), &config);
     let names: Vec<&str> = report.layers.iter().map(|layer| layer.name.as_str()).collect();
@@ -131,12 +139,8 @@ fn with_many_steps_the_converted_network_classifies_like_the_ordinary_one() {
 
 #[test]
 fn the_first_threshold_is_the_scaled_maximum_of_the_first_convolution() {
-    let config = ConversionConfig {
-        time_steps: 3,
-        policy: Policy::Maximum {},
-        scale: 0.5,
-        ..Default::default()
-    };
+    let config =
+        ConversionConfig { time_steps: 3, method: maximum(), scale: 0.5, ..Default::default() };
     let Converted { ann, snn, report } =
         converted(&residual_plan(), &SpikingConfig::default(), &config);
     // The maximum of the ReLU activations is the maximum of the weighted input sums.
@@ -227,13 +231,13 @@ fn a_conversion_reports_progress_and_can_be_stopped_anywhere() {
 
 #[test]
 fn a_percentile_that_is_not_positive_is_an_error() {
-    let policy = Policy::Percentile { percentile: 10.0 };
-    let config = ConversionConfig { time_steps: 4, policy, ..Default::default() };
+    let method = balancing_by(Policy::Percentile { percentile: 10.0 });
+    let config = ConversionConfig { time_steps: 4, method, ..Default::default() };
     let error = convert_while(&config, &progress::go_on).unwrap_err();
     assert!(matches!(error, ConversionError::NotPositive { .. }), "{error}");
     let message = error.to_string();
     assert!(message.contains("layer `layers.0`: only"), "{message}");
-    assert!(message.contains("`conversion.policy`"), "{message}");
+    assert!(message.contains("`conversion.method.policy`"), "{message}");
 }
 
 /// A network with batch norms, some of them with a bias before, whose running statistics and
@@ -315,6 +319,13 @@ fn a_missing_statistic_is_named() {
 /// scale of its inputs. Without the division of biases by thresholds it does not.
 #[test]
 fn biases_and_folded_batch_norms_are_converted() {
+    let normalisation = WeightNormalisation { percentile: 100.0 };
+    for method in [maximum(), MethodConfig::WeightNormalisation(normalisation)] {
+        converts_biases(method);
+    }
+}
+
+fn converts_biases(method: MethodConfig) {
     let (architecture, network, plan) = with_batch_norms();
     let folded = architecture.folded().plan(plan.input, plan.classes).unwrap();
     let ann = fold_batch_norm(&architecture, state::save(&network)).unwrap();
@@ -323,12 +334,7 @@ fn biases_and_folded_batch_norms_are_converted() {
         network.activations(batch.images(&device()), &Pass::evaluate(SEED, &batch.samples))
     };
     let steps = 400;
-    let config = ConversionConfig {
-        time_steps: steps,
-        policy: Policy::Maximum {},
-        scale: 1.0,
-        ..Default::default()
-    };
+    let config = ConversionConfig { time_steps: steps, method, scale: 1.0, ..Default::default() };
     let batches = [batch.clone()];
     let on_progress = |_| ControlFlow::Continue(());
     let balancing =
@@ -348,4 +354,81 @@ fn biases_and_folded_batch_norms_are_converted() {
     let error: Vec<f32> = found.iter().zip(&expected).map(|(f, e)| scale * f - e).collect();
     let relative = (product(&error, &error) / product(&expected, &expected)).sqrt();
     assert!(relative < 0.05, "the relative error is {relative}");
+}
+
+/// Diehl's form: weights times λ_(l-1) / λ_l, biases divided by λ_l, and thresholds of 1. Ours: the
+/// weights as they are, thresholds λ_l / λ_(l-1). Both fire the same spikes.
+#[test]
+fn normalised_weights_and_thresholds_are_the_same_network() {
+    let layers = vec![
+        Layer::Conv {
+            channels: 6,
+            kernel: 3,
+            stride: 1,
+            bias: true,
+            batch_norm: false,
+            activation: true,
+            tap: None,
+        },
+        Layer::AveragePool { size: 2 },
+        Layer::Linear { features: 20, bias: true },
+        Layer::Linear { features: 12, bias: true },
+        Layer::Classifier { bias: true },
+    ];
+    let architecture = Architecture { name: "plain".into(), layers };
+    let plan = architecture.plan(Shape { channels: 2, height: 8, width: 8 }, 5).unwrap();
+    let ann = Network::<B>::new(&plan, Init::default(), SEED, &device());
+    let mut tensors = state::save(&ann);
+    for (name, tensor) in tensors.iter_mut().filter(|(name, _)| name.ends_with(".bias")) {
+        let sign = if name.contains(".1") { -1.0 } else { 1.0 };
+        let biases = vec![0.0625 * sign; tensor.num_elements()];
+        *tensor = burn::tensor::TensorData::new(biases, tensor.shape.clone());
+    }
+    let ann = state::load(ann, tensors).unwrap();
+    let batch = images(8);
+    let reference = |batch: &Batch| {
+        ann.activations(batch.images(&device()), &Pass::evaluate(SEED, &batch.samples))
+    };
+    let steps = 40;
+    let method = MethodConfig::WeightNormalisation(WeightNormalisation { percentile: 100.0 });
+    let config = ConversionConfig { time_steps: steps, method, ..Default::default() };
+    let batches = [batch.clone()];
+    let on_progress = |_| ControlFlow::Continue(());
+    let balancing =
+        Balancing { config: &config, batches: &batches, seed: SEED, on_progress: &on_progress };
+    let spiking =
+        || SpikingNetwork::<B>::new(&plan, &SpikingConfig::default(), steps, &device()).unwrap();
+    let (ours, _) =
+        convert(spiking(), &state::save(&ann), &reference, balancing, &device()).unwrap();
+
+    // The maxima of the positive activations.
+    let largest: Vec<f32> = reference(&batch)
+        .into_iter()
+        .map(|(_, map)| map.into_data().iter::<f32>().fold(0.0, f32::max))
+        .collect();
+    let mut scaled = state::save(&ann);
+    let before = [1.0, largest[0], largest[1], largest[2]];
+    // The readout has no neurons, so nothing normalises its scores.
+    let after = [largest[0], largest[1], largest[2], largest[2]];
+    for (layer, name) in ["layers.0", "layers.2", "layers.3", "layers.4"].iter().enumerate() {
+        for (_, tensor) in scaled.iter_mut().filter(|(found, _)| found.starts_with(*name)) {
+            let is_bias = tensor.shape.len() == 1;
+            let factor = if is_bias { 1.0 } else { before[layer] } / after[layer];
+            let numbers: Vec<f32> = tensor.iter::<f32>().map(|x| x * factor).collect();
+            *tensor = burn::tensor::TensorData::new(numbers, tensor.shape.clone());
+        }
+    }
+    let mut diehl = state::save(&spiking());
+    diehl.extend(scaled);
+    let diehl = state::load(spiking(), diehl).unwrap();
+    let rates = |network: SpikingNetwork<B>| {
+        let source = Fixed(batch.clone());
+        let found = simulate(&Simulator::new(network), &source, steps, SEED, &device());
+        found.firing_rate_by_layer.into_iter().map(|layer| layer.rate).collect::<Vec<f64>>()
+    };
+    let (found, expected) = (rates(ours), rates(diehl));
+    for (found, expected) in found.iter().zip(&expected) {
+        // Rounding may move single spikes.
+        assert!(*expected > 0.01 && (found - expected).abs() < 2e-3, "{found}, not {expected}");
+    }
 }

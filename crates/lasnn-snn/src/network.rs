@@ -127,6 +127,24 @@ impl<B: Backend> SpikingNetwork<B> {
         self
     }
 
+    /// The threshold of each layer of neurons with which a firing rate of 1 stands for an activation
+    /// of the given scale. A layer without a scale keeps that of its inputs: its threshold is 1.
+    ///
+    /// The threshold is the scale divided by the unit of the layer's currents, see
+    /// [`Self::scale_biases`]. All layers of a residual block have the unit of its input.
+    pub fn thresholds_of_scales(&self, scales: &[Option<f32>]) -> Vec<f32> {
+        let mut unit = 1.0;
+        let mut thresholds = Vec::with_capacity(scales.len());
+        for layer in &self.layers {
+            let inner = layer.neurons().len();
+            let of_layer = scales[thresholds.len()..][..inner].iter();
+            let of_layer: Vec<f32> = of_layer.map(|scale| scale.unwrap_or(unit) / unit).collect();
+            unit *= of_layer.last().copied().unwrap_or(1.0);
+            thresholds.extend(of_layer);
+        }
+        thresholds
+    }
+
     /// Divides the bias of each layer by how much activation of the ordinary network a spike that
     /// enters the layer stands for. `thresholds` has one threshold for each layer of neurons, in
     /// the order of [`Self::neurons`]; layers from number `count` on, and the readout if there are

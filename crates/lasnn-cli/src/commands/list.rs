@@ -3,7 +3,7 @@
 //! Each list is the table that the program itself uses to read a recipe.
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement};
-use lasnn_conversion::Policy;
+use lasnn_conversion::{MethodConfig, Policy};
 use lasnn_core::Kind;
 use lasnn_datasets::Source;
 use lasnn_distillation::LossConfig;
@@ -49,7 +49,10 @@ fn rows(what: Listed) -> Vec<Row> {
         Listed::Encodings => vec![("spiking.encoding.kind", Encoding::KINDS.to_vec())],
         Listed::Losses => vec![("student.losses.kind", LossConfig::KINDS.to_vec())],
         Listed::Datasets => vec![("data.source", Source::ALL.map(Source::kind).to_vec())],
-        Listed::Methods => vec![("conversion.policy.kind", Policy::KINDS.to_vec())],
+        Listed::Methods => vec![
+            ("conversion.method.kind", MethodConfig::KINDS.to_vec()),
+            ("conversion.method.policy.kind", Policy::KINDS.to_vec()),
+        ],
         Listed::Optimizers => vec![("*.train.optimizer.kind", OptimizerConfig::KINDS.to_vec())],
         Listed::Schedules => vec![("*.train.schedule.kind", Schedule::KINDS.to_vec())],
     };

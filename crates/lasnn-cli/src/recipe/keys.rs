@@ -69,7 +69,7 @@ mod tests {
             "teacher.train.micro_batch",
             "intermediate.train.optimizer.learning_rate",
             "spiking.surrogate.kind",
-            "conversion.policy.percentile",
+            "conversion.method.policy.percentile",
             "student.train.epochs",
             "evaluation.time_steps",
         ] {

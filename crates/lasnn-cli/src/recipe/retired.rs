@@ -3,12 +3,17 @@
 use toml::de::DeValue;
 
 /// A key that recipes had once: its path, and what to write instead.
-const RETIRED: [([&str; 2], &str); 2] = [
+const RETIRED: [([&str; 2], &str); 3] = [
     (
         ["spiking", "readout"],
         "the logits of a spiking network are the mean over time; an entry of [[student.losses]] \
          says with `on` whether it takes their \"mean\", their \"sum\" (the default of \
          `cross-entropy`) or those of each \"step\"",
+    ),
+    (
+        ["conversion", "policy"],
+        "write `method = { kind = \"threshold-balancing\", policy = ... }` in [conversion], with the \
+         value of this key as the policy",
     ),
     (
         ["student", "distillation"],

@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{Batch, Pass, Seed};
-use lasnn_neurons::{NeuronConfig, SpikingBackend, SpikingNeurons};
+use lasnn_neurons::{SpikingBackend, SpikingNeurons};
 use lasnn_nn::{BatchTensors, StateDict, state};
 use lasnn_snn::counting::{chunk_steps, chunks, to_host};
 use lasnn_snn::network::SpikingNetwork;
@@ -81,7 +81,7 @@ pub fn convert<B: SpikingBackend>(
     // The balanced network has biases in units of the thresholds before scaling.
     let all = 0..scaled.len() + 1;
     let network = transfer_biases(network, ann)?.scale_biases(&scaled, all);
-    let neurons = network.config().neurons();
+    let neurons = network.config().neuron;
     let network = network.with_neurons(&neurons, &scaled, device);
     let report = report::report(&network, &scaled, reference, balancing, device)?;
     Ok((network, report))
@@ -126,12 +126,7 @@ fn balance<B: SpikingBackend>(
     for (neuron_layer, name) in names.iter().enumerate() {
         // While it is balanced, the network has no leak and starts at rest, whatever it does
         // afterwards.
-        let neurons = NeuronConfig {
-            leak: 1.0.into(),
-            threshold: Default::default(),
-            initial_membrane: Default::default(),
-            ..network.config().neurons()
-        };
+        let neurons = network.config().neuron.without_leak();
         // The biases of earlier layers are in their units already.
         network = network.scale_biases(&thresholds, neuron_layer..neuron_layer + 1);
         let balanced = network.clone().with_neurons(&neurons, &thresholds, device);

@@ -18,9 +18,9 @@ use crate::reference;
 /// kernels that replace it with the reference.
 ///
 /// The methods work on primitives, because Burn's backends do. Networks use the module
-/// [`crate::SpikingNeurons`], which takes tensors. The parameters are tensors of the same float type
-/// as the currents, so that a GPU kernel reads them without a transfer to the host. The equations
-/// are those of [`crate::neuron`].
+/// [`crate::Lif`], which takes tensors. The parameters are tensors of the same float type as the
+/// currents, so that a GPU kernel reads them without a transfer to the host. The equations are those
+/// of [`crate::models::lif`].
 ///
 /// On an autodiff backend, `scan` is differentiable with respect to the currents and to all
 /// parameters. `advance` and `scan_backward` are not differentiable.

@@ -11,8 +11,9 @@ use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
 use lasnn_core::{Pass, Probe, Probes};
 use lasnn_neurons::network;
-use lasnn_neurons::{FusedNeurons, NetworkInput, NetworkPass, NeuronModel, SpikingBackend};
-use lasnn_neurons::mean_current;
+use lasnn_neurons::{
+    FusedNeurons, NetworkInput, NetworkPass, NeuronModel, SpikingBackend, mean_current,
+};
 use lasnn_nn::{Observations, attention_map};
 use lasnn_spiking_kernels::{Membranes, Outcome, PackedWeights, SpikeStats, WeightFormat};
 

@@ -19,8 +19,8 @@
 //!
 //! The gradients are those of Burn's autodiff, with a surrogate derivative for each spike and none
 //! through the spikes of the reset. There is no kernel for this neuron; it consists of tensor
-//! operations and runs layer by layer on every backend. Its memory grows with a dozen tensors for
-//! each time step.
+//! operations and runs layer by layer on every backend. In training it keeps several tensors of the
+//! layer for each time step.
 
 use burn::module::{Module, Param};
 use burn::tensor::activation::sigmoid;

@@ -1,7 +1,7 @@
 //! Spiking neurons with surrogate gradients, input encoders, and their kernels.
 //!
-//! - [`models`]: the table of neuron models, with one module for each: its equations, its options in
-//!   a recipe, and a layer of such neurons as a Burn module,
+//! - [`models`]: the table of neuron models, with one module for each: its equations, its options
+//!   in a recipe, and a layer of such neurons as a Burn module,
 //! - [`model`]: the traits that a neuron model implements,
 //! - [`params`]: the parameters of neurons in a recipe,
 //! - [`surrogate`]: the surrogate derivatives, on tensors,

@@ -31,9 +31,9 @@
 //! threshold that it subtracts does not (DIET-SNN):
 //!
 //! ```text
-//! dL/dv   = Σ_t - g σ'(z^t) u^t / v² - δ^t o^{t-1}      the last term with the reset `subtract` only
-//! dL/dλ   = Σ_t δ^t u^{t-1}                             times 1 - o^{t-1} with the reset `zero`
-//! dL/du^0 = λ δ^1                                       times 1 - o^0 with the reset `zero`
+//! dL/dv   = Σ_t - g σ'(z^t) u^t / v² - δ^t o^{t-1}   the last term with the reset `subtract` only
+//! dL/dλ   = Σ_t δ^t u^{t-1}                          times 1 - o^{t-1} with the reset `zero`
+//! dL/du^0 = λ δ^1                                    times 1 - o^0 with the reset `zero`
 //! ```
 //!
 //! `g` is the gradient with respect to the output that `u^t` decides.

@@ -133,7 +133,7 @@ impl NeuronKind for LifConfig {
         [channels, height, width]: [usize; 3],
         device: &B::Device,
     ) -> Lif<B> {
-        let mut neurons = Lif::new(self, threshold, device);
+        let mut neurons = Lif::<B>::new(self, threshold, device);
         if self.threshold.per == ThresholdPer::Channel {
             neurons = neurons.with_thresholds(&vec![threshold; channels]);
         }

@@ -98,9 +98,9 @@ impl NeuronKind for PlifConfig {
         };
         let logit = (self.leak / (1.0 - self.leak)).ln();
         Plif {
-            threshold: param(vec![threshold; thresholds], device)
+            threshold: param::<B>(vec![threshold; thresholds], device)
                 .set_require_grad(self.threshold.train),
-            leak_logit: param(vec![logit as f32], device).set_require_grad(true),
+            leak_logit: param::<B>(vec![logit as f32], device).set_require_grad(true),
             options: self.options(),
         }
     }

@@ -54,7 +54,7 @@ struct Case {
 
 /// The neurons of a layer of 2 feature maps. All numbers are arbitrary.
 fn plif<B: SpikingBackend>(config: NeuronConfig) -> Plif<B> {
-    match config.init(0.75, [2, 1, 3], &Default::default()) {
+    match config.init::<B>(0.75, [2, 1, 3], &Default::default()) {
         SpikingNeurons::Plif(neurons) => neurons,
         other => panic!("{other:?}"),
     }

@@ -6,7 +6,7 @@ use lasnn_core::neuron::NeuronOptions;
 
 use super::{LifConfig, TrainedParams};
 use crate::backend::{ScanParams, SpikingBackend, from_primitive, into_primitive};
-use crate::model::{FusedNeurons, NeuronModel};
+use crate::model::{FusedNeurons, NeuronKind, NeuronModel};
 use crate::reference;
 use crate::tensors::{by_step, numbers, of_channels, of_neurons, of_state, of_step};
 use crate::tensors::{param, replaced};

@@ -3,6 +3,7 @@
 //! Every checkpoint contains its definition. A command that takes a checkpoint and a recipe
 //! compares the two before it computes anything, and names every difference.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use lasnn_core::{Architecture, Shape};
@@ -92,12 +93,30 @@ impl Definition {
             names.join(", ")
         );
         if let Some(SpikingDefinition { config, time_steps }) = spiking {
-            let keys = toml::Table::try_from(config).unwrap_or_default();
+            let keys = spiking_keys(config);
             let keys: Vec<_> = keys.iter().map(|(key, value)| format!("{key} {value}")).collect();
             text.push_str(&format!("\n{time_steps} time steps; {}", keys.join(", ")));
         }
         text
     }
+}
+
+/// The keys of `[spiking]` with their values. Those of the neurons begin with `neuron.`.
+pub fn spiking_keys(config: &SpikingConfig) -> BTreeMap<String, toml::Value> {
+    let mut keys = BTreeMap::new();
+    for (name, value) in toml::Table::try_from(config).unwrap_or_default() {
+        match value {
+            toml::Value::Table(neuron) if name == "neuron" => {
+                keys.extend(
+                    neuron.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)),
+                );
+            }
+            value => {
+                keys.insert(name, value);
+            }
+        }
+    }
+    keys
 }
 
 impl NormalisationNumbers {

@@ -1,6 +1,6 @@
 //! Compares the definition of a checkpoint with that of a recipe.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use lasnn_core::{Architecture, Layer};
@@ -8,7 +8,7 @@ use lasnn_datasets::Normalisation;
 use lasnn_snn::SpikingConfig;
 use serde::Serialize;
 
-use crate::definition::{Definition, NormalisationNumbers};
+use crate::definition::{Definition, NormalisationNumbers, spiking_keys};
 use crate::failure::invalid_input;
 use crate::stage::StageName;
 
@@ -113,17 +113,22 @@ fn first_class(found: &[String], expected: &[String]) -> Option<(usize, String, 
     Some((index, text(found), text(expected)))
 }
 
+/// The key that decides which keys the neurons have.
+const NEURON_KIND: &str = "neuron.kind";
+
 /// The keys of `[spiking]` whose values differ and change results, with both values.
 fn keys(found: &SpikingConfig, expected: &SpikingConfig) -> Vec<(String, String, String)> {
-    let table = |config| toml::Table::try_from(config).unwrap_or_default();
-    let (found, expected) = (table(found), table(expected));
+    let (found, expected) = (spiking_keys(found), spiking_keys(expected));
+    // Neurons of different kinds have different keys.
+    let same_kind = found.get(NEURON_KIND) == expected.get(NEURON_KIND);
     let all: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
     let differing = all.into_iter().filter(|key| found.get(*key) != expected.get(*key));
-    let shown = |table: &toml::Table, key: &String| {
-        table.get(key).map_or("absent".into(), toml::Value::to_string)
+    let shown = |keys: &BTreeMap<String, toml::Value>, key: &String| {
+        keys.get(key).map_or("absent".into(), toml::Value::to_string)
     };
     differing
-        .filter(|key| *key != "surrogate")
+        .filter(|key| *key != "neuron.surrogate")
+        .filter(|key| same_kind || *key == NEURON_KIND || !key.starts_with("neuron."))
         .map(|key| (key.clone(), shown(&found, key), shown(&expected, key)))
         .collect()
 }
@@ -136,7 +141,7 @@ fn as_toml(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use lasnn_core::{Shape, Tap};
-    use lasnn_neurons::{Reset, Surrogate};
+    use lasnn_neurons::{LifConfig, NeuronConfig, PlifConfig, Reset, Surrogate};
 
     use super::*;
     use crate::definition::SpikingDefinition;
@@ -194,8 +199,15 @@ mod tests {
         let spiking = |change: fn(&mut SpikingDefinition)| {
             move |d: &mut Definition| change(d.spiking.as_mut().unwrap())
         };
-        refuses(spiking(|s| s.config.leak = 0.7.into()), &["`spiking.leak`", "1.0", "0.7"]);
-        refuses(spiking(|s| s.config.reset = Reset::Zero), &["`spiking.reset`", "\"zero\""]);
+        let leaky = LifConfig { leak: 0.7.into(), ..Default::default() };
+        let hard = LifConfig { reset: Reset::Zero, ..Default::default() };
+        let neuron = |neuron: NeuronConfig| {
+            move |d: &mut Definition| d.spiking.as_mut().unwrap().config.neuron = neuron
+        };
+        refuses(neuron(leaky.into()), &["`spiking.neuron.leak`", "1.0", "0.7"]);
+        refuses(neuron(hard.into()), &["`spiking.neuron.reset`", "\"zero\""]);
+        let plif = PlifConfig::default();
+        refuses(neuron(plif.into()), &["`spiking.neuron.kind`", "\"lif\"", "\"plif\""]);
         refuses(spiking(|s| s.time_steps = 4), &["`student.time_steps`", "8", "4"]);
     }
 
@@ -210,7 +222,9 @@ mod tests {
         may_differ(|d| d.normalisation.mean = vec![0.301]);
         may_differ(|d| d.normalisation.kind = Normalisation::Published);
         may_differ(|d| {
-            d.spiking.as_mut().unwrap().config.surrogate = Surrogate::Linear { damping: 1.0 };
+            let surrogate = Surrogate::Linear { damping: 1.0 };
+            let neuron = LifConfig { surrogate, ..Default::default() };
+            d.spiking.as_mut().unwrap().config.neuron = neuron.into();
         });
     }
 

@@ -11,6 +11,7 @@ mod available;
 mod estimate;
 mod estimator;
 mod ledger;
+mod neurons;
 mod pass;
 mod probes;
 mod purpose;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::definition::Definition;
 use crate::escape::shell_quoted;
 use crate::failure::invalid_input;
+use crate::older_definition;
 use crate::program::Program;
 use crate::stage::StageName;
 use crate::summary::StageSummary;
@@ -20,8 +21,9 @@ use crate::summary::StageSummary;
 /// The version of the metadata and of the hashes in the artifact cache. It is raised when the
 /// meaning of either changes; networks with an older version are trained again. Since version 2 the
 /// metadata contain the network's [`Definition`]. Since version 3 the definition has no readout:
-/// the logits of a spiking network are the mean over time.
-pub const FORMAT: u32 = 3;
+/// the logits of a spiking network are the mean over time. Since version 4 its neurons are a table
+/// with a kind; files of version 3 are read ([`older_definition`]).
+pub const FORMAT: u32 = 4;
 
 /// A finished network.
 #[derive(Clone, Debug)]
@@ -115,8 +117,8 @@ impl ArtifactMetadata {
         let version = metadata.get("format").and_then(serde_json::Value::as_u64);
         let refused = |reason: &str| invalid_input(format_args!("{}: {reason}", path.display()));
         let reason = match version {
-            Some(version) if version == u64::from(FORMAT) => {
-                let parsed = serde_json::from_value(metadata.clone());
+            Some(version) if older_definition::READABLE.contains(&version) => {
+                let parsed = serde_json::from_value(older_definition::upgraded(metadata.clone()));
                 return parsed.map_err(|error| refused(&format!("its metadata: {error}")));
             }
             Some(version) if version > u64::from(FORMAT) => {
@@ -152,7 +154,8 @@ impl StageArtifact {
     ///
     /// Fails if the file is missing or damaged, or if it is no such file.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
-        let checkpoint = Checkpoint::load(path)?;
+        let mut checkpoint = Checkpoint::load(path)?;
+        checkpoint.metadata = older_definition::upgraded(checkpoint.metadata);
         let metadata = checkpoint.metadata(path)?;
         Ok(Self { state: checkpoint.state, metadata })
     }
@@ -179,7 +182,7 @@ pub fn layout(state: &StateDict) -> BTreeMap<String, String> {
         (_, 4) => "output channel, input channel, kernel row, kernel column",
         // PyTorch's `Linear.weight` is the transpose of this matrix.
         (_, 2) => "input feature (channel, then row, then column), output feature",
-        (Some("threshold" | "leak"), 1) => "one number for the whole layer",
+        (Some("threshold" | "leak" | "leak_logit"), 1) => "one number for the whole layer",
         (_, 1) => "output channel or feature",
         _ => "no layout is known",
     };

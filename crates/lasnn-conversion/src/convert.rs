@@ -69,7 +69,7 @@ pub fn convert<B: SpikingBackend>(
         network = network.absorb_inner_threshold(neuron_layer, threshold);
     }
     let network = network.scale_biases(&thresholds, 0..thresholds.len() + 1);
-    let neurons = network.config().neurons();
+    let neurons = network.config().neuron;
     let network = network.with_neurons(&neurons, &thresholds, device);
     let report = report::report(&network, &thresholds, reference, balancing, device)?;
     Ok((network, report))

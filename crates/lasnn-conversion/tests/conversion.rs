@@ -15,6 +15,7 @@ use lasnn_conversion::{
 use lasnn_core::random::unit;
 use lasnn_core::{Architecture, Batch, BatchSource, Layer, Pass, Plan, Seed, Shape, Stream};
 use lasnn_models::{Init, Network};
+use lasnn_neurons::{NeuronModel, PlifConfig, SpikingNeurons};
 use lasnn_nn::{BatchTensors, Observable, state};
 use lasnn_snn::{Progress, Simulator, SpikingConfig, SpikingNetwork, Task, progress, simulate};
 
@@ -152,6 +153,26 @@ fn the_first_threshold_is_the_scaled_maximum_of_the_first_convolution() {
     let found = report.layers[0].threshold;
     assert!((found - expected).abs() < 1e-6 * expected, "{found} instead of {expected}");
     assert_eq!(snn.neurons()[0].1.threshold_value(), found);
+}
+
+/// Layers are balanced without leak, so the thresholds do not depend on the neuron model.
+#[test]
+fn neurons_with_a_trained_leak_are_converted() {
+    let config = ConversionConfig { time_steps: 20, ..Default::default() };
+    let plif = PlifConfig { leak: 0.75, ..Default::default() };
+    let spiking = SpikingConfig { neuron: plif.into(), ..Default::default() };
+    let Converted { snn, report, .. } = converted(&residual_plan(), &spiking, &config);
+    let expected = converted(&residual_plan(), &SpikingConfig::default(), &config).report;
+    let thresholds = |report: &lasnn_conversion::ConversionReport| -> Vec<f32> {
+        report.layers.iter().map(|layer| layer.threshold).collect()
+    };
+    assert_eq!(thresholds(&report), thresholds(&expected));
+    for ((name, neurons), threshold) in snn.neurons().into_iter().zip(thresholds(&report)) {
+        let SpikingNeurons::Plif(neurons) = neurons else { panic!("{name}: {neurons:?}") };
+        assert_eq!(neurons.thresholds(), [threshold], "{name}");
+        let leak = neurons.leak().into_scalar();
+        assert!((leak - 0.75).abs() < 1e-6, "{name}: {leak}");
+    }
 }
 
 #[test]

@@ -11,7 +11,10 @@ use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
 use lasnn_core::{Pass, Probe, Probes};
 use lasnn_neurons::network;
-use lasnn_neurons::{NetworkInput, NetworkPass, NetworkProbes, SpikingBackend, mean_current};
+use lasnn_neurons::{
+    FusedNeurons, NetworkInput, NetworkPass, NetworkProbes, NeuronModel, SpikingBackend,
+    mean_current,
+};
 use lasnn_nn::{Observations, attention_map};
 use lasnn_spiking_kernels::{Membranes, Outcome, PackedWeights, SpikeStats, WeightFormat};
 
@@ -139,13 +142,17 @@ impl Lowered {
         format: WeightFormat,
     ) -> Option<PackedWeights> {
         B::on_host(&[], |_| ())?;
-        network::prepare::<B>(&self.graph, &self.params(network)?, format)
+        network::prepare::<B>(&self.graph, &self.params(network, &neurons(network)?)?, format)
     }
 
     /// The parameters that the graph names, in its order.
-    fn params<B: Backend>(&self, network: &SpikingNetwork<B>) -> Option<Vec<FloatTensor<B>>> {
-        let (synapses, neurons) = (synapses(network), network.neurons());
-        let neurons = |layer: usize| Some(neurons.get(layer)?.1);
+    fn params<B: Backend>(
+        &self,
+        network: &SpikingNetwork<B>,
+        neurons: &[FusedNeurons<B>],
+    ) -> Option<Vec<FloatTensor<B>>> {
+        let synapses = synapses(network);
+        let primitive = |tensor: &Tensor<B, 1>| tensor.clone().into_primitive().tensor();
         let param = |source: &ParamSource| {
             Some(match source {
                 ParamSource::Weight(number) => {
@@ -160,10 +167,10 @@ impl Lowered {
                     let sum = biases.into_iter().reduce(|sum, bias| sum + bias)?;
                     sum.into_primitive().tensor()
                 }
-                ParamSource::Threshold(layer) => primitive(&neurons(*layer)?.threshold),
-                ParamSource::Leak(layer) => primitive(&neurons(*layer)?.leak),
+                ParamSource::Threshold(layer) => primitive(&neurons.get(*layer)?.threshold),
+                ParamSource::Leak(layer) => primitive(&neurons.get(*layer)?.leak),
                 ParamSource::InitialMembrane(layer) => {
-                    primitive(neurons(*layer)?.initial_membrane.as_ref()?)
+                    primitive(neurons.get(*layer)?.initial_membrane.as_ref()?)
                 }
             })
         };
@@ -182,7 +189,8 @@ impl Lowered {
         B::on_host(&[], |_| ())?;
         let rows = input.maps.dims()[0];
         let batch = if input.constant { rows } else { rows / steps };
-        let params = self.params(network)?;
+        let neurons = neurons(network)?;
+        let params = self.params(network, &neurons)?;
         let input = match self.stem {
             0 if self.signed => {
                 let spikes = Tensor::cat(vec![input.maps.clone(), -input.maps], 1);
@@ -199,7 +207,7 @@ impl Lowered {
         });
         Some(NetworkPass {
             graph: self.graph.clone(),
-            neurons: network.neurons().into_iter().map(|(_, layer)| layer.options).collect(),
+            neurons: neurons.iter().map(|layer| layer.options).collect(),
             trained: vec![false; params.len()].into(),
             params,
             input,
@@ -233,8 +241,9 @@ impl Lowered {
     }
 }
 
-fn primitive<B: Backend>(param: &Param<Tensor<B, 1>>) -> FloatTensor<B> {
-    param.val().into_primitive().tensor()
+/// The neurons of all layers, if the kernels have their model.
+fn neurons<B: Backend>(network: &SpikingNetwork<B>) -> Option<Vec<FusedNeurons<B>>> {
+    network.neurons().into_iter().map(|(_, neurons)| neurons.fused()).collect()
 }
 
 /// A convolution or a matrix of a network.

@@ -61,7 +61,7 @@ impl<B: Backend> SpikingNetwork<B> {
             return Err(SnnError::Value { key, found: "0".into(), expected });
         }
         let build = |(index, planned): (usize, &PlannedLayer)| {
-            SpikingLayer::new(index, planned, &config.neurons(), device).ok_or_else(|| {
+            SpikingLayer::new(index, planned, &config.neuron, device).ok_or_else(|| {
                 let reason = planned.layer.not_spiking_because().unwrap_or("it has no neurons");
                 let (network, kind) = (plan.name.clone(), planned.layer.kind());
                 ArchitectureError::NotSpiking { network, index, kind, reason }
@@ -122,7 +122,7 @@ impl<B: Backend> SpikingNetwork<B> {
         let all = self.layers.iter_mut().flat_map(SpikingLayer::neurons_mut);
         for ((neurons, &threshold), shape) in all.zip(thresholds).zip(shapes) {
             let shape = [shape.channels, shape.height, shape.width];
-            *neurons = SpikingNeurons::of_layer(config, threshold, shape, device);
+            *neurons = config.init(threshold, shape, device);
         }
         self
     }

@@ -16,6 +16,7 @@ mod disks;
 mod download;
 mod figures;
 mod inspect;
+mod neurons;
 #[cfg(unix)]
 mod packs;
 mod quickstart;

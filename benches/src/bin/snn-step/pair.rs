@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use burn::module::AutodiffModule;
 use lasnn_core::{Layer, Precision};
+use lasnn_neurons::{Encoding, InitialMembranePer, LifConfig};
 use lasnn_nn::state;
 use serde_json::json;
 
@@ -59,7 +60,7 @@ enum PrecisionName {
 pub fn pair(arguments: &PairArguments) -> anyhow::Result<()> {
     let PairArguments { batch, time_steps, rate, .. } = *arguments;
     let random = Random { net: &arguments.net, batch, time_steps, rate };
-    let plain = make::random(&random, lasnn_neurons::Encoding::Direct {})?;
+    let plain = make::random(&random, Encoding::Direct {})?;
     let extended = extended(&plain, arguments.with)?;
     let precision = match arguments.precision {
         PrecisionName::F32 => Precision::F32,
@@ -93,13 +94,13 @@ pub fn pair(arguments: &PairArguments) -> anyhow::Result<()> {
 /// membrane potentials are at rest.
 fn extended(plain: &Case, with: Extra) -> anyhow::Result<Case> {
     let mut about = plain.about.clone();
-    let neurons = &mut about.spiking;
+    let mut neurons = LifConfig::default();
     match with {
         Extra::Thresholds => neurons.threshold.train = true,
         Extra::Leaks => neurons.leak.train = true,
         Extra::InitialMembranes => {
             neurons.initial_membrane.train = true;
-            neurons.initial_membrane.per = lasnn_neurons::InitialMembranePer::Neuron;
+            neurons.initial_membrane.per = InitialMembranePer::Neuron;
         }
         Extra::Biases => {
             for layer in &mut about.architecture.layers {
@@ -113,6 +114,7 @@ fn extended(plain: &Case, with: Extra) -> anyhow::Result<Case> {
             }
         }
     }
+    about.spiking.neuron = neurons.into();
     let mut case = Case { about, state: Default::default(), batch: plain.batch.clone() };
     let network = lasnn_snn::SpikingNetwork::<burn::backend::Autodiff<burn_flex::Flex>>::new(
         &case.about.plan()?,

@@ -16,6 +16,7 @@ use crate::definition::{Definition, SpikingDefinition};
 use crate::definition_check::Overrides;
 use crate::device::{Job, TrainingBackend};
 use crate::failure::invalid_input;
+use crate::older_definition;
 use crate::output;
 use crate::recipe::{self, Plans, Recipe};
 use crate::splits::Splits;
@@ -46,7 +47,7 @@ impl Job for AddDefinition<'_> {
         let (recipe, origins) = recipe::read(&file, self.args.set_options.changes(global))?;
         let Checkpoint { state, metadata } = Checkpoint::load(path).map_err(invalid_input)?;
         match metadata["format"].as_u64() {
-            Some(version) if version == u64::from(FORMAT) => {
+            Some(version) if older_definition::READABLE.contains(&version) => {
                 let path = path.display();
                 let message = format_args!("{path} already contains the definition of its network");
                 return Err(invalid_input(message));
@@ -143,6 +144,9 @@ fn check_older(
     for config in ["/spiking", "/definition/spiking/config"] {
         if let Some(config) = metadata.pointer_mut(config).and_then(Value::as_object_mut) {
             config.remove("readout");
+        }
+        if let Some(config) = metadata.pointer_mut(config) {
+            older_definition::nest_neuron(config);
         }
     }
     let version_2 = metadata.get("definition").cloned().map(serde_json::from_value::<Definition>);

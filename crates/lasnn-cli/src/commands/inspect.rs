@@ -12,6 +12,7 @@ use crate::args::{FetchOptions, Global, Inspect};
 use crate::definition::Definition;
 use crate::failure::invalid_input;
 use crate::memory::Memory;
+use crate::older_definition::upgraded;
 use crate::output;
 use crate::recipe::{self, Changes};
 use crate::splits::Splits;
@@ -137,7 +138,7 @@ fn inspect_recipe(path: &Path, changes: Changes<'_>, global: &Global) -> anyhow:
 
 fn inspect_checkpoint(path: &Path, global: &Global) -> anyhow::Result<()> {
     let Checkpoint { state, metadata } = Checkpoint::load(path).map_err(invalid_input)?;
-    let metadata: Option<ArtifactMetadata> = serde_json::from_value(metadata).ok();
+    let metadata: Option<ArtifactMetadata> = serde_json::from_value(upgraded(metadata)).ok();
     let network = match &metadata {
         Some(ArtifactMetadata { definition, .. }) => {
             let Definition { network, image, classes, .. } = definition;

@@ -5,13 +5,14 @@
 
 use lasnn_core::{Plan, Precision};
 use lasnn_distillation::LossConfig;
-use lasnn_neurons::{Reset, Surrogate};
+use lasnn_neurons::{NeuronOptions, Reset, Surrogate};
 use lasnn_snn::{WeightFormat, images_at_once};
 use lasnn_training::{OptimizerConfig, TrainConfig};
 
 use super::ann::Ann;
 use super::estimate::{Inputs, StageEstimate};
 use super::ledger::Ledger;
+use super::neurons;
 use super::pass::Pass;
 use super::probes::probe_bytes;
 use super::purpose::Purpose;
@@ -277,8 +278,12 @@ impl<'a> Estimator<'a> {
                     pass.precision = Precision::F32;
                 }
                 let probes = LossConfig::student_probes(&recipe.student.losses);
-                if on_gpu || !lasnn_snn::is_fused(&probes) {
-                    let bytes = probe_bytes(&probes, &plans.student, pass);
+                let has_kernel = recipe.spiking.neuron.is_fused();
+                if on_gpu || !has_kernel || !lasnn_snn::is_fused(&probes) {
+                    let mut bytes = probe_bytes(&probes, &plans.student, pass);
+                    if !has_kernel {
+                        bytes += neurons::saved_bytes(spiking.neurons(), pass);
+                    }
                     ledger.malloc(Purpose::Tape, bytes);
                     spiking.train_layer_by_layer(ledger, pass);
                     ledger.free(Purpose::Tape, bytes);
@@ -297,7 +302,7 @@ impl<'a> Estimator<'a> {
 
     /// The conversion report runs the ANN and the spiking network on the same images.
     fn conversion_report(&mut self, pass: Pass) {
-        self.spiking.simulate(&mut self.ledger, Purpose::Evaluation, pass, true);
+        self.simulate_pass(pass, true);
         let spike_counts = self.spiking.neurons() * pass.batch * size_of::<f32>();
         self.holding(Purpose::Evaluation, spike_counts, |this| {
             let Self { ledger, intermediate, .. } = this;
@@ -352,8 +357,18 @@ impl<'a> Estimator<'a> {
         let pass = Pass { batch, steps: steps.into(), precision, threads };
         let loaded = self.loader_bytes(batch, images) + self.image_bytes(batch);
         self.holding(Purpose::Evaluation, loaded, |this| {
-            this.spiking.simulate(&mut this.ledger, Purpose::Evaluation, pass, is_test);
+            this.simulate_pass(pass, is_test);
         });
+    }
+
+    /// A simulation pass over one batch.
+    fn simulate_pass(&mut self, pass: Pass, counts_spikes: bool) {
+        let Inputs { recipe, plans, .. } = self.inputs;
+        self.spiking.simulate(&mut self.ledger, Purpose::Evaluation, pass, counts_spikes);
+        if !recipe.spiking.neuron.is_fused() {
+            let bytes = neurons::simulation_bytes(&plans.student, pass);
+            self.ledger.malloc_briefly(Purpose::Evaluation, bytes);
+        }
     }
 
     /// The number of images that are measured at once.
@@ -371,9 +386,7 @@ fn needs_teacher(recipe: &Recipe) -> bool {
 /// Whether the backward pass of the recipe's neurons can use bfloat16: it needs 8-bit surrogate
 /// derivatives only, which must be bounded.
 fn supports_bf16(recipe: &Recipe) -> bool {
-    let is_bounded = matches!(
-        recipe.spiking.surrogate,
-        Surrogate::Linear { .. } | Surrogate::Rectangular { .. }
-    );
-    is_bounded && recipe.spiking.reset == Reset::Subtract
+    let NeuronOptions { reset, surrogate, .. } = recipe.spiking.neuron.options();
+    let is_bounded = matches!(surrogate, Surrogate::Linear { .. } | Surrogate::Rectangular { .. });
+    is_bounded && reset == Reset::Subtract
 }

@@ -96,6 +96,16 @@ fn losses_decide_whether_the_teacher_and_the_kernels_run() {
 }
 
 #[test]
+fn neurons_without_a_kernel_take_more_memory() {
+    let student = "[student]\ntime_steps = 8";
+    let plif = with(student, &format!("[spiking.neuron]\nkind = \"plif\"\n{student}"));
+    let plif = of_student(&plif, Purpose::Tape);
+    let by_step = "losses = [{ kind = \"cross-entropy\", on = \"step\" }]";
+    let by_layer = of_student(&with(student, &format!("{student}\n{by_step}")), Purpose::Tape);
+    assert!(plif > by_layer * 2usize, "{plif}, LIF layer by layer {by_layer}");
+}
+
+#[test]
 fn huge_numbers_give_a_huge_estimate_without_overflow() {
     let text = with("[student]\ntime_steps = 8", "[student]\ntime_steps = 9223372036854775807");
     let huge = stages(&text, run(Goal::Run)).pop().unwrap();

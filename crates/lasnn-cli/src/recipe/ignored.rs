@@ -6,6 +6,7 @@
 
 use std::path::Path;
 
+use lasnn_neurons::LeakConfig;
 use toml::Value;
 
 use super::error::RecipeError;
@@ -35,6 +36,7 @@ pub fn check(typed: &toml::Table, recipe: &Recipe, file: &Path) -> Result<(), Re
 fn difference(key: &str, typed: &Value, resolved: &Value) -> Option<(String, String, String)> {
     let differs = |expected: String| Some((key.to_owned(), typed.to_string(), expected));
     match (typed, resolved) {
+        _ if key == "spiking.neuron.leak" && same_leak(typed, resolved) => None,
         (Value::Table(typed), Value::Table(resolved)) => typed.iter().find_map(|(name, value)| {
             let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
             match resolved.get(name) {
@@ -64,6 +66,12 @@ fn difference(key: &str, typed: &Value, resolved: &Value) -> Option<(String, Str
         _ if equal(typed, resolved) => None,
         _ => differs(format!("a value such as {resolved}")),
     }
+}
+
+/// Whether two values are the same leak, which can be written in several ways.
+fn same_leak(typed: &Value, resolved: &Value) -> bool {
+    let leak = |value: &Value| value.clone().try_into::<LeakConfig>().ok();
+    leak(typed).is_some() && leak(typed) == leak(resolved)
 }
 
 /// Whether two values that are no tables and no lists are equal. The integer `1` equals `1.0`.

@@ -35,6 +35,7 @@ pub fn notes(
     for stage in [StageName::Teacher, StageName::Intermediate] {
         pooling(&mut notes, stage.table(), plans.of(stage));
     }
+    neurons(&mut notes, recipe, backend);
     losses(&mut notes, &recipe.student.losses);
     classes(&mut notes, dataset, split);
     notes
@@ -89,6 +90,18 @@ fn pooling(notes: &mut Vec<String>, table: &str, plan: &Plan) {
                 planned.input
             ));
         }
+    }
+}
+
+/// A GPU runs all spiking networks layer by layer.
+fn neurons(notes: &mut Vec<String>, recipe: &Recipe, backend: BackendName) {
+    let neuron = &recipe.spiking.neuron;
+    if backend.is_cpu() && !neuron.is_fused() {
+        notes.push(format!(
+            "`spiking.neuron.kind` is \"{}\", for which there is no kernel: spiking networks run \
+             layer by layer in `f32`, which takes more time and memory",
+            neuron.name()
+        ));
     }
 }
 
@@ -190,6 +203,8 @@ mod tests {
         check_note("[evaluation]", &far, &["`student.losses[1]` (attention)", "0.9", "1000"]);
         let none = add(&format!("{attention}{attention}weight = 0.0\n"));
         check_note("[evaluation]", &none, &["`student.losses[2]` (attention)", "`weight` is 0"]);
+        let plif = "[spiking.neuron]\nkind = \"plif\"\n[evaluation]";
+        check_note("[evaluation]", plif, &["`spiking.neuron.kind` is \"plif\"", "no kernel"]);
         check_note("validation = 337", "validation = 337\ntest_limit = 4", &["no test image"]);
         let rounded = "epochs = 15\nbatch = 64\nprecision = \"bf16\"";
         let notes = notes_with(teacher, rounded, BackendName::Cuda);

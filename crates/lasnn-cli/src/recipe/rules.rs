@@ -77,7 +77,7 @@ pub fn check_delay(recipe: &Recipe, time_steps: usize) -> Result<(), Contradicti
 }
 
 fn delay(recipe: &Recipe, key: &str, time_steps: usize) -> Result<(), Contradiction> {
-    if recipe.spiking.step_order != StepOrder::FireThenIntegrate {
+    if recipe.spiking.neuron.options().step_order != StepOrder::FireThenIntegrate {
         return Ok(());
     }
     // The shortcut of a residual block skips the first of its two layers of neurons, so a block
@@ -94,7 +94,7 @@ fn delay(recipe: &Recipe, key: &str, time_steps: usize) -> Result<(), Contradict
             expected: format!(
                 "at least {}, since the shortest path to the readout has {layers} layers of \
                  neurons, and each delays the signal by one time step with \
-                 `spiking.step_order = \"fire-then-integrate\"`",
+                 `spiking.neuron.step_order = \"fire-then-integrate\"`",
                 layers + 1
             ),
         }),

@@ -118,11 +118,14 @@ fn a_recipe_with_every_key_resolves_to_itself() {
         optimizer = { kind = "adam", learning_rate = 1e-3, weight_decay = 1e-2, decoupled = true }
         schedule = { kind = "cosine" }
         [spiking]
-        leak = 0.9
+        encoding = { kind = "poisson", range = "signed" }
+        [spiking.neuron]
+        leak = { time_constant = 10, train = true }
+        threshold = { per = "channel", train = true }
+        initial_membrane = { value = 0.5, per = "neuron", train = true }
         reset = "zero"
         step_order = "fire-then-integrate"
         surrogate = { kind = "atan", alpha = 2 }
-        encoding = { kind = "poisson", range = "signed" }
         [conversion]
         time_steps = 20
         batches = 2
@@ -234,11 +237,14 @@ fn values_out_of_range_are_refused() {
         "[conversion]\nscale = -1.0\n[student]\n",
         &["[conversion]", "conversion.scale is -1"],
     );
-    refuses("[student]\n", "[spiking]\nleak = 2.0\n[student]\n", &["[spiking]", "leak", "2"]);
+    let neuron = |keys: &str| format!("[spiking.neuron]\n{keys}\n[student]\n");
+    refuses("[student]\n", &neuron("leak = 2.0"), &["[spiking.neuron]: `leak` is 2"]);
+    let plif = neuron("kind = \"plif\"\nleak = 1.0");
+    refuses("[student]\n", &plif, &["[spiking.neuron]: `leak` is 1", "above 0 and below 1"]);
     refuses(
         "[student]\n",
-        "[spiking]\nsurrogate = { kind = \"atan\", alpha = 0.0 }\n[student]\n",
-        &["[spiking]", "surrogate.alpha", "0"],
+        &neuron("surrogate = { kind = \"atan\", alpha = 0.0 }"),
+        &["[spiking.neuron]: `surrogate.alpha` is 0"],
     );
     refuses("[student]\n", "[evaluation]\nbatch = 0\n[student]\n", &["`evaluation.batch` is 0"]);
     refuses(
@@ -312,6 +318,52 @@ fn retired_keys_name_their_replacement() {
     refuses("[student]\n", readout, &["`spiking.readout`", "[[student.losses]]", "`on`"]);
     let table = "[student.distillation]\nkind = \"attention\"\n[student.train]\n";
     refuses("[student.train]\n", table, &["`student.distillation`", "[[student.losses]]"]);
+    let leak = "[spiking]\nleak = 0.5\n[student]\n";
+    refuses("[student]\n", leak, &["`spiking.leak` is no longer", "`spiking.neuron.leak`"]);
+}
+
+#[test]
+fn neurons_are_lif_if_a_recipe_names_no_kind() {
+    use lasnn_neurons::{LeakConfig, LifConfig, NeuronConfig, PlifConfig};
+    let neuron = |keys: &str| {
+        let table = format!("[spiking.neuron]\n{keys}\n[student]\n");
+        let text = text("").replacen("[student]\n", &table, 1);
+        parse(&text, file(), None).unwrap().spiking.neuron
+    };
+    assert_eq!(neuron(""), NeuronConfig::default());
+    let lif = |leak: LeakConfig| NeuronConfig::from(LifConfig { leak, ..Default::default() });
+    assert_eq!(neuron("leak = 0.5"), lif(0.5.into()));
+    assert_eq!(neuron("kind = \"lif\"\nleak = 0.5"), lif(0.5.into()));
+    for leak in ["{ value = 0.5 }", "{ time_constant = 2 }", "{ value = 0.5, train = false }"] {
+        assert_eq!(neuron(&format!("leak = {leak}")), lif(0.5.into()), "{leak}");
+    }
+    let plif = PlifConfig { leak: 0.75, ..Default::default() };
+    assert_eq!(neuron("kind = \"plif\"\nleak = 0.75"), plif.into());
+}
+
+/// The place of a wrong key is found also if the table has no kind.
+#[test]
+fn wrong_keys_of_neurons_are_reported_with_their_line() {
+    let line = text("").lines().position(|line| line == "[student]").unwrap() + 3;
+    for (keys, says) in [
+        ("reset = \"zero\"\nleek = 1.0", "`spiking.neuron`: unknown key `leek`, expected one of"),
+        ("kind = \"plif\"\ninitial_membrane = 1", "unknown key `initial_membrane`"),
+        ("reset = \"zero\"\nkind = \"plof\"", "unknown value `plof`, expected `lif` or `plif`"),
+        ("reset = \"zero\"\nleak = \"low\"", "expected a number, or a table with `value`"),
+    ] {
+        let table = format!("[spiking.neuron]\n{keys}\n[student]\n");
+        refuses("[student]\n", &table, &[&format!("r.toml:{line}:"), says]);
+    }
+}
+
+/// Every neuron model of the table is described in the documentation.
+#[test]
+fn every_neuron_is_documented() {
+    let docs = include_str!("../../../../docs/recipes.md");
+    for neuron in lasnn_neurons::NeuronConfig::KINDS {
+        let row = format!("| `{}` |", neuron.name);
+        assert!(docs.contains(&row), "docs/recipes.md has no row {row}");
+    }
 }
 
 /// Every loss of the table is described in the documentation.
@@ -344,7 +396,14 @@ fn no_value_is_ignored() {
             spiking("encoding = [\"direct\"]"),
             "`spiking.encoding` is [\"direct\"], expected a table",
         ),
-        (spiking("reset = { zero = {} }"), "`spiking.reset` is { zero = {} }, expected"),
+        (
+            spiking("neuron = { reset = { zero = {} } }"),
+            "`spiking.neuron.reset` is { zero = {} }, expected",
+        ),
+        (
+            spiking("neuron = \"plif\""),
+            "`spiking.neuron`: found the text \"plif\", expected a table",
+        ),
         (conversion("policy = { kind = \"maximum\", percentile = 9 }"), "unknown key `percentile`"),
         (conversion("batches = 1.0"), "found the number `1.0`, expected a whole number"),
         ("[[conversion]]\n[student]\n".to_owned(), "`conversion[0]`: found a table"),

@@ -62,7 +62,7 @@ pub fn validate(
     let student = plan("intermediate.network", &recipe.intermediate)?;
     check.table("intermediate.network", recipe.intermediate.network.check_spiking())?;
     check.table("intermediate.train", recipe.intermediate.train.validate())?;
-    check.table("spiking", recipe.spiking.neurons().check())?;
+    check.table("spiking.neuron", recipe.spiking.neuron.check())?;
     check.rule(rules::check(recipe))?;
     check.table("conversion", recipe.conversion.check())?;
     check.value("student.time_steps", recipe.student.time_steps, 1, "")?;

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{Batch, Pass};
-use lasnn_neurons::{NeuronConfig, SpikingBackend, SpikingNeurons};
+use lasnn_neurons::{SpikingBackend, SpikingNeurons};
 use lasnn_nn::BatchTensors;
 use lasnn_snn::counting::{chunk_steps, chunks, to_host};
 use lasnn_snn::network::SpikingNetwork;
@@ -77,12 +77,7 @@ fn balance<B: SpikingBackend>(
     for (neuron_layer, name) in names.iter().enumerate() {
         // While it is balanced, the network has no leak and starts at rest, whatever it does
         // afterwards.
-        let neurons = NeuronConfig {
-            leak: 1.0.into(),
-            threshold: Default::default(),
-            initial_membrane: Default::default(),
-            ..network.config().neurons()
-        };
+        let neurons = network.config().neuron.without_leak();
         // The biases of earlier layers are in their units already.
         network = network.scale_biases(&thresholds, neuron_layer..neuron_layer + 1);
         let balanced = network.clone().with_neurons(&neurons, &thresholds, device);

@@ -9,4 +9,5 @@ mod gradients;
 mod kernels;
 mod layer;
 mod membranes;
+mod plif;
 mod support;

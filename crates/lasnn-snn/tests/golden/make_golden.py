@@ -180,7 +180,7 @@ def case(name, layers, spiking, seed):
         "name": name,
         "time_steps": T,
         "layers": layers,
-        "spiking": spiking,
+        "spiking": {"neuron": {"kind": "lif", **spiking}},
         "image": array(image),
         "labels": labels.tolist(),
         "state": {name: array(tensor) for name, tensor in network.state.items()},

@@ -2,6 +2,7 @@
 
 use burn_flex::Flex;
 use lasnn_core::{Architecture, Layer, Plan, Shape};
+use lasnn_neurons::LifConfig;
 use lasnn_nn::state;
 use lasnn_snn::{SpikingConfig, SpikingNetwork};
 
@@ -39,6 +40,7 @@ fn errors_name_the_layer_or_the_number() {
 
     let plain = plan(vec![Layer::conv(2), Layer::Classifier { bias: false }]);
     assert_eq!(error(&plain, &config, 0), "time_steps is 0, expected at least 1");
-    let message = error(&plain, &SpikingConfig { leak: 2.0.into(), ..config }, 4);
+    let neuron = LifConfig { leak: 2.0.into(), ..Default::default() }.into();
+    let message = error(&plain, &SpikingConfig { neuron, ..config }, 4);
     assert!(message.contains("leak is 2"), "{message}");
 }

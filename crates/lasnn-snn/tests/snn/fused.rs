@@ -10,7 +10,7 @@ use burn_ndarray::NdArray;
 use lasnn_core::{
     Architecture, Layer, Pass, Plan, Precision, Probe, Probes, Seed, Shape, Tap, Trace,
 };
-use lasnn_neurons::{Encoding, PoissonRange, Reset, SpikingBackend, StepOrder};
+use lasnn_neurons::{Encoding, LifConfig, PoissonRange, Reset, SpikingBackend, StepOrder};
 use lasnn_nn::Observable;
 use lasnn_snn::{
     NetworkCase, Simulator, SpikingConfig, SpikingNetwork, WeightFormat, compare_network,
@@ -181,7 +181,8 @@ fn plain_networks_agree<A: Training>() {
 
 fn residual_networks_agree<A: Training>() {
     for encoding in encodings() {
-        let config = SpikingConfig { encoding, leak: 0.875.into(), ..Default::default() };
+        let neuron = LifConfig { leak: 0.875.into(), ..Default::default() }.into();
+        let config = SpikingConfig { encoding, neuron };
         check::<A>(&residual(), &config, true);
     }
 }
@@ -189,7 +190,8 @@ fn residual_networks_agree<A: Training>() {
 fn all_options_agree<A: Training>() {
     for reset in [Reset::Subtract, Reset::Zero] {
         for step_order in [StepOrder::IntegrateThenFire, StepOrder::FireThenIntegrate] {
-            check::<A>(&plain(), &SpikingConfig { reset, step_order, ..Default::default() }, true);
+            let neuron = LifConfig { reset, step_order, ..Default::default() }.into();
+            check::<A>(&plain(), &SpikingConfig { neuron, ..Default::default() }, true);
         }
     }
 }

@@ -7,7 +7,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
 use lasnn_core::{Pass, Probe, Probes, Seed, Shape, Tap, Trace};
-use lasnn_neurons::SpikingBackend;
+use lasnn_neurons::{LifConfig, SpikingBackend};
 use lasnn_nn::{Observable, Observations, state};
 use lasnn_snn::runner::{FromRest, sum_over_time};
 use lasnn_snn::{SpikingConfig, SpikingNetwork, is_fused};
@@ -29,7 +29,8 @@ fn all() -> Probes {
 }
 
 fn network<B: SpikingBackend>() -> SpikingNetwork<B> {
-    let config = SpikingConfig { leak: LEAK.into(), ..SpikingConfig::default() };
+    let neuron = LifConfig { leak: LEAK.into(), ..Default::default() }.into();
+    let config = SpikingConfig { neuron, ..Default::default() };
     let network = SpikingNetwork::new(&naive::plan(), &config, STEPS, &Default::default());
     network.unwrap().map(&mut DrawWeights(3))
 }

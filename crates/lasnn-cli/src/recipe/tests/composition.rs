@@ -252,14 +252,14 @@ fn set_changes_values_and_adds_keys() {
         "name=other",
         "student.train.epochs=8",
         "data.normalisation=unit",
-        "spiking.surrogate={kind=\"atan\"}",
+        "spiking.neuron.surrogate={kind=\"atan\"}",
         "evaluation.time_steps.1=32",
         "intermediate.network.layers.0.channels=6",
     ]);
     assert_eq!(found.name, "other");
     assert_eq!(found.student.train.epochs, 8);
     assert_eq!(found.data.normalisation.name(), "unit");
-    assert_eq!(found.spiking.surrogate.kind(), "atan");
+    assert_eq!(found.spiking.neuron.options().surrogate.kind(), "atan");
     assert_eq!(found.evaluation.time_steps, [8, 32]);
     let written = toml::to_string_pretty(&found).unwrap();
     assert_eq!(parse(&written, file(), None).unwrap(), found);

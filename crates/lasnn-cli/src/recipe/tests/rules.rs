@@ -37,7 +37,7 @@ fn the_range_of_poisson_encoding_must_contain_all_pixels() {
 
 #[test]
 fn keys_that_contradict_each_other_are_refused() {
-    let delayed = "[spiking]\nstep_order = \"fire-then-integrate\"\n[student]\n";
+    let delayed = "[spiking.neuron]\nstep_order = \"fire-then-integrate\"\n[student]\n";
     let three = text("").replacen("[student]\n", delayed, 1);
     let check = |from: &str, to: &str| {
         let text = three.replacen(from, to, 1);

@@ -75,7 +75,7 @@ fn main() -> anyhow::Result<()> {
     let mut model = Network::<Train>::new(&plan, Init::Kaiming, Seed(1), &device);
     let teacher = args.network.starts_with("teacher");
     let mut optimizer = Optimizer::<Flex>::new(match teacher {
-        true => OptimizerConfig::Sgd(Sgd { nesterov: true, ..Sgd::new(1e-3) }),
+        true => OptimizerConfig::Sgd(Sgd { nesterov: true, ..Sgd::new(1e-4) }),
         false => OptimizerConfig::Adam(Adam::new(1e-4)),
     });
     let batch = batch(image, args.batch);
@@ -96,7 +96,7 @@ fn main() -> anyhow::Result<()> {
         );
         let gradients = Gradients::collect::<Train, _>(&model, loss.total.backward());
         let norm = gradients.norm();
-        model = optimizer.step(model, gradients, 1e-4);
+        model = optimizer.step(model, gradients, 1.0);
         let loss: f32 = loss.total.into_scalar();
         times.push(start.elapsed().as_secs_f64() * 1e3);
         anyhow::ensure!(

@@ -178,16 +178,20 @@ impl StageArtifact {
 
 /// The axes of each tensor of a network, in the order in which its numbers are stored.
 pub fn layout(state: &StateDict) -> BTreeMap<String, String> {
-    let axes = |name: &str, rank: usize| match (name.rsplit('.').next(), rank) {
+    // A parameter of neurons has one number if all neurons of its layer share it.
+    let axes = |name: &str, shape: &[usize]| match (name.rsplit('.').next(), shape.len()) {
         (_, 4) => "output channel, input channel, kernel row, kernel column",
         // PyTorch's `Linear.weight` is the transpose of this matrix.
         (_, 2) => "input feature (channel, then row, then column), output feature",
-        (Some("threshold" | "leak" | "leak_logit"), 1) => "one number for the whole layer",
+        (Some("threshold" | "leak" | "leak_logit" | "initial_membrane"), 1) if shape == [1] => {
+            "one number for the whole layer"
+        }
+        (Some("initial_membrane"), 1) => "neuron (channel, then row, then column)",
         (_, 1) => "output channel or feature",
         _ => "no layout is known",
     };
     let row = |(name, data): (&String, &TensorData)| {
-        (name.clone(), axes(name, data.shape.num_dims()).to_owned())
+        (name.clone(), axes(name, &data.shape[..]).to_owned())
     };
     state.iter().map(row).collect()
 }
@@ -204,4 +208,26 @@ fn annotate_command(path: &Path, recipe: &Path, stage: StageName) -> String {
         stage.name(),
         word(&out)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_axes_of_a_parameter_of_neurons_depend_on_who_shares_it() {
+        let tensor = |length: usize| TensorData::new(vec![0.5f32; length], [length]);
+        let shared = "one number for the whole layer";
+        for (name, length, axes) in [
+            ("threshold", 1, shared),
+            ("threshold", 3, "output channel or feature"),
+            ("leak", 1, shared),
+            ("initial_membrane", 1, shared),
+            ("initial_membrane", 12, "neuron (channel, then row, then column)"),
+        ] {
+            let name = format!("layers.0.neurons.{name}");
+            let state = StateDict::from([(name.clone(), tensor(length))]);
+            assert_eq!(layout(&state)[&name], axes, "{name} of {length}");
+        }
+    }
 }

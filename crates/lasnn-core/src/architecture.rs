@@ -230,7 +230,7 @@ impl Layer {
 
     /// Why a spiking network cannot contain this layer, or `None` if it can.
     ///
-    /// Threshold balancing supports neither biases nor batch norms. The maximum over a window of
+    /// Threshold balancing supports no batch norms. The maximum over a window of
     /// spikes does not preserve their rate. A convolution without neurons would send real numbers
     /// instead of spikes.
     pub fn not_spiking_because(&self) -> Option<&'static str> {

@@ -1,5 +1,5 @@
-//! Non-spiking networks: the teachers, and the bias-free intermediate networks that are converted
-//! into spiking students.
+//! Non-spiking networks: the teachers, and the intermediate networks that are converted into
+//! spiking students.
 //!
 //! - [`zoo`]: the named architectures, as data,
 //! - [`network`]: builds a Burn module from a [`Plan`](lasnn_core::Plan),

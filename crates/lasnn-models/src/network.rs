@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_backend::DenseBackend;
 use lasnn_core::{Pass, Plan, Probe, Probes, Seed, Tap};
-use lasnn_nn::{Observable, Observations, Taps, attention_map};
+use lasnn_nn::{Constrained, Observable, Observations, Taps, attention_map};
 
 use crate::init::{Init, Initializer};
 use crate::layer::NetworkLayer;
@@ -108,6 +108,9 @@ impl<B: DenseBackend> Network<B> {
         Observations { features, attention, ..Observations::new(signal.flatten(1, 3)) }
     }
 }
+
+/// The parameters have no ranges.
+impl<B: Backend> Constrained for Network<B> {}
 
 impl<B: DenseBackend> Observable<B> for Network<B> {
     /// Runs the network. It has no values for the probes of time steps and neurons.

@@ -2,9 +2,9 @@
 //!
 //! Teachers have biases and batch norm. They have the form for CIFAR: the first convolution is 3×3
 //! with stride 1, and no pooling follows it. Students, and the intermediate networks that are
-//! converted into them, have neither bias nor batch norm, because threshold balancing does not
-//! support them. They use average pooling, and dropout as in the public code of hybrid training:
-//! 0.2 after convolutions and 0.5 after linear layers, but none before a pooling.
+//! converted into them, have no biases, as in the paper, and no batch norm, because threshold
+//! balancing does not support it. They use average pooling, and dropout as in the public code of
+//! hybrid training: 0.2 after convolutions and 0.5 after linear layers, but none before a pooling.
 //!
 //! [`KINDS`] has the layers of each network. Each ends in a classifier. All take images of 1 or 3
 //! channels. `vgg9` and `vgg16`, with four poolings, need images of at least 16×16 pixels;

@@ -36,6 +36,7 @@ pub mod models;
 pub mod network;
 pub mod params;
 pub mod parity;
+pub mod range;
 pub mod readout;
 pub mod reference;
 pub mod surrogate;
@@ -46,11 +47,12 @@ pub use dropout::time_locked_dropout;
 pub use encoder::{Encoder, Encoding, PoissonRange};
 pub use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
 pub use lasnn_core::surrogate::Surrogate;
-pub use model::{FusedNeurons, NeuronError, NeuronKind, NeuronModel};
-pub use models::{Lif, LifConfig, NeuronConfig, Plif, PlifConfig, SpikingNeurons, TrainedParams};
+pub use model::{FusedNeurons, NeuronError, NeuronKind, NeuronModel, TrainedParams};
+pub use models::{Lif, LifConfig, NeuronConfig, Plif, PlifConfig, SpikingNeurons};
 pub use network::{NetworkInput, NetworkPass, NetworkProbes};
 pub use params::{
     InitialMembraneConfig, InitialMembranePer, LeakConfig, ThresholdConfig, ThresholdPer,
 };
 pub use parity::{ParityCase, ParityError, check_parity};
+pub use range::{LEAK_RANGE, LEAST_THRESHOLD};
 pub use readout::mean_current;

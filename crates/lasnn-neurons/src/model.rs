@@ -45,10 +45,24 @@ pub trait NeuronKind {
         false
     }
 
+    /// The parameters that are trained.
+    fn trained(&self) -> TrainedParams;
+
     /// Whether [`NeuronModel::fused`] returns initial membrane potentials.
     fn has_initial_membrane(&self) -> bool {
         false
     }
+}
+
+/// Which parameters of a layer of neurons are trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrainedParams {
+    /// The threshold.
+    pub threshold: bool,
+    /// The leak.
+    pub leak: bool,
+    /// The initial membrane potentials.
+    pub initial_membrane: bool,
 }
 
 /// The entry of the model `K` in `lasnn list`.
@@ -132,6 +146,12 @@ pub trait NeuronModel<B: Backend>: Module<B> {
     fn threshold_value(&self) -> f32 {
         let thresholds = self.thresholds();
         thresholds.iter().sum::<f32>() / thresholds.len() as f32
+    }
+
+    /// These neurons with their trained parameters moved into their ranges, as after a training
+    /// step.
+    fn constrained(self) -> Self {
+        self
     }
 
     /// The parameters for the fused kernels. `None` if there is no kernel for such neurons; a

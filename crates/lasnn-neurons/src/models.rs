@@ -9,12 +9,12 @@ use lasnn_core::Kind;
 use lasnn_core::neuron::NeuronOptions;
 use serde::{Deserialize, Deserializer, Serialize};
 
-pub use lif::{Lif, LifConfig, TrainedParams};
+pub use lif::{Lif, LifConfig};
 pub use plif::{Plif, PlifConfig};
 
 use crate::backend::SpikingBackend;
 use crate::default_kind;
-use crate::model::{FusedNeurons, NeuronError, NeuronKind, NeuronModel, kind_of};
+use crate::model::{FusedNeurons, NeuronError, NeuronKind, NeuronModel, TrainedParams, kind_of};
 
 /// Declares the enum [`NeuronConfig`] of all configurations, its table, and the enum
 /// [`SpikingNeurons`] of all modules.
@@ -87,6 +87,13 @@ macro_rules! models {
             pub fn is_fused(&self) -> bool {
                 match self {
                     $(Self::$variant(config) => config.is_fused(),)+
+                }
+            }
+
+            /// See [`NeuronKind::trained`].
+            pub fn trained(&self) -> TrainedParams {
+                match self {
+                    $(Self::$variant(config) => config.trained(),)+
                 }
             }
 
@@ -182,6 +189,12 @@ macro_rules! models {
                     $(Self::$variant(neurons) => {
                         Self::$variant(neurons.with_thresholds(thresholds))
                     })+
+                }
+            }
+
+            fn constrained(self) -> Self {
+                match self {
+                    $(Self::$variant(neurons) => Self::$variant(neurons.constrained()),)+
                 }
             }
 

@@ -4,6 +4,7 @@
 //! - [`attention`]: the attention maps of feature maps,
 //! - [`mod@activation_map`]: the spike activation maps of spike trains,
 //! - [`objective`]: the trait of a loss, and cross-entropy,
+//! - [`constrained`]: the trait of a network whose parameters have ranges,
 //! - [`state`]: the tensors of a network by name,
 //! - [`batch`]: images and labels as tensors.
 //!
@@ -13,6 +14,7 @@
 pub mod activation_map;
 pub mod attention;
 pub mod batch;
+pub mod constrained;
 pub mod objective;
 pub mod observable;
 pub mod state;
@@ -20,6 +22,7 @@ pub mod state;
 pub use activation_map::activation_map;
 pub use attention::attention_map;
 pub use batch::BatchTensors;
+pub use constrained::Constrained;
 pub use objective::{Loss, LossPart, Objective, batch_mean, cross_entropy};
 pub use observable::{Observable, Observations, Taps};
 pub use state::{StateDict, StateError};

@@ -9,7 +9,7 @@ use burn::module::Param;
 use burn::nn::{Linear, conv::Conv2d};
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
-use lasnn_core::{Pass, Probe, Probes};
+use lasnn_core::{Pass, Plan, Probe, Probes};
 use lasnn_neurons::network;
 use lasnn_neurons::{
     FusedNeurons, NetworkInput, NetworkPass, NetworkProbes, NeuronModel, SpikingBackend,
@@ -18,6 +18,7 @@ use lasnn_neurons::{
 use lasnn_nn::{Observations, attention_map};
 use lasnn_spiking_kernels::{Membranes, Outcome, PackedWeights, SpikeStats, WeightFormat};
 
+use crate::config::SpikingConfig;
 use crate::layers::{SpikingLayer, conv2d, linear};
 use crate::lower::{DropoutMask, Lowered, ParamSource};
 use crate::network::SpikingNetwork;
@@ -27,6 +28,13 @@ use crate::signal::Signal;
 /// layer, also where the kernels cover the network.
 pub fn is_fused(probes: &Probes) -> bool {
     probes.iter().all(|probe| !matches!(probe, Probe::Membranes(_)))
+}
+
+/// Why a network runs layer by layer, which is slower, and not in one fused pass. `None` if the
+/// kernels cover it; then a backend that has them runs it fused, for probes that are
+/// [fused](is_fused). Builds no network.
+pub fn layer_by_layer_because(plan: &Plan, config: &SpikingConfig) -> Option<String> {
+    Lowered::new(plan, config).err()
 }
 
 impl Lowered {

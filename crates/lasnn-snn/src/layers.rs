@@ -103,8 +103,8 @@ pub struct TimeLockedDropout {
 }
 
 impl<B: Backend> SpikingLayer<B> {
-    /// Builds layer number `index` with zero weights and biases and thresholds of 1; `None` if it cannot be
-    /// made spiking.
+    /// Builds layer number `index` with zero weights and biases and thresholds of 1; `None` if it
+    /// cannot be made spiking.
     pub(crate) fn new(
         index: usize,
         planned: &PlannedLayer,

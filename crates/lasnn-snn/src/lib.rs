@@ -41,7 +41,7 @@ mod walk;
 pub use config::SpikingConfig;
 pub use energy::ann_energy_pj;
 pub use error::SnnError;
-pub use fused::is_fused;
+pub use fused::{is_fused, layer_by_layer_because};
 pub use lasnn_spiking_kernels::WeightFormat;
 pub use network::SpikingNetwork;
 pub use parity::{NetworkCase, NetworkComparison, NetworkError, compare_network};

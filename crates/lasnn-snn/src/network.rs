@@ -6,8 +6,10 @@ use std::sync::Arc;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{ArchitectureError, Pass, Plan, PlannedLayer, Probe, Probes};
-use lasnn_neurons::{Encoder, NeuronConfig, SpikingBackend, SpikingNeurons, mean_current};
-use lasnn_nn::{Observable, Observations};
+use lasnn_neurons::{
+    Encoder, NeuronConfig, NeuronModel, SpikingBackend, SpikingNeurons, mean_current,
+};
+use lasnn_nn::{Constrained, Observable, Observations};
 use lasnn_spiking_kernels::PackedWeights;
 
 use crate::config::SpikingConfig;
@@ -340,6 +342,15 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
         }
         let logits = mean_current(membranes, steps);
         Observations { logits_by_step, ..runner.observations(logits) }
+    }
+}
+
+impl<B: Backend> Constrained for SpikingNetwork<B> {
+    fn constrained(mut self) -> Self {
+        for neurons in self.layers.iter_mut().flat_map(SpikingLayer::neurons_mut) {
+            *neurons = neurons.clone().constrained();
+        }
+        self
     }
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adam::Adam;
 use crate::error::ConfigError;
+use crate::groups::Groups;
 use crate::schedule::{Position, Schedule};
 use crate::sgd::Sgd;
 
@@ -41,6 +42,9 @@ pub struct TrainConfig {
     /// How the learning rate changes over the training.
     #[serde(default)]
     pub schedule: Schedule,
+    /// Learning rates and weight decays of kinds of parameters.
+    #[serde(default, skip_serializing_if = "Groups::is_empty")]
+    pub groups: Groups,
 }
 
 /// The update rule and its constants.
@@ -75,14 +79,34 @@ impl OptimizerConfig {
             Self::Adam(adam) => adam.learning_rate,
         }
     }
+
+    /// The weight decay.
+    pub fn weight_decay(&self) -> f64 {
+        match self {
+            Self::Sgd(sgd) => sgd.weight_decay,
+            Self::Adam(adam) => adam.weight_decay,
+        }
+    }
+
+    /// The same rule with another learning rate and another weight decay.
+    pub fn with(self, learning_rate: f64, weight_decay: f64) -> Self {
+        match self {
+            Self::Sgd(sgd) => Self::Sgd(Sgd { learning_rate, weight_decay, ..sgd }),
+            Self::Adam(adam) => Self::Adam(Adam { learning_rate, weight_decay, ..adam }),
+        }
+    }
 }
 
 impl TrainConfig {
-    /// The learning rate of step `step` of epoch `epoch`, both counted from 0; an epoch has `steps`
-    /// steps.
+    /// The factor of all initial learning rates at step `step` of epoch `epoch`, both counted from
+    /// 0; an epoch has `steps` steps.
+    pub fn schedule_factor(&self, epoch: u32, step: usize, steps: usize) -> f64 {
+        self.schedule.factor(Position { epoch, epochs: self.epochs, step, steps })
+    }
+
+    /// The learning rate of the optimiser at step `step` of epoch `epoch`.
     pub fn learning_rate(&self, epoch: u32, step: usize, steps: usize) -> f64 {
-        let at = Position { epoch, epochs: self.epochs, step, steps };
-        self.optimizer.learning_rate() * self.schedule.factor(at)
+        self.optimizer.learning_rate() * self.schedule_factor(epoch, step, steps)
     }
 
     /// Checks that every value is in its range.
@@ -107,7 +131,8 @@ impl TrainConfig {
             OptimizerConfig::Sgd(sgd) => sgd.validate()?,
             OptimizerConfig::Adam(adam) => adam.validate()?,
         }
-        self.schedule.validate()
+        self.schedule.validate()?;
+        self.groups.validate()
     }
 }
 

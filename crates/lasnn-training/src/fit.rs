@@ -9,7 +9,7 @@ use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 use lasnn_backend::DenseBackend;
 use lasnn_core::{Batch, BatchSource, Pass, Seed};
-use lasnn_nn::{BatchTensors, Objective, Observable, state};
+use lasnn_nn::{BatchTensors, Constrained, Objective, Observable, state};
 use serde_json::Value;
 
 use crate::config::TrainConfig;
@@ -72,6 +72,9 @@ impl<M> Fitted<M> {
 
 /// Trains `model` to minimise `objective` and returns the network of the best epoch.
 ///
+/// After each step of the optimiser, the parameters of the network are moved into their ranges
+/// ([`Constrained`]).
+///
 /// The trained network is a function of the arguments. On a backend that sums in a fixed order it
 /// has the same bits whether the run was interrupted or killed and then resumed, or not.
 ///
@@ -90,7 +93,7 @@ pub fn fit<B, M, O>(
 ) -> Result<Fitted<M>, TrainError>
 where
     B: AutodiffBackend<InnerBackend: DenseBackend>,
-    M: AutodiffModule<B>,
+    M: AutodiffModule<B> + Constrained,
     M::InnerModule: Observable<B::InnerBackend>,
     O: Objective<B, M> + ?Sized,
 {
@@ -159,7 +162,8 @@ where
                 Some(max_norm) => gradients.clip(norm, max_norm),
                 None => gradients,
             };
-            model = optimizer.step(model, gradients, learning_rate);
+            let factor = config.schedule_factor(epoch, step, steps);
+            model = optimizer.step(model, gradients, factor).constrained();
 
             sums.seconds = clock.lap();
             run.end_step(&sums);

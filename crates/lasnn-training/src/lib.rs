@@ -2,6 +2,7 @@
 //!
 //! - [`config`]: the `train` table of a recipe,
 //! - [`sgd`], [`adam`]: PyTorch's update rules as pure functions,
+//! - [`groups`]: learning rate and weight decay by the kind of a parameter,
 //! - [`schedule`]: the learning rate by epoch,
 //! - [`gradients`]: gradients by name, their sum over micro-batches, and clipping,
 //! - [`optimizer`]: an update rule applied to all parameters of a network,
@@ -23,6 +24,7 @@ pub mod error;
 pub mod evaluate;
 pub mod fit;
 pub mod gradients;
+pub mod groups;
 mod identity;
 pub mod objective;
 pub mod optimizer;
@@ -38,6 +40,7 @@ pub use error::{CheckpointError, ConfigError, TrainError};
 pub use evaluate::{Evaluation, evaluate, evaluate_while};
 pub use fit::{BEST, FitContext, Fitted, LAST, fit};
 pub use gradients::Gradients;
+pub use groups::{Group, Groups, ParamKind};
 pub use objective::CrossEntropy;
 pub use optimizer::Optimizer;
 pub use record::{EpochRecord, Observer, Started, StepInfo};

@@ -16,6 +16,7 @@ use lasnn_nn::{StateDict, StateError};
 use crate::adam::Moments;
 use crate::config::OptimizerConfig;
 use crate::gradients::Gradients;
+use crate::groups::{Groups, ParamKind};
 
 const MOMENTUM: &str = "momentum";
 const MEAN: &str = "exp_avg";
@@ -26,6 +27,7 @@ const MAX_SQUARE: &str = "max_exp_avg_sq";
 #[derive(Clone, Debug)]
 pub struct Optimizer<B: Backend> {
     rule: OptimizerConfig,
+    groups: Groups,
     steps: u64,
     /// By names such as `momentum.layers.0.conv.weight`.
     slots: BTreeMap<String, Slot<B>>,
@@ -43,7 +45,12 @@ struct Slot<B: Backend> {
 impl<B: DenseBackend> Optimizer<B> {
     /// An optimiser before its first step.
     pub fn new(rule: OptimizerConfig) -> Self {
-        Self { rule, steps: 0, slots: BTreeMap::new() }
+        Self { rule, groups: Groups::default(), steps: 0, slots: BTreeMap::new() }
+    }
+
+    /// The same optimiser with other learning rates and weight decays for kinds of parameters.
+    pub fn with_groups(self, groups: Groups) -> Self {
+        Self { groups, ..self }
     }
 
     /// The number of steps so far. PyTorch counts for each parameter; the two agree if a parameter
@@ -52,17 +59,18 @@ impl<B: DenseBackend> Optimizer<B> {
         self.steps
     }
 
-    /// Updates every parameter of `model` that has a gradient.
+    /// Updates every parameter of `model` that has a gradient. `factor` is that of the schedule, by
+    /// which all initial learning rates are multiplied.
     ///
     /// Running statistics stay as they are. A batch norm keeps the updates of the current pass
     /// apart from the value that a module's mapper gets, and this value is not changed.
-    pub fn step<A, M>(&mut self, model: M, gradients: Gradients<B>, learning_rate: f64) -> M
+    pub fn step<A, M>(&mut self, model: M, gradients: Gradients<B>, factor: f64) -> M
     where
         A: AutodiffBackend<InnerBackend = B>,
         M: AutodiffModule<A>,
     {
         self.steps += 1;
-        model.map(&mut Step { path: Path::default(), optimizer: self, gradients, learning_rate })
+        model.map(&mut Step { path: Path::default(), optimizer: self, gradients, factor })
     }
 
     /// The state, by names such as `exp_avg.layers.0.conv.weight`.
@@ -74,7 +82,7 @@ impl<B: DenseBackend> Optimizer<B> {
         self.slots.iter().map(|(name, slot)| (name.clone(), data(slot))).collect()
     }
 
-    /// An optimiser that continues from a saved state.
+    /// An optimiser that continues from a saved state, without groups.
     ///
     /// # Errors
     ///
@@ -111,7 +119,7 @@ impl<B: DenseBackend> Optimizer<B> {
             let flat = TensorData { shape: vec![length].into(), ..data };
             slots.insert(name, Slot { value: Tensor::from_data(flat, device), shape: found });
         }
-        Ok(Self { rule, steps, slots })
+        Ok(Self { rule, groups: Groups::default(), steps, slots })
     }
 
     /// Applies the update rule to one flat parameter.
@@ -121,9 +129,11 @@ impl<B: DenseBackend> Optimizer<B> {
         shape: &[usize],
         parameter: Tensor<B, 1>,
         gradient: Tensor<B, 1>,
-        learning_rate: f64,
+        factor: f64,
     ) -> Tensor<B, 1> {
-        match self.rule.clone() {
+        let rule = self.groups.rule(ParamKind::of(name), &self.rule);
+        let learning_rate = rule.learning_rate() * factor;
+        match rule {
             OptimizerConfig::Sgd(sgd) => {
                 let buffer = self.take(MOMENTUM, name);
                 let (parameter, buffer) = sgd.step(learning_rate, parameter, gradient, buffer);
@@ -164,7 +174,7 @@ struct Step<'a, B: Backend> {
     path: Path,
     optimizer: &'a mut Optimizer<B>,
     gradients: Gradients<B>,
-    learning_rate: f64,
+    factor: f64,
 }
 
 impl<A> ModuleMapper<A> for Step<'_, A::InnerBackend>
@@ -177,7 +187,7 @@ where
         let (id, tensor, mapper) = param.consume();
         let shape = tensor.dims();
         let flat = tensor.inner().reshape([shape.iter().product::<usize>()]);
-        let updated = self.optimizer.update(&name, &shape, flat, gradient, self.learning_rate);
+        let updated = self.optimizer.update(&name, &shape, flat, gradient, self.factor);
         // A new leaf tensor, so that this step's graph is not part of the next step's.
         let tensor = Tensor::from_inner(updated.reshape(shape)).require_grad();
         Param::from_mapped_value(id, tensor, mapper)

@@ -222,10 +222,11 @@ impl Store {
         B: AutodiffBackend<InnerBackend: DenseBackend>,
         M: AutodiffModule<B>,
     {
-        let rule = identity.config.optimizer.clone();
+        let (rule, groups) = (identity.config.optimizer.clone(), identity.config.groups.clone());
         let mut checkpoint = match Checkpoint::load(&self.last) {
             Err(CheckpointError::Missing { .. }) => {
-                return Ok((model, Optimizer::new(rule), RunState::new(identity)));
+                let optimizer = Optimizer::new(rule).with_groups(groups);
+                return Ok((model, optimizer, RunState::new(identity)));
             }
             Err(error @ CheckpointError::Io { .. }) => return Err(error.into()),
             other => other.map_err(|source| TrainError::Damaged { source })?,
@@ -259,7 +260,7 @@ impl Store {
             step = state.step,
             "resumed"
         );
-        Ok((model, optimizer.map_err(wrong)?, state))
+        Ok((model, optimizer.map_err(wrong)?.with_groups(groups), state))
     }
 
     /// Makes `best` agree with the history in `last`.

@@ -19,6 +19,7 @@ mod inspect;
 mod neurons;
 #[cfg(unix)]
 mod packs;
+mod plif;
 mod quickstart;
 mod refusals;
 #[cfg(unix)]

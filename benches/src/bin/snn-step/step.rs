@@ -99,7 +99,7 @@ impl Step for Training {
         let loss = CrossEntropy.loss(&network, images, self.batch.targets(&device), &pass);
         let gradients = Gradients::collect::<Train, _>(&network, loss.total.backward());
         std::hint::black_box(loss.total.into_scalar());
-        self.network = Some(self.optimizer.step(network, gradients, LEARNING_RATE));
+        self.network = Some(self.optimizer.step(network, gradients, 1.0));
     }
 }
 

@@ -183,7 +183,6 @@ impl NetworkView {
         let mut table =
             table(&["layer", "kind", "tap", "input", "output", "parameters", "MACs", "threshold"]);
         for layer in &self.layers {
-            let thresholds: Vec<_> = layer.thresholds.iter().map(|v| format!("{v:.4}")).collect();
             table.add_row([
                 format!("layers.{}", layer.index),
                 layer.kind.to_owned(),
@@ -192,7 +191,7 @@ impl NetworkView {
                 layer.output.to_string(),
                 layer.parameters.to_string(),
                 layer.macs.to_string(),
-                thresholds.join(", "),
+                shown(&layer.thresholds),
             ]);
         }
         let Self { network, image, classes, parameters, macs, .. } = self;
@@ -242,6 +241,20 @@ fn thresholds(state: &StateDict, layer: usize) -> Vec<f32> {
     of_layer.flat_map(|(_, data)| data.iter::<f32>().collect::<Vec<_>>()).collect()
 }
 
+/// The thresholds of a layer as text: one or two numbers, or the range of those of many channels.
+fn shown(thresholds: &[f32]) -> String {
+    let number = |v: &f32| format!("{v:.4}");
+    match thresholds {
+        [] => String::new(),
+        few @ ([_] | [_, _]) => few.iter().map(number).collect::<Vec<_>>().join(", "),
+        many => {
+            let least = many.iter().copied().fold(f32::INFINITY, f32::min);
+            let largest = many.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            format!("{} to {}", number(&least), number(&largest))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use burn::tensor::TensorData;
@@ -263,5 +276,7 @@ mod tests {
         assert_eq!(thresholds(&state, 1), [1.0]);
         assert_eq!(thresholds(&state, 3), [3.0, 4.0]);
         assert!(thresholds(&state, 0).is_empty());
+        assert_eq!(shown(&[3.0, 4.0]), "3.0000, 4.0000");
+        assert_eq!(shown(&[3.0, 0.5, 4.0]), "0.5000 to 4.0000");
     }
 }

@@ -9,7 +9,7 @@ use lasnn_datasets::Source;
 use lasnn_distillation::LossConfig;
 use lasnn_models::zoo;
 use lasnn_neurons::{Encoding, NeuronConfig, Reset, StepOrder, Surrogate};
-use lasnn_training::{OptimizerConfig, Schedule};
+use lasnn_training::{OptimizerConfig, ParamKind, Schedule};
 use serde::Serialize;
 
 use crate::args::{Global, Listed};
@@ -54,7 +54,10 @@ fn rows(what: Listed) -> Vec<Row> {
             ("conversion.method.kind", MethodConfig::KINDS.to_vec()),
             ("conversion.method.policy.kind", Policy::KINDS.to_vec()),
         ],
-        Listed::Optimizers => vec![("*.train.optimizer.kind", OptimizerConfig::KINDS.to_vec())],
+        Listed::Optimizers => vec![
+            ("*.train.optimizer.kind", OptimizerConfig::KINDS.to_vec()),
+            ("*.train.groups", ParamKind::KINDS.to_vec()),
+        ],
         Listed::Schedules => vec![("*.train.schedule.kind", Schedule::KINDS.to_vec())],
     };
     let row = |key, kind| Row { key, kind };

@@ -75,7 +75,7 @@ impl<'a> Estimator<'a> {
             ledger,
             teacher: Network::new(&plans.teacher),
             intermediate: Network::new(&plans.student),
-            spiking: Graph::new(&plans.student, recipe.spiking.encoding),
+            spiking: Graph::new(&plans.student, &recipe.spiking),
             stages: Vec::new(),
         }
     }
@@ -159,7 +159,7 @@ impl<'a> Estimator<'a> {
     /// A network is read from a checkpoint and measured over `steps` time steps.
     pub fn measuring(&mut self, stage: StageName, steps: usize) {
         self.stage("measuring", |this| {
-            let bytes = this.network(stage).bytes;
+            let bytes = this.tensors(stage);
             this.read_checkpoint(bytes);
             match stage.is_spiking() {
                 false => this.measure(stage),
@@ -191,6 +191,12 @@ impl<'a> Estimator<'a> {
         }
     }
 
+    /// The bytes of the tensors of a network.
+    fn tensors(&self, stage: StageName) -> Size {
+        let of_neurons = if stage.is_spiking() { self.spiking.params.elements } else { Size::ZERO };
+        self.network(stage).bytes + of_neurons * size_of::<f32>()
+    }
+
     /// The bytes of the images of a batch.
     fn image_bytes(&self, batch: Size) -> Size {
         elements(self.inputs.plans.teacher.input) * batch * size_of::<f32>()
@@ -216,12 +222,14 @@ impl<'a> Estimator<'a> {
 
     /// Trains a network on `images` images and measures it. Its tensors stay allocated.
     fn train(&mut self, stage: StageName, config: &TrainConfig, images: usize) {
-        let bytes = self.network(stage).bytes;
+        let bytes = self.tensors(stage);
         let moments = match &config.optimizer {
             OptimizerConfig::Sgd(sgd) => usize::from(sgd.momentum > 0.0),
             OptimizerConfig::Adam(adam) => 2 + usize::from(adam.amsgrad),
         };
-        let optimiser = bytes * moments;
+        let of_neurons = if stage.is_spiking() { self.spiking.params.trained } else { Size::ZERO };
+        let trained = self.network(stage).bytes + of_neurons * size_of::<f32>();
+        let optimiser = trained * moments;
         let batch = Size::from(config.batch).min(images.into());
         let micro_batch = Size::from(config.micro_batch.unwrap_or(config.batch)).min(batch);
         let passes = Size::from(images).div_ceil(batch) * batch.div_ceil(micro_batch);
@@ -279,7 +287,9 @@ impl<'a> Estimator<'a> {
                 }
                 let probes = LossConfig::student_probes(&recipe.student.losses);
                 let has_kernel = recipe.spiking.neuron.is_fused();
-                if on_gpu || !has_kernel || !lasnn_snn::is_fused(&probes) {
+                let is_covered =
+                    lasnn_snn::layer_by_layer_because(&plans.student, &recipe.spiking).is_none();
+                if on_gpu || !is_covered || !lasnn_snn::is_fused(&probes) {
                     let mut bytes = probe_bytes(&probes, &plans.student, pass);
                     if !has_kernel {
                         bytes += neurons::saved_bytes(spiking.neurons(), pass);
@@ -312,7 +322,7 @@ impl<'a> Estimator<'a> {
 
     /// Measures a network, which is loaded for it, on the test images.
     fn measure(&mut self, stage: StageName) {
-        let bytes = self.network(stage).bytes;
+        let bytes = self.tensors(stage);
         self.holding(Purpose::Weights, bytes, |this| match stage.is_spiking() {
             true => this.measure_spiking(this.inputs.recipe.student.time_steps, |_| {}),
             false => this.evaluate(stage, this.inputs.data.test),
@@ -383,10 +393,15 @@ fn needs_teacher(recipe: &Recipe) -> bool {
     recipe.student.losses.iter().any(|loss| loss.as_kind().needs_teacher())
 }
 
-/// Whether the backward pass of the recipe's neurons can use bfloat16: it needs 8-bit surrogate
-/// derivatives only, which must be bounded.
+/// Whether the backward pass of the recipe's neurons can use bfloat16: surrogate derivatives of 8
+/// bits, which must be bounded, are enough, or with the linear surrogate rounded potentials.
 fn supports_bf16(recipe: &Recipe) -> bool {
     let NeuronOptions { reset, surrogate, .. } = recipe.spiking.neuron.options();
-    let is_bounded = matches!(surrogate, Surrogate::Linear { .. } | Surrogate::Rectangular { .. });
-    is_bounded && reset == Reset::Subtract
+    let trained = recipe.spiking.neuron.trained();
+    let is_enough = match surrogate {
+        Surrogate::Linear { .. } => true,
+        Surrogate::Rectangular { .. } => !trained.threshold && !trained.leak,
+        _ => false,
+    };
+    is_enough && reset == Reset::Subtract
 }

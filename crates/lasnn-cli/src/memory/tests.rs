@@ -84,6 +84,27 @@ fn the_tape_grows_with_the_batch_and_the_time_steps() {
 }
 
 #[test]
+fn trained_neurons_need_a_longer_tape_and_more_state() {
+    let spiking =
+        |keys: &str| with("[student]\n", &format!("[spiking.neuron]\n{keys}\n[student]\n"));
+    let rectangular = "surrogate = { kind = \"rectangular\" }";
+    let tape = |keys: &str| of_student(&spiking(keys), Purpose::Tape);
+    let derivatives = of_student(RECIPE, Purpose::Tape);
+    // Spikes of a bit, and derivatives of a byte or potentials of two.
+    let longer = tape("leak = { train = true }");
+    assert!(longer > derivatives * 17usize / 10usize, "{derivatives} to {longer}");
+    for as_long in ["threshold = { train = true }", rectangular] {
+        assert_eq!(tape(as_long), derivatives, "{as_long}");
+    }
+
+    let optimiser = |keys: &str| of_student(&spiking(keys), Purpose::Optimiser);
+    let potentials = optimiser("initial_membrane = { per = \"neuron\", train = true }");
+    // Adam has two moments for each of 139,264 potentials.
+    let expected = optimiser("leak = 1.0") + Size::new(139_264 * 4 * 2);
+    assert!(potentials >= expected, "{potentials}, expected {expected}");
+}
+
+#[test]
 fn losses_decide_whether_the_teacher_and_the_kernels_run() {
     let losses = |entry: &str| {
         let student = "[student]\ntime_steps = 8";

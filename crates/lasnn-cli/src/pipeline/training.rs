@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use burn::module::AutodiffModule;
 use lasnn_datasets::Loader;
-use lasnn_nn::{Objective, Observable, StateDict, state};
+use lasnn_nn::{Constrained, Objective, Observable, StateDict, state};
 use lasnn_training::{Checkpoint, FitContext, LAST, TrainConfig, fit};
 
 use super::session::Session;
@@ -53,7 +53,7 @@ pub fn train<A, M>(
 ) -> anyhow::Result<StageArtifact>
 where
     A: TrainingBackend,
-    M: AutodiffModule<A>,
+    M: AutodiffModule<A> + Constrained,
     M::InnerModule: Observable<A::InnerBackend>,
 {
     let Training { network, objective, images, config } = training;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use lasnn_training::ParamKind;
 use toml::{Table, Value};
 
 use super::{Changes, read_text};
@@ -20,18 +21,33 @@ optimizer = { kind = \"adam\", learning_rate = 1.0 }
 ///
 /// They are the keys of a resolved recipe, so they are those that the program reads.
 pub fn keys() -> Vec<String> {
+    use ParamKind::{Bias, InitialMembrane, Leak, Norm, Threshold, Weight};
+    let of_ann = groups(&[Weight, Bias, Norm]);
+    let of_student = groups(&[Weight, Bias, Threshold, Leak, InitialMembrane]);
     let text = format!(
         "name = \"keys\"
         data = {{ source = \"digits\", validation = 1, train_limit = 1, test_limit = 1 }}
-        [teacher]\nnetwork = \"vgg5\"\n[teacher.train]{TRAIN}
-        [intermediate]\nnetwork = \"vgg5\"\n[intermediate.train]{TRAIN}
-        [student]\ntime_steps = 1\ntrain_limit = 1\n[student.train]{TRAIN}"
+        [teacher]\nnetwork = \"vgg5\"\n[teacher.train]{TRAIN}{of_ann}
+        [intermediate]\nnetwork = \"vgg5\"\n[intermediate.train]{TRAIN}{of_ann}
+        [spiking]\nleak = {{ train = true }}\nthreshold = {{ train = true }}
+        initial_membrane = {{ train = true }}
+        [student]\ntime_steps = 1\ntrain_limit = 1\n[student.train]{TRAIN}{of_student}"
     );
     let recipe = read_text(text, Path::new("keys"), Changes::default());
     let table = recipe.ok().and_then(|(recipe, _)| Table::try_from(recipe).ok());
     let mut keys = Vec::new();
     add(String::new(), &Value::Table(table.unwrap_or_default()), &mut keys);
+    // Other forms of `spiking.leak`, which a resolved recipe does not have.
+    keys.extend(["spiking.leak", "spiking.leak.time_constant"].map(String::from));
     keys
+}
+
+/// The groups of a `train` table, with all keys.
+fn groups(kinds: &[ParamKind]) -> String {
+    let group = |kind: &ParamKind| {
+        format!("groups.{} = {{ learning_rate = 1.0, weight_decay = 1.0 }}\n", kind.name())
+    };
+    kinds.iter().map(group).collect()
 }
 
 /// Adds the paths of all values in `value`, whose own path is `path`.
@@ -70,8 +86,12 @@ mod tests {
             "intermediate.train.optimizer.learning_rate",
             "spiking.neuron.kind",
             "spiking.neuron.surrogate.kind",
+            "spiking.neuron.leak",
+            "spiking.neuron.leak.train",
+            "spiking.neuron.initial_membrane.per",
             "conversion.method.policy.percentile",
             "student.train.epochs",
+            "student.train.groups.initial-membrane.learning_rate",
             "evaluation.time_steps",
         ] {
             assert!(keys.iter().any(|found| found == key), "no `{key}` in {keys:?}");

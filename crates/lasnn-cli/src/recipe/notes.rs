@@ -6,10 +6,11 @@
 use lasnn_core::{Layer, Plan, Precision};
 use lasnn_datasets::{Dataset, Split};
 use lasnn_distillation::LossConfig;
-use lasnn_training::{Schedule, TrainConfig};
+use lasnn_neurons::TrainedParams;
+use lasnn_training::{ParamKind, Schedule, TrainConfig};
 
 use super::resolved::Recipe;
-use super::rules::Counts;
+use super::rules::{Counts, has_batch_norm};
 use super::validate::Plans;
 use crate::backend::BackendName;
 use crate::stage::StageName;
@@ -32,11 +33,22 @@ pub fn notes(
     for (table, train, images) in trainings {
         training(&mut notes, table, train, images, backend);
     }
+    let of_student = recipe.spiking.neuron.trained();
+    for (table, train, plan, trained) in [
+        ("teacher", &recipe.teacher.train, &plans.teacher, TrainedParams::default()),
+        ("intermediate", &recipe.intermediate.train, &plans.student, TrainedParams::default()),
+        ("student", &recipe.student.train, &plans.student, of_student),
+    ] {
+        groups(&mut notes, table, train, plan, trained);
+    }
     for stage in [StageName::Teacher, StageName::Intermediate] {
         pooling(&mut notes, stage.table(), plans.of(stage));
     }
     neurons(&mut notes, recipe, backend);
     losses(&mut notes, &recipe.student.losses);
+    if backend.is_cpu() {
+        layer_by_layer(&mut notes, recipe, &plans.student);
+    }
     classes(&mut notes, dataset, split);
     notes
 }
@@ -77,6 +89,48 @@ fn training(
             backend.name()
         ));
     }
+}
+
+/// Notes on groups of parameters that the network lacks. `trained` are the parameters of its
+/// neurons that are trained.
+fn groups(
+    notes: &mut Vec<String>,
+    table: &str,
+    train: &TrainConfig,
+    plan: &Plan,
+    trained: TrainedParams,
+) {
+    for kind in train.groups.kinds() {
+        let (is_there, what) = match kind {
+            ParamKind::Weight => (true, "weights"),
+            ParamKind::Bias => (has_bias(plan), "biases"),
+            ParamKind::Norm => (has_batch_norm(plan), "batch norm"),
+            ParamKind::Threshold => (trained.threshold, "trained thresholds"),
+            ParamKind::Leak => (trained.leak, "trained leaks"),
+            ParamKind::InitialMembrane => {
+                (trained.initial_membrane, "trained initial membrane potentials")
+            }
+        };
+        if !is_there {
+            let kind = kind.name();
+            notes.push(format!(
+                "`{table}.train.groups.{kind}` has no effect: the network has no {what}"
+            ));
+        }
+    }
+}
+
+/// Whether a layer of the network has a bias.
+fn has_bias(plan: &Plan) -> bool {
+    plan.layers.iter().any(|planned| {
+        matches!(
+            planned.layer,
+            Layer::Conv { bias: true, .. }
+                | Layer::Residual { bias: true, .. }
+                | Layer::Linear { bias: true, .. }
+                | Layer::Classifier { bias: true }
+        )
+    })
 }
 
 fn pooling(notes: &mut Vec<String>, table: &str, plan: &Plan) {
@@ -120,6 +174,27 @@ fn losses(notes: &mut Vec<String>, losses: &[LossConfig]) {
         |loss: &LossConfig| loss.as_kind().needs_teacher() && loss.as_kind().weight() > 0.0;
     if !losses.iter().any(learns) {
         notes.push("no loss in `student.losses` makes the student learn from its teacher".into());
+    }
+}
+
+/// Notes on a student that a CPU runs or trains layer by layer. A GPU always does.
+fn layer_by_layer(notes: &mut Vec<String>, recipe: &Recipe, student: &Plan) {
+    if let Some(reason) = lasnn_snn::layer_by_layer_because(student, &recipe.spiking) {
+        notes.push(format!(
+            "the student runs layer by layer, which is slower and needs more memory, since the \
+             kernels for whole networks do not cover `intermediate.network`: {reason}"
+        ));
+        return;
+    }
+    for (index, loss) in recipe.student.losses.iter().enumerate() {
+        if !lasnn_snn::is_fused(&LossConfig::student_probes(std::slice::from_ref(loss))) {
+            notes.push(format!(
+                "`student.losses[{index}]` ({}): the student is trained layer by layer, which is \
+                 slower and needs more memory, since the kernels for whole networks do not return \
+                 what this loss compares",
+                loss.name()
+            ));
+        }
     }
 }
 
@@ -209,5 +284,41 @@ mod tests {
         let rounded = "epochs = 15\nbatch = 64\nprecision = \"bf16\"";
         let notes = notes_with(teacher, rounded, BackendName::Cuda);
         assert!(notes.len() == 1 && notes[0].contains("`cuda`"), "{notes:?}");
+    }
+
+    #[test]
+    fn groups_of_parameters_that_a_network_lacks_are_named() {
+        let group = |stage: &str, kind: &str| {
+            format!("[{stage}.train.groups.{kind}]\nlearning_rate = 0.01\n[evaluation]")
+        };
+        for (stage, kind, what) in [
+            ("teacher", "threshold", "no trained thresholds"),
+            ("intermediate", "norm", "no batch norm"),
+            ("student", "bias", "no biases"),
+            ("student", "leak", "no trained leaks"),
+            ("student", "initial-membrane", "no trained initial membrane potentials"),
+        ] {
+            let key = format!("`{stage}.train.groups.{kind}` has no effect");
+            check_note("[evaluation]", &group(stage, kind), &[&key, what]);
+        }
+        let trained = format!("[spiking.leak]\ntrain = true\n{}", group("student", "leak"));
+        for used in [&group("student", "weight"), &group("teacher", "norm"), &trained] {
+            let notes = notes_with("[evaluation]", used, BackendName::Flex);
+            assert!(notes.is_empty(), "{notes:?}");
+        }
+    }
+
+    #[test]
+    fn a_student_that_a_cpu_runs_layer_by_layer_is_named() {
+        let by_step = "[[student.losses]]\nkind = \"cross-entropy\"\non = \"step\"\n\
+                       [[student.losses]]\nkind = \"attention\"\n[evaluation]";
+        let words = ["`student.losses[0]` (cross-entropy)", "trained layer by layer"];
+        check_note("[evaluation]", by_step, &words);
+        let notes = notes_with("[evaluation]", by_step, BackendName::Cuda);
+        assert!(notes.is_empty(), "{notes:?}");
+        let pool = "{ kind = \"average-pool\" }";
+        let after_dropout = format!("{{ kind = \"dropout\", probability = 0.1 }},\n    {pool}");
+        let words = ["runs layer by layer", "`intermediate.network`", "pooling follows dropout"];
+        check_note(pool, &after_dropout, &words);
     }
 }

@@ -454,3 +454,66 @@ fn every_recipe_in_configs_is_valid() {
     }
     assert!(recipes >= 2, "there are at least quickstart and gpu-check");
 }
+
+/// Each form of the parameters of neurons is read, also where it is the default, and it is written
+/// so that it is read again.
+#[test]
+fn parameters_of_neurons_are_written_as_they_are_read() {
+    let with = |keys: &str| {
+        let text =
+            text("").replacen("[student]\n", &format!("[spiking.neuron]\n{keys}\n[student]\n"), 1);
+        let recipe = parse(&text, file(), None).unwrap();
+        let written = toml::to_string_pretty(&recipe).unwrap();
+        assert_eq!(parse(&written, file(), None).unwrap(), recipe, "{written}");
+        match recipe.spiking.neuron {
+            lasnn_neurons::NeuronConfig::Lif(config) => config,
+            other => panic!("{other:?}"),
+        }
+    };
+    for leak in ["0.5", "{ value = 0.5 }", "{ time_constant = 2.0 }", "{ time_constant = 2 }"] {
+        assert_eq!(with(&format!("leak = {leak}")).leak, 0.5.into(), "{leak}");
+    }
+    assert!(with("leak = { train = true }").leak.train);
+    assert_eq!(with("threshold = { per = \"layer\" }"), with(""));
+    assert_eq!(with("initial_membrane = { value = 0 }\n[spiking.neuron.threshold]"), with(""));
+    assert_eq!(with("initial_membrane = { value = 0.5 }").initial_membrane.value, 0.5);
+    for (keys, message) in [
+        ("leak = { value = 0.5, time_constant = 2.0 }", "found both"),
+        ("leak = { tau = 2.0 }", "`time_constant`"),
+        ("threshold = [\"layer\", true]", "expected a table"),
+        ("threshold = { for = \"layer\" }", "unknown key `for`"),
+    ] {
+        let keys = format!("[spiking.neuron]\n{keys}\n[student]\n");
+        refuses("[student]\n", &keys, &["spiking", message]);
+    }
+}
+
+#[test]
+fn groups_of_parameters_are_read_and_written() {
+    let groups = "[student.train.groups.initial-membrane]\nlearning_rate = 0.5\n\
+                  [student.train.groups.weight]\nweight_decay = 0\n\
+                  [teacher.train.groups]\n[student]\n";
+    let text = text("").replacen("[student]\n", groups, 1);
+    let recipe = parse(&text, file(), None).unwrap();
+    assert_eq!(recipe.student.train.groups.kinds().count(), 2);
+    let written = toml::to_string_pretty(&recipe).unwrap();
+    assert_eq!(parse(&written, file(), None).unwrap(), recipe, "{written}");
+    assert!(!written.contains("[teacher.train.groups"), "{written}");
+
+    let with = |group: &str| format!("[student.train.groups.{group}\n[student]\n");
+    refuses(
+        "[student]\n",
+        &with("weights]\nlearning_rate = 0.5"),
+        &["r.toml:", "`weights` is no kind of parameters", "`weight`, `bias`, `norm`"],
+    );
+    refuses(
+        "[student]\n",
+        &with("leak]\nlearning_rate = -1"),
+        &["r.toml:", "`groups.leak.learning_rate` is -1, expected at least 0"],
+    );
+    refuses(
+        "[student]\n",
+        &with("leak]\nrate = 1.0"),
+        &["student.train.groups.leak", "unknown key `rate`"],
+    );
+}

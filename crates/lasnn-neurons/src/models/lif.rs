@@ -47,7 +47,7 @@ use serde::{Deserialize, Serialize};
 
 pub use layer::Lif;
 
-use crate::model::{NeuronError, NeuronKind, NeuronModel, check_surrogate};
+use crate::model::{NeuronError, NeuronKind, NeuronModel, TrainedParams, check_surrogate};
 use crate::params::{
     InitialMembraneConfig, InitialMembranePer, LeakConfig, ThresholdConfig, ThresholdPer,
 };
@@ -70,31 +70,11 @@ pub struct LifConfig {
     pub surrogate: Surrogate,
 }
 
-/// Which parameters of a layer of neurons are trained.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TrainedParams {
-    /// The threshold.
-    pub threshold: bool,
-    /// The leak.
-    pub leak: bool,
-    /// The initial membrane potentials.
-    pub initial_membrane: bool,
-}
-
 impl LifConfig {
     /// Neurons without leak that start at rest.
     pub fn without_leak(options: NeuronOptions) -> Self {
         let NeuronOptions { reset, step_order, surrogate } = options;
         Self { leak: 1.0.into(), reset, step_order, surrogate, ..Self::default() }
-    }
-
-    /// The parameters that are trained.
-    pub fn trained(&self) -> TrainedParams {
-        TrainedParams {
-            threshold: self.threshold.train,
-            leak: self.leak.train,
-            initial_membrane: self.initial_membrane.train,
-        }
     }
 }
 
@@ -146,6 +126,14 @@ impl NeuronKind for LifConfig {
             neurons = neurons.with_initial_membrane(&vec![potential; count]);
         }
         neurons.with_trained(self.trained())
+    }
+
+    fn trained(&self) -> TrainedParams {
+        TrainedParams {
+            threshold: self.threshold.train,
+            leak: self.leak.train,
+            initial_membrane: self.initial_membrane.train,
+        }
     }
 
     fn is_fused(&self) -> bool {

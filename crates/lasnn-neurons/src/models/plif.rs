@@ -30,8 +30,9 @@ use lasnn_core::surrogate::Surrogate;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{ScanParams, SpikingBackend};
-use crate::model::{NeuronError, NeuronKind, NeuronModel, check_surrogate};
+use crate::model::{NeuronError, NeuronKind, NeuronModel, TrainedParams, check_surrogate};
 use crate::params::{ThresholdConfig, ThresholdPer};
+use crate::range::constrained_threshold;
 use crate::reference;
 use crate::tensors::{by_step, numbers, of_channels, of_state, of_step, param, replaced};
 
@@ -70,6 +71,10 @@ impl NeuronKind for PlifConfig {
     const SOURCE: &'static str = "Fang et al. 2021, without their factor of the current";
 
     type Neurons<B: Backend> = Plif<B>;
+
+    fn trained(&self) -> TrainedParams {
+        TrainedParams { threshold: self.threshold.train, leak: true, initial_membrane: false }
+    }
 
     fn options(&self) -> NeuronOptions {
         let Self { reset, step_order, surrogate, .. } = *self;
@@ -177,6 +182,11 @@ impl<B: Backend> NeuronModel<B> for Plif<B> {
 
     fn thresholds(&self) -> Vec<f32> {
         numbers(&self.threshold)
+    }
+
+    fn constrained(mut self) -> Self {
+        self.threshold = constrained_threshold(self.threshold);
+        self
     }
 
     fn with_thresholds(mut self, thresholds: &[f32]) -> Self {

@@ -10,4 +10,5 @@ mod kernels;
 mod layer;
 mod membranes;
 mod plif;
+mod range;
 mod support;

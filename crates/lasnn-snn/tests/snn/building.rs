@@ -1,10 +1,11 @@
 //! What a spiking network is built from, and the names of its tensors.
 
+use burn::backend::Autodiff;
 use burn_flex::Flex;
 use lasnn_core::{Architecture, Layer, Plan, Shape};
-use lasnn_neurons::LifConfig;
-use lasnn_nn::state;
-use lasnn_snn::{SpikingConfig, SpikingNetwork};
+use lasnn_neurons::{LEAST_THRESHOLD, LifConfig, NeuronModel, ThresholdConfig};
+use lasnn_nn::{Constrained, state};
+use lasnn_snn::{SpikingConfig, SpikingNetwork, layer_by_layer_because};
 
 fn plan(layers: Vec<Layer>) -> Plan {
     let input = Shape { channels: 1, height: 8, width: 8 };
@@ -43,4 +44,45 @@ fn errors_name_the_layer_or_the_number() {
     let neuron = LifConfig { leak: 2.0.into(), ..Default::default() }.into();
     let message = error(&plain, &SpikingConfig { neuron, ..config }, 4);
     assert!(message.contains("leak is 2"), "{message}");
+}
+
+#[test]
+fn all_layers_of_trained_neurons_are_moved_into_their_ranges() {
+    let block = Layer::Residual {
+        channels: 2,
+        stride: 1,
+        bias: false,
+        batch_norm: false,
+        dropout: 0.0,
+        tap: None,
+    };
+    let linear = Layer::Linear { features: 3, bias: false };
+    let plan = plan(vec![Layer::conv(2), block, linear, Layer::Classifier { bias: false }]);
+    for train in [true, false] {
+        let threshold = ThresholdConfig { train, ..Default::default() };
+        let neuron = LifConfig { threshold, ..Default::default() }.into();
+        let config = SpikingConfig { neuron, ..Default::default() };
+        assert_eq!(layer_by_layer_because(&plan, &config), None);
+        let device = Default::default();
+        let network = SpikingNetwork::<Autodiff<Flex>>::new(&plan, &config, 4, &device).unwrap();
+        let network = network.with_neurons(&config.neuron, &[-1.0, 0.0, 2.0, -3.0], &device);
+        let network = network.constrained();
+        let found: Vec<f32> =
+            network.neurons().iter().map(|(_, neurons)| neurons.threshold_value()).collect();
+        match train {
+            true => assert_eq!(found, [LEAST_THRESHOLD, LEAST_THRESHOLD, 2.0, LEAST_THRESHOLD]),
+            false => assert_eq!(found, [-1.0, 0.0, 2.0, -3.0]),
+        }
+    }
+}
+
+#[test]
+fn a_plan_that_the_kernels_do_not_cover_is_known_before_the_network_is_built() {
+    let dropout = || Layer::Dropout { probability: 0.1 };
+    let layers = vec![Layer::conv(2), dropout(), dropout(), Layer::Classifier { bias: false }];
+    let (plan, config) = (plan(layers), SpikingConfig::default());
+    let reason = layer_by_layer_because(&plan, &config).unwrap();
+    assert_eq!(reason, "layer 2: dropout follows dropout");
+    let network = SpikingNetwork::<Flex>::new(&plan, &config, 4, &Default::default()).unwrap();
+    assert_eq!(network.layer_by_layer_because(), Some(&*reason));
 }

@@ -7,5 +7,6 @@ mod checkpoints;
 mod golden;
 mod learning;
 mod optimizers;
+mod parameters;
 mod resuming;
 mod tiny;

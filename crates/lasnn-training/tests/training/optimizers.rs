@@ -24,7 +24,7 @@ fn gradients(model: &Tiny<Train>, epoch: u32) -> Gradients<Flex> {
 
 fn step(model: Tiny<Train>, optimizer: &mut Optimizer<Flex>, epoch: u32) -> Tiny<Train> {
     let gradients = gradients(&model, epoch);
-    optimizer.step(model, gradients, 0.01)
+    optimizer.step(model, gradients, 1.0)
 }
 
 #[test]

@@ -10,7 +10,7 @@ use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Tensor, TensorData, activation::relu, backend::Backend};
 use burn_flex::Flex;
 use lasnn_core::{Batch, BatchSource, Pass, Precision, Probe, Probes, Seed, Shape, Stream, Tap};
-use lasnn_nn::{Observable, Observations, StateDict, state};
+use lasnn_nn::{Constrained, Observable, Observations, StateDict, state};
 use lasnn_training::{
     CrossEntropy, FitContext, Fitted, Observer, OptimizerConfig, Schedule, Sgd, TrainConfig,
     TrainError, fit,
@@ -31,6 +31,8 @@ pub struct Tiny<B: Backend> {
     pub threshold: Param<Tensor<B, 1>>,
     pub classifier: Linear<B>,
     dropout: f64,
+    /// The range of the biases of the convolution ends here.
+    largest_bias: f64,
 }
 
 impl Tiny<Train> {
@@ -44,6 +46,7 @@ impl Tiny<Train> {
             threshold: Param::initialized(Default::default(), threshold),
             classifier: LinearConfig::new(4 * (SIZE - 2) * (SIZE - 2), CLASSES).init(&device),
             dropout,
+            largest_bias: f64::INFINITY,
         };
         let mut weights = state::save(&model);
         for (key, name) in
@@ -55,6 +58,23 @@ impl Tiny<Train> {
             *data = TensorData::new(values.collect(), data.shape.clone());
         }
         state::load(model, weights).unwrap()
+    }
+
+    /// The network with a range for the biases of its convolution.
+    pub fn with_largest_bias(self, largest_bias: f64) -> Self {
+        Self { largest_bias, ..self }
+    }
+}
+
+impl<B: Backend> Constrained for Tiny<B> {
+    fn constrained(mut self) -> Self {
+        let largest = self.largest_bias;
+        if largest.is_finite() {
+            let clamp =
+                |bias: Tensor<B, 1>| bias.set_require_grad(false).clamp_max(largest).require_grad();
+            self.conv.bias = self.conv.bias.map(|bias| bias.map(clamp));
+        }
+        self
     }
 }
 
@@ -140,6 +160,7 @@ pub fn config(optimizer: OptimizerConfig) -> TrainConfig {
         checkpoint_steps: None,
         optimizer,
         schedule: Schedule::Cosine {},
+        groups: Default::default(),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use lasnn_core::{Layer, Plan, PlannedLayer, Shape};
 use lasnn_neurons::{Encoding, PoissonRange};
+use lasnn_snn::SpikingConfig;
 
+use super::params::Params;
 use crate::memory::pass::Pass;
 use crate::memory::size::{Size, elements, positions};
 
@@ -71,6 +73,8 @@ pub struct Graph {
     /// The number of spike channels per image channel: 2 if negative spikes have their own
     /// channels.
     pub spikes_per_pixel: usize,
+    /// The parameters of the neurons.
+    pub params: Params,
 }
 
 impl Projection {
@@ -118,7 +122,8 @@ impl NeuronLayer {
 
 impl Graph {
     /// The graph of a plan.
-    pub fn new(plan: &Plan, encoding: Encoding) -> Self {
+    pub fn new(plan: &Plan, config: &SpikingConfig) -> Self {
+        let encoding = config.encoding;
         let mut builder = Builder {
             layers: Vec::new(),
             presynaptic: None,
@@ -134,7 +139,8 @@ impl Graph {
             Encoding::Direct {} | Encoding::Poisson { .. } => 1,
         };
         let Builder { layers, stem, .. } = builder;
-        Self { input: plan.input, layers, readout, stem, spikes_per_pixel }
+        let params = Params::new(&layers, config);
+        Self { input: plan.input, layers, readout, stem, spikes_per_pixel, params }
     }
 
     /// The number of elements of every weight tensor.

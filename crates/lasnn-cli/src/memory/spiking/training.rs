@@ -34,16 +34,18 @@ impl Graph {
     }
 
     /// A training step where each layer is an operation of its own, as on a GPU. For each layer the
-    /// currents and the spikes of all time steps are saved in 32 bits.
+    /// currents and the spikes of all time steps are saved in 32 bits, and the parameters that
+    /// differ from neuron to neuron.
     pub fn train_layer_by_layer(&self, ledger: &mut Ledger, pass: Pass) {
         let saved = |layer: &NeuronLayer| {
             let pooled = layer.projections.iter().map(|projection| elements(projection.pooled));
             elements(layer.shape) * 2usize + pooled.sum::<Size>()
         };
         let saved: Size = self.layers.iter().map(saved).sum();
+        let expanded = self.neurons() * pass.batch * self.params.expanded;
         let widest = self.layers.iter().map(|layer| elements(layer.shape)).max();
         let bytes = [
-            (Purpose::Tape, saved * pass.rows() * size_of::<f32>()),
+            (Purpose::Tape, (saved * pass.rows() + expanded) * size_of::<f32>()),
             (SCRATCH, widest.unwrap_or(Size::ZERO) * pass.rows() * (3 * size_of::<f32>())),
             (Purpose::Optimiser, self.weights().into_iter().sum::<Size>() * size_of::<f32>()),
         ];
@@ -51,14 +53,15 @@ impl Graph {
         bytes.iter().for_each(|&(purpose, bytes)| ledger.free(purpose, bytes));
     }
 
-    /// The length of what the tape saves of each layer: 8-bit surrogate derivatives in bfloat16,
-    /// and input currents in `f32`. Currents are saved for the layers with the largest fan-in only,
-    /// as long as they fit; the others are computed again.
+    /// The length of what the tape saves of each layer: 8-bit surrogate derivatives or membrane
+    /// potentials of 16 bits in bfloat16, and input currents in `f32`. Currents are saved for the
+    /// layers with the largest fan-in only, as long as they fit; the others are computed again.
     fn saved(&self, pass: Pass) -> Vec<Size> {
         let rows = pass.rows();
         let row: Vec<Size> = self.layers.iter().map(|layer| layer.row(pass)).collect();
         if pass.is_bf16() {
-            return row.iter().map(|&row| row * rows / 4usize).collect();
+            let in_a_number = if self.params.saves_membranes { 2usize } else { 4 };
+            return row.iter().map(|&row| row * rows / in_a_number).collect();
         }
         let spikes = row.iter().copied().sum::<Size>() / 8usize;
         let mut left = self.neurons() - spikes;

@@ -4,9 +4,10 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::neuron::NeuronOptions;
 
-use super::{LifConfig, TrainedParams};
+use super::LifConfig;
 use crate::backend::{ScanParams, SpikingBackend, from_primitive, into_primitive};
-use crate::model::{FusedNeurons, NeuronKind, NeuronModel};
+use crate::model::{FusedNeurons, NeuronKind, NeuronModel, TrainedParams};
+use crate::range::{constrained_leak, constrained_threshold};
 use crate::reference;
 use crate::tensors::{by_step, numbers, of_channels, of_neurons, of_state, of_step};
 use crate::tensors::{param, replaced};
@@ -130,6 +131,12 @@ impl<B: Backend> NeuronModel<B> for Lif<B> {
 
     fn with_thresholds(mut self, thresholds: &[f32]) -> Self {
         self.threshold = replaced(&self.threshold, thresholds);
+        self
+    }
+
+    fn constrained(mut self) -> Self {
+        self.threshold = constrained_threshold(self.threshold);
+        self.leak = constrained_leak(self.leak);
         self
     }
 

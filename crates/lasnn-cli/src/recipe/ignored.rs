@@ -19,7 +19,7 @@ use super::resolved::Recipe;
 pub fn check(typed: &toml::Table, recipe: &Recipe, file: &Path) -> Result<(), RecipeError> {
     let resolved = Value::try_from(recipe).map_err(|source| RecipeError::Table {
         at: file.into(),
-        table: "",
+        table: String::new(),
         source: source.into(),
     })?;
     match difference("", &Value::Table(typed.clone()), &resolved) {

@@ -25,7 +25,7 @@ pub fn keys() -> Vec<String> {
         data = {{ source = \"digits\", validation = 1, train_limit = 1, test_limit = 1 }}
         [teacher]\nnetwork = \"vgg5\"\n[teacher.train]{TRAIN}
         [intermediate]\nnetwork = \"vgg5\"\n[intermediate.train]{TRAIN}
-        [student]\ntime_steps = 1\ntrain_limit = 1\n[student.train]{TRAIN}"
+        [student]\nthreshold = 1\ntime_steps = 1\ntrain_limit = 1\n[student.train]{TRAIN}"
     );
     let recipe = read_text(text, Path::new("keys"), Changes::default());
     let table = recipe.ok().and_then(|(recipe, _)| Table::try_from(recipe).ok());
@@ -70,6 +70,8 @@ mod tests {
             "intermediate.train.optimizer.learning_rate",
             "spiking.surrogate.kind",
             "conversion.policy.percentile",
+            "student.start",
+            "student.threshold",
             "student.train.epochs",
             "evaluation.time_steps",
         ] {

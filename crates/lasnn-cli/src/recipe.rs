@@ -45,7 +45,9 @@ pub use setting::Setting;
 pub use validate::{Plans, validate};
 
 use raw::{RawAddedStudent, RawAnn, RawNetwork, RawRecipe, RawStage};
-use resolved::{AddedStage, AddedStudent, AnnConfig, IntermediateConfig, StudentConfig, StudentStart};
+use resolved::{
+    AddedStage, AddedStudent, AnnConfig, IntermediateConfig, StudentConfig, StudentStart,
+};
 use sources::Sources;
 
 /// Values of the command line in place of those in the file of a recipe.

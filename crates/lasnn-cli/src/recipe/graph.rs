@@ -233,11 +233,7 @@ fn added_student<'a>(
 }
 
 /// The teacher that some losses need: the one that is named, or else that of the recipe.
-fn teacher(
-    recipe: &Recipe,
-    losses: &[LossConfig],
-    named: Option<&StageName>,
-) -> Option<StageName> {
+fn teacher(recipe: &Recipe, losses: &[LossConfig], named: Option<&StageName>) -> Option<StageName> {
     let of_recipe = recipe.teacher.as_ref().map(|_| StageName::TEACHER);
     let needs_teacher = losses.iter().any(|loss| loss.as_kind().needs_teacher());
     named.cloned().or(of_recipe).filter(|_| needs_teacher)

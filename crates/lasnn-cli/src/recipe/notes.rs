@@ -122,8 +122,7 @@ fn losses(notes: &mut Vec<String>, work: &StudentWork<'_>) {
     let learns =
         |loss: &LossConfig| loss.as_kind().needs_teacher() && loss.as_kind().weight() > 0.0;
     if work.teacher.is_some() && !work.losses.iter().any(learns) {
-        notes
-            .push(format!("no loss in `{table}.losses` makes the student learn from its teacher"));
+        notes.push(format!("no loss in `{table}.losses` makes the student learn from its teacher"));
     }
 }
 
@@ -302,8 +301,10 @@ mod tests {
         check_note("[student]", threshold, &["`student.threshold` has no effect"]);
         let longer = |keys: &str| {
             let train = "epochs = 1\nbatch = 64\noptimizer = { kind = \"sgd\", learning_rate = 1 }";
-            format!("[stages.longer]\nkind = \"student\"\nfrom = \"student\"\n{keys}\n\
-                     [stages.longer.train]\n{train}\n[evaluation]")
+            format!(
+                "[stages.longer]\nkind = \"student\"\nfrom = \"student\"\n{keys}\n\
+                     [stages.longer.train]\n{train}\n[evaluation]"
+            )
         };
         let stage = longer("threshold = 2.0");
         check_note("[evaluation]", &stage, &["`stages.longer.threshold` has no effect"]);

@@ -114,8 +114,7 @@ fn a_student_that_starts_at_random_needs_no_conversion() {
     assert_eq!(parse(&written, file(), None).unwrap(), recipe, "{written}");
 
     let converted = without(&text(""), "[intermediate.train]", "[student]");
-    let words =
-        ["`intermediate.train` is missing", "`student`", "`student.start = \"random\"`"];
+    let words = ["`intermediate.train` is missing", "`student`", "`student.start = \"random\"`"];
     refuses_text(converted, &words);
     // The conversion has no time steps that could be too few, and no batches.
     let batches = "[conversion]\nbatches = 1000\n[student]\n";
@@ -173,12 +172,7 @@ fn a_student_can_learn_from_an_added_ann_and_start_at_random() {
 
 #[test]
 fn stages_that_lead_back_to_themselves_are_refused() {
-    let cycle = format!(
-        "{}{}{}",
-        text(""),
-        added("a", "from = \"b\""),
-        added("b", "from = \"a\"")
-    );
+    let cycle = format!("{}{}{}", text(""), added("a", "from = \"b\""), added("b", "from = \"a\""));
     let words = ["r.toml:", "`stages.a.from` is \"b\"", "`a` from `b`, `b` from `a`"];
     refuses_text(cycle, &words);
     let itself = format!("{}{}", text(""), added("a", "from = \"a\""));
@@ -191,10 +185,7 @@ fn unknown_names_are_refused_with_the_names_that_are_possible() {
     for from in ["studnet", "teacher", "control"] {
         refuses_text(
             with(&format!("from = \"{from}\"")),
-            &[
-                &format!("`stages.longer.from` is \"{from}\""),
-                "`converted`, `student`, `random`",
-            ],
+            &[&format!("`stages.longer.from` is \"{from}\""), "`converted`, `student`, `random`"],
         );
     }
     for losses in ["", CROSS_ENTROPY] {

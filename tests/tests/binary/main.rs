@@ -18,6 +18,7 @@ mod figures;
 mod inspect;
 #[cfg(unix)]
 mod packs;
+mod pipeline;
 mod quickstart;
 mod refusals;
 #[cfg(unix)]

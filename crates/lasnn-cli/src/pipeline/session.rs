@@ -110,7 +110,7 @@ impl<'a> Session<'a> {
         let name = stage.name();
         let key = self.key(name, &stage.key_parts(self, outputs)?)?;
         let file = self.run.checkpoint(name);
-        let cached = artifact_cache::path(self.runs, name, &key);
+        let cached = stage.is_cached().then(|| artifact_cache::path(self.runs, name, &key));
         let artifact = if file.exists() {
             self.progress.say(format!("{name}: finished before the run was interrupted"));
             let artifact = StageArtifact::load(&file).map_err(|error| {
@@ -121,15 +121,15 @@ impl<'a> Session<'a> {
                 return Err(OtherProgram { path: file, found: artifact.metadata.program }.into());
             }
             artifact
-        } else if let Some(found) = self.find_cached(&cached).filter(|_| stage.is_cached()) {
+        } else if let Some(found) = cached.as_deref().and_then(|path| self.find_cached(path)) {
             self.progress.say(format!("{name}: reused from an earlier run"));
             found.save(&file)?;
             found
         } else {
             let made = stage.run(self, outputs, &key, device)?;
             made.save(&file)?;
-            if stage.is_cached() {
-                made.save(&cached).context("cannot store the network for later runs")?;
+            if let Some(path) = &cached {
+                made.save(path).context("cannot store the network for later runs")?;
             }
             made
         };

@@ -3,8 +3,8 @@
 //! Reading has three steps. [`compose`] makes one table of the file, the files that it extends, and
 //! the options `--set`; [`origins`] remembers where each value is written. [`raw`] is the recipe as
 //! typed. [`resolved`] has all defaults filled in and all networks looked up; the rest of the
-//! program sees only the last. [`Graph`] has its stages. [`validate()`] then checks a recipe against its images, and
-//! [`notes()`] mentions keys that have no effect.
+//! program sees only the last. [`Graph`] has its stages. [`validate()`] then checks a recipe
+//! against its images, and [`notes()`] mentions keys that have no effect.
 
 mod compose;
 mod culprit;
@@ -145,7 +145,7 @@ fn resolve(raw: RawRecipe, typed: &toml::Table, file: &Path) -> Result<Recipe, R
             RawStage::Ann(raw) => AddedStage::Ann(ann(raw, &format!("stages.{name}"), file)?),
             RawStage::Student(raw) => AddedStage::Student(added_student(raw, &student)),
         };
-        Ok((name, stage))
+        Ok::<_, RecipeError>((name, stage))
     });
     let recipe = Recipe {
         name: raw.name,
@@ -159,7 +159,7 @@ fn resolve(raw: RawRecipe, typed: &toml::Table, file: &Path) -> Result<Recipe, R
         },
         spiking: raw.spiking,
         conversion: raw.conversion,
-        stages: added.collect::<Result<_, RecipeError>>()?,
+        stages: added.collect::<Result<_, _>>()?,
         student,
         evaluation: raw.evaluation,
     };

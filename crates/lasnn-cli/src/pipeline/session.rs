@@ -126,6 +126,8 @@ impl<'a> Session<'a> {
             found.save(&file)?;
             found
         } else {
+            let inputs: Vec<&str> = stage.inputs().into_iter().map(StageName::as_str).collect();
+            tracing::info!(stage = name.as_str(), inputs = inputs.join(", "), "begins");
             let made = stage.run(self, outputs, &key, device)?;
             made.save(&file)?;
             if let Some(path) = &cached {

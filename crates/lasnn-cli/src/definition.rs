@@ -13,9 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::escape::printable;
 use crate::failure::invalid_input;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, StageNetwork};
 use crate::splits::Splits;
-use crate::stage::StageName;
 
 /// Everything on which the result of a network depends, except its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,14 +56,14 @@ pub struct SpikingDefinition {
 }
 
 impl Definition {
-    /// The definition of a stage's network, from the recipe and its images.
-    pub fn of(recipe: &Recipe, splits: &Splits, stage: StageName) -> Self {
-        let spiking = stage.is_spiking().then(|| SpikingDefinition {
+    /// The definition of the network of a stage, from the recipe and its images.
+    pub fn of(recipe: &Recipe, splits: &Splits, network: &StageNetwork<'_>) -> Self {
+        let spiking = network.time_steps.as_ref().map(|steps| SpikingDefinition {
             config: recipe.spiking.clone(),
-            time_steps: recipe.student.time_steps,
+            time_steps: steps.number,
         });
         Self {
-            network: recipe.network(stage).clone(),
+            network: network.layers.clone(),
             image: splits.dataset.shape,
             normalisation: NormalisationNumbers::of(
                 recipe.data.normalisation,

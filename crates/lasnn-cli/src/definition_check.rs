@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::definition::{Definition, NormalisationNumbers, spiking_keys};
 use crate::failure::invalid_input;
-use crate::stage::StageName;
+use crate::recipe::StageNetwork;
 
 /// Options of the command line that replace values of a checkpoint.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,7 +23,7 @@ pub struct Overrides {
 
 impl Definition {
     /// Checks that the recipe has the same definition as this one, which is that of the checkpoint
-    /// `path`.
+    /// `path`. `recipe` is the definition of `network`, the network of a stage of the recipe.
     ///
     /// # Errors
     ///
@@ -31,18 +31,18 @@ impl Definition {
     pub fn check(
         &self,
         recipe: &Self,
-        stage: StageName,
+        network: &StageNetwork<'_>,
         overrides: Overrides,
         path: &Path,
     ) -> anyhow::Result<()> {
-        let differences = self.differences(recipe, stage, overrides);
+        let differences = self.differences(recipe, network, overrides);
         if differences.is_empty() {
             return Ok(());
         }
         Err(invalid_input(format_args!(
             "{} does not fit the {} of the recipe:\n  {}",
             path.display(),
-            stage.name(),
+            network.stage,
             differences.join("\n  "),
         )))
     }
@@ -53,13 +53,18 @@ impl Definition {
     /// Two things may differ. The first is the numbers of a normalisation, as long as its name
     /// agrees: `standard` computes them from the training images, and those of the checkpoint are
     /// the right ones. The second is the surrogate gradient, because it is used in training only.
-    fn differences(&self, recipe: &Self, stage: StageName, overrides: Overrides) -> Vec<String> {
+    fn differences(
+        &self,
+        recipe: &Self,
+        network: &StageNetwork<'_>,
+        overrides: Overrides,
+    ) -> Vec<String> {
         let mut all = Vec::new();
         let mut differ = |what: &str, found: String, expected: String| {
             all.push(format!("{what} is {found} in the checkpoint and {expected} in the recipe"));
         };
         if let Some((layer, found, expected)) = first_layer(&self.network, &recipe.network) {
-            let what = format!("`layers.{layer}` of `{}.network`", stage.table());
+            let what = format!("`layers.{layer}` of `{}.network`", network.table);
             differ(&what, found, expected);
         }
         if self.image != recipe.image {
@@ -83,7 +88,8 @@ impl Definition {
             }
             if found.time_steps != expected.time_steps && overrides.time_steps.is_none() {
                 let (found, expected) = (found.time_steps, expected.time_steps);
-                differ("`student.time_steps`", found.to_string(), expected.to_string());
+                let key = network.time_steps.as_ref().map_or("time_steps", |steps| &*steps.key);
+                differ(&format!("`{key}`"), found.to_string(), expected.to_string());
             }
         }
         all
@@ -145,6 +151,8 @@ mod tests {
 
     use super::*;
     use crate::definition::SpikingDefinition;
+    use crate::recipe::TimeSteps;
+    use crate::stage::StageName;
 
     fn definition() -> Definition {
         let layers = vec![Layer::conv(4).tapped(Tap::Low), Layer::Classifier { bias: false }];
@@ -165,7 +173,15 @@ mod tests {
     fn differences(change: impl FnOnce(&mut Definition), overrides: Overrides) -> Vec<String> {
         let mut recipe = definition();
         change(&mut recipe);
-        definition().differences(&recipe, StageName::Student, overrides)
+        let found = definition();
+        let time_steps = TimeSteps { number: 8, key: "student.time_steps".into() };
+        let network = StageNetwork {
+            stage: StageName::STUDENT,
+            table: "intermediate".into(),
+            layers: &found.network,
+            time_steps: Some(time_steps),
+        };
+        found.differences(&recipe, &network, overrides)
     }
 
     #[track_caller]

@@ -111,7 +111,7 @@ impl ArtifactMetadata {
         checkpoint: &Checkpoint,
         path: &Path,
         recipe: &Path,
-        stage: StageName,
+        stage: &StageName,
     ) -> anyhow::Result<Self> {
         let metadata = &checkpoint.metadata;
         let version = metadata.get("format").and_then(serde_json::Value::as_u64);
@@ -137,12 +137,12 @@ impl ArtifactMetadata {
             None => "another program wrote it",
         };
         let stored = metadata.get("stage").cloned().map(serde_json::from_value);
-        let stage = stored.and_then(Result::ok).unwrap_or(stage);
+        let stage = stored.and_then(Result::ok).unwrap_or_else(|| stage.clone());
         Err(invalid_input(format_args!(
             "{} does not describe the images, classes and neurons of its network as this version \
              of the program does, since {reason}; `{}` adds the description from the recipe",
             path.display(),
-            annotate_command(path, recipe, stage)
+            annotate_command(path, recipe, &stage)
         )))
     }
 }
@@ -197,17 +197,11 @@ pub fn layout(state: &StateDict) -> BTreeMap<String, String> {
 }
 
 /// The command that adds a definition to a checkpoint without one.
-fn annotate_command(path: &Path, recipe: &Path, stage: StageName) -> String {
+fn annotate_command(path: &Path, recipe: &Path, stage: &StageName) -> String {
     let word = |path: &Path| shell_quoted(&path.to_string_lossy());
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let out = path.with_file_name(format!("{stem}-annotated.safetensors"));
-    format!(
-        "lasnn annotate {} {} --stage {} --out {}",
-        word(path),
-        word(recipe),
-        stage.name(),
-        word(&out)
-    )
+    format!("lasnn annotate {} {} --stage {stage} --out {}", word(path), word(recipe), word(&out))
 }
 
 #[cfg(test)]

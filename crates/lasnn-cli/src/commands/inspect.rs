@@ -1,5 +1,6 @@
 //! `inspect`: shows the layers of a network, or the content of a checkpoint.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use lasnn_core::{Plan, Shape};
@@ -14,8 +15,9 @@ use crate::failure::invalid_input;
 use crate::memory::Memory;
 use crate::older_definition::upgraded;
 use crate::output;
-use crate::recipe::{self, Changes};
+use crate::recipe::{self, Changes, Graph};
 use crate::splits::Splits;
+use crate::stage::StageName;
 use crate::stage_artifact::{ArtifactMetadata, layout};
 use crate::tables::{percent, table};
 
@@ -44,6 +46,18 @@ struct LayerView {
     /// has two.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     thresholds: Vec<f32>,
+}
+
+/// The networks of a recipe, and the memory of its stages.
+#[derive(Serialize)]
+struct RecipeView<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    teacher: Option<NetworkView>,
+    intermediate: NetworkView,
+    /// The ANNs of the stages that the recipe adds.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    stages: BTreeMap<&'a StageName, NetworkView>,
+    memory: Memory,
 }
 
 /// A checkpoint.
@@ -120,20 +134,17 @@ fn inspect_recipe(path: &Path, changes: Changes<'_>, global: &Global) -> anyhow:
     let (recipe, origins) = recipe::read(path, changes)?;
     let splits = Splits::load_or_fetch(&recipe, &origins, &FetchOptions::default(), global)?;
     let images = &splits.dataset;
-    let plans = recipe::validate(&recipe, path, images.shape, images.classes, splits.counts());
+    let count = splits.train_images();
+    let plans = recipe::validate(&recipe, path, images.shape, images.classes, count);
     let plans = origins.locate(plans)?;
-    let teacher = NetworkView::new(&plans.teacher, None);
+    let graph = Graph::new(&recipe).map_err(invalid_input)?;
     let student = NetworkView::new(&plans.student, None);
-    let memory = Memory::of_recipe(&recipe, &plans, &splits, global);
-    let json = serde_json::json!({"teacher": teacher, "intermediate": student, "memory": memory});
-    output::print(global, &json, || {
-        format!(
-            "teacher\n{}\n\nintermediate and student\n{}\n\n{}",
-            teacher.text(),
-            student.text(),
-            memory.text()
-        )
-    })
+    let mut anns: BTreeMap<&StageName, NetworkView> =
+        plans.anns.iter().map(|(name, plan)| (name, NetworkView::new(plan, None))).collect();
+    let teacher = anns.remove(&StageName::TEACHER);
+    let memory = Memory::of_recipe(&recipe, &graph, &plans, &splits, global)?;
+    let view = RecipeView { teacher, intermediate: student, stages: anns, memory };
+    output::print(global, &view, || view.text())
 }
 
 fn inspect_checkpoint(path: &Path, global: &Global) -> anyhow::Result<()> {
@@ -202,6 +213,21 @@ impl NetworkView {
     }
 }
 
+impl RecipeView<'_> {
+    fn text(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(teacher) = &self.teacher {
+            parts.push(format!("teacher\n{}", teacher.text()));
+        }
+        parts.push(format!("intermediate and student\n{}", self.intermediate.text()));
+        for (name, network) in &self.stages {
+            parts.push(format!("{name}\n{}", network.text()));
+        }
+        parts.push(self.memory.text());
+        parts.join("\n\n")
+    }
+}
+
 impl CheckpointView {
     fn text(&self) -> String {
         let mut text = String::new();
@@ -209,8 +235,7 @@ impl CheckpointView {
             let ArtifactMetadata { stage, summary, definition, .. } = metadata;
             if let Some(summary) = summary {
                 text.push_str(&format!(
-                    "{}: {} of the test images after {} epochs\n",
-                    stage.name(),
+                    "{stage}: {} of the test images after {} epochs\n",
                     percent(summary.test_accuracy),
                     summary.epochs
                 ));

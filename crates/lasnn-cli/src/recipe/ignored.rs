@@ -24,7 +24,7 @@ const LEFT_OUT: [&str; 3] =
 pub fn check(typed: &toml::Table, recipe: &Recipe, file: &Path) -> Result<(), RecipeError> {
     let resolved = Value::try_from(recipe).map_err(|source| RecipeError::Table {
         at: file.into(),
-        table: "",
+        table: String::new(),
         source: source.into(),
     })?;
     match difference("", &Value::Table(typed.clone()), &resolved) {

@@ -29,9 +29,10 @@ pub fn keys() -> Vec<String> {
         data = {{ source = \"digits\", validation = 1, train_limit = 1, test_limit = 1 }}
         [teacher]\nnetwork = \"vgg5\"\n[teacher.train]{TRAIN}{of_ann}
         [intermediate]\nnetwork = \"vgg5\"\n[intermediate.train]{TRAIN}{of_ann}
-        [spiking]\nleak = {{ train = true }}\nthreshold = {{ train = true }}
+        [spiking.neuron]\nleak = {{ train = true }}\nthreshold = {{ train = true }}
         initial_membrane = {{ train = true }}
-        [student]\ntime_steps = 1\ntrain_limit = 1\n[student.train]{TRAIN}{of_student}"
+        [student]\nthreshold = 1\ntime_steps = 1\ntrain_limit = 1
+        [student.train]{TRAIN}{of_student}"
     );
     let recipe = read_text(text, Path::new("keys"), Changes::default());
     let table = recipe.ok().and_then(|(recipe, _)| Table::try_from(recipe).ok());
@@ -90,6 +91,8 @@ mod tests {
             "spiking.neuron.leak.train",
             "spiking.neuron.initial_membrane.per",
             "conversion.method.policy.percentile",
+            "student.start",
+            "student.threshold",
             "student.train.epochs",
             "student.train.groups.initial-membrane.learning_rate",
             "evaluation.time_steps",

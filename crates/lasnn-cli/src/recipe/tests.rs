@@ -4,12 +4,14 @@ use lasnn_core::{Precision, Shape};
 use lasnn_snn::WeightFormat;
 
 use super::*;
+use crate::stage::StageName;
 
 mod composition;
 mod rules;
+mod stages;
 
 const DIGITS: Shape = Shape { channels: 1, height: 8, width: 8 };
-const COUNTS: Counts = Counts { train: 1337, student: 1337 };
+const IMAGES: usize = 1337;
 
 /// A complete recipe. `spare` is added to the table `[student]`.
 fn text(spare: &str) -> String {
@@ -46,7 +48,7 @@ fn error(from: &str, to: &str) -> String {
     let bad = good.replacen(from, to, 1);
     assert_ne!(good, bad, "`{from}` is not in the recipe");
     let result = read_text(bad, file(), Changes::default()).and_then(|(recipe, origins)| {
-        origins.locate(validate(&recipe, file(), DIGITS, 10, COUNTS)).map(|_| ())
+        origins.locate(validate(&recipe, file(), DIGITS, 10, IMAGES)).map(|_| ())
     });
     result.expect_err("the recipe is invalid").to_string()
 }
@@ -73,8 +75,9 @@ fn defaults_are_filled_in_and_the_seed_can_be_replaced() {
     let half = text("").replacen("[student.train]", "[student.train]\nprecision = \"bf16\"", 1);
     assert_eq!(parse(&half, file(), None).unwrap().student.train.precision, Precision::Bf16);
     assert_eq!(parse(&text(""), file(), Some(9)).unwrap().seed, Seed(9));
-    let plans = validate(&recipe, file(), DIGITS, 10, COUNTS).unwrap();
-    assert_eq!((plans.teacher.name.as_str(), plans.student.classes), ("big", 10));
+    let plans = validate(&recipe, file(), DIGITS, 10, IMAGES).unwrap();
+    let teacher = plans.of(&StageName::TEACHER);
+    assert_eq!((teacher.name.as_str(), plans.student.classes), ("big", 10));
 }
 
 #[test]
@@ -278,7 +281,7 @@ fn a_tap_that_a_loss_needs_must_be_on_both_networks() {
     );
     let text = text("[[student.losses]]\nkind = \"attention\"\ntaps = [\"low\"]");
     let recipe = parse(&text.replace(", tap = \"middle\"", ""), file(), None).unwrap();
-    assert!(validate(&recipe, file(), DIGITS, 10, COUNTS).is_ok(), "no loss uses the tap");
+    assert!(validate(&recipe, file(), DIGITS, 10, IMAGES).is_ok(), "no loss uses the tap");
 }
 
 #[test]
@@ -444,8 +447,7 @@ fn every_recipe_in_configs_is_valid() {
                 Source::Cifar10 => Shape { channels: 3, height: 32, width: 32 },
                 _ => DIGITS,
             };
-            let counts = Counts { train: 1000, student: 1000 };
-            validate(&recipe, &path, image, 10, counts).unwrap_or_else(|error| panic!("{error}"));
+            validate(&recipe, &path, image, 10, 1000).unwrap_or_else(|error| panic!("{error}"));
             // The resolved recipe is a recipe, too.
             let written = toml::to_string_pretty(&recipe).unwrap();
             assert_eq!(parse(&written, &path, None).unwrap(), recipe, "{}", path.display());

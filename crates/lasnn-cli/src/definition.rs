@@ -63,7 +63,7 @@ impl Definition {
             time_steps: steps.number,
         });
         Self {
-            network: network.layers.clone(),
+            network: network.layers.clone().into_owned(),
             image: splits.dataset.shape,
             normalisation: NormalisationNumbers::of(
                 recipe.data.normalisation,

@@ -146,6 +146,8 @@ fn as_toml(value: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use lasnn_core::{Shape, Tap};
     use lasnn_neurons::{LifConfig, NeuronConfig, PlifConfig, Reset, Surrogate};
 
@@ -178,7 +180,7 @@ mod tests {
         let network = StageNetwork {
             stage: StageName::STUDENT,
             table: "intermediate".into(),
-            layers: &found.network,
+            layers: Cow::Borrowed(&found.network),
             time_steps: Some(time_steps),
         };
         found.differences(&recipe, &network, overrides)

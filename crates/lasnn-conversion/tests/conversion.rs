@@ -354,7 +354,7 @@ fn converts_biases(method: MethodConfig) {
     let reference = |batch: &Batch| {
         network.activations(batch.images(&device()), &Pass::evaluate(SEED, &batch.samples))
     };
-    let steps = 400;
+    let steps = 1000;
     let config = ConversionConfig { time_steps: steps, method, scale: 1.0, ..Default::default() };
     let batches = [batch.clone()];
     let on_progress = |_| ControlFlow::Continue(());

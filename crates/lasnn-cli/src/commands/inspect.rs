@@ -53,7 +53,11 @@ struct LayerView {
 struct RecipeView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     teacher: Option<NetworkView>,
-    intermediate: NetworkView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    intermediate: Option<NetworkView>,
+    /// The network of the spiking networks, if it has other layers than the intermediate network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spiking: Option<NetworkView>,
     /// The ANNs of the stages that the recipe adds.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     stages: BTreeMap<&'a StageName, NetworkView>,
@@ -138,12 +142,14 @@ fn inspect_recipe(path: &Path, changes: Changes<'_>, global: &Global) -> anyhow:
     let plans = recipe::validate(&recipe, path, images.shape, images.classes, count);
     let plans = origins.locate(plans)?;
     let graph = Graph::new(&recipe).map_err(invalid_input)?;
-    let student = NetworkView::new(&plans.student, None);
     let mut anns: BTreeMap<&StageName, NetworkView> =
         plans.anns.iter().map(|(name, plan)| (name, NetworkView::new(plan, None))).collect();
     let teacher = anns.remove(&StageName::TEACHER);
+    let intermediate = anns.remove(&StageName::INTERMEDIATE);
+    let is_folded = plans.of(&StageName::INTERMEDIATE) != &plans.spiking;
+    let spiking = is_folded.then(|| NetworkView::new(&plans.spiking, None));
     let memory = Memory::of_recipe(&recipe, &graph, &plans, &splits, global)?;
-    let view = RecipeView { teacher, intermediate: student, stages: anns, memory };
+    let view = RecipeView { teacher, intermediate, spiking, stages: anns, memory };
     output::print(global, &view, || view.text())
 }
 
@@ -219,7 +225,14 @@ impl RecipeView<'_> {
         if let Some(teacher) = &self.teacher {
             parts.push(format!("teacher\n{}", teacher.text()));
         }
-        parts.push(format!("intermediate and student\n{}", self.intermediate.text()));
+        let title = match self.spiking {
+            Some(_) => "intermediate",
+            None => "intermediate and student",
+        };
+        let networks = [(title, &self.intermediate), ("student", &self.spiking)];
+        for (title, network) in networks {
+            parts.extend(network.iter().map(|network| format!("{title}\n{}", network.text())));
+        }
         for (name, network) in &self.stages {
             parts.push(format!("{name}\n{}", network.text()));
         }

@@ -47,9 +47,10 @@ const HISTOGRAM: Size = Size::new(4 << 20);
 pub struct Estimator<'a> {
     inputs: Inputs<'a>,
     ledger: Ledger,
-    /// The teacher and the ANNs in `[stages]`.
+    /// The intermediate network, the teacher and the ANNs in `[stages]`.
     anns: BTreeMap<StageName, Network>,
-    intermediate: Network,
+    /// The network of the spiking networks, as an ANN.
+    student: Network,
     spiking: Graph,
     stages: Vec<StageEstimate>,
 }
@@ -82,8 +83,8 @@ impl<'a> Estimator<'a> {
                 .iter()
                 .map(|(name, plan)| (name.clone(), Network::new(plan)))
                 .collect(),
-            intermediate: Network::new(&plans.student),
-            spiking: Graph::new(&plans.student, &recipe.spiking),
+            student: Network::new(&plans.spiking),
+            spiking: Graph::new(&plans.spiking, &recipe.spiking),
             stages: Vec::new(),
         }
     }
@@ -120,14 +121,14 @@ impl<'a> Estimator<'a> {
     fn conversion(&mut self, node: &Node<'_>) {
         let Inputs { recipe, plans, data, threads, .. } = self.inputs;
         let config = &recipe.conversion;
-        let bytes = self.intermediate.bytes;
+        let bytes = self.student.bytes;
         let batch = Size::from(config.batch).min(data.train.into());
         let batches = Size::from(data.train).div_ceil(batch).min(config.batches.into());
         let images = self.image_bytes(batch) * batches;
         let steps = Size::from(config.time_steps);
         let pass = Pass { batch, steps, precision: Precision::F32, threads: threads.into() };
         // The conversion report runs the ANN and the spiking network on fewer images at a time.
-        let at_once = images_at_once(&plans.student, config.time_steps, config.batch);
+        let at_once = images_at_once(&plans.spiking, config.time_steps, config.batch);
         let report_pass = Pass { batch: batch.min(at_once.into()), ..pass };
         self.stage(node.name().in_summary(), advice(node), |this| {
             // The ANN and the spiking network.
@@ -203,7 +204,7 @@ impl<'a> Estimator<'a> {
     }
 
     fn network(&self, stage: &StageName) -> &Network {
-        self.anns.get(stage).unwrap_or(&self.intermediate)
+        self.anns.get(stage).unwrap_or(&self.student)
     }
 
     /// The bytes of the tensors of a network.
@@ -217,7 +218,7 @@ impl<'a> Estimator<'a> {
 
     /// The bytes of the images of a batch.
     fn image_bytes(&self, batch: Size) -> Size {
-        elements(self.inputs.plans.student.input) * batch * size_of::<f32>()
+        elements(self.inputs.plans.spiking.input) * batch * size_of::<f32>()
     }
 
     /// The bytes of the batches that are loaded in advance, and of the one in use.
@@ -245,7 +246,8 @@ impl<'a> Estimator<'a> {
             OptimizerConfig::Sgd(sgd) => usize::from(sgd.momentum > 0.0),
             OptimizerConfig::Adam(adam) => 2 + usize::from(adam.amsgrad),
         };
-        let of_neurons = if node.network.is_spiking() { self.spiking.params.trained } else { Size::ZERO };
+        let of_neurons =
+            if node.network.is_spiking() { self.spiking.params.trained } else { Size::ZERO };
         let trained = self.network(node.name()).bytes + of_neurons * size_of::<f32>();
         let optimiser = trained * moments;
         let batch = Size::from(config.batch).min(images.into());
@@ -282,8 +284,8 @@ impl<'a> Estimator<'a> {
         let steps = Size::from(node.network.steps());
         let (precision, threads) = (config.precision, threads.into());
         let mut pass = Pass { batch: micro_batch, steps, precision, threads };
-        let Self { ledger, anns, intermediate, spiking, .. } = self;
-        let ann = |stage: &StageName| &anns.get(stage).unwrap_or(intermediate).ann;
+        let Self { ledger, anns, student, spiking, .. } = self;
+        let ann = |stage: &StageName| &anns.get(stage).unwrap_or(student).ann;
         let weights = match node.student() {
             None => {
                 ann(node.name()).train(ledger, pass);
@@ -300,9 +302,9 @@ impl<'a> Estimator<'a> {
                 let probes = LossConfig::student_probes(&work.losses);
                 let has_kernel = recipe.spiking.neuron.is_fused();
                 let is_covered =
-                    lasnn_snn::layer_by_layer_because(&plans.student, &recipe.spiking).is_none();
+                    lasnn_snn::layer_by_layer_because(&plans.spiking, &recipe.spiking).is_none();
                 if on_gpu || !is_covered || !lasnn_snn::is_fused(&probes) {
-                    let mut bytes = probe_bytes(&probes, &plans.student, pass);
+                    let mut bytes = probe_bytes(&probes, &plans.spiking, pass);
                     if !has_kernel {
                         bytes += neurons::saved_bytes(spiking.neurons(), pass);
                     }
@@ -327,8 +329,9 @@ impl<'a> Estimator<'a> {
         self.simulate_pass(pass, true);
         let spike_counts = self.spiking.neurons() * pass.batch * size_of::<f32>();
         self.holding(Purpose::Evaluation, spike_counts, |this| {
-            let Self { ledger, intermediate, .. } = this;
-            intermediate.ann.evaluate_all_outputs(ledger, Purpose::Evaluation, pass);
+            let Self { ledger, anns, .. } = this;
+            let intermediate = &anns[&StageName::INTERMEDIATE].ann;
+            intermediate.evaluate_all_outputs(ledger, Purpose::Evaluation, pass);
         });
     }
 
@@ -362,8 +365,8 @@ impl<'a> Estimator<'a> {
         let pass = Pass { batch, steps, precision: Precision::F32, threads };
         let loaded = self.loader_bytes(batch, images) + self.image_bytes(batch);
         self.holding(Purpose::Evaluation, loaded, |this| {
-            let Self { ledger, anns, intermediate, .. } = this;
-            let network = anns.get(stage).unwrap_or(intermediate);
+            let Self { ledger, anns, student, .. } = this;
+            let network = anns.get(stage).unwrap_or(student);
             network.ann.evaluate(ledger, Purpose::Evaluation, pass, false);
         });
     }
@@ -374,7 +377,7 @@ impl<'a> Estimator<'a> {
             WeightFormat::Bf16 if is_test => Precision::Bf16,
             _ => Precision::F32,
         };
-        let batch = self.images_at_once(&self.inputs.plans.student, steps, images);
+        let batch = self.images_at_once(&self.inputs.plans.spiking, steps, images);
         let threads = self.inputs.threads.into();
         let pass = Pass { batch, steps: steps.into(), precision, threads };
         let loaded = self.loader_bytes(batch, images) + self.image_bytes(batch);
@@ -388,7 +391,7 @@ impl<'a> Estimator<'a> {
         let Inputs { recipe, plans, .. } = self.inputs;
         self.spiking.simulate(&mut self.ledger, Purpose::Evaluation, pass, counts_spikes);
         if !recipe.spiking.neuron.is_fused() {
-            let bytes = neurons::simulation_bytes(&plans.student, pass);
+            let bytes = neurons::simulation_bytes(&plans.spiking, pass);
             self.ledger.malloc_briefly(Purpose::Evaluation, bytes);
         }
     }

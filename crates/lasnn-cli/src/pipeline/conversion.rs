@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::Instant;
 
-use lasnn_conversion::{Balancing, ConversionError, convert};
+use lasnn_conversion::{Balancing, ConversionError, convert, fold_batch_norm};
 use lasnn_core::{Batch, Pass};
 use lasnn_nn::{BatchTensors, StateDict, state};
 use lasnn_snn::{Progress as At, Simulator, SpikingNetwork, Task, images_at_once};
@@ -107,7 +107,8 @@ fn run<A: TrainingBackend>(
         signals::go_on()
     };
     let balancing = Balancing { config, batches: &batches, seed, on_progress: &on_progress };
-    let converted = convert(untrained, intermediate, &activations, balancing, device);
+    let folded = fold_batch_norm(&recipe.intermediate.network, intermediate.clone())?;
+    let converted = convert(untrained, &folded, &activations, balancing, device);
     drop(shown);
     let (network, report) = converted.map_err(|error| match error {
         ConversionError::Interrupted => Interrupted.into(),

@@ -38,8 +38,9 @@ pub fn keys() -> Vec<String> {
     let table = recipe.ok().and_then(|(recipe, _)| Table::try_from(recipe).ok());
     let mut keys = Vec::new();
     add(String::new(), &Value::Table(table.unwrap_or_default()), &mut keys);
-    // Other forms of `spiking.leak`, which a resolved recipe does not have.
-    keys.extend(["spiking.leak", "spiking.leak.time_constant"].map(String::from));
+    // Other forms of `spiking.neuron.leak`, which a resolved recipe does not have.
+    let forms = ["spiking.neuron.leak", "spiking.neuron.leak.time_constant"];
+    keys.extend(forms.map(String::from));
     keys
 }
 

@@ -1,5 +1,7 @@
 //! The network that a stage of a recipe makes.
 
+use std::borrow::Cow;
+
 use lasnn_core::Architecture;
 
 use super::resolved::{AddedStage, Recipe};
@@ -12,8 +14,9 @@ pub struct StageNetwork<'a> {
     pub stage: StageName,
     /// The table of the recipe that holds the layers as its key `network`.
     pub table: String,
-    /// The layers.
-    pub layers: &'a Architecture,
+    /// The layers. Spiking networks have those of the intermediate network, with its batch norms
+    /// folded.
+    pub layers: Cow<'a, Architecture>,
     /// The time steps of a spiking network. `None` for an ANN.
     pub time_steps: Option<TimeSteps>,
 }
@@ -65,16 +68,26 @@ impl Recipe {
         };
         let spiking = |number, table: &str| {
             let time_steps = TimeSteps { number, key: format!("{table}.time_steps") };
-            network("intermediate", &self.intermediate.network, Some(time_steps))
+            network(
+                "intermediate",
+                Cow::Owned(self.intermediate.network.folded()),
+                Some(time_steps),
+            )
         };
         let table = format!("stages.{stage}");
         match (stage.as_str(), self.stages.get(stage), &self.teacher) {
-            ("teacher", _, Some(teacher)) => Ok(network("teacher", &teacher.network, None)),
-            ("intermediate", ..) => Ok(network("intermediate", &self.intermediate.network, None)),
+            ("teacher", _, Some(teacher)) => {
+                Ok(network("teacher", Cow::Borrowed(&teacher.network), None))
+            }
+            ("intermediate", ..) => {
+                Ok(network("intermediate", Cow::Borrowed(&self.intermediate.network), None))
+            }
             ("converted" | "student" | "control", ..) => {
                 Ok(spiking(self.student.time_steps, "student"))
             }
-            (_, Some(AddedStage::Ann(ann)), _) => Ok(network(&table, &ann.network, None)),
+            (_, Some(AddedStage::Ann(ann)), _) => {
+                Ok(network(&table, Cow::Borrowed(&ann.network), None))
+            }
             (_, Some(AddedStage::Student(student)), _) => Ok(spiking(student.time_steps, &table)),
             _ => {
                 let standard = StageName::STANDARD.into_iter();

@@ -55,13 +55,13 @@ pub fn notes(
         pooling(&mut notes, &node.network.table, plans.of(node.name()));
     }
     if !keyed().any(|node| *node.name() == StageName::INTERMEDIATE) {
-        pooling(&mut notes, "intermediate", &plans.student);
+        pooling(&mut notes, "intermediate", &plans.spiking);
     }
     for work in keyed().filter_map(|node| node.student()) {
         losses(&mut notes, work);
     }
     if backend.is_cpu() {
-        layer_by_layer(&mut notes, recipe, &plans.student, keyed().filter_map(|n| n.student()));
+        layer_by_layer(&mut notes, recipe, &plans.spiking, keyed().filter_map(|n| n.student()));
     }
     without_effect(&mut notes, recipe, graph, &needed);
     classes(&mut notes, dataset, split);
@@ -206,6 +206,14 @@ fn without_effect(
                 node.network.table,
             ));
         }
+    }
+    let is_folded = recipe.intermediate.network.folded() != recipe.intermediate.network;
+    for work in students.iter().filter(|work| is_folded && work.start == Start::Random) {
+        notes.push(format!(
+            "the student of [{}] starts at random and is trained without the batch norms of \
+             `intermediate.network`: its convolutions have biases instead",
+            work.table
+        ));
     }
     if !is_needed(&StageName::CONVERTED) {
         let mut unused = Vec::new();
@@ -405,7 +413,7 @@ mod tests {
     fn a_student_that_a_cpu_runs_layer_by_layer_is_named() {
         let pool = "{ kind = \"average-pool\" }";
         let after_dropout = format!("{{ kind = \"dropout\", probability = 0.1 }},\n    {pool}");
-        let words = ["runs layer by layer", "`intermediate.network`", "pooling follows dropout"];
+        let words = ["run layer by layer", "`intermediate.network`", "pooling follows dropout"];
         check_note(pool, &after_dropout, &words);
     }
 

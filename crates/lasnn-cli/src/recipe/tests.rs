@@ -77,7 +77,7 @@ fn defaults_are_filled_in_and_the_seed_can_be_replaced() {
     assert_eq!(parse(&text(""), file(), Some(9)).unwrap().seed, Seed(9));
     let plans = validate(&recipe, file(), DIGITS, 10, IMAGES).unwrap();
     let teacher = plans.of(&StageName::TEACHER);
-    assert_eq!((teacher.name.as_str(), plans.student.classes), ("big", 10));
+    assert_eq!((teacher.name.as_str(), plans.spiking.classes), ("big", 10));
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn a_recipe_with_every_key_resolves_to_itself() {
         time_steps = 20
         batches = 2
         batch = 30
-        policy = { kind = "percentile", percentile = 99 }
+        method = { kind = "threshold-balancing", policy = { kind = "percentile", percentile = 99 } }
         scale = 1
         [student]
         time_steps = 9
@@ -262,8 +262,8 @@ fn networks_that_do_not_fit_are_refused() {
     refuses("channels = 4", "channels = 0", &["[teacher.network]", "channels is 0"]);
     refuses(
         "batch_norm = false",
-        "batch_norm = true",
-        &["[intermediate.network]", "layer 0", "cannot be made spiking", "batch norm"],
+        "activation = false",
+        &["[intermediate.network]", "layer 0", "cannot be made spiking", "no activation"],
     );
     refuses(
         "{ kind = \"classifier\" }",
@@ -407,7 +407,13 @@ fn no_value_is_ignored() {
             spiking("neuron = \"plif\""),
             "`spiking.neuron`: found the text \"plif\", expected a table",
         ),
-        (conversion("policy = { kind = \"maximum\", percentile = 9 }"), "unknown key `percentile`"),
+        (
+            conversion(
+                "method = { kind = \"threshold-balancing\", \
+                 policy = { kind = \"maximum\", percentile = 9 } }",
+            ),
+            "unknown key `percentile`",
+        ),
         (conversion("batches = 1.0"), "found the number `1.0`, expected a whole number"),
         ("[[conversion]]\n[student]\n".to_owned(), "`conversion[0]`: found a table"),
         ("[student]\n[student]\n".to_owned(), "duplicate key"),

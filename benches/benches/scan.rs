@@ -12,7 +12,7 @@ use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use lasnn_core::{Seed, Stream};
-use lasnn_neurons::{NeuronConfig, SpikingBackend, SpikingNeurons, reference};
+use lasnn_neurons::{Lif, LifConfig, NeuronModel, SpikingBackend, reference};
 
 use crate::limit::{Machine, Work};
 
@@ -36,7 +36,7 @@ fn main() {
 
 fn forward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str, machine: Machine) {
     let device = B::Device::default();
-    let neurons = SpikingNeurons::<B>::new(&NeuronConfig::default(), THRESHOLD, &device);
+    let neurons = Lif::<B>::new(&LifConfig::default(), THRESHOLD, &device);
     let mut group = criterion.benchmark_group(format!("scan forward ({device_name})"));
     for steps in STEPS {
         let currents = currents::<B>(steps, &device);
@@ -61,7 +61,7 @@ fn forward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str, mach
 /// Forward and backward together, because training never runs one without the other.
 fn backward<B: SpikingBackend>(criterion: &mut Criterion, device_name: &str, machine: Machine) {
     let device = B::Device::default();
-    let neurons = SpikingNeurons::<Autodiff<B>>::new(&NeuronConfig::default(), THRESHOLD, &device);
+    let neurons = Lif::<Autodiff<B>>::new(&LifConfig::default(), THRESHOLD, &device);
     let mut group = criterion.benchmark_group(format!("scan forward and backward ({device_name})"));
     // A hundred steps of the reference would take too much memory and time for a benchmark.
     let steps = STEPS[0];

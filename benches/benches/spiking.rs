@@ -126,7 +126,7 @@ fn layer(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse, 
             });
         }
         let (_, tape) = args.record(input, STEPS, &[SpikeStats::Nothing]);
-        let grad = OutcomeGrad { readout: &[0.1; BATCH], counts: &[None], squares: &[] };
+        let grad = OutcomeGrad { readout: &[0.1; BATCH], ..Default::default() };
         let id = BenchmarkId::new("backward to weights", &per_cent);
         machine.bench(&mut group, id, work, || {
             // As in the training loop, the next step writes into the same memory.

@@ -47,10 +47,16 @@ class Case:
         }
         spiking = about["spiking"]
         # With other values the libraries would compute different networks.
-        expected = {"leak": 1.0, "reset": "subtract", "step_order": "integrate-then-fire"}
+        neuron = spiking["neuron"]
+        expected = {
+            "kind": "lif",
+            "leak": 1.0,
+            "reset": "subtract",
+            "step_order": "integrate-then-fire",
+        }
         for key, value in expected.items():
-            if spiking[key] != value:
-                raise SystemExit(f"{path}: {key} is {spiking[key]}, expected {value}")
+            if neuron[key] != value:
+                raise SystemExit(f"{path}: {key} is {neuron[key]}, expected {value}")
         self.constant = spiking["encoding"]["kind"] == "direct"
         # `[batch, ...]` if the input is the same in every step, else `[time_steps, batch, ...]`.
         self.input = tensors["images"] if self.constant else tensors["input"]

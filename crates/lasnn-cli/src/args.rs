@@ -145,13 +145,13 @@ pub enum Command {
     /// Run all stages of a recipe and print a report.
     #[command(after_help = "Example: lasnn run configs/quickstart.toml --set student.time_steps=4")]
     Run(Run),
-    /// Train one of the two ANNs of a recipe.
+    /// Train one network of a recipe; make those that it needs first if necessary.
     #[command(after_help = "Example: lasnn train teacher configs/quickstart.toml")]
     Train(Train),
     /// Convert the intermediate network into a spiking network; train it first if necessary.
     #[command(after_help = "Example: lasnn convert configs/quickstart.toml")]
     Convert(Convert),
-    /// Distil the teacher into the converted network; make both first if necessary.
+    /// Train the student; make the networks that it needs first if necessary.
     #[command(
         after_help = "Example: lasnn distill configs/quickstart.toml --teacher vgg16.safetensors"
     )]

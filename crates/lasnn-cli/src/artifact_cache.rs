@@ -26,9 +26,9 @@ pub fn hash(content: &impl Serialize) -> Result<String, serde_json::Error> {
 }
 
 /// The file of the network of `stage` whose inputs have the hash `key`.
-pub fn path(runs: &Path, stage: StageName, key: &str) -> PathBuf {
+pub fn path(runs: &Path, stage: &StageName, key: &str) -> PathBuf {
     let short = &key[..key.len().min(16)];
-    runs.join("cache").join(format!("{}-{short}.safetensors", stage.name()))
+    runs.join("cache").join(format!("{}-{short}.safetensors", stage))
 }
 
 #[cfg(test)]
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn files_are_named_by_stage_and_key() {
-        let path = path(Path::new("runs"), StageName::Teacher, "0123456789abcdef0123");
+        let path = path(Path::new("runs"), &StageName::TEACHER, "0123456789abcdef0123");
         assert_eq!(path, Path::new("runs/cache/teacher-0123456789abcdef.safetensors"));
     }
 }

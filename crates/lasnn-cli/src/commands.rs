@@ -10,12 +10,14 @@ mod run;
 mod runs;
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::Context;
 
 use crate::args::{Args, Command, Convert, Distill, Global, Run, Train};
 use crate::device::{self, Job};
 use crate::pipeline::Goal;
+use crate::stage::StageName;
 use crate::{complete, signals};
 
 /// Executes the command of a command line.
@@ -25,17 +27,21 @@ use crate::{complete, signals};
 /// Each command documents its own.
 pub fn execute(args: Args) -> anyhow::Result<()> {
     let Args { global, command } = args;
-    let stages = |goal, run: Run, teacher, intermediate| {
-        compute(&global, &run::Stages { goal, run, teacher, intermediate, global: &global })
+    let stages = |goal, run: Run, supplied: Vec<(StageName, Option<PathBuf>)>| {
+        let supplied = supplied.into_iter().filter_map(|(stage, path)| Some((stage, path?)));
+        let supplied = supplied.collect();
+        compute(&global, &run::Stages { goal, run, supplied, global: &global })
     };
     match command {
-        Command::Run(run) => stages(Goal::Run, run, None, None),
-        Command::Train(Train { network, run }) => stages(Goal::Train(network), run, None, None),
+        Command::Run(run) => stages(Goal::Run, run, Vec::new()),
+        Command::Train(Train { network, run }) => stages(Goal::Train(network), run, Vec::new()),
         Command::Convert(Convert { run, intermediate }) => {
-            stages(Goal::Convert, run, None, intermediate)
+            stages(Goal::Convert, run, vec![(StageName::INTERMEDIATE, intermediate)])
         }
         Command::Distill(Distill { run, teacher, intermediate }) => {
-            stages(Goal::Distill, run, teacher, intermediate)
+            let supplied =
+                vec![(StageName::TEACHER, teacher), (StageName::INTERMEDIATE, intermediate)];
+            stages(Goal::Distill, run, supplied)
         }
         Command::Eval(args) => compute(&global, &eval::Evaluate { args, global: &global }),
         Command::Annotate(args) => {

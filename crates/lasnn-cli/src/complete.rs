@@ -15,6 +15,7 @@ use lasnn_datasets::Source;
 use lasnn_models::zoo;
 
 use crate::escape::shell_quoted;
+use crate::stage::StageName;
 use crate::{recipe, runs};
 
 /// The environment variable that a script sets. It contains the name of the shell.
@@ -89,6 +90,18 @@ pub fn inspect_targets(typed: &OsStr) -> Vec<CompletionCandidate> {
     let checkpoints = files(typed, "safetensors");
     found.extend(checkpoints.into_iter().filter(|file| !is_folder(file)));
     found
+}
+
+/// Completes the stages that every recipe may have.
+pub fn stages(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let names = StageName::STANDARD.map(|name| name.to_string());
+    names_with_prefix(names, typed, "a stage")
+}
+
+/// Completes the stages that every recipe may have and that are trained.
+pub fn trained_stages(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let all = stages(typed).into_iter();
+    all.filter(|name| name.get_value() != StageName::CONVERTED.as_str()).collect()
 }
 
 /// Completes the names of recipes that have runs.

@@ -3,6 +3,7 @@
 //! Every checkpoint contains its definition. A command that takes a checkpoint and a recipe
 //! compares the two before it computes anything, and names every difference.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use lasnn_core::{Architecture, Shape};
@@ -12,9 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::escape::printable;
 use crate::failure::invalid_input;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, StageNetwork};
 use crate::splits::Splits;
-use crate::stage::StageName;
 
 /// Everything on which the result of a network depends, except its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,14 +56,14 @@ pub struct SpikingDefinition {
 }
 
 impl Definition {
-    /// The definition of a stage's network, from the recipe and its images.
-    pub fn of(recipe: &Recipe, splits: &Splits, stage: StageName) -> Self {
-        let spiking = stage.is_spiking().then(|| SpikingDefinition {
+    /// The definition of the network of a stage, from the recipe and its images.
+    pub fn of(recipe: &Recipe, splits: &Splits, network: &StageNetwork<'_>) -> Self {
+        let spiking = network.time_steps.as_ref().map(|steps| SpikingDefinition {
             config: recipe.spiking.clone(),
-            time_steps: recipe.student.time_steps,
+            time_steps: steps.number,
         });
         Self {
-            network: recipe.network(stage).clone(),
+            network: network.layers.clone().into_owned(),
             image: splits.dataset.shape,
             normalisation: NormalisationNumbers::of(
                 recipe.data.normalisation,
@@ -92,12 +92,30 @@ impl Definition {
             names.join(", ")
         );
         if let Some(SpikingDefinition { config, time_steps }) = spiking {
-            let keys = toml::Table::try_from(config).unwrap_or_default();
+            let keys = spiking_keys(config);
             let keys: Vec<_> = keys.iter().map(|(key, value)| format!("{key} {value}")).collect();
             text.push_str(&format!("\n{time_steps} time steps; {}", keys.join(", ")));
         }
         text
     }
+}
+
+/// The keys of `[spiking]` with their values. Those of the neurons begin with `neuron.`.
+pub fn spiking_keys(config: &SpikingConfig) -> BTreeMap<String, toml::Value> {
+    let mut keys = BTreeMap::new();
+    for (name, value) in toml::Table::try_from(config).unwrap_or_default() {
+        match value {
+            toml::Value::Table(neuron) if name == "neuron" => {
+                keys.extend(
+                    neuron.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)),
+                );
+            }
+            value => {
+                keys.insert(name, value);
+            }
+        }
+    }
+    keys
 }
 
 impl NormalisationNumbers {

@@ -1,6 +1,6 @@
 //! Compares the definition of a checkpoint with that of a recipe.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use lasnn_core::{Architecture, Layer};
@@ -8,9 +8,9 @@ use lasnn_datasets::Normalisation;
 use lasnn_snn::SpikingConfig;
 use serde::Serialize;
 
-use crate::definition::{Definition, NormalisationNumbers};
+use crate::definition::{Definition, NormalisationNumbers, spiking_keys};
 use crate::failure::invalid_input;
-use crate::stage::StageName;
+use crate::recipe::StageNetwork;
 
 /// Options of the command line that replace values of a checkpoint.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,7 +23,7 @@ pub struct Overrides {
 
 impl Definition {
     /// Checks that the recipe has the same definition as this one, which is that of the checkpoint
-    /// `path`.
+    /// `path`. `recipe` is the definition of `network`, the network of a stage of the recipe.
     ///
     /// # Errors
     ///
@@ -31,18 +31,18 @@ impl Definition {
     pub fn check(
         &self,
         recipe: &Self,
-        stage: StageName,
+        network: &StageNetwork<'_>,
         overrides: Overrides,
         path: &Path,
     ) -> anyhow::Result<()> {
-        let differences = self.differences(recipe, stage, overrides);
+        let differences = self.differences(recipe, network, overrides);
         if differences.is_empty() {
             return Ok(());
         }
         Err(invalid_input(format_args!(
             "{} does not fit the {} of the recipe:\n  {}",
             path.display(),
-            stage.name(),
+            network.stage,
             differences.join("\n  "),
         )))
     }
@@ -53,13 +53,18 @@ impl Definition {
     /// Two things may differ. The first is the numbers of a normalisation, as long as its name
     /// agrees: `standard` computes them from the training images, and those of the checkpoint are
     /// the right ones. The second is the surrogate gradient, because it is used in training only.
-    fn differences(&self, recipe: &Self, stage: StageName, overrides: Overrides) -> Vec<String> {
+    fn differences(
+        &self,
+        recipe: &Self,
+        network: &StageNetwork<'_>,
+        overrides: Overrides,
+    ) -> Vec<String> {
         let mut all = Vec::new();
         let mut differ = |what: &str, found: String, expected: String| {
             all.push(format!("{what} is {found} in the checkpoint and {expected} in the recipe"));
         };
         if let Some((layer, found, expected)) = first_layer(&self.network, &recipe.network) {
-            let what = format!("`layers.{layer}` of `{}.network`", stage.table());
+            let what = format!("`layers.{layer}` of `{}.network`", network.table);
             differ(&what, found, expected);
         }
         if self.image != recipe.image {
@@ -83,7 +88,8 @@ impl Definition {
             }
             if found.time_steps != expected.time_steps && overrides.time_steps.is_none() {
                 let (found, expected) = (found.time_steps, expected.time_steps);
-                differ("`student.time_steps`", found.to_string(), expected.to_string());
+                let key = network.time_steps.as_ref().map_or("time_steps", |steps| &*steps.key);
+                differ(&format!("`{key}`"), found.to_string(), expected.to_string());
             }
         }
         all
@@ -113,17 +119,22 @@ fn first_class(found: &[String], expected: &[String]) -> Option<(usize, String, 
     Some((index, text(found), text(expected)))
 }
 
+/// The key that decides which keys the neurons have.
+const NEURON_KIND: &str = "neuron.kind";
+
 /// The keys of `[spiking]` whose values differ and change results, with both values.
 fn keys(found: &SpikingConfig, expected: &SpikingConfig) -> Vec<(String, String, String)> {
-    let table = |config| toml::Table::try_from(config).unwrap_or_default();
-    let (found, expected) = (table(found), table(expected));
+    let (found, expected) = (spiking_keys(found), spiking_keys(expected));
+    // Neurons of different kinds have different keys.
+    let same_kind = found.get(NEURON_KIND) == expected.get(NEURON_KIND);
     let all: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
     let differing = all.into_iter().filter(|key| found.get(*key) != expected.get(*key));
-    let shown = |table: &toml::Table, key: &String| {
-        table.get(key).map_or("absent".into(), toml::Value::to_string)
+    let shown = |keys: &BTreeMap<String, toml::Value>, key: &String| {
+        keys.get(key).map_or("absent".into(), toml::Value::to_string)
     };
     differing
-        .filter(|key| *key != "surrogate")
+        .filter(|key| *key != "neuron.surrogate")
+        .filter(|key| same_kind || *key == NEURON_KIND || !key.starts_with("neuron."))
         .map(|key| (key.clone(), shown(&found, key), shown(&expected, key)))
         .collect()
 }
@@ -135,11 +146,15 @@ fn as_toml(value: &impl Serialize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use lasnn_core::{Shape, Tap};
-    use lasnn_neurons::{Reset, Surrogate};
+    use lasnn_neurons::{LifConfig, NeuronConfig, PlifConfig, Reset, Surrogate};
 
     use super::*;
     use crate::definition::SpikingDefinition;
+    use crate::recipe::TimeSteps;
+    use crate::stage::StageName;
 
     fn definition() -> Definition {
         let layers = vec![Layer::conv(4).tapped(Tap::Low), Layer::Classifier { bias: false }];
@@ -160,7 +175,15 @@ mod tests {
     fn differences(change: impl FnOnce(&mut Definition), overrides: Overrides) -> Vec<String> {
         let mut recipe = definition();
         change(&mut recipe);
-        definition().differences(&recipe, StageName::Student, overrides)
+        let found = definition();
+        let time_steps = TimeSteps { number: 8, key: "student.time_steps".into() };
+        let network = StageNetwork {
+            stage: StageName::STUDENT,
+            table: "intermediate".into(),
+            layers: Cow::Borrowed(&found.network),
+            time_steps: Some(time_steps),
+        };
+        found.differences(&recipe, &network, overrides)
     }
 
     #[track_caller]
@@ -194,8 +217,15 @@ mod tests {
         let spiking = |change: fn(&mut SpikingDefinition)| {
             move |d: &mut Definition| change(d.spiking.as_mut().unwrap())
         };
-        refuses(spiking(|s| s.config.leak = 0.7.into()), &["`spiking.leak`", "1.0", "0.7"]);
-        refuses(spiking(|s| s.config.reset = Reset::Zero), &["`spiking.reset`", "\"zero\""]);
+        let leaky = LifConfig { leak: 0.7.into(), ..Default::default() };
+        let hard = LifConfig { reset: Reset::Zero, ..Default::default() };
+        let neuron = |neuron: NeuronConfig| {
+            move |d: &mut Definition| d.spiking.as_mut().unwrap().config.neuron = neuron
+        };
+        refuses(neuron(leaky.into()), &["`spiking.neuron.leak`", "1.0", "0.7"]);
+        refuses(neuron(hard.into()), &["`spiking.neuron.reset`", "\"zero\""]);
+        let plif = PlifConfig::default();
+        refuses(neuron(plif.into()), &["`spiking.neuron.kind`", "\"lif\"", "\"plif\""]);
         refuses(spiking(|s| s.time_steps = 4), &["`student.time_steps`", "8", "4"]);
     }
 
@@ -210,7 +240,9 @@ mod tests {
         may_differ(|d| d.normalisation.mean = vec![0.301]);
         may_differ(|d| d.normalisation.kind = Normalisation::Published);
         may_differ(|d| {
-            d.spiking.as_mut().unwrap().config.surrogate = Surrogate::Linear { damping: 1.0 };
+            let surrogate = Surrogate::Linear { damping: 1.0 };
+            let neuron = LifConfig { surrogate, ..Default::default() };
+            d.spiking.as_mut().unwrap().config.neuron = neuron.into();
         });
     }
 

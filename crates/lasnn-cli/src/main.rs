@@ -26,6 +26,7 @@ mod fetch;
 mod log;
 mod memory;
 mod metrics;
+mod older_definition;
 mod output;
 mod pipeline;
 mod program;

@@ -11,6 +11,7 @@ mod available;
 mod estimate;
 mod estimator;
 mod ledger;
+mod neurons;
 mod pass;
 mod probes;
 mod purpose;
@@ -21,10 +22,9 @@ use serde::Serialize;
 
 use crate::args::Global;
 use crate::failure::invalid_input;
-use crate::pipeline::Goal;
-use crate::recipe::{Plans, Recipe};
+use crate::recipe::{Graph, Node, Plans, Recipe, StageNetwork, Work};
 use crate::splits::Splits;
-use crate::stage::{AnnStage, StageName};
+use crate::stage::StageName;
 use crate::tables::table;
 use available::Available;
 use estimate::{Inputs, StageEstimate};
@@ -33,20 +33,18 @@ use purpose::Purpose;
 
 /// The command whose memory is estimated.
 #[derive(Clone, Copy, Debug)]
-pub enum Command {
+pub enum Command<'a> {
     /// The stages of a recipe.
     Stages {
-        /// The last stage.
-        goal: Goal,
-        /// Whether a checkpoint is supplied in place of the teacher.
-        teacher_supplied: bool,
-        /// Whether a checkpoint is supplied in place of the intermediate network.
-        intermediate_supplied: bool,
+        /// The stages in the order in which they run.
+        stages: &'a [&'a Node<'a>],
+        /// The stages in whose place a checkpoint is supplied.
+        supplied: &'a [StageName],
     },
     /// The measurement of a network.
     Measure {
-        /// The stage of the network.
-        stage: StageName,
+        /// The network.
+        network: &'a StageNetwork<'a>,
         /// The number of time steps of a spiking network.
         time_steps: usize,
     },
@@ -64,7 +62,7 @@ pub struct Memory {
 impl Memory {
     /// Estimates the memory of a command on a backend.
     pub fn of(
-        command: Command,
+        command: Command<'_>,
         (recipe, plans): (&Recipe, &Plans),
         splits: &Splits,
         global: &Global,
@@ -77,17 +75,24 @@ impl Memory {
     }
 
     /// Estimates the memory of a whole run, and of the measurement of its student.
-    pub fn of_recipe(recipe: &Recipe, plans: &Plans, splits: &Splits, global: &Global) -> Self {
-        let run = Command::Stages {
-            goal: Goal::Run,
-            teacher_supplied: false,
-            intermediate_supplied: false,
-        };
-        let time_steps = recipe.student.time_steps;
-        let measure = Command::Measure { stage: StageName::Student, time_steps };
+    ///
+    /// # Errors
+    ///
+    /// Fails if the recipe has no student.
+    pub fn of_recipe(
+        recipe: &Recipe,
+        graph: &Graph<'_>,
+        plans: &Plans,
+        splits: &Splits,
+        global: &Global,
+    ) -> anyhow::Result<Self> {
+        let stages = graph.needed(&graph.students());
+        let run = Command::Stages { stages: &stages, supplied: &[] };
+        let network = recipe.network_of(&StageName::STUDENT)?;
+        let measure = Command::Measure { network: &network, time_steps: network.steps() };
         let mut memory = Self::of(run, (recipe, plans), splits, global);
         memory.stages.extend(Self::of(measure, (recipe, plans), splits, global).stages);
-        memory
+        Ok(memory)
     }
 
     /// Checks that each stage fits into the available memory.
@@ -109,7 +114,7 @@ impl Memory {
             self.available.source,
             stage.memory.of(largest),
             largest.description(),
-            advice(stage.name),
+            stage.advice,
         )))
     }
 
@@ -119,7 +124,7 @@ impl Memory {
             let part =
                 |purpose: Purpose| format!("{} {}", purpose.title(), stage.memory.of(purpose));
             tracing::info!(
-                stage = stage.name,
+                stage = stage.name.as_str(),
                 bytes = stage.bytes(self.on_gpu).as_u64(),
                 parts = Purpose::ALL.map(part).join(", "),
                 "memory is estimated"
@@ -133,7 +138,7 @@ impl Memory {
         header.extend(Purpose::ALL.map(Purpose::title));
         let mut table = table(&header);
         for stage in &self.stages {
-            let mut row = vec![stage.name.to_owned(), stage.bytes(self.on_gpu).to_string()];
+            let mut row = vec![stage.name.clone(), stage.bytes(self.on_gpu).to_string()];
             row.extend(Purpose::ALL.map(|purpose| stage.memory.of(purpose).to_string()));
             table.add_row(row);
         }
@@ -147,23 +152,13 @@ impl Memory {
     }
 }
 
-fn estimate(command: Command, inputs: Inputs<'_>) -> Vec<StageEstimate> {
+fn estimate(command: Command<'_>, inputs: Inputs<'_>) -> Vec<StageEstimate> {
     let mut estimator = Estimator::new(inputs);
     match command {
-        Command::Measure { stage, time_steps } => estimator.measuring(stage, time_steps),
-        Command::Stages { goal, teacher_supplied, intermediate_supplied } => {
-            let (teacher, intermediate) = (AnnStage::Teacher, AnnStage::Intermediate);
-            if !matches!(goal, Goal::Convert | Goal::Train(AnnStage::Intermediate)) {
-                estimator.ann(teacher, teacher_supplied);
-            }
-            if goal != Goal::Train(teacher) {
-                estimator.ann(intermediate, intermediate_supplied);
-            }
-            if !matches!(goal, Goal::Train(_)) {
-                estimator.conversion();
-            }
-            if matches!(goal, Goal::Distill | Goal::Run) {
-                estimator.student();
+        Command::Measure { network, time_steps } => estimator.measuring(network, time_steps),
+        Command::Stages { stages, supplied } => {
+            for &node in stages {
+                estimator.run(node, supplied.contains(node.name()));
             }
         }
     }
@@ -171,25 +166,22 @@ fn estimate(command: Command, inputs: Inputs<'_>) -> Vec<StageEstimate> {
 }
 
 /// What a user can do about a stage that needs too much memory.
-fn advice(stage: &str) -> &'static str {
-    match stage {
-        "teacher" => {
-            "use a smaller `teacher.network`, or a smaller `batch` or `micro_batch` in \
-             [teacher.train]"
-        }
-        "intermediate" => {
-            "use a smaller `intermediate.network`, or a smaller `batch` or `micro_batch` in \
-             [intermediate.train]"
-        }
-        "conversion" => {
-            "use a smaller `intermediate.network`, or a smaller `conversion.batch` or \
+fn advice(node: &Node<'_>) -> String {
+    let network = &node.network.table;
+    match &node.work {
+        Work::Ann(_) => format!(
+            "use a smaller `{network}.network`, or a smaller `batch` or `micro_batch` in \
+             [{network}.train]"
+        ),
+        Work::Conversion { .. } => format!(
+            "use a smaller `{network}.network`, or a smaller `conversion.batch` or \
              `evaluation.batch`"
-        }
-        "student" => {
-            "use a smaller `batch` or `micro_batch` in [student.train], fewer \
-             `student.time_steps`, or a smaller `intermediate.network`"
-        }
-        _ => "use a smaller `evaluation.batch`, or a smaller network",
+        ),
+        Work::Student(work) => format!(
+            "use a smaller `batch` or `micro_batch` in [{table}.train], fewer \
+             `{table}.time_steps`, or a smaller `{network}.network`",
+            table = work.table
+        ),
     }
 }
 

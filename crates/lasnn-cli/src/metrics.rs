@@ -16,17 +16,17 @@ pub struct Metrics(Vec<(StageName, Vec<EpochRecord>)>);
 /// One line of the file.
 #[derive(Serialize)]
 struct Line<'a> {
-    stage: &'static str,
+    stage: &'a str,
     #[serde(flatten)]
     record: &'a EpochRecord,
 }
 
 impl Metrics {
     /// Replaces the history of a stage.
-    pub fn set(&mut self, stage: StageName, history: &[EpochRecord]) {
-        match self.0.iter_mut().find(|(known, _)| *known == stage) {
+    pub fn set(&mut self, stage: &StageName, history: &[EpochRecord]) {
+        match self.0.iter_mut().find(|(known, _)| known == stage) {
             Some((_, known)) => *known = history.to_vec(),
-            None => self.0.push((stage, history.to_vec())),
+            None => self.0.push((stage.clone(), history.to_vec())),
         }
     }
 
@@ -73,9 +73,9 @@ mod tests {
     #[test]
     fn an_epoch_that_is_recorded_twice_is_written_once() {
         let mut metrics = Metrics::default();
-        metrics.set(StageName::Teacher, &[record(0)]);
-        metrics.set(StageName::Teacher, &[record(0), record(1)]);
-        metrics.set(StageName::Control, &[record(0)]);
+        metrics.set(&StageName::TEACHER, &[record(0)]);
+        metrics.set(&StageName::TEACHER, &[record(0), record(1)]);
+        metrics.set(&StageName::CONTROL, &[record(0)]);
         let text = metrics.text().unwrap();
         let lines: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -3,15 +3,17 @@
 //! Reading has three steps. [`compose`] makes one table of the file, the files that it extends, and
 //! the options `--set`; [`origins`] remembers where each value is written. [`raw`] is the recipe as
 //! typed. [`resolved`] has all defaults filled in and all networks looked up; the rest of the
-//! program sees only the last. [`validate()`] then checks a recipe against its images, and
-//! [`notes()`] mentions keys that have no effect.
+//! program sees only the last. [`Graph`] has its stages. [`validate()`] then checks a recipe
+//! against its images, and [`notes()`] mentions keys that have no effect.
 
 mod compose;
 mod culprit;
 mod error;
 mod find;
+mod graph;
 mod ignored;
 mod keys;
+mod network;
 mod notes;
 mod origins;
 mod raw;
@@ -32,15 +34,20 @@ use toml::de::{DeValue, ValueDeserializer};
 
 pub use error::RecipeError;
 pub use find::{find, names};
+pub use graph::{AnnWork, Graph, Node, StudentWork, Work};
 pub use keys::keys;
+pub use network::{StageNetwork, TimeSteps, UnknownStage};
 pub use notes::notes;
 pub use origins::Origins;
-pub use resolved::{AnnConfig, Recipe, StudentConfig};
-pub use rules::{Counts, check_delay, check_encoding, has_batch_norm};
+pub use resolved::{Recipe, Start};
+pub use rules::{check_delay, check_encoding, has_batch_norm};
 pub use setting::Setting;
 pub use validate::{Plans, validate};
 
-use raw::{RawAnn, RawNetwork, RawRecipe};
+use raw::{RawAddedStudent, RawAnn, RawNetwork, RawRecipe, RawStage};
+use resolved::{
+    AddedStage, AddedStudent, AnnConfig, IntermediateConfig, StudentConfig, StudentStart,
+};
 use sources::Sources;
 
 /// Values of the command line in place of those in the file of a recipe.
@@ -118,42 +125,79 @@ fn resolve(raw: RawRecipe, typed: &toml::Table, file: &Path) -> Result<Recipe, R
     }
     let data = raw.data.resolved().map_err(|source| RecipeError::Table {
         at: file.into(),
-        table: "data",
+        table: "data".into(),
         source: source.into(),
     })?;
+    let student = StudentConfig {
+        start: raw.student.start,
+        threshold: match raw.student.start {
+            StudentStart::Random => Some(raw.student.threshold.unwrap_or(graph::THRESHOLD)),
+            StudentStart::Converted => raw.student.threshold,
+        },
+        time_steps: raw.student.time_steps,
+        without_distillation: raw.student.without_distillation,
+        train_limit: raw.student.train_limit,
+        train: raw.student.train,
+        losses: raw.student.losses,
+    };
+    let added = raw.stages.into_iter().map(|(name, stage)| {
+        let stage = match stage {
+            RawStage::Ann(raw) => AddedStage::Ann(ann(raw, &format!("stages.{name}"), file)?),
+            RawStage::Student(raw) => AddedStage::Student(added_student(raw, &student)),
+        };
+        Ok::<_, RecipeError>((name, stage))
+    });
     let recipe = Recipe {
         name: raw.name,
         seed: Seed(raw.seed),
         data,
-        teacher: ann(raw.teacher, "teacher.network", file)?,
-        intermediate: ann(raw.intermediate, "intermediate.network", file)?,
+        teacher: raw.teacher.map(|raw| ann(raw, "teacher", file)).transpose()?,
+        intermediate: IntermediateConfig {
+            network: network(raw.intermediate.network, "intermediate", file)?,
+            init: raw.intermediate.init,
+            train: raw.intermediate.train,
+        },
         spiking: raw.spiking,
         conversion: raw.conversion,
-        student: StudentConfig {
-            time_steps: raw.student.time_steps,
-            without_distillation: raw.student.without_distillation,
-            train_limit: raw.student.train_limit,
-            train: raw.student.train,
-            losses: raw.student.losses,
-        },
+        stages: added.collect::<Result<_, _>>()?,
+        student,
         evaluation: raw.evaluation,
     };
     ignored::check(typed, &recipe, file)?;
+    Graph::new(&recipe).map_err(|contradiction| contradiction.in_file(file))?;
     Ok(recipe)
 }
 
-fn ann(raw: RawAnn, key: &'static str, file: &Path) -> Result<AnnConfig, RecipeError> {
-    let network = match raw.network {
-        RawNetwork::Inline(network) => network,
-        RawNetwork::Named(name) => named(&name, key, file)?,
-    };
+/// Fills in the defaults of a student in `[stages]`.
+fn added_student(raw: RawAddedStudent, student: &StudentConfig) -> AddedStudent {
+    AddedStudent {
+        threshold: match raw.from {
+            Start::Random => Some(raw.threshold.unwrap_or(graph::THRESHOLD)),
+            Start::Stage(_) => raw.threshold,
+        },
+        from: raw.from,
+        teacher: raw.teacher,
+        time_steps: raw.time_steps.unwrap_or(student.time_steps),
+        train_limit: raw.train_limit,
+        train: raw.train,
+        losses: raw.losses.unwrap_or_else(|| student.losses.clone()),
+    }
+}
+
+fn ann(raw: RawAnn, table: &str, file: &Path) -> Result<AnnConfig, RecipeError> {
+    let network = network(raw.network, table, file)?;
     Ok(AnnConfig { network, init: raw.init, train: raw.train })
 }
 
-fn named(name: &str, key: &'static str, file: &Path) -> Result<Architecture, RecipeError> {
-    zoo::named(name).ok_or_else(|| RecipeError::Value {
+/// The layers of the network in `table`.
+fn network(raw: RawNetwork, table: &str, file: &Path) -> Result<Architecture, RecipeError> {
+    let name = match raw {
+        RawNetwork::Inline(network) => return Ok(network),
+        RawNetwork::Named(name) => name,
+    };
+    zoo::named(&name).ok_or_else(|| RecipeError::Value {
         at: file.into(),
-        key: key.into(),
+        key: format!("{table}.network"),
         found: format!("{name:?}"),
         expected: format!("a table with `name` and `layers`, or one of {}", zoo::NAMES.join(", ")),
     })

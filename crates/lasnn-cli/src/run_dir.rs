@@ -120,13 +120,13 @@ impl RunDir {
     }
 
     /// The checkpoint file of a finished stage.
-    pub fn checkpoint(&self, stage: StageName) -> PathBuf {
-        self.path.join("checkpoints").join(format!("{}.safetensors", stage.name()))
+    pub fn checkpoint(&self, stage: &StageName) -> PathBuf {
+        self.path.join("checkpoints").join(format!("{stage}.safetensors"))
     }
 
     /// The folder where the training of a stage saves its state.
-    pub fn training(&self, stage: StageName) -> PathBuf {
-        self.path.join("checkpoints").join(stage.name())
+    pub fn training(&self, stage: &StageName) -> PathBuf {
+        self.path.join("checkpoints").join(stage.as_str())
     }
 
     /// The log file.

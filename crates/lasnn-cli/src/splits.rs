@@ -1,5 +1,6 @@
 //! The images of a recipe: training, validation and test split, served as batches.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lasnn_core::{Batch, BatchSource, Seed};
@@ -13,7 +14,7 @@ use crate::dataset_request::DatasetRequest;
 use crate::failure::invalid_input;
 use crate::fetch;
 use crate::progress::Progress;
-use crate::recipe::{Counts, Origins, Recipe};
+use crate::recipe::{Origins, Recipe};
 use crate::summary::DatasetSummary;
 
 /// The images of a recipe.
@@ -23,8 +24,8 @@ pub struct Splits {
     pub dataset: Dataset,
     /// The indices of the training images and of the validation images.
     pub split: Split,
-    /// The indices of the training images of the student.
-    student: Vec<u32>,
+    /// The indices of a smaller number of training images, for each number that a stage has.
+    limited: BTreeMap<usize, Vec<u32>>,
     source: Source,
     normaliser: Normaliser,
     augment: AugmentConfig,
@@ -67,27 +68,25 @@ impl Splits {
                 origins.place("data.validation"),
             )));
         }
-        let student = match recipe.student.train_limit {
-            Some(limit) if limit > split.train.len() => {
+        let mut limited = BTreeMap::new();
+        for (key, limit) in recipe.train_limits() {
+            if limit > split.train.len() {
                 return Err(invalid_input(format_args!(
-                    "{}: student.train_limit is {limit}, expected at most the {} training images",
-                    origins.place("student.train_limit"),
+                    "{}: {key} is {limit}, expected at most the {} training images",
+                    origins.place(&key),
                     split.train.len(),
                 )));
             }
-            None => split.train.clone(),
-            train_limit => {
-                let config = DatasetConfig { train_limit, ..recipe.data.clone() };
-                datasets::split(&dataset, &config, recipe.seed)?.train
-            }
-        };
+            let config = DatasetConfig { train_limit: Some(limit), ..recipe.data.clone() };
+            limited.insert(limit, datasets::split(&dataset, &config, recipe.seed)?.train);
+        }
         let DatasetConfig { normalisation, source, .. } = recipe.data;
         let normaliser = Normaliser::fit(normalisation, source, &dataset.train, &split.train)
             .map_err(|error| request.explain(error, global))?;
         let default = Prefetch::default();
         let prefetch = Prefetch { threads: default.threads.min(global.threads()), ..default };
         let (augment, seed) = (recipe.data.augment, recipe.seed);
-        Ok(Self { dataset, split, student, source, normaliser, augment, seed, prefetch })
+        Ok(Self { dataset, split, limited, source, normaliser, augment, seed, prefetch })
     }
 
     /// The normalisation of the pixels.
@@ -109,9 +108,9 @@ impl Splits {
         self.normaliser = normaliser;
     }
 
-    /// The numbers of training images.
-    pub fn counts(&self) -> Counts {
-        Counts { train: self.split.train.len(), student: self.student.len() }
+    /// The number of images to train on.
+    pub fn train_images(&self) -> usize {
+        self.split.train.len()
     }
 
     /// The training images, `batch` at a time, in an order that follows from the seed.
@@ -125,9 +124,10 @@ impl Splits {
         if single && without_single { loader.without_partial_batch() } else { loader }
     }
 
-    /// The training images of the student. They may be fewer than those of the ANNs.
-    pub fn train_student(&self, batch: usize) -> Loader {
-        self.training(self.student.clone(), batch, self.augment)
+    /// The training images of a student. If the recipe limits their number, there are `limit`.
+    pub fn train_student(&self, batch: usize, limit: Option<usize>) -> Loader {
+        let limited = limit.and_then(|limit| self.limited.get(&limit));
+        self.training(limited.unwrap_or(&self.split.train).clone(), batch, self.augment)
     }
 
     /// The validation images, which choose the epoch.

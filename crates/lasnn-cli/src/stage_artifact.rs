@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::definition::Definition;
 use crate::escape::shell_quoted;
 use crate::failure::invalid_input;
+use crate::older_definition;
 use crate::program::Program;
 use crate::stage::StageName;
 use crate::summary::StageSummary;
@@ -20,8 +21,9 @@ use crate::summary::StageSummary;
 /// The version of the metadata and of the hashes in the artifact cache. It is raised when the
 /// meaning of either changes; networks with an older version are trained again. Since version 2 the
 /// metadata contain the network's [`Definition`]. Since version 3 the definition has no readout:
-/// the logits of a spiking network are the mean over time.
-pub const FORMAT: u32 = 3;
+/// the logits of a spiking network are the mean over time. Since version 4 its neurons are a table
+/// with a kind; files of version 3 are read ([`older_definition`]).
+pub const FORMAT: u32 = 4;
 
 /// A finished network.
 #[derive(Clone, Debug)]
@@ -109,14 +111,14 @@ impl ArtifactMetadata {
         checkpoint: &Checkpoint,
         path: &Path,
         recipe: &Path,
-        stage: StageName,
+        stage: &StageName,
     ) -> anyhow::Result<Self> {
         let metadata = &checkpoint.metadata;
         let version = metadata.get("format").and_then(serde_json::Value::as_u64);
         let refused = |reason: &str| invalid_input(format_args!("{}: {reason}", path.display()));
         let reason = match version {
-            Some(version) if version == u64::from(FORMAT) => {
-                let parsed = serde_json::from_value(metadata.clone());
+            Some(version) if older_definition::READABLE.contains(&version) => {
+                let parsed = serde_json::from_value(older_definition::upgraded(metadata.clone()));
                 return parsed.map_err(|error| refused(&format!("its metadata: {error}")));
             }
             Some(version) if version > u64::from(FORMAT) => {
@@ -135,12 +137,12 @@ impl ArtifactMetadata {
             None => "another program wrote it",
         };
         let stored = metadata.get("stage").cloned().map(serde_json::from_value);
-        let stage = stored.and_then(Result::ok).unwrap_or(stage);
+        let stage = stored.and_then(Result::ok).unwrap_or_else(|| stage.clone());
         Err(invalid_input(format_args!(
             "{} does not describe the images, classes and neurons of its network as this version \
              of the program does, since {reason}; `{}` adds the description from the recipe",
             path.display(),
-            annotate_command(path, recipe, stage)
+            annotate_command(path, recipe, &stage)
         )))
     }
 }
@@ -152,7 +154,8 @@ impl StageArtifact {
     ///
     /// Fails if the file is missing or damaged, or if it is no such file.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
-        let checkpoint = Checkpoint::load(path)?;
+        let mut checkpoint = Checkpoint::load(path)?;
+        checkpoint.metadata = older_definition::upgraded(checkpoint.metadata);
         let metadata = checkpoint.metadata(path)?;
         Ok(Self { state: checkpoint.state, metadata })
     }
@@ -180,7 +183,7 @@ pub fn layout(state: &StateDict) -> BTreeMap<String, String> {
         (_, 4) => "output channel, input channel, kernel row, kernel column",
         // PyTorch's `Linear.weight` is the transpose of this matrix.
         (_, 2) => "input feature (channel, then row, then column), output feature",
-        (Some("threshold" | "leak" | "initial_membrane"), 1) if shape == [1] => {
+        (Some("threshold" | "leak" | "leak_logit" | "initial_membrane"), 1) if shape == [1] => {
             "one number for the whole layer"
         }
         (Some("initial_membrane"), 1) => "neuron (channel, then row, then column)",
@@ -194,17 +197,11 @@ pub fn layout(state: &StateDict) -> BTreeMap<String, String> {
 }
 
 /// The command that adds a definition to a checkpoint without one.
-fn annotate_command(path: &Path, recipe: &Path, stage: StageName) -> String {
+fn annotate_command(path: &Path, recipe: &Path, stage: &StageName) -> String {
     let word = |path: &Path| shell_quoted(&path.to_string_lossy());
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let out = path.with_file_name(format!("{stem}-annotated.safetensors"));
-    format!(
-        "lasnn annotate {} {} --stage {} --out {}",
-        word(path),
-        word(recipe),
-        stage.name(),
-        word(&out)
-    )
+    format!("lasnn annotate {} {} --stage {stage} --out {}", word(path), word(recipe), word(&out))
 }
 
 #[cfg(test)]

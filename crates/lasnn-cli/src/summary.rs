@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use lasnn_datasets::{Dataset, Split};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::program::Program;
 use crate::stage::StageName;
@@ -111,49 +111,30 @@ impl DatasetSummary {
     }
 }
 
-/// The results of the finished stages.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Stages {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    teacher: Option<StageSummary>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    intermediate: Option<StageSummary>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    conversion: Option<StageSummary>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    student: Option<StageSummary>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    student_without_distillation: Option<StageSummary>,
-}
+/// The results of the finished stages, in the order in which they ran.
+#[derive(Clone, Debug, Default)]
+pub struct Stages(Vec<(StageName, StageSummary)>);
 
 impl Stages {
     /// Records the result of a stage.
-    pub fn set(&mut self, stage: StageName, summary: StageSummary) {
-        *self.slot(stage) = Some(summary);
+    pub fn set(&mut self, stage: &StageName, summary: StageSummary) {
+        match self.0.iter_mut().find(|(known, _)| known == stage) {
+            Some((_, known)) => *known = summary,
+            None => self.0.push((stage.clone(), summary)),
+        }
     }
 
     /// The finished stages in the order of a report.
-    pub fn all(&self) -> impl Iterator<Item = (StageName, &StageSummary)> {
-        StageName::REPORTED.into_iter().filter_map(|stage| {
-            let summary = match stage {
-                StageName::Teacher => &self.teacher,
-                StageName::Intermediate => &self.intermediate,
-                StageName::Converted => &self.conversion,
-                StageName::Student => &self.student,
-                StageName::Control => &self.student_without_distillation,
-            };
-            Some((stage, summary.as_ref()?))
-        })
+    pub fn in_order(&self) -> Vec<(&StageName, &StageSummary)> {
+        let mut all: Vec<_> = self.0.iter().map(|(stage, summary)| (stage, summary)).collect();
+        all.sort_by_key(|(stage, summary)| stage.rank(summary.spiking.is_some()));
+        all
     }
+}
 
-    fn slot(&mut self, stage: StageName) -> &mut Option<StageSummary> {
-        match stage {
-            StageName::Teacher => &mut self.teacher,
-            StageName::Intermediate => &mut self.intermediate,
-            StageName::Converted => &mut self.conversion,
-            StageName::Student => &mut self.student,
-            StageName::Control => &mut self.student_without_distillation,
-        }
+impl Serialize for Stages {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(stage, summary)| (stage.in_summary(), summary)))
     }
 }
 
@@ -186,11 +167,24 @@ mod tests {
             }),
         };
         let mut stages = Stages::default();
-        stages.set(StageName::Control, summary(4));
-        stages.set(StageName::Converted, summary(2));
+        let longer: StageName = "longer".parse().unwrap();
+        for (stage, time_steps) in [
+            (&StageName::CONVERTED, 2),
+            (&longer, 8),
+            (&StageName::STUDENT, 3),
+            (&StageName::CONTROL, 3),
+            (&StageName::CONTROL, 4),
+        ] {
+            stages.set(stage, summary(time_steps));
+        }
+        let order: Vec<_> = stages.in_order().iter().map(|(stage, _)| stage.as_str()).collect();
+        assert_eq!(order, ["converted", "control", "student", "longer"]);
         let json = serde_json::to_value(&stages).unwrap();
-        let keys: Vec<_> = json.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["conversion", "student_without_distillation"]);
+        let mut keys: Vec<_> = json.as_object().unwrap().keys().collect();
+        keys.sort();
+        let names = ["conversion", "longer", "student", "student_without_distillation"];
+        assert_eq!(keys, names);
+        assert_eq!(json["student_without_distillation"]["time_steps"], 4);
         assert_eq!(json["conversion"]["time_steps"], 2);
         assert!(json["conversion"].get("last_test_accuracy").is_none());
     }

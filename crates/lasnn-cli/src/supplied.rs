@@ -11,7 +11,7 @@ use crate::definition::Definition;
 use crate::definition_check::Overrides;
 use crate::device::TrainingBackend;
 use crate::failure::invalid_input;
-use crate::recipe::{Plans, Recipe};
+use crate::recipe::{Plans, Recipe, StageNetwork};
 use crate::splits::Splits;
 use crate::stage::StageName;
 use crate::stage_artifact::ArtifactMetadata;
@@ -36,7 +36,7 @@ impl SuppliedCheckpoint {
     /// # Errors
     ///
     /// Fails if the file cannot be read or does not contain the definition of its network.
-    pub fn read(path: &Path, recipe: &Path, stage: StageName) -> anyhow::Result<Self> {
+    pub fn read(path: &Path, recipe: &Path, stage: &StageName) -> anyhow::Result<Self> {
         let content = std::fs::read(path)
             .map_err(|error| invalid_input(format_args!("{}: {error}", path.display())))?;
         let sha256 = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -45,32 +45,32 @@ impl SuppliedCheckpoint {
         Ok(Self { path: path.into(), sha256, state: checkpoint.state, metadata })
     }
 
-    /// Checks that the checkpoint can be used as the ANN of `stage` of a recipe on these images.
+    /// Checks that the checkpoint can be used as `network`, an ANN of a recipe on these images.
     ///
     /// # Errors
     ///
     /// Names the values that differ from the recipe, or a tensor that does not fit the network.
     pub fn check<A: TrainingBackend>(
         &self,
-        stage: StageName,
+        network: &StageNetwork<'_>,
         recipe: &Recipe,
         plans: &Plans,
         splits: &Splits,
         device: &A::Device,
     ) -> anyhow::Result<()> {
         let path = &self.path;
-        self.check_kind(stage)?;
-        let expected = Definition::of(recipe, splits, stage);
-        self.metadata.definition.check(&expected, stage, Overrides::default(), path)?;
-        let network =
-            Network::<A::InnerBackend>::new(plans.of(stage), Init::default(), recipe.seed, device);
+        self.check_kind(network)?;
+        let expected = Definition::of(recipe, splits, network);
+        self.metadata.definition.check(&expected, network, Overrides::default(), path)?;
+        let plan = plans.of(&network.stage);
+        let network = Network::<A::InnerBackend>::new(plan, Init::default(), recipe.seed, device);
         state::load(network, self.state.clone())
             .map_err(|error| invalid_input(format_args!("{}: {error}", path.display())))?;
         Ok(())
     }
 
-    /// Checks that the checkpoint holds an ANN if `stage` produces an ANN, and a spiking network if
-    /// `stage` produces a spiking network.
+    /// Checks that the checkpoint holds an ANN if `network` is an ANN, and a spiking network if it
+    /// is a spiking network.
     ///
     /// A teacher may be used as an intermediate network and the other way round. Whether it is the
     /// network of the recipe follows from its layers.
@@ -78,21 +78,21 @@ impl SuppliedCheckpoint {
     /// # Errors
     ///
     /// Names the stage that has written the checkpoint.
-    pub fn check_kind(&self, stage: StageName) -> anyhow::Result<()> {
-        let kind = |stage: StageName| match stage.is_spiking() {
+    pub fn check_kind(&self, network: &StageNetwork<'_>) -> anyhow::Result<()> {
+        let kind = |is_spiking: bool| match is_spiking {
             true => "a spiking network",
             false => "an ANN",
         };
-        let found = self.metadata.stage;
-        match found.is_spiking() == stage.is_spiking() {
+        let is_spiking = self.metadata.definition.spiking.is_some();
+        match is_spiking == network.is_spiking() {
             true => Ok(()),
             false => Err(invalid_input(format_args!(
                 "{} holds {} (`{}`), expected {} for `{}`",
                 self.path.display(),
-                kind(found),
-                found.name(),
-                kind(stage),
-                stage.name()
+                kind(is_spiking),
+                self.metadata.stage,
+                kind(network.is_spiking()),
+                network.stage
             ))),
         }
     }

@@ -6,7 +6,7 @@ use lasnn_core::Plan;
 use lasnn_snn::ann_energy_pj;
 
 use crate::escape::printable;
-use crate::recipe::Plans;
+use crate::recipe::{Graph, Node, Plans};
 use crate::stage::StageName;
 use crate::stage_artifact::Conversion;
 use crate::summary::{ClassAccuracy, Stages};
@@ -25,7 +25,7 @@ pub fn table(header: &[&str]) -> Table {
 ///
 /// The column `energy / image` has the energy of ANNs and of spiking networks. The column `as an
 /// ANN` has the energy of the ANN with the same layers.
-pub fn stages(stages: &Stages, plans: &Plans) -> String {
+pub fn stages(stages: &Stages, graph: &Graph<'_>, plans: &Plans) -> String {
     let mut table = table(&[
         "network",
         "test accuracy",
@@ -36,13 +36,13 @@ pub fn stages(stages: &Stages, plans: &Plans) -> String {
         "as an ANN",
         "seconds",
     ]);
-    for (stage, summary) in stages.all() {
-        let (name, accuracy) = (stage.title().to_owned(), percent(summary.test_accuracy));
+    for (stage, summary) in stages.in_order() {
+        let (name, accuracy) = (title(graph, stage), percent(summary.test_accuracy));
         let seconds = match summary.reused {
             true => "reused".to_owned(),
             false => format!("{:.1}", summary.seconds),
         };
-        let plan = if stage == StageName::Teacher { &plans.teacher } else { &plans.student };
+        let plan = plans.of(stage);
         let Some(spiking) = &summary.spiking else {
             let dash = || "-".to_owned();
             let energy = picojoules(ann_energy_pj(plan));
@@ -123,15 +123,15 @@ pub fn sparkline(accuracy_by_step: &[f64]) -> String {
 }
 
 /// The accuracy over the time steps of every spiking network: one line per network.
-pub fn over_time(stages: &Stages) -> String {
+pub fn over_time(stages: &Stages, graph: &Graph<'_>) -> String {
     let mut text = String::new();
-    for (stage, summary) in stages.all() {
+    for (stage, summary) in stages.in_order() {
         let Some(spiking) = &summary.spiking else { continue };
         let steps = &spiking.accuracy_by_step;
         if let [first, .., last] = steps[..] {
             text.push_str(&format!(
                 "\n{}, accuracy after step 1 to {}: {} {} {}",
-                stage.title(),
+                title(graph, stage),
                 steps.len(),
                 percent(first),
                 sparkline(steps),
@@ -140,6 +140,11 @@ pub fn over_time(stages: &Stages) -> String {
         }
     }
     text
+}
+
+/// The name of a stage of a recipe in a table.
+fn title(graph: &Graph<'_>, stage: &StageName) -> String {
+    graph.get(stage).map_or_else(|_| stage.to_string(), Node::title)
 }
 
 /// The report of a conversion: one row per layer. The warnings are in the log.

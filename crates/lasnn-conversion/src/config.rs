@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::ConversionError;
-use crate::threshold::Policy;
+use crate::error::{ConversionError, wrong};
+use crate::methods::MethodConfig;
 
-/// How thresholds are balanced (Sengupta et al., "Going deeper in spiking neural networks", 2019).
+/// How an ordinary network is converted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConversionConfig {
@@ -17,16 +17,22 @@ pub struct ConversionConfig {
     pub batches: usize,
     /// Images per batch.
     pub batch: usize,
-    /// How a threshold follows from a layer's weighted input sums.
-    pub policy: Policy,
-    /// Factor by which every balanced threshold is multiplied. With a factor below 1 neurons fire
+    /// How the thresholds are found.
+    pub method: MethodConfig,
+    /// Factor by which every threshold is multiplied. With a factor below 1 neurons fire
     /// earlier, which a network with few time steps needs.
     pub scale: f64,
 }
 
 impl Default for ConversionConfig {
     fn default() -> Self {
-        Self { time_steps: 100, batches: 1, batch: 512, policy: Policy::default(), scale: 1.0 }
+        Self {
+            time_steps: 100,
+            batches: 1,
+            batch: 512,
+            method: MethodConfig::default(),
+            scale: 1.0,
+        }
     }
 }
 
@@ -51,15 +57,6 @@ impl ConversionConfig {
         if !(scale.is_finite() && scale > 0.0) {
             return Err(wrong("conversion.scale", self.scale, "a number above 0"));
         }
-        match self.policy {
-            Policy::Percentile { percentile } if !(percentile > 0.0 && percentile <= 100.0) => {
-                Err(wrong("conversion.policy.percentile", percentile, "above 0 and at most 100"))
-            }
-            _ => Ok(()),
-        }
+        self.method.check()
     }
-}
-
-fn wrong(key: &'static str, found: f64, expected: &'static str) -> ConversionError {
-    ConversionError::Value { key, found: found.to_string(), expected }
 }

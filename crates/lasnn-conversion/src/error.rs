@@ -39,7 +39,7 @@ pub enum ConversionError {
     /// The percentile that would be a layer's threshold is not positive.
     #[error(
         "layer `{layer}`: only {} % of its weighted input sums are positive, and the percentile of \
-         `conversion.policy` is not among them; expected a percentile above {}, or \
+         `conversion.method.policy` is not among them; expected a percentile above {}, or \
          `policy = {{ kind = \"maximum\" }}`. If few neurons of the ordinary network are active \
          there, train the intermediate network longer",
         100.0 * positive,
@@ -63,4 +63,9 @@ pub enum ConversionError {
         /// The names of the spiking network's layers of neurons.
         expected: Vec<String>,
     },
+}
+
+/// The error of a number that is out of its range.
+pub(crate) fn wrong(key: &'static str, found: f64, expected: &'static str) -> ConversionError {
+    ConversionError::Value { key, found: found.to_string(), expected }
 }

@@ -1,6 +1,8 @@
 //! Conversion of an ordinary (non-spiking) network to a spiking one (stage 2 of LaSNN).
 //!
-//! - [`convert`](mod@convert): weight transfer and threshold balancing, layer by layer,
+//! - [`convert`](mod@convert): weight transfer, and thresholds by a conversion method,
+//! - [`methods`]: the conversion methods, a file for each,
+//! - [`fold`]: batch norms as a part of the convolutions before them,
 //! - [`threshold`]: the policies that set a threshold,
 //! - [`quantile`]: percentiles of a stream of numbers in constant memory,
 //! - [`report`]: how well the firing rates of each layer follow the ordinary network's activations,
@@ -9,6 +11,8 @@
 pub mod config;
 pub mod convert;
 pub mod error;
+pub mod fold;
+pub mod methods;
 pub mod quantile;
 pub mod report;
 pub mod threshold;
@@ -16,5 +20,9 @@ pub mod threshold;
 pub use config::ConversionConfig;
 pub use convert::{Activations, Balancing, convert};
 pub use error::ConversionError;
+pub use fold::fold_batch_norm;
+pub use methods::{
+    ConversionMethod, MethodConfig, MethodKind, ThresholdBalancing, WeightNormalisation,
+};
 pub use report::{ConversionReport, LayerReport};
 pub use threshold::{Policy, ThresholdPolicy};

@@ -8,10 +8,14 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{Tensor, backend::BackendTypes};
 use burn_flex::Flex;
-use lasnn_conversion::{Balancing, ConversionConfig, ConversionError, Policy, convert};
+use lasnn_conversion::{
+    Balancing, ConversionConfig, ConversionError, MethodConfig, Policy, ThresholdBalancing,
+    WeightNormalisation, convert, fold_batch_norm,
+};
 use lasnn_core::random::unit;
 use lasnn_core::{Architecture, Batch, BatchSource, Layer, Pass, Plan, Seed, Shape, Stream};
 use lasnn_models::{Init, Network};
+use lasnn_neurons::{NeuronModel, PlifConfig, SpikingNeurons};
 use lasnn_nn::{BatchTensors, Observable, state};
 use lasnn_snn::{Progress, Simulator, SpikingConfig, SpikingNetwork, Task, progress, simulate};
 
@@ -21,6 +25,14 @@ const SEED: Seed = Seed(7);
 
 fn device() -> <B as BackendTypes>::Device {
     Default::default()
+}
+
+fn balancing_by(policy: Policy) -> MethodConfig {
+    MethodConfig::ThresholdBalancing(ThresholdBalancing { policy })
+}
+
+fn maximum() -> MethodConfig {
+    balancing_by(Policy::Maximum {})
 }
 
 /// Images that are served in one batch.
@@ -99,8 +111,7 @@ fn converted(plan: &Plan, spiking: &SpikingConfig, config: &ConversionConfig) ->
 /// theory of conversion, so it tests all parts of it, including residual blocks.
 #[test]
 fn with_many_steps_the_converted_network_classifies_like_the_ordinary_one() {
-    let config =
-        ConversionConfig { time_steps: 600, policy: Policy::Maximum {}, ..Default::default() };
+    let config = ConversionConfig { time_steps: 600, method: maximum(), ..Default::default() };
     let Converted { ann, snn, report } =
         converted(&residual_plan(), &SpikingConfig::default(), &config);
     let names: Vec<&str> = report.layers.iter().map(|layer| layer.name.as_str()).collect();
@@ -129,12 +140,8 @@ fn with_many_steps_the_converted_network_classifies_like_the_ordinary_one() {
 
 #[test]
 fn the_first_threshold_is_the_scaled_maximum_of_the_first_convolution() {
-    let config = ConversionConfig {
-        time_steps: 3,
-        policy: Policy::Maximum {},
-        scale: 0.5,
-        ..Default::default()
-    };
+    let config =
+        ConversionConfig { time_steps: 3, method: maximum(), scale: 0.5, ..Default::default() };
     let Converted { ann, snn, report } =
         converted(&residual_plan(), &SpikingConfig::default(), &config);
     // The maximum of the ReLU activations is the maximum of the weighted input sums.
@@ -146,6 +153,26 @@ fn the_first_threshold_is_the_scaled_maximum_of_the_first_convolution() {
     let found = report.layers[0].threshold;
     assert!((found - expected).abs() < 1e-6 * expected, "{found} instead of {expected}");
     assert_eq!(snn.neurons()[0].1.threshold_value(), found);
+}
+
+/// Layers are balanced without leak, so the thresholds do not depend on the neuron model.
+#[test]
+fn neurons_with_a_trained_leak_are_converted() {
+    let config = ConversionConfig { time_steps: 20, ..Default::default() };
+    let plif = PlifConfig { leak: 0.75, ..Default::default() };
+    let spiking = SpikingConfig { neuron: plif.into(), ..Default::default() };
+    let Converted { snn, report, .. } = converted(&residual_plan(), &spiking, &config);
+    let expected = converted(&residual_plan(), &SpikingConfig::default(), &config).report;
+    let thresholds = |report: &lasnn_conversion::ConversionReport| -> Vec<f32> {
+        report.layers.iter().map(|layer| layer.threshold).collect()
+    };
+    assert_eq!(thresholds(&report), thresholds(&expected));
+    for ((name, neurons), threshold) in snn.neurons().into_iter().zip(thresholds(&report)) {
+        let SpikingNeurons::Plif(neurons) = neurons else { panic!("{name}: {neurons:?}") };
+        assert_eq!(neurons.thresholds(), [threshold], "{name}");
+        let leak = neurons.leak().into_scalar();
+        assert!((leak - 0.75).abs() < 1e-6, "{name}: {leak}");
+    }
 }
 
 #[test]
@@ -225,11 +252,204 @@ fn a_conversion_reports_progress_and_can_be_stopped_anywhere() {
 
 #[test]
 fn a_percentile_that_is_not_positive_is_an_error() {
-    let policy = Policy::Percentile { percentile: 10.0 };
-    let config = ConversionConfig { time_steps: 4, policy, ..Default::default() };
+    let method = balancing_by(Policy::Percentile { percentile: 10.0 });
+    let config = ConversionConfig { time_steps: 4, method, ..Default::default() };
     let error = convert_while(&config, &progress::go_on).unwrap_err();
     assert!(matches!(error, ConversionError::NotPositive { .. }), "{error}");
     let message = error.to_string();
     assert!(message.contains("layer `layers.0`: only"), "{message}");
-    assert!(message.contains("`conversion.policy`"), "{message}");
+    assert!(message.contains("`conversion.method.policy`"), "{message}");
+}
+
+/// A network with batch norms, some of them with a bias before, whose running statistics and
+/// weights are random.
+fn with_batch_norms() -> (Architecture, Network<B>, Plan) {
+    let conv = |channels, bias| Layer::Conv {
+        channels,
+        kernel: 3,
+        stride: 1,
+        bias,
+        batch_norm: true,
+        activation: true,
+        tap: None,
+    };
+    let block = |channels, stride| Layer::Residual {
+        channels,
+        stride,
+        bias: false,
+        batch_norm: true,
+        dropout: 0.0,
+        tap: None,
+    };
+    let layers = vec![
+        conv(6, false),
+        conv(6, true),
+        block(6, 1),
+        Layer::AveragePool { size: 2 },
+        block(8, 2),
+        Layer::Linear { features: 12, bias: true },
+        Layer::Classifier { bias: true },
+    ];
+    let architecture = Architecture { name: "norms".into(), layers };
+    let plan = architecture.plan(Shape { channels: 2, height: 8, width: 8 }, 5).unwrap();
+    let network = Network::<B>::new(&plan, Init::default(), SEED, &device());
+    let mut tensors = state::save(&network);
+    for (index, (name, tensor)) in tensors.iter_mut().enumerate() {
+        if tensor.shape.len() == 1 {
+            let mut numbers = vec![0f32; tensor.num_elements()];
+            SEED.draws(Stream::Test, [9, index as u32, 0]).fill(&mut numbers, unit);
+            let is_scale = name.ends_with("running_var") || name.ends_with("gamma");
+            numbers
+                .iter_mut()
+                .for_each(|x| *x = if is_scale { 0.5 + *x } else { 0.4 * (*x - 0.4) });
+            *tensor = burn::tensor::TensorData::new(numbers, tensor.shape.clone());
+        }
+    }
+    (architecture, state::load(network, tensors).unwrap(), plan)
+}
+
+#[test]
+fn a_network_with_folded_batch_norms_computes_the_same() {
+    let (architecture, network, plan) = with_batch_norms();
+    let folded = architecture.folded().plan(plan.input, plan.classes).unwrap();
+    let tensors = fold_batch_norm(&architecture, state::save(&network)).unwrap();
+    assert!(tensors.keys().all(|name| !name.contains("norm")), "{:?}", tensors.keys());
+    let plain = Network::<B>::new(&folded, Init::default(), SEED, &device());
+    let plain = state::load(plain, tensors).unwrap();
+    let batch = images(6);
+    let pass = Pass::evaluate(SEED, &batch.samples);
+    let [found, expected] = [&plain, &network].map(|network| {
+        network.logits(batch.images(&device()), &pass).into_data().to_vec::<f32>().unwrap()
+    });
+    assert!(expected.iter().any(|logit| logit.abs() > 0.1));
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found - expected).abs() < 1e-4, "{found} instead of {expected}");
+    }
+}
+
+#[test]
+fn a_missing_statistic_is_named() {
+    let (architecture, network, _) = with_batch_norms();
+    let mut tensors = state::save(&network);
+    tensors.remove("layers.1.norm.running_var");
+    let message = fold_batch_norm(&architecture, tensors).unwrap_err().to_string();
+    assert!(message.contains("`layers.1.norm.running_var` is missing"), "{message}");
+}
+
+/// With many time steps the readout of the converted network follows the ordinary one, up to the
+/// scale of its inputs. Without the division of biases by thresholds it does not.
+#[test]
+fn biases_and_folded_batch_norms_are_converted() {
+    let normalisation = WeightNormalisation { percentile: 100.0 };
+    for method in [maximum(), MethodConfig::WeightNormalisation(normalisation)] {
+        converts_biases(method);
+    }
+}
+
+fn converts_biases(method: MethodConfig) {
+    let (architecture, network, plan) = with_batch_norms();
+    let folded = architecture.folded().plan(plan.input, plan.classes).unwrap();
+    let ann = fold_batch_norm(&architecture, state::save(&network)).unwrap();
+    let batch = images(16);
+    let reference = |batch: &Batch| {
+        network.activations(batch.images(&device()), &Pass::evaluate(SEED, &batch.samples))
+    };
+    let steps = 1000;
+    let config = ConversionConfig { time_steps: steps, method, scale: 1.0, ..Default::default() };
+    let batches = [batch.clone()];
+    let on_progress = |_| ControlFlow::Continue(());
+    let balancing =
+        Balancing { config: &config, batches: &batches, seed: SEED, on_progress: &on_progress };
+    let spiking = SpikingNetwork::<B>::new(&folded, &SpikingConfig::default(), steps, &device());
+    let (spiking, report) =
+        convert(spiking.unwrap(), &ann, &reference, balancing, &device()).unwrap();
+    for layer in &report.layers {
+        assert!(layer.correlation.unwrap() > 0.99, "{layer:?}");
+    }
+    let pass = Pass::evaluate(SEED, &batch.samples);
+    let read = |logits: Tensor<B, 2>| logits.into_data().to_vec::<f32>().unwrap();
+    let found = read(spiking.logits(batch.images(&device()), &pass));
+    let expected = read(network.logits(batch.images(&device()), &pass));
+    let product = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let scale = product(&found, &expected) / product(&found, &found);
+    let error: Vec<f32> = found.iter().zip(&expected).map(|(f, e)| scale * f - e).collect();
+    let relative = (product(&error, &error) / product(&expected, &expected)).sqrt();
+    assert!(relative < 0.05, "the relative error is {relative}");
+}
+
+/// Diehl's form: weights times λ_(l-1) / λ_l, biases divided by λ_l, and thresholds of 1. Ours: the
+/// weights as they are, thresholds λ_l / λ_(l-1). Both fire the same spikes.
+#[test]
+fn normalised_weights_and_thresholds_are_the_same_network() {
+    let layers = vec![
+        Layer::Conv {
+            channels: 6,
+            kernel: 3,
+            stride: 1,
+            bias: true,
+            batch_norm: false,
+            activation: true,
+            tap: None,
+        },
+        Layer::AveragePool { size: 2 },
+        Layer::Linear { features: 20, bias: true },
+        Layer::Linear { features: 12, bias: true },
+        Layer::Classifier { bias: true },
+    ];
+    let architecture = Architecture { name: "plain".into(), layers };
+    let plan = architecture.plan(Shape { channels: 2, height: 8, width: 8 }, 5).unwrap();
+    let ann = Network::<B>::new(&plan, Init::default(), SEED, &device());
+    let mut tensors = state::save(&ann);
+    for (name, tensor) in tensors.iter_mut().filter(|(name, _)| name.ends_with(".bias")) {
+        let sign = if name.contains(".1") { -1.0 } else { 1.0 };
+        let biases = vec![0.0625 * sign; tensor.num_elements()];
+        *tensor = burn::tensor::TensorData::new(biases, tensor.shape.clone());
+    }
+    let ann = state::load(ann, tensors).unwrap();
+    let batch = images(8);
+    let reference = |batch: &Batch| {
+        ann.activations(batch.images(&device()), &Pass::evaluate(SEED, &batch.samples))
+    };
+    let steps = 40;
+    let method = MethodConfig::WeightNormalisation(WeightNormalisation { percentile: 100.0 });
+    let config = ConversionConfig { time_steps: steps, method, ..Default::default() };
+    let batches = [batch.clone()];
+    let on_progress = |_| ControlFlow::Continue(());
+    let balancing =
+        Balancing { config: &config, batches: &batches, seed: SEED, on_progress: &on_progress };
+    let spiking =
+        || SpikingNetwork::<B>::new(&plan, &SpikingConfig::default(), steps, &device()).unwrap();
+    let (ours, _) =
+        convert(spiking(), &state::save(&ann), &reference, balancing, &device()).unwrap();
+
+    // The maxima of the positive activations.
+    let largest: Vec<f32> = reference(&batch)
+        .into_iter()
+        .map(|(_, map)| map.into_data().iter::<f32>().fold(0.0, f32::max))
+        .collect();
+    let mut scaled = state::save(&ann);
+    let before = [1.0, largest[0], largest[1], largest[2]];
+    // The readout has no neurons, so nothing normalises its scores.
+    let after = [largest[0], largest[1], largest[2], largest[2]];
+    for (layer, name) in ["layers.0", "layers.2", "layers.3", "layers.4"].iter().enumerate() {
+        for (_, tensor) in scaled.iter_mut().filter(|(found, _)| found.starts_with(*name)) {
+            let is_bias = tensor.shape.len() == 1;
+            let factor = if is_bias { 1.0 } else { before[layer] } / after[layer];
+            let numbers: Vec<f32> = tensor.iter::<f32>().map(|x| x * factor).collect();
+            *tensor = burn::tensor::TensorData::new(numbers, tensor.shape.clone());
+        }
+    }
+    let mut diehl = state::save(&spiking());
+    diehl.extend(scaled);
+    let diehl = state::load(spiking(), diehl).unwrap();
+    let rates = |network: SpikingNetwork<B>| {
+        let source = Fixed(batch.clone());
+        let found = simulate(&Simulator::new(network), &source, steps, SEED, &device());
+        found.firing_rate_by_layer.into_iter().map(|layer| layer.rate).collect::<Vec<f64>>()
+    };
+    let (found, expected) = (rates(ours), rates(diehl));
+    for (found, expected) in found.iter().zip(&expected) {
+        // Rounding may move single spikes.
+        assert!(*expected > 0.01 && (found - expected).abs() < 2e-3, "{found}, not {expected}");
+    }
 }

@@ -18,6 +18,24 @@ pub struct Architecture {
     pub layers: Vec<Layer>,
 }
 
+impl Architecture {
+    /// The same network with its batch norms folded: each convolution that was followed by one has
+    /// a bias instead. A spiking network is built from it. Batch norms that do not follow a
+    /// convolution stay.
+    pub fn folded(&self) -> Self {
+        let mut folded = self.clone();
+        for layer in &mut folded.layers {
+            if let Layer::Conv { bias, batch_norm, .. } | Layer::Residual { bias, batch_norm, .. } =
+                layer
+                && *batch_norm
+            {
+                (*bias, *batch_norm) = (true, false);
+            }
+        }
+        folded
+    }
+}
+
 /// One layer. Its activation is a ReLU in the ANN and a layer of spiking neurons in the spiking
 /// network.
 ///

@@ -7,7 +7,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
-use lasnn_neurons::{NeuronConfig, SpikingNeurons};
+use lasnn_neurons::{Lif, LifConfig, NeuronModel};
 
 /// One neuron for each of these currents, in units of the threshold.
 const CURRENTS: [f32; 7] = [0.08, 0.11, 0.15, 0.2, 0.3, 0.5, 0.8];
@@ -17,8 +17,8 @@ const TIME_STEPS: usize = 80;
 fn main() {
     let device = Default::default();
     // A membrane potential decays by a tenth in each step; a spike subtracts the threshold.
-    let config = NeuronConfig { leak: 0.9.into(), ..NeuronConfig::default() };
-    let neurons = SpikingNeurons::<Flex>::new(&config, 1.0, &device);
+    let config = LifConfig { leak: 0.9.into(), ..LifConfig::default() };
+    let neurons = Lif::<Flex>::new(&config, 1.0, &device);
 
     // Time is folded into the batch: row `t * batch + b` is image `b` at step `t`. Here the batch
     // is one image with seven values.

@@ -18,9 +18,9 @@ use crate::reference;
 /// kernels that replace it with the reference.
 ///
 /// The methods work on primitives, because Burn's backends do. Networks use the module
-/// [`crate::SpikingNeurons`], which takes tensors. The parameters are tensors of the same float type
-/// as the currents, so that a GPU kernel reads them without a transfer to the host. The equations
-/// are those of [`crate::neuron`].
+/// [`crate::Lif`], which takes tensors. The parameters are tensors of the same float type as the
+/// currents, so that a GPU kernel reads them without a transfer to the host. The equations are
+/// those of [`crate::models::lif`].
 ///
 /// On an autodiff backend, `scan` is differentiable with respect to the currents and to all
 /// parameters. `advance` and `scan_backward` are not differentiable.
@@ -36,8 +36,8 @@ pub trait SpikingBackend: DenseBackend {
     }
 
     /// The gradients with respect to the currents and the parameters of [`SpikingBackend::scan`],
-    /// given the gradient `[steps, neurons]` with respect to its spikes. Those of the parameters are
-    /// computed only if `with_params`.
+    /// given the gradient `[steps, neurons]` with respect to its spikes. Those of the parameters
+    /// are computed only if `with_params`.
     ///
     /// The membrane potentials are computed again from the currents. This costs less than storing
     /// them for every layer from the forward to the backward pass.
@@ -87,10 +87,15 @@ pub trait SpikingBackend: DenseBackend {
     /// `None` on a backend without such kernels; the network then has to run layer by layer with
     /// the operations above.
     ///
-    /// The first result is the readout `[batch, classes]`. One result follows for each layer with
-    /// statistics in [`NetworkPass::stats`]: the spike counts `[batch, channels, height, width]`,
-    /// or the squared spike counts summed over the channels, `[batch, 1, height, width]`. All
-    /// results are differentiable with respect to the parameters, and to the input if it is
+    /// The first result is the readout `[batch, classes]`. The values that [`NetworkPass::probes`]
+    /// names follow:
+    ///
+    /// - the currents into the readout at each step, `[steps, batch, classes]`,
+    /// - for each layer with a statistic, the spike counts `[batch, channels, height, width]`, or
+    ///   the squared spike counts summed over the channels, `[batch, 1, height, width]`,
+    /// - spike activation maps `[steps, batch, height, width]`.
+    ///
+    /// All results are differentiable with respect to the parameters, and to the input if it is
     /// [`NetworkInput::Currents`](crate::NetworkInput::Currents).
     fn network(pass: NetworkPass<Self>) -> Option<Vec<FloatTensor<Self>>> {
         network::forward::<Self>(&pass)

@@ -1,9 +1,10 @@
 //! Spiking neurons with surrogate gradients, input encoders, and their kernels.
 //!
-//! - [`neuron`]: the equations of the neuron, and its options in a recipe,
-//! - [`surrogate`]: the surrogate derivatives, on tensors,
+//! - [`models`]: the table of neuron models, with one module for each: its equations, its options
+//!   in a recipe, and a layer of such neurons as a Burn module,
+//! - [`model`]: the traits that a neuron model implements,
 //! - [`params`]: the parameters of neurons in a recipe,
-//! - [`layer`]: a layer of spiking neurons as a Burn module,
+//! - [`surrogate`]: the surrogate derivatives, on tensors,
 //! - [`backend`]: the trait [`SpikingBackend`], the operations that have kernels,
 //! - [`reference`](mod@reference): the same operations made of Burn's tensor operations,
 //! - [`parity`]: compares the kernels of a backend with the reference on the current device,
@@ -26,27 +27,29 @@
 //! give the same bits.
 
 pub mod backend;
+mod default_kind;
 pub mod dropout;
 pub mod encoder;
 mod kernel;
-pub mod layer;
+pub mod model;
+pub mod models;
 pub mod network;
-pub mod neuron;
 pub mod params;
 pub mod parity;
 pub mod range;
 pub mod readout;
 pub mod reference;
 pub mod surrogate;
+mod tensors;
 
 pub use backend::{ScanGrads, ScanParams, SpikingBackend};
 pub use dropout::time_locked_dropout;
 pub use encoder::{Encoder, Encoding, PoissonRange};
 pub use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
 pub use lasnn_core::surrogate::Surrogate;
-pub use layer::{SpikingNeurons, TrainedParams};
-pub use network::{NetworkInput, NetworkPass};
-pub use neuron::{NeuronConfig, NeuronError};
+pub use model::{FusedNeurons, NeuronError, NeuronKind, NeuronModel, TrainedParams};
+pub use models::{Lif, LifConfig, NeuronConfig, Plif, PlifConfig, SpikingNeurons};
+pub use network::{NetworkInput, NetworkPass, NetworkProbes};
 pub use params::{
     InitialMembraneConfig, InitialMembranePer, LeakConfig, ThresholdConfig, ThresholdPer,
 };

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Shape, TensorMetadata, backend::Backend, ops::FloatTensor};
-use lasnn_core::{Mask, Precision};
+use lasnn_core::{Mask, Precision, Trace};
 use lasnn_spiking_kernels::{
     ForwardArgs, Graph, Membranes, Outcome, OutcomeGrad, PackedWeights, SpikeStats, Tape,
     WeightFormat,
@@ -43,8 +43,8 @@ pub struct NetworkPass<B: Backend> {
     pub batch: usize,
     /// The number of time steps.
     pub steps: usize,
-    /// The statistics of each layer that the pass returns.
-    pub stats: Arc<[SpikeStats]>,
+    /// The values that the pass returns beside the readout.
+    pub probes: Arc<NetworkProbes>,
     /// The weights packed by [`prepare`]; `None` if the pass packs them itself.
     pub packed_weights: Option<Arc<PackedWeights>>,
     /// The number format of a differentiable pass and its backward pass, see
@@ -52,13 +52,26 @@ pub struct NetworkPass<B: Backend> {
     pub precision: Precision,
 }
 
-impl<B: Backend> NetworkPass<B> {
+/// The values that a pass returns beside the readout.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NetworkProbes {
+    /// Whether the pass returns the currents into the readout at each step.
+    pub by_step: bool,
+    /// By layer: the statistic of its spikes. It has an entry for each layer.
+    pub stats: Vec<SpikeStats>,
+    /// The layers whose spike activation maps the pass returns.
+    pub activation_maps: Vec<(usize, Trace)>,
+}
+
+impl NetworkProbes {
     /// The indices and the statistics of the layers whose statistics are not `Nothing`.
     fn layers_with_stats(&self) -> impl Iterator<Item = (usize, SpikeStats)> + '_ {
         let layers = self.stats.iter().copied().enumerate();
         layers.filter(|&(_, stats)| stats != SpikeStats::Nothing)
     }
+}
 
+impl<B: Backend> NetworkPass<B> {
     /// This pass with the tensors of another backend.
     pub(crate) fn map<C: Backend>(
         self,
@@ -73,7 +86,7 @@ impl<B: Backend> NetworkPass<B> {
             masks: self.masks,
             batch: self.batch,
             steps: self.steps,
-            stats: self.stats,
+            probes: self.probes,
             packed_weights: self.packed_weights,
             precision: self.precision,
         }
@@ -117,12 +130,21 @@ pub fn prepare<B: SpikingBackend>(
 /// The results of a pass as tensors, in the order of [`SpikingBackend::network`].
 fn results<B: SpikingBackend>(
     pass: &NetworkPass<B>,
-    mut outcome: Outcome,
+    (mut outcome, tape): (Outcome, Option<&Tape>),
     device: &B::Device,
 ) -> Vec<FloatTensor<B>> {
-    let readout = Shape::new([pass.batch, pass.graph.classes]);
-    let readout = B::from_host(outcome.readout, readout, device);
-    let statistics = pass.layers_with_stats().map(|(layer, stats)| {
+    let shape = Shape::new([pass.batch, pass.graph.classes]);
+    let readout = B::from_host(outcome.readout, shape, device);
+    let by_step = pass.probes.by_step.then(|| {
+        let shape = Shape::new([pass.steps, pass.batch, pass.graph.classes]);
+        B::from_host(outcome.by_step, shape, device)
+    });
+    let maps = pass.probes.activation_maps.iter().filter_map(|&(layer, trace)| {
+        let lasnn_core::Shape { height, width, .. } = pass.graph.layers[layer].shape;
+        let shape = Shape::new([pass.steps, pass.batch, height, width]);
+        Some(B::from_host(tape?.activation_map(layer, trace), shape, device))
+    });
+    let statistics = pass.probes.layers_with_stats().map(|(layer, stats)| {
         let lasnn_core::Shape { channels, height, width } = pass.graph.layers[layer].shape;
         let (values, channels) = match stats {
             SpikeStats::Squares => (std::mem::take(&mut outcome.squares[layer]), 1),
@@ -130,16 +152,19 @@ fn results<B: SpikingBackend>(
         };
         B::from_host(values, Shape::new([pass.batch, channels, height, width]), device)
     });
-    std::iter::once(readout).chain(statistics).collect()
+    std::iter::once(readout).chain(by_step).chain(statistics).chain(maps).collect()
 }
 
 /// [`SpikingBackend::network`] without gradients.
 pub(crate) fn forward<B: SpikingBackend>(pass: &NetworkPass<B>) -> Option<Vec<FloatTensor<B>>> {
     let device = B::float_device(pass.input.values());
+    if !pass.probes.activation_maps.is_empty() {
+        return Some(record(pass)?.0);
+    }
     let outcome = with_args::<B, _>(pass, |args, input| {
-        args.advance(input, pass.steps, &mut args.start(), &pass.stats)
+        args.advance(input, pass.steps, &mut args.start(), &pass.probes.stats)
     })?;
-    Some(results(pass, outcome, &device))
+    Some(results(pass, (outcome, None), &device))
 }
 
 /// [`SpikingBackend::network`] with a tape for [`backward`].
@@ -148,8 +173,8 @@ pub(crate) fn record<B: SpikingBackend>(
 ) -> Option<(Vec<FloatTensor<B>>, Tape)> {
     let device = B::float_device(pass.input.values());
     let (outcome, tape) =
-        with_args::<B, _>(pass, |args, input| args.record(input, pass.steps, &pass.stats))?;
-    Some((results(pass, outcome, &device), tape))
+        with_args::<B, _>(pass, |args, input| args.record(input, pass.steps, &pass.probes.stats))?;
+    Some((results(pass, (outcome, Some(&tape)), &device), tape))
 }
 
 /// The gradients with respect to the input, if the input is currents, and to the parameters, if
@@ -172,15 +197,23 @@ pub(crate) fn backward<B: SpikingBackend>(
             let mut grads = has_grad.iter().map(|&has| has.then(|| values.next()).flatten());
             let zeros = vec![0.0; pass.batch * pass.graph.classes];
             let readout = grads.next().flatten().unwrap_or(&zeros);
-            let (mut counts, mut squares) =
-                (vec![None; pass.stats.len()], vec![None; pass.stats.len()]);
-            for ((layer, stats), grad) in pass.layers_with_stats().zip(grads) {
+            let by_step = if pass.probes.by_step { grads.next().flatten() } else { None };
+            let layers = pass.graph.layers.len();
+            let (mut counts, mut squares) = (vec![None; layers], vec![None; layers]);
+            let mut activation_maps = vec![None; layers];
+            for (layer, stats) in pass.probes.layers_with_stats() {
                 match stats {
-                    SpikeStats::Squares => squares[layer] = grad,
-                    _ => counts[layer] = grad,
+                    SpikeStats::Squares => squares[layer] = grads.next().flatten(),
+                    _ => counts[layer] = grads.next().flatten(),
                 }
             }
-            args.backward(tape, OutcomeGrad { readout, counts: &counts, squares: &squares })
+            for &(layer, trace) in &pass.probes.activation_maps {
+                activation_maps[layer] = grads.next().flatten().map(|grad| (trace, grad));
+            }
+            let (counts, squares) = (&counts[..], &squares[..]);
+            let activation_maps = &activation_maps[..];
+            let grad = OutcomeGrad { readout, by_step, counts, squares, activation_maps };
+            args.backward(tape, grad)
         })
     })??;
     let tensor_like =
@@ -203,6 +236,6 @@ pub fn advance<B: SpikingBackend>(
 ) -> Option<Outcome> {
     with_args::<B, _>(pass, |args, input| {
         let membranes = membranes.get_or_insert_with(|| args.start());
-        args.advance(input, pass.steps, membranes, &pass.stats)
+        args.advance(input, pass.steps, membranes, &pass.probes.stats)
     })
 }

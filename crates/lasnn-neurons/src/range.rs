@@ -3,8 +3,6 @@
 use burn::module::Param;
 use burn::tensor::{Tensor, backend::Backend};
 
-use crate::layer::SpikingNeurons;
-
 /// The least threshold that a training step leaves.
 ///
 /// Gradients grow without bound as a threshold `v` approaches 0: that of a membrane potential has
@@ -21,15 +19,17 @@ pub const LEAST_THRESHOLD: f32 = 1e-3;
 /// clamps at 1, too. The least value keeps the leak positive, as recipes do.
 pub const LEAK_RANGE: [f32; 2] = [1e-3, 1.0];
 
-impl<B: Backend> SpikingNeurons<B> {
-    /// The neurons with a trained threshold of at least [`LEAST_THRESHOLD`], and a trained leak in
-    /// [`LEAK_RANGE`]. Initial membrane potentials have no range.
-    pub fn constrained(mut self) -> Self {
-        let [least, most] = LEAK_RANGE;
-        self.threshold = clamped(self.threshold, |all| all.clamp_min(LEAST_THRESHOLD));
-        self.leak = clamped(self.leak, |all| all.clamp(least, most));
-        self
-    }
+/// A threshold that, if it is trained, is at least [`LEAST_THRESHOLD`].
+pub(crate) fn constrained_threshold<B: Backend>(
+    threshold: Param<Tensor<B, 1>>,
+) -> Param<Tensor<B, 1>> {
+    clamped(threshold, |all| all.clamp_min(LEAST_THRESHOLD))
+}
+
+/// A leak that, if it is trained, is in [`LEAK_RANGE`].
+pub(crate) fn constrained_leak<B: Backend>(leak: Param<Tensor<B, 1>>) -> Param<Tensor<B, 1>> {
+    let [least, most] = LEAK_RANGE;
+    clamped(leak, |all| all.clamp(least, most))
 }
 
 /// A trained parameter after `clamp`, and any other parameter as it is.

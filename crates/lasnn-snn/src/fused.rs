@@ -11,7 +11,10 @@ use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
 use lasnn_core::{Pass, Plan, Probe, Probes};
 use lasnn_neurons::network;
-use lasnn_neurons::{NetworkInput, NetworkPass, SpikingBackend, mean_current};
+use lasnn_neurons::{
+    FusedNeurons, NetworkInput, NetworkPass, NetworkProbes, NeuronModel, SpikingBackend,
+    mean_current,
+};
 use lasnn_nn::{Observations, attention_map};
 use lasnn_spiking_kernels::{Membranes, Outcome, PackedWeights, SpikeStats, WeightFormat};
 
@@ -24,7 +27,7 @@ use crate::signal::Signal;
 /// Whether the kernels compute all values of a set of probes. Other sets need a pass layer by
 /// layer, also where the kernels cover the network.
 pub fn is_fused(probes: &Probes) -> bool {
-    probes.iter().all(|probe| matches!(probe, Probe::Features(_) | Probe::Attention(_)))
+    probes.iter().all(|probe| !matches!(probe, Probe::Membranes(_)))
 }
 
 /// Why a network runs layer by layer, which is slower, and not in one fused pass. `None` if the
@@ -35,9 +38,9 @@ pub fn layer_by_layer_because(plan: &Plan, config: &SpikingConfig) -> Option<Str
 }
 
 impl Lowered {
-    /// Runs all time steps from rest. The kernels compute the spike counts or, for attention maps
-    /// (Eq. 5-6), the sums of their squares over the channels, so that no tensor of firing rates is
-    /// made. `None` if the kernels do not compute one of the probes.
+    /// Runs all time steps. The kernels compute the spike counts or, for attention maps (Eq. 5-6),
+    /// the sums of their squares over the channels, so that no tensor of firing rates is made.
+    /// `None` if the kernels do not compute one of the probes.
     pub fn observe<B: SpikingBackend>(
         &self,
         network: &SpikingNetwork<B>,
@@ -49,39 +52,77 @@ impl Lowered {
         if !is_fused(probes) {
             return None;
         }
-        let steps = network.time_steps();
-        let mut layers = self.taps.clone();
-        layers.sort_by_key(|&(_, layer)| layer);
-        let stats_at = |tap| match probes.contains(Probe::Features(tap)) {
-            true => SpikeStats::Counts,
-            false if probes.contains(Probe::Attention(tap)) => SpikeStats::Squares,
-            false => SpikeStats::Nothing,
-        };
-        layers.retain(|&(tap, _)| stats_at(tap) != SpikeStats::Nothing);
-        let mut stats = vec![SpikeStats::Nothing; self.graph.layers.len()];
-        layers.iter().for_each(|&(tap, layer)| stats[layer] = stats_at(tap));
         B::on_host(&[], |_| ())?;
+        let steps = network.time_steps();
+        let wanted = self.probes(probes);
         let input = network.encode(images.clone(), 0, steps, pass);
-        let mut pass = self.pass(network, input, pass, steps, stats.into())?;
+        let mut pass = self.pass(network, input, pass, steps, wanted.clone())?;
         pass.packed_weights = packed_weights.cloned();
         let mut results = B::network(pass)?.into_iter().map(TensorPrimitive::Float);
         let membranes: Tensor<B, 2> = Tensor::from_primitive(results.next()?);
         let mut observations = Observations::new(mean_current(membranes, steps));
+        if wanted.by_step {
+            observations.logits_by_step = Some(Tensor::from_primitive(results.next()?));
+        }
         let steps = steps as f64;
-        for ((tap, layer), map) in layers.into_iter().zip(results) {
-            let map: Tensor<B, 4> = Tensor::from_primitive(map);
-            if stats_at(tap) == SpikeStats::Squares {
+        let layers = wanted.stats.iter().enumerate();
+        for (layer, &stats) in layers.filter(|(_, stats)| **stats != SpikeStats::Nothing) {
+            let found: Tensor<B, 4> = Tensor::from_primitive(results.next()?);
+            let taps = self.taps.iter().filter(|&&(_, at)| at == layer).map(|&(tap, _)| tap);
+            if stats == SpikeStats::Squares {
                 let channels = self.graph.layers[layer].shape.channels as f64;
-                observations.attention.insert(tap, map / (channels * steps * steps));
+                let map = found / (channels * steps * steps);
+                taps.for_each(|tap| drop(observations.attention.insert(tap, map.clone())));
                 continue;
             }
-            let rates = map / steps;
-            if probes.contains(Probe::Attention(tap)) {
-                observations.attention.insert(tap, attention_map(rates.clone()));
+            for tap in taps {
+                let rates = found.clone() / steps;
+                if probes.contains(Probe::Attention(tap)) {
+                    observations.attention.insert(tap, attention_map(rates.clone()));
+                }
+                if probes.contains(Probe::Features(tap)) {
+                    observations.features.insert(tap, rates);
+                }
             }
-            observations.features.insert(tap, rates);
+            if probes.contains(Probe::SpikeCounts) {
+                observations.spike_counts.push(found);
+            }
+        }
+        for &(layer, _) in &wanted.activation_maps {
+            let map: Tensor<B, 4> = Tensor::from_primitive(results.next()?);
+            let taps = self.taps.iter().filter(|&&(_, at)| at == layer);
+            for &(tap, _) in taps.filter(|(tap, _)| probes.contains(Probe::ActivationMap(*tap))) {
+                observations.activation_maps.insert(tap, map.clone());
+            }
         }
         Some(observations)
+    }
+
+    /// What the kernels compute for a set of probes.
+    fn probes(&self, probes: &Probes) -> NetworkProbes {
+        let layers = self.graph.layers.len();
+        let everywhere = match probes.contains(Probe::SpikeCounts) {
+            true => SpikeStats::Counts,
+            false => SpikeStats::Nothing,
+        };
+        let mut found = NetworkProbes {
+            by_step: probes.contains(Probe::LogitsByStep),
+            stats: vec![everywhere; layers],
+            activation_maps: Vec::new(),
+        };
+        for &(tap, layer) in &self.taps {
+            let stats = &mut found.stats[layer];
+            if probes.contains(Probe::Features(tap)) {
+                *stats = SpikeStats::Counts;
+            } else if probes.contains(Probe::Attention(tap)) && *stats == SpikeStats::Nothing {
+                *stats = SpikeStats::Squares;
+            }
+            let is_new = found.activation_maps.iter().all(|&(other, _)| other != layer);
+            if probes.contains(Probe::ActivationMap(tap)) && is_new {
+                found.activation_maps.push((layer, probes.trace));
+            }
+        }
+        found
     }
 
     /// Runs `steps` time steps of encoded `input`, starting from `membranes` (`None`: from rest),
@@ -95,8 +136,9 @@ impl Lowered {
         packed_weights: Option<&Arc<PackedWeights>>,
         membranes: &mut Option<Membranes>,
     ) -> Option<Outcome> {
-        let stats = vec![stats; self.graph.layers.len()].into();
-        let mut pass = self.pass(network, input, pass, steps, stats)?;
+        let stats = vec![stats; self.graph.layers.len()];
+        let probes = NetworkProbes { stats, ..Default::default() };
+        let mut pass = self.pass(network, input, pass, steps, probes)?;
         pass.packed_weights = packed_weights.cloned();
         network::advance(&pass, membranes)
     }
@@ -108,13 +150,17 @@ impl Lowered {
         format: WeightFormat,
     ) -> Option<PackedWeights> {
         B::on_host(&[], |_| ())?;
-        network::prepare::<B>(&self.graph, &self.params(network)?, format)
+        network::prepare::<B>(&self.graph, &self.params(network, &neurons(network)?)?, format)
     }
 
     /// The parameters that the graph names, in its order.
-    fn params<B: Backend>(&self, network: &SpikingNetwork<B>) -> Option<Vec<FloatTensor<B>>> {
-        let (synapses, neurons) = (synapses(network), network.neurons());
-        let neurons = |layer: usize| Some(neurons.get(layer)?.1);
+    fn params<B: Backend>(
+        &self,
+        network: &SpikingNetwork<B>,
+        neurons: &[FusedNeurons<B>],
+    ) -> Option<Vec<FloatTensor<B>>> {
+        let synapses = synapses(network);
+        let primitive = |tensor: &Tensor<B, 1>| tensor.clone().into_primitive().tensor();
         let param = |source: &ParamSource| {
             Some(match source {
                 ParamSource::Weight(number) => {
@@ -129,10 +175,10 @@ impl Lowered {
                     let sum = biases.into_iter().reduce(|sum, bias| sum + bias)?;
                     sum.into_primitive().tensor()
                 }
-                ParamSource::Threshold(layer) => primitive(&neurons(*layer)?.threshold),
-                ParamSource::Leak(layer) => primitive(&neurons(*layer)?.leak),
+                ParamSource::Threshold(layer) => primitive(&neurons.get(*layer)?.threshold),
+                ParamSource::Leak(layer) => primitive(&neurons.get(*layer)?.leak),
                 ParamSource::InitialMembrane(layer) => {
-                    primitive(neurons(*layer)?.initial_membrane.as_ref()?)
+                    primitive(neurons.get(*layer)?.initial_membrane.as_ref()?)
                 }
             })
         };
@@ -146,12 +192,13 @@ impl Lowered {
         input: Signal<B>,
         pass: &Pass<'_>,
         steps: usize,
-        stats: Arc<[SpikeStats]>,
+        probes: NetworkProbes,
     ) -> Option<NetworkPass<B>> {
         B::on_host(&[], |_| ())?;
         let rows = input.maps.dims()[0];
         let batch = if input.constant { rows } else { rows / steps };
-        let params = self.params(network)?;
+        let neurons = neurons(network)?;
+        let params = self.params(network, &neurons)?;
         let input = match self.stem {
             0 if self.signed => {
                 let spikes = Tensor::cat(vec![input.maps.clone(), -input.maps], 1);
@@ -168,14 +215,14 @@ impl Lowered {
         });
         Some(NetworkPass {
             graph: self.graph.clone(),
-            neurons: network.neurons().into_iter().map(|(_, layer)| layer.options).collect(),
+            neurons: neurons.iter().map(|layer| layer.options).collect(),
             trained: vec![false; params.len()].into(),
             params,
             input,
             masks: masks.collect(),
             batch,
             steps,
-            stats,
+            probes: Arc::new(probes),
             packed_weights: None,
             precision: pass.precision,
         })
@@ -202,8 +249,9 @@ impl Lowered {
     }
 }
 
-fn primitive<B: Backend>(param: &Param<Tensor<B, 1>>) -> FloatTensor<B> {
-    param.val().into_primitive().tensor()
+/// The neurons of all layers, if the kernels have their model.
+fn neurons<B: Backend>(network: &SpikingNetwork<B>) -> Option<Vec<FusedNeurons<B>>> {
+    network.neurons().into_iter().map(|(_, neurons)| neurons.fused()).collect()
 }
 
 /// A convolution or a matrix of a network.

@@ -115,7 +115,7 @@ impl<B: Backend> SpikingLayer<B> {
         let outgoing = planned.output.channels;
         let Shape { channels, height, width } = planned.output;
         let shape = [channels, height, width];
-        let spiking = || SpikingNeurons::of_layer(neurons, INITIAL_THRESHOLD, shape, device);
+        let spiking = || neurons.init::<B>(INITIAL_THRESHOLD, shape, device);
         let linear = |outgoing, bias| new_linear(planned.input.len(), outgoing, bias, device);
         if planned.layer.not_spiking_because().is_some() {
             return None;

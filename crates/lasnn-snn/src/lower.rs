@@ -65,6 +65,9 @@ impl Lowered {
     ///
     /// Says why the kernels do not cover it. Such a network runs layer by layer.
     pub fn new(plan: &Plan, config: &SpikingConfig) -> Result<Self, String> {
+        if !config.neuron.is_fused() {
+            return Err(format!("no kernel for neurons of kind `{}`", config.neuron.name()));
+        }
         let encoding = config.encoding;
         let signed = matches!(encoding, Encoding::Poisson { range: PoissonRange::Signed });
         let direct = matches!(encoding, Encoding::Direct {});
@@ -77,7 +80,7 @@ impl Lowered {
                         spikes of -1"
                 .into());
         }
-        let mut builder = Builder::new(direct, !config.initial_membrane.is_rest());
+        let mut builder = Builder::new(direct, config.neuron.has_initial_membrane());
         for (index, planned) in plan.layers.iter().enumerate() {
             if let Layer::Classifier { bias } = planned.layer {
                 let synapse = builder.synapses;
@@ -331,6 +334,16 @@ mod tests {
             assert!(poisson(PoissonRange::Signed).unwrap_err().contains("-1"));
             assert!(poisson(PoissonRange::Unit).is_ok());
         }
+    }
+
+    #[test]
+    fn neurons_without_a_kernel_are_named() {
+        let neuron = lasnn_neurons::PlifConfig::default().into();
+        let input = Shape { channels: 3, height: 8, width: 8 };
+        let plan = Architecture { name: "test".into(), layers: layers() }.plan(input, 5).unwrap();
+        let config = SpikingConfig { neuron, ..Default::default() };
+        let why = Lowered::new(&plan, &config).unwrap_err();
+        assert_eq!(why, "no kernel for neurons of kind `plif`");
     }
 
     #[test]

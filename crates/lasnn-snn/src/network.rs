@@ -6,7 +6,9 @@ use std::sync::Arc;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{ArchitectureError, Pass, Plan, PlannedLayer, Probe, Probes};
-use lasnn_neurons::{Encoder, NeuronConfig, SpikingBackend, SpikingNeurons, mean_current};
+use lasnn_neurons::{
+    Encoder, NeuronConfig, NeuronModel, SpikingBackend, SpikingNeurons, mean_current,
+};
 use lasnn_nn::{Constrained, Observable, Observations};
 use lasnn_spiking_kernels::PackedWeights;
 
@@ -61,7 +63,7 @@ impl<B: Backend> SpikingNetwork<B> {
             return Err(SnnError::Value { key, found: "0".into(), expected });
         }
         let build = |(index, planned): (usize, &PlannedLayer)| {
-            SpikingLayer::new(index, planned, &config.neurons(), device).ok_or_else(|| {
+            SpikingLayer::new(index, planned, &config.neuron, device).ok_or_else(|| {
                 let reason = planned.layer.not_spiking_because().unwrap_or("it has no neurons");
                 let (network, kind) = (plan.name.clone(), planned.layer.kind());
                 ArchitectureError::NotSpiking { network, index, kind, reason }
@@ -122,9 +124,28 @@ impl<B: Backend> SpikingNetwork<B> {
         let all = self.layers.iter_mut().flat_map(SpikingLayer::neurons_mut);
         for ((neurons, &threshold), shape) in all.zip(thresholds).zip(shapes) {
             let shape = [shape.channels, shape.height, shape.width];
-            *neurons = SpikingNeurons::of_layer(config, threshold, shape, device);
+            *neurons = config.init(threshold, shape, device);
         }
         self
+    }
+
+    /// The threshold of each layer of neurons with which a firing rate of 1 stands for an
+    /// activation of the given scale. A layer without a scale keeps that of its inputs: its
+    /// threshold is 1.
+    ///
+    /// The threshold is the scale divided by the unit of the layer's currents, see
+    /// [`Self::scale_biases`]. All layers of a residual block have the unit of its input.
+    pub fn thresholds_of_scales(&self, scales: &[Option<f32>]) -> Vec<f32> {
+        let mut unit = 1.0;
+        let mut thresholds = Vec::with_capacity(scales.len());
+        for layer in &self.layers {
+            let inner = layer.neurons().len();
+            let of_layer = scales[thresholds.len()..][..inner].iter();
+            let of_layer: Vec<f32> = of_layer.map(|scale| scale.unwrap_or(unit) / unit).collect();
+            unit *= of_layer.last().copied().unwrap_or(1.0);
+            thresholds.extend(of_layer);
+        }
+        thresholds
     }
 
     /// Divides the bias of each layer by how much activation of the ordinary network a spike that

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{Probe, Probes, Tap};
-use lasnn_neurons::{SpikingBackend, SpikingNeurons, reference};
+use lasnn_neurons::{NeuronModel, SpikingBackend, SpikingNeurons};
 use lasnn_nn::{Observations, Taps, activation_map, attention_map};
 
 use crate::signal::Signal;
@@ -134,15 +134,8 @@ fn membranes<B: Backend>(
     steps: usize,
 ) -> Tensor<B, 5> {
     let [rows, channels, height, width] = currents.dims();
-    let currents = currents.reshape([steps, rows / steps * channels * height * width]);
-    let params = neurons.scan_params([rows / steps, channels, height, width]);
-    reference::membranes(currents, params, neurons.options).reshape([
-        steps,
-        rows / steps,
-        channels,
-        height,
-        width,
-    ])
+    let batch = rows / steps;
+    neurons.membranes(currents, steps).reshape([steps, batch, channels, height, width])
 }
 
 /// Runs a chunk of time steps without gradients, starting from the membrane potentials that the

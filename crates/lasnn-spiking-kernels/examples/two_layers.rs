@@ -64,7 +64,7 @@ fn main() -> Result<(), String> {
     let (outcome, tape) =
         args.record(NetworkInput::Spikes(&input), STEPS, &[SpikeStats::Counts; 2]);
     // The loss is the score of the first class.
-    let grad = OutcomeGrad { readout: &[1.0, 0.0, 0.0], counts: &[], squares: &[] };
+    let grad = OutcomeGrad { readout: &[1.0, 0.0, 0.0], ..Default::default() };
     let gradients = args.backward(&tape, grad);
 
     for (layer, counts) in outcome.counts.iter().enumerate() {

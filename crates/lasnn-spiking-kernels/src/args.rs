@@ -89,7 +89,7 @@ impl<'a> ForwardArgs<'a> {
     /// bits.
     pub(crate) fn uses_bf16(&self) -> bool {
         self.precision == Precision::Bf16
-            && self.neurons.iter().all(|neurons| surrogate_max(neurons).is_some())
+            && (0..self.neurons.len()).all(|layer| self.bf16_is_enough(layer))
     }
 
     /// The format of the weights.
@@ -147,16 +147,24 @@ impl<'a> ForwardArgs<'a> {
         self.trained[param]
     }
 
-    /// Whether the gradients of a layer's parameters need membrane potentials, because surrogate
-    /// derivatives do not tell enough.
+    /// Whether surrogate derivatives in 8 bits, or membrane potentials in bfloat16, are enough for
+    /// the gradients of a layer.
     ///
-    /// The gradient of the leak is a sum over all membrane potentials. That of the threshold needs
-    /// them where the surrogate derivative is not zero; there, the derivative of the linear
-    /// surrogate and the spike tell them.
+    /// The gradient of the threshold needs the membrane potential where the surrogate derivative is
+    /// not zero. There, the derivative of the linear surrogate and the spike tell it; that of the
+    /// rectangular surrogate does not. Its edges are so sharp that a rounded potential may fall on
+    /// their other side.
+    fn bf16_is_enough(&self, layer: usize) -> bool {
+        let (options, params) = (&self.neurons[layer], self.graph.layers[layer].params);
+        let is_linear = matches!(options.surrogate, Surrogate::Linear { .. });
+        let is_trained = self.is_trained(params.threshold) || self.is_trained(params.leak);
+        surrogate_max(options).is_some() && (is_linear || !is_trained)
+    }
+
+    /// Whether the gradients of a layer's parameters need all membrane potentials. That of the leak
+    /// is a sum over them.
     fn needs_membranes(&self, layer: usize) -> bool {
-        let params = self.graph.layers[layer].params;
-        let is_linear = matches!(self.neurons[layer].surrogate, Surrogate::Linear { .. });
-        self.is_trained(params.leak) || self.is_trained(params.threshold) && !is_linear
+        self.is_trained(self.graph.layers[layer].params.leak)
     }
 
     /// The number of inputs of one neuron of a layer.

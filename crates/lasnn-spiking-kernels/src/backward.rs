@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use lasnn_core::Precision;
+use lasnn_core::{Precision, Trace};
 use lasnn_gemm::matrix::{self, Matrix};
 use lasnn_gemm::memory::Scratch;
 use lasnn_gemm::transpose::transpose;
@@ -26,7 +26,7 @@ use crate::event::weights::WeightFormat;
 use crate::f32::input_grad::{self, OutputGrad};
 use crate::f32::linear_bptt::LinearPass;
 use crate::f32::spike_grads::{ByStep, SpikeGrads};
-use crate::graph::{Presynaptic, Projection, Synapse};
+use crate::graph::{PoolAndMask, Presynaptic, Projection, Synapse};
 use crate::layout;
 use crate::neuron::LaneParams;
 use crate::param_grads::{LayerGrads, Wanted};
@@ -34,16 +34,22 @@ use crate::spikes::LANES;
 use crate::tape::Tape;
 
 /// The gradients of a loss with respect to the results of a pass, an [`Outcome`](crate::Outcome).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct OutcomeGrad<'a> {
     /// With respect to the readout, `[batch, classes]`.
     pub readout: &'a [f32],
+    /// With respect to the currents into the readout at each time step, `[steps, batch, classes]`,
+    /// or `None` if the loss does not depend on them.
+    pub by_step: Option<&'a [f32]>,
     /// By layer: with respect to the spike counts, `[batch, channels, height, width]`, or `None` if
     /// the loss does not depend on them. Missing entries are `None`.
     pub counts: &'a [Option<&'a [f32]>],
     /// By layer: with respect to the squared spike counts, summed over the channels, `[batch,
     /// height, width]`, or `None` if the loss does not depend on them. Missing entries are `None`.
     pub squares: &'a [Option<&'a [f32]>],
+    /// By layer: with respect to a spike activation map, `[steps, batch, height, width]`, or `None`
+    /// if the loss does not depend on it. Missing entries are `None`.
+    pub activation_maps: &'a [Option<(Trace, &'a [f32])>],
 }
 
 /// The gradients of a loss with respect to the inputs of a pass.
@@ -70,7 +76,7 @@ impl ForwardArgs<'_> {
             params: vec![Vec::new(); self.params.len()],
             currents: None,
         };
-        pass.readout(grad.readout);
+        pass.readout(grad);
         let layers = &self.graph.layers;
         let linear = |layer: &usize| layers[*layer].is_linear();
         let first_linear = layers.len() - (0..layers.len()).rev().take_while(linear).count();
@@ -93,7 +99,12 @@ impl ForwardArgs<'_> {
                 let constant = constant.get_or_insert_with(|| Scratch::zeros_parallel(size));
                 tape.layers[layer].squares_backward(squares, constant);
             }
-            SpikeGrads { constant, ..SpikeGrads::default() }
+            let by_step =
+                grad.activation_maps.get(layer).copied().flatten().map(|(trace, grad)| {
+                    let gradient = tape.layers[layer].activation_map_backward(trace, grad);
+                    ByStep { pooling: PoolAndMask::PLAIN, scale: 1.0, mask: None, gradient }
+                });
+            SpikeGrads { constant, by_step: by_step.into_iter().collect(), ..SpikeGrads::default() }
         };
         (0..self.graph.layers.len()).map(of).collect()
     }
@@ -110,9 +121,9 @@ struct BackwardPass<'a> {
 }
 
 impl BackwardPass<'_> {
-    /// The readout, whose gradient is the same at every time step.
-    fn readout(&mut self, grad: &[f32]) {
-        let args = self.args;
+    /// The readout. A part of its gradient is the same at every time step.
+    fn readout(&mut self, OutcomeGrad { readout: grad, by_step, .. }: OutcomeGrad<'_>) {
+        let (args, steps) = (self.args, self.tape.steps);
         let projection = args.graph.readout;
         let Synapse::Linear { weight } = projection.synapse else {
             unreachable!("`Graph::check` accepts only a linear readout")
@@ -120,15 +131,33 @@ impl BackwardPass<'_> {
         let classes = args.graph.classes;
         let (weights, scale) = (args.params[weight], args.scale(&projection));
         if let Some(bias) = args.graph.readout_bias.filter(|&bias| args.is_trained(bias)) {
-            self.params[bias] = column_sums(grad, classes, self.tape.steps as f32);
+            let mut sums = column_sums(grad, classes, steps as f32);
+            if let Some(by_step) = by_step {
+                let more = column_sums(by_step, classes, 1.0);
+                sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+            }
+            self.params[bias] = sums;
         }
         let events = args.row_events(&projection, self.tape);
         let mut gradient = vec![0.0; weights.len()];
+        // [frame][class]; frames are images times steps.
+        let of_frames = by_step.map(|by_step| {
+            let mut of_frames = Scratch::new(events.frames() * classes);
+            for (frame, to) in of_frames.chunks_exact_mut(classes).enumerate() {
+                let (image, step) = (frame / steps, frame % steps);
+                to.copy_from_slice(&by_step[(step * args.batch + image) * classes..][..classes]);
+            }
+            of_frames
+        });
         for frame in 0..events.frames() {
-            let grad = &grad[frame / self.tape.steps * classes..][..classes];
+            let mut of_frame = grad[frame / steps * classes..][..classes].to_vec();
+            if let Some(of_frames) = &of_frames {
+                let more = &of_frames[frame * classes..][..classes];
+                of_frame.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+            }
             for &row in events.at(frame) {
                 let row = &mut gradient[row as usize * classes..][..classes];
-                for (sum, &grad) in row.iter_mut().zip(grad) {
+                for (sum, &grad) in row.iter_mut().zip(&of_frame) {
                     *sum += scale * grad;
                 }
             }
@@ -138,6 +167,13 @@ impl BackwardPass<'_> {
         }
         let inputs = multiply_transposed(grad, weights, args.batch, classes);
         self.add_constant(&projection, inputs);
+        if let (Some(of_frames), Presynaptic::NeuronLayer(layer)) =
+            (of_frames, projection.presynaptic)
+        {
+            let inputs = multiply_transposed(&of_frames, weights, args.batch * steps, classes);
+            let part = self.by_step(&projection, inputs, 0..args.batch, true);
+            self.pending[layer].by_step.push(part);
+        }
     }
 
     /// Adds a gradient `[image][channel][pooled position]` that is the same at every time step to

@@ -111,8 +111,8 @@ impl ForwardArgs<'_> {
         outcome
     }
 
-    /// Runs `steps` time steps from [`ForwardArgs::start`] and records them for [`ForwardArgs::backward`]. `stats`
-    /// has an entry for each layer.
+    /// Runs `steps` time steps from [`ForwardArgs::start`] and records them for
+    /// [`ForwardArgs::backward`]. `stats` has an entry for each layer.
     pub fn record(
         &self,
         input: NetworkInput<&[f32]>,

@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod activation_map;
 mod args;
 mod backward;
 #[cfg_attr(
@@ -47,8 +48,8 @@ pub use graph::{
     Graph, NeuronLayer, NeuronParams, ParamIndex, PoolAndMask, Presynaptic, Projection, Synapse,
     Unsupported,
 };
-pub use lasnn_core::Shape;
 pub use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
 pub use lasnn_core::surrogate::Surrogate;
+pub use lasnn_core::{Shape, Trace};
 pub use packed_weights::PackedWeights;
 pub use tape::Tape;

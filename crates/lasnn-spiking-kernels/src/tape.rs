@@ -3,6 +3,7 @@
 
 use pulp::bytemuck::{cast_slice, cast_slice_mut};
 
+use lasnn_core::Trace;
 use lasnn_gemm::memory::Scratch;
 
 use crate::graph::Presynaptic;
@@ -37,6 +38,15 @@ impl Tape {
             | Saved::MembraneBf16(numbers) => numbers.len() * 4,
         });
         spikes.chain(constant).chain(saved).sum()
+    }
+
+    /// The spike activation map of a layer at each step, `[steps, batch, height, width]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the graph has no such layer.
+    pub fn activation_map(&self, layer: usize, trace: Trace) -> Vec<f32> {
+        self.layers[layer].activation_map(trace)
     }
 
     pub(crate) fn spikes(&self, presynaptic: Presynaptic) -> &Spikes {

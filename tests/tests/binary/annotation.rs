@@ -20,15 +20,29 @@ fn a_checkpoint_without_its_definition_is_refused_with_the_command_that_adds_it(
         "network": about["definition"]["network"],
         "image": about["definition"]["image"],
         "classes": 4,
-        "spiking": about["definition"]["spiking"]["config"],
+        "spiking": flat(&about["definition"]["spiking"]["config"]),
         "summary": about["summary"],
         "history": about["history"],
         "conversion": null,
     });
+    // Until version 3 the neurons were no table of their own.
+    let mut third = about.clone();
+    third["format"] = json!(3);
+    third["definition"]["spiking"]["config"] = flat(&about["definition"]["spiking"]["config"]);
     // Version 2 had the readout in its definition.
-    let mut second = about.clone();
+    let mut second = third.clone();
     second["format"] = json!(2);
     second["definition"]["spiking"]["config"]["readout"] = json!("sum");
+
+    // Version 3 contains everything that this version needs.
+    let file = rewritten(&student, Some(&third));
+    fs::write(sandbox.path().join("third.safetensors"), file).unwrap();
+    let measured = sandbox.json(&["eval", "tiny.toml", "--checkpoint", "third.safetensors"]);
+    let expected = &sandbox.summary("tiny")["stages"]["student"];
+    assert_eq!(measured["test_accuracy"], expected["test_accuracy"]);
+    let words = ["annotate", "third.safetensors", "tiny.toml", "--stage", "student", "--out", "x"];
+    sandbox.fail(&words, 2, &["already contains the definition"]);
+
     for (name, metadata) in [("foreign", None), ("old", Some(old)), ("second", Some(second))] {
         let file = format!("{name}.safetensors");
         fs::write(sandbox.path().join(&file), rewritten(&student, metadata.as_ref())).unwrap();
@@ -59,8 +73,8 @@ fn a_checkpoint_without_its_definition_is_refused_with_the_command_that_adds_it(
     ];
     for (change, word) in [
         (
-            ["[spiking]\n", "[spiking]\nleak = 0.5\n"],
-            "`spiking.leak` is 1.0 in the checkpoint and 0.5",
+            ["[spiking]\n", "[spiking]\nneuron = { leak = 0.5 }\n"],
+            "`spiking.neuron.leak` is 1.0 in the checkpoint and 0.5",
         ),
         (["time_steps = 6", "time_steps = 5"], "`student.time_steps` is 6 in the checkpoint and 5"),
         (["features = 12", "features = 13"], "layers.5.linear.weight"),
@@ -72,6 +86,14 @@ fn a_checkpoint_without_its_definition_is_refused_with_the_command_that_adds_it(
     let eval = ["eval", "tiny.toml", "--checkpoint", &last.to_string_lossy()];
     sandbox.fail(&eval, 2, &["`checkpoints/<stage>.safetensors`"]);
     assert!(!sandbox.path().join("new.safetensors").exists());
+}
+
+/// A spiking configuration with the keys of its neurons beside `encoding`, as before version 4.
+fn flat(config: &Value) -> Value {
+    let mut flat = config["neuron"].as_object().unwrap().clone();
+    flat.remove("kind");
+    flat.insert("encoding".into(), config["encoding"].clone());
+    Value::Object(flat)
 }
 
 /// The bytes of a checkpoint with other metadata, or without any, as another program writes it.

@@ -66,13 +66,20 @@ fn a_checkpoint_is_measured_with_a_recipe_that_it_fits() {
             &["`data.normalisation` is \"signed\" in the checkpoint and \"unit\""][..],
         ),
         (
-            ["[spiking]\n", "[spiking]\nleak = 0.7\n"],
-            &["`spiking.leak` is 1.0 in the checkpoint and 0.7"],
+            ["[spiking]\n", "[spiking]\nneuron = { leak = 0.7 }\n"],
+            &["`spiking.neuron.leak` is 1.0 in the checkpoint and 0.7"],
         ),
-        (["[spiking]\n", "[spiking]\nreset = \"zero\"\n"], &["`spiking.reset`", "\"zero\""]),
         (
-            ["[spiking]\n", "[spiking]\nreset = \"zero\"\nleak = 0.5\n"],
-            &["`spiking.reset`", "`spiking.leak`"],
+            ["[spiking]\n", "[spiking]\nneuron = { reset = \"zero\" }\n"],
+            &["`spiking.neuron.reset`", "\"zero\""],
+        ),
+        (
+            ["[spiking]\n", "[spiking]\nneuron = { reset = \"zero\", leak = 0.5 }\n"],
+            &["`spiking.neuron.reset`", "`spiking.neuron.leak`"],
+        ),
+        (
+            ["[spiking]\n", "[spiking]\nneuron = { kind = \"plif\" }\n"],
+            &["`spiking.neuron.kind` is \"lif\" in the checkpoint and \"plif\""],
         ),
         (["features = 12", "features = 13"], &["`layers.5` of `intermediate.network`", "13"]),
         (

@@ -19,6 +19,8 @@ mod inspect;
 mod neurons;
 #[cfg(unix)]
 mod packs;
+mod pipeline;
+mod plif;
 mod quickstart;
 mod refusals;
 #[cfg(unix)]

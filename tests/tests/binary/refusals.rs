@@ -16,7 +16,7 @@ fn an_impossible_value_is_named_with_its_key() {
     let sandbox = Sandbox::new();
     for (from, to, words) in [
         ("validation = 16", "validation = 80", &["data.validation", "80"][..]),
-        ("[spiking]\n", "[spiking]\nleak = 1.5\n", &["leak", "1.5"]),
+        ("[spiking]\n", "[spiking]\nneuron = { leak = 1.5 }\n", &["leak", "1.5"]),
         ("[student]\n", "[student]\ntrain_limit = 1000000\n", &["student.train_limit", "1000000"]),
         (
             "tap = \"middle\" },\n    { kind = \"dropout\"",

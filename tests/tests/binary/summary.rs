@@ -81,6 +81,15 @@ fn the_schema_refuses_other_files() {
     assert!(refused(|summary| summary["stages"]["student"]["test_accuracy"] = 1.01.into()));
     assert!(refused(|summary| summary["dataset"]["sha256"] = "abc".into()));
     assert!(refused(|summary| summary["backend"] = "torch".into()));
+    assert!(refused(|summary| summary["stages"]["longer"] = 1.into()));
+    assert!(refused(|summary| {
+        let student = summary["stages"]["student"].clone();
+        summary["stages"]["a/b"] = student;
+    }));
+    assert!(!refused(|summary| {
+        let student = summary["stages"]["student"].clone();
+        summary["stages"]["longer"] = student;
+    }));
     assert!(refused(|summary| {
         summary["stages"]["conversion"].as_object_mut().unwrap().remove("synops_per_image");
     }));
@@ -116,8 +125,9 @@ fn assert_consistent(stage: &Value) {
     assert!((ann / number("ann_energy_pj_per_image") - 1.0).abs() < 1e-9, "{ann} {stage}");
 }
 
+/// Checks a summary against the schema.
 #[track_caller]
-fn assert_fits(summary: &Value) {
+pub fn assert_fits(summary: &Value) {
     let schema = schema();
     let errors: Vec<_> = schema
         .iter_errors(summary)

@@ -6,6 +6,7 @@ mod environment;
 mod kernels;
 mod loading;
 mod machine;
+mod pair;
 pub mod peers;
 mod statistics;
 
@@ -28,6 +29,8 @@ enum Benchmark {
     Kernels(kernels::KernelArguments),
     /// Run the criterion benchmarks, and fail if one is slower than the committed baseline
     Compare(compare::CompareArguments),
+    /// Measure what trained biases, thresholds, leaks and initial membranes cost, in turns
+    Pair(pair::PairArguments),
     /// Compare spiking networks with SpikingJelly and snnTorch, in turns on the same input
     Peers(peers::PeersArguments),
     /// Compare the data loader with torchvision's, in turns on the same files
@@ -39,6 +42,7 @@ pub fn bench(workspace: &Workspace, arguments: &BenchArguments) -> anyhow::Resul
         None => kernels::kernels(workspace, &arguments.kernels),
         Some(Benchmark::Kernels(arguments)) => kernels::kernels(workspace, arguments),
         Some(Benchmark::Compare(arguments)) => compare::compare(workspace, arguments),
+        Some(Benchmark::Pair(arguments)) => pair::pair(workspace, arguments),
         Some(Benchmark::Peers(arguments)) => peers::peers(workspace, arguments),
         Some(Benchmark::Loading(arguments)) => loading::loading(workspace, arguments),
     }

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use burn::tensor::module::avg_pool2d;
 use burn_flex::Flex;
 use lasnn_core::{Batch, Pass, Seed};
-use lasnn_neurons::{Encoder, SpikingNeurons};
+use lasnn_neurons::{Encoder, NeuronModel, SpikingNeurons};
 use lasnn_nn::BatchTensors;
 use lasnn_snn::SpikingNetwork;
 use lasnn_snn::layers::{SpikingConv, SpikingLayer};

@@ -2,7 +2,8 @@
 //!
 //! `make` writes a case: one file with weights, thresholds and input that both sides read. `serve`
 //! runs one timed step of it for each line of its standard input. `cargo xtask bench peers` starts
-//! both. The scripts of the peers, under `benches/peers/`, have the same protocol.
+//! both. The scripts of the peers, under `benches/peers/`, have the same protocol. `pair` compares
+//! two of our own networks, for `cargo xtask bench pair`.
 
 // The output is the purpose of this program.
 #![allow(clippy::print_stdout)]
@@ -14,6 +15,7 @@ mod allocator;
 mod calibrate;
 mod case;
 mod make;
+mod pair;
 mod serve;
 mod step;
 
@@ -32,11 +34,14 @@ enum Command {
     Make(make::MakeArguments),
     /// Run one step for each line of the standard input
     Serve(serve::ServeArguments),
+    /// Compare training steps with and without more trained parameters, in turns
+    Pair(pair::PairArguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Make(arguments) => make::make(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Pair(arguments) => pair::pair(&arguments),
     }
 }

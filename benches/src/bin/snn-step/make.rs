@@ -78,7 +78,15 @@ fn rate(text: &str) -> Result<f64, String> {
 pub fn make(arguments: &MakeArguments) -> anyhow::Result<()> {
     let mut case = match &arguments.checkpoint {
         Some(path) => trained(arguments, path)?,
-        None => random(arguments)?,
+        None => {
+            let random_of = Random {
+                net: arguments.net.as_deref().unwrap_or_default(),
+                rate: arguments.rate.unwrap_or_default(),
+                batch: arguments.batch,
+                time_steps: arguments.time_steps,
+            };
+            random(&random_of, arguments.encoding.into())?
+        }
     };
     let Rates { mean, by_layer, .. } =
         firing_rates(&Simulator::new(case.network::<Flex>(&Default::default())?), &case);
@@ -96,9 +104,21 @@ pub fn make(arguments: &MakeArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What a case with random weights is made of.
+pub struct Random<'a> {
+    /// The name of the network.
+    pub net: &'a str,
+    /// The firing rate of every layer, in spikes per neuron and time step.
+    pub rate: f64,
+    /// The number of images.
+    pub batch: usize,
+    /// The number of time steps.
+    pub time_steps: usize,
+}
+
 /// A network with He's random weights and with thresholds for the given firing rate.
-fn random(arguments: &MakeArguments) -> anyhow::Result<Case> {
-    let name = arguments.net.as_deref().unwrap_or_default();
+pub fn random(arguments: &Random<'_>, encoding: Encoding) -> anyhow::Result<Case> {
+    let name = arguments.net;
     let architecture = zoo::named(name)
         .with_context(|| format!("there is no network `{name}`, only {}", zoo::NAMES.join(", ")))?;
     let image = Shape { channels: 3, height: 32, width: 32 };
@@ -109,7 +129,7 @@ fn random(arguments: &MakeArguments) -> anyhow::Result<Case> {
     let images = images(&data, None, arguments.batch)?;
     let about = About {
         architecture: without_dropout(architecture),
-        spiking: SpikingConfig { encoding: arguments.encoding.into(), ..Default::default() },
+        spiking: SpikingConfig { encoding, ..Default::default() },
         time_steps: arguments.time_steps,
         image,
         classes: 10,
@@ -123,8 +143,7 @@ fn random(arguments: &MakeArguments) -> anyhow::Result<Case> {
         SpikingNetwork::<Flex>::new(&about.plan()?, &about.spiking, about.time_steps, &device)?;
     let network = network.map(&mut HeWeights { drawn: 0 });
     let batch = about.batch(images.pixels);
-    let rate = arguments.rate.unwrap_or_default();
-    let network = calibrate(network, &batch, about.seed, rate);
+    let network = calibrate(network, &batch, about.seed, arguments.rate);
     Ok(Case { state: state::save::<Flex, _>(&network), about, batch })
 }
 

@@ -25,8 +25,9 @@ pub struct Eval {
     /// The checkpoint [default: that of the newest run of the recipe].
     #[arg(long, value_name = "FILE")]
     pub checkpoint: Option<PathBuf>,
-    /// The stage of the network [default: that of the checkpoint, else the student].
-    #[arg(long, value_enum)]
+    /// The stage of the network: teacher, intermediate, converted, student, control, or one that
+    /// the recipe adds [default: that of the checkpoint, else the student].
+    #[arg(long, value_name = "STAGE", add = ArgValueCompleter::new(complete::stages))]
     pub stage: Option<StageName>,
     /// Simulate a spiking network over this number of time steps instead of the recipe's.
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = positive)]
@@ -53,8 +54,9 @@ pub struct Annotate {
     /// Values in place of the recipe's.
     #[command(flatten)]
     pub set_options: SetOptions,
-    /// The stage of the network.
-    #[arg(long, value_enum)]
+    /// The stage of the network: teacher, intermediate, converted, student, control, or one that
+    /// the recipe adds.
+    #[arg(long, value_name = "STAGE", add = ArgValueCompleter::new(complete::stages))]
     pub stage: StageName,
     /// The checkpoint to write; the file must not exist.
     #[arg(long, value_name = "FILE")]

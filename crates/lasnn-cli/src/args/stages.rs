@@ -7,7 +7,7 @@ use clap_complete::engine::ArgValueCompleter;
 use super::changes::SetOptions;
 use super::data::FetchOptions;
 use crate::complete;
-use crate::stage::AnnStage;
+use crate::stage::StageName;
 
 /// A recipe and how it is run.
 #[derive(Clone, Debug, clap::Args)]
@@ -36,9 +36,10 @@ pub struct Run {
 /// The arguments of `train`.
 #[derive(Debug, clap::Args)]
 pub struct Train {
-    /// The network.
-    #[arg(value_enum)]
-    pub network: AnnStage,
+    /// The stage that makes the network: teacher, intermediate, student, control, or the name of a
+    /// stage that the recipe adds.
+    #[arg(value_name = "STAGE", add = ArgValueCompleter::new(complete::trained_stages))]
+    pub network: StageName,
     /// The recipe and how it is run.
     #[command(flatten)]
     pub run: Run,

@@ -16,8 +16,9 @@ use crate::definition::{Definition, SpikingDefinition};
 use crate::definition_check::Overrides;
 use crate::device::{Job, TrainingBackend};
 use crate::failure::invalid_input;
+use crate::older_definition;
 use crate::output;
-use crate::recipe::{self, Plans, Recipe};
+use crate::recipe::{self, Plans, Recipe, StageNetwork, TimeSteps};
 use crate::splits::Splits;
 use crate::stage::StageName;
 use crate::stage_artifact::{ArtifactMetadata, FORMAT, StageArtifact, layout};
@@ -41,12 +42,12 @@ impl Job for AddDefinition<'_> {
     fn run<A: TrainingBackend>(&self, device: &A::Device) -> anyhow::Result<()> {
         let Self { args: Annotate { checkpoint: path, stage, out, fetch_options, .. }, global } =
             self;
-        let stage = *stage;
         let file = recipe::find(&self.args.recipe)?;
         let (recipe, origins) = recipe::read(&file, self.args.set_options.changes(global))?;
+        let network = recipe.network_of(stage).map_err(invalid_input)?;
         let Checkpoint { state, metadata } = Checkpoint::load(path).map_err(invalid_input)?;
         match metadata["format"].as_u64() {
-            Some(version) if version == u64::from(FORMAT) => {
+            Some(version) if older_definition::READABLE.contains(&version) => {
                 let path = path.display();
                 let message = format_args!("{path} already contains the definition of its network");
                 return Err(invalid_input(message));
@@ -65,19 +66,20 @@ impl Job for AddDefinition<'_> {
         }
         let splits = Splits::load_or_fetch(&recipe, &origins, fetch_options, global)?;
         let images = &splits.dataset;
-        let plans = recipe::validate(&recipe, &file, images.shape, images.classes, splits.counts());
+        let count = splits.train_images();
+        let plans = recipe::validate(&recipe, &file, images.shape, images.classes, count);
         let plans = origins.locate(plans)?;
-        check_tensors::<A>(state.clone(), stage, &recipe, &plans, device)
+        check_tensors::<A>(state.clone(), &network, &recipe, &plans, device)
             .map_err(|error| invalid_input(format_args!("{}: {error}", path.display())))?;
-        let definition = Definition::of(&recipe, &splits, stage);
-        check_older(metadata, stage, &definition, path)?;
+        let definition = Definition::of(&recipe, &splits, &network);
+        check_older(metadata, &network, &definition, path)?;
 
         let json = json!({"checkpoint": out, "stage": stage, "definition": definition});
         let text = format!("{}\n{}", out.display(), definition.text());
         let metadata = ArtifactMetadata {
             format: FORMAT,
             program: None,
-            stage,
+            stage: stage.clone(),
             definition,
             layout: layout(&state),
             summary: None,
@@ -89,17 +91,16 @@ impl Job for AddDefinition<'_> {
     }
 }
 
-/// Checks that the tensors are those of the network of a stage.
+/// Checks that the tensors are those of `network`.
 fn check_tensors<A: TrainingBackend>(
     tensors: StateDict,
-    stage: StageName,
+    network: &StageNetwork<'_>,
     recipe: &Recipe,
     plans: &Plans,
     device: &<A as BackendTypes>::Device,
 ) -> anyhow::Result<()> {
-    let plan = plans.of(stage);
-    if stage.is_spiking() {
-        let steps = recipe.student.time_steps;
+    let plan = plans.of(&network.stage);
+    if let Some(TimeSteps { number: steps, .. }) = network.time_steps {
         let network = SpikingNetwork::<A::InnerBackend>::new(plan, &recipe.spiking, steps, device)?;
         state::load(network, tensors)?;
     } else {
@@ -135,7 +136,7 @@ struct Summary1 {
 /// Names every difference.
 fn check_older(
     mut metadata: Value,
-    stage: StageName,
+    network: &StageNetwork<'_>,
     definition: &Definition,
     path: &Path,
 ) -> anyhow::Result<()> {
@@ -144,16 +145,21 @@ fn check_older(
         if let Some(config) = metadata.pointer_mut(config).and_then(Value::as_object_mut) {
             config.remove("readout");
         }
+        if let Some(config) = metadata.pointer_mut(config) {
+            older_definition::nest_neuron(config);
+        }
     }
     let version_2 = metadata.get("definition").cloned().map(serde_json::from_value::<Definition>);
     // A file without metadata, or with those of another program, contradicts nothing.
     let old: Version1 = serde_json::from_value(metadata).unwrap_or_default();
-    if let Some(found) = old.stage.filter(|found| found.is_spiking() != stage.is_spiking()) {
+    let is_of_other_kind = |found: &StageName| {
+        found.is_spiking_by_name().is_some_and(|is_spiking| is_spiking != network.is_spiking())
+    };
+    if let Some(found) = old.stage.filter(is_of_other_kind) {
         return Err(invalid_input(format_args!(
-            "{} holds a network of the stage `{}`, not of `{}`",
+            "{} holds a network of the stage `{found}`, not of `{}`",
             path.display(),
-            found.name(),
-            stage.name()
+            network.stage
         )));
     }
     if let Some(found) = old.classes.filter(|&found| found != definition.classes.len()) {
@@ -164,7 +170,7 @@ fn check_older(
         )));
     }
     if let Some(Ok(found)) = version_2 {
-        return found.check(definition, stage, Overrides::default(), path);
+        return found.check(definition, network, Overrides::default(), path);
     }
     // Values that the file lacks are taken from the recipe.
     let spiking = definition.spiking.clone().map(|recipe| SpikingDefinition {
@@ -177,5 +183,5 @@ fn check_older(
         spiking,
         ..definition.clone()
     };
-    found.check(definition, stage, Overrides::default(), path)
+    found.check(definition, network, Overrides::default(), path)
 }

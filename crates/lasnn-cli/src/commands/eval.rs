@@ -61,27 +61,34 @@ impl Job for Evaluate<'_> {
         let file = recipe::find(&args.recipe)?;
         let (recipe, origins) = recipe::read(&file, args.set_options.changes(global))?;
         let mut splits = Splits::load_or_fetch(&recipe, &origins, &args.fetch_options, global)?;
-        let stage = args.stage.unwrap_or(StageName::Student);
+        let stage = args.stage.clone().unwrap_or(StageName::STUDENT);
         let path = match &args.checkpoint {
             Some(path) => path.clone(),
-            None => newest(&global.runs_dir, &recipe, stage)?,
+            None => {
+                recipe.network_of(&stage).map_err(invalid_input)?;
+                newest(&global.runs_dir, &recipe, &stage)?
+            }
         };
-        let checkpoint = SuppliedCheckpoint::read(&path, &file, stage)?;
-        let stage = args.stage.unwrap_or(checkpoint.metadata.stage);
-        checkpoint.check_kind(stage)?;
-        if !stage.is_spiking() && args.time_steps.is_some() {
-            return Err(invalid_input(format_args!("the {} has no time steps", stage.name())));
+        let checkpoint = SuppliedCheckpoint::read(&path, &file, &stage)?;
+        let stage = args.stage.as_ref().unwrap_or(&checkpoint.metadata.stage);
+        let stage_network = recipe.network_of(stage).map_err(|error| {
+            invalid_input(format_args!("{}: {error}; --stage names another one", path.display()))
+        })?;
+        checkpoint.check_kind(&stage_network)?;
+        if !stage_network.is_spiking() && args.time_steps.is_some() {
+            return Err(invalid_input(format_args!("the {stage} has no time steps")));
         }
         let images = &splits.dataset;
-        let plans = recipe::validate(&recipe, &file, images.shape, images.classes, splits.counts());
+        let count = splits.train_images();
+        let plans = recipe::validate(&recipe, &file, images.shape, images.classes, count);
         let plans = origins.locate(plans)?;
-        let expected = Definition::of(&recipe, &splits, stage);
+        let expected = Definition::of(&recipe, &splits, &stage_network);
         let definition = &checkpoint.metadata.definition;
         let overrides = Overrides {
             normalisation: args.normalisation,
             time_steps: args.time_steps.map(NonZeroUsize::get),
         };
-        definition.check(&expected, stage, overrides, &path)?;
+        definition.check(&expected, &stage_network, overrides, &path)?;
         let normalisation = match args.normalisation {
             Some(kind) => NormalisationNumbers::of(kind, splits.fit(kind)?.moments()),
             None => definition.normalisation.clone(),
@@ -97,7 +104,8 @@ impl Job for Evaluate<'_> {
         }
 
         if !args.ignore_memory {
-            let command = memory::Command::Measure { stage, time_steps: time_steps.unwrap_or(1) };
+            let time_steps = time_steps.unwrap_or(1);
+            let command = memory::Command::Measure { network: &stage_network, time_steps };
             Memory::of(command, (&recipe, &plans), &splits, global).check()?;
         }
 
@@ -120,7 +128,7 @@ impl Job for Evaluate<'_> {
             network: plan.name.clone(),
             images: splits.dataset.test.len(),
             checkpoint: path.clone(),
-            stage,
+            stage: stage.clone(),
             overridden: overridden(definition, &normalisation, time_steps),
             normalisation,
             test_accuracy,
@@ -200,15 +208,15 @@ impl Measured<'_> {
         invalid_input(format_args!(
             "{} does not hold the recipe's {}: {error}",
             self.checkpoint.path.display(),
-            self.checkpoint.metadata.stage.name()
+            self.checkpoint.metadata.stage
         ))
     }
 }
 
 /// The checkpoint of a stage in the newest run of exactly this recipe.
-fn newest(runs: &Path, recipe: &Recipe, stage: StageName) -> anyhow::Result<PathBuf> {
+fn newest(runs: &Path, recipe: &Recipe, stage: &StageName) -> anyhow::Result<PathBuf> {
     let resolved = toml::to_string_pretty(recipe)?;
-    let file = format!("checkpoints/{}.safetensors", stage.name());
+    let file = format!("checkpoints/{stage}.safetensors");
     let mut newest_first = run_dir::list(&runs.join(&recipe.name))?.into_iter().rev();
     let found = newest_first.find(|run| {
         let same = std::fs::read_to_string(run.join("recipe.toml")).is_ok_and(|r| r == resolved);
@@ -216,10 +224,9 @@ fn newest(runs: &Path, recipe: &Recipe, stage: StageName) -> anyhow::Result<Path
     });
     found.map(|run| run.join(&file)).ok_or_else(|| {
         invalid_input(format_args!(
-            "no run in {} has made the {} of this recipe with seed {}; run it first, or name a \
-             file with --checkpoint",
+            "no run in {} has made the {stage} of this recipe with seed {}; run it first, or name \
+             a file with --checkpoint",
             runs.join(&recipe.name).display(),
-            stage.name(),
             recipe.seed.0
         ))
     })
@@ -228,8 +235,7 @@ fn newest(runs: &Path, recipe: &Recipe, stage: StageName) -> anyhow::Result<Path
 fn text(evaluation: &Evaluation) -> String {
     let Evaluation { network, stage, images, test_accuracy, checkpoint, .. } = evaluation;
     let mut text = format!(
-        "{} {network}: {} of {images} test images\n{}",
-        stage.name(),
+        "{stage} {network}: {} of {images} test images\n{}",
         percent(*test_accuracy),
         checkpoint.display()
     );

@@ -1,5 +1,6 @@
 //! `inspect`: shows the layers of a network, or the content of a checkpoint.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use lasnn_core::{Plan, Shape};
@@ -12,9 +13,11 @@ use crate::args::{FetchOptions, Global, Inspect};
 use crate::definition::Definition;
 use crate::failure::invalid_input;
 use crate::memory::Memory;
+use crate::older_definition::upgraded;
 use crate::output;
-use crate::recipe::{self, Changes};
+use crate::recipe::{self, Changes, Graph};
 use crate::splits::Splits;
+use crate::stage::StageName;
 use crate::stage_artifact::{ArtifactMetadata, layout};
 use crate::tables::{percent, table};
 
@@ -43,6 +46,22 @@ struct LayerView {
     /// has two.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     thresholds: Vec<f32>,
+}
+
+/// The networks of a recipe, and the memory of its stages.
+#[derive(Serialize)]
+struct RecipeView<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    teacher: Option<NetworkView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    intermediate: Option<NetworkView>,
+    /// The network of the spiking networks, if it has other layers than the intermediate network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spiking: Option<NetworkView>,
+    /// The ANNs of the stages that the recipe adds.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    stages: BTreeMap<&'a StageName, NetworkView>,
+    memory: Memory,
 }
 
 /// A checkpoint.
@@ -119,25 +138,24 @@ fn inspect_recipe(path: &Path, changes: Changes<'_>, global: &Global) -> anyhow:
     let (recipe, origins) = recipe::read(path, changes)?;
     let splits = Splits::load_or_fetch(&recipe, &origins, &FetchOptions::default(), global)?;
     let images = &splits.dataset;
-    let plans = recipe::validate(&recipe, path, images.shape, images.classes, splits.counts());
+    let count = splits.train_images();
+    let plans = recipe::validate(&recipe, path, images.shape, images.classes, count);
     let plans = origins.locate(plans)?;
-    let teacher = NetworkView::new(&plans.teacher, None);
-    let student = NetworkView::new(&plans.student, None);
-    let memory = Memory::of_recipe(&recipe, &plans, &splits, global);
-    let json = serde_json::json!({"teacher": teacher, "intermediate": student, "memory": memory});
-    output::print(global, &json, || {
-        format!(
-            "teacher\n{}\n\nintermediate and student\n{}\n\n{}",
-            teacher.text(),
-            student.text(),
-            memory.text()
-        )
-    })
+    let graph = Graph::new(&recipe).map_err(invalid_input)?;
+    let mut anns: BTreeMap<&StageName, NetworkView> =
+        plans.anns.iter().map(|(name, plan)| (name, NetworkView::new(plan, None))).collect();
+    let teacher = anns.remove(&StageName::TEACHER);
+    let intermediate = anns.remove(&StageName::INTERMEDIATE);
+    let is_folded = plans.of(&StageName::INTERMEDIATE) != &plans.spiking;
+    let spiking = is_folded.then(|| NetworkView::new(&plans.spiking, None));
+    let memory = Memory::of_recipe(&recipe, &graph, &plans, &splits, global)?;
+    let view = RecipeView { teacher, intermediate, spiking, stages: anns, memory };
+    output::print(global, &view, || view.text())
 }
 
 fn inspect_checkpoint(path: &Path, global: &Global) -> anyhow::Result<()> {
     let Checkpoint { state, metadata } = Checkpoint::load(path).map_err(invalid_input)?;
-    let metadata: Option<ArtifactMetadata> = serde_json::from_value(metadata).ok();
+    let metadata: Option<ArtifactMetadata> = serde_json::from_value(upgraded(metadata)).ok();
     let network = match &metadata {
         Some(ArtifactMetadata { definition, .. }) => {
             let Definition { network, image, classes, .. } = definition;
@@ -201,6 +219,28 @@ impl NetworkView {
     }
 }
 
+impl RecipeView<'_> {
+    fn text(&self) -> String {
+        let mut parts = Vec::new();
+        if let Some(teacher) = &self.teacher {
+            parts.push(format!("teacher\n{}", teacher.text()));
+        }
+        let title = match self.spiking {
+            Some(_) => "intermediate",
+            None => "intermediate and student",
+        };
+        let networks = [(title, &self.intermediate), ("student", &self.spiking)];
+        for (title, network) in networks {
+            parts.extend(network.iter().map(|network| format!("{title}\n{}", network.text())));
+        }
+        for (name, network) in &self.stages {
+            parts.push(format!("{name}\n{}", network.text()));
+        }
+        parts.push(self.memory.text());
+        parts.join("\n\n")
+    }
+}
+
 impl CheckpointView {
     fn text(&self) -> String {
         let mut text = String::new();
@@ -208,8 +248,7 @@ impl CheckpointView {
             let ArtifactMetadata { stage, summary, definition, .. } = metadata;
             if let Some(summary) = summary {
                 text.push_str(&format!(
-                    "{}: {} of the test images after {} epochs\n",
-                    stage.name(),
+                    "{stage}: {} of the test images after {} epochs\n",
                     percent(summary.test_accuracy),
                     summary.epochs
                 ));

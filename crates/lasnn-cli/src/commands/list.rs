@@ -3,12 +3,12 @@
 //! Each list is the table that the program itself uses to read a recipe.
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement};
-use lasnn_conversion::Policy;
+use lasnn_conversion::{MethodConfig, Policy};
 use lasnn_core::Kind;
 use lasnn_datasets::Source;
 use lasnn_distillation::LossConfig;
 use lasnn_models::zoo;
-use lasnn_neurons::{Encoding, Reset, StepOrder, Surrogate};
+use lasnn_neurons::{Encoding, NeuronConfig, Reset, StepOrder, Surrogate};
 use lasnn_training::{OptimizerConfig, ParamKind, Schedule};
 use serde::Serialize;
 
@@ -42,14 +42,18 @@ fn rows(what: Listed) -> Vec<Row> {
     let keys: Vec<(&'static str, Vec<Kind>)> = match what {
         Listed::Networks => vec![("*.network", zoo::KINDS.to_vec())],
         Listed::Neurons => vec![
-            ("spiking.reset", Reset::KINDS.to_vec()),
-            ("spiking.step_order", StepOrder::KINDS.to_vec()),
+            ("spiking.neuron.kind", NeuronConfig::KINDS.to_vec()),
+            ("spiking.neuron.reset", Reset::KINDS.to_vec()),
+            ("spiking.neuron.step_order", StepOrder::KINDS.to_vec()),
         ],
-        Listed::Surrogates => vec![("spiking.surrogate.kind", Surrogate::KINDS.to_vec())],
+        Listed::Surrogates => vec![("spiking.neuron.surrogate.kind", Surrogate::KINDS.to_vec())],
         Listed::Encodings => vec![("spiking.encoding.kind", Encoding::KINDS.to_vec())],
         Listed::Losses => vec![("student.losses.kind", LossConfig::KINDS.to_vec())],
         Listed::Datasets => vec![("data.source", Source::ALL.map(Source::kind).to_vec())],
-        Listed::Methods => vec![("conversion.policy.kind", Policy::KINDS.to_vec())],
+        Listed::Methods => vec![
+            ("conversion.method.kind", MethodConfig::KINDS.to_vec()),
+            ("conversion.method.policy.kind", Policy::KINDS.to_vec()),
+        ],
         Listed::Optimizers => vec![
             ("*.train.optimizer.kind", OptimizerConfig::KINDS.to_vec()),
             ("*.train.groups", ParamKind::KINDS.to_vec()),
@@ -76,9 +80,7 @@ fn text(what: Listed, rows: &[Row]) -> String {
     }
     let note = match what {
         Listed::Networks => "\n`lasnn inspect NAME` shows the layers of a network.",
-        Listed::Neurons => {
-            "\n`spiking.leak = 1.0` makes integrate-and-fire neurons (IF), less leaky ones (LIF)."
-        }
+        Listed::Neurons => "\n`spiking.neuron.kind` is `lif` if a recipe does not say it.",
         _ => "",
     };
     format!("{table}{note}")

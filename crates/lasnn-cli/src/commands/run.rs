@@ -1,5 +1,6 @@
 //! `run`, `train`, `convert` and `distill`: run stages of a recipe in a folder of their own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Goal, Session};
 use crate::progress::Progress;
-use crate::recipe::{self, Plans, Recipe};
+use crate::recipe::{self, Graph, Plans, Recipe};
 use crate::run_dir::RunDir;
 use crate::signals::Interrupted;
 use crate::splits::Splits;
@@ -32,10 +33,8 @@ pub struct Stages<'a> {
     pub goal: Goal,
     /// The recipe and how it is run.
     pub run: Run,
-    /// A checkpoint in place of the teacher.
-    pub teacher: Option<PathBuf>,
-    /// A checkpoint in place of the intermediate network.
-    pub intermediate: Option<PathBuf>,
+    /// Checkpoints in place of ANNs, by the stages that would train these.
+    pub supplied: Vec<(StageName, PathBuf)>,
     /// The global options.
     pub global: &'a Global,
 }
@@ -63,32 +62,34 @@ impl Job for Stages<'_> {
         let (recipe, origins) = recipe::read(&file, run.set_options.changes(global))?;
         // The commit is read now, because the source tree may change while the program runs.
         let git = Git::of(file.parent().unwrap_or(Path::new(".")));
-        let supplied = |path: &Option<PathBuf>, stage| {
-            path.as_deref().map(|path| SuppliedCheckpoint::read(path, &file, stage)).transpose()
-        };
-        let teacher = supplied(&self.teacher, StageName::Teacher)?;
-        let intermediate = supplied(&self.intermediate, StageName::Intermediate)?;
+        let graph = Graph::new(&recipe).map_err(invalid_input)?;
+        let stages = goal.stages(&graph).map_err(invalid_input)?;
+        let mut supplied = BTreeMap::new();
+        for (stage, path) in &self.supplied {
+            if !stages.iter().any(|node| node.name() == stage) {
+                return Err(invalid_input(format_args!(
+                    "--{stage} is of no use: the student of this recipe does not need the stage \
+                     `{stage}`"
+                )));
+            }
+            supplied.insert(stage.clone(), SuppliedCheckpoint::read(path, &file, stage)?);
+        }
         let mut splits = Splits::load_or_fetch(&recipe, &origins, &run.fetch_options, global)?;
         let images = &splits.dataset;
-        let plans = recipe::validate(&recipe, &file, images.shape, images.classes, splits.counts());
+        let count = splits.train_images();
+        let plans = recipe::validate(&recipe, &file, images.shape, images.classes, count);
         let plans = origins.locate(plans)?;
-        let command = memory::Command::Stages {
-            goal: *goal,
-            teacher_supplied: teacher.is_some(),
-            intermediate_supplied: intermediate.is_some(),
-        };
+        let names: Vec<StageName> = supplied.keys().cloned().collect();
+        let command = memory::Command::Stages { stages: &stages, supplied: &names };
         let memory = Memory::of(command, (&recipe, &plans), &splits, global);
         if !run.ignore_memory {
             memory.check()?;
         }
-        for (supplied, stage) in
-            [(&teacher, StageName::Teacher), (&intermediate, StageName::Intermediate)]
-        {
-            if let Some(supplied) = supplied {
-                supplied.check::<A>(stage, &recipe, &plans, &splits, device)?;
-            }
+        for (stage, supplied) in &supplied {
+            let network = recipe.network_of(stage)?;
+            supplied.check::<A>(&network, &recipe, &plans, &splits, device)?;
         }
-        supplied::normalise_as(&mut splits, teacher.iter().chain(&intermediate))?;
+        supplied::normalise_as(&mut splits, supplied.values())?;
         let images = &splits.dataset;
 
         let hash = artifact_cache::hash(&json!({
@@ -97,12 +98,12 @@ impl Job for Stages<'_> {
             "recipe": recipe,
             "backend": global.backend.name(),
             "dataset": images.sha256,
-            "teacher": teacher.as_ref().map(|supplied| &supplied.sha256),
-            "intermediate": intermediate.as_ref().map(|supplied| &supplied.sha256),
+            "teacher": supplied.get(&StageName::TEACHER).map(|supplied| &supplied.sha256),
+            "intermediate":
+                supplied.get(&StageName::INTERMEDIATE).map(|supplied| &supplied.sha256),
         }))?;
         let progress = Progress::new(global.quiet);
-        let notes =
-            recipe::notes(&recipe, &plans, images, &splits.split, splits.counts(), global.backend);
+        let notes = recipe::notes(&recipe, &graph, &plans, images, &splits.split, global.backend);
         notes.iter().for_each(|note| progress.say(format!("note: {note}")));
         let folder = self.folder(&recipe, &hash, &progress)?;
         log::open(&folder.log())?;
@@ -126,14 +127,13 @@ impl Job for Stages<'_> {
             runs: &global.runs_dir,
             run: &folder,
             reuse: !run.no_cache,
-            teacher,
-            intermediate,
+            supplied,
             progress: &progress,
             stages: StageSummaries::default(),
             metrics: Metrics::default(),
             conversion: None,
         };
-        pipeline::run::<A>(&mut session, *goal, device).map_err(add_resume_command)?;
+        pipeline::run::<A>(&mut session, &stages, device).map_err(add_resume_command)?;
         session.metrics.write(&folder)?;
 
         let Session { stages, conversion, .. } = session;
@@ -151,7 +151,9 @@ impl Job for Stages<'_> {
         folder.finish(&serde_json::to_string_pretty(&summary)?)?;
         tracing::info!(seconds = begun.elapsed().as_secs_f64(), "ended");
         let json = Json { summary: &summary, conversion: conversion.as_ref() };
-        output::print(global, &json, || text(&summary, conversion.as_ref(), &plans, &folder, begun))
+        output::print(global, &json, || {
+            text(&summary, conversion.as_ref(), (&graph, &plans), &folder, begun)
+        })
     }
 }
 
@@ -222,7 +224,7 @@ fn without_mirror(mut words: impl Iterator<Item = String>) -> Vec<String> {
 fn text(
     summary: &Summary,
     conversion: Option<&Conversion>,
-    plans: &Plans,
+    (graph, plans): (&Graph<'_>, &Plans),
     folder: &RunDir,
     begun: Instant,
 ) -> String {
@@ -231,8 +233,8 @@ fn text(
         text.push_str(&tables::conversion(conversion));
         text.push('\n');
     }
-    text.push_str(&tables::stages(&summary.stages, plans));
-    text.push_str(&tables::over_time(&summary.stages));
+    text.push_str(&tables::stages(&summary.stages, graph, plans));
+    text.push_str(&tables::over_time(&summary.stages, graph));
     let seconds = begun.elapsed().as_secs_f64();
     text.push_str(&format!("\n{seconds:.1} s; results in {}", folder.path().display()));
     text

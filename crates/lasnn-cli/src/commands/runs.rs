@@ -120,14 +120,15 @@ fn minute(began: &str) -> String {
 /// The finished stages of a run in a few words.
 fn stages(run: &RunRecord) -> String {
     const ALL: [StageName; 4] =
-        [StageName::Teacher, StageName::Intermediate, StageName::Converted, StageName::Student];
-    let names: Vec<StageName> = run.stages.iter().map(|stage| stage.stage).collect();
-    let has_all = ALL.iter().all(|stage| names.contains(stage));
-    match (has_all, names.contains(&StageName::Control)) {
-        (true, false) => "all".to_owned(),
-        (true, true) => "all, control".to_owned(),
-        (false, _) if names.is_empty() => "none".to_owned(),
-        (false, _) => names.iter().map(|stage| stage.name()).collect::<Vec<_>>().join(", "),
+        [StageName::TEACHER, StageName::INTERMEDIATE, StageName::CONVERTED, StageName::STUDENT];
+    let names: Vec<&StageName> = run.stages.iter().map(|stage| &stage.stage).collect();
+    let has_all = ALL.iter().all(|stage| names.contains(&stage));
+    let more = names.iter().filter(|name| !has_all || !ALL.contains(name));
+    let all = has_all.then(|| "all".to_owned());
+    let words: Vec<String> = all.into_iter().chain(more.map(|name| name.to_string())).collect();
+    match words.as_slice() {
+        [] => "none".to_owned(),
+        words => words.join(", "),
     }
 }
 
@@ -160,6 +161,10 @@ mod tests {
                {"test_accuracy": 0.5, "time_steps": 4}, "teacher": {"test_accuracy": 0.75}}}"#,
         )
         .unwrap();
+        let all = ["teacher", "intermediate", "conversion", "longer", "student"];
+        let all = all.map(|name| format!(r#""{name}": {{"time_steps": 8}}"#)).join(",");
+        let summary = format!(r#"{{"stages": {{{all}}}}}"#);
+        std::fs::write(folder("20260104-000000-aaaaaaaa"), summary).unwrap();
         std::fs::write(folder("20260102-000000-aaaaaaaa"), "{\u{1b}").unwrap();
         folder("20260103-000000-aaaaaaaa");
         let found: Vec<_> =
@@ -171,6 +176,7 @@ mod tests {
         {
             assert!(whole.contains(part), "{part}: {whole}");
         }
+        assert!(line("20260104").contains("all, longer"), "{text}");
         assert!(line("20260102").contains("damaged"), "{text}");
         assert!(line("20260103").contains("cut off"), "{text}");
         assert!(text.lines().last().unwrap().starts_with("a/20260102-000000-aaaaaaaa: "), "{text}");

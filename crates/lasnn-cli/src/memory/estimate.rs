@@ -12,8 +12,6 @@ use crate::splits::Splits;
 pub struct DataSize {
     /// The number of training images.
     pub train: usize,
-    /// The number of training images of the student.
-    pub student: usize,
     /// The number of validation images.
     pub validation: usize,
     /// The number of test images.
@@ -41,7 +39,9 @@ pub struct Inputs<'a> {
 #[derive(Clone, Debug)]
 pub struct StageEstimate {
     /// The name of the stage.
-    pub name: &'static str,
+    pub name: String,
+    /// What a user can do if the stage needs too much memory.
+    pub advice: String,
     /// Bytes by purpose.
     pub memory: Breakdown,
 }
@@ -53,7 +53,6 @@ impl From<&Splits> for DataSize {
         let images = dataset.train.len() + dataset.test.len();
         Self {
             train: summary.train,
-            student: splits.counts().student,
             validation: summary.validation,
             test: summary.test,
             pixels: elements(dataset.shape) * images,
@@ -72,7 +71,7 @@ impl StageEstimate {
 impl Serialize for StageEstimate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut stage = serializer.serialize_map(None)?;
-        stage.serialize_entry("stage", self.name)?;
+        stage.serialize_entry("stage", &self.name)?;
         stage.serialize_entry("bytes", &self.memory.total())?;
         for purpose in Purpose::ALL {
             stage.serialize_entry(&purpose, &self.memory.of(purpose))?;

@@ -3,22 +3,26 @@
 //! The allocations have the order of `pipeline`, of `lasnn_training::fit` and of
 //! `lasnn_conversion::convert`.
 
+use std::collections::BTreeMap;
+
 use lasnn_core::{Plan, Precision};
 use lasnn_distillation::LossConfig;
-use lasnn_neurons::{Reset, Surrogate};
+use lasnn_neurons::{NeuronOptions, Reset, Surrogate};
 use lasnn_snn::{WeightFormat, images_at_once};
 use lasnn_training::{OptimizerConfig, TrainConfig};
 
+use super::advice;
 use super::ann::Ann;
 use super::estimate::{Inputs, StageEstimate};
 use super::ledger::Ledger;
+use super::neurons;
 use super::pass::Pass;
 use super::probes::probe_bytes;
 use super::purpose::Purpose;
 use super::size::{Size, elements};
 use super::spiking::Graph;
-use crate::recipe::Recipe;
-use crate::stage::{AnnStage, StageName};
+use crate::recipe::{AnnWork, Node, Recipe, StageNetwork, Start, StudentWork, Work};
+use crate::stage::StageName;
 
 /// The memory of the program itself: its code, the tables of the libraries, and what the allocator
 /// rounds up to huge pages of 2 MiB. Training a network of a few hundred weights takes 24, 28 and
@@ -43,8 +47,10 @@ const HISTOGRAM: Size = Size::new(4 << 20);
 pub struct Estimator<'a> {
     inputs: Inputs<'a>,
     ledger: Ledger,
-    teacher: Network,
-    intermediate: Network,
+    /// The intermediate network, the teacher and the ANNs in `[stages]`.
+    anns: BTreeMap<StageName, Network>,
+    /// The network of the spiking networks, as an ANN.
+    student: Network,
     spiking: Graph,
     stages: Vec<StageEstimate>,
 }
@@ -72,9 +78,13 @@ impl<'a> Estimator<'a> {
         Self {
             inputs,
             ledger,
-            teacher: Network::new(&plans.teacher),
-            intermediate: Network::new(&plans.student),
-            spiking: Graph::new(&plans.student, &recipe.spiking),
+            anns: plans
+                .anns
+                .iter()
+                .map(|(name, plan)| (name.clone(), Network::new(plan)))
+                .collect(),
+            student: Network::new(&plans.spiking),
+            spiking: Graph::new(&plans.spiking, &recipe.spiking),
             stages: Vec::new(),
         }
     }
@@ -84,40 +94,43 @@ impl<'a> Estimator<'a> {
         self.stages
     }
 
+    /// A stage runs. With `is_supplied` a checkpoint takes the place of its training.
+    pub fn run(&mut self, node: &Node<'_>, is_supplied: bool) {
+        match &node.work {
+            Work::Ann(work) => self.ann(node, work, is_supplied),
+            Work::Conversion { .. } => self.conversion(node),
+            Work::Student(work) => self.student(node, work),
+        }
+    }
+
     /// An ANN is trained, or a supplied checkpoint is imported.
-    pub fn ann(&mut self, stage: AnnStage, is_supplied: bool) {
-        let (recipe, images) = (self.inputs.recipe, self.inputs.data.train);
-        let (name, stage, config) = match stage {
-            AnnStage::Teacher => ("teacher", StageName::Teacher, &recipe.teacher.train),
-            AnnStage::Intermediate => {
-                ("intermediate", StageName::Intermediate, &recipe.intermediate.train)
-            }
-        };
-        self.stage(name, |this| match is_supplied {
+    fn ann(&mut self, node: &Node<'_>, work: &AnnWork<'_>, is_supplied: bool) {
+        let images = self.inputs.data.train;
+        self.stage(node.name().in_summary(), advice(node), |this| match is_supplied {
             true => {
-                let bytes = this.network(stage).bytes;
+                let bytes = this.network(node.name()).bytes;
                 this.read_checkpoint(bytes);
-                this.measure(stage);
+                this.measure(&node.network);
                 this.ledger.malloc(Purpose::Weights, bytes);
             }
-            false => this.train(stage, config, images),
+            false => this.train(node, work.train, images),
         });
     }
 
     /// The intermediate network is converted into a spiking network.
-    pub fn conversion(&mut self) {
+    fn conversion(&mut self, node: &Node<'_>) {
         let Inputs { recipe, plans, data, threads, .. } = self.inputs;
         let config = &recipe.conversion;
-        let bytes = self.intermediate.bytes;
+        let bytes = self.student.bytes;
         let batch = Size::from(config.batch).min(data.train.into());
         let batches = Size::from(data.train).div_ceil(batch).min(config.batches.into());
         let images = self.image_bytes(batch) * batches;
         let steps = Size::from(config.time_steps);
         let pass = Pass { batch, steps, precision: Precision::F32, threads: threads.into() };
         // The conversion report runs the ANN and the spiking network on fewer images at a time.
-        let at_once = images_at_once(&plans.student, config.time_steps, config.batch);
+        let at_once = images_at_once(&plans.spiking, config.time_steps, config.batch);
         let report_pass = Pass { batch: batch.min(at_once.into()), ..pass };
-        self.stage("conversion", |this| {
+        self.stage(node.name().in_summary(), advice(node), |this| {
             // The ANN and the spiking network.
             this.ledger.malloc(Purpose::Process, images);
             this.ledger.malloc(Purpose::Weights, bytes * 2usize);
@@ -129,8 +142,8 @@ impl<'a> Estimator<'a> {
             this.holding(Purpose::Weights, this.spiking.packed_weights(4), |this| {
                 this.conversion_report(report_pass);
             });
-            this.simulate(data.validation, recipe.student.time_steps, false);
-            this.measure_spiking(recipe.student.time_steps, |this| {
+            this.simulate(data.validation, node.network.steps(), false);
+            this.measure_spiking(node.network.steps(), |this| {
                 for &steps in &recipe.evaluation.time_steps {
                     this.simulate(data.test, steps, true);
                 }
@@ -144,24 +157,30 @@ impl<'a> Estimator<'a> {
     }
 
     /// The spiking network is trained.
-    pub fn student(&mut self) {
-        let Inputs { recipe, data, .. } = self.inputs;
-        self.stage("student", |this| {
+    fn student(&mut self, node: &Node<'_>, work: &StudentWork<'_>) {
+        let images = work.train_limit.unwrap_or(self.inputs.data.train);
+        self.stage(node.name().in_summary(), advice(node), |this| {
             // The teacher computes what the losses compare the student with.
-            if needs_teacher(recipe) {
-                this.ledger.malloc(Purpose::Weights, this.teacher.bytes);
-            }
-            this.train(StageName::Student, &recipe.student.train, data.student);
+            let teacher = work.teacher.as_ref().map(|name| this.network(name).bytes);
+            this.holding(Purpose::Weights, teacher.unwrap_or(Size::ZERO), |this| {
+                if work.start == Start::Random {
+                    // The weights are drawn as tensors of an ANN and then loaded.
+                    let bytes = this.network(node.name()).bytes * 2usize;
+                    this.ledger.malloc_briefly(Purpose::Weights, bytes);
+                }
+                this.train(node, work.train, images);
+            });
         });
     }
 
     /// A network is read from a checkpoint and measured over `steps` time steps.
-    pub fn measuring(&mut self, stage: StageName, steps: usize) {
-        self.stage("measuring", |this| {
-            let bytes = this.tensors(stage);
+    pub fn measuring(&mut self, network: &StageNetwork<'_>, steps: usize) {
+        let advice = "use a smaller `evaluation.batch`, or a smaller network";
+        self.stage("measuring", advice.into(), |this| {
+            let bytes = this.tensors(network);
             this.read_checkpoint(bytes);
-            match stage.is_spiking() {
-                false => this.measure(stage),
+            match network.is_spiking() {
+                false => this.measure(network),
                 true => this.holding(Purpose::Weights, bytes, |this| {
                     this.measure_spiking(steps, |_| {});
                 }),
@@ -170,10 +189,11 @@ impl<'a> Estimator<'a> {
     }
 
     /// Records the peak of a stage.
-    fn stage(&mut self, name: &'static str, run: impl FnOnce(&mut Self)) {
+    fn stage(&mut self, name: &str, advice: String, run: impl FnOnce(&mut Self)) {
         self.ledger.begin_stage();
         run(self);
-        self.stages.push(StageEstimate { name, memory: self.ledger.peak() });
+        let memory = self.ledger.peak();
+        self.stages.push(StageEstimate { name: name.to_owned(), advice, memory });
     }
 
     /// Allocates bytes while `run` runs.
@@ -183,22 +203,22 @@ impl<'a> Estimator<'a> {
         self.ledger.free(purpose, bytes);
     }
 
-    fn network(&self, stage: StageName) -> &Network {
-        match stage {
-            StageName::Teacher => &self.teacher,
-            _ => &self.intermediate,
-        }
+    fn network(&self, stage: &StageName) -> &Network {
+        self.anns.get(stage).unwrap_or(&self.student)
     }
 
     /// The bytes of the tensors of a network.
-    fn tensors(&self, stage: StageName) -> Size {
-        let of_neurons = if stage.is_spiking() { self.spiking.params.elements } else { Size::ZERO };
-        self.network(stage).bytes + of_neurons * size_of::<f32>()
+    fn tensors(&self, network: &StageNetwork<'_>) -> Size {
+        let of_neurons = match network.is_spiking() {
+            true => self.spiking.params.elements,
+            false => Size::ZERO,
+        };
+        self.network(&network.stage).bytes + of_neurons * size_of::<f32>()
     }
 
     /// The bytes of the images of a batch.
     fn image_bytes(&self, batch: Size) -> Size {
-        elements(self.inputs.plans.teacher.input) * batch * size_of::<f32>()
+        elements(self.inputs.plans.spiking.input) * batch * size_of::<f32>()
     }
 
     /// The bytes of the batches that are loaded in advance, and of the one in use.
@@ -220,14 +240,15 @@ impl<'a> Estimator<'a> {
     }
 
     /// Trains a network on `images` images and measures it. Its tensors stay allocated.
-    fn train(&mut self, stage: StageName, config: &TrainConfig, images: usize) {
-        let bytes = self.tensors(stage);
+    fn train(&mut self, node: &Node<'_>, config: &TrainConfig, images: usize) {
+        let bytes = self.tensors(&node.network);
         let moments = match &config.optimizer {
             OptimizerConfig::Sgd(sgd) => usize::from(sgd.momentum > 0.0),
             OptimizerConfig::Adam(adam) => 2 + usize::from(adam.amsgrad),
         };
-        let of_neurons = if stage.is_spiking() { self.spiking.params.trained } else { Size::ZERO };
-        let trained = self.network(stage).bytes + of_neurons * size_of::<f32>();
+        let of_neurons =
+            if node.network.is_spiking() { self.spiking.params.trained } else { Size::ZERO };
+        let trained = self.network(node.name()).bytes + of_neurons * size_of::<f32>();
         let optimiser = trained * moments;
         let batch = Size::from(config.batch).min(images.into());
         let micro_batch = Size::from(config.micro_batch.unwrap_or(config.batch)).min(batch);
@@ -238,57 +259,55 @@ impl<'a> Estimator<'a> {
             // A micro-batch, and its images as a tensor.
             let images = this.image_bytes(micro_batch) * 2usize;
             this.holding(Purpose::Activations, images, |this| {
-                this.training_pass(stage, config, micro_batch);
+                this.training_pass(node, config, micro_batch);
             });
         });
         self.ledger.repeat(passes);
 
-        match stage.is_spiking() {
-            true => self.simulate(
-                self.inputs.data.validation,
-                self.inputs.recipe.student.time_steps,
-                false,
-            ),
-            false => self.evaluate(stage, self.inputs.data.validation),
+        let validation = self.inputs.data.validation;
+        match node.network.is_spiking() {
+            true => self.simulate(validation, node.network.steps(), false),
+            false => self.evaluate(node.name(), validation),
         }
         self.ledger.malloc_briefly(Purpose::Checkpoint, bytes + optimiser);
         self.read_checkpoint(bytes);
         self.ledger.repeat(passes * (config.epochs as usize));
         self.ledger.free(Purpose::Optimiser, optimiser);
         // The tensors of the best epoch, which are the result.
-        self.holding(Purpose::Weights, bytes, |this| this.measure(stage));
+        self.holding(Purpose::Weights, bytes, |this| this.measure(&node.network));
         self.write_checkpoint(bytes);
     }
 
     /// A forward and a backward pass for one micro-batch.
-    fn training_pass(&mut self, stage: StageName, config: &TrainConfig, micro_batch: Size) {
+    fn training_pass(&mut self, node: &Node<'_>, config: &TrainConfig, micro_batch: Size) {
         let Inputs { recipe, plans, threads, on_gpu, .. } = self.inputs;
-        let steps = Size::from(recipe.student.time_steps);
+        let steps = Size::from(node.network.steps());
         let (precision, threads) = (config.precision, threads.into());
         let mut pass = Pass { batch: micro_batch, steps, precision, threads };
-        let Self { ledger, teacher, intermediate, spiking, .. } = self;
-        let weights = match stage {
-            StageName::Teacher => {
-                teacher.ann.train(ledger, pass);
-                teacher.ann.weights()
+        let Self { ledger, anns, student, spiking, .. } = self;
+        let ann = |stage: &StageName| &anns.get(stage).unwrap_or(student).ann;
+        let weights = match node.student() {
+            None => {
+                ann(node.name()).train(ledger, pass);
+                ann(node.name()).weights()
             }
-            StageName::Intermediate => {
-                intermediate.ann.train(ledger, pass);
-                intermediate.ann.weights()
-            }
-            _ => {
-                if needs_teacher(recipe) {
-                    let has_maps = !LossConfig::teacher_probes(&recipe.student.losses).is_empty();
-                    teacher.ann.evaluate(ledger, Purpose::Activations, pass, has_maps);
+            Some(work) => {
+                if let Some(teacher) = &work.teacher {
+                    let has_maps = !LossConfig::teacher_probes(&work.losses).is_empty();
+                    ann(teacher).evaluate(ledger, Purpose::Activations, pass, has_maps);
                 }
                 if !supports_bf16(recipe) {
                     pass.precision = Precision::F32;
                 }
-                let probes = LossConfig::student_probes(&recipe.student.losses);
+                let probes = LossConfig::student_probes(&work.losses);
+                let has_kernel = recipe.spiking.neuron.is_fused();
                 let is_covered =
-                    lasnn_snn::layer_by_layer_because(&plans.student, &recipe.spiking).is_none();
+                    lasnn_snn::layer_by_layer_because(&plans.spiking, &recipe.spiking).is_none();
                 if on_gpu || !is_covered || !lasnn_snn::is_fused(&probes) {
-                    let bytes = probe_bytes(&probes, &plans.student, pass);
+                    let mut bytes = probe_bytes(&probes, &plans.spiking, pass);
+                    if !has_kernel {
+                        bytes += neurons::saved_bytes(spiking.neurons(), pass);
+                    }
                     ledger.malloc(Purpose::Tape, bytes);
                     spiking.train_layer_by_layer(ledger, pass);
                     ledger.free(Purpose::Tape, bytes);
@@ -307,20 +326,21 @@ impl<'a> Estimator<'a> {
 
     /// The conversion report runs the ANN and the spiking network on the same images.
     fn conversion_report(&mut self, pass: Pass) {
-        self.spiking.simulate(&mut self.ledger, Purpose::Evaluation, pass, true);
+        self.simulate_pass(pass, true);
         let spike_counts = self.spiking.neurons() * pass.batch * size_of::<f32>();
         self.holding(Purpose::Evaluation, spike_counts, |this| {
-            let Self { ledger, intermediate, .. } = this;
-            intermediate.ann.evaluate_all_outputs(ledger, Purpose::Evaluation, pass);
+            let Self { ledger, anns, .. } = this;
+            let intermediate = &anns[&StageName::INTERMEDIATE].ann;
+            intermediate.evaluate_all_outputs(ledger, Purpose::Evaluation, pass);
         });
     }
 
     /// Measures a network, which is loaded for it, on the test images.
-    fn measure(&mut self, stage: StageName) {
-        let bytes = self.tensors(stage);
-        self.holding(Purpose::Weights, bytes, |this| match stage.is_spiking() {
-            true => this.measure_spiking(this.inputs.recipe.student.time_steps, |_| {}),
-            false => this.evaluate(stage, this.inputs.data.test),
+    fn measure(&mut self, network: &StageNetwork<'_>) {
+        let bytes = self.tensors(network);
+        self.holding(Purpose::Weights, bytes, |this| match network.is_spiking() {
+            true => this.measure_spiking(network.steps(), |_| {}),
+            false => this.evaluate(&network.stage, this.inputs.data.test),
         });
     }
 
@@ -339,14 +359,14 @@ impl<'a> Estimator<'a> {
     }
 
     /// A pass of an ANN without gradients over `images` images.
-    fn evaluate(&mut self, stage: StageName, images: usize) {
+    fn evaluate(&mut self, stage: &StageName, images: usize) {
         let batch = self.images_at_once(self.inputs.plans.of(stage), 1, images);
         let (steps, threads) = (Size::new(1), self.inputs.threads.into());
         let pass = Pass { batch, steps, precision: Precision::F32, threads };
         let loaded = self.loader_bytes(batch, images) + self.image_bytes(batch);
         self.holding(Purpose::Evaluation, loaded, |this| {
-            let Self { ledger, teacher, intermediate, .. } = this;
-            let network = if stage == StageName::Teacher { teacher } else { intermediate };
+            let Self { ledger, anns, student, .. } = this;
+            let network = anns.get(stage).unwrap_or(student);
             network.ann.evaluate(ledger, Purpose::Evaluation, pass, false);
         });
     }
@@ -357,13 +377,23 @@ impl<'a> Estimator<'a> {
             WeightFormat::Bf16 if is_test => Precision::Bf16,
             _ => Precision::F32,
         };
-        let batch = self.images_at_once(&self.inputs.plans.student, steps, images);
+        let batch = self.images_at_once(&self.inputs.plans.spiking, steps, images);
         let threads = self.inputs.threads.into();
         let pass = Pass { batch, steps: steps.into(), precision, threads };
         let loaded = self.loader_bytes(batch, images) + self.image_bytes(batch);
         self.holding(Purpose::Evaluation, loaded, |this| {
-            this.spiking.simulate(&mut this.ledger, Purpose::Evaluation, pass, is_test);
+            this.simulate_pass(pass, is_test);
         });
+    }
+
+    /// A simulation pass over one batch.
+    fn simulate_pass(&mut self, pass: Pass, counts_spikes: bool) {
+        let Inputs { recipe, plans, .. } = self.inputs;
+        self.spiking.simulate(&mut self.ledger, Purpose::Evaluation, pass, counts_spikes);
+        if !recipe.spiking.neuron.is_fused() {
+            let bytes = neurons::simulation_bytes(&plans.spiking, pass);
+            self.ledger.malloc_briefly(Purpose::Evaluation, bytes);
+        }
     }
 
     /// The number of images that are measured at once.
@@ -373,17 +403,15 @@ impl<'a> Estimator<'a> {
     }
 }
 
-/// Whether the teacher runs while the student is trained.
-fn needs_teacher(recipe: &Recipe) -> bool {
-    recipe.student.losses.iter().any(|loss| loss.as_kind().needs_teacher())
-}
-
-/// Whether the backward pass of the recipe's neurons can use bfloat16: it needs 8-bit surrogate
-/// derivatives only, which must be bounded.
+/// Whether the backward pass of the recipe's neurons can use bfloat16: surrogate derivatives of 8
+/// bits, which must be bounded, are enough, or with the linear surrogate rounded potentials.
 fn supports_bf16(recipe: &Recipe) -> bool {
-    let is_bounded = matches!(
-        recipe.spiking.surrogate,
-        Surrogate::Linear { .. } | Surrogate::Rectangular { .. }
-    );
-    is_bounded && recipe.spiking.reset == Reset::Subtract
+    let NeuronOptions { reset, surrogate, .. } = recipe.spiking.neuron.options();
+    let trained = recipe.spiking.neuron.trained();
+    let is_enough = match surrogate {
+        Surrogate::Linear { .. } => true,
+        Surrogate::Rectangular { .. } => !trained.threshold && !trained.leak,
+        _ => false,
+    };
+    is_enough && reset == Reset::Subtract
 }

@@ -1,69 +1,98 @@
-//! Teacher and intermediate network: an ANN is trained, or a supplied checkpoint is imported.
+//! An ANN is trained, or a supplied checkpoint is imported.
 
 use std::time::Instant;
 
 use lasnn_models::{Init, Network};
 use lasnn_nn::{StateDict, StateError, state};
 use lasnn_training::CrossEntropy;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::measure::evaluation;
-use super::session::{Session, StageOutput};
-use super::training::{TestResult, Training, train};
+use super::outputs::Outputs;
+use super::session::Session;
+use super::stage::{Stage, TestResult};
+use super::training::{Training, train};
 use crate::device::TrainingBackend;
 use crate::failure::invalid_input;
-use crate::recipe::has_batch_norm;
+use crate::recipe::{AnnWork, Node, has_batch_norm};
 use crate::stage::StageName;
 use crate::stage_artifact::StageArtifact;
 use crate::summary::StageSummary;
 use crate::supplied::SuppliedCheckpoint;
 
-/// Trains, imports or reuses the teacher or the intermediate network.
-///
-/// # Errors
-///
-/// Fails if the training fails, or if a supplied checkpoint does not fit the network.
-pub fn run_or_reuse<A: TrainingBackend>(
-    session: &mut Session<'_>,
-    stage: StageName,
-    device: &A::Device,
-) -> anyhow::Result<StageOutput> {
-    let recipe = session.recipe;
-    let (config, supplied) = match stage {
-        StageName::Teacher => (&recipe.teacher, session.teacher.take()),
-        _ => (&recipe.intermediate, session.intermediate.take()),
-    };
-    if let Some(supplied) = supplied {
-        let key = session.key(stage, json!({"file": supplied.sha256}))?;
-        return session
-            .run_or_reuse(stage, key, |session, _| import::<A>(session, stage, supplied, device));
-    }
-    let key = session.key(stage, config)?;
-    session.run_or_reuse(stage, key, |session, key| {
-        let plan = session.plan(stage);
-        let training = Training {
-            network: Network::<A>::new(plan, config.init, recipe.seed, device),
-            objective: &CrossEntropy,
-            images: session.splits.train(config.train.batch, has_batch_norm(plan)),
-            config: &config.train,
-        };
-        let test = |session: &Session<'_>, state| test::<A>(session, stage, state, device);
-        train::<A, _>(session, stage, training, key, test, device)
-    })
+/// The stage that trains an ANN.
+pub struct Ann<'a> {
+    /// The stage.
+    pub node: &'a Node<'a>,
+    /// The training.
+    pub work: &'a AnnWork<'a>,
 }
 
-/// The network of a stage with trained tensors, without gradients.
+impl<A: TrainingBackend> Stage<A> for Ann<'_> {
+    fn node(&self) -> &Node<'_> {
+        self.node
+    }
+
+    fn is_cached(&self) -> bool {
+        true
+    }
+
+    fn key_parts(&self, session: &Session<'_>, _: &Outputs) -> anyhow::Result<Value> {
+        if let Some(supplied) = session.supplied.get(self.node.name()) {
+            return Ok(json!({"file": supplied.sha256}));
+        }
+        let AnnWork { init, train } = self.work;
+        Ok(json!({"network": self.node.network.layers, "init": init, "train": train}))
+    }
+
+    fn run(
+        &self,
+        session: &mut Session<'_>,
+        _: &Outputs,
+        key: &str,
+        device: &A::Device,
+    ) -> anyhow::Result<StageArtifact> {
+        if let Some(supplied) = session.supplied.remove(self.node.name()) {
+            return import::<A>(session, self, supplied, device);
+        }
+        let (plan, AnnWork { init, train: config }) = (session.plan(self.node), self.work);
+        let training = Training {
+            network: Network::<A>::new(plan, *init, session.recipe.seed, device),
+            objective: &CrossEntropy,
+            images: session.splits.train(config.batch, has_batch_norm(plan)),
+            config,
+        };
+        train::<A, _>(session, self, training, key, device)
+    }
+
+    fn test(
+        &self,
+        session: &Session<'_>,
+        tensors: StateDict,
+        device: &A::Device,
+    ) -> anyhow::Result<TestResult> {
+        let network = network::<A>(session, self.node.name(), tensors, device)?;
+        let images = session.splits.test(session.images_at_once(self.node));
+        let label = format!("{} test", self.node.name());
+        let seed = session.recipe.seed;
+        let found = evaluation(&network, &images, seed, &label, session.progress, device)?;
+        let by_class = session.by_class(&found.by_class);
+        Ok(TestResult { accuracy: found.accuracy, by_class, spiking: None })
+    }
+}
+
+/// The ANN of a stage with trained tensors, without gradients.
 ///
 /// # Errors
 ///
 /// Names a tensor that does not fit the network.
 pub fn network<A: TrainingBackend>(
     session: &Session<'_>,
-    stage: StageName,
+    stage: &StageName,
     tensors: StateDict,
     device: &A::Device,
 ) -> Result<Network<A::InnerBackend>, StateError> {
-    let plan = session.plan(stage);
+    let plan = session.plans.of(stage);
     // The initial weights are replaced at once, so any initialisation serves.
     let network = Network::new(plan, Init::default(), session.recipe.seed, device);
     state::load(network, tensors)
@@ -71,21 +100,22 @@ pub fn network<A: TrainingBackend>(
 
 /// Uses a supplied checkpoint instead of training the network.
 fn import<A: TrainingBackend>(
-    session: &mut Session<'_>,
-    stage: StageName,
+    session: &Session<'_>,
+    stage: &Ann<'_>,
     supplied: SuppliedCheckpoint,
     device: &A::Device,
 ) -> anyhow::Result<StageArtifact> {
     let begun = Instant::now();
+    let node = stage.node;
     let SuppliedCheckpoint { path, state, metadata, .. } = supplied;
-    let network = network::<A>(session, stage, state.clone(), device)
+    let network = network::<A>(session, node.name(), state.clone(), device)
         .map_err(|error| invalid_input(format_args!("{}: {error}", path.display())))?;
     let seed = session.recipe.seed;
-    let images = session.splits.validation(session.images_at_once(stage));
-    let label = format!("{} validation", stage.name());
+    let images = session.splits.validation(session.images_at_once(node));
+    let label = format!("{} validation", node.name());
     let validation = evaluation(&network, &images, seed, &label, session.progress, device)?;
-    let result = test::<A>(session, stage, state.clone(), device)?;
-    let plan = session.plan(stage);
+    let result = Stage::<A>::test(stage, session, state.clone(), device)?;
+    let plan = session.plan(node);
     let summary = StageSummary {
         network: plan.name.clone(),
         parameters: plan.parameters(),
@@ -99,22 +129,6 @@ fn import<A: TrainingBackend>(
         reused: true,
         spiking: None,
     };
-    let metadata = session.metadata(stage, &state, summary);
+    let metadata = session.metadata(node, &state, summary);
     Ok(StageArtifact { state, metadata })
-}
-
-/// Measures the network of a stage with these tensors on the test images.
-fn test<A: TrainingBackend>(
-    session: &Session<'_>,
-    stage: StageName,
-    tensors: StateDict,
-    device: &A::Device,
-) -> anyhow::Result<TestResult> {
-    let network = network::<A>(session, stage, tensors, device)?;
-    let images = session.splits.test(session.images_at_once(stage));
-    let label = format!("{} test", stage.name());
-    let seed = session.recipe.seed;
-    let found = evaluation(&network, &images, seed, &label, session.progress, device)?;
-    let by_class = session.by_class(&found.by_class);
-    Ok(TestResult { accuracy: found.accuracy, by_class, spiking: None })
 }

@@ -5,11 +5,15 @@ use std::ops::ControlFlow;
 use lasnn_core::{BatchSource, Seed};
 use lasnn_neurons::SpikingBackend;
 use lasnn_nn::Observable;
-use lasnn_snn::{Progress as At, Simulation, Simulator, simulate_while};
+use lasnn_snn::{Progress as At, Simulation, Simulator, images_at_once, simulate_while};
 use lasnn_training::{Evaluation, evaluate_while};
 
+use super::session::Session;
+use super::stage::TestResult;
 use crate::progress::Progress;
+use crate::recipe::Node;
 use crate::signals::{self, Interrupted};
+use crate::summary::SpikingSummary;
 
 /// Measures the accuracy of a network.
 ///
@@ -59,4 +63,25 @@ pub fn simulation<B: SpikingBackend>(
         ControlFlow::Continue(simulation) => Ok(simulation),
         ControlFlow::Break(_) => Err(Interrupted.into()),
     }
+}
+
+/// Simulates the spiking network of a stage on the test images over its own number of time steps.
+///
+/// # Errors
+///
+/// Fails if a signal comes.
+pub(super) fn test_simulation<B: SpikingBackend>(
+    session: &Session<'_>,
+    node: &Node<'_>,
+    simulator: &Simulator<B>,
+    device: &B::Device,
+) -> anyhow::Result<TestResult> {
+    let Session { recipe, splits, progress, .. } = *session;
+    let (label, steps) = (format!("{} test", node.name()), simulator.network().time_steps());
+    let plan = session.plan(node);
+    let images = splits.test(images_at_once(plan, steps, recipe.evaluation.batch));
+    let found = simulation(simulator, &images, steps, recipe.seed, &label, progress, device)?;
+    let by_class = session.by_class(&found.by_class);
+    let spiking = SpikingSummary::new(&found, steps, plan);
+    Ok(TestResult { accuracy: spiking.test_accuracy(), by_class, spiking: Some(spiking) })
 }

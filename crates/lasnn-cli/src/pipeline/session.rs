@@ -1,20 +1,23 @@
 //! The state that the stages of a run share, and how a finished stage is stored and reused.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use lasnn_core::{ClassCount, Plan};
 use lasnn_nn::StateDict;
 use lasnn_snn::images_at_once;
-use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::outputs::{Outputs, StageOutput};
+use super::stage::Stage;
 use crate::artifact_cache;
 use crate::definition::Definition;
+use crate::device::TrainingBackend;
 use crate::metrics::Metrics;
 use crate::program::Program;
 use crate::progress::Progress;
-use crate::recipe::{Plans, Recipe};
+use crate::recipe::{Node, Plans, Recipe};
 use crate::run_dir::RunDir;
 use crate::signals::Interrupted;
 use crate::splits::Splits;
@@ -41,10 +44,8 @@ pub struct Session<'a> {
     pub run: &'a RunDir,
     /// Whether networks of earlier runs may be reused.
     pub reuse: bool,
-    /// A checkpoint in place of the teacher.
-    pub teacher: Option<SuppliedCheckpoint>,
-    /// A checkpoint in place of the intermediate network.
-    pub intermediate: Option<SuppliedCheckpoint>,
+    /// Checkpoints in place of ANNs, by the stages that would train these.
+    pub supplied: BTreeMap<StageName, SuppliedCheckpoint>,
     /// Where progress is shown.
     pub progress: &'a Progress,
     /// The results of the finished stages.
@@ -69,19 +70,15 @@ pub struct OtherProgram {
     found: Option<Program>,
 }
 
-/// The network of a finished stage.
-#[derive(Clone, Debug)]
-pub struct StageOutput {
-    /// The tensors.
-    pub state: StateDict,
-    /// The hash of everything that determines the network.
-    pub key: String,
-}
+impl<'a> Session<'a> {
+    /// The plan of the network of a stage.
+    pub fn plan(&self, node: &Node<'_>) -> &'a Plan {
+        self.plans.of(node.name())
+    }
 
-impl Session<'_> {
     /// The hash of everything that determines the network of a stage: `parts`, and what all stages
     /// depend on.
-    pub fn key(&self, stage: StageName, parts: impl Serialize) -> anyhow::Result<String> {
+    fn key(&self, stage: &StageName, parts: &Value) -> anyhow::Result<String> {
         Ok(artifact_cache::hash(&json!({
             "format": FORMAT,
             "program": Program::here(),
@@ -97,20 +94,23 @@ impl Session<'_> {
     }
 
     /// The network of a stage. It is read from this run's folder if the stage was finished there,
-    /// else copied from the cache if an earlier run has made the same network, else made by `run`.
+    /// else copied from the cache if an earlier run has made the same network, else made by the
+    /// stage. `outputs` has the networks that the stage needs.
     ///
     /// # Errors
     ///
-    /// Fails as `run` does, if a file cannot be read or written, and if a signal has come.
-    pub fn run_or_reuse(
+    /// Fails as the stage does, if a file cannot be read and written, and if a signal has come.
+    pub fn run_or_reuse<A: TrainingBackend>(
         &mut self,
-        stage: StageName,
-        key: String,
-        run: impl FnOnce(&mut Self, &str) -> anyhow::Result<StageArtifact>,
+        stage: &dyn Stage<A>,
+        outputs: &Outputs,
+        device: &A::Device,
     ) -> anyhow::Result<StageOutput> {
         Interrupted::check()?;
-        let file = self.run.checkpoint(stage);
         let name = stage.name();
+        let key = self.key(name, &stage.key_parts(self, outputs)?)?;
+        let file = self.run.checkpoint(name);
+        let cached = stage.is_cached().then(|| artifact_cache::path(self.runs, name, &key));
         let artifact = if file.exists() {
             self.progress.say(format!("{name}: finished before the run was interrupted"));
             let artifact = StageArtifact::load(&file).map_err(|error| {
@@ -121,20 +121,22 @@ impl Session<'_> {
                 return Err(OtherProgram { path: file, found: artifact.metadata.program }.into());
             }
             artifact
-        } else if let Some(found) = self.find_cached(stage, &key) {
+        } else if let Some(found) = cached.as_deref().and_then(|path| self.find_cached(path)) {
             self.progress.say(format!("{name}: reused from an earlier run"));
             found.save(&file)?;
             found
         } else {
-            let made = run(self, &key)?;
+            let inputs: Vec<&str> = stage.inputs().into_iter().map(StageName::as_str).collect();
+            tracing::info!(stage = name.as_str(), inputs = inputs.join(", "), "begins");
+            let made = stage.run(self, outputs, &key, device)?;
             made.save(&file)?;
-            if is_cached(stage) {
-                made.save(&artifact_cache::path(self.runs, stage, &key))
-                    .context("cannot store the network for later runs")?;
+            if let Some(path) = &cached {
+                made.save(path).context("cannot store the network for later runs")?;
             }
             made
         };
-        self.record(stage, &artifact)?;
+        self.supplied.remove(name);
+        self.record(name, &artifact)?;
         Ok(StageOutput { state: artifact.state, key })
     }
 
@@ -146,15 +148,15 @@ impl Session<'_> {
     /// The metadata of a stage's network. Trainings add their history and conversions their report.
     pub fn metadata(
         &self,
-        stage: StageName,
+        node: &Node<'_>,
         state: &StateDict,
         summary: StageSummary,
     ) -> ArtifactMetadata {
         ArtifactMetadata {
             format: FORMAT,
             program: Some(Program::here()),
-            stage,
-            definition: Definition::of(self.recipe, self.splits, stage),
+            stage: node.name().clone(),
+            definition: Definition::of(self.recipe, self.splits, &node.network),
             layout: layout(state),
             summary: Some(summary),
             history: Vec::new(),
@@ -168,23 +170,16 @@ impl Session<'_> {
     }
 
     /// The number of images that are measured at once with the network of a stage.
-    pub fn images_at_once(&self, stage: StageName) -> usize {
-        let time_steps = if stage.is_spiking() { self.recipe.student.time_steps } else { 1 };
-        images_at_once(self.plan(stage), time_steps, self.recipe.evaluation.batch)
+    pub fn images_at_once(&self, node: &Node<'_>) -> usize {
+        images_at_once(self.plan(node), node.network.steps(), self.recipe.evaluation.batch)
     }
 
-    /// The plan of the network of a stage.
-    pub fn plan(&self, stage: StageName) -> &Plan {
-        self.plans.of(stage)
-    }
-
-    /// The network of an earlier run, marked as reused.
-    fn find_cached(&self, stage: StageName, key: &str) -> Option<StageArtifact> {
-        let path = artifact_cache::path(self.runs, stage, key);
-        if !self.reuse || !is_cached(stage) || !path.exists() {
+    /// The network of an earlier run in the file `path`, marked as reused.
+    fn find_cached(&self, path: &Path) -> Option<StageArtifact> {
+        if !self.reuse || !path.exists() {
             return None;
         }
-        match StageArtifact::load(&path) {
+        match StageArtifact::load(path) {
             Ok(mut found) => {
                 found.metadata.summary.as_mut()?.reused = true;
                 Some(found)
@@ -198,12 +193,12 @@ impl Session<'_> {
     }
 
     /// Adds a finished stage to the results of the run.
-    fn record(&mut self, stage: StageName, artifact: &StageArtifact) -> anyhow::Result<()> {
+    fn record(&mut self, stage: &StageName, artifact: &StageArtifact) -> anyhow::Result<()> {
         let metadata = &artifact.metadata;
         if let Some(summary) = &metadata.summary {
             let accuracy = percent(summary.test_accuracy);
-            self.progress.say(format!("{}: {accuracy} of the test images", stage.name()));
-            tracing::info!(stage = stage.name(), test_accuracy = summary.test_accuracy, "done");
+            self.progress.say(format!("{stage}: {accuracy} of the test images"));
+            tracing::info!(stage = stage.as_str(), test_accuracy = summary.test_accuracy, "done");
             self.stages.set(stage, summary.clone());
         }
         if !metadata.history.is_empty() {
@@ -220,10 +215,4 @@ impl Session<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether later runs may reuse the network of a stage. The student is what a run is made for, so
-/// it is trained in each run.
-fn is_cached(stage: StageName) -> bool {
-    !matches!(stage, StageName::Student | StageName::Control)
 }

@@ -1,78 +1,128 @@
-//! The student: the converted network is trained by the losses of the recipe or, as a control, by
-//! those that need no teacher.
+//! A spiking network is trained by the losses of the recipe.
+//!
+//! The control is such a stage, too: it begins like the student and has the losses that need no
+//! teacher. Both see the same images in the same order with the same dropout masks.
 
-use lasnn_distillation::{LossConfig, StudentObjective};
+use lasnn_distillation::StudentObjective;
+use lasnn_models::Network;
 use lasnn_nn::{StateDict, state};
-use lasnn_snn::{Simulator, SpikingNetwork};
-use serde_json::json;
+use lasnn_snn::{Simulator, SnnError, SpikingNetwork};
+use serde_json::{Value, json};
 
-use super::session::{Session, StageOutput};
-use super::training::{TestResult, Training, train};
-use super::{ann, conversion};
+use super::ann;
+use super::measure::test_simulation;
+use super::outputs::Outputs;
+use super::session::Session;
+use super::stage::{Stage, TestResult};
+use super::training::{Training, train};
 use crate::device::TrainingBackend;
-use crate::stage::StageName;
+use crate::recipe::{Node, Start, StudentWork};
+use crate::stage_artifact::StageArtifact;
 
-/// Trains or reuses the student: by all losses, or without those that need a teacher if `stage` is
-/// the control. Both see the same images in the same order with the same dropout masks.
-///
-/// # Errors
-///
-/// Fails if the training fails.
-pub fn run_or_reuse<A: TrainingBackend>(
-    session: &mut Session<'_>,
-    stage: StageName,
-    converted: &StageOutput,
-    teacher: &StageOutput,
-    device: &A::Device,
-) -> anyhow::Result<StageOutput> {
-    let recipe = session.recipe;
-    let losses = match stage {
-        StageName::Control => LossConfig::without_teacher(&recipe.student.losses),
-        _ => recipe.student.losses.clone(),
-    };
-    let network = match losses.iter().any(|loss| loss.as_kind().needs_teacher()) {
-        true => {
-            let tensors = teacher.state.clone();
-            Some(ann::network::<A>(session, StageName::Teacher, tensors, device)?)
-        }
-        false => None,
-    };
-    let objective = StudentObjective::new(&losses, network, recipe.student.time_steps)?;
-    let key = session.key(
-        stage,
-        json!({
-            "converted": converted.key,
-            "teacher": teacher.key,
-            "student": recipe.student,
-        }),
-    )?;
-    session.run_or_reuse(stage, key, |session, key| {
-        let (plan, steps) = (session.plan(stage), recipe.student.time_steps);
-        let network = SpikingNetwork::<A>::new(plan, &recipe.spiking, steps, device)?;
-        let training = Training {
-            network: state::load(network, converted.state.clone())?,
-            objective: &objective,
-            images: session.splits.train_student(recipe.student.train.batch),
-            config: &recipe.student.train,
-        };
-        let test = |session: &Session<'_>, state| test::<A>(session, stage, state, device);
-        train::<A, _>(session, stage, training, key, test, device)
-    })
+/// The stage that trains a spiking network.
+pub struct Student<'a> {
+    /// The stage.
+    pub node: &'a Node<'a>,
+    /// The training.
+    pub work: &'a StudentWork<'a>,
 }
 
-/// Measures the student with these tensors on the test images.
-fn test<A: TrainingBackend>(
+impl<A: TrainingBackend> Stage<A> for Student<'_> {
+    fn node(&self) -> &Node<'_> {
+        self.node
+    }
+
+    /// A student is what a run is made for, so it is trained in each run.
+    fn is_cached(&self) -> bool {
+        false
+    }
+
+    fn key_parts(&self, session: &Session<'_>, inputs: &Outputs) -> anyhow::Result<Value> {
+        let work = self.work;
+        let start = match &work.start {
+            Start::Stage(name) => json!({"stage": inputs.get(name)?.key}),
+            Start::Random => json!({
+                "network": self.node.network.layers,
+                "init": session.recipe.intermediate.init,
+                "threshold": work.threshold,
+            }),
+        };
+        let teacher = work.teacher.as_ref().map(|name| inputs.get(name)).transpose()?;
+        Ok(json!({
+            "start": start,
+            "teacher": teacher.map(|teacher| &teacher.key),
+            "spiking": session.recipe.spiking,
+            "time_steps": work.time_steps,
+            "train_limit": work.train_limit,
+            "train": work.train,
+            "losses": work.losses,
+            // The stage's summary contains this measurement.
+            "evaluation": session.recipe.evaluation.weights,
+        }))
+    }
+
+    fn run(
+        &self,
+        session: &mut Session<'_>,
+        inputs: &Outputs,
+        key: &str,
+        device: &A::Device,
+    ) -> anyhow::Result<StageArtifact> {
+        let (work, recipe, plan) = (self.work, session.recipe, session.plan(self.node));
+        let teacher = match &work.teacher {
+            Some(name) => {
+                let tensors = inputs.get(name)?.state.clone();
+                Some(ann::network::<A>(session, name, tensors, device)?)
+            }
+            None => None,
+        };
+        let objective = StudentObjective::new(&work.losses, teacher, work.time_steps)?;
+        let tensors = match &work.start {
+            Start::Stage(name) => inputs.get(name)?.state.clone(),
+            Start::Random => random::<A>(session, self, device)?,
+        };
+        let network = SpikingNetwork::<A>::new(plan, &recipe.spiking, work.time_steps, device)?;
+        let training = Training {
+            network: state::load(network, tensors)?,
+            objective: &objective,
+            images: session.splits.train_student(work.train.batch, work.train_limit),
+            config: work.train,
+        };
+        train::<A, _>(session, self, training, key, device)
+    }
+
+    fn test(
+        &self,
+        session: &Session<'_>,
+        tensors: StateDict,
+        device: &A::Device,
+    ) -> anyhow::Result<TestResult> {
+        let (recipe, plan) = (session.recipe, session.plan(self.node));
+        let steps = self.work.time_steps;
+        let network = SpikingNetwork::<A::InnerBackend>::new(plan, &recipe.spiking, steps, device)?;
+        let network = state::load(network, tensors)?;
+        let simulator = Simulator::with_format(network, recipe.evaluation.weights);
+        test_simulation(session, self.node, &simulator, device)
+    }
+}
+
+/// The tensors of a student before training, if it starts at random: weights as an ANN with these
+/// layers has them, and neurons with the threshold of the recipe.
+fn random<A: TrainingBackend>(
     session: &Session<'_>,
-    stage: StageName,
-    tensors: StateDict,
+    stage: &Student<'_>,
     device: &A::Device,
-) -> anyhow::Result<TestResult> {
-    let Session { recipe, plans, .. } = *session;
-    let steps = recipe.student.time_steps;
-    let network =
-        SpikingNetwork::<A::InnerBackend>::new(&plans.student, &recipe.spiking, steps, device)?;
-    let network = state::load(network, tensors)?;
-    let simulator = Simulator::with_format(network, recipe.evaluation.weights);
-    let (spiking, by_class) = conversion::test(session, stage, &simulator, device)?;
-    Ok(TestResult { accuracy: spiking.test_accuracy(), by_class, spiking: Some(spiking) })
+) -> Result<StateDict, SnnError> {
+    let (recipe, plan) = (session.recipe, session.plan(stage.node));
+    let steps = stage.work.time_steps;
+    let init = recipe.intermediate.init;
+    let ann = Network::<A::InnerBackend>::new(plan, init, recipe.seed, device);
+    let network = SpikingNetwork::<A::InnerBackend>::new(plan, &recipe.spiking, steps, device)?;
+    let thresholds = vec![stage.work.threshold as f32; network.neurons().len()];
+    let network = network.with_neurons(&recipe.spiking.neuron, &thresholds, device);
+    // Both networks give the same weight the same name.
+    let neurons = state::save::<A::InnerBackend, _>(&network)
+        .into_iter()
+        .filter(|(name, _)| name.contains(".neurons."));
+    Ok(state::save::<A::InnerBackend, _>(&ann).into_iter().chain(neurons).collect())
 }

@@ -4,16 +4,16 @@ use std::time::Instant;
 
 use burn::module::AutodiffModule;
 use lasnn_datasets::Loader;
-use lasnn_nn::{Constrained, Objective, Observable, StateDict, state};
+use lasnn_nn::{Constrained, Objective, Observable, state};
 use lasnn_training::{Checkpoint, FitContext, LAST, TrainConfig, fit};
 
 use super::session::Session;
+use super::stage::Stage;
 use super::training_observer::TrainingObserver;
 use crate::device::TrainingBackend;
 use crate::signals::STOP;
-use crate::stage::StageName;
 use crate::stage_artifact::{ArtifactMetadata, StageArtifact};
-use crate::summary::{ClassAccuracy, SpikingSummary, StageSummary};
+use crate::summary::StageSummary;
 
 /// A network and how it is trained.
 pub struct Training<'a, A: TrainingBackend, M> {
@@ -27,28 +27,17 @@ pub struct Training<'a, A: TrainingBackend, M> {
     pub config: &'a TrainConfig,
 }
 
-/// The result of a network on the test images.
-pub struct TestResult {
-    /// The share of the images that are classified correctly.
-    pub accuracy: f64,
-    /// The accuracy of each class.
-    pub by_class: Vec<ClassAccuracy>,
-    /// The numbers that only a spiking network has.
-    pub spiking: Option<SpikingSummary>,
-}
-
-/// Trains the network of a stage. `key` is the hash of everything that determines the result, and
-/// `test` measures the network with the given tensors on the test images.
+/// Trains the network of a stage and measures it. `key` is the hash of everything that determines
+/// the result.
 ///
 /// # Errors
 ///
 /// Fails if a loss is not finite, if a file cannot be written, or if a signal comes.
 pub fn train<A, M>(
     session: &mut Session<'_>,
-    stage: StageName,
+    stage: &dyn Stage<A>,
     training: Training<'_, A, M>,
     key: &str,
-    test: impl Fn(&Session<'_>, StateDict) -> anyhow::Result<TestResult>,
     device: &A::Device,
 ) -> anyhow::Result<StageArtifact>
 where
@@ -57,15 +46,16 @@ where
     M::InnerModule: Observable<A::InnerBackend>,
 {
     let Training { network, objective, images, config } = training;
-    let validation = session.splits.validation(session.images_at_once(stage));
-    let folder = session.run.training(stage);
+    let name = stage.name();
+    let validation = session.splits.validation(session.images_at_once(stage.node()));
+    let folder = session.run.training(name);
     let recipe = session.recipe_as_json()?;
     let seed = session.recipe.seed;
     let mut observer =
-        TrainingObserver::new(stage, session.progress, &mut session.metrics, session.run);
+        TrainingObserver::new(name, session.progress, &mut session.metrics, session.run);
     let context = FitContext {
         dir: &folder,
-        stage: stage.name(),
+        stage: name.as_str(),
         seed,
         resume: true,
         fingerprint: key,
@@ -78,17 +68,17 @@ where
 
     let begun = Instant::now();
     let best = state::save(&fitted.model.valid());
-    let result = test(session, best.clone())?;
+    let result = stage.test(session, best.clone(), device)?;
     let last_epoch = fitted.history.len() as u32 - 1;
     let last_test_accuracy = match fitted.best_epoch == last_epoch {
         true => result.accuracy,
         false => {
             let last = Checkpoint::load(&folder.join(LAST))?.take_section("model");
-            test(session, last)?.accuracy
+            stage.test(session, last, device)?.accuracy
         }
     };
     let seconds: f64 = fitted.history.iter().map(|record| record.seconds).sum();
-    let plan = session.plan(stage);
+    let plan = session.plan(stage.node());
     let summary = StageSummary {
         network: plan.name.clone(),
         parameters: plan.parameters(),
@@ -102,7 +92,7 @@ where
         reused: false,
         spiking: result.spiking,
     };
-    let metadata =
-        ArtifactMetadata { history: fitted.history, ..session.metadata(stage, &best, summary) };
+    let metadata = session.metadata(stage.node(), &best, summary);
+    let metadata = ArtifactMetadata { history: fitted.history, ..metadata };
     Ok(StageArtifact { state: best, metadata })
 }

@@ -10,7 +10,7 @@ use crate::tables::percent;
 
 /// The observer of one stage's training.
 pub struct TrainingObserver<'a> {
-    stage: StageName,
+    stage: &'a StageName,
     progress: &'a Progress,
     metrics: &'a mut Metrics,
     run: &'a RunDir,
@@ -28,12 +28,12 @@ pub struct TrainingObserver<'a> {
 impl<'a> TrainingObserver<'a> {
     /// An observer before the training has begun.
     pub fn new(
-        stage: StageName,
+        stage: &'a StageName,
         progress: &'a Progress,
         metrics: &'a mut Metrics,
         run: &'a RunDir,
     ) -> Self {
-        let bar = progress.bar(stage.name(), 0);
+        let bar = progress.bar(stage.as_str(), 0);
         Self {
             stage,
             progress,
@@ -59,7 +59,7 @@ impl<'a> TrainingObserver<'a> {
     /// Restarts the bar of the current epoch. Its label contains the learning rate, which may
     /// change within the epoch.
     fn restart_bar(&self, epoch: u32, learning_rate: f64, steps: usize) {
-        let (name, epochs) = (self.stage.name(), self.epochs);
+        let (name, epochs) = (self.stage, self.epochs);
         let label = format!("{name} epoch {}/{epochs}, rate {}", epoch + 1, rate(learning_rate));
         self.bar.restart(label, steps as u64);
     }
@@ -75,7 +75,7 @@ impl Observer for TrainingObserver<'_> {
                 true => format!("continues in epoch {} after step {step} of {steps}", epoch + 1),
                 false => "is trained; the measurement continues".into(),
             };
-            self.progress.say(format!("{}: {text}", self.stage.name()));
+            self.progress.say(format!("{}: {text}", self.stage));
         }
         self.learning_rate = learning_rate;
         self.restart_bar(epoch, learning_rate, steps);
@@ -88,12 +88,12 @@ impl Observer for TrainingObserver<'_> {
             self.restart_bar(epoch, learning_rate, steps);
         }
         self.bar.at(step as u64 + 1);
-        tracing::trace!(stage = self.stage.name(), epoch, step, learning_rate, loss, "step");
+        tracing::trace!(stage = self.stage.as_str(), epoch, step, learning_rate, loss, "step");
     }
 
     fn validation(&mut self, done: u64, images: u64) {
         if done == 0 {
-            self.bar.restart(format!("{} validation", self.stage.name()), images);
+            self.bar.restart(format!("{} validation", self.stage), images);
         }
         self.bar.at(done);
     }
@@ -103,9 +103,9 @@ impl Observer for TrainingObserver<'_> {
             let text = line(record, self.epochs);
             let index = record.epoch - self.first_epoch;
             let count = self.epochs - self.first_epoch;
-            let said = format!("{}: {text}", self.stage.name());
+            let said = format!("{}: {text}", self.stage);
             self.progress.say_some(index as usize, count as usize, said);
-            tracing::info!(stage = self.stage.name(), "{text}");
+            tracing::info!(stage = self.stage.as_str(), "{text}");
         }
         self.metrics.set(self.stage, history);
         if let Err(error) = self.metrics.write(self.run) {

@@ -12,13 +12,19 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::raw::RawRecipe;
 
-/// The position of the wrong key of the table at `path`. `None` if the table has no `kind`, or if
-/// the error is not about one of its keys.
+/// The tables whose `kind` has a default.
+const WITH_DEFAULT_KIND: [&str; 1] = ["spiking.neuron"];
+
+/// The position of the wrong key of the table at `path`. `None` if the table has no kind, or if the
+/// error is not about one of its keys.
 pub fn culprit(recipe: &Spanned<DeValue<'_>>, path: &Path, message: &str) -> Option<usize> {
+    let has_kind = WITH_DEFAULT_KIND.contains(&path.to_string().as_str());
     let path: Vec<&Segment> = path.iter().collect();
     let mut whole = recipe.clone();
     let table = inner(&mut whole, &path)?;
-    table.get("kind")?;
+    if !has_kind && !table.contains_key("kind") {
+        return None;
+    }
     // A key that is missing is written nowhere.
     if message.starts_with("missing field") {
         return None;

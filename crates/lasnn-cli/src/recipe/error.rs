@@ -88,7 +88,7 @@ pub enum RecipeError {
         /// Where the value is written, or the file if it is written nowhere.
         at: Place,
         /// The table's name.
-        table: &'static str,
+        table: String,
         /// What is wrong in the table.
         source: Box<dyn std::error::Error + Send + Sync>,
     },

@@ -6,17 +6,15 @@
 
 use std::path::Path;
 
+use lasnn_neurons::LeakConfig;
 use toml::Value;
 
 use super::error::RecipeError;
 use super::resolved::Recipe;
 
 /// Tables that are left out of a resolved recipe if they have their defaults.
-const LEFT_OUT: [&str; 3] = ["spiking.threshold", "spiking.initial_membrane", ".train.groups"];
-
-/// A value that a recipe can give in several forms, of which the resolved recipe has one. Its
-/// reader refuses keys that it does not know.
-const OF_SEVERAL_FORMS: &str = "spiking.leak";
+const LEFT_OUT: [&str; 3] =
+    ["spiking.neuron.threshold", "spiking.neuron.initial_membrane", ".train.groups"];
 
 /// Checks that `recipe` contains every value of `typed`.
 ///
@@ -26,7 +24,7 @@ const OF_SEVERAL_FORMS: &str = "spiking.leak";
 pub fn check(typed: &toml::Table, recipe: &Recipe, file: &Path) -> Result<(), RecipeError> {
     let resolved = Value::try_from(recipe).map_err(|source| RecipeError::Table {
         at: file.into(),
-        table: "",
+        table: String::new(),
         source: source.into(),
     })?;
     match difference("", &Value::Table(typed.clone()), &resolved) {
@@ -42,7 +40,7 @@ pub fn check(typed: &toml::Table, recipe: &Recipe, file: &Path) -> Result<(), Re
 fn difference(key: &str, typed: &Value, resolved: &Value) -> Option<(String, String, String)> {
     let differs = |expected: String| Some((key.to_owned(), typed.to_string(), expected));
     match (typed, resolved) {
-        (Value::Table(_), _) if key == OF_SEVERAL_FORMS => None,
+        _ if key == "spiking.neuron.leak" && same_leak(typed, resolved) => None,
         (Value::Table(typed), Value::Table(resolved)) => typed.iter().find_map(|(name, value)| {
             let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
             match resolved.get(name) {
@@ -73,6 +71,12 @@ fn difference(key: &str, typed: &Value, resolved: &Value) -> Option<(String, Str
         _ if equal(typed, resolved) => None,
         _ => differs(format!("a value such as {resolved}")),
     }
+}
+
+/// Whether two values are the same leak, which can be written in several ways.
+fn same_leak(typed: &Value, resolved: &Value) -> bool {
+    let leak = |value: &Value| value.clone().try_into::<LeakConfig>().ok();
+    leak(typed).is_some() && leak(typed) == leak(resolved)
 }
 
 /// Whether two values that are no tables and no lists are equal. The integer `1` equals `1.0`.

@@ -29,16 +29,18 @@ pub fn keys() -> Vec<String> {
         data = {{ source = \"digits\", validation = 1, train_limit = 1, test_limit = 1 }}
         [teacher]\nnetwork = \"vgg5\"\n[teacher.train]{TRAIN}{of_ann}
         [intermediate]\nnetwork = \"vgg5\"\n[intermediate.train]{TRAIN}{of_ann}
-        [spiking]\nleak = {{ train = true }}\nthreshold = {{ train = true }}
+        [spiking.neuron]\nleak = {{ train = true }}\nthreshold = {{ train = true }}
         initial_membrane = {{ train = true }}
-        [student]\ntime_steps = 1\ntrain_limit = 1\n[student.train]{TRAIN}{of_student}"
+        [student]\nthreshold = 1\ntime_steps = 1\ntrain_limit = 1
+        [student.train]{TRAIN}{of_student}"
     );
     let recipe = read_text(text, Path::new("keys"), Changes::default());
     let table = recipe.ok().and_then(|(recipe, _)| Table::try_from(recipe).ok());
     let mut keys = Vec::new();
     add(String::new(), &Value::Table(table.unwrap_or_default()), &mut keys);
-    // Other forms of `spiking.leak`, which a resolved recipe does not have.
-    keys.extend(["spiking.leak", "spiking.leak.time_constant"].map(String::from));
+    // Other forms of `spiking.neuron.leak`, which a resolved recipe does not have.
+    let forms = ["spiking.neuron.leak", "spiking.neuron.leak.time_constant"];
+    keys.extend(forms.map(String::from));
     keys
 }
 
@@ -84,11 +86,14 @@ mod tests {
             "teacher.network",
             "teacher.train.micro_batch",
             "intermediate.train.optimizer.learning_rate",
-            "spiking.surrogate.kind",
-            "conversion.policy.percentile",
-            "spiking.leak",
-            "spiking.leak.train",
-            "spiking.initial_membrane.per",
+            "spiking.neuron.kind",
+            "spiking.neuron.surrogate.kind",
+            "spiking.neuron.leak",
+            "spiking.neuron.leak.train",
+            "spiking.neuron.initial_membrane.per",
+            "conversion.method.policy.percentile",
+            "student.start",
+            "student.threshold",
             "student.train.epochs",
             "student.train.groups.initial-membrane.learning_rate",
             "evaluation.time_steps",

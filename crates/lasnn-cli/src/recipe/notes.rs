@@ -3,51 +3,67 @@
 //! A recipe with notes is run. Its result is correct, but may not be the result that the user
 //! wants.
 
+use lasnn_conversion::ConversionConfig;
 use lasnn_core::{Layer, Plan, Precision};
 use lasnn_datasets::{Dataset, Split};
 use lasnn_distillation::LossConfig;
 use lasnn_neurons::TrainedParams;
 use lasnn_training::{ParamKind, Schedule, TrainConfig};
 
-use super::resolved::Recipe;
-use super::rules::{Counts, has_batch_norm};
+use super::graph::{Graph, Node, StudentWork, Work};
+use super::resolved::{AddedStage, Recipe, Start};
+use super::rules::has_batch_norm;
 use super::validate::Plans;
 use crate::backend::BackendName;
 use crate::stage::StageName;
 
-/// The notes on a recipe, one sentence each.
+/// The notes on a recipe, one sentence each. There are `split.train` images to train on.
 pub fn notes(
     recipe: &Recipe,
+    graph: &Graph<'_>,
     plans: &Plans,
     dataset: &Dataset,
     split: &Split,
-    counts: Counts,
     backend: BackendName,
 ) -> Vec<String> {
     let mut notes = Vec::new();
-    let trainings = [
-        ("teacher", &recipe.teacher.train, counts.train),
-        ("intermediate", &recipe.intermediate.train, counts.train),
-        ("student", &recipe.student.train, counts.student),
-    ];
-    for (table, train, images) in trainings {
-        training(&mut notes, table, train, images, backend);
+    let images = split.train.len();
+    let needed = graph.needed(&graph.students());
+    // The control has the keys of the student.
+    let keyed = || needed.iter().filter(|node| *node.name() != StageName::CONTROL);
+    for node in keyed() {
+        match &node.work {
+            Work::Ann(work) => {
+                training(&mut notes, &node.network.table, work.train, images, backend);
+            }
+            Work::Conversion { .. } => {}
+            Work::Student(work) => {
+                let images = work.train_limit.unwrap_or(images);
+                training(&mut notes, &work.table, work.train, images, backend);
+            }
+        }
     }
-    let of_student = recipe.spiking.neurons().trained();
-    for (table, train, plan, trained) in [
-        ("teacher", &recipe.teacher.train, &plans.teacher, TrainedParams::default()),
-        ("intermediate", &recipe.intermediate.train, &plans.student, TrainedParams::default()),
-        ("student", &recipe.student.train, &plans.student, of_student),
-    ] {
-        groups(&mut notes, table, train, plan, trained);
+    for node in keyed() {
+        let (table, train, trained) = match &node.work {
+            Work::Ann(work) => (&node.network.table, work.train, TrainedParams::default()),
+            Work::Conversion { .. } => continue,
+            Work::Student(work) => (&work.table, work.train, recipe.spiking.neuron.trained()),
+        };
+        groups(&mut notes, table, train, plans.of(node.name()), trained);
     }
-    for stage in [StageName::Teacher, StageName::Intermediate] {
-        pooling(&mut notes, stage.table(), plans.of(stage));
+    for node in keyed().filter(|node| !node.network.is_spiking()) {
+        pooling(&mut notes, &node.network.table, plans.of(node.name()));
     }
-    losses(&mut notes, &recipe.student.losses);
+    if !keyed().any(|node| *node.name() == StageName::INTERMEDIATE) {
+        pooling(&mut notes, "intermediate", &plans.spiking);
+    }
+    for work in keyed().filter_map(|node| node.student()) {
+        losses(&mut notes, work);
+    }
     if backend.is_cpu() {
-        layer_by_layer(&mut notes, recipe, &plans.student);
+        layer_by_layer(&mut notes, recipe, &plans.spiking, keyed().filter_map(|n| n.student()));
     }
+    without_effect(&mut notes, recipe, graph, &needed);
     classes(&mut notes, dataset, split);
     notes
 }
@@ -146,8 +162,9 @@ fn pooling(notes: &mut Vec<String>, table: &str, plan: &Plan) {
     }
 }
 
-fn losses(notes: &mut Vec<String>, losses: &[LossConfig]) {
-    for (index, loss) in losses.iter().enumerate() {
+fn losses(notes: &mut Vec<String>, work: &StudentWork<'_>) {
+    let table = &work.table;
+    for (index, loss) in work.losses.iter().enumerate() {
         let (name, kind) = (loss.name(), loss.as_kind());
         let note = match kind.weight() == 0.0 {
             true => {
@@ -155,32 +172,125 @@ fn losses(notes: &mut Vec<String>, losses: &[LossConfig]) {
             }
             false => kind.note(),
         };
-        notes.extend(note.map(|note| format!("`student.losses[{index}]` ({name}): {note}")));
+        notes.extend(note.map(|note| format!("`{table}.losses[{index}]` ({name}): {note}")));
     }
     let learns =
         |loss: &LossConfig| loss.as_kind().needs_teacher() && loss.as_kind().weight() > 0.0;
-    if !losses.iter().any(learns) {
-        notes.push("no loss in `student.losses` makes the student learn from its teacher".into());
+    if work.teacher.is_some() && !work.losses.iter().any(learns) {
+        notes.push(format!("no loss in `{table}.losses` makes the student learn from its teacher"));
     }
 }
 
-/// Notes on a student that a CPU runs or trains layer by layer. A GPU always does.
-fn layer_by_layer(notes: &mut Vec<String>, recipe: &Recipe, student: &Plan) {
-    if let Some(reason) = lasnn_snn::layer_by_layer_because(student, &recipe.spiking) {
+/// Notes on tables and keys that `lasnn run` does not use.
+fn without_effect(
+    notes: &mut Vec<String>,
+    recipe: &Recipe,
+    graph: &Graph<'_>,
+    needed: &[&Node<'_>],
+) {
+    let is_needed = |name: &StageName| needed.iter().any(|node| node.name() == name);
+    let students: Vec<&StudentWork<'_>> = graph
+        .nodes()
+        .iter()
+        .filter(|node| *node.name() != StageName::CONTROL)
+        .filter_map(Node::student)
+        .collect();
+    let lists: Vec<_> = students.iter().map(|work| format!("`{}.losses`", work.table)).collect();
+    for node in graph.nodes() {
+        let name = node.name();
+        if !node.network.is_spiking() && *name != StageName::INTERMEDIATE && !is_needed(name) {
+            notes.push(format!(
+                "no loss in {} compares with the network of [{}], so it is not trained; `lasnn \
+                 train {name}` trains it",
+                lists.join(" or "),
+                node.network.table,
+            ));
+        }
+    }
+    let is_folded = recipe.intermediate.network.folded() != recipe.intermediate.network;
+    for work in students.iter().filter(|work| is_folded && work.start == Start::Random) {
         notes.push(format!(
-            "the student runs layer by layer, which is slower and needs more memory, since the \
+            "the student of [{}] starts at random and is trained without the batch norms of \
+             `intermediate.network`: its convolutions have biases instead",
+            work.table
+        ));
+    }
+    if !is_needed(&StageName::CONVERTED) {
+        let mut unused = Vec::new();
+        if recipe.intermediate.train.is_some() {
+            unused.push("[intermediate.train]");
+        }
+        if recipe.conversion != ConversionConfig::default() {
+            unused.push("[conversion]");
+        }
+        if !recipe.evaluation.time_steps.is_empty() {
+            unused.push("`evaluation.time_steps`");
+        }
+        notes.extend(unused.into_iter().map(|unused| {
+            format!("{unused} has no effect, since no student starts from the converted network")
+        }));
+    }
+    let added = recipe.stages.iter().filter_map(|(name, stage)| match stage {
+        AddedStage::Student(added) => Some((name, added)),
+        AddedStage::Ann(_) => None,
+    });
+    for (name, added) in added.clone() {
+        let needs_teacher = added.losses.iter().any(|loss| loss.as_kind().needs_teacher());
+        if added.teacher.is_some() && !needs_teacher {
+            notes.push(format!(
+                "`stages.{name}.teacher` has no effect, since no loss in `stages.{name}.losses` \
+                 needs a teacher"
+            ));
+        }
+    }
+    let thresholds = added.map(|(name, added)| (format!("stages.{name}"), added.threshold));
+    let all: Vec<_> =
+        thresholds.chain([("student".to_owned(), recipe.student.threshold)]).collect();
+    for work in students.iter().filter(|work| work.start != Start::Random) {
+        if all.iter().any(|(table, threshold)| *table == work.table && threshold.is_some()) {
+            notes.push(format!(
+                "`{}.threshold` has no effect, since the student starts from a network that has \
+                 its thresholds",
+                work.table
+            ));
+        }
+    }
+}
+
+/// Notes on students that a CPU runs or trains layer by layer. A GPU always does.
+fn layer_by_layer<'a>(
+    notes: &mut Vec<String>,
+    recipe: &Recipe,
+    plan: &Plan,
+    students: impl Iterator<Item = &'a StudentWork<'a>>,
+) {
+    let neuron = &recipe.spiking.neuron;
+    if !neuron.is_fused() {
+        notes.push(format!(
+            "`spiking.neuron.kind` is \"{}\", for which there is no kernel: spiking networks run \
+             layer by layer in `f32`, which takes more time and memory",
+            neuron.name()
+        ));
+        return;
+    }
+    if let Some(reason) = lasnn_snn::layer_by_layer_because(plan, &recipe.spiking) {
+        notes.push(format!(
+            "spiking networks run layer by layer, which is slower and needs more memory, since the \
              kernels for whole networks do not cover `intermediate.network`: {reason}"
         ));
         return;
     }
-    for (index, loss) in recipe.student.losses.iter().enumerate() {
-        if !lasnn_snn::is_fused(&LossConfig::student_probes(std::slice::from_ref(loss))) {
-            notes.push(format!(
-                "`student.losses[{index}]` ({}): the student is trained layer by layer, which is \
-                 slower and needs more memory, since the kernels for whole networks do not return \
-                 what this loss compares",
-                loss.name()
-            ));
+    for work in students {
+        for (index, loss) in work.losses.iter().enumerate() {
+            if !lasnn_snn::is_fused(&LossConfig::student_probes(std::slice::from_ref(loss))) {
+                notes.push(format!(
+                    "`{}.losses[{index}]` ({}): the student is trained layer by layer, which is \
+                     slower and needs more memory, since the kernels for whole networks do not \
+                     return what this loss compares",
+                    work.table,
+                    loss.name()
+                ));
+            }
         }
     }
 }
@@ -220,14 +330,18 @@ mod tests {
     /// The notes on the quickstart recipe after `from` is replaced by `to`.
     fn notes_with(from: &str, to: &str, backend: BackendName) -> Vec<String> {
         assert!(from.is_empty() || RECIPE.contains(from), "{from}");
-        let text = RECIPE.replacen(from, to, 1);
+        notes_on(&RECIPE.replacen(from, to, 1), backend)
+    }
+
+    fn notes_on(text: &str, backend: BackendName) -> Vec<String> {
         let file = std::path::Path::new("r.toml");
-        let recipe = parse(&text, file, None).unwrap();
+        let recipe = parse(text, file, None).unwrap();
         let dataset = load(&recipe.data, None).unwrap();
         let split = split(&dataset, &recipe.data, recipe.seed).unwrap();
-        let counts = Counts { train: split.train.len(), student: split.train.len() };
-        let plans = validate(&recipe, file, dataset.shape, dataset.classes, counts).unwrap();
-        notes(&recipe, &plans, &dataset, &split, counts, backend)
+        let images = split.train.len();
+        let plans = validate(&recipe, file, dataset.shape, dataset.classes, images).unwrap();
+        let graph = Graph::new(&recipe).unwrap();
+        notes(&recipe, &graph, &plans, &dataset, &split, backend)
     }
 
     #[track_caller]
@@ -260,11 +374,13 @@ mod tests {
         let attention = "[[student.losses]]\nkind = \"attention\"\n";
         let add = |more: &str| format!("{cross_entropy}{more}[evaluation]");
         let alone = add("");
-        check_note("[evaluation]", &alone, &["no loss in `student.losses`", "teacher"]);
+        check_note("[evaluation]", &alone, &["`student.losses`", "[teacher]", "is not trained"]);
         let far = add(&format!("{attention}distance = \"mean-square\"\n"));
         check_note("[evaluation]", &far, &["`student.losses[1]` (attention)", "0.9", "1000"]);
         let none = add(&format!("{attention}{attention}weight = 0.0\n"));
         check_note("[evaluation]", &none, &["`student.losses[2]` (attention)", "`weight` is 0"]);
+        let plif = "[spiking.neuron]\nkind = \"plif\"\n[evaluation]";
+        check_note("[evaluation]", plif, &["`spiking.neuron.kind` is \"plif\"", "no kernel"]);
         check_note("validation = 337", "validation = 337\ntest_limit = 4", &["no test image"]);
         let rounded = "epochs = 15\nbatch = 64\nprecision = \"bf16\"";
         let notes = notes_with(teacher, rounded, BackendName::Cuda);
@@ -286,7 +402,7 @@ mod tests {
             let key = format!("`{stage}.train.groups.{kind}` has no effect");
             check_note("[evaluation]", &group(stage, kind), &[&key, what]);
         }
-        let trained = format!("[spiking.leak]\ntrain = true\n{}", group("student", "leak"));
+        let trained = format!("[spiking.neuron.leak]\ntrain = true\n{}", group("student", "leak"));
         for used in [&group("student", "weight"), &group("teacher", "norm"), &trained] {
             let notes = notes_with("[evaluation]", used, BackendName::Flex);
             assert!(notes.is_empty(), "{notes:?}");
@@ -295,15 +411,37 @@ mod tests {
 
     #[test]
     fn a_student_that_a_cpu_runs_layer_by_layer_is_named() {
-        let by_step = "[[student.losses]]\nkind = \"cross-entropy\"\non = \"step\"\n\
-                       [[student.losses]]\nkind = \"attention\"\n[evaluation]";
-        let words = ["`student.losses[0]` (cross-entropy)", "trained layer by layer"];
-        check_note("[evaluation]", by_step, &words);
-        let notes = notes_with("[evaluation]", by_step, BackendName::Cuda);
-        assert!(notes.is_empty(), "{notes:?}");
         let pool = "{ kind = \"average-pool\" }";
         let after_dropout = format!("{{ kind = \"dropout\", probability = 0.1 }},\n    {pool}");
-        let words = ["runs layer by layer", "`intermediate.network`", "pooling follows dropout"];
+        let words = ["run layer by layer", "`intermediate.network`", "pooling follows dropout"];
         check_note(pool, &after_dropout, &words);
+    }
+
+    #[test]
+    fn tables_that_a_random_start_does_not_need_are_named() {
+        let text = RECIPE.replacen("[student]", "[student]\nstart = \"random\"", 1);
+        let notes = notes_on(&text, BackendName::Flex);
+        let found = |word: &str| notes.iter().any(|note| note.starts_with(word));
+        assert!(found("[intermediate.train] has no effect"), "{notes:?}");
+        assert!(found("[conversion] has no effect"), "{notes:?}");
+        assert!(found("`evaluation.time_steps` has no effect"), "{notes:?}");
+        assert_eq!(notes.len(), 3, "{notes:?}");
+    }
+
+    #[test]
+    fn keys_of_students_without_effect_are_named() {
+        let threshold = "[student]\nthreshold = 2.0";
+        check_note("[student]", threshold, &["`student.threshold` has no effect"]);
+        let longer = |keys: &str| {
+            let train = "epochs = 1\nbatch = 64\noptimizer = { kind = \"sgd\", learning_rate = 1 }";
+            format!(
+                "[stages.longer]\nkind = \"student\"\nfrom = \"student\"\n{keys}\n\
+                     [stages.longer.train]\n{train}\n[evaluation]"
+            )
+        };
+        let stage = longer("threshold = 2.0");
+        check_note("[evaluation]", &stage, &["`stages.longer.threshold` has no effect"]);
+        let stage = longer("teacher = \"teacher\"\nlosses = [{ kind = \"cross-entropy\" }]");
+        check_note("[evaluation]", &stage, &["`stages.longer.teacher` has no effect"]);
     }
 }

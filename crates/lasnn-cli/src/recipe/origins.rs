@@ -75,7 +75,7 @@ impl Origins {
                 RecipeError::Value { at: self.place(&key), key, found, expected }
             }
             RecipeError::Table { table, source, .. } => {
-                let at = self.place(&key_of(table, &source.to_string()));
+                let at = self.place(&key_of(&table, &source.to_string()));
                 RecipeError::Table { at, table, source }
             }
             error => error,

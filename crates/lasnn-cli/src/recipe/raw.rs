@@ -1,5 +1,6 @@
 //! A recipe as typed. Tables and keys may be missing.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use lasnn_conversion::ConversionConfig;
@@ -12,7 +13,8 @@ use lasnn_training::TrainConfig;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
-use super::resolved::EvaluationConfig;
+use super::resolved::{EvaluationConfig, Start, StudentStart};
+use crate::stage::StageName;
 
 /// A recipe as typed.
 #[derive(Debug, serde::Deserialize)]
@@ -22,18 +24,20 @@ pub struct RawRecipe {
     #[serde(default)]
     pub seed: u32,
     pub data: DatasetConfig,
-    pub teacher: RawAnn,
-    pub intermediate: RawAnn,
+    pub teacher: Option<RawAnn>,
+    pub intermediate: RawIntermediate,
     #[serde(default)]
     pub spiking: SpikingConfig,
     #[serde(default)]
     pub conversion: ConversionConfig,
     pub student: RawStudent,
     #[serde(default)]
+    pub stages: BTreeMap<StageName, RawStage>,
+    #[serde(default)]
     pub evaluation: EvaluationConfig,
 }
 
-/// `[teacher]` or `[intermediate]` as typed.
+/// `[teacher]`, or an ANN in `[stages]`, as typed.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawAnn {
@@ -43,10 +47,44 @@ pub struct RawAnn {
     pub train: TrainConfig,
 }
 
+/// `[intermediate]` as typed.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawIntermediate {
+    pub network: RawNetwork,
+    #[serde(default)]
+    pub init: Init,
+    pub train: Option<TrainConfig>,
+}
+
+/// A table of `[stages]` as typed.
+#[derive(Debug, serde::Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum RawStage {
+    Ann(RawAnn),
+    Student(RawAddedStudent),
+}
+
+/// A student in `[stages]` as typed.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawAddedStudent {
+    pub from: Start,
+    pub teacher: Option<StageName>,
+    pub threshold: Option<f64>,
+    pub time_steps: Option<usize>,
+    pub train_limit: Option<usize>,
+    pub train: TrainConfig,
+    pub losses: Option<Vec<LossConfig>>,
+}
+
 /// `[student]` as typed.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawStudent {
+    #[serde(default)]
+    pub start: StudentStart,
+    pub threshold: Option<f64>,
     pub time_steps: usize,
     #[serde(default)]
     pub without_distillation: bool,

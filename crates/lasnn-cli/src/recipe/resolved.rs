@@ -1,5 +1,7 @@
 //! A recipe with all defaults filled in. The rest of the program uses this one.
 
+use std::collections::BTreeMap;
+
 use lasnn_conversion::ConversionConfig;
 use lasnn_core::{Architecture, Seed};
 use lasnn_datasets::DatasetConfig;
@@ -7,7 +9,7 @@ use lasnn_distillation::LossConfig;
 use lasnn_models::Init;
 use lasnn_snn::{SpikingConfig, WeightFormat};
 use lasnn_training::TrainConfig;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::stage::StageName;
 
@@ -21,27 +23,35 @@ pub struct Recipe {
     pub seed: Seed,
     /// The images.
     pub data: DatasetConfig,
-    /// The network that the student learns from.
-    pub teacher: AnnConfig,
+    /// The network that the student learns from. `None` if the recipe has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<AnnConfig>,
     /// The network that is converted into the student. Both have the same layers.
-    pub intermediate: AnnConfig,
+    pub intermediate: IntermediateConfig,
     /// Neurons and encoding of the spiking network.
     pub spiking: SpikingConfig,
     /// How the thresholds are balanced.
     pub conversion: ConversionConfig,
     /// The spiking network that is trained.
     pub student: StudentConfig,
+    /// The stages that the recipe adds to the standard ones.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub stages: BTreeMap<StageName, AddedStage>,
     /// How networks are measured.
     pub evaluation: EvaluationConfig,
 }
 
 impl Recipe {
-    /// The layers of the network of a stage.
-    pub fn network(&self, stage: StageName) -> &Architecture {
-        match stage {
-            StageName::Teacher => &self.teacher.network,
-            _ => &self.intermediate.network,
-        }
+    /// The keys that limit the number of training images of a stage, with their values.
+    pub fn train_limits(&self) -> Vec<(String, usize)> {
+        let added = self.stages.iter().filter_map(|(name, stage)| match stage {
+            AddedStage::Student(student) => {
+                Some((format!("stages.{name}.train_limit"), student.train_limit?))
+            }
+            AddedStage::Ann(_) => None,
+        });
+        let student = self.student.train_limit.map(|limit| ("student.train_limit".into(), limit));
+        student.into_iter().chain(added).collect()
     }
 }
 
@@ -56,9 +66,26 @@ pub struct AnnConfig {
     pub train: TrainConfig,
 }
 
+/// The network that is converted.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct IntermediateConfig {
+    /// The layers, which the student has, too.
+    pub network: Architecture,
+    /// How the weights are initialised, also those of a student that starts at random.
+    pub init: Init,
+    /// How the network is trained. `None` if it is never converted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<TrainConfig>,
+}
+
 /// The student and its training.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StudentConfig {
+    /// The network with which the training begins.
+    pub start: StudentStart,
+    /// The threshold of every neuron of a student that starts at random.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
     /// The number of time steps per image, in training and in tests.
     pub time_steps: usize,
     /// Whether the converted network is also trained without the losses that need a teacher, as a
@@ -73,8 +100,89 @@ pub struct StudentConfig {
     pub losses: Vec<LossConfig>,
 }
 
+/// The network with which the training of the student begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StudentStart {
+    /// The converted network.
+    #[default]
+    Converted,
+    /// A network whose weights are drawn.
+    Random,
+}
+
+/// A stage that a recipe adds to the standard ones.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum AddedStage {
+    /// An ANN that a student can learn from.
+    Ann(AnnConfig),
+    /// A spiking network that is trained.
+    Student(AddedStudent),
+}
+
+/// The training of a spiking network in `[stages]`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AddedStudent {
+    /// The network with which the training begins.
+    pub from: Start,
+    /// The ANN that the network learns from. `None` is that of the recipe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<StageName>,
+    /// The threshold of every neuron of a network that starts at random.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+    /// The number of time steps per image, in training and in tests.
+    pub time_steps: usize,
+    /// The number of training images. `None` means all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_limit: Option<usize>,
+    /// How the network is trained.
+    pub train: TrainConfig,
+    /// The losses that the network minimises, in the order in which they are added up.
+    pub losses: Vec<LossConfig>,
+}
+
+/// The network with which the training of a spiking network begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StageName", into = "StageName")]
+pub enum Start {
+    /// A network whose weights are drawn.
+    Random,
+    /// The network of a stage.
+    Stage(StageName),
+}
+
+impl Start {
+    /// The stage that makes the network. `None` if its weights are drawn.
+    pub fn stage(&self) -> Option<&StageName> {
+        match self {
+            Self::Random => None,
+            Self::Stage(name) => Some(name),
+        }
+    }
+}
+
+impl From<StageName> for Start {
+    fn from(name: StageName) -> Self {
+        match name == StageName::RANDOM {
+            true => Self::Random,
+            false => Self::Stage(name),
+        }
+    }
+}
+
+impl From<Start> for StageName {
+    fn from(start: Start) -> Self {
+        match start {
+            Start::Random => Self::RANDOM,
+            Start::Stage(name) => name,
+        }
+    }
+}
+
 /// How networks are measured.
-#[derive(Clone, Debug, PartialEq, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluationConfig {
     /// Images per batch. The value changes speed and memory, but not the result.

@@ -3,6 +3,8 @@
 //! A rule refuses a combination whose result would be wrong or meaningless, although each value is
 //! valid. A key that has no effect is not refused; it gets a note (`notes`).
 
+use std::path::Path;
+
 use lasnn_core::{Layer, Plan};
 use lasnn_datasets::Normalisation;
 use lasnn_distillation::{LossConfig, Subject};
@@ -10,7 +12,11 @@ use lasnn_neurons::{Encoding, PoissonRange, StepOrder};
 use lasnn_snn::SpikingConfig;
 use lasnn_training::TrainConfig;
 
+use super::error::RecipeError;
+use super::graph::{Graph, Work};
 use super::resolved::Recipe;
+use super::validate::Plans;
+use crate::stage::StageName;
 
 /// A value that contradicts another value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,13 +30,12 @@ pub struct Contradiction {
     pub expected: String,
 }
 
-/// The numbers of training images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts {
-    /// The training images of teacher and intermediate network.
-    pub train: usize,
-    /// The training images of the student.
-    pub student: usize,
+impl Contradiction {
+    /// The same as an error of the recipe in `file`.
+    pub fn in_file(self, file: &Path) -> RecipeError {
+        let Self { key, found, expected } = self;
+        RecipeError::Value { at: file.into(), key, found, expected }
+    }
 }
 
 /// Checks that pixels are in the range of the Poisson encoding, which uses them as probabilities.
@@ -77,7 +82,7 @@ pub fn check_delay(recipe: &Recipe, time_steps: usize) -> Result<(), Contradicti
 }
 
 fn delay(recipe: &Recipe, key: &str, time_steps: usize) -> Result<(), Contradiction> {
-    if recipe.spiking.step_order != StepOrder::FireThenIntegrate {
+    if recipe.spiking.neuron.options().step_order != StepOrder::FireThenIntegrate {
         return Ok(());
     }
     // The shortcut of a residual block skips the first of its two layers of neurons, so a block
@@ -94,7 +99,7 @@ fn delay(recipe: &Recipe, key: &str, time_steps: usize) -> Result<(), Contradict
             expected: format!(
                 "at least {}, since the shortest path to the readout has {layers} layers of \
                  neurons, and each delays the signal by one time step with \
-                 `spiking.step_order = \"fire-then-integrate\"`",
+                 `spiking.neuron.step_order = \"fire-then-integrate\"`",
                 layers + 1
             ),
         }),
@@ -106,10 +111,14 @@ fn delay(recipe: &Recipe, key: &str, time_steps: usize) -> Result<(), Contradict
 /// # Errors
 ///
 /// Names the first key that contradicts another key.
-pub fn check(recipe: &Recipe) -> Result<(), Contradiction> {
+pub fn check(recipe: &Recipe, graph: &Graph<'_>) -> Result<(), Contradiction> {
     check_encoding(&recipe.spiking, recipe.data.normalisation)?;
-    delay(recipe, "student.time_steps", recipe.student.time_steps)?;
-    delay(recipe, "conversion.time_steps", recipe.conversion.time_steps)?;
+    for steps in graph.nodes().iter().filter_map(|node| node.network.time_steps.as_ref()) {
+        delay(recipe, &steps.key, steps.number)?;
+    }
+    if graph.get(&StageName::CONVERTED).is_ok() {
+        delay(recipe, "conversion.time_steps", recipe.conversion.time_steps)?;
+    }
     let steps = &recipe.evaluation.time_steps;
     for (index, &time_steps) in steps.iter().enumerate() {
         delay(recipe, "evaluation.time_steps", time_steps)?;
@@ -152,24 +161,32 @@ pub fn check_control(recipe: &Recipe, student: Subject<'_>) -> Result<(), Contra
     }
 }
 
-/// Checks the rules that depend on the number of images.
+/// Checks the rules that depend on the number of training images.
 ///
 /// # Errors
 ///
 /// Names the first key that does not fit the number of images.
-pub fn check_counts(recipe: &Recipe, teacher: &Plan, counts: Counts) -> Result<(), Contradiction> {
-    batch_norm(teacher, &recipe.teacher.train, counts.train)?;
+pub fn check_images(
+    recipe: &Recipe,
+    graph: &Graph<'_>,
+    plans: &Plans,
+    images: usize,
+) -> Result<(), Contradiction> {
+    for node in graph.nodes() {
+        if let Work::Ann(work) = &node.work {
+            batch_norm(plans.of(node.name()), work.train, &node.network.table, images)?;
+        }
+    }
     let (batches, batch) = (recipe.conversion.batches, recipe.conversion.batch);
-    let most = counts.train.div_ceil(batch);
-    match batches <= most {
+    let most = images.div_ceil(batch);
+    match batches <= most || graph.get(&StageName::CONVERTED).is_err() {
         true => Ok(()),
         false => Err(Contradiction {
             key: "conversion.batches".into(),
             found: batches.to_string(),
             expected: format!(
-                "at most {most}, since there are {} images to train on and \
-                 `conversion.batch` is {batch}",
-                counts.train
+                "at most {most}, since there are {images} images to train on and \
+                 `conversion.batch` is {batch}"
             ),
         }),
     }
@@ -178,7 +195,12 @@ pub fn check_counts(recipe: &Recipe, teacher: &Plan, counts: Counts) -> Result<(
 /// Checks that each batch norm sees more than one value per channel.
 ///
 /// The batch norm of a single value returns its bias, whatever the value is.
-fn batch_norm(plan: &Plan, train: &TrainConfig, images: usize) -> Result<(), Contradiction> {
+fn batch_norm(
+    plan: &Plan,
+    train: &TrainConfig,
+    table: &str,
+    images: usize,
+) -> Result<(), Contradiction> {
     let Some((layer, positions)) = smallest_norm(plan) else { return Ok(()) };
     let contradiction = |key: &str, found: usize, expected: String| Contradiction {
         key: key.to_owned(),
@@ -197,7 +219,8 @@ fn batch_norm(plan: &Plan, train: &TrainConfig, images: usize) -> Result<(), Con
         return Err(contradiction(key, images, "at least 2".into()));
     }
     if train.batch == 1 {
-        return Err(contradiction("teacher.train.batch", 1, "at least 2 images".into()));
+        let key = format!("{table}.train.batch");
+        return Err(contradiction(&key, 1, "at least 2 images".into()));
     }
     // A last batch of one image is left out; see `Splits::train`.
     let last = Some(images % train.batch).filter(|&rest| rest > 1);
@@ -205,7 +228,8 @@ fn batch_norm(plan: &Plan, train: &TrainConfig, images: usize) -> Result<(), Con
     for batch in full.into_iter().chain(last) {
         if micro.min(batch) == 1 || batch % micro == 1 {
             let expected = format!("parts of at least 2 images of a batch of {batch}");
-            return Err(contradiction("teacher.train.micro_batch", micro, expected));
+            let key = format!("{table}.train.micro_batch");
+            return Err(contradiction(&key, micro, expected));
         }
     }
     Ok(())

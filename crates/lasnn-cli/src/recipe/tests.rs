@@ -4,12 +4,14 @@ use lasnn_core::{Precision, Shape};
 use lasnn_snn::WeightFormat;
 
 use super::*;
+use crate::stage::StageName;
 
 mod composition;
 mod rules;
+mod stages;
 
 const DIGITS: Shape = Shape { channels: 1, height: 8, width: 8 };
-const COUNTS: Counts = Counts { train: 1337, student: 1337 };
+const IMAGES: usize = 1337;
 
 /// A complete recipe. `spare` is added to the table `[student]`.
 fn text(spare: &str) -> String {
@@ -46,7 +48,7 @@ fn error(from: &str, to: &str) -> String {
     let bad = good.replacen(from, to, 1);
     assert_ne!(good, bad, "`{from}` is not in the recipe");
     let result = read_text(bad, file(), Changes::default()).and_then(|(recipe, origins)| {
-        origins.locate(validate(&recipe, file(), DIGITS, 10, COUNTS)).map(|_| ())
+        origins.locate(validate(&recipe, file(), DIGITS, 10, IMAGES)).map(|_| ())
     });
     result.expect_err("the recipe is invalid").to_string()
 }
@@ -73,8 +75,9 @@ fn defaults_are_filled_in_and_the_seed_can_be_replaced() {
     let half = text("").replacen("[student.train]", "[student.train]\nprecision = \"bf16\"", 1);
     assert_eq!(parse(&half, file(), None).unwrap().student.train.precision, Precision::Bf16);
     assert_eq!(parse(&text(""), file(), Some(9)).unwrap().seed, Seed(9));
-    let plans = validate(&recipe, file(), DIGITS, 10, COUNTS).unwrap();
-    assert_eq!((plans.teacher.name.as_str(), plans.student.classes), ("big", 10));
+    let plans = validate(&recipe, file(), DIGITS, 10, IMAGES).unwrap();
+    let teacher = plans.of(&StageName::TEACHER);
+    assert_eq!((teacher.name.as_str(), plans.spiking.classes), ("big", 10));
 }
 
 #[test]
@@ -118,16 +121,19 @@ fn a_recipe_with_every_key_resolves_to_itself() {
         optimizer = { kind = "adam", learning_rate = 1e-3, weight_decay = 1e-2, decoupled = true }
         schedule = { kind = "cosine" }
         [spiking]
-        leak = 0.9
+        encoding = { kind = "poisson", range = "signed" }
+        [spiking.neuron]
+        leak = { time_constant = 10, train = true }
+        threshold = { per = "channel", train = true }
+        initial_membrane = { value = 0.5, per = "neuron", train = true }
         reset = "zero"
         step_order = "fire-then-integrate"
         surrogate = { kind = "atan", alpha = 2 }
-        encoding = { kind = "poisson", range = "signed" }
         [conversion]
         time_steps = 20
         batches = 2
         batch = 30
-        policy = { kind = "percentile", percentile = 99 }
+        method = { kind = "threshold-balancing", policy = { kind = "percentile", percentile = 99 } }
         scale = 1
         [student]
         time_steps = 9
@@ -234,11 +240,14 @@ fn values_out_of_range_are_refused() {
         "[conversion]\nscale = -1.0\n[student]\n",
         &["[conversion]", "conversion.scale is -1"],
     );
-    refuses("[student]\n", "[spiking]\nleak = 2.0\n[student]\n", &["[spiking]", "leak", "2"]);
+    let neuron = |keys: &str| format!("[spiking.neuron]\n{keys}\n[student]\n");
+    refuses("[student]\n", &neuron("leak = 2.0"), &["[spiking.neuron]: `leak` is 2"]);
+    let plif = neuron("kind = \"plif\"\nleak = 1.0");
+    refuses("[student]\n", &plif, &["[spiking.neuron]: `leak` is 1", "above 0 and below 1"]);
     refuses(
         "[student]\n",
-        "[spiking]\nsurrogate = { kind = \"atan\", alpha = 0.0 }\n[student]\n",
-        &["[spiking]", "surrogate.alpha", "0"],
+        &neuron("surrogate = { kind = \"atan\", alpha = 0.0 }"),
+        &["[spiking.neuron]: `surrogate.alpha` is 0"],
     );
     refuses("[student]\n", "[evaluation]\nbatch = 0\n[student]\n", &["`evaluation.batch` is 0"]);
     refuses(
@@ -253,8 +262,8 @@ fn networks_that_do_not_fit_are_refused() {
     refuses("channels = 4", "channels = 0", &["[teacher.network]", "channels is 0"]);
     refuses(
         "batch_norm = false",
-        "batch_norm = true",
-        &["[intermediate.network]", "layer 0", "cannot be made spiking", "batch norm"],
+        "activation = false",
+        &["[intermediate.network]", "layer 0", "cannot be made spiking", "no activation"],
     );
     refuses(
         "{ kind = \"classifier\" }",
@@ -272,7 +281,7 @@ fn a_tap_that_a_loss_needs_must_be_on_both_networks() {
     );
     let text = text("[[student.losses]]\nkind = \"attention\"\ntaps = [\"low\"]");
     let recipe = parse(&text.replace(", tap = \"middle\"", ""), file(), None).unwrap();
-    assert!(validate(&recipe, file(), DIGITS, 10, COUNTS).is_ok(), "no loss uses the tap");
+    assert!(validate(&recipe, file(), DIGITS, 10, IMAGES).is_ok(), "no loss uses the tap");
 }
 
 #[test]
@@ -312,6 +321,52 @@ fn retired_keys_name_their_replacement() {
     refuses("[student]\n", readout, &["`spiking.readout`", "[[student.losses]]", "`on`"]);
     let table = "[student.distillation]\nkind = \"attention\"\n[student.train]\n";
     refuses("[student.train]\n", table, &["`student.distillation`", "[[student.losses]]"]);
+    let leak = "[spiking]\nleak = 0.5\n[student]\n";
+    refuses("[student]\n", leak, &["`spiking.leak` is no longer", "`spiking.neuron.leak`"]);
+}
+
+#[test]
+fn neurons_are_lif_if_a_recipe_names_no_kind() {
+    use lasnn_neurons::{LeakConfig, LifConfig, NeuronConfig, PlifConfig};
+    let neuron = |keys: &str| {
+        let table = format!("[spiking.neuron]\n{keys}\n[student]\n");
+        let text = text("").replacen("[student]\n", &table, 1);
+        parse(&text, file(), None).unwrap().spiking.neuron
+    };
+    assert_eq!(neuron(""), NeuronConfig::default());
+    let lif = |leak: LeakConfig| NeuronConfig::from(LifConfig { leak, ..Default::default() });
+    assert_eq!(neuron("leak = 0.5"), lif(0.5.into()));
+    assert_eq!(neuron("kind = \"lif\"\nleak = 0.5"), lif(0.5.into()));
+    for leak in ["{ value = 0.5 }", "{ time_constant = 2 }", "{ value = 0.5, train = false }"] {
+        assert_eq!(neuron(&format!("leak = {leak}")), lif(0.5.into()), "{leak}");
+    }
+    let plif = PlifConfig { leak: 0.75, ..Default::default() };
+    assert_eq!(neuron("kind = \"plif\"\nleak = 0.75"), plif.into());
+}
+
+/// The place of a wrong key is found also if the table has no kind.
+#[test]
+fn wrong_keys_of_neurons_are_reported_with_their_line() {
+    let line = text("").lines().position(|line| line == "[student]").unwrap() + 3;
+    for (keys, says) in [
+        ("reset = \"zero\"\nleek = 1.0", "`spiking.neuron`: unknown key `leek`, expected one of"),
+        ("kind = \"plif\"\ninitial_membrane = 1", "unknown key `initial_membrane`"),
+        ("reset = \"zero\"\nkind = \"plof\"", "unknown value `plof`, expected `lif` or `plif`"),
+        ("reset = \"zero\"\nleak = \"low\"", "expected a number, or a table with `value`"),
+    ] {
+        let table = format!("[spiking.neuron]\n{keys}\n[student]\n");
+        refuses("[student]\n", &table, &[&format!("r.toml:{line}:"), says]);
+    }
+}
+
+/// Every neuron model of the table is described in the documentation.
+#[test]
+fn every_neuron_is_documented() {
+    let docs = include_str!("../../../../docs/recipes.md");
+    for neuron in lasnn_neurons::NeuronConfig::KINDS {
+        let row = format!("| `{}` |", neuron.name);
+        assert!(docs.contains(&row), "docs/recipes.md has no row {row}");
+    }
 }
 
 /// Every loss of the table is described in the documentation.
@@ -344,8 +399,21 @@ fn no_value_is_ignored() {
             spiking("encoding = [\"direct\"]"),
             "`spiking.encoding` is [\"direct\"], expected a table",
         ),
-        (spiking("reset = { zero = {} }"), "`spiking.reset` is { zero = {} }, expected"),
-        (conversion("policy = { kind = \"maximum\", percentile = 9 }"), "unknown key `percentile`"),
+        (
+            spiking("neuron = { reset = { zero = {} } }"),
+            "`spiking.neuron.reset` is { zero = {} }, expected",
+        ),
+        (
+            spiking("neuron = \"plif\""),
+            "`spiking.neuron`: found the text \"plif\", expected a table",
+        ),
+        (
+            conversion(
+                "method = { kind = \"threshold-balancing\", \
+                 policy = { kind = \"maximum\", percentile = 9 } }",
+            ),
+            "unknown key `percentile`",
+        ),
         (conversion("batches = 1.0"), "found the number `1.0`, expected a whole number"),
         ("[[conversion]]\n[student]\n".to_owned(), "`conversion[0]`: found a table"),
         ("[student]\n[student]\n".to_owned(), "duplicate key"),
@@ -385,8 +453,7 @@ fn every_recipe_in_configs_is_valid() {
                 Source::Cifar10 => Shape { channels: 3, height: 32, width: 32 },
                 _ => DIGITS,
             };
-            let counts = Counts { train: 1000, student: 1000 };
-            validate(&recipe, &path, image, 10, counts).unwrap_or_else(|error| panic!("{error}"));
+            validate(&recipe, &path, image, 10, 1000).unwrap_or_else(|error| panic!("{error}"));
             // The resolved recipe is a recipe, too.
             let written = toml::to_string_pretty(&recipe).unwrap();
             assert_eq!(parse(&written, &path, None).unwrap(), recipe, "{}", path.display());
@@ -401,18 +468,22 @@ fn every_recipe_in_configs_is_valid() {
 #[test]
 fn parameters_of_neurons_are_written_as_they_are_read() {
     let with = |keys: &str| {
-        let text = text("").replacen("[student]\n", &format!("[spiking]\n{keys}\n[student]\n"), 1);
+        let text =
+            text("").replacen("[student]\n", &format!("[spiking.neuron]\n{keys}\n[student]\n"), 1);
         let recipe = parse(&text, file(), None).unwrap();
         let written = toml::to_string_pretty(&recipe).unwrap();
         assert_eq!(parse(&written, file(), None).unwrap(), recipe, "{written}");
-        recipe.spiking
+        match recipe.spiking.neuron {
+            lasnn_neurons::NeuronConfig::Lif(config) => config,
+            other => panic!("{other:?}"),
+        }
     };
     for leak in ["0.5", "{ value = 0.5 }", "{ time_constant = 2.0 }", "{ time_constant = 2 }"] {
         assert_eq!(with(&format!("leak = {leak}")).leak, 0.5.into(), "{leak}");
     }
     assert!(with("leak = { train = true }").leak.train);
     assert_eq!(with("threshold = { per = \"layer\" }"), with(""));
-    assert_eq!(with("initial_membrane = { value = 0 }\n[spiking.threshold]"), with(""));
+    assert_eq!(with("initial_membrane = { value = 0 }\n[spiking.neuron.threshold]"), with(""));
     assert_eq!(with("initial_membrane = { value = 0.5 }").initial_membrane.value, 0.5);
     for (keys, message) in [
         ("leak = { value = 0.5, time_constant = 2.0 }", "found both"),
@@ -420,7 +491,7 @@ fn parameters_of_neurons_are_written_as_they_are_read() {
         ("threshold = [\"layer\", true]", "expected a table"),
         ("threshold = { for = \"layer\" }", "unknown key `for`"),
     ] {
-        let keys = format!("[spiking]\n{keys}\n[student]\n");
+        let keys = format!("[spiking.neuron]\n{keys}\n[student]\n");
         refuses("[student]\n", &keys, &["spiking", message]);
     }
 }

@@ -1,37 +1,36 @@
 //! Checks whether a recipe can be run on its images, before anything is trained.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use lasnn_core::{Plan, Shape};
 use lasnn_datasets::Source;
 use lasnn_distillation::Subject;
 
-use crate::stage::StageName;
-
 use super::error::RecipeError;
-use super::resolved::{AnnConfig, Recipe};
-use super::rules::{self, Contradiction, Counts};
+use super::graph::{Graph, Node, StudentWork, Work};
+use super::resolved::{Recipe, Start};
+use super::rules::{self, Contradiction};
+use crate::stage::StageName;
 
 /// The networks of a recipe, planned for the shape of its images.
 #[derive(Clone, Debug)]
 pub struct Plans {
-    /// The teacher.
-    pub teacher: Plan,
-    /// The intermediate network and the student.
-    pub student: Plan,
+    /// The network of all spiking networks: the intermediate network with its batch norms folded.
+    pub spiking: Plan,
+    /// The intermediate network, the teacher and the ANNs in `[stages]`.
+    pub anns: BTreeMap<StageName, Plan>,
 }
 
 impl Plans {
     /// The plan of the network of a stage.
-    pub fn of(&self, stage: StageName) -> &Plan {
-        match stage {
-            StageName::Teacher => &self.teacher,
-            _ => &self.student,
-        }
+    pub fn of(&self, stage: &StageName) -> &Plan {
+        self.anns.get(stage).unwrap_or(&self.spiking)
     }
 }
 
 /// Plans the networks of a recipe for images of `shape` in `classes` classes and checks all values.
+/// There are `images` images to train on.
 ///
 /// # Errors
 ///
@@ -41,7 +40,7 @@ pub fn validate(
     file: &Path,
     shape: Shape,
     classes: usize,
-    counts: Counts,
+    images: usize,
 ) -> Result<Plans, RecipeError> {
     let check = Check { file };
     // A folder may contain a validation split. This is known only after the folder has been read.
@@ -53,33 +52,39 @@ pub fn validate(
             "since the validation images choose the epoch",
         )?;
     }
-    let plan = |table, ann: &AnnConfig| {
-        let plan = check.table(table, ann.network.plan(shape, classes))?;
-        Ok::<_, RecipeError>(plan)
-    };
-    let teacher = plan("teacher.network", &recipe.teacher)?;
-    check.table("teacher.train", recipe.teacher.train.validate())?;
-    let student = plan("intermediate.network", &recipe.intermediate)?;
-    check.table("intermediate.network", recipe.intermediate.network.check_spiking())?;
-    check.table("intermediate.train", recipe.intermediate.train.validate())?;
-    check.table("spiking", recipe.spiking.neurons().check())?;
-    check.rule(rules::check(recipe))?;
-    check.table("conversion", recipe.conversion.check())?;
-    check.value("student.time_steps", recipe.student.time_steps, 1, "")?;
-    if let Some(limit) = recipe.student.train_limit {
-        check.value("student.train_limit", limit, 1, "")?;
+    let graph = check.rule(Graph::new(recipe))?;
+    let intermediate = &recipe.intermediate.network;
+    let plan = check.table("intermediate.network", intermediate.plan(shape, classes))?;
+    let spiking =
+        check.table("intermediate.network", intermediate.folded().plan(shape, classes))?;
+    let mut plans = Plans { spiking, anns: BTreeMap::from([(StageName::INTERMEDIATE, plan)]) };
+    for node in graph.nodes() {
+        if let Work::Ann(work) = &node.work {
+            if *node.name() != StageName::INTERMEDIATE {
+                let table = format!("{}.network", node.network.table);
+                let plan = check.table(&table, node.network.layers.plan(shape, classes))?;
+                plans.anns.insert(node.name().clone(), plan);
+            }
+            check.table(&format!("{}.train", node.network.table), work.train.validate())?;
+        }
     }
-    check.table("student.train", recipe.student.train.validate())?;
-    let subjects = (Subject::spiking(&student), Some(Subject::ordinary(&teacher)));
-    let losses = lasnn_distillation::check(&recipe.student.losses, subjects.0, subjects.1);
-    check.table("student", losses)?;
-    check.rule(rules::check_control(recipe, subjects.0))?;
+    check.table("intermediate.network", intermediate.folded().check_spiking())?;
+    check.table("spiking.neuron", recipe.spiking.neuron.check())?;
+    check.rule(rules::check(recipe, &graph))?;
+    check.table("conversion", recipe.conversion.check())?;
+    for (node, work) in graph.nodes().iter().filter_map(|node| Some((node, node.student()?))) {
+        // The losses of the control are checked below: no key of the recipe has them.
+        if *node.name() != StageName::CONTROL {
+            check.student(node, work, &plans)?;
+        }
+    }
+    check.rule(rules::check_control(recipe, Subject::spiking(&plans.spiking)))?;
     check.value("evaluation.batch", recipe.evaluation.batch, 1, "")?;
     for &steps in &recipe.evaluation.time_steps {
         check.value("evaluation.time_steps", steps, 1, "each")?;
     }
-    check.rule(rules::check_counts(recipe, &teacher, counts))?;
-    Ok(Plans { teacher, student })
+    check.rule(rules::check_images(recipe, &graph, &plans, images))?;
+    Ok(plans)
 }
 
 /// Turns what is wrong into an error of the recipe.
@@ -88,36 +93,52 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn table<T, E>(&self, table: &'static str, result: Result<T, E>) -> Result<T, RecipeError>
+    /// Checks the training of a spiking network.
+    fn student(
+        &self,
+        node: &Node<'_>,
+        work: &StudentWork<'_>,
+        plans: &Plans,
+    ) -> Result<(), RecipeError> {
+        let table = &work.table;
+        self.value(&format!("{table}.time_steps"), work.time_steps, 1, "")?;
+        if let Some(limit) = work.train_limit {
+            self.value(&format!("{table}.train_limit"), limit, 1, "")?;
+        }
+        let in_range = work.threshold.is_finite() && work.threshold > 0.0;
+        if work.start == Start::Random && !in_range {
+            return self.rule(Err(Contradiction {
+                key: format!("{table}.threshold"),
+                found: work.threshold.to_string(),
+                expected: "a number above 0".into(),
+            }));
+        }
+        self.table(&format!("{table}.train"), work.train.validate())?;
+        let student = Subject::spiking(plans.of(node.name()));
+        let teacher = work.teacher.as_ref().map(|name| Subject::ordinary(plans.of(name)));
+        self.table(table, lasnn_distillation::check(&work.losses, student, teacher))
+    }
+
+    fn table<T, E>(&self, table: &str, result: Result<T, E>) -> Result<T, RecipeError>
     where
         E: std::error::Error + Send + Sync + 'static,
     {
-        let at = self.file.into();
-        result.map_err(|source| RecipeError::Table { at, table, source: source.into() })
+        result.map_err(|source| RecipeError::Table {
+            at: self.file.into(),
+            table: table.to_owned(),
+            source: source.into(),
+        })
     }
 
-    fn value(
-        &self,
-        key: &'static str,
-        found: usize,
-        least: usize,
-        why: &str,
-    ) -> Result<(), RecipeError> {
+    fn value(&self, key: &str, found: usize, least: usize, why: &str) -> Result<(), RecipeError> {
         if found >= least {
             return Ok(());
         }
-        let at = self.file.into();
         let expected = format!("at least {least} {why}").trim_end().to_owned();
-        let key = key.to_owned();
-        Err(RecipeError::Value { at, key, found: found.to_string(), expected })
+        self.rule(Err(Contradiction { key: key.to_owned(), found: found.to_string(), expected }))
     }
 
-    fn rule(&self, result: Result<(), Contradiction>) -> Result<(), RecipeError> {
-        result.map_err(|Contradiction { key, found, expected }| RecipeError::Value {
-            at: self.file.into(),
-            key,
-            found,
-            expected,
-        })
+    fn rule<T>(&self, result: Result<T, Contradiction>) -> Result<T, RecipeError> {
+        result.map_err(|contradiction| contradiction.in_file(self.file))
     }
 }

@@ -156,9 +156,9 @@ const PARENTS: usize = 32;
 /// - The result of the network's node is a token. Each result of the network gets a node of its own
 ///   ([`ResultBackward`]) whose parent is that token.
 ///
-/// In the backward pass, the nodes of the results store their gradients in slots. Then the network's
-/// node takes them, and stores the gradients of its inputs in other slots, from which the nodes that
-/// gather take them.
+/// In the backward pass, the nodes of the results store their gradients in slots. Then the node of
+/// the network takes them, and stores the gradients of its inputs in other slots, from which the
+/// nodes that gather take them.
 ///
 /// The alternative, slices of one long result, costs more: Burn would pad the gradient of each
 /// slice to the full length and add them up.

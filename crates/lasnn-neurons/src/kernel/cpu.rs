@@ -140,8 +140,8 @@ fn backward<F: Real, const PARAMS: bool>(
                 row.copy_from_slice(&u);
             }
 
-            // With `fire-then-integrate`, the spike of a step is sent in the next step, and the last
-            // one never.
+            // With `fire-then-integrate`, the spike of a step is sent in the next step, and the
+            // last one never.
             let zeros = vec![F::ZERO; size];
             let output_grads: Vec<&[F]> = match neurons.options.step_order {
                 StepOrder::IntegrateThenFire => blocks.rows(output_grad, block).collect(),

@@ -9,7 +9,7 @@ use burn::tensor::module::{avg_pool2d, conv2d};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Int, Tensor};
 use lasnn_neurons::{
-    NeuronConfig, Reset, SpikingBackend, SpikingNeurons, StepOrder, Surrogate, mean_current,
+    Lif, LifConfig, NeuronModel, Reset, SpikingBackend, StepOrder, Surrogate, mean_current,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -52,7 +52,7 @@ struct Neuron {
 }
 
 impl Neuron {
-    fn config(&self) -> NeuronConfig {
+    fn config(&self) -> LifConfig {
         let surrogate = match self.surrogate {
             GoldenSurrogate::Linear { gamma } => Surrogate::Linear { damping: gamma },
             GoldenSurrogate::Atan { alpha } => Surrogate::Atan { alpha },
@@ -60,7 +60,7 @@ impl Neuron {
             GoldenSurrogate::Rectangular { width } => Surrogate::Rectangular { width },
         };
         let Self { leak, reset, step_order, .. } = *self;
-        NeuronConfig { leak: leak.into(), reset, step_order, surrogate, ..Default::default() }
+        LifConfig { leak: leak.into(), reset, step_order, surrogate, ..Default::default() }
     }
 }
 
@@ -120,8 +120,7 @@ fn scans_equal_pytorch<B: SpikingBackend>() {
     let scans: Scans = golden("scan.json");
     assert!(scans.cases.len() >= 12);
     for scan in scans.cases {
-        let neurons =
-            SpikingNeurons::new(&scan.neuron.config(), scan.threshold, &Default::default());
+        let neurons = Lif::new(&scan.neuron.config(), scan.threshold, &Default::default());
         let currents = scan.currents.tensor::<Autodiff<B>, 2>().require_grad();
         let spikes = neurons.forward(currents.clone(), scan.currents.shape[0]);
         assert_eq!(values(spikes.clone()), scan.spikes.data, "{}", scan.name);
@@ -154,7 +153,7 @@ impl<B: SpikingBackend> Run<'_, B> {
     fn neurons<const D: usize>(&self, name: &str, currents: Tensor<B, D>) -> Tensor<B, D> {
         let config = self.network.neuron.config();
         let threshold = self.network.thresholds[name];
-        let neurons = SpikingNeurons::new(&config, threshold, &currents.device());
+        let neurons = Lif::new(&config, threshold, &currents.device());
         let spikes = neurons.forward(currents, self.steps);
         let expected = &self.network.spikes[name].data;
         assert_eq!(&values(spikes.clone()), expected, "{}, {name}", self.network.name);

@@ -88,41 +88,48 @@ fn shared<B: Backend>(threshold: f32, leak: f32) -> ScanParams<Tensor<B, 1>> {
 }
 
 fn gradients_equal_burns_autodiff<B: SpikingBackend>() {
+    let (steps, neurons) = (9, 33);
+    let of_each = |first: f32, by: f32| -> Vec<f32> {
+        (0..neurons).map(|neuron| first + by * (neuron % 4) as f32).collect()
+    };
+    let shared = ScanParams { membrane: vec![0.3], threshold: vec![0.8], leak: vec![0.95] };
+    let own = ScanParams {
+        membrane: of_each(-0.3, 0.4),
+        threshold: of_each(0.7, 0.1),
+        leak: of_each(0.7, 0.1),
+    };
     for (key, options) in all_options().into_iter().enumerate() {
-        let (steps, neurons) = (9, 33);
         let draws = normals(key as u32, 2 * steps * neurons);
-        let currents = draws[..steps * neurons].iter().map(|n| 0.25 + 0.6 * n).collect();
-        let currents = tensor::<Autodiff<B>, 2>(currents, [steps, neurons]).require_grad();
-        let weights = tensor(draws[steps * neurons..].to_vec(), [steps, neurons]);
-        let of_each = |first: f32, by: f32| -> Vec<f32> {
-            (0..neurons).map(|neuron| first + by * (neuron % 4) as f32).collect()
-        };
-        let shared = ScanParams { membrane: vec![0.3], threshold: vec![0.8], leak: vec![0.95] };
-        let own = ScanParams {
-            membrane: of_each(-0.3, 0.4),
-            threshold: of_each(0.7, 0.1),
-            leak: of_each(0.7, 0.1),
-        };
-        for params in [shared, own] {
-            let params = params.map(|values| {
-                let shape = [values.len()];
-                tensor::<Autodiff<B>, 1>(values, shape).require_grad()
-            });
-            let by_hand = scan(currents.clone(), params.clone(), options);
-            let by_burn = reference::differentiable_scan(currents.clone(), params.clone(), options);
-            assert_eq!(values(by_hand.clone()), values(by_burn.clone()), "{options:?}");
-
-            // The gradient of this loss depends on the spikes, as in a network.
-            let gradients = |spikes: Tensor<Autodiff<B>, 2>| {
-                let loss = (spikes.clone() * spikes * weights.clone()).sum();
+        let (currents, weights) = draws.split_at(steps * neurons);
+        let currents: Vec<f32> = currents.iter().map(|n| 0.25 + 0.6 * n).collect();
+        for params in [&shared, &own] {
+            type Scan<A> =
+                fn(Tensor<A, 2>, ScanParams<Tensor<A, 1>>, NeuronOptions) -> Tensor<A, 2>;
+            let run = |run: Scan<Autodiff<B>>| {
+                let leaf = |values: &Vec<f32>| {
+                    tensor::<Autodiff<B>, 1>(values.clone(), [values.len()]).require_grad()
+                };
+                let currents =
+                    tensor::<Autodiff<B>, 2>(currents.clone(), [steps, neurons]).require_grad();
+                let params = params.clone().map(|values| leaf(&values));
+                let spikes = run(currents.clone(), params.clone(), options);
+                let weights = tensor(weights.to_vec(), [steps, neurons]);
+                // The gradient of this loss depends on the spikes, as in a network.
+                let loss = (spikes.clone() * spikes.clone() * weights).sum();
                 let grads = loss.backward();
                 let ScanParams { membrane, threshold, leak } =
-                    params.clone().map(|param| values(param.grad(&grads).unwrap()));
-                [values(currents.grad(&grads).unwrap()), membrane, threshold, leak]
+                    params.map(|param| values(param.grad(&grads).unwrap()));
+                let currents = values(currents.grad(&grads).unwrap());
+                (values(spikes), [currents, membrane, threshold, leak])
             };
-            let pairs = gradients(by_hand).into_iter().zip(gradients(by_burn));
-            for ((by_hand, by_burn), of) in pairs.zip(["currents", "membrane", "v", "leak"]) {
-                assert_close(&format!("{of}, {options:?}"), &by_hand, &by_burn, 1e-5);
+            let (spikes, by_hand) = run(scan);
+            let (expected, by_burn) = run(reference::differentiable_scan);
+            assert_eq!(spikes, expected, "{options:?}");
+            for (index, of) in ["currents", "membrane", "threshold", "leak"].iter().enumerate() {
+                let (by_hand, by_burn) = (&by_hand[index], &by_burn[index]);
+                // The gradient of a shared parameter is a sum whose terms cancel.
+                let tolerance = if by_burn.len() == 1 { 1e-3 } else { 1e-4 };
+                assert_close(&format!("{of}, {options:?}"), by_hand, by_burn, tolerance);
             }
         }
     }

@@ -5,7 +5,7 @@ use burn::module::{AutodiffModule, Module};
 use burn::tensor::Tensor;
 use lasnn_core::{Pass, Seed};
 use lasnn_neurons::{
-    NeuronConfig, NeuronOptions, SpikingBackend, SpikingNeurons, Surrogate, TrainedParams,
+    Lif, LifConfig, NeuronModel, NeuronOptions, SpikingBackend, Surrogate, TrainedParams,
     mean_current, time_locked_dropout,
 };
 use lasnn_nn::state;
@@ -23,9 +23,9 @@ on_every_backend!(
     the_readout_averages_over_time,
 );
 
-fn config(options: NeuronOptions) -> NeuronConfig {
+fn config(options: NeuronOptions) -> LifConfig {
     let NeuronOptions { reset, step_order, surrogate } = options;
-    NeuronConfig { leak: 0.9.into(), reset, step_order, surrogate, ..Default::default() }
+    LifConfig { leak: 0.9.into(), reset, step_order, surrogate, ..Default::default() }
 }
 
 /// Simulates a batch of 2 in calls of the given numbers of steps, and in one call. Both must have
@@ -33,7 +33,7 @@ fn config(options: NeuronOptions) -> NeuronConfig {
 fn check_pieces<B: SpikingBackend>(options: NeuronOptions, pieces: &[usize], key: u32) {
     let steps: usize = pieces.iter().sum();
     let shape = [steps * 2, 3, 5, 5];
-    let neurons = SpikingNeurons::<B>::new(&config(options), 0.7, &Default::default());
+    let neurons = Lif::<B>::new(&config(options), 0.7, &Default::default());
     let currents = normals(key, shape.iter().product()).iter().map(|n| 0.2 + 0.5 * n).collect();
     let currents = tensor::<B, 4>(currents, shape);
 
@@ -77,11 +77,11 @@ proptest! {
 
 fn state_is_saved_and_loaded<B: SpikingBackend>() {
     let device = Default::default();
-    let neurons = SpikingNeurons::<B>::new(&config(NeuronOptions::default()), 0.7, &device);
+    let neurons = Lif::<B>::new(&config(NeuronOptions::default()), 0.7, &device);
     let saved = state::save(&neurons.with_threshold(1.25));
     assert_eq!(saved.keys().collect::<Vec<_>>(), ["leak", "threshold"]);
 
-    let fresh = SpikingNeurons::<B>::new(&NeuronConfig::default(), 1.0, &device);
+    let fresh = Lif::<B>::new(&LifConfig::default(), 1.0, &device);
     let loaded = state::load(fresh, saved).unwrap();
     assert_eq!(loaded.threshold_value(), 1.25);
     assert_eq!(values(loaded.leak.val()), [f64::from(0.9f32)]);
@@ -89,13 +89,13 @@ fn state_is_saved_and_loaded<B: SpikingBackend>() {
 
 fn parameters_take_a_gradient_only_if_they_are_trained<B: SpikingBackend>() {
     let device = Default::default();
-    let fixed = SpikingNeurons::<Autodiff<B>>::new(&NeuronConfig::default(), 0.7, &device)
-        .with_initial_membrane(&[0.2]);
+    let fixed =
+        Lif::<Autodiff<B>>::new(&LifConfig::default(), 0.7, &device).with_initial_membrane(&[0.2]);
     let all = TrainedParams { threshold: true, leak: true, initial_membrane: true };
     for trained in [TrainedParams::default(), all] {
         let neurons = fixed.clone().with_trained(trained);
         let loaded = state::load(neurons.clone(), state::save(&neurons.valid())).unwrap();
-        let moved = neurons.clone().with_threshold(0.7).with_leak(1.0).to_device(&device);
+        let moved = neurons.clone().with_threshold(0.7).with_leak(1.0).fork(&device);
         for neurons in [neurons, loaded, moved] {
             let currents =
                 tensor::<Autodiff<B>, 2>(vec![0.5, 1.0, 0.5, 0.0], [4, 1]).require_grad();
@@ -118,7 +118,7 @@ fn a_threshold_of_a_channel_is_that_of_all_its_neurons<B: SpikingBackend>() {
     let currents = normals(5, 12 * 18).iter().map(|n| 0.3 + 0.5 * n).collect();
     let currents = tensor::<B, 4>(currents, shape);
     let device = Default::default();
-    let neurons = SpikingNeurons::<B>::new(&NeuronConfig::default(), 1.0, &device);
+    let neurons = Lif::<B>::new(&LifConfig::default(), 1.0, &device);
     let both = neurons.clone().with_thresholds(&[0.5, 1.5]).forward(currents.clone(), steps);
     for (channel, threshold) in [0.5, 1.5].into_iter().enumerate() {
         let channel = |maps: Tensor<B, 4>| maps.narrow(1, channel, 1);
@@ -130,7 +130,7 @@ fn a_threshold_of_a_channel_is_that_of_all_its_neurons<B: SpikingBackend>() {
 
 fn an_initial_potential_is_where_neurons_start<B: SpikingBackend>() {
     let device = Default::default();
-    let neurons = SpikingNeurons::<B>::new(&NeuronConfig::default(), 1.0, &device);
+    let neurons = Lif::<B>::new(&LifConfig::default(), 1.0, &device);
     let silent = || tensor::<B, 4>(vec![0.0; 2 * 2 * 3], [4, 3, 1, 1]);
     // A neuron that starts above its threshold has fired before the first step, whose reset it
     // gets; what is left may be above the threshold again.
@@ -147,7 +147,7 @@ fn an_initial_potential_is_where_neurons_start<B: SpikingBackend>() {
 #[should_panic(expected = "7 rows are not 2 time steps of a batch")]
 fn a_batch_that_is_no_multiple_of_the_steps_is_refused() {
     type B = burn_flex::Flex;
-    let neurons = SpikingNeurons::<B>::new(&NeuronConfig::default(), 1.0, &Default::default());
+    let neurons = Lif::<B>::new(&LifConfig::default(), 1.0, &Default::default());
     neurons.forward(tensor::<B, 2>(vec![0.0; 7], [7, 1]), 2);
 }
 

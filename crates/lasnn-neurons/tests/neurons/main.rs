@@ -9,5 +9,6 @@ mod gradients;
 mod kernels;
 mod layer;
 mod membranes;
+mod plif;
 mod range;
 mod support;

@@ -3,7 +3,7 @@
 use burn::backend::Autodiff;
 use burn::module::{AutodiffModule, Param};
 use burn::tensor::Tensor;
-use lasnn_neurons::{NeuronConfig, SpikingBackend, SpikingNeurons, TrainedParams};
+use lasnn_neurons::{Lif, LifConfig, NeuronModel, SpikingBackend, TrainedParams};
 
 use crate::support::{on_every_backend, values};
 
@@ -14,16 +14,16 @@ on_every_backend!(
 );
 
 /// Neurons of four channels with the given leak.
-fn neurons<B: SpikingBackend>(leak: f32, trained: bool) -> SpikingNeurons<Autodiff<B>> {
+fn neurons<B: SpikingBackend>(leak: f32, trained: bool) -> Lif<Autodiff<B>> {
     let all = TrainedParams { threshold: trained, leak: trained, initial_membrane: trained };
-    SpikingNeurons::new(&NeuronConfig::default(), 1.0, &Default::default())
+    Lif::new(&LifConfig::default(), 1.0, &Default::default())
         .with_thresholds(&[-1.0, 1e-4, 1e-3, 7.0])
         .with_leak(leak)
         .with_initial_membrane(&[-3.0])
         .with_trained(all)
 }
 
-fn leak<B: SpikingBackend>(neurons: &SpikingNeurons<B>) -> f32 {
+fn leak<B: SpikingBackend>(neurons: &Lif<B>) -> f32 {
     values(neurons.leak.val())[0] as f32
 }
 

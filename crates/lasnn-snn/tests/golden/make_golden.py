@@ -180,7 +180,7 @@ def case(name, layers, spiking, seed):
         "name": name,
         "time_steps": T,
         "layers": layers,
-        "spiking": spiking,
+        "spiking": {"neuron": {"kind": "lif", **spiking}},
         "image": array(image),
         "labels": labels.tolist(),
         "state": {name: array(tensor) for name, tensor in network.state.items()},
@@ -207,7 +207,8 @@ def main():
             "step_order": order,
         }
         name = f"{kind}, {reset}, {order}, leak {leak}, v per {threshold}, u0 per {initial}"
-        cases.append(next(filter(None, (attempt(name, layers, spiking, index, s) for s in range(99)))))
+        attempts = (attempt(name, layers, spiking, index, seed) for seed in range(99))
+        cases.append(next(filter(None, attempts)))
     lines = ",\n".join(json.dumps(case) for case in cases)
     (Path(__file__).parent / "params.json").write_text(f"[\n{lines}\n]\n")
 

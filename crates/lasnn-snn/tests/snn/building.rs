@@ -3,7 +3,7 @@
 use burn::backend::Autodiff;
 use burn_flex::Flex;
 use lasnn_core::{Architecture, Layer, Plan, Shape};
-use lasnn_neurons::{LEAST_THRESHOLD, ThresholdConfig};
+use lasnn_neurons::{LEAST_THRESHOLD, LifConfig, NeuronModel, ThresholdConfig};
 use lasnn_nn::{Constrained, state};
 use lasnn_snn::{SpikingConfig, SpikingNetwork, layer_by_layer_because};
 
@@ -34,13 +34,15 @@ fn errors_name_the_layer_or_the_number() {
         network.unwrap_err().to_string()
     };
     let config = SpikingConfig::default();
-    let pooled = plan(vec![Layer::MaxPool { size: 2 }, Layer::Classifier { bias: false }]);
+    let pooled =
+        plan(vec![Layer::conv(2), Layer::MaxPool { size: 2 }, Layer::Classifier { bias: false }]);
     let message = error(&pooled, &config, 4);
-    assert!(message.contains("layer 0 (max-pool) cannot be made spiking"), "{message}");
+    assert!(message.contains("layer 1 (max-pool) cannot be made spiking"), "{message}");
 
     let plain = plan(vec![Layer::conv(2), Layer::Classifier { bias: false }]);
     assert_eq!(error(&plain, &config, 0), "time_steps is 0, expected at least 1");
-    let message = error(&plain, &SpikingConfig { leak: 2.0.into(), ..config }, 4);
+    let neuron = LifConfig { leak: 2.0.into(), ..Default::default() }.into();
+    let message = error(&plain, &SpikingConfig { neuron, ..config }, 4);
     assert!(message.contains("leak is 2"), "{message}");
 }
 
@@ -58,11 +60,12 @@ fn all_layers_of_trained_neurons_are_moved_into_their_ranges() {
     let plan = plan(vec![Layer::conv(2), block, linear, Layer::Classifier { bias: false }]);
     for train in [true, false] {
         let threshold = ThresholdConfig { train, ..Default::default() };
-        let config = SpikingConfig { threshold, ..Default::default() };
+        let neuron = LifConfig { threshold, ..Default::default() }.into();
+        let config = SpikingConfig { neuron, ..Default::default() };
         assert_eq!(layer_by_layer_because(&plan, &config), None);
         let device = Default::default();
         let network = SpikingNetwork::<Autodiff<Flex>>::new(&plan, &config, 4, &device).unwrap();
-        let network = network.with_neurons(&config.neurons(), &[-1.0, 0.0, 2.0, -3.0], &device);
+        let network = network.with_neurons(&config.neuron, &[-1.0, 0.0, 2.0, -3.0], &device);
         let network = network.constrained();
         let found: Vec<f32> =
             network.neurons().iter().map(|(_, neurons)| neurons.threshold_value()).collect();

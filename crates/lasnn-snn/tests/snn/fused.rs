@@ -7,8 +7,10 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Distribution, Tensor, TensorData};
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
-use lasnn_core::{Architecture, Layer, Pass, Plan, Precision, Probe, Probes, Seed, Shape, Tap};
-use lasnn_neurons::{Encoding, PoissonRange, Reset, SpikingBackend, StepOrder};
+use lasnn_core::{
+    Architecture, Layer, Pass, Plan, Precision, Probe, Probes, Seed, Shape, Tap, Trace,
+};
+use lasnn_neurons::{Encoding, LifConfig, PoissonRange, Reset, SpikingBackend, StepOrder};
 use lasnn_nn::Observable;
 use lasnn_snn::{
     NetworkCase, Simulator, SpikingConfig, SpikingNetwork, WeightFormat, compare_network,
@@ -97,38 +99,38 @@ fn check<A: Training>(plan: &Plan, config: &SpikingConfig, training: bool) {
         true => Pass::train(Seed(5), 1, &samples),
         false => Pass::evaluate(Seed(5), &samples),
     };
-    let run = |network: &SpikingNetwork<A>, rates: bool| {
-        let (logits, taps) = match rates {
-            true => {
-                let probes = Probes::from(Tap::ALL.map(Probe::Features));
-                let observed = network.observe(images.clone(), &pass, &probes);
-                (observed.logits, observed.features)
-            }
-            false => {
-                let probes = Probes::from(Tap::ALL.map(Probe::Attention));
-                let observed = network.observe(images.clone(), &pass, &probes);
-                (observed.logits, observed.attention)
-            }
-        };
-        let taps: Vec<Tensor<A, 4>> = taps.into_values().collect();
-        let mut loss = logits.clone().powi_scalar(2).mean();
-        for tap in &taps {
-            loss = loss + tap.clone().powi_scalar(2).sum();
+    let run = |network: &SpikingNetwork<A>, probes: &Probes| {
+        let observed = network.observe(images.clone(), &pass, probes);
+        let by_step = observed.logits_by_step.map(Tensor::unsqueeze::<4>);
+        let maps = observed.features.into_values().chain(observed.attention.into_values());
+        let maps = maps.chain(observed.activation_maps.into_values());
+        let maps: Vec<Tensor<A, 4>> = maps.chain(observed.spike_counts).chain(by_step).collect();
+        let mut loss = observed.logits.clone().powi_scalar(2).mean();
+        for map in &maps {
+            loss = loss + map.clone().powi_scalar(2).mean();
         }
         let gradients = loss.backward();
         let mut found = Gradients { gradients, found: vec![] };
         network.visit(&mut found);
-        let taps: Vec<TensorData> = taps.into_iter().map(|tap| tap.into_data()).collect();
-        (logits.into_data(), taps, found.found)
+        let maps: Vec<TensorData> = maps.into_iter().map(|map| map.into_data()).collect();
+        (observed.logits.into_data(), maps, found.found)
     };
-    for rates in [true, false] {
-        let (logits, taps, gradients) = run(&network, rates);
-        let (by_layer_logits, by_layer_taps, by_layer_gradients) =
-            run(&network.clone().layer_by_layer(), rates);
-        assert_eq!((taps.len(), by_layer_taps.len()), (3, 3));
-        assert!(taps.iter().any(|tap| tap.iter::<f32>().any(|x| x > 0.0)), "no neuron fires");
-        for (fused, by_layer) in taps.iter().zip(&by_layer_taps) {
-            fused.assert_approx_eq::<f32>(by_layer, burn::tensor::Tolerance::absolute(1e-6));
+    let at_taps = |probe: fn(Tap) -> Probe| Tap::ALL.map(probe);
+    let features = Probes::from(at_taps(Probe::Features));
+    let attention = Probes::from(at_taps(Probe::Attention));
+    let maps = Probes::from(at_taps(Probe::ActivationMap));
+    let others = Probes::from([Probe::LogitsByStep, Probe::SpikeCounts]);
+    let without_current = Trace { gamma: 0.25, include_current: false };
+    let all = features.clone().union(attention.clone()).union(maps.clone()).union(others);
+    for probes in [features, attention, maps.with_trace(without_current), all] {
+        assert!(lasnn_snn::is_fused(&probes));
+        let (logits, maps, gradients) = run(&network, &probes);
+        let (by_layer_logits, by_layer_maps, by_layer_gradients) =
+            run(&network.clone().layer_by_layer(), &probes);
+        assert!(maps.len() >= 3 && maps.len() == by_layer_maps.len());
+        assert!(maps.iter().any(|map| map.iter::<f32>().any(|x| x > 0.0)), "no neuron fires");
+        for (fused, by_layer) in maps.iter().zip(&by_layer_maps) {
+            fused.assert_approx_eq::<f32>(by_layer, burn::tensor::Tolerance::rel_abs(1e-5, 1e-5));
         }
         close(&logits, &by_layer_logits);
         assert_eq!(gradients.len(), by_layer_gradients.len());
@@ -179,7 +181,8 @@ fn plain_networks_agree<A: Training>() {
 
 fn residual_networks_agree<A: Training>() {
     for encoding in encodings() {
-        let config = SpikingConfig { encoding, leak: 0.875.into(), ..Default::default() };
+        let neuron = LifConfig { leak: 0.875.into(), ..Default::default() }.into();
+        let config = SpikingConfig { encoding, neuron };
         check::<A>(&residual(), &config, true);
     }
 }
@@ -187,7 +190,8 @@ fn residual_networks_agree<A: Training>() {
 fn all_options_agree<A: Training>() {
     for reset in [Reset::Subtract, Reset::Zero] {
         for step_order in [StepOrder::IntegrateThenFire, StepOrder::FireThenIntegrate] {
-            check::<A>(&plain(), &SpikingConfig { reset, step_order, ..Default::default() }, true);
+            let neuron = LifConfig { reset, step_order, ..Default::default() }.into();
+            check::<A>(&plain(), &SpikingConfig { neuron, ..Default::default() }, true);
         }
     }
 }

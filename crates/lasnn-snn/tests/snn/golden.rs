@@ -11,7 +11,7 @@ use burn::tensor::{Int, Tensor, TensorData, Tolerance, activation::log_softmax};
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
 use lasnn_core::{Architecture, Layer, Pass, Seed, Shape};
-use lasnn_neurons::{Reset, SpikingBackend, StepOrder};
+use lasnn_neurons::{LifConfig, Reset, SpikingBackend, StepOrder};
 use lasnn_nn::{Observable, StateDict, state};
 use lasnn_snn::{SpikingConfig, SpikingNetwork};
 use serde::Deserialize;
@@ -87,12 +87,13 @@ fn check<A: SpikingBackend + AutodiffBackend>(case: &Case, names: Names, layers:
     let classes = case.logits.shape[1];
     let architecture = Architecture { name: case.name.clone(), layers: layers.to_vec() };
     let plan = architecture.plan(input, classes).unwrap();
-    let config = SpikingConfig {
+    let neuron = LifConfig {
         leak: case.leak.into(),
         reset: case.reset,
         step_order: case.step_order,
         ..Default::default()
     };
+    let config = SpikingConfig { neuron: neuron.into(), ..Default::default() };
     let network = SpikingNetwork::<A>::new(&plan, &config, steps, &device).unwrap();
     let mut tensors: StateDict = state::save(&network);
     for (theirs, weight, neurons) in names {

@@ -8,6 +8,7 @@ mod fused;
 mod golden;
 mod naive;
 mod params;
+mod plif;
 mod probes;
 mod simulation;
 mod weights;

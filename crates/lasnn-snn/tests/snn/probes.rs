@@ -1,4 +1,4 @@
-//! Every probe of the pass layer by layer against plain loops, its gradient, and what a probe
+//! Every probe of both passes against plain loops, its gradient, and what a probe
 //! leaves unchanged.
 
 use burn::backend::Autodiff;
@@ -7,7 +7,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
 use lasnn_core::{Pass, Probe, Probes, Seed, Shape, Tap, Trace};
-use lasnn_neurons::SpikingBackend;
+use lasnn_neurons::{LifConfig, SpikingBackend};
 use lasnn_nn::{Observable, Observations, state};
 use lasnn_snn::runner::{FromRest, sum_over_time};
 use lasnn_snn::{SpikingConfig, SpikingNetwork, is_fused};
@@ -29,7 +29,8 @@ fn all() -> Probes {
 }
 
 fn network<B: SpikingBackend>() -> SpikingNetwork<B> {
-    let config = SpikingConfig { leak: LEAK.into(), ..SpikingConfig::default() };
+    let neuron = LifConfig { leak: LEAK.into(), ..Default::default() }.into();
+    let config = SpikingConfig { neuron, ..Default::default() };
     let network = SpikingNetwork::new(&naive::plan(), &config, STEPS, &Default::default());
     network.unwrap().map(&mut DrawWeights(3))
 }
@@ -86,11 +87,18 @@ fn counts(runs: &[naive::Run], tap: Tap) -> Vec<f64> {
 fn every_probe_equals_a_loop_over_neurons() {
     let network = network::<Flex>();
     let runs = naive_runs(&network);
+    let fused: Probes = all().iter().filter(|p| !matches!(p, Probe::Membranes(_))).collect();
+    assert!(is_fused(&fused));
+    check_probes(&network, &fused, &runs);
+    check_probes(&network.layer_by_layer(), &all(), &runs);
+}
+
+fn check_probes(network: &SpikingNetwork<Flex>, probes: &Probes, runs: &[naive::Run]) {
     for include_current in [true, false] {
         let trace = Trace { gamma: 0.4, include_current };
-        let found = observe(&network, &all().with_trace(trace));
+        let found = observe(network, &probes.clone().with_trace(trace));
 
-        let currents = by_step(&runs, |run, step| run.currents[step].clone());
+        let currents = by_step(runs, |run, step| run.currents[step].clone());
         equal("by step", found.logits_by_step.as_ref().unwrap(), &currents);
         let mut mean = vec![0.0; BATCH * CLASSES];
         for (index, current) in currents.iter().enumerate() {
@@ -101,7 +109,7 @@ fn every_probe_equals_a_loop_over_neurons() {
         assert_eq!(found.spike_counts.len(), 2);
         for (layer, (tap, shape)) in TAPS.into_iter().enumerate() {
             let Shape { channels, height, width } = shape;
-            let counts = counts(&runs, tap);
+            let counts = counts(runs, tap);
             equal("counts", &found.spike_counts[layer], &counts);
             let rates: Vec<f64> = counts.iter().map(|count| count / STEPS as f64).collect();
             equal("features", &found.features[&tap], &rates);
@@ -117,7 +125,7 @@ fn every_probe_equals_a_loop_over_neurons() {
 
             let map = &found.activation_maps[&tap];
             assert_eq!(map.dims(), [STEPS, BATCH, height, width]);
-            let expected = by_step(&runs, |run, step| {
+            let expected = by_step(runs, |run, step| {
                 let spikes = &run.layers[&tap].spikes;
                 let contribution = |neuron: usize| -> f64 {
                     let earlier = 0..step + usize::from(include_current);
@@ -129,9 +137,9 @@ fn every_probe_equals_a_loop_over_neurons() {
             });
             equal("activation map", map, &expected);
 
-            let membranes = &found.membranes[&tap];
+            let Some(membranes) = found.membranes.get(&tap) else { continue };
             assert_eq!(membranes.dims(), [STEPS, BATCH, channels, height, width]);
-            let expected = by_step(&runs, |run, step| run.layers[&tap].membranes[step].clone());
+            let expected = by_step(runs, |run, step| run.layers[&tap].membranes[step].clone());
             equal("membranes", membranes, &expected);
         }
     }
@@ -191,7 +199,7 @@ fn the_logits_times_a_power_of_two_are_the_membrane_potentials() {
 #[test]
 fn a_fused_network_has_every_probe() {
     assert!(is_fused(&Probes::from([Probe::Features(Tap::Low), Probe::Attention(Tap::Low)])));
-    assert!(!is_fused(&Probes::from([Probe::LogitsByStep])));
+    assert!(!is_fused(&Probes::from([Probe::Membranes(Tap::Low)])));
     let (fused, by_layer) = (network::<Flex>(), network::<Flex>().layer_by_layer());
     let [found, expected] = [&fused, &by_layer].map(|network| observe(network, &all()));
     assert_eq!(found.membranes[&Tap::Low].to_data(), expected.membranes[&Tap::Low].to_data());

@@ -186,7 +186,8 @@ impl Network {
                 SpikeStats::Squares => (&[][..], &squares[..]),
                 _ => (&counts[..], &[][..]),
             };
-            let grad = OutcomeGrad { readout: &self.readout_grad, counts, squares };
+            let grad =
+                OutcomeGrad { readout: &self.readout_grad, counts, squares, ..Default::default() };
             (outcome, args.backward(&tape, grad))
         })
     }

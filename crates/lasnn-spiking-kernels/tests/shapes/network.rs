@@ -256,7 +256,7 @@ impl Network {
 
         let mut grads = vec![None; layers];
         grads[layers - 1] = Some(&counts[..]);
-        let grad = OutcomeGrad { readout: &readout, counts: &grads, squares: &[] };
+        let grad = OutcomeGrad { readout: &readout, counts: &grads, ..Default::default() };
         let stats = vec![SpikeStats::Counts; layers];
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {

@@ -352,10 +352,12 @@ impl Case {
             self.check_squares(args, input, &outcome, &tape);
             let counts: Vec<Option<&[f32]>> =
                 self.count_grads.iter().map(Option::as_deref).collect();
-            let grad = OutcomeGrad { readout: &self.readout_grad, counts: &counts, squares: &[] };
+            let grad =
+                OutcomeGrad { readout: &self.readout_grad, counts: &counts, ..Default::default() };
             let found = args.backward(&tape, grad);
-            let (grads, outside) = naive::backward(args, &expected, grad);
-            for (index, (found, expected)) in found.params.iter().zip(&grads).enumerate() {
+            let expected = naive::backward(args, &expected, grad);
+            for (index, (found, expected)) in found.params.iter().zip(&expected.params).enumerate()
+            {
                 let found: Vec<f64> = found.iter().map(|&x| f64::from(x)).collect();
                 let name = self.name(index);
                 match self.trained[index] {
@@ -376,13 +378,16 @@ impl Case {
                 let error: Vec<f32> = rounded.iter().zip(full).map(|(a, b)| a - b).collect();
                 // The constant is for cases in which the terms of all gradients cancel out.
                 // Elsewhere, norms are near 1.
-                let allowed = 0.1 * norm(full) + 0.002 * largest + 1e-5;
+                let mut allowed = 0.1 * norm(full) + 0.002 * largest + 1e-5;
+                // Many neurons share a parameter, so its terms often cancel out.
+                let sizes = &expected.sizes[index];
+                allowed += 0.02 * sizes.iter().map(|size| size * size).sum::<f64>().sqrt() as f32;
                 let (found, name) = (norm(&error), self.name(index));
                 assert!(found <= allowed, "{name}: {found} of {allowed}");
             }
             if let Some(found) = found.currents {
                 let found: Vec<f64> = found.iter().map(|&x| f64::from(x)).collect();
-                assert_close("gradient of currents", &found, &outside);
+                assert_close("gradient of currents", &found, &expected.currents);
             }
         });
     }
@@ -440,8 +445,12 @@ impl Case {
         }
         let readout = &self.readout_grad[..];
         let (counts, squares) = (all(&of_counts), all(&of_squares));
-        let expected = args.backward(tape, OutcomeGrad { readout, counts: &counts, squares: &[] });
-        let found = args.backward(tape, OutcomeGrad { readout, counts: &[], squares: &squares });
+        let expected =
+            args.backward(tape, OutcomeGrad { readout, counts: &counts, ..Default::default() });
+        let found = args.backward(
+            tape,
+            OutcomeGrad { readout, counts: &[], squares: &squares, ..Default::default() },
+        );
         assert_eq!(found.params, expected.params);
         assert_eq!(found.currents, expected.currents);
     }

@@ -195,7 +195,8 @@ fn gradients(case: &Case, batch: usize, precision: Precision) -> Vec<Vec<f32>> {
         let counted = vec![SpikeStats::Nothing; case.graph.layers.len()];
         let (_, tape) = args.record(input, case.steps, &counted);
         let counts: Vec<Option<&[f32]>> = case.count_grads.iter().map(Option::as_deref).collect();
-        let grad = OutcomeGrad { readout: &case.readout_grad, counts: &counts, squares: &[] };
+        let grad =
+            OutcomeGrad { readout: &case.readout_grad, counts: &counts, ..Default::default() };
         args.backward(&tape, grad).params
     })
 }

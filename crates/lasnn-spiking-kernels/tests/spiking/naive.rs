@@ -151,17 +151,24 @@ pub fn forward(args: &ForwardArgs<'_>, input: NetworkInput<&[f32]>, steps: usize
     run
 }
 
+/// The gradients of a pass.
+pub struct Gradients {
+    /// By parameter.
+    pub params: Vec<Vec<f64>>,
+    /// By parameter of neurons: the sums of the sizes of the terms of its gradients.
+    pub sizes: Vec<Vec<f64>>,
+    /// With respect to the currents from outside.
+    pub currents: Vec<f64>,
+}
+
 /// The gradients of the parameters and of the currents from outside.
-pub fn backward(
-    args: &ForwardArgs<'_>,
-    run: &Run,
-    grad: OutcomeGrad<'_>,
-) -> (Vec<Vec<f64>>, Vec<f64>) {
+pub fn backward(args: &ForwardArgs<'_>, run: &Run, grad: OutcomeGrad<'_>) -> Gradients {
     let graph = args.graph;
     let steps = run.spikes.len();
     let params: Vec<_> =
         (0..graph.layers.len()).map(|layer| LayerParams::of(args, layer)).collect();
     let mut grads: Vec<Vec<f64>> = args.params.iter().map(|w| vec![0.0; w.len()]).collect();
+    let mut term_sizes = grads.clone();
     let sizes: Vec<usize> =
         graph.layers.iter().map(|layer| layer.shape.len() * args.batch).collect();
     let mut outside = vec![0.0; sizes[0]];
@@ -229,15 +236,18 @@ pub fn backward(
                 let before = f64::from(before);
                 let resets = neurons.reset == Reset::Subtract && fires(before);
                 let kept = neurons.reset == Reset::Subtract || !fires(before);
-                grads[params.threshold.index][params.threshold.place(neuron)] -=
-                    grad * slope * u / threshold + if resets { delta } else { 0.0 };
-                grads[params.leak.index][params.leak.place(neuron)] +=
-                    if kept { delta * before } else { 0.0 };
+                let mut add = |param: &Shared<'_>, term: f64| {
+                    grads[param.index][param.place(neuron)] += term;
+                    term_sizes[param.index][param.place(neuron)] += term.abs();
+                };
+                add(&params.threshold, -grad * slope * u / threshold);
+                add(&params.threshold, if resets { -delta } else { 0.0 });
+                add(&params.leak, if kept { delta * before } else { 0.0 });
                 if let Some(bias) = &params.bias {
-                    grads[bias.index][bias.place(neuron)] += delta;
+                    add(bias, delta);
                 }
                 if let (0, true, Some(initial)) = (step, kept, &params.initial) {
-                    grads[initial.index][initial.place(neuron)] += leak * delta;
+                    add(initial, leak * delta);
                 }
             }
             for projection in &layer.projections {
@@ -252,7 +262,7 @@ pub fn backward(
         }
         later = of_spikes;
     }
-    (grads, outside)
+    Gradients { params: grads, sizes: term_sizes, currents: outside }
 }
 
 impl Run {

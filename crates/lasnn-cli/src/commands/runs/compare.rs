@@ -39,21 +39,15 @@ fn text(runs: &[RunRecord]) -> String {
     if runs.iter().any(|run| run.state != State::Ended) {
         row("state", &|run| Some(run.state.text().to_owned()));
     }
-    for stage in StageName::REPORTED {
-        if runs.iter().any(|run| run.stages.iter().any(|found| found.stage == stage)) {
-            let accuracy = |run: &RunRecord| {
-                run.stages
-                    .iter()
-                    .find(|found| found.stage == stage)?
-                    .numbers
-                    .test_accuracy
-                    .map(percent)
-            };
-            row(&format!("accuracy: {}", stage.title()), &accuracy);
-        }
+    for (stage, title) in titles(runs) {
+        let accuracy = |run: &RunRecord| {
+            let found = run.stages.iter().find(|found| found.stage == *stage)?;
+            found.numbers.test_accuracy.map(percent)
+        };
+        row(&format!("accuracy: {title}"), &accuracy);
     }
     // The rows below are about one network of each run. This row names it.
-    row("spiking network", &|run| Some(run.spiking()?.stage.title().to_owned()));
+    row("spiking network", &|run| Some(run.spiking()?.title(has_teacher(run))));
     row("T", &|run| Some(run.spiking()?.numbers.time_steps?.to_string()));
     row("firing rate", &|run| run.spiking()?.firing_rate.map(percent));
     row("synops / image", &|run| run.spiking()?.numbers.synops_per_image.map(count));
@@ -63,6 +57,24 @@ fn text(runs: &[RunRecord]) -> String {
     row("backend", &|run| run.backend.as_deref().map(printable));
     row("commit", &|run| run.git.as_ref().and_then(Git::short));
     table.to_string()
+}
+
+/// The stages of all runs in the order of a report, and their names in the table.
+fn titles(runs: &[RunRecord]) -> Vec<(&StageName, String)> {
+    let is_distilled = runs.iter().any(has_teacher);
+    let mut all: Vec<&Stage> = Vec::new();
+    for stage in runs.iter().flat_map(|run| &run.stages) {
+        if !all.iter().any(|known| known.stage == stage.stage) {
+            all.push(stage);
+        }
+    }
+    all.sort_by_key(|stage| stage.stage.rank(stage.is_spiking()));
+    all.into_iter().map(|stage| (&stage.stage, stage.title(is_distilled))).collect()
+}
+
+/// Whether a run has a teacher. Runs train none that their students do not need.
+fn has_teacher(run: &RunRecord) -> bool {
+    run.stages.iter().any(|stage| stage.stage == StageName::TEACHER)
 }
 
 /// The wall time of all stages. For a reused stage it is the time of the run that has trained it,

@@ -72,6 +72,18 @@ pub struct Stage {
     pub firing_rate: Option<f64>,
 }
 
+impl Stage {
+    /// Whether the stage has made a spiking network.
+    pub fn is_spiking(&self) -> bool {
+        self.numbers.time_steps.is_some()
+    }
+
+    /// The name in a table for a person. `is_distilled` says whether the run has a teacher.
+    pub fn title(&self, is_distilled: bool) -> String {
+        self.stage.title(self.is_spiking(), is_distilled)
+    }
+}
+
 /// The results of a stage. Runs of older versions may lack some of them.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Numbers {

@@ -1,14 +1,15 @@
 //! The record of a run: everything that its folder contains, whatever its state is and whichever
 //! version of the program has written it.
 
-use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use lasnn_core::{Architecture, Plan, Shape};
 use lasnn_training::Checkpoint;
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::parts::{Dataset, Git, Numbers, Stage, State};
@@ -60,7 +61,36 @@ struct SummaryFields {
     threads: Option<u64>,
     git: Option<Git>,
     dataset: Option<Dataset>,
-    stages: BTreeMap<String, Numbers>,
+    stages: Stages,
+}
+
+/// The results of stages by their keys in the summary, in the order of the file, which is that in
+/// which the stages ran.
+#[derive(Debug, Default)]
+struct Stages(Vec<(String, Numbers)>);
+
+impl<'de> Deserialize<'de> for Stages {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(StagesVisitor)
+    }
+}
+
+struct StagesVisitor;
+
+impl<'de> Visitor<'de> for StagesVisitor {
+    type Value = Stages;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with the results of stages")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Stages, A::Error> {
+        let mut stages = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            stages.push(entry);
+        }
+        Ok(Stages(stages))
+    }
 }
 
 impl RunRecord {
@@ -74,15 +104,20 @@ impl RunRecord {
             Ok(None) => (State::CutOff, None, SummaryFields::default()),
             Err(problem) => (State::Damaged, Some(problem), SummaryFields::default()),
         };
-        let stage = |stage: StageName| {
-            let fields = fields.stages.get(stage.in_summary()).cloned();
-            let numbers = match state {
-                State::Ended => fields,
-                _ => in_checkpoint(&location.path, stage),
-            };
-            Some(Stage { stage, numbers: numbers?, firing_rate: None })
+        let found: Vec<(StageName, Numbers)> = match state {
+            State::Ended => {
+                let named = fields.stages.0.into_iter();
+                named
+                    .filter_map(|(key, found)| Some((StageName::from_summary(&key)?, found)))
+                    .collect()
+            }
+            _ => in_checkpoints(&location.path),
         };
-        let stages = StageName::REPORTED.into_iter().filter_map(stage).collect();
+        let mut stages: Vec<Stage> = found
+            .into_iter()
+            .map(|(stage, numbers)| Stage { stage, numbers, firing_rate: None })
+            .collect();
+        stages.sort_by_key(|stage| stage.stage.rank(stage.is_spiking()));
         // A run without a summary still has its recipe.
         let resolved = recipe(&location.path).unwrap_or_default();
         let in_recipe = |key: &str| resolved.get(key);
@@ -115,13 +150,14 @@ impl RunRecord {
         for stage in &mut self.stages {
             let Numbers { spikes_per_image, time_steps, .. } = stage.numbers;
             if let (Some(spikes), Some(steps)) = (spikes_per_image, time_steps) {
-                let plan = plan(&self.path, stage.stage);
+                let plan = plan(&self.path, &stage.stage);
                 stage.firing_rate = plan.map(|plan| overall_rate(spikes, steps, &plan));
             }
         }
     }
 
-    /// The last spiking network. It is the student if that stage is finished.
+    /// The last spiking network: the student if that stage is finished, or one that was trained
+    /// after it.
     pub fn spiking(&self) -> Option<&Stage> {
         self.stages.iter().rev().find(|stage| stage.numbers.time_steps.is_some())
     }
@@ -134,7 +170,7 @@ fn recipe(run: &Path) -> Option<toml::Table> {
 
 /// The summary of a run, if there is one. The error says why it cannot be read.
 fn summary(run: &Path) -> Result<Option<SummaryFields>, String> {
-    let damaged = |error: &dyn std::fmt::Display| format!("{SUMMARY} cannot be read: {error}");
+    let damaged = |error: &dyn fmt::Display| format!("{SUMMARY} cannot be read: {error}");
     match fs::read_to_string(run.join(SUMMARY)) {
         Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| damaged(&error)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -142,19 +178,29 @@ fn summary(run: &Path) -> Result<Option<SummaryFields>, String> {
     }
 }
 
+/// The results in the checkpoints of a run. A checkpoint is written as soon as its stage is
+/// finished.
+fn in_checkpoints(run: &Path) -> Vec<(StageName, Numbers)> {
+    let entries = fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
+    let mut names: Vec<StageName> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".safetensors")?.parse().ok())
+        .collect();
+    names.sort();
+    let found = |name: StageName| {
+        let numbers = Numbers::deserialize(metadata(run, &name)?.get("summary")?).ok()?;
+        Some((name, numbers))
+    };
+    names.into_iter().filter_map(found).collect()
+}
+
 /// The metadata of a stage's checkpoint. `None` if it is missing or of another program.
-fn metadata(run: &Path, stage: StageName) -> Option<Value> {
-    let file = run.join("checkpoints").join(format!("{}.safetensors", stage.name()));
+fn metadata(run: &Path, stage: &StageName) -> Option<Value> {
+    let file = run.join("checkpoints").join(format!("{stage}.safetensors"));
     Checkpoint::peek(&file).ok()
 }
 
-/// The results in a stage's checkpoint. The checkpoint is written as soon as the stage is finished.
-fn in_checkpoint(run: &Path, stage: StageName) -> Option<Numbers> {
-    Numbers::deserialize(metadata(run, stage)?.get("summary")?).ok()
-}
-
 /// The network in a stage's checkpoint.
-fn plan(run: &Path, stage: StageName) -> Option<Plan> {
+fn plan(run: &Path, stage: &StageName) -> Option<Plan> {
     let metadata = metadata(run, stage)?;
     // Version 1 has these keys at the top level, version 2 in the table `definition`.
     let found = metadata.get("definition").unwrap_or(&metadata);
@@ -208,7 +254,8 @@ mod tests {
         older["summary"] = summary.clone();
         let newer = serde_json::json!({"definition": definition, "summary": summary});
         fs::create_dir(run.path().join("checkpoints")).unwrap();
-        for (stage, metadata) in [("converted", older), ("control", newer)] {
+        let longer = newer.clone();
+        for (stage, metadata) in [("converted", older), ("control", newer), ("a", longer)] {
             let file = run.path().join(format!("checkpoints/{stage}.safetensors"));
             Checkpoint { metadata, ..Checkpoint::default() }.save(&file).unwrap();
         }
@@ -217,8 +264,8 @@ mod tests {
         let mut found = record(run.path());
         assert_eq!((found.state, found.seed), (State::CutOff, Some(7)));
         found.add_rates();
-        let names: Vec<StageName> = found.stages.iter().map(|stage| stage.stage).collect();
-        assert_eq!(names, [StageName::Converted, StageName::Control]);
+        let names: Vec<&str> = found.stages.iter().map(|stage| stage.stage.as_str()).collect();
+        assert_eq!(names, ["converted", "control", "a"]);
         for Stage { numbers, firing_rate, .. } in found.stages {
             assert_eq!(numbers.test_accuracy, Some(0.5));
             // Two spikes of four neurons in five time steps.
@@ -242,5 +289,13 @@ mod tests {
             with(r#"{"seed": 3, "new": [1], "git": {"commit": null}, "stages": {"student": {}}}"#);
         assert_eq!((older.state, older.seed, older.stages.len()), (State::Ended, Some(3), 1));
         assert_eq!(older.git.unwrap().short(), None);
+        // Stages that a recipe adds stay in the order in which they ran.
+        let steps = r#"{"time_steps": 2}"#;
+        let added = with(&format!(
+            r#"{{"stages": {{"student": {steps}, "b": {steps}, "big": {{}}, "a": {steps}}}}}"#
+        ));
+        let names: Vec<&str> = added.stages.iter().map(|stage| stage.stage.as_str()).collect();
+        assert_eq!(names, ["big", "student", "b", "a"]);
+        assert_eq!(added.spiking().unwrap().stage.as_str(), "a");
     }
 }

@@ -3,7 +3,7 @@
 //! Biases count as parameters of the plan. The kernels' own copies of parameters are not counted,
 //! since they are as large as the state of one image.
 
-use lasnn_neurons::{InitialMembranePer, Surrogate, ThresholdPer};
+use lasnn_neurons::{InitialMembranePer, LifConfig, NeuronConfig, ThresholdPer};
 use lasnn_snn::SpikingConfig;
 
 use super::graph::NeuronLayer;
@@ -20,15 +20,18 @@ pub struct Params {
     /// each layer is an operation of its own.
     pub expanded: usize,
     /// Whether the tape in bfloat16 has the membrane potentials, of two bytes each, in place of the
-    /// surrogate derivatives, of one byte: the gradients of a leak and, unless the surrogate is
-    /// linear, of a threshold need them.
+    /// surrogate derivatives, of one byte: the gradient of a leak needs them.
     pub saves_membranes: bool,
 }
 
 impl Params {
     /// The parameters that a recipe gives to the neurons of some layers.
     pub fn new(layers: &[NeuronLayer], config: &SpikingConfig) -> Self {
-        let SpikingConfig { leak, threshold, initial_membrane, surrogate, .. } = config;
+        // A model without a kernel has a few numbers for each layer, too.
+        let LifConfig { leak, threshold, initial_membrane, .. } = match config.neuron {
+            NeuronConfig::Lif(config) => config,
+            _ => LifConfig::default(),
+        };
         let (mut all, mut trained) = (Size::ZERO, Size::ZERO);
         let mut add = |elements: Size, is_trained: bool| {
             all += elements;
@@ -45,13 +48,12 @@ impl Params {
                 add(potentials, initial_membrane.train);
             }
         }
-        let is_linear = matches!(surrogate, Surrogate::Linear { .. });
         Self {
             elements: all,
             trained,
             expanded: usize::from(by_channel)
                 + usize::from(by_neuron && !initial_membrane.is_rest()),
-            saves_membranes: leak.train || threshold.train && !is_linear,
+            saves_membranes: leak.train,
         }
     }
 }

@@ -66,7 +66,7 @@ impl Folder {
         let set: Vec<Setting> = set.iter().map(|set| Setting::parse(set).unwrap()).collect();
         let file = self.path(name);
         let (recipe, origins) = read(&file, Changes { set: &set, seed: None })?;
-        origins.locate(validate(&recipe, &file, DIGITS, 10, COUNTS))?;
+        origins.locate(validate(&recipe, &file, DIGITS, 10, IMAGES))?;
         Ok(recipe)
     }
 
@@ -150,7 +150,7 @@ fn a_table_of_another_kind_replaces_the_table() {
     assert_eq!(found.student.train.optimizer, OptimizerConfig::Sgd(sgd));
     // A name and a table are no tables of the same kind either.
     assert_eq!(found.intermediate.network.name, "vgg5");
-    assert_eq!(found.teacher.network.name, "written out");
+    assert_eq!(found.teacher.unwrap().network.name, "written out");
 }
 
 /// Its other stages must be those of the recipe that it extends, so that they are reused.
@@ -252,14 +252,14 @@ fn set_changes_values_and_adds_keys() {
         "name=other",
         "student.train.epochs=8",
         "data.normalisation=unit",
-        "spiking.surrogate={kind=\"atan\"}",
+        "spiking.neuron.surrogate={kind=\"atan\"}",
         "evaluation.time_steps.1=32",
         "intermediate.network.layers.0.channels=6",
     ]);
     assert_eq!(found.name, "other");
     assert_eq!(found.student.train.epochs, 8);
     assert_eq!(found.data.normalisation.name(), "unit");
-    assert_eq!(found.spiking.surrogate.kind(), "atan");
+    assert_eq!(found.spiking.neuron.options().surrogate.kind(), "atan");
     assert_eq!(found.evaluation.time_steps, [8, 32]);
     let written = toml::to_string_pretty(&found).unwrap();
     assert_eq!(parse(&written, file(), None).unwrap(), found);

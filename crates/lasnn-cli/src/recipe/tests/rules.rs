@@ -7,7 +7,7 @@ fn poisson_encoding_needs_pixels_of_at_most_1() {
     let poisson = "[spiking]\nencoding = { kind = \"poisson\" }\n[student]\n";
     let text = text("").replacen("[student]\n", poisson, 1);
     let check =
-        |text: &str| validate(&parse(text, file(), None).unwrap(), file(), DIGITS, 10, COUNTS);
+        |text: &str| validate(&parse(text, file(), None).unwrap(), file(), DIGITS, 10, IMAGES);
     assert!(check(&text).is_ok());
     let standard = text.replacen("[data]\n", "[data]\nnormalisation = \"standard\"\n", 1);
     let message = check(&standard).unwrap_err().to_string();
@@ -23,7 +23,7 @@ fn the_range_of_poisson_encoding_must_contain_all_pixels() {
         let data = format!("[data]\nnormalisation = \"{normalisation}\"\n");
         let text = text.replacen("[data]\n", &data, 1).replacen("\"unit\" }", range, 1);
         let recipe = parse(&text, file(), None).unwrap();
-        validate(&recipe, file(), DIGITS, 10, COUNTS).map(|_| ()).map_err(|e| e.to_string())
+        validate(&recipe, file(), DIGITS, 10, IMAGES).map(|_| ()).map_err(|e| e.to_string())
     };
     assert_eq!(check("unit", "\"unit\" }"), Ok(()));
     assert_eq!(check("signed", "\"signed\" }"), Ok(()));
@@ -32,17 +32,17 @@ fn the_range_of_poisson_encoding_must_contain_all_pixels() {
     assert!(message.contains("`data.normalisation` is \"signed\", expected \"unit\""), "{message}");
     // The default normalisation is `signed`.
     let recipe = parse(&text, file(), None).unwrap();
-    assert!(validate(&recipe, file(), DIGITS, 10, COUNTS).is_err());
+    assert!(validate(&recipe, file(), DIGITS, 10, IMAGES).is_err());
 }
 
 #[test]
 fn keys_that_contradict_each_other_are_refused() {
-    let delayed = "[spiking]\nstep_order = \"fire-then-integrate\"\n[student]\n";
+    let delayed = "[spiking.neuron]\nstep_order = \"fire-then-integrate\"\n[student]\n";
     let three = text("").replacen("[student]\n", delayed, 1);
     let check = |from: &str, to: &str| {
         let text = three.replacen(from, to, 1);
         let recipe = parse(&text, file(), None).unwrap();
-        validate(&recipe, file(), DIGITS, 10, COUNTS).map(|_| ()).map_err(|e| e.to_string())
+        validate(&recipe, file(), DIGITS, 10, IMAGES).map(|_| ()).map_err(|e| e.to_string())
     };
     // There are three layers of neurons, so the readout gets its first input in the fourth step.
     assert_eq!(check("time_steps = 4", "time_steps = 4"), Ok(()));
@@ -73,8 +73,7 @@ fn a_batch_norm_over_one_value_per_channel_is_refused() {
         let text = text("").replacen("{ kind = \"classifier\" }", pooled, 1);
         let text = text.replacen("batch = 10", batch, 1);
         let recipe = parse(&text, file(), None).unwrap();
-        let counts = Counts { train: images, student: images };
-        validate(&recipe, file(), DIGITS, 10, counts).map(|_| ()).map_err(|e| e.to_string())
+        validate(&recipe, file(), DIGITS, 10, images).map(|_| ()).map_err(|e| e.to_string())
     };
     assert_eq!(check("batch = 10", 1337), Ok(()));
     // A last batch of one image is left out.
@@ -92,5 +91,5 @@ fn a_batch_norm_over_one_value_per_channel_is_refused() {
     }
     let without_norm = text("").replacen("batch = 10", "batch = 1", 1);
     let recipe = parse(&without_norm, file(), None).unwrap();
-    assert!(validate(&recipe, file(), DIGITS, 10, COUNTS).is_ok(), "64 values per channel");
+    assert!(validate(&recipe, file(), DIGITS, 10, IMAGES).is_ok(), "64 values per channel");
 }

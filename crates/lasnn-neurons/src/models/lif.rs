@@ -1,4 +1,4 @@
-//! The neuron (Eq. 1 and 2 of the LaSNN paper).
+//! The (leaky) integrate-and-fire neuron (Eq. 1 and 2 of the LaSNN paper).
 //!
 //! With the current `I^t`, the threshold `v` and the leak `λ`, from the initial membrane potential
 //! `u^0`, which is 0 at rest, and `o^0 = 1 if u^0 > v, else 0`:
@@ -31,30 +31,36 @@
 //! threshold that it subtracts does not (DIET-SNN):
 //!
 //! ```text
-//! dL/dv   = Σ_t - g σ'(z^t) u^t / v² - δ^t o^{t-1}      the last term with the reset `subtract` only
-//! dL/dλ   = Σ_t δ^t u^{t-1}                             times 1 - o^{t-1} with the reset `zero`
-//! dL/du^0 = λ δ^1                                       times 1 - o^0 with the reset `zero`
+//! dL/dv   = Σ_t - g σ'(z^t) u^t / v² - δ^t o^{t-1}   the last term with the reset `subtract` only
+//! dL/dλ   = Σ_t δ^t u^{t-1}                          times 1 - o^{t-1} with the reset `zero`
+//! dL/du^0 = λ δ^1                                    times 1 - o^0 with the reset `zero`
 //! ```
 //!
 //! `g` is the gradient with respect to the output that `u^t` decides.
 
-use serde::{Deserialize, Serialize};
+mod layer;
 
+use burn::tensor::backend::Backend;
 use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
 use lasnn_core::surrogate::Surrogate;
+use serde::{Deserialize, Serialize};
 
-use crate::layer::TrainedParams;
-use crate::params::{InitialMembraneConfig, LeakConfig, ThresholdConfig};
+pub use layer::Lif;
 
-/// The neurons of a network, as a recipe describes them.
+use crate::model::{NeuronError, NeuronKind, NeuronModel, TrainedParams, check_surrogate};
+use crate::params::{
+    InitialMembraneConfig, InitialMembranePer, LeakConfig, ThresholdConfig, ThresholdPer,
+};
+
+/// (Leaky) integrate-and-fire neurons, as a recipe describes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct NeuronConfig {
-    /// The leak of all layers.
+pub struct LifConfig {
+    /// The leak λ of all layers; 1 makes the neurons integrate-and-fire.
     pub leak: LeakConfig,
-    /// The thresholds.
+    /// Which neurons share a threshold, and whether thresholds are trained.
     pub threshold: ThresholdConfig,
-    /// The membrane potentials before the first step.
+    /// The membrane potentials before the first step, in thresholds.
     pub initial_membrane: InitialMembraneConfig,
     /// The effect of a spike on the membrane potential.
     pub reset: Reset,
@@ -64,28 +70,27 @@ pub struct NeuronConfig {
     pub surrogate: Surrogate,
 }
 
-impl NeuronConfig {
-    /// The options without the parameters, which are tensors on the device.
-    pub fn options(&self) -> NeuronOptions {
+impl LifConfig {
+    /// Neurons without leak that start at rest.
+    pub fn without_leak(options: NeuronOptions) -> Self {
+        let NeuronOptions { reset, step_order, surrogate } = options;
+        Self { leak: 1.0.into(), reset, step_order, surrogate, ..Self::default() }
+    }
+}
+
+impl NeuronKind for LifConfig {
+    const NAME: &'static str = "lif";
+    const ABOUT: &'static str = "integrate-and-fire (IF) with `leak = 1.0`, else leaky (LIF)";
+    const SOURCE: &'static str = "LaSNN, Eq. 1 and 2";
+
+    type Neurons<B: Backend> = Lif<B>;
+
+    fn options(&self) -> NeuronOptions {
         let Self { reset, step_order, surrogate, .. } = *self;
         NeuronOptions { reset, step_order, surrogate }
     }
 
-    /// The parameters that are trained.
-    pub fn trained(&self) -> TrainedParams {
-        TrainedParams {
-            threshold: self.threshold.train,
-            leak: self.leak.train,
-            initial_membrane: self.initial_membrane.train,
-        }
-    }
-
-    /// Checks the ranges of all numbers.
-    ///
-    /// # Errors
-    ///
-    /// Returns the first number that is out of range, with its key, its value and the range.
-    pub fn check(&self) -> Result<(), NeuronError> {
+    fn check(&self) -> Result<(), NeuronError> {
         // The kernels compute in single precision, so the numbers must be in range there, too.
         let leak = self.leak.value;
         if !(leak as f32 > 0.0 && leak <= 1.0) {
@@ -99,29 +104,49 @@ impl NeuronConfig {
             let (key, expected) = ("initial_membrane.value", "-100 to 100, in thresholds");
             return Err(NeuronError { key, found: initial, expected });
         }
-        let (key, found) = self.surrogate.parameter();
-        let single = found as f32;
-        if !(single > 0.0 && single.is_finite() && (1.0 / single).is_finite()) {
-            return Err(NeuronError { key, found, expected: "above 0 and finite" });
+        check_surrogate(self.options())
+    }
+
+    fn init<B: Backend>(
+        &self,
+        threshold: f32,
+        [channels, height, width]: [usize; 3],
+        device: &B::Device,
+    ) -> Lif<B> {
+        let mut neurons = Lif::<B>::new(self, threshold, device);
+        if self.threshold.per == ThresholdPer::Channel {
+            neurons = neurons.with_thresholds(&vec![threshold; channels]);
         }
-        Ok(())
+        if !self.initial_membrane.is_rest() {
+            let count = match self.initial_membrane.per {
+                InitialMembranePer::Layer => 1,
+                InitialMembranePer::Neuron => channels * height * width,
+            };
+            let potential = self.initial_membrane.value as f32 * threshold;
+            neurons = neurons.with_initial_membrane(&vec![potential; count]);
+        }
+        neurons.with_trained(self.trained())
+    }
+
+    fn trained(&self) -> TrainedParams {
+        TrainedParams {
+            threshold: self.threshold.train,
+            leak: self.leak.train,
+            initial_membrane: self.initial_membrane.train,
+        }
+    }
+
+    fn is_fused(&self) -> bool {
+        true
+    }
+
+    fn has_initial_membrane(&self) -> bool {
+        !self.initial_membrane.is_rest()
     }
 }
 
 /// The largest initial membrane potential, in thresholds.
 const MOST_INITIAL: f64 = 100.0;
-
-/// A number of a [`NeuronConfig`] that is out of range.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-#[error("`{key}` is {found}, expected {expected}")]
-pub struct NeuronError {
-    /// The key in the recipe.
-    pub key: &'static str,
-    /// The number found.
-    pub found: f64,
-    /// The range that was expected.
-    pub expected: &'static str,
-}
 
 #[cfg(test)]
 mod tests {
@@ -129,27 +154,27 @@ mod tests {
 
     #[test]
     fn an_empty_table_is_the_default_and_a_full_one_is_read() {
-        assert_eq!(serde_json::from_str::<NeuronConfig>("{}").unwrap(), NeuronConfig::default());
+        assert_eq!(serde_json::from_str::<LifConfig>("{}").unwrap(), LifConfig::default());
         let text = r#"{"leak": 0.9, "reset": "zero", "step_order": "fire-then-integrate",
                        "surrogate": {"kind": "fast-sigmoid"}}"#;
-        let expected = NeuronConfig {
+        let expected = LifConfig {
             leak: 0.9.into(),
             reset: Reset::Zero,
             step_order: StepOrder::FireThenIntegrate,
             surrogate: Surrogate::FastSigmoid { slope: 10.0 },
             ..Default::default()
         };
-        assert_eq!(serde_json::from_str::<NeuronConfig>(text).unwrap(), expected);
+        assert_eq!(serde_json::from_str::<LifConfig>(text).unwrap(), expected);
     }
 
     #[test]
     fn unknown_keys_and_impossible_numbers_are_errors() {
-        let error = serde_json::from_str::<NeuronConfig>(r#"{"leek": 1.0}"#).unwrap_err();
+        let error = serde_json::from_str::<LifConfig>(r#"{"leek": 1.0}"#).unwrap_err();
         assert!(error.to_string().contains("leek"), "{error}");
-        let error = NeuronConfig { leak: 1.5.into(), ..Default::default() }.check().unwrap_err();
+        let error = LifConfig { leak: 1.5.into(), ..Default::default() }.check().unwrap_err();
         assert_eq!(error.to_string(), "`leak` is 1.5, expected above 0 and at most 1");
         let surrogate = Surrogate::Atan { alpha: f64::NAN };
-        let error = NeuronConfig { surrogate, ..Default::default() }.check().unwrap_err();
+        let error = LifConfig { surrogate, ..Default::default() }.check().unwrap_err();
         assert_eq!(error.key, "surrogate.alpha");
     }
 }

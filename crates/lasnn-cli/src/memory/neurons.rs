@@ -1,0 +1,33 @@
+//! The memory of neurons that have no kernel, beyond that of others layer by layer.
+
+use lasnn_core::Plan;
+
+use super::pass::Pass;
+use super::size::{Size, elements};
+
+/// The numbers per neuron and time step that a backward pass through tensor operations needs in
+/// addition to currents and spikes: the current, the potential, the surrogate derivative and its
+/// factor, and the spike before and after its surrogate is added.
+const SAVED: usize = 6;
+
+/// The tensors of a layer that a pass without gradients has at once: currents and spikes, both also
+/// cut into time steps, and the spikes of the layer before.
+const AT_ONCE: usize = 5;
+
+/// The elements of a chunk of time steps of the widest layer (`lasnn_snn::counting`).
+const CHUNK_ELEMENTS: usize = 1 << 24;
+
+/// The bytes that a training pass saves for a number of neurons. Like all numbers of this module it
+/// is an approximation: it counts the tensors of the operations, and it is not compared with
+/// measurements.
+pub fn saved_bytes(neurons: Size, pass: Pass) -> Size {
+    neurons * pass.rows() * (SAVED * size_of::<f32>())
+}
+
+/// The bytes of a simulation in chunks of time steps.
+pub fn simulation_bytes(plan: &Plan, pass: Pass) -> Size {
+    let widest = plan.layers.iter().map(|layer| elements(layer.output)).max();
+    let step = widest.unwrap_or(Size::ZERO) * pass.batch;
+    let chunk = (step * pass.steps).min(step.max(CHUNK_ELEMENTS.into()));
+    chunk * (AT_ONCE * size_of::<f32>())
+}

@@ -1,0 +1,154 @@
+//! The table of conversion methods, and one module for each of them.
+
+pub mod threshold_balancing;
+pub mod weight_normalisation;
+
+use lasnn_core::Kind;
+use lasnn_neurons::SpikingBackend;
+use lasnn_nn::StateDict;
+use lasnn_snn::network::SpikingNetwork;
+use serde::{Deserialize, Serialize};
+
+use crate::convert::{Activations, Balancing};
+use crate::error::ConversionError;
+
+pub use threshold_balancing::ThresholdBalancing;
+pub use weight_normalisation::WeightNormalisation;
+
+/// The words with which a list of methods describes one of them, and the range of its numbers.
+pub trait MethodKind {
+    /// The name in a recipe: the `kind` of `conversion.method`.
+    const NAME: &'static str;
+    /// How the method finds thresholds, in one sentence.
+    const ABOUT: &'static str;
+    /// The publication that has the method.
+    const SOURCE: &'static str;
+
+    /// Checks that every number is in its range.
+    ///
+    /// # Errors
+    ///
+    /// Names the key, the value and the expected range.
+    fn check(&self) -> Result<(), ConversionError> {
+        Ok(())
+    }
+}
+
+/// A method that finds the thresholds of a spiking network.
+pub trait ConversionMethod<B: SpikingBackend> {
+    /// One threshold for each layer of neurons, in the order of [`SpikingNetwork::neurons`], before
+    /// they are multiplied by `conversion.scale`.
+    ///
+    /// The threshold of a layer is the current at which a neuron fires at every time step. Currents
+    /// are in units of what the spikes that enter the layer stand for, which is the product of the
+    /// thresholds before it ([`SpikingNetwork::scale_biases`]).
+    ///
+    /// # Errors
+    ///
+    /// Names the layer for which no threshold can be found.
+    fn thresholds(&self, source: &Source<'_, B>) -> Result<Vec<f32>, ConversionError>;
+}
+
+/// What a method finds thresholds from.
+pub struct Source<'a, B: SpikingBackend> {
+    /// The spiking network with the weights and biases of the ordinary network, and with thresholds
+    /// of 1.
+    pub network: &'a SpikingNetwork<B>,
+    /// The tensors of the ordinary network.
+    pub ann: &'a StateDict,
+    /// The activations of the ordinary network for a batch.
+    pub activations: &'a dyn Fn(&lasnn_core::Batch) -> Activations<B>,
+    /// The images for calibration.
+    pub balancing: Balancing<'a>,
+    /// The device of the network.
+    pub device: &'a B::Device,
+}
+
+/// Declares the enum [`MethodConfig`] and its table.
+macro_rules! methods {
+    ($($variant:ident: $module:ident::$method:ident),+ $(,)?) => {
+        /// A conversion method with its numbers: `conversion.method` in a recipe.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind", rename_all = "kebab-case")]
+        pub enum MethodConfig {
+            $(
+                #[doc = concat!("[`", stringify!($module), "::", stringify!($method), "`].")]
+                $variant($module::$method),
+            )+
+        }
+
+        impl MethodConfig {
+            /// All methods, for `lasnn list`.
+            pub const KINDS: &'static [Kind] = &[$(
+                Kind {
+                    name: <$module::$method as MethodKind>::NAME,
+                    about: <$module::$method as MethodKind>::ABOUT,
+                    source: <$module::$method as MethodKind>::SOURCE,
+                }
+            ),+];
+
+            /// Checks that every number is in its range.
+            ///
+            /// # Errors
+            ///
+            /// Names the key, the value and the expected range.
+            pub fn check(&self) -> Result<(), ConversionError> {
+                match self {
+                    $(Self::$variant(method) => method.check(),)+
+                }
+            }
+
+            /// This method on a backend.
+            pub fn on<B: SpikingBackend>(&self) -> &dyn ConversionMethod<B> {
+                match self {
+                    $(Self::$variant(method) => method,)+
+                }
+            }
+
+            #[cfg(test)]
+            fn defaults() -> Vec<Self> {
+                vec![$(Self::$variant(Default::default())),+]
+            }
+        }
+    };
+}
+
+methods! {
+    ThresholdBalancing: threshold_balancing::ThresholdBalancing,
+    WeightNormalisation: weight_normalisation::WeightNormalisation,
+}
+
+impl Default for MethodConfig {
+    fn default() -> Self {
+        Self::ThresholdBalancing(ThresholdBalancing::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_method_is_its_kind_in_a_recipe() {
+        let defaults = MethodConfig::defaults();
+        assert_eq!(defaults.len(), MethodConfig::KINDS.len());
+        for (method, kind) in defaults.iter().zip(MethodConfig::KINDS) {
+            let json = serde_json::to_value(method).unwrap();
+            assert_eq!(json["kind"], kind.name);
+            let text = format!(r#"{{"kind": "{}"}}"#, kind.name);
+            assert_eq!(&serde_json::from_str::<MethodConfig>(&text).unwrap(), method);
+            let text = format!(r#"{{"kind": "{}", "percentil": 1}}"#, kind.name);
+            let error = serde_json::from_str::<MethodConfig>(&text).unwrap_err().to_string();
+            assert!(error.contains("percentil"), "{error}");
+            assert_eq!(method.check(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn an_unknown_kind_is_refused_with_all_names() {
+        let error = serde_json::from_str::<MethodConfig>(r#"{"kind": "qcfs"}"#).unwrap_err();
+        for kind in MethodConfig::KINDS {
+            assert!(error.to_string().contains(kind.name), "{error}");
+        }
+    }
+}

@@ -4,7 +4,7 @@
 //! - [`loss`]: the traits that a loss implements,
 //! - [`on`]: whether a loss takes the mean logits, their sum, or those of each time step,
 //! - [`attention`]: the distance of two attention maps (Eq. 7 of the LaSNN paper),
-//! - [`check`]: whether losses can be computed with two networks,
+//! - [`check()`]: whether losses can be computed with two networks,
 //! - [`objective`]: all losses of a student together (Eq. 8), for the training loop.
 //!
 //! Teacher and student may be any networks that implement [`lasnn_nn::Observable`].

@@ -40,7 +40,7 @@ const TABLE: [(&[&str], ParamKind, bool); 6] = [
     (&["bias"], ParamKind::Bias, true),
     (&["gamma", "beta"], ParamKind::Norm, true),
     (&["threshold"], ParamKind::Threshold, false),
-    (&["leak"], ParamKind::Leak, false),
+    (&["leak", "leak_logit"], ParamKind::Leak, false),
     (&["initial_membrane"], ParamKind::InitialMembrane, false),
 ];
 
@@ -214,6 +214,7 @@ mod tests {
             ("layers.1.norm.beta", ParamKind::Norm),
             ("layers.3.first.neurons.threshold", ParamKind::Threshold),
             ("layers.2.neurons.leak", ParamKind::Leak),
+            ("layers.2.neurons.leak_logit", ParamKind::Leak),
             ("layers.2.neurons.initial_membrane", ParamKind::InitialMembrane),
             ("first", ParamKind::Weight),
         ] {

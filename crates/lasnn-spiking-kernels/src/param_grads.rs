@@ -22,7 +22,7 @@ use lasnn_core::neuron::Reset;
 
 use crate::args::ForwardArgs;
 use crate::neuron::TileNeurons;
-use crate::spikes::{Grid, LANES};
+use crate::spikes::{Grid, LANES, lanes_of};
 
 /// The parameters of a layer's neurons that need a gradient.
 #[derive(Clone, Copy, Debug)]
@@ -164,20 +164,26 @@ impl<'a> UnitSums<'a> {
         }
     }
 
-    /// Adds one time step of some lanes at one position. The leak is not wanted.
+    /// Adds one time step of [`LANES`] lanes at one position. The leak is not wanted.
     #[inline(always)]
     pub fn add_q8(&mut self, neurons: &TileNeurons<'_>, step: Derivatives<'_>) {
         self.add_bias(step.membrane_grad);
-        let lanes = self.threshold.iter_mut().zip(step.membrane_grad).zip(step.surrogate_q8);
-        let lanes = lanes.zip(step.grad).zip(neurons.q8_scales).enumerate();
-        for (lane, ((((sum, &membrane_grad), &derivative), &grad), &scale)) in lanes {
+        let Some(sums) = self.threshold.first_chunk_mut::<LANES>() else { return };
+        // All is read before anything is written, so the loop becomes vector operations.
+        let membrane_grad: &[f32; LANES] = lanes_of(step.membrane_grad);
+        let derivatives: &[u8; LANES] = lanes_of(step.surrogate_q8);
+        let (grad, scales) = (lanes_of(step.grad), lanes_of(neurons.q8_scales));
+        let (fired, fired_before) = (spread(step.fired), spread(step.fired_before));
+        let mut next = [0.0; LANES];
+        for lane in 0..LANES {
+            let derivative = f32::from(derivatives[lane]);
             // `1 - |z|` of the linear surrogate. A neuron that fires has `z > 0`.
-            let height = f32::from(derivative) * (1.0 / 255.0);
-            let fired = f32::from(step.fired >> lane & 1);
-            let ratio = height + 2.0 * fired * (1.0 - height);
-            let reset = membrane_grad * f32::from(step.fired_before >> lane & 1);
-            *sum -= grad * (scale * f32::from(derivative)) * ratio + reset;
+            let height = derivative * (1.0 / 255.0);
+            let ratio = height + 2.0 * fired[lane] * (1.0 - height);
+            let reset = membrane_grad[lane] * fired_before[lane];
+            next[lane] = sums[lane] - (grad[lane] * (scales[lane] * derivative) * ratio + reset);
         }
+        *sums = next;
     }
 
     /// Adds the gradient of the initial membrane potentials. `membrane_grad` is that of the first
@@ -212,6 +218,16 @@ impl<'a> UnitSums<'a> {
             self.bias.iter_mut().zip(membrane_grad).for_each(|(sum, gradient)| *sum += gradient);
         }
     }
+}
+
+/// 1 for each bit that is set, 0 for each other.
+#[inline(always)]
+fn spread(bits: u16) -> [f32; LANES] {
+    let mut numbers = [0.0; LANES];
+    for (lane, number) in numbers.iter_mut().enumerate() {
+        *number = (u32::from(bits) >> lane & 1) as f32;
+    }
+    numbers
 }
 
 /// The most lanes that a tile has.

@@ -13,6 +13,12 @@ use lasnn_core::simd::vectors;
 /// Neurons in a word of spikes, and numbers in the widest vector register.
 pub(crate) const LANES: usize = 16;
 
+/// The first [`LANES`] numbers. The compiler knows how many they are.
+#[inline(always)]
+pub(crate) fn lanes_of<T>(numbers: &[T]) -> &[T; LANES] {
+    numbers.first_chunk().expect("a group has LANES numbers")
+}
+
 /// How the channels of a feature map are cut into channel tiles, whose weights fit into a cache.
 ///
 /// In this crate a tile is a channel tile. The tiles of 16 by 16 pairs that AMX multiplies are

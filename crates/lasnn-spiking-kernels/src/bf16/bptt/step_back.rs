@@ -6,8 +6,9 @@ use super::{Bptt, widened};
 use crate::bf16::GROUP;
 use crate::bf16::frames::LaneGroup;
 use crate::event::simd::LANES;
+use crate::neuron::TileNeurons;
 use crate::param_grads::{Derivatives, Potentials, UnitSums};
-use crate::spikes::fires_at;
+use crate::spikes::{fires_at, lanes_of};
 use crate::tape::Part;
 use lasnn_gemm::memory::{CacheLevel, Scratch, prefetch};
 
@@ -59,12 +60,18 @@ impl StepBack<'_, '_> {
         let lane = group * GROUP + half * LANES;
         let (tile, of_tile) = (lane / grid.tile, lane % grid.tile);
         let neurons = params.tile(tile).lanes(of_tile..of_tile + LANES);
+        // With lengths that the compiler knows, the loops below become vector operations.
+        let (thresholds, q8_scales) = (lanes_of(neurons.thresholds), lanes_of(neurons.q8_scales));
+        let neurons = TileNeurons { thresholds, q8_scales, ..neurons };
         let initial = params.initial_membrane(tile);
         let initial = initial.map(|u| &u[position * grid.tile + of_tile..][..LANES]);
         let (terms, constant) = (self.terms(lane), self.constant(lane));
         for image in 0..images {
             let saved = self.layer.saved(lane, image);
+            let word = (tile, self.layer.saved.first + image, of_tile / LANES);
+            let decided = |step| self.layer.spikes.decided(neurons.options, step, word, position);
             let mut membrane_grad = [0.0; LANES];
+            let mut fired = if SUMS { decided(steps - 1) } else { 0 };
             for step in (0..steps).rev() {
                 let mut gradient = [0.0; LANES];
                 if let Some(fires) = fires_at(neurons.options, step, steps) {
@@ -83,22 +90,27 @@ impl StepBack<'_, '_> {
                         // The steps lie so far apart that no processor foresees that the next
                         // position follows.
                         prefetch(all, place + grid.tile, CacheLevel::L2);
-                        neurons.step_back_q8(&mut membrane_grad, surrogate_q8, &gradient);
+                        let derivatives = lanes_of(surrogate_q8);
+                        let mut next = [0.0; LANES];
+                        for lane in 0..LANES {
+                            let derivative = q8_scales[lane] * f32::from(derivatives[lane]);
+                            next[lane] =
+                                gradient[lane] * derivative + neurons.leak * membrane_grad[lane];
+                        }
+                        membrane_grad = next;
                         if SUMS {
-                            let word = (tile, self.layer.saved.first + image, of_tile / LANES);
-                            let decided = |step| {
-                                self.layer.spikes.decided(neurons.options, step, word, position)
+                            let fired_before = match step {
+                                0 => initial.map_or(0, |u| neurons.fired(u)),
+                                _ => decided(step - 1),
                             };
                             let derivatives = Derivatives {
                                 membrane_grad: &membrane_grad,
                                 surrogate_q8,
-                                fired: decided(step),
-                                fired_before: match step {
-                                    0 => initial.map_or(0, |u| neurons.fired(u)),
-                                    _ => decided(step - 1),
-                                },
+                                fired,
+                                fired_before,
                                 grad: &gradient,
                             };
+                            fired = fired_before;
                             let lanes = half * LANES..(half + 1) * LANES;
                             self.sums.lanes(lanes).add_q8(&neurons, derivatives);
                         }
@@ -182,15 +194,22 @@ impl<'b> StepBack<'_, 'b> {
 impl Term<'_> {
     #[inline(always)]
     fn add(&self, frame: usize, image: usize, to: &mut [f32; LANES]) {
-        let from = &self.gradients[frame * self.pitch..][..LANES];
+        let from = lanes_of(&self.gradients[frame * self.pitch..]);
+        // All is read before anything is written, so the loops become vector operations.
+        let mut next = [0.0; LANES];
         match self.mask {
             Some((mask, pitch)) => {
-                let mask = &mask[image * pitch..][..LANES];
-                for ((to, &from), &mask) in to.iter_mut().zip(from).zip(mask) {
-                    *to += self.scale * mask * from;
+                let mask = lanes_of(&mask[image * pitch..]);
+                for lane in 0..LANES {
+                    next[lane] = to[lane] + self.scale * mask[lane] * from[lane];
                 }
             }
-            None => to.iter_mut().zip(from).for_each(|(to, &from)| *to += self.scale * from),
+            None => {
+                for lane in 0..LANES {
+                    next[lane] = to[lane] + self.scale * from[lane];
+                }
+            }
         }
+        *to = next;
     }
 }

@@ -128,7 +128,7 @@ pub struct Group {
     /// optimiser. 0 leaves the parameters as they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
-    /// The weight decay, which is coupled or decoupled as that of the optimiser.
+    /// The weight decay. It is decoupled if the optimiser has decoupled weight decay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
 }

@@ -22,7 +22,7 @@ impl Setting {
     ///
     /// # Errors
     ///
-    /// Says what is expected.
+    /// The message names the expected form of the text.
     pub fn parse(typed: &str) -> Result<Self, String> {
         const EXAMPLE: &str = "for instance student.train.epochs=8";
         let (key, value) =

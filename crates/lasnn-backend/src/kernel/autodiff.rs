@@ -121,7 +121,8 @@ fn finish_layer<B: DenseBackend, C: CheckpointStrategy, const N: usize>(
     state: SavedLayer<FloatTensor<B>>,
     output: FloatTensor<B>,
 ) -> FloatTensor<Autodiff<B, C>> {
-    let nodes = parents.map(|parent| parent.node);
+    // The parents live until the new node is registered, see ARCHITECTURE.md on Burn's threads.
+    let nodes = parents.each_ref().map(|parent| parent.node.clone());
     match Backward::<B, N>::prepare::<C>(LayerBackward, nodes).compute_bound().stateful() {
         OpsKind::Tracked(graph) => graph.finish(state, output),
         OpsKind::UnTracked(graph) => graph.finish(output),

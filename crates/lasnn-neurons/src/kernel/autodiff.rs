@@ -66,7 +66,11 @@ impl<B: SpikingBackend, C: CheckpointStrategy> SpikingBackend for Autodiff<B, C>
     ) -> FloatTensor<Self> {
         let parents = [&currents, &params.membrane, &params.threshold, &params.leak];
         let parents = parents.map(|tensor| tensor.node.clone());
-        let params = params.map(|tensor| tensor.primitive);
+        // Parts are moved out of the parents, so that they live until the new node is registered.
+        // See ARCHITECTURE.md on Burn's threads.
+        let ScanParams { membrane, threshold, leak } = params;
+        let (membrane, threshold) = (membrane.primitive, threshold.primitive);
+        let params = ScanParams { membrane, threshold, leak: leak.primitive };
         let currents = currents.primitive;
         match ScanBackward.prepare::<C>(parents).compute_bound().stateful() {
             OpsKind::Tracked(graph) => {

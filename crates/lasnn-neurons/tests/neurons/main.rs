@@ -12,3 +12,4 @@ mod membranes;
 mod plif;
 mod range;
 mod support;
+mod threads;

@@ -3,6 +3,7 @@
 //! - [`backend`]: the trait [`DenseBackend`], whose operations all have a default body,
 //! - [`reference`](mod@reference): the default bodies, made of Burn's tensor operations,
 //! - [`conv_batch_norm`]: the types of a convolution with batch norm as one operation,
+//! - [`batch_norm`]: Burn's batch norm module in training and in evaluation,
 //! - [`ops`]: the operations on tensors; networks and optimisers call these,
 //! - [`parity`]: compares the kernels of a backend with the reference on the current device.
 //!
@@ -12,6 +13,7 @@
 //! written by hand, so that they, too, are single operations of the backend under autodiff.
 
 pub mod backend;
+pub mod batch_norm;
 pub mod conv_batch_norm;
 pub mod ops;
 pub mod parity;

@@ -45,7 +45,7 @@ pub struct Balancing<'a> {
 ///
 /// # Errors
 ///
-/// Names the tensor that does not fit, the layer whose weighted input sums are not finite or whose
+/// Names the layer with a batch norm, the tensor that does not fit, the layer whose weighted input sums are not finite or whose
 /// threshold would not be positive, or the key of the configuration that is out of range.
 /// [`ConversionError::Interrupted`] if the progress function stopped the conversion.
 pub fn convert<B: SpikingBackend>(
@@ -59,6 +59,11 @@ pub fn convert<B: SpikingBackend>(
     config.check()?;
     if batches.iter().all(Batch::is_empty) {
         return Err(ConversionError::NoImages);
+    }
+    for (layer, planned) in network.plan().layers.iter().enumerate() {
+        if planned.layer.has_batch_norm() {
+            return Err(ConversionError::BatchNorm { layer, kind: planned.layer.kind() });
+        }
     }
     let mut network = transfer(network, ann)?;
     let source = Source { network: &network, ann, activations: reference, balancing, device };

@@ -9,6 +9,17 @@ pub enum ConversionError {
     /// The spiking network cannot be built.
     #[error(transparent)]
     Network(#[from] SnnError),
+    /// The spiking network has a batch norm, whose β would have to be divided like a bias.
+    #[error(
+        "layer {layer} ({kind}) of the spiking network has a batch norm, expected a network built \
+         from the folded description (`Architecture::folded`, `fold_batch_norm`)"
+    )]
+    BatchNorm {
+        /// The number of the layer.
+        layer: usize,
+        /// The kind of the layer.
+        kind: &'static str,
+    },
     /// The ordinary network's tensors do not fit the spiking network.
     #[error("the weights do not fit the spiking network: {0}")]
     Weights(#[from] StateError),

@@ -13,10 +13,12 @@ use lasnn_conversion::{
     WeightNormalisation, convert, fold_batch_norm,
 };
 use lasnn_core::random::unit;
-use lasnn_core::{Architecture, Batch, BatchSource, Layer, Pass, Plan, Seed, Shape, Stream};
+use lasnn_core::{
+    Architecture, Batch, BatchSource, Layer, Pass, Plan, Probe, Probes, Seed, Shape, Stream,
+};
 use lasnn_models::{Init, Network};
 use lasnn_neurons::{NeuronModel, PlifConfig, SpikingNeurons};
-use lasnn_nn::{BatchTensors, Observable, state};
+use lasnn_nn::{BatchTensors, Observable, StateDict, state};
 use lasnn_snn::{Progress, Simulator, SpikingConfig, SpikingNetwork, Task, progress, simulate};
 
 type B = Flex;
@@ -338,6 +340,46 @@ fn a_missing_statistic_is_named() {
 
 /// With many time steps the readout of the converted network follows the ordinary one, up to the
 /// scale of its inputs. Without the division of biases by thresholds it does not.
+/// In evaluation a batch norm is a linear function of the currents at every time step.
+#[test]
+fn a_spiking_network_with_folded_batch_norms_fires_the_same_spikes() {
+    let (architecture, ann, plan) = with_batch_norms();
+    let folded = architecture.folded().plan(plan.input, plan.classes).unwrap();
+    let network = |plan: &Plan, ann: StateDict| {
+        let network =
+            SpikingNetwork::<B>::new(plan, &SpikingConfig::default(), 5, &device()).unwrap();
+        let own = state::save(&network).into_iter().filter(|(name, _)| name.contains(".neurons."));
+        state::load(network, ann.into_iter().chain(own).collect()).unwrap()
+    };
+    let normalised = network(&plan, state::save(&ann));
+    let tensors = fold_batch_norm(&architecture, state::save(&ann)).unwrap();
+    let plain = network(&folded, tensors);
+    let batch = images(6);
+    let pass = Pass::evaluate(SEED, &batch.samples);
+    let counts = Probes::from([Probe::SpikeCounts]);
+    let [found, expected] = [&plain, &normalised].map(|network| {
+        let observed = network.observe(batch.images(&device()), &pass, &counts);
+        let counts = observed.spike_counts.into_iter().map(|counts| counts.into_data());
+        counts.flat_map(|counts| counts.to_vec::<f32>().unwrap()).collect::<Vec<f32>>()
+    });
+    assert!(expected.iter().sum::<f32>() > 100.0, "the network must not be silent");
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_network_with_batch_norms_must_be_folded_before_it_is_converted() {
+    let (_, ann, plan) = with_batch_norms();
+    let network = SpikingNetwork::<B>::new(&plan, &SpikingConfig::default(), 5, &device()).unwrap();
+    let batches = [images(2)];
+    let config = ConversionConfig::default();
+    let on_progress = &progress::go_on;
+    let balancing = Balancing { config: &config, batches: &batches, seed: SEED, on_progress };
+    let error =
+        convert(network, &state::save(&ann), &|_| Vec::new(), balancing, &device()).unwrap_err();
+    assert_eq!(error, ConversionError::BatchNorm { layer: 0, kind: "conv" });
+    assert!(error.to_string().contains("layer 0 (conv)"), "{error}");
+}
+
 #[test]
 fn biases_and_folded_batch_norms_are_converted() {
     let normalisation = WeightNormalisation { percentile: 100.0 };

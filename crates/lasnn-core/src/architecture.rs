@@ -20,8 +20,7 @@ pub struct Architecture {
 
 impl Architecture {
     /// The same network with its batch norms folded: each convolution that was followed by one has
-    /// a bias instead. A spiking network is built from it. Batch norms that do not follow a
-    /// convolution stay.
+    /// a bias instead. Batch norms that do not follow a convolution stay.
     pub fn folded(&self) -> Self {
         let mut folded = self.clone();
         for layer in &mut folded.layers {
@@ -33,6 +32,20 @@ impl Architecture {
             }
         }
         folded
+    }
+
+    /// The same network with a batch norm after each convolution, and without their biases, which
+    /// a batch norm would cancel. A dense block has batch norms of its own and stays as it is.
+    pub fn with_batch_norm(&self) -> Self {
+        let mut normalised = self.clone();
+        for layer in &mut normalised.layers {
+            if let Layer::Conv { bias, batch_norm, .. } | Layer::Residual { bias, batch_norm, .. } =
+                layer
+            {
+                (*bias, *batch_norm) = (false, true);
+            }
+        }
+        normalised
     }
 }
 
@@ -212,6 +225,14 @@ impl Layer {
         self
     }
 
+    /// Whether a batch norm follows the layer's convolutions.
+    pub fn has_batch_norm(&self) -> bool {
+        matches!(
+            self,
+            Self::Conv { batch_norm: true, .. } | Self::Residual { batch_norm: true, .. }
+        )
+    }
+
     /// The name of the kind in recipes and tables.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -230,15 +251,14 @@ impl Layer {
 
     /// Why a spiking network cannot contain this layer, or `None` if it can.
     ///
-    /// Threshold balancing supports no batch norms. The maximum over a window of
-    /// spikes does not preserve their rate. A convolution without neurons would send real numbers
-    /// instead of spikes.
+    /// A batch norm of spikes cannot be folded, unlike one of the currents that a convolution
+    /// makes. The maximum over a window of spikes does not preserve their rate. A convolution
+    /// without neurons would send real numbers instead of spikes.
     pub fn not_spiking_because(&self) -> Option<&'static str> {
         match self {
-            Self::Conv { batch_norm: true, .. }
-            | Self::Residual { batch_norm: true, .. }
-            | Self::Norm { .. }
-            | Self::Dense { .. } => Some("it has a batch norm"),
+            Self::Norm { .. } | Self::Dense { .. } => {
+                Some("it has a batch norm that does not follow a convolution")
+            }
             Self::Conv { activation: false, .. } => Some("it has no activation"),
             Self::MaxPool { .. } => Some("the maximum of spikes does not keep their rate"),
             _ => None,
@@ -262,6 +282,30 @@ mod tests {
         };
         let text = serde_json::to_string(&architecture).unwrap();
         assert_eq!(serde_json::from_str::<Architecture>(&text).unwrap(), architecture);
+    }
+
+    #[test]
+    fn folding_leaves_a_bias_in_place_of_a_batch_norm() {
+        let block = Layer::Residual {
+            channels: 8,
+            stride: 1,
+            bias: true,
+            batch_norm: false,
+            dropout: 0.0,
+            tap: None,
+        };
+        let layers = vec![Layer::conv(8), block, Layer::Classifier { bias: false }];
+        let plain = Architecture { name: "small".into(), layers };
+        let has = |network: &Architecture| -> Vec<bool> {
+            network.layers.iter().map(Layer::has_batch_norm).collect()
+        };
+        let normalised = plain.with_batch_norm();
+        assert_eq!(has(&normalised), [true, true, false]);
+        assert!(matches!(normalised.layers[1], Layer::Residual { bias: false, .. }));
+        let folded = normalised.folded();
+        assert_eq!(has(&folded), [false; 3]);
+        assert!(matches!(folded.layers[0], Layer::Conv { bias: true, .. }));
+        assert_eq!(plain.folded(), plain);
     }
 
     #[test]

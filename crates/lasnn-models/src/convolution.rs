@@ -4,11 +4,12 @@ use burn::module::Module;
 use burn::nn::BatchNorm;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Tensor, backend::Backend};
+use lasnn_backend::batch_norm::batch_norm;
 use lasnn_backend::{DenseBackend, ops};
 use lasnn_core::{Mode, Pass, Precision};
 
 use crate::init::Initializer;
-use crate::norm::{batch_norm, conv2d_batch_norm};
+use crate::norm::conv2d_batch_norm;
 
 /// A convolution, then batch norm and a ReLU if the description has them.
 #[derive(Module, Debug)]

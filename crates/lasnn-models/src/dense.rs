@@ -4,12 +4,11 @@ use burn::module::Module;
 use burn::nn::BatchNorm;
 use burn::nn::conv::Conv2d;
 use burn::tensor::{Tensor, backend::Backend};
-use lasnn_backend::DenseBackend;
+use lasnn_backend::{DenseBackend, batch_norm::batch_norm};
 use lasnn_core::{Pass, plan::DENSE_BOTTLENECK};
 
 use crate::convolution::conv2d;
 use crate::init::Initializer;
-use crate::norm::batch_norm;
 use crate::trace::Trace;
 
 /// Units whose outputs are appended to their inputs. Each unit gets the outputs of all units before

@@ -5,10 +5,10 @@
 
 use burn::module::{Module, Param};
 use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
+use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PaddingConfig2d};
 use burn::tensor::{Tensor, backend::Backend, module::avg_pool2d};
-use lasnn_backend::{Convolution, DenseBackend, ops};
-use lasnn_core::{Layer, Pass, PlannedLayer, Precision, Shape};
+use lasnn_backend::{Convolution, DenseBackend, batch_norm::batch_norm, ops};
+use lasnn_core::{Layer, Mode, Pass, PlannedLayer, Precision, Shape};
 use lasnn_neurons::{NeuronConfig, SpikingNeurons, time_locked_dropout};
 
 use crate::signal::Signal;
@@ -43,6 +43,8 @@ pub enum SpikingLayer<B: Backend> {
 pub struct SpikingConv<B: Backend> {
     /// The convolution. Its bias is a current that the neurons receive at every time step.
     pub conv: Conv2d<B>,
+    /// The batch norm of the currents, over all images and time steps.
+    pub norm: Option<BatchNorm<B>>,
     /// The neurons, one for each channel and position of the output.
     pub neurons: SpikingNeurons<B>,
 }
@@ -52,6 +54,8 @@ pub struct SpikingConv<B: Backend> {
 pub struct Shortcut<B: Backend> {
     /// The convolution.
     pub conv: Conv2d<B>,
+    /// The batch norm of its currents, over all images and time steps.
+    pub norm: Option<BatchNorm<B>>,
 }
 
 /// A residual block of two convolutions. The shortcut is added to the currents of the second layer
@@ -116,28 +120,37 @@ impl<B: Backend> SpikingLayer<B> {
         let Shape { channels, height, width } = planned.output;
         let shape = [channels, height, width];
         let spiking = || neurons.init::<B>(INITIAL_THRESHOLD, shape, device);
+        // Momentum 0.1 and ε 1e-5, as in ordinary networks.
+        let norm =
+            |has_norm: bool| has_norm.then(|| BatchNormConfig::new(outgoing).init::<B>(device));
         let linear = |outgoing, bias| new_linear(planned.input.len(), outgoing, bias, device);
         if planned.layer.not_spiking_because().is_some() {
             return None;
         }
         Some(match planned.layer {
-            Layer::Conv { kernel, stride, bias, .. } => Self::Conv(SpikingConv {
+            Layer::Conv { kernel, stride, bias, batch_norm, .. } => Self::Conv(SpikingConv {
                 conv: conv([incoming, outgoing], kernel, stride, bias, device),
+                norm: norm(batch_norm),
                 neurons: spiking(),
             }),
-            Layer::Residual { stride, bias, dropout, .. } => {
+            Layer::Residual { stride, bias, batch_norm, dropout, .. } => {
                 let changes = planned.input != planned.output;
                 let conv = |channels, kernel, stride| conv(channels, kernel, stride, bias, device);
-                let shortcut =
-                    changes.then(|| Shortcut { conv: conv([incoming, outgoing], 1, stride) });
+                let norm = || norm(batch_norm);
+                let shortcut = changes.then(|| Shortcut {
+                    conv: conv([incoming, outgoing], 1, stride),
+                    norm: norm(),
+                });
                 Self::Residual(SpikingResidual {
                     first: SpikingConv {
                         conv: conv([incoming, outgoing], 3, stride),
+                        norm: norm(),
                         neurons: spiking(),
                     },
                     dropout: TimeLockedDropout { layer: index, probability: dropout },
                     second: SpikingConv {
                         conv: conv([outgoing, outgoing], 3, 1),
+                        norm: norm(),
                         neurons: spiking(),
                     },
                     shortcut,
@@ -208,6 +221,22 @@ fn new_linear<B: Backend>(
         .with_bias(bias)
         .with_initializer(burn::nn::Initializer::Zeros)
         .init(device)
+}
+
+/// Convolves maps `[rows, channels, height, width]` with "same" padding, and normalises the result
+/// if there is a batch norm. In training its statistics are those of all rows, which are the images
+/// of all time steps.
+pub(crate) fn conv2d_norm<B: DenseBackend>(
+    conv: &Conv2d<B>,
+    norm: Option<&BatchNorm<B>>,
+    maps: Tensor<B, 4>,
+    mode: Mode,
+) -> Tensor<B, 4> {
+    let currents = conv2d(conv, maps);
+    match norm {
+        Some(norm) => batch_norm(norm, currents, mode, false),
+        None => currents,
+    }
 }
 
 /// Convolves maps `[rows, channels, height, width]` with "same" padding.

@@ -5,6 +5,7 @@
 //!
 //! - [`network`]: the network, a Burn module,
 //! - [`layers`]: its layers, Burn modules as well,
+//! - [`batch_norm`](mod@batch_norm): batch norm of its currents, while it is trained,
 //! - [`config`]: its neurons and its input encoding, as a recipe gives them,
 //! - [`signal`]: the feature maps that travel between layers,
 //! - [`runner`]: how its neurons run: from rest with gradients, or streaming without,
@@ -21,6 +22,7 @@
 //! ([`lasnn_spiking_kernels`]). The other way runs layer by layer on tensors, works on every
 //! backend, and has the values of every probe ([`is_fused`]). Both give the same spikes.
 
+pub mod batch_norm;
 pub mod config;
 pub mod counting;
 pub mod energy;
@@ -38,6 +40,7 @@ pub mod simulate;
 pub mod simulator;
 mod walk;
 
+pub use batch_norm::BatchNormConfig;
 pub use config::SpikingConfig;
 pub use energy::ann_energy_pj;
 pub use error::SnnError;

@@ -201,6 +201,9 @@ impl Builder {
             self.stem = Some(index + 1);
         }
         match *layer {
+            _ if layer.has_batch_norm() => {
+                return Err("there is no kernel for its batch norm".into());
+            }
             Layer::Conv { .. } | Layer::Linear { .. } if self.in_stem() => {
                 // Weights and bias are part of the stem.
                 self.synapses += 1;
@@ -358,6 +361,9 @@ mod tests {
         twice.insert(3, Layer::Dropout { probability: 0.1 });
         let why = lowered(twice, Encoding::Direct {}).unwrap_err();
         assert_eq!(why, "layer 4: dropout follows dropout");
+        let with_norm = Architecture { name: "test".into(), layers: layers() }.with_batch_norm();
+        let why = lowered(with_norm.layers, Encoding::Direct {}).unwrap_err();
+        assert_eq!(why, "layer 0: there is no kernel for its batch norm");
         let why =
             lowered(vec![Layer::Classifier { bias: false }], Encoding::Direct {}).unwrap_err();
         assert_eq!(why, "it has no neurons");

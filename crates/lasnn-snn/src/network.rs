@@ -273,7 +273,7 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
         let mut signal = input;
         for (layer, planned) in self.layers.iter().zip(&self.meta.plan.layers) {
             signal = match layer {
-                SpikingLayer::Conv(layer) => walk.conv(layer, signal)?,
+                SpikingLayer::Conv(layer) => walk.conv(layer, signal, pass.mode)?,
                 SpikingLayer::Linear(layer) => walk.linear(layer, signal)?,
                 SpikingLayer::Residual(block) => walk.residual(block, signal, pass)?,
                 SpikingLayer::AveragePool(pool) => pool.forward(signal),

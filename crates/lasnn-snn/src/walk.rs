@@ -1,10 +1,10 @@
 //! Running the layers that hold neurons, one after the other.
 
 use lasnn_backend::DenseBackend;
-use lasnn_core::Pass;
+use lasnn_core::{Mode, Pass};
 use lasnn_neurons::SpikingNeurons;
 
-use crate::layers::{SpikingConv, SpikingLinear, SpikingResidual, conv2d, linear};
+use crate::layers::{Shortcut, SpikingConv, SpikingLinear, SpikingResidual, conv2d_norm, linear};
 use crate::runner::NeuronRunner;
 use crate::signal::Signal;
 
@@ -27,11 +27,13 @@ impl<'a, R> Walk<'a, R> {
         &mut self,
         layer: &SpikingConv<B>,
         signal: Signal<B>,
+        mode: Mode,
     ) -> Option<Signal<B>>
     where
         R: NeuronRunner<B>,
     {
-        self.fire(&layer.neurons, signal.map(|maps| conv2d(&layer.conv, maps)))
+        let SpikingConv { conv, norm, neurons } = layer;
+        self.fire(neurons, signal.map(|maps| conv2d_norm(conv, norm.as_ref(), maps, mode)))
     }
 
     /// A fully connected layer and its neurons.
@@ -58,12 +60,15 @@ impl<'a, R> Walk<'a, R> {
     {
         let steps = self.runner.steps();
         let shortcut = match &block.shortcut {
-            Some(shortcut) => signal.clone().map(|maps| conv2d(&shortcut.conv, maps)),
+            Some(Shortcut { conv, norm }) => {
+                signal.clone().map(|maps| conv2d_norm(conv, norm.as_ref(), maps, pass.mode))
+            }
             None => signal.clone(),
         };
-        let inner = block.dropout.forward(self.conv(&block.first, signal)?, pass);
-        let currents = inner.map(|maps| conv2d(&block.second.conv, maps)).add(shortcut, steps);
-        self.fire(&block.second.neurons, currents)
+        let inner = block.dropout.forward(self.conv(&block.first, signal, pass.mode)?, pass);
+        let SpikingConv { conv, norm, neurons } = &block.second;
+        let currents = inner.map(|maps| conv2d_norm(conv, norm.as_ref(), maps, pass.mode));
+        self.fire(neurons, currents.add(shortcut, steps))
     }
 
     fn fire<B: DenseBackend>(

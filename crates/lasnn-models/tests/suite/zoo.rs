@@ -114,10 +114,11 @@ fn too_small_images_are_refused_with_the_name_of_the_network() {
 }
 
 #[test]
-fn students_can_be_converted_and_teachers_cannot() {
+fn networks_with_max_pooling_and_dense_blocks_cannot_be_made_spiking() {
     for name in zoo::NAMES {
         let spiking = zoo::named(name).unwrap().check_spiking();
-        assert_eq!(spiking.is_err(), name.starts_with("teacher-"), "{name}: {spiking:?}");
+        let cannot = ["teacher-vgg16", "teacher-densenet121"].contains(&name);
+        assert_eq!(spiking.is_err(), cannot, "{name}: {spiking:?}");
     }
 }
 

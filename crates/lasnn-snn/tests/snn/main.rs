@@ -3,6 +3,7 @@
 // All of this is a test, the helpers too.
 #![allow(clippy::unwrap_used)]
 
+mod batch_norm;
 mod building;
 mod fused;
 mod golden;

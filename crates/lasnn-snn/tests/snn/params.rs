@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use crate::golden::gradients;
 
 #[derive(Deserialize)]
-struct Case {
+pub struct Case {
     name: String,
     time_steps: usize,
     layers: Vec<Layer>,
@@ -27,24 +27,27 @@ struct Case {
     labels: Vec<i32>,
     state: BTreeMap<String, Array>,
     gradients: BTreeMap<String, Array>,
+    /// The running statistics of batch norms after the pass.
+    #[serde(default)]
+    pub running: BTreeMap<String, Array>,
     logits: Array,
     loss: f64,
 }
 
 #[derive(Deserialize)]
-struct Array {
+pub struct Array {
     shape: Vec<usize>,
     data: Vec<f64>,
 }
 
 impl Array {
-    fn data(&self) -> TensorData {
+    pub fn data(&self) -> TensorData {
         let data: Vec<f32> = self.data.iter().map(|&number| number as f32).collect();
         TensorData::new(data, self.shape.clone())
     }
 }
 
-fn network<A: SpikingBackend>(case: &Case, device: &A::Device) -> SpikingNetwork<A> {
+pub fn network<A: SpikingBackend>(case: &Case, device: &A::Device) -> SpikingNetwork<A> {
     let [_, channels, height, width] = case.image.shape[..] else { panic!("image") };
     let architecture = Architecture { name: case.name.clone(), layers: case.layers.clone() };
     let plan = architecture.plan(Shape { channels, height, width }, 4).unwrap();
@@ -74,7 +77,7 @@ fn run<A: SpikingBackend + AutodiffBackend>(
     (loss.into_data().iter::<f64>().next().unwrap(), found)
 }
 
-fn check<A: SpikingBackend + AutodiffBackend>(case: &Case, network: &SpikingNetwork<A>) {
+pub fn check<A: SpikingBackend + AutodiffBackend>(case: &Case, network: &SpikingNetwork<A>) {
     let (loss, found) = run(case, network, Precision::F32);
     assert!((loss - case.loss).abs() < 1e-6, "{}: loss {loss}, expected {}", case.name, case.loss);
     assert_eq!(found.keys().collect::<Vec<_>>(), case.gradients.keys().collect::<Vec<_>>());

@@ -118,16 +118,25 @@ impl Splits {
     /// With `without_single` a last batch of one image is left out, because batch norm needs two
     /// images. Which image that is differs between epochs.
     pub fn train(&self, batch: usize, without_single: bool) -> Loader {
-        let images = self.split.train.clone();
+        self.augmented(self.split.train.clone(), batch, without_single)
+    }
+
+    fn augmented(&self, images: Vec<u32>, batch: usize, without_single: bool) -> Loader {
         let single = images.len() % batch == 1;
         let loader = self.training(images, batch, self.augment);
         if single && without_single { loader.without_partial_batch() } else { loader }
     }
 
-    /// The training images of a student. If the recipe limits their number, there are `limit`.
-    pub fn train_student(&self, batch: usize, limit: Option<usize>) -> Loader {
+    /// The training images of a student, see [`Self::train`]. If the recipe limits their number,
+    /// there are `limit`.
+    pub fn train_student(
+        &self,
+        batch: usize,
+        limit: Option<usize>,
+        without_single: bool,
+    ) -> Loader {
         let limited = limit.and_then(|limit| self.limited.get(&limit));
-        self.training(limited.unwrap_or(&self.split.train).clone(), batch, self.augment)
+        self.augmented(limited.unwrap_or(&self.split.train).clone(), batch, without_single)
     }
 
     /// The validation images, which choose the epoch.

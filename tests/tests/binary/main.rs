@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod annotation;
+mod batch_norm;
 mod checkpoints;
 mod completions;
 mod composition;

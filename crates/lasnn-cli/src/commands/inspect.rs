@@ -58,7 +58,7 @@ struct RecipeView<'a> {
     /// The network of the spiking networks, if it has other layers than the intermediate network.
     #[serde(skip_serializing_if = "Option::is_none")]
     spiking: Option<NetworkView>,
-    /// The ANNs of the stages that the recipe adds.
+    /// The ANNs of the stages that the recipe adds, and the students with layers of their own.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     stages: BTreeMap<&'a StageName, NetworkView>,
     memory: Memory,
@@ -146,6 +146,7 @@ fn inspect_recipe(path: &Path, changes: Changes<'_>, global: &Global) -> anyhow:
         plans.anns.iter().map(|(name, plan)| (name, NetworkView::new(plan, None))).collect();
     let teacher = anns.remove(&StageName::TEACHER);
     let intermediate = anns.remove(&StageName::INTERMEDIATE);
+    anns.extend(plans.students.iter().map(|(name, plan)| (name, NetworkView::new(plan, None))));
     let is_folded = plans.of(&StageName::INTERMEDIATE) != &plans.spiking;
     let spiking = is_folded.then(|| NetworkView::new(&plans.spiking, None));
     let memory = Memory::of_recipe(&recipe, &graph, &plans, &splits, global)?;
@@ -225,11 +226,13 @@ impl RecipeView<'_> {
         if let Some(teacher) = &self.teacher {
             parts.push(format!("teacher\n{}", teacher.text()));
         }
+        let has_own = self.stages.contains_key(&StageName::STUDENT);
         let title = match self.spiking {
-            Some(_) => "intermediate",
-            None => "intermediate and student",
+            None if !has_own => "intermediate and student",
+            _ => "intermediate",
         };
-        let networks = [(title, &self.intermediate), ("student", &self.spiking)];
+        let spiking = if has_own { "converted" } else { "student" };
+        let networks = [(title, &self.intermediate), (spiking, &self.spiking)];
         for (title, network) in networks {
             parts.extend(network.iter().map(|network| format!("{title}\n{}", network.text())));
         }

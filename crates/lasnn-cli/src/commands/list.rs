@@ -9,6 +9,7 @@ use lasnn_datasets::Source;
 use lasnn_distillation::LossConfig;
 use lasnn_models::zoo;
 use lasnn_neurons::{Encoding, NeuronConfig, Reset, StepOrder, Surrogate};
+use lasnn_snn::BatchNormConfig;
 use lasnn_training::{OptimizerConfig, ParamKind, Schedule};
 use serde::Serialize;
 
@@ -45,6 +46,7 @@ fn rows(what: Listed) -> Vec<Row> {
             ("spiking.neuron.kind", NeuronConfig::KINDS.to_vec()),
             ("spiking.neuron.reset", Reset::KINDS.to_vec()),
             ("spiking.neuron.step_order", StepOrder::KINDS.to_vec()),
+            ("student.batch_norm.kind", BatchNormConfig::KINDS.to_vec()),
         ],
         Listed::Surrogates => vec![("spiking.neuron.surrogate.kind", Surrogate::KINDS.to_vec())],
         Listed::Encodings => vec![("spiking.encoding.kind", Encoding::KINDS.to_vec())],

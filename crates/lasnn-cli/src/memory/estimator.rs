@@ -301,10 +301,14 @@ impl<'a> Estimator<'a> {
                 }
                 let probes = LossConfig::student_probes(&work.losses);
                 let has_kernel = recipe.spiking.neuron.is_fused();
-                let is_covered =
-                    lasnn_snn::layer_by_layer_because(&plans.spiking, &recipe.spiking).is_none();
+                let plan = match work.batch_norm {
+                    Some(_) => &plans.normalised,
+                    None => &plans.spiking,
+                };
+                let is_covered = lasnn_snn::layer_by_layer_because(plan, &recipe.spiking).is_none();
                 if on_gpu || !is_covered || !lasnn_snn::is_fused(&probes) {
-                    let mut bytes = probe_bytes(&probes, &plans.spiking, pass);
+                    let mut bytes = probe_bytes(&probes, plan, pass);
+                    bytes += neurons::batch_norm_bytes(plan, pass);
                     if !has_kernel {
                         bytes += neurons::saved_bytes(spiking.neurons(), pass);
                     }

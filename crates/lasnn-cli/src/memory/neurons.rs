@@ -1,6 +1,7 @@
-//! The memory of neurons that have no kernel, beyond that of others layer by layer.
+//! The memory of neurons that have no kernel, and of batch norms between them, beyond that of other
+//! networks layer by layer.
 
-use lasnn_core::Plan;
+use lasnn_core::{Layer, Plan, PlannedLayer};
 
 use super::pass::Pass;
 use super::size::{Size, elements};
@@ -22,6 +23,20 @@ const CHUNK_ELEMENTS: usize = 1 << 24;
 /// measurements.
 pub fn saved_bytes(neurons: Size, pass: Pass) -> Size {
     neurons * pass.rows() * (SAVED * size_of::<f32>())
+}
+
+/// The bytes of the currents that the batch norms of a network save in a training pass.
+pub fn batch_norm_bytes(plan: &Plan, pass: Pass) -> Size {
+    let convolutions = |planned: &PlannedLayer| match planned.layer {
+        Layer::Conv { batch_norm: true, .. } => 1usize,
+        Layer::Residual { batch_norm: true, .. } => {
+            2 + usize::from(planned.input != planned.output)
+        }
+        _ => 0,
+    };
+    let currents: Size =
+        plan.layers.iter().map(|planned| elements(planned.output) * convolutions(planned)).sum();
+    currents * pass.rows() * size_of::<f32>()
 }
 
 /// The bytes of a simulation in chunks of time steps.

@@ -61,6 +61,7 @@ impl<A: TrainingBackend> Stage<A> for Ann<'_> {
             objective: &CrossEntropy,
             images: session.splits.train(config.batch, has_batch_norm(plan)),
             config,
+            finish: &Ok,
         };
         train::<A, _>(session, self, training, key, device)
     }

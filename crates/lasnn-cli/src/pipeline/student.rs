@@ -3,6 +3,8 @@
 //! The control is such a stage, too: it begins like the student and has the losses that need no
 //! teacher. Both see the same images in the same order with the same dropout masks.
 
+use lasnn_conversion::fold_batch_norm;
+use lasnn_core::Plan;
 use lasnn_distillation::StudentObjective;
 use lasnn_models::Network;
 use lasnn_nn::{StateDict, state};
@@ -27,6 +29,16 @@ pub struct Student<'a> {
     pub work: &'a StudentWork<'a>,
 }
 
+impl Student<'_> {
+    /// The network that is trained, with its batch norms.
+    fn plan<'a>(&self, session: &Session<'a>) -> &'a Plan {
+        match self.work.batch_norm {
+            Some(_) => &session.plans.normalised,
+            None => session.plan(self.node),
+        }
+    }
+}
+
 impl<A: TrainingBackend> Stage<A> for Student<'_> {
     fn node(&self) -> &Node<'_> {
         self.node
@@ -45,6 +57,7 @@ impl<A: TrainingBackend> Stage<A> for Student<'_> {
                 "network": self.node.network.layers,
                 "init": session.recipe.intermediate.init,
                 "threshold": work.threshold,
+                "batch_norm": work.batch_norm,
             }),
         };
         let teacher = work.teacher.as_ref().map(|name| inputs.get(name)).transpose()?;
@@ -68,7 +81,7 @@ impl<A: TrainingBackend> Stage<A> for Student<'_> {
         key: &str,
         device: &A::Device,
     ) -> anyhow::Result<StageArtifact> {
-        let (work, recipe, plan) = (self.work, session.recipe, session.plan(self.node));
+        let (work, recipe, plan) = (self.work, session.recipe, self.plan(session));
         let teacher = match &work.teacher {
             Some(name) => {
                 let tensors = inputs.get(name)?.state.clone();
@@ -85,8 +98,16 @@ impl<A: TrainingBackend> Stage<A> for Student<'_> {
         let training = Training {
             network: state::load(network, tensors)?,
             objective: &objective,
-            images: session.splits.train_student(work.train.batch, work.train_limit),
+            images: session.splits.train_student(
+                work.train.batch,
+                work.train_limit,
+                work.batch_norm.is_some(),
+            ),
             config: work.train,
+            finish: &|tensors| match work.batch_norm {
+                Some(_) => fold_batch_norm(&recipe.intermediate.network.with_batch_norm(), tensors),
+                None => Ok(tensors),
+            },
         };
         train::<A, _>(session, self, training, key, device)
     }
@@ -107,22 +128,25 @@ impl<A: TrainingBackend> Stage<A> for Student<'_> {
 }
 
 /// The tensors of a student before training, if it starts at random: weights as an ANN with these
-/// layers has them, and neurons with the threshold of the recipe.
+/// layers has them, and neurons and batch norms as the recipe has them.
 fn random<A: TrainingBackend>(
     session: &Session<'_>,
     stage: &Student<'_>,
     device: &A::Device,
 ) -> Result<StateDict, SnnError> {
-    let (recipe, plan) = (session.recipe, session.plan(stage.node));
+    let (recipe, plan) = (session.recipe, stage.plan(session));
     let steps = stage.work.time_steps;
     let init = recipe.intermediate.init;
     let ann = Network::<A::InnerBackend>::new(plan, init, recipe.seed, device);
     let network = SpikingNetwork::<A::InnerBackend>::new(plan, &recipe.spiking, steps, device)?;
     let thresholds = vec![stage.work.threshold as f32; network.neurons().len()];
-    let network = network.with_neurons(&recipe.spiking.neuron, &thresholds, device);
+    let mut network = network.with_neurons(&recipe.spiking.neuron, &thresholds, device);
+    if let Some(config) = &stage.work.batch_norm {
+        network = network.with_initial_batch_norm(config);
+    }
     // Both networks give the same weight the same name.
-    let neurons = state::save::<A::InnerBackend, _>(&network)
+    let of_spiking = state::save::<A::InnerBackend, _>(&network)
         .into_iter()
-        .filter(|(name, _)| name.contains(".neurons."));
-    Ok(state::save::<A::InnerBackend, _>(&ann).into_iter().chain(neurons).collect())
+        .filter(|(name, _)| name.contains(".neurons.") || name.contains(".norm."));
+    Ok(state::save::<A::InnerBackend, _>(&ann).into_iter().chain(of_spiking).collect())
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use burn::module::AutodiffModule;
 use lasnn_datasets::Loader;
-use lasnn_nn::{Constrained, Objective, Observable, state};
+use lasnn_nn::{Constrained, Objective, Observable, StateDict, StateError, state};
 use lasnn_training::{Checkpoint, FitContext, LAST, TrainConfig, fit};
 
 use super::session::Session;
@@ -25,6 +25,8 @@ pub struct Training<'a, A: TrainingBackend, M> {
     pub images: Loader,
     /// Epochs, batches, optimiser and schedule.
     pub config: &'a TrainConfig,
+    /// Makes the tensors of the result from those of the trained network.
+    pub finish: &'a dyn Fn(StateDict) -> Result<StateDict, StateError>,
 }
 
 /// Trains the network of a stage and measures it. `key` is the hash of everything that determines
@@ -45,7 +47,7 @@ where
     M: AutodiffModule<A> + Constrained,
     M::InnerModule: Observable<A::InnerBackend>,
 {
-    let Training { network, objective, images, config } = training;
+    let Training { network, objective, images, config, finish } = training;
     let name = stage.name();
     let validation = session.splits.validation(session.images_at_once(stage.node()));
     let folder = session.run.training(name);
@@ -67,14 +69,14 @@ where
     observer.end()?;
 
     let begun = Instant::now();
-    let best = state::save(&fitted.model.valid());
+    let best = finish(state::save(&fitted.model.valid()))?;
     let result = stage.test(session, best.clone(), device)?;
     let last_epoch = fitted.history.len() as u32 - 1;
     let last_test_accuracy = match fitted.best_epoch == last_epoch {
         true => result.accuracy,
         false => {
             let last = Checkpoint::load(&folder.join(LAST))?.take_section("model");
-            stage.test(session, last, device)?.accuracy
+            stage.test(session, finish(last)?, device)?.accuracy
         }
     };
     let seconds: f64 = fitted.history.iter().map(|record| record.seconds).sum();

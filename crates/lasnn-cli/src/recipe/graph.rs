@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use lasnn_distillation::LossConfig;
 use lasnn_models::Init;
+use lasnn_snn::BatchNormConfig;
 use lasnn_training::TrainConfig;
 
 use super::network::{StageNetwork, UnknownStage};
@@ -61,6 +62,8 @@ pub struct StudentWork<'a> {
     pub start: Start,
     /// The threshold of every neuron if the network starts at random.
     pub threshold: f64,
+    /// The batch norms with which the network is trained. `None` if it is trained without.
+    pub batch_norm: Option<BatchNormConfig>,
     /// The ANN that the network learns from. `None` if no loss needs one, or if the recipe has no
     /// teacher.
     pub teacher: Option<StageName>,
@@ -206,6 +209,7 @@ fn student(recipe: &Recipe) -> StudentWork<'_> {
             StudentStart::Random => Start::Random,
         },
         threshold: config.threshold.unwrap_or(THRESHOLD),
+        batch_norm: config.batch_norm,
         teacher: teacher(recipe, &config.losses, None),
         time_steps: config.time_steps,
         train_limit: config.train_limit,
@@ -224,6 +228,7 @@ fn added_student<'a>(
         table: format!("stages.{name}"),
         start: config.from.clone(),
         threshold: config.threshold.unwrap_or(THRESHOLD),
+        batch_norm: config.batch_norm,
         teacher: teacher(recipe, &config.losses, config.teacher.as_ref()),
         time_steps: config.time_steps,
         train_limit: config.train_limit,

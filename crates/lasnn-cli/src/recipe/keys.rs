@@ -23,7 +23,7 @@ optimizer = { kind = \"adam\", learning_rate = 1.0 }
 pub fn keys() -> Vec<String> {
     use ParamKind::{Bias, InitialMembrane, Leak, Norm, Threshold, Weight};
     let of_ann = groups(&[Weight, Bias, Norm]);
-    let of_student = groups(&[Weight, Bias, Threshold, Leak, InitialMembrane]);
+    let of_student = groups(&[Weight, Bias, Norm, Threshold, Leak, InitialMembrane]);
     let text = format!(
         "name = \"keys\"
         data = {{ source = \"digits\", validation = 1, train_limit = 1, test_limit = 1 }}
@@ -31,7 +31,8 @@ pub fn keys() -> Vec<String> {
         [intermediate]\nnetwork = \"vgg5\"\n[intermediate.train]{TRAIN}{of_ann}
         [spiking.neuron]\nleak = {{ train = true }}\nthreshold = {{ train = true }}
         initial_membrane = {{ train = true }}
-        [student]\nthreshold = 1\ntime_steps = 1\ntrain_limit = 1
+        [student]\nstart = \"random\"\nthreshold = 1\ntime_steps = 1\ntrain_limit = 1
+        batch_norm = {{ kind = \"threshold-dependent\" }}
         [student.train]{TRAIN}{of_student}"
     );
     let recipe = read_text(text, Path::new("keys"), Changes::default());

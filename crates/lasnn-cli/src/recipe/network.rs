@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use lasnn_core::Architecture;
 
-use super::resolved::{AddedStage, Recipe};
+use super::resolved::{AddedStage, Recipe, Start};
 use crate::stage::StageName;
 
 /// The network that a stage makes, as far as the recipe describes it.
@@ -14,8 +14,8 @@ pub struct StageNetwork<'a> {
     pub stage: StageName,
     /// The table of the recipe that holds the layers as its key `network`.
     pub table: String,
-    /// The layers. Spiking networks have those of the intermediate network, with its batch norms
-    /// folded.
+    /// The layers. Spiking networks have those of the intermediate network, with all batch norms
+    /// folded: those of the intermediate network, or those with which a student is trained.
     pub layers: Cow<'a, Architecture>,
     /// The time steps of a spiking network. `None` for an ANN.
     pub time_steps: Option<TimeSteps>,
@@ -68,11 +68,12 @@ impl Recipe {
         };
         let spiking = |number, table: &str| {
             let time_steps = TimeSteps { number, key: format!("{table}.time_steps") };
-            network(
-                "intermediate",
-                Cow::Owned(self.intermediate.network.folded()),
-                Some(time_steps),
-            )
+            let layers = &self.intermediate.network;
+            let layers = match self.begins_with_batch_norm(stage) {
+                true => layers.with_batch_norm().folded(),
+                false => layers.folded(),
+            };
+            network("intermediate", Cow::Owned(layers), Some(time_steps))
         };
         let table = format!("stages.{stage}");
         match (stage.as_str(), self.stages.get(stage), &self.teacher) {
@@ -96,6 +97,28 @@ impl Recipe {
                 Err(UnknownStage { name: stage.clone(), names })
             }
         }
+    }
+}
+
+impl Recipe {
+    /// Whether a spiking network, or the one from which its training begins, or the one before
+    /// that, is trained with batch norms. Its convolutions then have the biases that follow from
+    /// folding them.
+    fn begins_with_batch_norm(&self, stage: &StageName) -> bool {
+        let mut name = stage;
+        // The stages may still have a cycle, which is found later.
+        for _ in 0..=self.stages.len() {
+            match (name.as_str(), self.stages.get(name)) {
+                ("student" | "control", _) => return self.student.batch_norm.is_some(),
+                (_, Some(AddedStage::Student(added))) => match &added.from {
+                    _ if added.batch_norm.is_some() => return true,
+                    Start::Stage(from) => name = from,
+                    Start::Random => return false,
+                },
+                _ => return false,
+            }
+        }
+        false
     }
 }
 

@@ -49,7 +49,9 @@ pub fn notes(
             Work::Conversion { .. } => continue,
             Work::Student(work) => (&work.table, work.train, recipe.spiking.neuron.trained()),
         };
-        groups(&mut notes, table, train, plans.of(node.name()), trained);
+        let has_norm = node.student().is_some_and(|work| work.batch_norm.is_some());
+        let plan = if has_norm { &plans.normalised } else { plans.of(node.name()) };
+        groups(&mut notes, table, train, plan, trained);
     }
     for node in keyed().filter(|node| !node.network.is_spiking()) {
         pooling(&mut notes, &node.network.table, plans.of(node.name()));
@@ -208,12 +210,16 @@ fn without_effect(
         }
     }
     let is_folded = recipe.intermediate.network.folded() != recipe.intermediate.network;
-    for work in students.iter().filter(|work| is_folded && work.start == Start::Random) {
-        notes.push(format!(
-            "the student of [{}] starts at random and is trained without the batch norms of \
-             `intermediate.network`: its convolutions have biases instead",
-            work.table
-        ));
+    let is_random = |work: &&&StudentWork<'_>| work.start == Start::Random;
+    for work in students.iter().filter(is_random).filter(|work| work.batch_norm.is_none()) {
+        if is_folded {
+            notes.push(format!(
+                "the student of [{0}] starts at random and is trained without the batch norms of \
+                 `intermediate.network`: its convolutions have biases instead; with \
+                 `{0}.batch_norm` it is trained with batch norms",
+                work.table
+            ));
+        }
     }
     if !is_needed(&StageName::CONVERTED) {
         let mut unused = Vec::new();
@@ -281,6 +287,15 @@ fn layer_by_layer<'a>(
         return;
     }
     for work in students {
+        if work.batch_norm.is_some() {
+            notes.push(format!(
+                "`{}.batch_norm`: the student is trained layer by layer, which is slower and needs \
+                 more memory, since the kernels for whole networks have no batch norm; it is \
+                 measured without one",
+                work.table
+            ));
+            continue;
+        }
         for (index, loss) in work.losses.iter().enumerate() {
             if !lasnn_snn::is_fused(&LossConfig::student_probes(std::slice::from_ref(loss))) {
                 notes.push(format!(

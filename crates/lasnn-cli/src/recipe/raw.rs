@@ -8,7 +8,7 @@ use lasnn_core::Architecture;
 use lasnn_datasets::DatasetConfig;
 use lasnn_distillation::LossConfig;
 use lasnn_models::Init;
-use lasnn_snn::SpikingConfig;
+use lasnn_snn::{BatchNormConfig, SpikingConfig};
 use lasnn_training::TrainConfig;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
@@ -72,6 +72,7 @@ pub struct RawAddedStudent {
     pub from: Start,
     pub teacher: Option<StageName>,
     pub threshold: Option<f64>,
+    pub batch_norm: Option<BatchNormConfig>,
     pub time_steps: Option<usize>,
     pub train_limit: Option<usize>,
     pub train: TrainConfig,
@@ -85,6 +86,7 @@ pub struct RawStudent {
     #[serde(default)]
     pub start: StudentStart,
     pub threshold: Option<f64>,
+    pub batch_norm: Option<BatchNormConfig>,
     pub time_steps: usize,
     #[serde(default)]
     pub without_distillation: bool,

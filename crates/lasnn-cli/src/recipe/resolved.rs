@@ -7,7 +7,7 @@ use lasnn_core::{Architecture, Seed};
 use lasnn_datasets::DatasetConfig;
 use lasnn_distillation::LossConfig;
 use lasnn_models::Init;
-use lasnn_snn::{SpikingConfig, WeightFormat};
+use lasnn_snn::{BatchNormConfig, SpikingConfig, WeightFormat};
 use lasnn_training::TrainConfig;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,10 @@ pub struct StudentConfig {
     /// The threshold of every neuron of a student that starts at random.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
+    /// The batch norms with which the network is trained, one after each convolution. They are
+    /// folded afterwards. `None` means that it is trained without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_norm: Option<BatchNormConfig>,
     /// The number of time steps per image, in training and in tests.
     pub time_steps: usize,
     /// Whether the converted network is also trained without the losses that need a teacher, as a
@@ -132,6 +136,10 @@ pub struct AddedStudent {
     /// The threshold of every neuron of a network that starts at random.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
+    /// The batch norms with which the network is trained, one after each convolution. They are
+    /// folded afterwards. `None` means that it is trained without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_norm: Option<BatchNormConfig>,
     /// The number of time steps per image, in training and in tests.
     pub time_steps: usize,
     /// The number of training images. `None` means all of them.

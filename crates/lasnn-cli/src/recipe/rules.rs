@@ -173,8 +173,16 @@ pub fn check_images(
     images: usize,
 ) -> Result<(), Contradiction> {
     for node in graph.nodes() {
-        if let Work::Ann(work) = &node.work {
-            batch_norm(plans.of(node.name()), work.train, &node.network.table, images)?;
+        match &node.work {
+            Work::Ann(work) => {
+                batch_norm(plans.of(node.name()), work.train, &node.network.table, images)?;
+            }
+            // Images that differ between time steps would also do, but not all layers get such.
+            Work::Student(work) if work.batch_norm.is_some() => {
+                let images = work.train_limit.unwrap_or(images);
+                batch_norm(&plans.normalised, work.train, &work.table, images)?;
+            }
+            Work::Student(_) | Work::Conversion { .. } => {}
         }
     }
     let (batches, batch) = (recipe.conversion.batches, recipe.conversion.batch);

@@ -16,8 +16,13 @@ use crate::stage::StageName;
 /// The networks of a recipe, planned for the shape of its images.
 #[derive(Clone, Debug)]
 pub struct Plans {
-    /// The network of all spiking networks: the intermediate network with its batch norms folded.
+    /// The network of most spiking networks: the intermediate network with its batch norms folded.
     pub spiking: Plan,
+    /// The spiking networks with other layers: students that are trained with batch norms, with
+    /// these folded.
+    pub students: BTreeMap<StageName, Plan>,
+    /// The network of students with batch norms while they are trained.
+    pub normalised: Plan,
     /// The intermediate network, the teacher and the ANNs in `[stages]`.
     pub anns: BTreeMap<StageName, Plan>,
 }
@@ -25,7 +30,7 @@ pub struct Plans {
 impl Plans {
     /// The plan of the network of a stage.
     pub fn of(&self, stage: &StageName) -> &Plan {
-        self.anns.get(stage).unwrap_or(&self.spiking)
+        self.anns.get(stage).or_else(|| self.students.get(stage)).unwrap_or(&self.spiking)
     }
 }
 
@@ -57,8 +62,18 @@ pub fn validate(
     let plan = check.table("intermediate.network", intermediate.plan(shape, classes))?;
     let spiking =
         check.table("intermediate.network", intermediate.folded().plan(shape, classes))?;
-    let mut plans = Plans { spiking, anns: BTreeMap::from([(StageName::INTERMEDIATE, plan)]) };
+    let normalised = intermediate.with_batch_norm().plan(shape, classes);
+    let normalised = check.table("intermediate.network", normalised)?;
+    let anns = BTreeMap::from([(StageName::INTERMEDIATE, plan)]);
+    let mut plans = Plans { spiking, students: BTreeMap::new(), normalised, anns };
     for node in graph.nodes() {
+        if node.network.is_spiking() {
+            let plan = node.network.layers.plan(shape, classes);
+            let plan = check.table("intermediate.network", plan)?;
+            if plan != plans.spiking {
+                plans.students.insert(node.name().clone(), plan);
+            }
+        }
         if let Work::Ann(work) = &node.work {
             if *node.name() != StageName::INTERMEDIATE {
                 let table = format!("{}.network", node.network.table);
@@ -112,6 +127,18 @@ impl Check<'_> {
                 found: work.threshold.to_string(),
                 expected: "a number above 0".into(),
             }));
+        }
+        if let Some(config) = &work.batch_norm {
+            if let Start::Stage(from) = &work.start {
+                return self.rule(Err(Contradiction {
+                    key: format!("{table}.batch_norm"),
+                    found: format!("beside a start from `{from}`"),
+                    expected: "no batch norm, or a network that starts at random: the batch norms \
+                               of a network that was made before have been folded"
+                        .into(),
+                }));
+            }
+            self.table(&format!("{table}.batch_norm"), config.check())?;
         }
         self.table(&format!("{table}.train"), work.train.validate())?;
         let student = Subject::spiking(plans.of(node.name()));

@@ -6,6 +6,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use lasnn_backend::{ConvBatchNorm, Convolution, DenseBackend, ops};
 use lasnn_core::Mode;
 
+use crate::activations::{Activation, ActivationLayer};
 use crate::init::Initializer;
 
 /// Normalises each channel: `y = γ · (x - µ) / sqrt(σ² + ε) + β`; followed by a ReLU if `relu`.
@@ -69,20 +70,26 @@ fn update_running_statistics<B: Backend>(norm: &BatchNorm<B>, [mean, variance]: 
     }
 }
 
-/// A batch norm and a ReLU as a layer of their own.
+/// A batch norm and an activation as a layer of their own.
 #[derive(Module, Debug)]
 pub struct Norm<B: Backend> {
     norm: BatchNorm<B>,
+    activation: Activation<B>,
 }
 
 impl<B: Backend> Norm<B> {
     pub(crate) fn new(initializer: &Initializer<'_, B>, channels: usize) -> Self {
-        Self { norm: initializer.norm(channels) }
+        Self { norm: initializer.norm(channels), activation: initializer.activation() }
+    }
+
+    /// See [`lasnn_nn::Constrained`].
+    pub(crate) fn constrained(self) -> Self {
+        Self { activation: self.activation.constrained(), ..self }
     }
 }
 
 impl<B: DenseBackend> Norm<B> {
     pub(crate) fn forward(&self, input: Tensor<B, 4>, mode: Mode) -> Tensor<B, 4> {
-        batch_norm(&self.norm, input, mode, true)
+        self.activation.after(|relu| batch_norm(&self.norm, input, mode, relu))
     }
 }

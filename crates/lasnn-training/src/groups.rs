@@ -182,6 +182,11 @@ impl Groups {
         )
     }
 
+    /// Whether the weight decay of some kind of parameters is above 0.
+    pub(crate) fn have_decay(&self, optimizer: &OptimizerConfig) -> bool {
+        ParamKind::ALL.into_iter().any(|kind| self.rule(kind, optimizer).weight_decay() > 0.0)
+    }
+
     /// Checks that every value is in its range.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         for (kind, group) in &self.by_kind {

@@ -11,7 +11,7 @@ use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use lasnn_core::{Pass, Seed, Stream};
-use lasnn_neurons::{Encoder, Encoding, PoissonRange};
+use lasnn_neurons::{Encoding, Poisson, PoissonRange};
 
 use crate::limit::{Machine, Work};
 
@@ -35,7 +35,7 @@ fn encoder<B: Backend>(criterion: &mut Criterion, device_name: &str, machine: Ma
     let images = images.clamp(-1.0, 1.0);
     let samples: Vec<u32> = (0..IMAGES[0] as u32).collect();
     let pass = Pass::evaluate(Seed(1), &samples);
-    let encoding = Encoding::Poisson { range: PoissonRange::Signed };
+    let encoding = Encoding::Poisson(Poisson { range: PoissonRange::Signed });
     let mut group = criterion.benchmark_group(format!("encoder ({device_name})"));
     for steps in STEPS {
         group.throughput(Throughput::Elements((steps * size) as u64));

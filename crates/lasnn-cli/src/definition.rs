@@ -8,6 +8,7 @@ use std::path::Path;
 
 use lasnn_core::{Architecture, Shape};
 use lasnn_datasets::{Moments, Normalisation, Normaliser};
+use lasnn_models::ActivationConfig;
 use lasnn_snn::SpikingConfig;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,10 @@ use crate::splits::Splits;
 pub struct Definition {
     /// The layers.
     pub network: Architecture,
+    /// The activation of an ANN. Checkpoints of earlier versions lack it: they hold networks with
+    /// ReLUs, as the default is.
+    #[serde(default)]
+    pub activation: ActivationConfig,
     /// The shape of the images.
     pub image: Shape,
     /// The normalisation of the pixels.
@@ -64,6 +69,7 @@ impl Definition {
         });
         Self {
             network: network.layers.clone().into_owned(),
+            activation: recipe.activation_of(&network.stage),
             image: splits.dataset.shape,
             normalisation: NormalisationNumbers::of(
                 recipe.data.normalisation,
@@ -76,7 +82,7 @@ impl Definition {
 
     /// The definition as text for a person, on several lines.
     pub fn text(&self) -> String {
-        let Self { network, image, normalisation, classes, spiking } = self;
+        let Self { network, activation, image, normalisation, classes, spiking } = self;
         let numbers = |numbers: &[f64]| {
             let rounded: Vec<_> = numbers.iter().map(|number| format!("{number:.4}")).collect();
             rounded.join(", ")
@@ -91,6 +97,9 @@ impl Definition {
             names.len(),
             names.join(", ")
         );
+        if *activation != ActivationConfig::default() {
+            text.push_str(&format!("\nactivation {}", as_toml(activation)));
+        }
         if let Some(SpikingDefinition { config, time_steps }) = spiking {
             let keys = spiking_keys(config);
             let keys: Vec<_> = keys.iter().map(|(key, value)| format!("{key} {value}")).collect();
@@ -98,6 +107,11 @@ impl Definition {
         }
         text
     }
+}
+
+/// A value as a recipe writes it.
+pub fn as_toml(value: &impl Serialize) -> String {
+    toml::Value::try_from(value).map_or_else(|error| error.to_string(), |value| value.to_string())
 }
 
 /// The keys of `[spiking]` with their values. Those of the neurons begin with `neuron.`.

@@ -6,9 +6,8 @@ use std::path::Path;
 use lasnn_core::{Architecture, Layer};
 use lasnn_datasets::Normalisation;
 use lasnn_snn::SpikingConfig;
-use serde::Serialize;
 
-use crate::definition::{Definition, NormalisationNumbers, spiking_keys};
+use crate::definition::{Definition, NormalisationNumbers, as_toml, spiking_keys};
 use crate::failure::invalid_input;
 use crate::recipe::StageNetwork;
 
@@ -66,6 +65,10 @@ impl Definition {
         if let Some((layer, found, expected)) = first_layer(&self.network, &recipe.network) {
             let what = format!("`layers.{layer}` of `{}.network`", network.table);
             differ(&what, found, expected);
+        }
+        if self.activation != recipe.activation {
+            let what = format!("`{}.activation`", network.table);
+            differ(&what, as_toml(&self.activation), as_toml(&recipe.activation));
         }
         if self.image != recipe.image {
             let what = "the shape of the images";
@@ -139,16 +142,12 @@ fn keys(found: &SpikingConfig, expected: &SpikingConfig) -> Vec<(String, String,
         .collect()
 }
 
-/// A value as a recipe writes it.
-fn as_toml(value: &impl Serialize) -> String {
-    toml::Value::try_from(value).map_or_else(|error| error.to_string(), |value| value.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
 
     use lasnn_core::{Shape, Tap};
+    use lasnn_models::{ActivationConfig, ClipConfig};
     use lasnn_neurons::{LifConfig, NeuronConfig, PlifConfig, Reset, Surrogate};
 
     use super::*;
@@ -160,6 +159,7 @@ mod tests {
         let layers = vec![Layer::conv(4).tapped(Tap::Low), Layer::Classifier { bias: false }];
         Definition {
             network: Architecture { name: "net".into(), layers },
+            activation: ActivationConfig::default(),
             image: Shape { channels: 1, height: 8, width: 8 },
             normalisation: NormalisationNumbers {
                 kind: Normalisation::Standard,
@@ -203,6 +203,11 @@ mod tests {
             &["`layers.0` of `intermediate.network`", "channels = 4", "channels = 5"],
         );
         refuses(|d| d.network.layers.push(Layer::conv(5)), &["`layers.2`", "absent"]);
+        let clip = ClipConfig { bound: 2.0, train: true };
+        refuses(
+            |d| d.activation = clip.into(),
+            &["`intermediate.activation`", "relu", "bound = 2.0"],
+        );
         refuses(|d| d.image.width = 9, &["1x8x8", "1x8x9"]);
         refuses(|d| d.classes[0] = "zebra".into(), &["class 0", "\"ant\"", "\"zebra\""]);
         refuses(|d| d.classes.truncate(1), &["class 1", "\"bee\"", "absent"]);

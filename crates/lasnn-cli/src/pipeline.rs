@@ -5,7 +5,7 @@
 //! stages that its goal needs. Each takes its network from this run's folder or from the cache, if
 //! it is there (`session`).
 
-mod ann;
+pub mod ann;
 mod conversion;
 pub mod measure;
 mod outputs;

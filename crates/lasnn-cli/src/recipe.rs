@@ -156,6 +156,7 @@ fn resolve(raw: RawRecipe, typed: &toml::Table, file: &Path) -> Result<Recipe, R
         intermediate: IntermediateConfig {
             network: network(raw.intermediate.network, "intermediate", file)?,
             init: raw.intermediate.init,
+            activation: raw.intermediate.activation,
             train: raw.intermediate.train,
         },
         spiking: raw.spiking,
@@ -188,7 +189,7 @@ fn added_student(raw: RawAddedStudent, student: &StudentConfig) -> AddedStudent 
 
 fn ann(raw: RawAnn, table: &str, file: &Path) -> Result<AnnConfig, RecipeError> {
     let network = network(raw.network, table, file)?;
-    Ok(AnnConfig { network, init: raw.init, train: raw.train })
+    Ok(AnnConfig { network, init: raw.init, activation: raw.activation, train: raw.train })
 }
 
 /// The layers of the network in `table`.

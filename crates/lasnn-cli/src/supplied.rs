@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lasnn_models::{Init, Network};
-use lasnn_nn::{StateDict, state};
+use lasnn_nn::StateDict;
 use lasnn_training::Checkpoint;
 use sha2::{Digest, Sha256};
 
@@ -11,6 +10,7 @@ use crate::definition::Definition;
 use crate::definition_check::Overrides;
 use crate::device::TrainingBackend;
 use crate::failure::invalid_input;
+use crate::pipeline::ann;
 use crate::recipe::{Plans, Recipe, StageNetwork};
 use crate::splits::Splits;
 use crate::stage::StageName;
@@ -63,8 +63,8 @@ impl SuppliedCheckpoint {
         let expected = Definition::of(recipe, splits, network);
         self.metadata.definition.check(&expected, network, Overrides::default(), path)?;
         let plan = plans.of(&network.stage);
-        let network = Network::<A::InnerBackend>::new(plan, Init::default(), recipe.seed, device);
-        state::load(network, self.state.clone())
+        let (stage, tensors) = (&network.stage, self.state.clone());
+        ann::loaded::<A::InnerBackend>(recipe, plan, stage, tensors, device)
             .map_err(|error| invalid_input(format_args!("{}: {error}", path.display())))?;
         Ok(())
     }

@@ -81,13 +81,14 @@ pub fn convert<B: SpikingBackend>(
 }
 
 /// Loads the ordinary network's weights, which have the same names, and keeps the parameters of
-/// the neurons.
+/// the neurons. They take the place of the ordinary network's activations.
 fn transfer<B: Backend>(
     network: SpikingNetwork<B>,
     ann: &StateDict,
 ) -> Result<SpikingNetwork<B>, ConversionError> {
     let neurons =
         state::save::<B, _>(&network).into_iter().filter(|(n, _)| n.contains(".neurons."));
-    let all = ann.clone().into_iter().chain(neurons).collect();
+    let ann = ann.clone().into_iter().filter(|(name, _)| !state::is_of_activation(name));
+    let all = ann.chain(neurons).collect();
     Ok(state::load(network, all)?)
 }

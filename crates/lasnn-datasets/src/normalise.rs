@@ -36,6 +36,16 @@ impl Normalisation {
             Self::Published => "published",
         }
     }
+
+    /// The lowest and the highest value that a pixel can have.
+    pub fn range(self) -> [f32; 2] {
+        match self {
+            Self::Signed => [-1.0, 1.0],
+            Self::Unit => [0.0, 1.0],
+            // They depend on the images.
+            Self::Standard | Self::Published => [f32::NEG_INFINITY, f32::INFINITY],
+        }
+    }
 }
 
 /// The published moments of `source`, or the error of a recipe that needs them.

@@ -8,15 +8,16 @@ use lasnn_backend::batch_norm::batch_norm;
 use lasnn_backend::{DenseBackend, ops};
 use lasnn_core::{Mode, Pass, Precision};
 
+use crate::activations::{Activation, ActivationLayer};
 use crate::init::Initializer;
 use crate::norm::conv2d_batch_norm;
 
-/// A convolution, then batch norm and a ReLU if the description has them.
+/// A convolution, then batch norm and an activation if the description has them.
 #[derive(Module, Debug)]
 pub struct Convolution<B: Backend> {
     conv: Conv2d<B>,
     norm: Option<BatchNorm<B>>,
-    activation: bool,
+    activation: Option<Activation<B>>,
 }
 
 /// The description of a [`Convolution`].
@@ -38,31 +39,38 @@ impl<B: Backend> Convolution<B> {
         Self {
             conv: initializer.convolution([inputs, outputs], kernel, stride, bias),
             norm: batch_norm.then(|| initializer.norm(outputs)),
-            activation,
+            activation: activation.then(|| initializer.activation()),
         }
     }
 
-    /// Whether the layer ends in a ReLU.
+    /// Whether the layer ends in an activation.
     pub(crate) fn has_activation(&self) -> bool {
-        self.activation
+        self.activation.is_some()
+    }
+
+    /// See [`ActivationLayer::constrained`].
+    pub(crate) fn constrained(self) -> Self {
+        let activation = self.activation.map(ActivationLayer::<B>::constrained);
+        Self { activation, ..self }
     }
 }
 
 impl<B: DenseBackend> Convolution<B> {
-    pub(crate) fn forward(&self, input: Tensor<B, 4>, pass: &Pass<'_>) -> Tensor<B, 4> {
-        self.run(input, None, self.activation, pass)
-    }
-
-    /// `relu(layer(input) + added)`, where the layer's own activation is left out.
-    pub(crate) fn forward_add_relu(
+    /// Convolution and batch norm of `input`, plus `added`, then the activation.
+    pub(crate) fn forward(
         &self,
         input: Tensor<B, 4>,
-        added: Tensor<B, 4>,
+        added: Option<Tensor<B, 4>>,
         pass: &Pass<'_>,
     ) -> Tensor<B, 4> {
-        self.run(input, Some(added), true, pass)
+        let operation = |relu| self.run(input, added, relu, pass);
+        match &self.activation {
+            Some(activation) => activation.after(operation),
+            None => operation(false),
+        }
     }
 
+    /// The layer without its activation; followed by a ReLU if `relu`.
     fn run(
         &self,
         input: Tensor<B, 4>,
@@ -83,7 +91,8 @@ impl<B: DenseBackend> Convolution<B> {
                     None => convolve(layer_relu),
                 };
                 match added {
-                    Some(added) => ops::add_relu(output, added),
+                    Some(added) if relu => ops::add_relu(output, added),
+                    Some(added) => output + added,
                     None => output,
                 }
             }

@@ -7,6 +7,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use lasnn_backend::{DenseBackend, batch_norm::batch_norm};
 use lasnn_core::{Pass, plan::DENSE_BOTTLENECK};
 
+use crate::activations::{Activation, ActivationLayer};
 use crate::convolution::conv2d;
 use crate::init::Initializer;
 use crate::trace::Trace;
@@ -25,10 +26,11 @@ pub struct DenseUnit<B: Backend> {
     second: NormThenConvolution<B>,
 }
 
-/// Batch norm and ReLU *before* the convolution; in all other layers they follow it.
+/// Batch norm and activation *before* the convolution; in all other layers they follow it.
 #[derive(Module, Debug)]
 pub struct NormThenConvolution<B: Backend> {
     norm: BatchNorm<B>,
+    activation: Activation<B>,
     conv: Conv2d<B>,
 }
 
@@ -46,6 +48,15 @@ impl<B: Backend> Dense<B> {
         };
         Self { units: (0..units).map(unit).collect() }
     }
+
+    /// See [`lasnn_nn::Constrained`].
+    pub(crate) fn constrained(self) -> Self {
+        let unit = |DenseUnit { first, second }| DenseUnit {
+            first: NormThenConvolution::constrained(first),
+            second: NormThenConvolution::constrained(second),
+        };
+        Self { units: self.units.into_iter().map(unit).collect() }
+    }
 }
 
 impl<B: DenseBackend> Dense<B> {
@@ -60,7 +71,8 @@ impl<B: DenseBackend> Dense<B> {
         for (number, unit) in self.units.iter().enumerate() {
             let mut new = all.clone();
             for (part, step) in [("first", &unit.first), ("second", &unit.second)] {
-                let activation = batch_norm(&step.norm, new, pass.mode, true);
+                let activation =
+                    step.activation.after(|relu| batch_norm(&step.norm, new, pass.mode, relu));
                 trace.record(index, &format!("units.{number}.{part}"), &activation);
                 new = conv2d(&step.conv, activation, pass.precision, false);
             }
@@ -74,7 +86,12 @@ impl<B: Backend> NormThenConvolution<B> {
     fn new(initializer: &mut Initializer<'_, B>, channels: [usize; 2], kernel: usize) -> Self {
         Self {
             norm: initializer.norm(channels[0]),
+            activation: initializer.activation(),
             conv: initializer.convolution(channels, kernel, 1, false),
         }
+    }
+
+    fn constrained(self) -> Self {
+        Self { activation: self.activation.constrained(), ..self }
     }
 }

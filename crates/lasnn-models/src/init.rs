@@ -7,6 +7,8 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use lasnn_core::{Seed, Stream};
 use serde::{Deserialize, Serialize};
 
+use crate::activations::{Activation, ActivationConfig};
+
 /// The distribution of the initial weights.
 ///
 /// A bias starts at 0, the γ of a batch norm at 1 and its β at 0. Weights are drawn from a normal
@@ -62,14 +64,25 @@ impl Init {
 /// seed and n alone.
 pub(crate) struct Initializer<'a, B: Backend> {
     init: Init,
+    activation: ActivationConfig,
     seed: Seed,
     device: &'a B::Device,
     drawn: u32,
 }
 
 impl<'a, B: Backend> Initializer<'a, B> {
-    pub(crate) fn new(init: Init, seed: Seed, device: &'a B::Device) -> Self {
-        Self { init, seed, device, drawn: 0 }
+    pub(crate) fn new(
+        activation: ActivationConfig,
+        init: Init,
+        seed: Seed,
+        device: &'a B::Device,
+    ) -> Self {
+        Self { init, activation, seed, device, drawn: 0 }
+    }
+
+    /// The activation of one layer.
+    pub(crate) fn activation(&self) -> Activation<B> {
+        self.activation.init(self.device)
     }
 
     /// A convolution with padding `kernel / 2` and weights `[outputs, inputs, kernel, kernel]`.

@@ -90,6 +90,20 @@ impl<B: Backend> NetworkLayer<B> {
     }
 }
 
+impl<B: Backend> NetworkLayer<B> {
+    /// See [`lasnn_nn::Constrained`].
+    pub(crate) fn constrained(self) -> Self {
+        match self {
+            Self::Convolution(layer) => Self::Convolution(layer.constrained()),
+            Self::Residual(layer) => Self::Residual(layer.constrained()),
+            Self::Dense(layer) => Self::Dense(layer.constrained()),
+            Self::Norm(layer) => Self::Norm(layer.constrained()),
+            Self::Linear(layer) => Self::Linear(layer.constrained()),
+            Self::Fixed(layer) => Self::Fixed(layer),
+        }
+    }
+}
+
 impl<B: DenseBackend> NetworkLayer<B> {
     /// Runs the layer. `index` is its position in the plan.
     ///
@@ -105,7 +119,7 @@ impl<B: DenseBackend> NetworkLayer<B> {
         trace: &mut Trace<B>,
     ) -> Tensor<B, 4> {
         let (output, is_activation) = match self {
-            Self::Convolution(layer) => (layer.forward(input, pass), layer.has_activation()),
+            Self::Convolution(layer) => (layer.forward(input, None, pass), layer.has_activation()),
             Self::Residual(layer) => (layer.forward(index, input, pass, trace), false),
             Self::Dense(layer) => (layer.forward(index, input, pass, trace), false),
             Self::Norm(layer) => (layer.forward(input, pass.mode), true),

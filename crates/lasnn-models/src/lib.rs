@@ -3,6 +3,7 @@
 //!
 //! - [`zoo`]: the named architectures, as data,
 //! - [`network`]: builds a Burn module from a [`Plan`](lasnn_core::Plan),
+//! - [`activations`]: the table of activations, with one module for each,
 //! - [`init`]: the initial weights.
 //!
 //! ```
@@ -18,6 +19,7 @@
 //! # }
 //! ```
 
+pub mod activations;
 pub mod init;
 pub mod network;
 pub mod zoo;
@@ -30,5 +32,8 @@ mod norm;
 mod residual;
 mod trace;
 
+pub use activations::clip::ClipConfig;
+pub use activations::relu::ReluConfig;
+pub use activations::{ActivationConfig, ActivationError};
 pub use init::Init;
 pub use network::Network;

@@ -6,13 +6,14 @@ use burn::tensor::{Tensor, backend::Backend};
 use lasnn_backend::{DenseBackend, ops};
 use lasnn_core::Precision;
 
+use crate::activations::{Activation, ActivationLayer};
 use crate::init::{Initializer, LinearRole};
 
-/// A linear layer, followed by a ReLU unless it is the classifier.
+/// A linear layer, followed by an activation unless it is the classifier.
 #[derive(Module, Debug)]
 pub struct LinearLayer<B: Backend> {
     linear: Linear<B>,
-    activation: bool,
+    activation: Option<Activation<B>>,
 }
 
 impl<B: Backend> LinearLayer<B> {
@@ -24,13 +25,19 @@ impl<B: Backend> LinearLayer<B> {
     ) -> Self {
         Self {
             linear: initializer.linear(sizes, bias, role),
-            activation: role == LinearRole::Hidden,
+            activation: (role == LinearRole::Hidden).then(|| initializer.activation()),
         }
     }
 
-    /// Whether the layer ends in a ReLU.
+    /// Whether the layer ends in an activation.
     pub(crate) fn has_activation(&self) -> bool {
-        self.activation
+        self.activation.is_some()
+    }
+
+    /// See [`lasnn_nn::Constrained`].
+    pub(crate) fn constrained(self) -> Self {
+        let activation = self.activation.map(ActivationLayer::<B>::constrained);
+        Self { activation, ..self }
     }
 }
 
@@ -45,8 +52,14 @@ impl<B: DenseBackend> LinearLayer<B> {
     pub(crate) fn forward(&self, input: Tensor<B, 4>, precision: Precision) -> Tensor<B, 4> {
         let bias = self.linear.bias.as_ref().map(|bias| bias.val());
         let (input, weights) = (input.flatten(1, 3), self.linear.weight.val());
-        let output = ops::linear(input, weights, bias, precision, self.activation);
-        let [batch, features] = output.dims();
-        output.reshape([batch, features, 1, 1])
+        let operation = |relu| {
+            let output = ops::linear(input, weights, bias, precision, relu);
+            let [batch, features] = output.dims();
+            output.reshape([batch, features, 1, 1])
+        };
+        match &self.activation {
+            Some(activation) => activation.after(operation),
+            None => operation(false),
+        }
     }
 }

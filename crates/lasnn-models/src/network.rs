@@ -6,11 +6,12 @@ use lasnn_backend::DenseBackend;
 use lasnn_core::{Pass, Plan, Probe, Probes, Seed, Tap};
 use lasnn_nn::{Constrained, Observable, Observations, Taps, attention_map};
 
+use crate::activations::ActivationConfig;
 use crate::init::{Init, Initializer};
 use crate::layer::NetworkLayer;
 use crate::trace::Trace;
 
-/// A non-spiking network, built from a plan. Its activations are ReLUs.
+/// A non-spiking network, built from a plan.
 ///
 /// # Names
 ///
@@ -24,6 +25,9 @@ use crate::trace::Trace;
 /// | dense | the tensors of a conv below `units.<u>.first` and `units.<u>.second` |
 /// | norm | `norm.*` |
 /// | linear, classifier | `linear.weight`, `linear.bias` |
+///
+/// A layer with an activation that has parameters has them below `activation`, for instance
+/// `layers.0.activation.bound` or `layers.3.first.activation.bound`.
 ///
 /// `norm.*` is `norm.gamma`, `norm.beta`, `norm.running_mean` and `norm.running_var`. The weights
 /// of a convolution are `[outputs, inputs, height, width]`, the weights of a linear layer `[inputs,
@@ -48,9 +52,21 @@ pub struct Network<B: Backend> {
 }
 
 impl<B: Backend> Network<B> {
-    /// Builds the network of a plan, with initial weights drawn from `seed`.
+    /// Builds the network of a plan, with initial weights drawn from `seed`. Its activations are
+    /// ReLUs.
     pub fn new(plan: &Plan, init: Init, seed: Seed, device: &B::Device) -> Self {
-        let mut initializer = Initializer::new(init, seed, device);
+        Self::with_activation(plan, ActivationConfig::default(), init, seed, device)
+    }
+
+    /// Like [`Network::new`], with another activation in all layers that have one.
+    pub fn with_activation(
+        plan: &Plan,
+        activation: ActivationConfig,
+        init: Init,
+        seed: Seed,
+        device: &B::Device,
+    ) -> Self {
+        let mut initializer = Initializer::new(activation, init, seed, device);
         Self {
             layers: plan.layers.iter().map(|l| NetworkLayer::new(&mut initializer, l)).collect(),
             taps: plan.layers.iter().map(|l| l.layer.tap()).collect(),
@@ -109,8 +125,13 @@ impl<B: DenseBackend> Network<B> {
     }
 }
 
-/// The parameters have no ranges.
-impl<B: Backend> Constrained for Network<B> {}
+/// Only trained parameters of activations have ranges.
+impl<B: Backend> Constrained for Network<B> {
+    fn constrained(self) -> Self {
+        let layers = self.layers.into_iter().map(NetworkLayer::constrained).collect();
+        Self { layers, ..self }
+    }
+}
 
 impl<B: DenseBackend> Observable<B> for Network<B> {
     /// Runs the network. It has no values for the probes of time steps and neurons.

@@ -7,6 +7,7 @@ use lasnn_backend::batch_norm::{batch_norm, update_running_statistics};
 use lasnn_backend::{ConvBatchNorm, Convolution, DenseBackend, ops};
 use lasnn_core::Mode;
 
+use crate::activations::{Activation, ActivationLayer};
 use crate::init::Initializer;
 
 /// A convolution followed by this batch norm in [`Mode::Train`], plus `added`; followed by a ReLU
@@ -26,20 +27,26 @@ pub(crate) fn conv2d_batch_norm<B: DenseBackend>(
     output
 }
 
-/// A batch norm and a ReLU as a layer of their own.
+/// A batch norm and an activation as a layer of their own.
 #[derive(Module, Debug)]
 pub struct Norm<B: Backend> {
     norm: BatchNorm<B>,
+    activation: Activation<B>,
 }
 
 impl<B: Backend> Norm<B> {
     pub(crate) fn new(initializer: &Initializer<'_, B>, channels: usize) -> Self {
-        Self { norm: initializer.norm(channels) }
+        Self { norm: initializer.norm(channels), activation: initializer.activation() }
+    }
+
+    /// See [`lasnn_nn::Constrained`].
+    pub(crate) fn constrained(self) -> Self {
+        Self { activation: self.activation.constrained(), ..self }
     }
 }
 
 impl<B: DenseBackend> Norm<B> {
     pub(crate) fn forward(&self, input: Tensor<B, 4>, mode: Mode) -> Tensor<B, 4> {
-        batch_norm(&self.norm, input, mode, true)
+        self.activation.after(|relu| batch_norm(&self.norm, input, mode, relu))
     }
 }

@@ -9,11 +9,12 @@ use crate::convolution::{Convolution, ConvolutionSpec};
 use crate::init::Initializer;
 use crate::trace::Trace;
 
-/// `relu(second(dropout(first(x))) + shortcut(x))`. The shortcut is the identity if the output has
-/// the shape of the input, else a 1×1 convolution.
+/// `a(second(dropout(first(x))) + shortcut(x))`, where `first` ends in the activation `a`, too. The
+/// shortcut is the identity if the output has the shape of the input, else a 1×1 convolution.
 #[derive(Module, Debug)]
 pub struct Residual<B: Backend> {
     first: Convolution<B>,
+    /// Its activation is that of the sum.
     second: Convolution<B>,
     shortcut: Option<Convolution<B>>,
     dropout: f64,
@@ -38,7 +39,7 @@ impl<B: Backend> Residual<B> {
             batch_norm,
             activation: true,
         };
-        let second = ConvolutionSpec { inputs: outputs, stride: 1, activation: false, ..first };
+        let second = ConvolutionSpec { inputs: outputs, stride: 1, ..first };
         let shortcut = ConvolutionSpec { kernel: 1, activation: false, ..first };
         Self {
             first: Convolution::new(initializer, first),
@@ -46,6 +47,12 @@ impl<B: Backend> Residual<B> {
             shortcut: (input != output).then(|| Convolution::new(initializer, shortcut)),
             dropout,
         }
+    }
+
+    /// See [`lasnn_nn::Constrained`].
+    pub(crate) fn constrained(self) -> Self {
+        let (first, second) = (self.first.constrained(), self.second.constrained());
+        Self { first, second, ..self }
     }
 }
 
@@ -59,7 +66,7 @@ impl<B: DenseBackend> Residual<B> {
         pass: &Pass<'_>,
         trace: &mut Trace<B>,
     ) -> Tensor<B, 4> {
-        let mut inner = self.first.forward(input.clone(), pass);
+        let mut inner = self.first.forward(input.clone(), None, pass);
         trace.record(index, "first", &inner);
         let [_, channels, height, width] = inner.dims();
         let mask = pass.dropout(index as u32, self.dropout, channels * height * width);
@@ -67,10 +74,10 @@ impl<B: DenseBackend> Residual<B> {
             inner = ops::masked(inner, mask);
         }
         let shortcut = match &self.shortcut {
-            Some(shortcut) => shortcut.forward(input, pass),
+            Some(shortcut) => shortcut.forward(input, None, pass),
             None => input,
         };
-        let output = self.second.forward_add_relu(inner, shortcut, pass);
+        let output = self.second.forward(inner, Some(shortcut), pass);
         trace.record(index, "second", &output);
         output
     }

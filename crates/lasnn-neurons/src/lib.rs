@@ -9,7 +9,8 @@
 //! - [`reference`](mod@reference): the same operations made of Burn's tensor operations,
 //! - [`parity`]: compares the kernels of a backend with the reference on the current device,
 //! - [`network`]: a whole spiking network as one operation,
-//! - [`encoder`]: turns an image into input over time,
+//! - [`encoders`]: the table of encoders, which turn an image into input over time, with one module
+//!   for each,
 //! - [`dropout`]: dropout with the same mask at all time steps,
 //! - [`readout`]: class scores from neurons that never fire.
 //!
@@ -29,7 +30,7 @@
 pub mod backend;
 mod default_kind;
 pub mod dropout;
-pub mod encoder;
+pub mod encoders;
 mod kernel;
 pub mod model;
 pub mod models;
@@ -44,7 +45,7 @@ mod tensors;
 
 pub use backend::{ScanGrads, ScanParams, SpikingBackend};
 pub use dropout::time_locked_dropout;
-pub use encoder::{Encoder, Encoding, PoissonRange};
+pub use encoders::{Direct, EncodedValues, Encoder, Encoding, Poisson, PoissonRange};
 pub use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
 pub use lasnn_core::surrogate::Surrogate;
 pub use model::{FusedNeurons, NeuronError, NeuronKind, NeuronModel, TrainedParams};

@@ -8,6 +8,13 @@ use burn::tensor::{Shape, Tensor, TensorData, backend::Backend};
 /// The tensors of a network, by names such as `layers.0.conv.weight`.
 pub type StateDict = BTreeMap<String, TensorData>;
 
+/// Whether a tensor is a parameter of an activation of an ordinary network, such as
+/// `layers.0.activation.bound`. A spiking network has no such tensors.
+pub fn is_of_activation(name: &str) -> bool {
+    let module = name.rsplit('.').nth(1);
+    module == Some("activation")
+}
+
 /// A mismatch between tensors and a network.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum StateError {

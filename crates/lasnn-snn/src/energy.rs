@@ -26,8 +26,8 @@ pub fn ann_energy_pj(plan: &Plan) -> f64 {
     plan.layers.iter().flat_map(connections).map(|connection| dense_energy_pj(&connection)).sum()
 }
 
-/// The energy of the first layer under direct encoding for one image, in picojoules. Its input is
-/// the image, so it multiplies as the ordinary network does, once for all time steps.
+/// The energy of the first layer for one image, in picojoules, where its input is not spikes. It
+/// then multiplies as the ordinary network does, under direct encoding once for all time steps.
 pub(crate) fn image_energy_pj(plan: &Plan) -> f64 {
     let first = plan.layers.iter().map(connections).find(|found| !found.is_empty());
     let from_image = first.into_iter().flatten().filter(|connection| connection.at_entrance);

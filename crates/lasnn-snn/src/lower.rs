@@ -7,7 +7,6 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use lasnn_core::{Layer, Plan, PlannedLayer, Shape, Tap};
-use lasnn_neurons::{Encoding, PoissonRange};
 use lasnn_spiking_kernels::{
     Graph, NeuronLayer, NeuronParams, ParamIndex, PoolAndMask, Presynaptic, Projection, Synapse,
 };
@@ -68,9 +67,11 @@ impl Lowered {
         if !config.neuron.is_fused() {
             return Err(format!("no kernel for neurons of kind `{}`", config.neuron.name()));
         }
-        let encoding = config.encoding;
-        let signed = matches!(encoding, Encoding::Poisson { range: PoissonRange::Signed });
-        let direct = matches!(encoding, Encoding::Direct {});
+        let values = config.encoding.values();
+        if !values.is_constant() && !values.are_spikes() {
+            return Err("its input changes over time and is not spikes".into());
+        }
+        let signed = values.are_signed();
         let mut input = plan.input;
         input.channels *= if signed { 2 } else { 1 };
         // Each sign of the input has channels of its own, so that weights and masks of the input
@@ -80,7 +81,7 @@ impl Lowered {
                         spikes of -1"
                 .into());
         }
-        let mut builder = Builder::new(direct, config.neuron.has_initial_membrane());
+        let mut builder = Builder::new(values.is_constant(), config.neuron.has_initial_membrane());
         for (index, planned) in plan.layers.iter().enumerate() {
             if let Layer::Classifier { bias } = planned.layer {
                 let synapse = builder.synapses;
@@ -280,6 +281,7 @@ fn numbers(bias: bool, synapses: RangeInclusive<usize>) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use lasnn_core::Architecture;
+    use lasnn_neurons::{Direct, Encoding, Poisson, PoissonRange};
 
     use super::*;
 
@@ -302,7 +304,7 @@ mod tests {
 
     #[test]
     fn under_direct_encoding_the_first_convolution_is_outside_of_the_graph() {
-        let direct = lowered(layers(), Encoding::Direct {}).unwrap();
+        let direct = lowered(layers(), Encoding::Direct(Direct {})).unwrap();
         assert_eq!((direct.stem, direct.graph.layers.len()), (1, 3));
         assert!(direct.graph.layers[0].projections.is_empty());
         assert_eq!(direct.graph.layers[1].projections[0].pooling.pool, [2, 2]);
@@ -313,7 +315,7 @@ mod tests {
     #[test]
     fn negative_input_spikes_have_channels_of_their_own() {
         for (range, channels) in [(PoissonRange::Signed, 6), (PoissonRange::Unit, 3)] {
-            let poisson = lowered(layers(), Encoding::Poisson { range }).unwrap();
+            let poisson = lowered(layers(), Encoding::Poisson(Poisson { range })).unwrap();
             assert_eq!((poisson.stem, poisson.graph.input.channels), (0, channels));
         }
     }
@@ -333,7 +335,7 @@ mod tests {
         for first in [block, Layer::Dropout { probability: 0.2 }] {
             let mut layers = layers();
             layers.insert(0, first);
-            let poisson = |range| lowered(layers.clone(), Encoding::Poisson { range });
+            let poisson = |range| lowered(layers.clone(), Encoding::Poisson(Poisson { range }));
             assert!(poisson(PoissonRange::Signed).unwrap_err().contains("-1"));
             assert!(poisson(PoissonRange::Unit).is_ok());
         }
@@ -355,17 +357,17 @@ mod tests {
         dropout_first.swap(1, 3);
         dropout_first.insert(1, Layer::Dropout { probability: 0.2 });
         dropout_first.insert(2, Layer::AveragePool { size: 2 });
-        let why = lowered(dropout_first, Encoding::Direct {}).unwrap_err();
+        let why = lowered(dropout_first, Encoding::Direct(Direct {})).unwrap_err();
         assert_eq!(why, "layer 2: pooling follows dropout");
         let mut twice = layers();
         twice.insert(3, Layer::Dropout { probability: 0.1 });
-        let why = lowered(twice, Encoding::Direct {}).unwrap_err();
+        let why = lowered(twice, Encoding::Direct(Direct {})).unwrap_err();
         assert_eq!(why, "layer 4: dropout follows dropout");
         let with_norm = Architecture { name: "test".into(), layers: layers() }.with_batch_norm();
-        let why = lowered(with_norm.layers, Encoding::Direct {}).unwrap_err();
+        let why = lowered(with_norm.layers, Encoding::Direct(Direct {})).unwrap_err();
         assert_eq!(why, "layer 0: there is no kernel for its batch norm");
-        let why =
-            lowered(vec![Layer::Classifier { bias: false }], Encoding::Direct {}).unwrap_err();
+        let why = lowered(vec![Layer::Classifier { bias: false }], Encoding::Direct(Direct {}))
+            .unwrap_err();
         assert_eq!(why, "it has no neurons");
     }
 }

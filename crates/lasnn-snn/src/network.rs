@@ -6,9 +6,7 @@ use std::sync::Arc;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{ArchitectureError, Pass, Plan, PlannedLayer, Probe, Probes};
-use lasnn_neurons::{
-    Encoder, NeuronConfig, NeuronModel, SpikingBackend, SpikingNeurons, mean_current,
-};
+use lasnn_neurons::{NeuronConfig, NeuronModel, SpikingBackend, SpikingNeurons, mean_current};
 use lasnn_nn::{Constrained, Observable, Observations};
 use lasnn_spiking_kernels::PackedWeights;
 
@@ -255,7 +253,7 @@ impl<B: SpikingBackend> SpikingNetwork<B> {
         pass: &Pass<'_>,
     ) -> Signal<B> {
         let encoding = self.meta.config.encoding;
-        match encoding.is_constant() {
+        match encoding.values().is_constant() {
             true => Signal { maps: images, constant: true },
             false => Signal::changing(encoding.encode(images, first_step as u32, steps, pass)),
         }

@@ -11,7 +11,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend, ExecutionError};
 use burn::tensor::{Tensor, TensorData};
 use lasnn_core::random::unit;
 use lasnn_core::{Architecture, Layer, Pass, Plan, Probe, Probes, Seed, Shape, Stream, Tap};
-use lasnn_neurons::{Encoding, PoissonRange, SpikingBackend};
+use lasnn_neurons::{Direct, Encoding, Poisson, PoissonRange, SpikingBackend};
 use lasnn_nn::Observable;
 
 use crate::config::SpikingConfig;
@@ -122,8 +122,8 @@ pub fn compare_network<A: SpikingBackend + AutodiffBackend>(
     device: &A::Device,
 ) -> Result<NetworkComparison, NetworkError> {
     let encoding = match case.poisson {
-        true => Encoding::Poisson { range: PoissonRange::Signed },
-        false => Encoding::Direct {},
+        true => Encoding::Poisson(Poisson { range: PoissonRange::Signed }),
+        false => Encoding::Direct(Direct {}),
     };
     let config = SpikingConfig { encoding, ..SpikingConfig::default() };
     let network = SpikingNetwork::<A>::new(&case.plan()?, &config, STEPS, device)?;

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use lasnn_core::{BatchSource, ClassCount, Seed};
-use lasnn_neurons::{Encoder, SpikingBackend};
+use lasnn_neurons::{EncodedValues, SpikingBackend};
 use serde::Serialize;
 
 use crate::counting::{Chunk, count_spikes, layer_sizes, to_host};
@@ -34,7 +34,8 @@ pub struct Simulation {
     /// those that input spikes cause.
     pub synops_per_image: f64,
     /// Arithmetic energy per image in picojoules ([`crate::energy`]): the synaptic operations and,
-    /// under direct encoding, the multiply-accumulates of the first layer, which is computed once.
+    /// unless the input is spikes, the multiply-accumulates of the first layer, which is computed
+    /// once under direct encoding.
     pub energy_pj_per_image: f64,
 }
 
@@ -73,6 +74,7 @@ pub fn simulate_while<B: SpikingBackend>(
 ) -> ControlFlow<Simulation, Simulation> {
     let network = simulator.network();
     let plan = network.plan();
+    let values = network.config().encoding.values();
     let (input_fan_out, fan_outs) = fan_outs(plan);
     let mut images = 0;
     let mut correct = vec![0u64; time_steps];
@@ -91,7 +93,7 @@ pub fn simulate_while<B: SpikingBackend>(
         };
         let counts = report(0).is_continue().then(|| {
             count_spikes(simulator, &batch, time_steps, seed, device, |chunk: Chunk<'_, B>| {
-                if !chunk.input.constant {
+                if values.are_spikes() {
                     // A Poisson spike of -1 causes operations like one of 1.
                     let spikes = to_host(chunk.input.maps.clone().abs());
                     from_input += operations(&spikes, &input_fan_out);
@@ -119,9 +121,10 @@ pub fn simulate_while<B: SpikingBackend>(
         }
         images += batch.len();
     }
-    let image_energy = match network.config().encoding.is_constant() {
-        true => image_energy_pj(plan),
-        false => 0.0,
+    let image_energy = match values {
+        EncodedValues::Constant => image_energy_pj(plan),
+        EncodedValues::Numbers => image_energy_pj(plan) * time_steps as f64,
+        EncodedValues::Spikes | EncodedValues::SignedSpikes => 0.0,
     };
     let per_image = 1.0 / (images as f64).max(1.0);
     let steps = time_steps as f64;

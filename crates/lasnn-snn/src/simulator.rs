@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use lasnn_core::{Pass, Probes};
-use lasnn_neurons::{Encoder, SpikingBackend, mean_current};
+use lasnn_neurons::{SpikingBackend, mean_current};
 use lasnn_nn::{Observable, Observations};
 use lasnn_spiking_kernels::{PackedWeights, SpikeStats, WeightFormat};
 
@@ -32,8 +32,7 @@ impl<B: SpikingBackend> Simulator<B> {
     /// Packs the weights of a network in a number format. Where the network runs layer by layer,
     /// its weights are rounded to the format.
     ///
-    /// Under direct encoding the first layer is not rounded, because it multiplies the image and
-    /// not spikes.
+    /// Unless the input is spikes, the first layer is not rounded, because it multiplies.
     pub fn with_format(network: SpikingNetwork<B>, format: WeightFormat) -> Self {
         let network = match format {
             WeightFormat::F32 => network,
@@ -97,11 +96,11 @@ impl<B: SpikingBackend> Observable<B> for Simulator<B> {
 
 /// Rounds the weights of a network to a format, except those of a layer that sees the image.
 fn rounded<B: Backend>(mut network: SpikingNetwork<B>, format: WeightFormat) -> SpikingNetwork<B> {
-    let direct = network.config().encoding.is_constant();
+    let multiplies = !network.config().encoding.values().are_spikes();
     let has_weights = |layer: &SpikingLayer<B>| {
         !matches!(layer, SpikingLayer::AveragePool(_) | SpikingLayer::Dropout(_))
     };
-    let sees_image = network.layers.iter().position(has_weights).filter(|_| direct);
+    let sees_image = network.layers.iter().position(has_weights).filter(|_| multiplies);
     let layers = std::mem::take(&mut network.layers).into_iter().enumerate();
     let round = |(index, layer): (usize, SpikingLayer<B>)| match sees_image == Some(index) {
         true => layer,
@@ -136,7 +135,7 @@ impl<B: Backend> ModuleMapper<B> for Rounding {
 mod tests {
     use burn_flex::Flex;
     use lasnn_core::{Architecture, Layer, Seed, Shape};
-    use lasnn_neurons::{Encoding, PoissonRange};
+    use lasnn_neurons::{Direct, Encoding, Poisson, PoissonRange};
 
     use super::*;
     use crate::SpikingConfig;
@@ -152,9 +151,12 @@ mod tests {
         ];
         let input = Shape { channels: 3, height: 8, width: 8 };
         let plan = Architecture { name: "test".into(), layers }.plan(input, 5).unwrap();
-        let poisson = |range| Encoding::Poisson { range };
-        let encodings =
-            [Encoding::Direct {}, poisson(PoissonRange::Signed), poisson(PoissonRange::Unit)];
+        let poisson = |range| Encoding::Poisson(Poisson { range });
+        let encodings = [
+            Encoding::Direct(Direct {}),
+            poisson(PoissonRange::Signed),
+            poisson(PoissonRange::Unit),
+        ];
         for encoding in encodings {
             let config = SpikingConfig { encoding, ..Default::default() };
             let device = Default::default();

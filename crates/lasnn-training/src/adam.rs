@@ -86,19 +86,12 @@ impl Adam {
 
     /// Checks the constants.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
-        let Self { learning_rate, beta1, beta2, epsilon, weight_decay, decoupled, amsgrad: _ } =
-            *self;
+        let Self { learning_rate, beta1, beta2, epsilon, weight_decay, .. } = *self;
         check(positive(learning_rate), "optimizer.learning_rate", learning_rate, "above 0")?;
         check((0.0..1.0).contains(&beta1), "optimizer.beta1", beta1, "0 to below 1")?;
         check((0.0..1.0).contains(&beta2), "optimizer.beta2", beta2, "0 to below 1")?;
         check(positive(epsilon), "optimizer.epsilon", epsilon, "above 0")?;
-        check(not_negative(weight_decay), "optimizer.weight_decay", weight_decay, "at least 0")?;
-        check(
-            !decoupled || weight_decay > 0.0,
-            "optimizer.decoupled",
-            decoupled,
-            "false where `optimizer.weight_decay` is 0",
-        )
+        check(not_negative(weight_decay), "optimizer.weight_decay", weight_decay, "at least 0")
     }
 
     /// Step number `step`, counted from 1. Returns the new parameter and the new moments.

@@ -88,6 +88,14 @@ impl OptimizerConfig {
         }
     }
 
+    /// Whether the weight decay acts on the parameters themselves.
+    pub fn is_decoupled(&self) -> bool {
+        match self {
+            Self::Sgd(_) => false,
+            Self::Adam(adam) => adam.decoupled,
+        }
+    }
+
     /// The same rule with another learning rate and another weight decay.
     pub fn with(self, learning_rate: f64, weight_decay: f64) -> Self {
         match self {
@@ -132,7 +140,13 @@ impl TrainConfig {
             OptimizerConfig::Adam(adam) => adam.validate()?,
         }
         self.schedule.validate()?;
-        self.groups.validate()
+        self.groups.validate()?;
+        check(
+            !self.optimizer.is_decoupled() || self.groups.have_decay(&self.optimizer),
+            "optimizer.decoupled",
+            true,
+            "false where `optimizer.weight_decay` and that of every group is 0",
+        )
     }
 }
 
@@ -162,6 +176,7 @@ pub(crate) fn not_negative(value: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::groups::{Group, ParamKind};
 
     fn parse(extra: &str) -> Result<TrainConfig, String> {
         let text = format!(
@@ -274,6 +289,20 @@ mod tests {
         assert!(config.validate().unwrap_err().to_string().contains("optimizer.nesterov"));
         config.optimizer = OptimizerConfig::Adam(Adam { beta2: -0.1, ..Adam::new(0.1) });
         assert!(config.validate().unwrap_err().to_string().contains("optimizer.beta2"));
+        let decoupled = Adam { decoupled: true, ..Adam::new(0.1) };
+        config.optimizer = OptimizerConfig::Adam(decoupled.clone());
+        let error = config.validate().unwrap_err().to_string();
+        assert!(error.contains("`optimizer.decoupled` is true, expected false"), "{error}");
+        let decay = Group { weight_decay: Some(0.1), ..Group::default() };
+        config.groups = [(ParamKind::Bias, decay)].into_iter().collect();
+        assert_eq!(config.validate(), Ok(()), "a group has a decay");
+        let none = Group { weight_decay: Some(0.0), ..Group::default() };
+        let of_all = ParamKind::ALL.map(|kind| (kind, none));
+        config.groups = of_all.into_iter().collect();
+        config.optimizer = OptimizerConfig::Adam(Adam { weight_decay: 0.1, ..decoupled });
+        assert!(config.validate().is_err(), "the groups take the decay away");
+        config.groups = Groups::default();
+        assert_eq!(config.validate(), Ok(()));
         config.optimizer = OptimizerConfig::Adam(Adam::new(f64::NAN));
         assert!(config.validate().unwrap_err().to_string().contains("learning_rate` is NaN"));
     }

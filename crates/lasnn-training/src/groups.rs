@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use lasnn_core::Kind;
+use lasnn_nn::state;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{OptimizerConfig, check, not_negative};
@@ -25,6 +26,8 @@ pub enum ParamKind {
     Bias,
     /// Scale and shift of a batch norm.
     Norm,
+    /// A parameter of an activation of an ordinary network.
+    Activation,
     /// The threshold of neurons.
     Threshold,
     /// The leak of neurons.
@@ -34,11 +37,13 @@ pub enum ParamKind {
 }
 
 /// The last part of the names of all parameters of a kind, and whether the weight decay of the
-/// optimiser acts on them by default.
-const TABLE: [(&[&str], ParamKind, bool); 6] = [
+/// optimiser acts on them by default. Parameters of activations are known by their module instead.
+const TABLE: [(&[&str], ParamKind, bool); 7] = [
     (&["weight"], ParamKind::Weight, true),
     (&["bias"], ParamKind::Bias, true),
     (&["gamma", "beta"], ParamKind::Norm, true),
+    // PACT (Choi et al., 2018) trains its bounds with the weight decay of the weights.
+    (&[], ParamKind::Activation, true),
     (&["threshold"], ParamKind::Threshold, false),
     (&["leak", "leak_logit"], ParamKind::Leak, false),
     (&["initial_membrane"], ParamKind::InitialMembrane, false),
@@ -50,6 +55,11 @@ impl ParamKind {
         Kind { name: "weight", about: "weights of convolutions and linear layers", source: "" },
         Kind { name: "bias", about: "biases of convolutions and linear layers", source: "" },
         Kind { name: "norm", about: "scale and shift of batch norms", source: "" },
+        Kind {
+            name: "activation",
+            about: "parameters of activations of ordinary networks that are trained",
+            source: "Choi et al. 2018 (PACT)",
+        },
         Kind {
             name: "threshold",
             about: "thresholds of neurons that are trained; no weight decay by default",
@@ -68,12 +78,22 @@ impl ParamKind {
     ];
 
     /// All kinds, in the order of the variants.
-    pub const ALL: [Self; 6] =
-        [Self::Weight, Self::Bias, Self::Norm, Self::Threshold, Self::Leak, Self::InitialMembrane];
+    pub const ALL: [Self; 7] = [
+        Self::Weight,
+        Self::Bias,
+        Self::Norm,
+        Self::Activation,
+        Self::Threshold,
+        Self::Leak,
+        Self::InitialMembrane,
+    ];
 
     /// The kind of the parameter with a name such as `layers.0.conv.weight`. A parameter whose name
     /// is in no row of the table counts as a weight.
     pub fn of(name: &str) -> Self {
+        if state::is_of_activation(name) {
+            return Self::Activation;
+        }
         let last = name.rsplit('.').next().unwrap_or(name);
         let row = TABLE.iter().find(|(names, ..)| names.contains(&last));
         row.map_or(Self::Weight, |&(_, kind, _)| kind)
@@ -162,6 +182,11 @@ impl Groups {
         )
     }
 
+    /// Whether the weight decay of some kind of parameters is above 0.
+    pub(crate) fn have_decay(&self, optimizer: &OptimizerConfig) -> bool {
+        ParamKind::ALL.into_iter().any(|kind| self.rule(kind, optimizer).weight_decay() > 0.0)
+    }
+
     /// Checks that every value is in its range.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         for (kind, group) in &self.by_kind {
@@ -212,6 +237,8 @@ mod tests {
             ("layers.3.shortcut.conv.bias", ParamKind::Bias),
             ("layers.1.norm.gamma", ParamKind::Norm),
             ("layers.1.norm.beta", ParamKind::Norm),
+            ("layers.1.activation.bound", ParamKind::Activation),
+            ("layers.2.units.0.first.activation.weight", ParamKind::Activation),
             ("layers.3.first.neurons.threshold", ParamKind::Threshold),
             ("layers.2.neurons.leak", ParamKind::Leak),
             ("layers.2.neurons.leak_logit", ParamKind::Leak),
@@ -229,7 +256,10 @@ mod tests {
             for kind in ParamKind::ALL {
                 let rule = Groups::default().rule(kind, &optimizer);
                 match kind {
-                    ParamKind::Weight | ParamKind::Bias | ParamKind::Norm => {
+                    ParamKind::Weight
+                    | ParamKind::Bias
+                    | ParamKind::Norm
+                    | ParamKind::Activation => {
                         assert_eq!(rule, optimizer, "{kind:?}");
                     }
                     _ => assert_eq!(rule, optimizer.clone().with(0.1, 0.0), "{kind:?}"),
@@ -266,7 +296,7 @@ mod tests {
         refuses(
             r#"{"weights": {}}"#,
             "`weights` is no kind of parameters, expected one of `weight`, `bias`, `norm`, \
-             `threshold`, `leak`, `initial-membrane`",
+             `activation`, `threshold`, `leak`, `initial-membrane`",
         );
         refuses(r#"{"leak": {"rate": 0.1}}"#, "rate");
         refuses(

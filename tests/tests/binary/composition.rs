@@ -91,6 +91,7 @@ fn everything_that_a_recipe_can_name_is_listed() {
     let sandbox = Sandbox::new();
     for (what, name) in [
         ("networks", "teacher-densenet121"),
+        ("activations", "clip"),
         ("neurons", "fire-then-integrate"),
         ("surrogates", "fast-sigmoid"),
         ("encodings", "poisson"),

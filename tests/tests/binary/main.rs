@@ -6,6 +6,7 @@
 // All of this is a test, the helpers too.
 #![allow(clippy::unwrap_used)]
 
+mod activations;
 mod annotation;
 mod batch_norm;
 mod checkpoints;

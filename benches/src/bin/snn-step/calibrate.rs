@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use burn::tensor::module::avg_pool2d;
 use burn_flex::Flex;
 use lasnn_core::{Batch, Pass, Seed};
-use lasnn_neurons::{Encoder, NeuronModel, SpikingNeurons};
+use lasnn_neurons::{NeuronModel, SpikingNeurons};
 use lasnn_nn::BatchTensors;
 use lasnn_snn::SpikingNetwork;
 use lasnn_snn::layers::{SpikingConv, SpikingLayer};
@@ -32,7 +32,7 @@ pub fn calibrate(
     let images = batch.images::<Flex>(&Default::default());
     let encoding = network.config().encoding;
     let target = Target { steps, rate };
-    let mut signal = match encoding.is_constant() {
+    let mut signal = match encoding.values().is_constant() {
         true => Signal { maps: images, constant: true },
         false => Signal::changing(encoding.encode(images, 0, steps, &pass)),
     };

@@ -6,7 +6,6 @@ use burn::tensor::TensorData;
 use burn::tensor::backend::Backend;
 use burn_flex::Flex;
 use lasnn_core::{Architecture, Batch, Pass, Plan, Seed, Shape};
-use lasnn_neurons::Encoder;
 use lasnn_nn::BatchTensors;
 use lasnn_nn::{StateDict, state};
 use lasnn_snn::{SpikingConfig, SpikingNetwork};
@@ -90,7 +89,7 @@ impl Case {
         let mut file = Checkpoint { metadata: serde_json::to_value(&about)?, ..Default::default() };
         file.put_section(NETWORK, state);
         file.state.insert(IMAGES.into(), TensorData::new(batch.pixels.clone(), images));
-        if !about.spiking.encoding.is_constant() {
+        if !about.spiking.encoding.values().is_constant() {
             let pass = Pass::evaluate(about.seed, &batch.samples);
             let images = batch.images::<Flex>(&Default::default());
             let encoded = about.spiking.encoding.encode(images, 0, about.time_steps, &pass);

@@ -10,7 +10,7 @@ use burn_flex::Flex;
 use lasnn_core::{Architecture, Batch, BatchSource, Layer, Seed, Shape, Stream};
 use lasnn_datasets::{DatasetConfig, Loader, Normalisation, Normaliser, Source};
 use lasnn_models::zoo;
-use lasnn_neurons::{Encoder, Encoding, PoissonRange};
+use lasnn_neurons::{Direct, Encoding, Poisson, PoissonRange};
 use lasnn_nn::state;
 use lasnn_snn::{Simulator, SpikingConfig, SpikingNetwork};
 use lasnn_training::Checkpoint;
@@ -95,7 +95,7 @@ pub fn make(arguments: &MakeArguments) -> anyhow::Result<()> {
     case.about.firing_rate_by_layer = by_layer.clone();
     let line = serde_json::json!({
         "net": case.about.architecture.name,
-        "encoding": if case.about.spiking.encoding.is_constant() { "direct" } else { "poisson" },
+        "encoding": case.about.spiking.encoding.name(),
         "firing_rate": mean,
         "firing_rate_by_layer": by_layer,
     });
@@ -225,8 +225,8 @@ impl<B: Backend> ModuleMapper<B> for HeWeights {
 impl From<EncodingName> for Encoding {
     fn from(name: EncodingName) -> Self {
         match name {
-            EncodingName::Direct => Self::Direct {},
-            EncodingName::Poisson => Self::Poisson { range: PoissonRange::Signed },
+            EncodingName::Direct => Self::Direct(Direct {}),
+            EncodingName::Poisson => Self::Poisson(Poisson { range: PoissonRange::Signed }),
         }
     }
 }

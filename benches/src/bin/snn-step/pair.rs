@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use burn::module::AutodiffModule;
 use lasnn_core::{Layer, Precision};
-use lasnn_neurons::{Encoding, InitialMembranePer, LifConfig};
+use lasnn_neurons::{Direct, Encoding, InitialMembranePer, LifConfig};
 use lasnn_nn::state;
 use serde_json::json;
 
@@ -60,7 +60,7 @@ enum PrecisionName {
 pub fn pair(arguments: &PairArguments) -> anyhow::Result<()> {
     let PairArguments { batch, time_steps, rate, .. } = *arguments;
     let random = Random { net: &arguments.net, batch, time_steps, rate };
-    let plain = make::random(&random, Encoding::Direct {})?;
+    let plain = make::random(&random, Encoding::Direct(Direct {}))?;
     let extended = extended(&plain, arguments.with)?;
     let precision = match arguments.precision {
         PrecisionName::F32 => Precision::F32,

@@ -7,6 +7,8 @@ use clap::ValueEnum;
 pub enum Listed {
     /// Networks: teachers and students.
     Networks,
+    /// Activations of ordinary networks.
+    Activations,
     /// The resets and the step orders of neurons.
     Neurons,
     /// Surrogate gradients.

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use burn::tensor::backend::BackendTypes;
 use lasnn_core::{Architecture, Shape};
-use lasnn_models::{Init, Network};
 use lasnn_nn::{StateDict, state};
 use lasnn_snn::{SpikingConfig, SpikingNetwork};
 use lasnn_training::Checkpoint;
@@ -18,6 +17,7 @@ use crate::device::{Job, TrainingBackend};
 use crate::failure::invalid_input;
 use crate::older_definition;
 use crate::output;
+use crate::pipeline::ann;
 use crate::recipe::{self, Plans, Recipe, StageNetwork, TimeSteps};
 use crate::splits::Splits;
 use crate::stage::StageName;
@@ -104,8 +104,7 @@ fn check_tensors<A: TrainingBackend>(
         let network = SpikingNetwork::<A::InnerBackend>::new(plan, &recipe.spiking, steps, device)?;
         state::load(network, tensors)?;
     } else {
-        let network = Network::<A::InnerBackend>::new(plan, Init::default(), recipe.seed, device);
-        state::load(network, tensors)?;
+        ann::loaded::<A::InnerBackend>(recipe, plan, &network.stage, tensors, device)?;
     }
     Ok(())
 }

@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use lasnn_core::Plan;
-use lasnn_models::{Init, Network};
 use lasnn_nn::state;
 use lasnn_snn::{Simulation, Simulator, SpikingNetwork, images_at_once};
 use serde::Serialize;
@@ -15,7 +14,7 @@ use crate::definition_check::Overrides;
 use crate::device::{Job, TrainingBackend};
 use crate::failure::invalid_input;
 use crate::memory::{self, Memory};
-use crate::pipeline::measure;
+use crate::pipeline::{ann, measure};
 use crate::progress::Progress;
 use crate::recipe::{self, Recipe};
 use crate::splits::Splits;
@@ -111,7 +110,8 @@ impl Job for Evaluate<'_> {
 
         let progress = Progress::new(global.quiet);
         let plan = plans.of(stage);
-        let network = Measured { recipe: &recipe, splits: &splits, plan, checkpoint: &checkpoint };
+        let network =
+            Measured { recipe: &recipe, splits: &splits, plan, stage, checkpoint: &checkpoint };
         let (test_accuracy, by_class, spiking) = match time_steps {
             None => {
                 let found = network.ann::<A>(&progress, device)?;
@@ -172,6 +172,7 @@ struct Measured<'a> {
     recipe: &'a Recipe,
     splits: &'a Splits,
     plan: &'a Plan,
+    stage: &'a StageName,
     checkpoint: &'a SuppliedCheckpoint,
 }
 
@@ -182,8 +183,9 @@ impl Measured<'_> {
         device: &A::Device,
     ) -> anyhow::Result<lasnn_training::Evaluation> {
         let seed = self.recipe.seed;
-        let network = Network::<A::InnerBackend>::new(self.plan, Init::default(), seed, device);
-        let network = state::load(network, self.checkpoint.state.clone())
+        let Self { recipe, plan, stage, .. } = *self;
+        let tensors = self.checkpoint.state.clone();
+        let network = ann::loaded::<A::InnerBackend>(recipe, plan, stage, tensors, device)
             .map_err(|error| self.does_not_fit(error))?;
         let images = images_at_once(self.plan, 1, self.recipe.evaluation.batch);
         measure::evaluation(&network, &self.splits.test(images), seed, "test", progress, device)

@@ -7,7 +7,7 @@ use lasnn_conversion::{MethodConfig, Policy};
 use lasnn_core::Kind;
 use lasnn_datasets::Source;
 use lasnn_distillation::LossConfig;
-use lasnn_models::zoo;
+use lasnn_models::{ActivationConfig, zoo};
 use lasnn_neurons::{Encoding, NeuronConfig, Reset, StepOrder, Surrogate};
 use lasnn_snn::BatchNormConfig;
 use lasnn_training::{OptimizerConfig, ParamKind, Schedule};
@@ -42,6 +42,7 @@ pub fn list(what: Listed, global: &Global) -> anyhow::Result<()> {
 fn rows(what: Listed) -> Vec<Row> {
     let keys: Vec<(&'static str, Vec<Kind>)> = match what {
         Listed::Networks => vec![("*.network", zoo::KINDS.to_vec())],
+        Listed::Activations => vec![("*.activation.kind", ActivationConfig::KINDS.to_vec())],
         Listed::Neurons => vec![
             ("spiking.neuron.kind", NeuronConfig::KINDS.to_vec()),
             ("spiking.neuron.reset", Reset::KINDS.to_vec()),

@@ -5,6 +5,7 @@
 
 use lasnn_core::plan::DENSE_BOTTLENECK;
 use lasnn_core::{Layer, Plan, Precision, Shape};
+use lasnn_models::ActivationConfig;
 
 use super::ledger::Ledger;
 use super::pass::Pass;
@@ -41,9 +42,18 @@ enum Kind {
     },
     Linear,
     BatchNorm,
+    /// An activation that is not part of the operation before it.
+    Activation,
     Dropout,
     /// Pooling, and the concatenation in a dense block.
     Other,
+}
+
+impl Kind {
+    /// Whether the operation can be inside a residual block.
+    fn is_in_block(&self) -> bool {
+        matches!(self, Self::Conv { .. } | Self::Activation | Self::Dropout)
+    }
 }
 
 /// An ANN as a list of operations.
@@ -55,9 +65,12 @@ pub struct Ann {
 }
 
 impl Ann {
-    /// The operations of a plan.
-    pub fn new(plan: &Plan) -> Self {
+    /// The operations of a plan, with its activation.
+    pub fn new(plan: &Plan, activation: &ActivationConfig) -> Self {
         let mut operations = Vec::new();
+        let unfused = |shape| {
+            (!activation.is_fused()).then(|| Operation::new(Kind::Activation, shape, shape))
+        };
         for planned in &plan.layers {
             let (input, output) = (planned.input, planned.output);
             let add = |kind| Some(Operation::new(kind, input, output));
@@ -67,6 +80,7 @@ impl Ann {
                 }
                 Layer::Residual { batch_norm, dropout, .. } => {
                     operations.push(Operation::conv([input, output], 3, batch_norm, false));
+                    operations.extend(unfused(output));
                     if dropout > 0.0 {
                         operations.push(Operation::new(Kind::Dropout, output, output));
                     }
@@ -76,7 +90,7 @@ impl Ann {
                     Some(Operation::conv([output, output], 3, batch_norm, true))
                 }
                 Layer::Dense { units, growth, .. } => {
-                    dense_block(&mut operations, input, units, growth);
+                    dense_block(&mut operations, input, units, growth, unfused);
                     None
                 }
                 Layer::Norm { .. } => add(Kind::BatchNorm),
@@ -91,6 +105,9 @@ impl Ann {
                 }
             };
             operations.extend(operation);
+            if ends_in_activation(&planned.layer) {
+                operations.extend(unfused(output));
+            }
         }
         let tapped = plan.layers.iter().filter(|planned| planned.layer.tap().is_some());
         let taps = tapped.map(|planned| elements(planned.output)).collect();
@@ -110,6 +127,7 @@ impl Ann {
             operation.forward_scratch(ledger, Purpose::Scratch, pass);
             ledger.alloc(Purpose::Activations, operation.output * batch);
             ledger.alloc(Purpose::Activations, operation.saved_conv_output(pass));
+            ledger.alloc(Purpose::Activations, operation.saved_mask(batch));
         }
         // Gradients of the shortcuts, which are used when the backward pass reaches their block's
         // input.
@@ -137,7 +155,8 @@ impl Ann {
             }
             ledger.release(output);
             ledger.release(operation.saved_conv_output(pass));
-            if !matches!(operation.kind, Kind::Conv { .. } | Kind::Dropout) {
+            ledger.release(operation.saved_mask(batch));
+            if !operation.kind.is_in_block() {
                 shortcuts.drain(..).for_each(|gradient| ledger.release(gradient));
             }
         }
@@ -190,16 +209,34 @@ impl Ann {
     }
 }
 
-/// Adds the operations of a dense block.
-fn dense_block(operations: &mut Vec<Operation>, input: Shape, units: usize, growth: usize) {
+/// Whether the last operation of a layer is an activation. A dense block has its own inside.
+fn ends_in_activation(layer: &Layer) -> bool {
+    match layer {
+        Layer::Conv { activation, .. } => *activation,
+        Layer::Residual { .. } | Layer::Norm { .. } | Layer::Linear { .. } => true,
+        _ => false,
+    }
+}
+
+/// Adds the operations of a dense block. `unfused` is its activation of a feature map, if that is
+/// an operation of its own.
+fn dense_block(
+    operations: &mut Vec<Operation>,
+    input: Shape,
+    units: usize,
+    growth: usize,
+    unfused: impl Fn(Shape) -> Option<Operation>,
+) {
     let with_channels = |channels| Shape { channels, ..input };
     let bottleneck = with_channels(DENSE_BOTTLENECK.saturating_mul(growth));
     let mut all = input;
     for _ in 0..units {
         let output = with_channels(growth);
         operations.push(Operation::new(Kind::BatchNorm, all, all));
+        operations.extend(unfused(all));
         operations.push(Operation::conv([all, bottleneck], 1, false, false));
         operations.push(Operation::new(Kind::BatchNorm, bottleneck, bottleneck));
+        operations.extend(unfused(bottleneck));
         operations.push(Operation::conv([bottleneck, output], 3, false, false));
         all = with_channels(all.channels.saturating_add(growth));
         operations.push(Operation::new(Kind::Other, output, all));
@@ -223,6 +260,14 @@ impl Operation {
     fn saved_conv_output(&self, pass: Pass) -> Size {
         match self.kind {
             Kind::Conv { batch_norm: true, .. } => packed(self.output * pass.batch, pass),
+            _ => Size::ZERO,
+        }
+    }
+
+    /// The length of the mask that an activation saves beside its input: a byte for each element.
+    fn saved_mask(&self, batch: Size) -> Size {
+        match self.kind {
+            Kind::Activation => (self.output * batch).div_ceil(4usize),
             _ => Size::ZERO,
         }
     }
@@ -266,6 +311,12 @@ impl Operation {
                     ledger.alloc_briefly(Purpose::Scratch, planes);
                 }
                 ledger.release_all(&operands);
+            }
+            Kind::Activation => {
+                // The gradients of the elements that the activation lets through, and of the rest.
+                let gradients = [self.output * batch, self.output * batch];
+                ledger.alloc_all(Purpose::Activations, &gradients);
+                ledger.release_all(&gradients);
             }
             Kind::Linear if !is_first => {
                 ledger.alloc_briefly(Purpose::Scratch, self.input * batch);

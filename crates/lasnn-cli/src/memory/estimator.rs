@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use lasnn_core::{Plan, Precision};
 use lasnn_distillation::LossConfig;
+use lasnn_models::ActivationConfig;
 use lasnn_neurons::{NeuronOptions, Reset, Surrogate};
 use lasnn_snn::{WeightFormat, images_at_once};
 use lasnn_training::{OptimizerConfig, TrainConfig};
@@ -63,9 +64,9 @@ struct Network {
 }
 
 impl Network {
-    fn new(plan: &Plan) -> Self {
+    fn new(plan: &Plan, activation: &ActivationConfig) -> Self {
         let bytes = Size::from(plan.parameters()) * size_of::<f32>();
-        Self { ann: Ann::new(plan), bytes }
+        Self { ann: Ann::new(plan, activation), bytes }
     }
 }
 
@@ -81,9 +82,9 @@ impl<'a> Estimator<'a> {
             anns: plans
                 .anns
                 .iter()
-                .map(|(name, plan)| (name.clone(), Network::new(plan)))
+                .map(|(name, plan)| (name.clone(), Network::new(plan, &recipe.activation_of(name))))
                 .collect(),
-            student: Network::new(&plans.spiking),
+            student: Network::new(&plans.spiking, &ActivationConfig::default()),
             spiking: Graph::new(&plans.spiking, &recipe.spiking),
             stages: Vec::new(),
         }

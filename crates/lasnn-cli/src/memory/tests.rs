@@ -104,6 +104,26 @@ fn weights_gradients_and_moments_are_those_of_the_plan() {
 }
 
 #[test]
+fn an_activation_without_a_kernel_keeps_its_input_and_a_mask() {
+    let goal = Goal::Train(StageName::INTERMEDIATE);
+    let of = |text: &str| stages(text, What::Run(&goal))[0].memory.of(Purpose::Activations);
+    // Smaller numbers of weights, so that the peak is not in the optimiser.
+    let layers = "[intermediate]\nnetwork = { name = \"convolutions\", layers = [
+        { kind = \"conv\", channels = 64, tap = \"low\" },
+        { kind = \"conv\", channels = 64, tap = \"middle\" },
+        { kind = \"conv\", channels = 64, tap = \"high\" },
+        { kind = \"classifier\" },
+    ] }";
+    let fused = with("[intermediate]\nnetwork = \"vgg5\"", layers);
+    let unfused = fused.replace("[intermediate]", "[intermediate]\nactivation.kind = \"clip\"");
+    // At least 5 bytes more for each element of the three feature maps of 64 images.
+    let map = Size::new(64 * 32 * 32 * 64);
+    let (fused, unfused) = (of(&fused), of(&unfused));
+    assert!(unfused >= fused + map * 15usize, "{fused} to {unfused}");
+    assert!(unfused <= fused + map * 24usize, "{fused} to {unfused}");
+}
+
+#[test]
 fn the_tape_grows_with_the_batch_and_the_time_steps() {
     let tape = of_student(RECIPE, Purpose::Tape);
     // At least one byte for each of 139,264 neurons, 64 images and 8 time steps.

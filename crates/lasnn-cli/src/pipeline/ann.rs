@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use lasnn_backend::DenseBackend;
+use lasnn_core::Plan;
 use lasnn_models::{Init, Network};
 use lasnn_nn::{StateDict, StateError, state};
 use lasnn_training::CrossEntropy;
@@ -14,7 +16,7 @@ use super::stage::{Stage, TestResult};
 use super::training::{Training, train};
 use crate::device::TrainingBackend;
 use crate::failure::invalid_input;
-use crate::recipe::{AnnWork, Node, has_batch_norm};
+use crate::recipe::{AnnWork, Node, Recipe, has_batch_norm};
 use crate::stage::StageName;
 use crate::stage_artifact::StageArtifact;
 use crate::summary::StageSummary;
@@ -41,8 +43,9 @@ impl<A: TrainingBackend> Stage<A> for Ann<'_> {
         if let Some(supplied) = session.supplied.get(self.node.name()) {
             return Ok(json!({"file": supplied.sha256}));
         }
-        let AnnWork { init, train } = self.work;
-        Ok(json!({"network": self.node.network.layers, "init": init, "train": train}))
+        let AnnWork { init, activation, train } = self.work;
+        let network = &self.node.network.layers;
+        Ok(json!({"network": network, "init": init, "activation": activation, "train": train}))
     }
 
     fn run(
@@ -55,9 +58,11 @@ impl<A: TrainingBackend> Stage<A> for Ann<'_> {
         if let Some(supplied) = session.supplied.remove(self.node.name()) {
             return import::<A>(session, self, supplied, device);
         }
-        let (plan, AnnWork { init, train: config }) = (session.plan(self.node), self.work);
+        let plan = session.plan(self.node);
+        let AnnWork { init, activation, train: config } = *self.work;
+        let seed = session.recipe.seed;
         let training = Training {
-            network: Network::<A>::new(plan, *init, session.recipe.seed, device),
+            network: Network::<A>::with_activation(plan, activation, init, seed, device),
             objective: &CrossEntropy,
             images: session.splits.train(config.batch, has_batch_norm(plan)),
             config,
@@ -93,9 +98,24 @@ pub fn network<A: TrainingBackend>(
     tensors: StateDict,
     device: &A::Device,
 ) -> Result<Network<A::InnerBackend>, StateError> {
-    let plan = session.plans.of(stage);
+    loaded(session.recipe, session.plans.of(stage), stage, tensors, device)
+}
+
+/// The ANN of a stage of `recipe` with these tensors.
+///
+/// # Errors
+///
+/// Names a tensor that does not fit the network.
+pub fn loaded<B: DenseBackend>(
+    recipe: &Recipe,
+    plan: &Plan,
+    stage: &StageName,
+    tensors: StateDict,
+    device: &B::Device,
+) -> Result<Network<B>, StateError> {
     // The initial weights are replaced at once, so any initialisation serves.
-    let network = Network::new(plan, Init::default(), session.recipe.seed, device);
+    let (activation, init) = (recipe.activation_of(stage), Init::default());
+    let network = Network::with_activation(plan, activation, init, recipe.seed, device);
     state::load(network, tensors)
 }
 

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use lasnn_distillation::LossConfig;
-use lasnn_models::Init;
+use lasnn_models::{ActivationConfig, Init};
 use lasnn_snn::BatchNormConfig;
 use lasnn_training::TrainConfig;
 
 use super::network::{StageNetwork, UnknownStage};
-use super::resolved::{AddedStage, AddedStudent, Recipe, Start, StudentStart};
+use super::resolved::{
+    AddedStage, AddedStudent, AnnConfig, IntermediateConfig, Recipe, Start, StudentStart,
+};
 use super::rules::Contradiction;
 use crate::stage::StageName;
 
@@ -49,6 +51,8 @@ pub enum Work<'a> {
 pub struct AnnWork<'a> {
     /// How the weights are initialised.
     pub init: Init,
+    /// The activation of all layers that have one.
+    pub activation: ActivationConfig,
     /// How the network is trained.
     pub train: &'a TrainConfig,
 }
@@ -117,11 +121,13 @@ impl<'a> Graph<'a> {
     pub fn new(recipe: &'a Recipe) -> Result<Self, Contradiction> {
         let mut nodes = Vec::new();
         if let Some(teacher) = &recipe.teacher {
-            let work = AnnWork { init: teacher.init, train: &teacher.train };
+            let AnnConfig { init, activation, ref train, .. } = *teacher;
+            let work = AnnWork { init, activation, train };
             nodes.push(node(recipe, &StageName::TEACHER, Work::Ann(work))?);
         }
         if let Some(train) = &recipe.intermediate.train {
-            let work = AnnWork { init: recipe.intermediate.init, train };
+            let IntermediateConfig { init, activation, .. } = recipe.intermediate;
+            let work = AnnWork { init, activation, train };
             nodes.push(node(recipe, &StageName::INTERMEDIATE, Work::Ann(work))?);
             let work = Work::Conversion { from: StageName::INTERMEDIATE };
             nodes.push(node(recipe, &StageName::CONVERTED, work)?);
@@ -139,7 +145,10 @@ impl<'a> Graph<'a> {
         check_names(recipe)?;
         for (name, stage) in &recipe.stages {
             let work = match stage {
-                AddedStage::Ann(ann) => Work::Ann(AnnWork { init: ann.init, train: &ann.train }),
+                AddedStage::Ann(ann) => {
+                    let AnnConfig { init, activation, ref train, .. } = *ann;
+                    Work::Ann(AnnWork { init, activation, train })
+                }
                 AddedStage::Student(added) => Work::Student(added_student(recipe, name, added)),
             };
             nodes.push(node(recipe, name, work)?);

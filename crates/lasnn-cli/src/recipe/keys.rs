@@ -21,14 +21,15 @@ optimizer = { kind = \"adam\", learning_rate = 1.0 }
 ///
 /// They are the keys of a resolved recipe, so they are those that the program reads.
 pub fn keys() -> Vec<String> {
-    use ParamKind::{Bias, InitialMembrane, Leak, Norm, Threshold, Weight};
-    let of_ann = groups(&[Weight, Bias, Norm]);
+    use ParamKind::{Activation, Bias, InitialMembrane, Leak, Norm, Threshold, Weight};
+    let of_ann = groups(&[Weight, Bias, Norm, Activation]);
     let of_student = groups(&[Weight, Bias, Norm, Threshold, Leak, InitialMembrane]);
+    let clip = "activation.kind = \"clip\"";
     let text = format!(
         "name = \"keys\"
         data = {{ source = \"digits\", validation = 1, train_limit = 1, test_limit = 1 }}
-        [teacher]\nnetwork = \"vgg5\"\n[teacher.train]{TRAIN}{of_ann}
-        [intermediate]\nnetwork = \"vgg5\"\n[intermediate.train]{TRAIN}{of_ann}
+        [teacher]\nnetwork = \"vgg5\"\n{clip}\n[teacher.train]{TRAIN}{of_ann}
+        [intermediate]\nnetwork = \"vgg5\"\n{clip}\n[intermediate.train]{TRAIN}{of_ann}
         [spiking.neuron]\nleak = {{ train = true }}\nthreshold = {{ train = true }}
         initial_membrane = {{ train = true }}
         [student]\nstart = \"random\"\nthreshold = 1\ntime_steps = 1\ntrain_limit = 1

@@ -7,6 +7,7 @@ use lasnn_conversion::ConversionConfig;
 use lasnn_core::{Layer, Plan, Precision};
 use lasnn_datasets::{Dataset, Split};
 use lasnn_distillation::LossConfig;
+use lasnn_models::ActivationConfig;
 use lasnn_neurons::TrainedParams;
 use lasnn_training::{ParamKind, Schedule, TrainConfig};
 
@@ -44,14 +45,18 @@ pub fn notes(
         }
     }
     for node in keyed() {
-        let (table, train, trained) = match &node.work {
-            Work::Ann(work) => (&node.network.table, work.train, TrainedParams::default()),
-            Work::Conversion { .. } => continue,
-            Work::Student(work) => (&work.table, work.train, recipe.spiking.neuron.trained()),
-        };
-        let has_norm = node.student().is_some_and(|work| work.batch_norm.is_some());
-        let plan = if has_norm { &plans.normalised } else { plans.of(node.name()) };
-        groups(&mut notes, table, train, plan, trained);
+        let (plan, neuron) = (plans.of(node.name()), recipe.spiking.neuron.trained());
+        match &node.work {
+            Work::Ann(work) => {
+                let trained = (TrainedParams::default(), work.activation.is_trained());
+                groups(&mut notes, &node.network.table, work.train, plan, trained);
+            }
+            Work::Conversion { .. } => {}
+            Work::Student(work) => {
+                let plan = if work.batch_norm.is_some() { &plans.normalised } else { plan };
+                groups(&mut notes, &work.table, work.train, plan, (neuron, false));
+            }
+        }
     }
     for node in keyed().filter(|node| !node.network.is_spiking()) {
         pooling(&mut notes, &node.network.table, plans.of(node.name()));
@@ -109,19 +114,20 @@ fn training(
 }
 
 /// Notes on groups of parameters that the network lacks. `trained` are the parameters of its
-/// neurons that are trained.
+/// neurons that are trained, and whether those of its activations are.
 fn groups(
     notes: &mut Vec<String>,
     table: &str,
     train: &TrainConfig,
     plan: &Plan,
-    trained: TrainedParams,
+    (trained, activation): (TrainedParams, bool),
 ) {
     for kind in train.groups.kinds() {
         let (is_there, what) = match kind {
             ParamKind::Weight => (true, "weights"),
             ParamKind::Bias => (has_bias(plan), "biases"),
             ParamKind::Norm => (has_batch_norm(plan), "batch norm"),
+            ParamKind::Activation => (activation, "activations with trained parameters"),
             ParamKind::Threshold => (trained.threshold, "trained thresholds"),
             ParamKind::Leak => (trained.leak, "trained leaks"),
             ParamKind::InitialMembrane => {
@@ -225,6 +231,9 @@ fn without_effect(
         let mut unused = Vec::new();
         if recipe.intermediate.train.is_some() {
             unused.push("[intermediate.train]");
+        }
+        if recipe.intermediate.activation != ActivationConfig::default() {
+            unused.push("`intermediate.activation`");
         }
         if recipe.conversion != ConversionConfig::default() {
             unused.push("[conversion]");
@@ -409,6 +418,7 @@ mod tests {
         };
         for (stage, kind, what) in [
             ("teacher", "threshold", "no trained thresholds"),
+            ("teacher", "activation", "no activations with trained parameters"),
             ("intermediate", "norm", "no batch norm"),
             ("student", "bias", "no biases"),
             ("student", "leak", "no trained leaks"),
@@ -418,7 +428,10 @@ mod tests {
             check_note("[evaluation]", &group(stage, kind), &[&key, what]);
         }
         let trained = format!("[spiking.neuron.leak]\ntrain = true\n{}", group("student", "leak"));
-        for used in [&group("student", "weight"), &group("teacher", "norm"), &trained] {
+        let clip = "[intermediate.activation]\nkind = \"clip\"\ntrain = true\n";
+        let bounds = format!("{clip}{}", group("intermediate", "activation"));
+        let (weights, norms) = (group("student", "weight"), group("teacher", "norm"));
+        for used in [&weights, &norms, &trained, &bounds] {
             let notes = notes_with("[evaluation]", used, BackendName::Flex);
             assert!(notes.is_empty(), "{notes:?}");
         }
@@ -441,6 +454,10 @@ mod tests {
         assert!(found("[conversion] has no effect"), "{notes:?}");
         assert!(found("`evaluation.time_steps` has no effect"), "{notes:?}");
         assert_eq!(notes.len(), 3, "{notes:?}");
+        let clipped = "[intermediate.activation]\nkind = \"clip\"\n[student]";
+        let notes = notes_on(&text.replacen("[student]", clipped, 1), BackendName::Flex);
+        let word = "`intermediate.activation` has no effect";
+        assert!(notes.iter().any(|note| note.starts_with(word)), "{notes:?}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use lasnn_conversion::ConversionConfig;
 use lasnn_core::Architecture;
 use lasnn_datasets::DatasetConfig;
 use lasnn_distillation::LossConfig;
-use lasnn_models::Init;
+use lasnn_models::{ActivationConfig, Init};
 use lasnn_snn::{BatchNormConfig, SpikingConfig};
 use lasnn_training::TrainConfig;
 use serde::de::value::MapAccessDeserializer;
@@ -44,6 +44,8 @@ pub struct RawAnn {
     pub network: RawNetwork,
     #[serde(default)]
     pub init: Init,
+    #[serde(default)]
+    pub activation: ActivationConfig,
     pub train: TrainConfig,
 }
 
@@ -54,6 +56,8 @@ pub struct RawIntermediate {
     pub network: RawNetwork,
     #[serde(default)]
     pub init: Init,
+    #[serde(default)]
+    pub activation: ActivationConfig,
     pub train: Option<TrainConfig>,
 }
 

@@ -6,7 +6,7 @@ use lasnn_conversion::ConversionConfig;
 use lasnn_core::{Architecture, Seed};
 use lasnn_datasets::DatasetConfig;
 use lasnn_distillation::LossConfig;
-use lasnn_models::Init;
+use lasnn_models::{ActivationConfig, Init};
 use lasnn_snn::{BatchNormConfig, SpikingConfig, WeightFormat};
 use lasnn_training::TrainConfig;
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,21 @@ impl Recipe {
         let student = self.student.train_limit.map(|limit| ("student.train_limit".into(), limit));
         student.into_iter().chain(added).collect()
     }
+
+    /// The activation of the network of a stage. The neurons of a spiking network take its place;
+    /// its value is then the default.
+    pub fn activation_of(&self, stage: &StageName) -> ActivationConfig {
+        let added = match self.stages.get(stage) {
+            Some(AddedStage::Ann(ann)) => Some(ann.activation),
+            Some(AddedStage::Student(_)) | None => None,
+        };
+        let standard = match stage.as_str() {
+            "teacher" => self.teacher.as_ref().map(|teacher| teacher.activation),
+            "intermediate" => Some(self.intermediate.activation),
+            _ => None,
+        };
+        standard.or(added).unwrap_or_default()
+    }
 }
 
 /// An ANN and its training.
@@ -62,6 +77,8 @@ pub struct AnnConfig {
     pub network: Architecture,
     /// How the weights are initialised.
     pub init: Init,
+    /// The activation of all layers that have one.
+    pub activation: ActivationConfig,
     /// How the network is trained.
     pub train: TrainConfig,
 }
@@ -73,6 +90,8 @@ pub struct IntermediateConfig {
     pub network: Architecture,
     /// How the weights are initialised, also those of a student that starts at random.
     pub init: Init,
+    /// The activation of all layers that have one.
+    pub activation: ActivationConfig,
     /// How the network is trained. `None` if it is never converted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<TrainConfig>,

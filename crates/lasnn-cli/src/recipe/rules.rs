@@ -8,7 +8,7 @@ use std::path::Path;
 use lasnn_core::{Layer, Plan};
 use lasnn_datasets::Normalisation;
 use lasnn_distillation::{LossConfig, Subject};
-use lasnn_neurons::{Encoding, PoissonRange, StepOrder};
+use lasnn_neurons::StepOrder;
 use lasnn_snn::SpikingConfig;
 use lasnn_training::TrainConfig;
 
@@ -38,7 +38,7 @@ impl Contradiction {
     }
 }
 
-/// Checks that pixels are in the range of the Poisson encoding, which uses them as probabilities.
+/// Checks that pixels are in the range that the encoder takes.
 ///
 /// # Errors
 ///
@@ -47,26 +47,20 @@ pub fn check_encoding(
     spiking: &SpikingConfig,
     normalisation: Normalisation,
 ) -> Result<(), Contradiction> {
-    let Encoding::Poisson { range } = spiking.encoding else { return Ok(()) };
-    let found = format!("\"{}\"", normalisation.name());
-    match (range, normalisation) {
-        (_, Normalisation::Standard | Normalisation::Published) => Err(Contradiction {
+    let check = |normalisation: Normalisation| {
+        let [lowest, highest] = normalisation.range();
+        spiking.encoding.check_pixels(lowest, highest)
+    };
+    let quoted = |normalisation: Normalisation| format!("\"{}\"", normalisation.name());
+    check(normalisation).map_err(|reason| {
+        let fitting = Normalisation::ALL.into_iter().filter(|&other| check(other).is_ok());
+        let fitting: Vec<_> = fitting.map(quoted).collect();
+        Contradiction {
             key: "data.normalisation".into(),
-            found,
-            expected:
-                "\"signed\" or \"unit\", since Poisson encoding uses pixels as probabilities, \
-                       which are at most 1"
-                    .into(),
-        }),
-        (PoissonRange::Unit, Normalisation::Signed) => Err(Contradiction {
-            key: "data.normalisation".into(),
-            found,
-            expected: "\"unit\" with `spiking.encoding.range = \"unit\"`, since a pixel below 0 \
-                       would never spike; `range = \"signed\"` takes pixels of -1 to 1"
-                .into(),
-        }),
-        (PoissonRange::Unit, Normalisation::Unit) | (PoissonRange::Signed, _) => Ok(()),
-    }
+            found: quoted(normalisation),
+            expected: format!("{}, since {reason}", fitting.join(" or ")),
+        }
+    })
 }
 
 /// Checks that the number of time steps exceeds the delay of the network.

@@ -103,6 +103,7 @@ fn a_recipe_with_every_key_resolves_to_itself() {
         [teacher]
         network = "teacher-resnet20"
         init = "hybrid"
+        activation = { kind = "clip", bound = 2, train = true }
         [teacher.train]
         epochs = 2
         batch = 16
@@ -273,6 +274,19 @@ fn networks_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn activations_that_are_not_possible_are_refused() {
+    let activation = |table: &str| format!("activation = {table}\n[teacher.network]\n");
+    for (table, parts) in [
+        ("{ kind = \"clip\", bound = 0 }", ["[teacher.activation]", "`bound` is 0"]),
+        ("{ kind = \"gelu\" }", ["`teacher.activation.kind`", "`clip`"]),
+        ("{ kind = \"relu\", bound = 1 }", ["teacher.activation", "bound"]),
+    ] {
+        let text = activation(table);
+        refuses("[teacher.network]\n", &format!("[teacher]\n{text}"), &parts);
+    }
+}
+
+#[test]
 fn a_tap_that_a_loss_needs_must_be_on_both_networks() {
     refuses(
         ", tap = \"middle\"",
@@ -359,22 +373,18 @@ fn wrong_keys_of_neurons_are_reported_with_their_line() {
     }
 }
 
-/// Every neuron model of the table is described in the documentation.
+/// Every entry of the tables has a row in the documentation.
 #[test]
-fn every_neuron_is_documented() {
+fn every_name_in_a_table_is_documented() {
     let docs = include_str!("../../../../docs/recipes.md");
-    for neuron in lasnn_neurons::NeuronConfig::KINDS {
-        let row = format!("| `{}` |", neuron.name);
-        assert!(docs.contains(&row), "docs/recipes.md has no row {row}");
-    }
-}
-
-/// Every loss of the table is described in the documentation.
-#[test]
-fn every_loss_is_documented() {
-    let docs = include_str!("../../../../docs/recipes.md");
-    for loss in lasnn_distillation::LossConfig::KINDS {
-        let row = format!("| `{}` |", loss.name);
+    let tables = [
+        lasnn_neurons::NeuronConfig::KINDS,
+        lasnn_neurons::Encoding::KINDS,
+        lasnn_models::ActivationConfig::KINDS,
+        lasnn_distillation::LossConfig::KINDS,
+    ];
+    for kind in tables.concat() {
+        let row = format!("| `{}` |", kind.name);
         assert!(docs.contains(&row), "docs/recipes.md has no row {row}");
     }
 }

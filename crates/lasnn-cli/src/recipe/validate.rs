@@ -80,10 +80,12 @@ pub fn validate(
                 let plan = check.table(&table, node.network.layers.plan(shape, classes))?;
                 plans.anns.insert(node.name().clone(), plan);
             }
+            check.table(&format!("{}.activation", node.network.table), work.activation.check())?;
             check.table(&format!("{}.train", node.network.table), work.train.validate())?;
         }
     }
     check.table("intermediate.network", intermediate.folded().check_spiking())?;
+    check.table("intermediate.activation", recipe.intermediate.activation.check())?;
     check.table("spiking.neuron", recipe.spiking.neuron.check())?;
     check.rule(rules::check(recipe, &graph))?;
     check.table("conversion", recipe.conversion.check())?;

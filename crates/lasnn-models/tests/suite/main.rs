@@ -4,6 +4,7 @@
 // Clippy allows `unwrap` in tests, but not in their helpers.
 #![allow(clippy::unwrap_used)]
 
+mod activations;
 mod dropout;
 mod forward;
 mod network;

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{Pass, Seed};
-use lasnn_neurons::{Encoder, Encoding, PoissonRange};
+use lasnn_neurons::{Direct, Encoding, Poisson, PoissonRange};
 
 use crate::support::{on_every_backend, tensor, values};
 
@@ -13,8 +13,8 @@ on_every_backend!(
     draws_depend_on_epoch_seed_and_mode,
 );
 
-const SIGNED: Encoding = Encoding::Poisson { range: PoissonRange::Signed };
-const UNIT: Encoding = Encoding::Poisson { range: PoissonRange::Unit };
+const SIGNED: Encoding = Encoding::Poisson(Poisson { range: PoissonRange::Signed });
+const UNIT: Encoding = Encoding::Poisson(Poisson { range: PoissonRange::Unit });
 
 /// `count` different images `[2, 3, 3]`.
 fn images<B: Backend>(count: usize) -> Tensor<B, 4> {
@@ -23,9 +23,11 @@ fn images<B: Backend>(count: usize) -> Tensor<B, 4> {
 }
 
 fn direct_encoding_repeats_the_image<B: Backend>() {
-    assert!(Encoding::Direct {}.is_constant() && !SIGNED.is_constant());
+    let direct = Encoding::Direct(Direct {});
+    assert!(direct.values().is_constant() && SIGNED.values().are_signed());
+    assert!(UNIT.values().are_spikes() && !UNIT.values().are_signed());
     let pass = Pass::evaluate(Seed(1), &[0, 1]);
-    let encoded = Encoding::Direct {}.encode(images::<B>(2), 5, 3, &pass);
+    let encoded = direct.encode(images::<B>(2), 5, 3, &pass);
     assert_eq!(encoded.dims(), [6, 2, 3, 3]);
     let image = values(images::<B>(2));
     assert!(values(encoded).chunks_exact(36).all(|step| step == image));
@@ -88,7 +90,7 @@ fn draws_depend_on_epoch_seed_and_mode<B: Backend>() {
 #[test]
 fn recipes_name_encodings() {
     let read = |text| serde_json::from_str::<Encoding>(text);
-    assert_eq!(read(r#"{"kind": "direct"}"#).unwrap(), Encoding::Direct {});
+    assert_eq!(read(r#"{"kind": "direct"}"#).unwrap(), Encoding::Direct(Direct {}));
     assert_eq!(read(r#"{"kind": "poisson"}"#).unwrap(), SIGNED);
     assert_eq!(read(r#"{"kind": "poisson", "range": "unit"}"#).unwrap(), UNIT);
     assert!(read(r#"{"kind": "poisson", "rage": "unit"}"#).is_err());

@@ -10,7 +10,9 @@ use burn_ndarray::NdArray;
 use lasnn_core::{
     Architecture, Layer, Pass, Plan, Precision, Probe, Probes, Seed, Shape, Tap, Trace,
 };
-use lasnn_neurons::{Encoding, LifConfig, PoissonRange, Reset, SpikingBackend, StepOrder};
+use lasnn_neurons::{
+    Direct, Encoding, LifConfig, Poisson, PoissonRange, Reset, SpikingBackend, StepOrder,
+};
 use lasnn_nn::Observable;
 use lasnn_snn::{
     NetworkCase, Simulator, SpikingConfig, SpikingNetwork, WeightFormat, compare_network,
@@ -165,9 +167,9 @@ impl<A: AutodiffBackend> ModuleVisitor<A> for Gradients<A> {
 
 fn encodings() -> [Encoding; 3] {
     [
-        Encoding::Direct {},
-        Encoding::Poisson { range: PoissonRange::Signed },
-        Encoding::Poisson { range: PoissonRange::Unit },
+        Encoding::Direct(Direct {}),
+        Encoding::Poisson(Poisson { range: PoissonRange::Signed }),
+        Encoding::Poisson(Poisson { range: PoissonRange::Unit }),
     ]
 }
 
@@ -229,7 +231,10 @@ impl<B: Backend> ModuleMapper<B> for Scale {
 fn both_ways_round_weights_of_fewer_bits_alike<A: Training>() {
     let device = Default::default();
     for plan in [plain(), residual()] {
-        for encoding in [Encoding::Direct {}, Encoding::Poisson { range: PoissonRange::Signed }] {
+        for encoding in [
+            Encoding::Direct(Direct {}),
+            Encoding::Poisson(Poisson { range: PoissonRange::Signed }),
+        ] {
             let config = SpikingConfig { encoding, ..SpikingConfig::default() };
             let network =
                 SpikingNetwork::<A::InnerBackend>::new(&plan, &config, 6, &device).unwrap();

@@ -8,7 +8,9 @@ use burn_flex::Flex;
 use burn_ndarray::NdArray;
 use lasnn_core::random::unit;
 use lasnn_core::{Architecture, Layer, Pass, Plan, Seed, Shape, Stream, Tap};
-use lasnn_neurons::{Encoding, PlifConfig, PoissonRange, Reset, SpikingBackend, ThresholdConfig};
+use lasnn_neurons::{
+    Direct, Encoding, PlifConfig, Poisson, PoissonRange, Reset, SpikingBackend, ThresholdConfig,
+};
 use lasnn_nn::{Observable, StateDict, state};
 use lasnn_snn::runner::Streaming;
 use lasnn_snn::{SpikingConfig, SpikingNetwork};
@@ -70,7 +72,7 @@ fn numbers(state: &StateDict, suffix: &str) -> Vec<f32> {
 fn training_lowers_the_loss_and_moves_leaks<A: SpikingBackend + AutodiffBackend>() {
     let threshold = ThresholdConfig { train: true, ..Default::default() };
     let plif = PlifConfig { leak: 0.75, threshold, ..Default::default() };
-    let mut network = network::<A>(plif, Encoding::Direct {});
+    let mut network = network::<A>(plif, Encoding::Direct(Direct {}));
     let why = network.layer_by_layer_because();
     assert_eq!(why, Some("no kernel for neurons of kind `plif`"));
     let before = state::save::<A, _>(&network);
@@ -121,7 +123,9 @@ fn streamed(network: &SpikingNetwork<Flex>, chunks: &[usize]) -> Vec<f32> {
 
 #[test]
 fn a_stream_in_chunks_has_the_bits_of_one_pass() {
-    for encoding in [Encoding::Direct {}, Encoding::Poisson { range: PoissonRange::Unit }] {
+    for encoding in
+        [Encoding::Direct(Direct {}), Encoding::Poisson(Poisson { range: PoissonRange::Unit })]
+    {
         for reset in Reset::ALL {
             let plif = PlifConfig { leak: 0.8, reset, ..Default::default() };
             let network = network::<Flex>(plif, encoding);

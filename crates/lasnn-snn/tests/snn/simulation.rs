@@ -8,7 +8,7 @@ use lasnn_core::random::unit;
 use lasnn_core::{
     Architecture, Batch, BatchSource, Layer, Pass, Plan, Probe, Probes, Seed, Shape, Stream, Tap,
 };
-use lasnn_neurons::{Encoding, LifConfig, PoissonRange, Reset, StepOrder};
+use lasnn_neurons::{Encoding, LifConfig, Poisson, PoissonRange, Reset, StepOrder};
 use lasnn_nn::{BatchTensors, Observable};
 use lasnn_snn::{Progress, Simulator, SpikingConfig, SpikingNetwork, simulate, simulate_while};
 
@@ -78,7 +78,7 @@ fn a_streaming_simulation_and_a_pass_from_rest_agree() {
         step_order: StepOrder::FireThenIntegrate,
         ..Default::default()
     };
-    let encoding = Encoding::Poisson { range: PoissonRange::Signed };
+    let encoding = Encoding::Poisson(Poisson { range: PoissonRange::Signed });
     let config = SpikingConfig { neuron: neuron.into(), encoding };
     let device = Default::default();
     let network = network(&residual_plan(), &config);

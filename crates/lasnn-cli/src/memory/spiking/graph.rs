@@ -1,7 +1,6 @@
 //! A spiking network as the kernels see it: layers of neurons and the projections between them.
 
 use lasnn_core::{Layer, Plan, PlannedLayer, Shape};
-use lasnn_neurons::{Encoding, PoissonRange};
 use lasnn_snn::SpikingConfig;
 
 use super::params::Params;
@@ -123,21 +122,18 @@ impl NeuronLayer {
 impl Graph {
     /// The graph of a plan.
     pub fn new(plan: &Plan, config: &SpikingConfig) -> Self {
-        let encoding = config.encoding;
+        let values = config.encoding.values();
         let mut builder = Builder {
             layers: Vec::new(),
             presynaptic: None,
             pooled: plan.input,
             masked: false,
             stem: None,
-            is_direct: matches!(encoding, Encoding::Direct {}),
+            is_direct: values.is_constant(),
         };
         plan.layers.iter().for_each(|planned| builder.add(planned));
         let readout = builder.projection(Synapse::Linear, plan.classes);
-        let spikes_per_pixel = match encoding {
-            Encoding::Poisson { range: PoissonRange::Signed } => 2,
-            Encoding::Direct {} | Encoding::Poisson { .. } => 1,
-        };
+        let spikes_per_pixel = if values.are_signed() { 2 } else { 1 };
         let Builder { layers, stem, .. } = builder;
         let params = Params::new(&layers, config);
         Self { input: plan.input, layers, readout, stem, spikes_per_pixel, params }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use burn::tensor::{Shape, TensorMetadata, backend::Backend, ops::FloatTensor};
 use lasnn_core::{Mask, Precision, Trace};
 use lasnn_spiking_kernels::{
-    ForwardArgs, Graph, Membranes, Outcome, OutcomeGrad, PackedWeights, SpikeStats, Tape,
-    WeightFormat,
+    ForwardArgs, Graph, LayerProbes, Membranes, Outcome, OutcomeGrad, PackedWeights, SpikeStats,
+    Tape, WeightFormat,
 };
 
 use lasnn_core::neuron::NeuronOptions;
@@ -64,6 +64,11 @@ pub struct NetworkProbes {
 }
 
 impl NetworkProbes {
+    /// What the kernels compute of the layers.
+    fn of_layers(&self) -> LayerProbes<'_> {
+        LayerProbes::stats(&self.stats)
+    }
+
     /// The indices and the statistics of the layers whose statistics are not `Nothing`.
     fn layers_with_stats(&self) -> impl Iterator<Item = (usize, SpikeStats)> + '_ {
         let layers = self.stats.iter().copied().enumerate();
@@ -162,7 +167,7 @@ pub(crate) fn forward<B: SpikingBackend>(pass: &NetworkPass<B>) -> Option<Vec<Fl
         return Some(record(pass)?.0);
     }
     let outcome = with_args::<B, _>(pass, |args, input| {
-        args.advance(input, pass.steps, &mut args.start(), &pass.probes.stats)
+        args.advance(input, pass.steps, &mut args.start(), pass.probes.of_layers())
     })?;
     Some(results(pass, (outcome, None), &device))
 }
@@ -172,8 +177,9 @@ pub(crate) fn record<B: SpikingBackend>(
     pass: &NetworkPass<B>,
 ) -> Option<(Vec<FloatTensor<B>>, Tape)> {
     let device = B::float_device(pass.input.values());
-    let (outcome, tape) =
-        with_args::<B, _>(pass, |args, input| args.record(input, pass.steps, &pass.probes.stats))?;
+    let (outcome, tape) = with_args::<B, _>(pass, |args, input| {
+        args.record(input, pass.steps, pass.probes.of_layers())
+    })?;
     Some((results(pass, (outcome, Some(&tape)), &device), tape))
 }
 
@@ -236,6 +242,6 @@ pub fn advance<B: SpikingBackend>(
 ) -> Option<Outcome> {
     with_args::<B, _>(pass, |args, input| {
         let membranes = membranes.get_or_insert_with(|| args.start());
-        args.advance(input, pass.steps, membranes, &pass.probes.stats)
+        args.advance(input, pass.steps, membranes, pass.probes.of_layers())
     })
 }

@@ -188,7 +188,7 @@ impl Recipe {
         for (index, layer) in case.graph.layers.iter().enumerate() {
             let count = layer.shape.len() * self.batch;
             case.count_grads.push((index % 2 == 1).then(|| numbers.signed(count)));
-            let has_grad = self.membranes && (index + self.hidden.len()) % 2 == 0;
+            let has_grad = self.membranes && (index + self.hidden.len()).is_multiple_of(2);
             case.membrane_grads.push(has_grad.then(|| numbers.signed(count * self.steps)));
         }
         case

@@ -61,12 +61,14 @@ pub struct NetworkProbes {
     pub stats: Vec<SpikeStats>,
     /// The layers whose spike activation maps the pass returns.
     pub activation_maps: Vec<(usize, Trace)>,
+    /// The layers whose membrane potentials the pass returns.
+    pub membranes: Vec<usize>,
 }
 
 impl NetworkProbes {
     /// What the kernels compute of the layers.
     fn of_layers(&self) -> LayerProbes<'_> {
-        LayerProbes::stats(&self.stats)
+        LayerProbes { stats: &self.stats, membranes: &self.membranes }
     }
 
     /// The indices and the statistics of the layers whose statistics are not `Nothing`.
@@ -157,7 +159,15 @@ fn results<B: SpikingBackend>(
         };
         B::from_host(values, Shape::new([pass.batch, channels, height, width]), device)
     });
-    std::iter::once(readout).chain(by_step).chain(statistics).chain(maps).collect()
+    let mut results: Vec<_> =
+        std::iter::once(readout).chain(by_step).chain(statistics).chain(maps).collect();
+    for &layer in &pass.probes.membranes {
+        let lasnn_core::Shape { channels, height, width } = pass.graph.layers[layer].shape;
+        let shape = Shape::new([pass.steps, pass.batch, channels, height, width]);
+        let membranes = std::mem::take(&mut outcome.membranes[layer]);
+        results.push(B::from_host(membranes, shape, device));
+    }
+    results
 }
 
 /// [`SpikingBackend::network`] without gradients.
@@ -206,7 +216,7 @@ pub(crate) fn backward<B: SpikingBackend>(
             let by_step = if pass.probes.by_step { grads.next().flatten() } else { None };
             let layers = pass.graph.layers.len();
             let (mut counts, mut squares) = (vec![None; layers], vec![None; layers]);
-            let mut activation_maps = vec![None; layers];
+            let (mut activation_maps, mut membranes) = (vec![None; layers], vec![None; layers]);
             for (layer, stats) in pass.probes.layers_with_stats() {
                 match stats {
                     SpikeStats::Squares => squares[layer] = grads.next().flatten(),
@@ -216,9 +226,17 @@ pub(crate) fn backward<B: SpikingBackend>(
             for &(layer, trace) in &pass.probes.activation_maps {
                 activation_maps[layer] = grads.next().flatten().map(|grad| (trace, grad));
             }
-            let (counts, squares) = (&counts[..], &squares[..]);
-            let activation_maps = &activation_maps[..];
-            let grad = OutcomeGrad { readout, by_step, counts, squares, activation_maps };
+            for &layer in &pass.probes.membranes {
+                membranes[layer] = grads.next().flatten();
+            }
+            let grad = OutcomeGrad {
+                readout,
+                by_step,
+                counts: &counts,
+                squares: &squares,
+                activation_maps: &activation_maps,
+                membranes: &membranes,
+            };
             args.backward(tape, grad)
         })
     })??;

@@ -17,7 +17,7 @@ use super::estimate::{Inputs, StageEstimate};
 use super::ledger::Ledger;
 use super::neurons;
 use super::pass::Pass;
-use super::probes::probe_bytes;
+use super::probes::{fused_probe_bytes, probe_bytes};
 use super::purpose::Purpose;
 use super::size::{Size, elements};
 use super::spiking::Graph;
@@ -303,7 +303,7 @@ impl<'a> Estimator<'a> {
                 let has_kernel = recipe.spiking.neuron.is_fused();
                 let is_covered =
                     lasnn_snn::layer_by_layer_because(&plans.spiking, &recipe.spiking).is_none();
-                if on_gpu || !is_covered || !lasnn_snn::is_fused(&probes) {
+                if on_gpu || !is_covered {
                     let mut bytes = probe_bytes(&probes, &plans.spiking, pass);
                     if !has_kernel {
                         bytes += neurons::saved_bytes(spiking.neurons(), pass);
@@ -313,7 +313,10 @@ impl<'a> Estimator<'a> {
                     ledger.free(Purpose::Tape, bytes);
                     return;
                 }
+                let bytes = fused_probe_bytes(&probes, &plans.spiking, pass);
+                ledger.malloc(Purpose::Tape, bytes);
                 spiking.train(ledger, pass);
+                ledger.free(Purpose::Tape, bytes);
                 spiking.weights()
             }
         };

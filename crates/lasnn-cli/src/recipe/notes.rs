@@ -61,7 +61,7 @@ pub fn notes(
         losses(&mut notes, work);
     }
     if backend.is_cpu() {
-        layer_by_layer(&mut notes, recipe, &plans.spiking, keyed().filter_map(|n| n.student()));
+        layer_by_layer(&mut notes, recipe, &plans.spiking);
     }
     without_effect(&mut notes, recipe, graph, &needed);
     classes(&mut notes, dataset, split);
@@ -258,12 +258,7 @@ fn without_effect(
 }
 
 /// Notes on students that a CPU runs or trains layer by layer. A GPU always does.
-fn layer_by_layer<'a>(
-    notes: &mut Vec<String>,
-    recipe: &Recipe,
-    plan: &Plan,
-    students: impl Iterator<Item = &'a StudentWork<'a>>,
-) {
+fn layer_by_layer(notes: &mut Vec<String>, recipe: &Recipe, plan: &Plan) {
     let neuron = &recipe.spiking.neuron;
     if !neuron.is_fused() {
         notes.push(format!(
@@ -278,20 +273,6 @@ fn layer_by_layer<'a>(
             "spiking networks run layer by layer, which is slower and needs more memory, since the \
              kernels for whole networks do not cover `intermediate.network`: {reason}"
         ));
-        return;
-    }
-    for work in students {
-        for (index, loss) in work.losses.iter().enumerate() {
-            if !lasnn_snn::is_fused(&LossConfig::student_probes(std::slice::from_ref(loss))) {
-                notes.push(format!(
-                    "`{}.losses[{index}]` ({}): the student is trained layer by layer, which is \
-                     slower and needs more memory, since the kernels for whole networks do not \
-                     return what this loss compares",
-                    work.table,
-                    loss.name()
-                ));
-            }
-        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod building;
 mod fused;
 mod golden;
+mod membranes;
 mod naive;
 mod params;
 mod plif;

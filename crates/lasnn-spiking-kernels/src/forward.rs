@@ -106,8 +106,8 @@ impl ForwardArgs<'_> {
     }
 
     /// Runs `steps` time steps and adds their results to `outcome`. The tape saves nothing beside
-    /// the spikes of layers without an entry in `save_policies`. `of_membranes` are the layers whose
-    /// membrane potentials the outcome has.
+    /// the spikes of layers without an entry in `save_policies`. The outcome has the membrane
+    /// potentials of the layers `of_membranes`.
     fn run(
         &self,
         input: NetworkInput<&[f32]>,

@@ -1,5 +1,5 @@
-//! The gradient of a layer's spikes, as the loss and the layers downstream leave it, and that of its
-//! membrane potentials, as the loss leaves it.
+//! The gradient of a layer's spikes, as the loss and the layers downstream leave it, and that of
+//! its membrane potentials, as the loss leaves it.
 
 use std::ops::Range;
 

@@ -7,6 +7,7 @@
 
 mod case;
 mod naive;
+mod numbers;
 
 use lasnn_core::Precision;
 use lasnn_spiking_kernels::{
@@ -15,7 +16,8 @@ use lasnn_spiking_kernels::{
 };
 use proptest::prelude::*;
 
-use crate::case::{Case, Initial, LayerRecipe, NeuronRecipe, Numbers, Recipe, assert_close};
+use crate::case::{Case, Initial, LayerRecipe, NeuronRecipe, Recipe, assert_close};
+use crate::numbers::Numbers;
 
 const NEURONS: NeuronRecipe = NeuronRecipe {
     options: NeuronOptions {

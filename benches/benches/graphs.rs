@@ -13,8 +13,8 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use lasnn_core::Precision;
 use lasnn_gemm::memory;
 use lasnn_spiking_kernels::{
-    ForwardArgs, Gradients, Graph, NetworkInput, NeuronLayer, NeuronOptions, NeuronParams,
-    OutcomeGrad, PoolAndMask, Presynaptic, Projection, Shape, SpikeStats, Synapse,
+    ForwardArgs, Gradients, Graph, LayerProbes, NetworkInput, NeuronLayer, NeuronOptions,
+    NeuronParams, OutcomeGrad, PoolAndMask, Presynaptic, Projection, Shape, Synapse,
 };
 
 use crate::numbers::numbers;
@@ -124,12 +124,11 @@ fn graph(
                 packed_weights: None,
                 precision,
             };
-            let stats = [SpikeStats::Nothing; 2];
             let id = BenchmarkId::new(format!("recorded, {format}"), &per_cent);
             group.bench_function(id, |bencher| {
-                bencher.iter(|| black_box(args.record(input, STEPS, &stats)));
+                bencher.iter(|| black_box(args.record(input, STEPS, LayerProbes::default())));
             });
-            let (_, tape) = args.record(input, STEPS, &stats);
+            let (_, tape) = args.record(input, STEPS, LayerProbes::default());
             let grad = OutcomeGrad { readout: &[0.1; BATCH], ..Default::default() };
             let id =
                 BenchmarkId::new(format!("backward to weights and spikes, {format}"), &per_cent);

@@ -22,8 +22,8 @@ use lasnn_core::Precision;
 use lasnn_gemm::memory;
 use lasnn_neurons::{NeuronOptions, Reset, ScanParams, StepOrder, Surrogate, reference};
 use lasnn_spiking_kernels::{
-    ForwardArgs, Graph, NetworkInput, NeuronLayer, NeuronParams, OutcomeGrad, PackedWeights,
-    PoolAndMask, Presynaptic, Projection, Shape, SpikeStats, Synapse, WeightFormat,
+    ForwardArgs, Graph, LayerProbes, NetworkInput, NeuronLayer, NeuronParams, OutcomeGrad,
+    PackedWeights, PoolAndMask, Presynaptic, Projection, Shape, SpikeStats, Synapse, WeightFormat,
 };
 
 use crate::limit::{Machine, Work};
@@ -106,13 +106,13 @@ fn layer(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse, 
         group.bench_function(BenchmarkId::new("forward, bf16", &per_cent), |bencher| {
             let args = call_of(&rounded);
             bencher.iter(|| {
-                black_box(args.advance(input, STEPS, &mut args.start(), &[SpikeStats::Nothing]))
+                black_box(args.advance(input, STEPS, &mut args.start(), LayerProbes::default()))
             });
         });
         for ((pass, packed_weights), work) in formats.iter().zip([work, small]) {
             let args = call_of(packed_weights);
             machine.bench(&mut group, BenchmarkId::new(*pass, &per_cent), work, || {
-                args.advance(input, STEPS, &mut args.start(), &[SpikeStats::Nothing])
+                args.advance(input, STEPS, &mut args.start(), LayerProbes::default())
             });
         }
         for (name, stats) in [
@@ -122,10 +122,10 @@ fn layer(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse, 
         ] {
             let id = BenchmarkId::new(format!("forward, recorded, {name}"), &per_cent);
             group.bench_function(id, |bencher| {
-                bencher.iter(|| black_box(args.record(input, STEPS, &[stats])));
+                bencher.iter(|| black_box(args.record(input, STEPS, LayerProbes::stats(&[stats]))));
             });
         }
-        let (_, tape) = args.record(input, STEPS, &[SpikeStats::Nothing]);
+        let (_, tape) = args.record(input, STEPS, LayerProbes::default());
         let grad = OutcomeGrad { readout: &[0.1; BATCH], ..Default::default() };
         let id = BenchmarkId::new("backward to weights", &per_cent);
         machine.bench(&mut group, id, work, || {
@@ -133,7 +133,7 @@ fn layer(criterion: &mut Criterion, name: &str, shape: Shape, synapse: Synapse, 
             args.backward(&tape, grad).params.into_iter().for_each(memory::give);
         });
         let bf16 = ForwardArgs { precision: Precision::Bf16, ..args };
-        let (_, tape) = bf16.record(input, STEPS, &[SpikeStats::Nothing]);
+        let (_, tape) = bf16.record(input, STEPS, LayerProbes::default());
         let id = BenchmarkId::new("backward to weights, bf16", &per_cent);
         group.bench_function(id, |bencher| {
             bencher.iter(|| {

@@ -93,7 +93,8 @@ pub trait SpikingBackend: DenseBackend {
     /// - the currents into the readout at each step, `[steps, batch, classes]`,
     /// - for each layer with a statistic, the spike counts `[batch, channels, height, width]`, or
     ///   the squared spike counts summed over the channels, `[batch, 1, height, width]`,
-    /// - spike activation maps `[steps, batch, height, width]`.
+    /// - spike activation maps `[steps, batch, height, width]`,
+    /// - membrane potentials after each step, `[steps, batch, channels, height, width]`.
     ///
     /// All results are differentiable with respect to the parameters, and to the input if it is
     /// [`NetworkInput::Currents`](crate::NetworkInput::Currents).

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use burn::tensor::{Shape, TensorMetadata, backend::Backend, ops::FloatTensor};
 use lasnn_core::{Mask, Precision, Trace};
 use lasnn_spiking_kernels::{
-    ForwardArgs, Graph, Membranes, Outcome, OutcomeGrad, PackedWeights, SpikeStats, Tape,
-    WeightFormat,
+    ForwardArgs, Graph, LayerProbes, Membranes, Outcome, OutcomeGrad, PackedWeights, SpikeStats,
+    Tape, WeightFormat,
 };
 
 use lasnn_core::neuron::NeuronOptions;
@@ -61,9 +61,16 @@ pub struct NetworkProbes {
     pub stats: Vec<SpikeStats>,
     /// The layers whose spike activation maps the pass returns.
     pub activation_maps: Vec<(usize, Trace)>,
+    /// The layers whose membrane potentials the pass returns.
+    pub membranes: Vec<usize>,
 }
 
 impl NetworkProbes {
+    /// What the kernels compute of the layers.
+    fn of_layers(&self) -> LayerProbes<'_> {
+        LayerProbes { stats: &self.stats, membranes: &self.membranes }
+    }
+
     /// The indices and the statistics of the layers whose statistics are not `Nothing`.
     fn layers_with_stats(&self) -> impl Iterator<Item = (usize, SpikeStats)> + '_ {
         let layers = self.stats.iter().copied().enumerate();
@@ -152,7 +159,15 @@ fn results<B: SpikingBackend>(
         };
         B::from_host(values, Shape::new([pass.batch, channels, height, width]), device)
     });
-    std::iter::once(readout).chain(by_step).chain(statistics).chain(maps).collect()
+    let mut results: Vec<_> =
+        std::iter::once(readout).chain(by_step).chain(statistics).chain(maps).collect();
+    for &layer in &pass.probes.membranes {
+        let lasnn_core::Shape { channels, height, width } = pass.graph.layers[layer].shape;
+        let shape = Shape::new([pass.steps, pass.batch, channels, height, width]);
+        let membranes = std::mem::take(&mut outcome.membranes[layer]);
+        results.push(B::from_host(membranes, shape, device));
+    }
+    results
 }
 
 /// [`SpikingBackend::network`] without gradients.
@@ -162,7 +177,7 @@ pub(crate) fn forward<B: SpikingBackend>(pass: &NetworkPass<B>) -> Option<Vec<Fl
         return Some(record(pass)?.0);
     }
     let outcome = with_args::<B, _>(pass, |args, input| {
-        args.advance(input, pass.steps, &mut args.start(), &pass.probes.stats)
+        args.advance(input, pass.steps, &mut args.start(), pass.probes.of_layers())
     })?;
     Some(results(pass, (outcome, None), &device))
 }
@@ -172,8 +187,9 @@ pub(crate) fn record<B: SpikingBackend>(
     pass: &NetworkPass<B>,
 ) -> Option<(Vec<FloatTensor<B>>, Tape)> {
     let device = B::float_device(pass.input.values());
-    let (outcome, tape) =
-        with_args::<B, _>(pass, |args, input| args.record(input, pass.steps, &pass.probes.stats))?;
+    let (outcome, tape) = with_args::<B, _>(pass, |args, input| {
+        args.record(input, pass.steps, pass.probes.of_layers())
+    })?;
     Some((results(pass, (outcome, Some(&tape)), &device), tape))
 }
 
@@ -200,7 +216,7 @@ pub(crate) fn backward<B: SpikingBackend>(
             let by_step = if pass.probes.by_step { grads.next().flatten() } else { None };
             let layers = pass.graph.layers.len();
             let (mut counts, mut squares) = (vec![None; layers], vec![None; layers]);
-            let mut activation_maps = vec![None; layers];
+            let (mut activation_maps, mut membranes) = (vec![None; layers], vec![None; layers]);
             for (layer, stats) in pass.probes.layers_with_stats() {
                 match stats {
                     SpikeStats::Squares => squares[layer] = grads.next().flatten(),
@@ -210,9 +226,17 @@ pub(crate) fn backward<B: SpikingBackend>(
             for &(layer, trace) in &pass.probes.activation_maps {
                 activation_maps[layer] = grads.next().flatten().map(|grad| (trace, grad));
             }
-            let (counts, squares) = (&counts[..], &squares[..]);
-            let activation_maps = &activation_maps[..];
-            let grad = OutcomeGrad { readout, by_step, counts, squares, activation_maps };
+            for &layer in &pass.probes.membranes {
+                membranes[layer] = grads.next().flatten();
+            }
+            let grad = OutcomeGrad {
+                readout,
+                by_step,
+                counts: &counts,
+                squares: &squares,
+                activation_maps: &activation_maps,
+                membranes: &membranes,
+            };
             args.backward(tape, grad)
         })
     })??;
@@ -236,6 +260,6 @@ pub fn advance<B: SpikingBackend>(
 ) -> Option<Outcome> {
     with_args::<B, _>(pass, |args, input| {
         let membranes = membranes.get_or_insert_with(|| args.start());
-        args.advance(input, pass.steps, membranes, &pass.probes.stats)
+        args.advance(input, pass.steps, membranes, pass.probes.of_layers())
     })
 }

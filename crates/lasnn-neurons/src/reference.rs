@@ -3,7 +3,7 @@
 //! [`scan`], [`scan_backward`] and [`advance`] are the default bodies of
 //! [`SpikingBackend`](crate::SpikingBackend). [`differentiable_scan`] leaves the backward pass to
 //! Burn's autodiff, which tests the hand-written one. [`membranes`] returns the membrane potentials
-//! of all steps, which no kernel does.
+//! of all steps, for networks that run layer by layer; it has no kernel of its own.
 //!
 //! Currents are `[steps, neurons]`; the parameters are described by [`ScanParams`]. The order of
 //! operations is part of the contract: the CPU kernels round in the same order and give the same

@@ -9,7 +9,7 @@ use burn::module::Param;
 use burn::nn::{Linear, conv::Conv2d};
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
-use lasnn_core::{Pass, Plan, Probe, Probes};
+use lasnn_core::{Pass, Plan, Probe, Probes, Tap};
 use lasnn_neurons::network;
 use lasnn_neurons::{
     FusedNeurons, NetworkInput, NetworkPass, NetworkProbes, NeuronModel, SpikingBackend,
@@ -24,15 +24,8 @@ use crate::lower::{DropoutMask, Lowered, ParamSource};
 use crate::network::SpikingNetwork;
 use crate::signal::Signal;
 
-/// Whether the kernels compute all values of a set of probes. Other sets need a pass layer by
-/// layer, also where the kernels cover the network.
-pub fn is_fused(probes: &Probes) -> bool {
-    probes.iter().all(|probe| !matches!(probe, Probe::Membranes(_)))
-}
-
 /// Why a network runs layer by layer, which is slower, and not in one fused pass. `None` if the
-/// kernels cover it; then a backend that has them runs it fused, for probes that are
-/// [fused](is_fused). Builds no network.
+/// kernels cover it; then a backend that has them runs it fused. Builds no network.
 pub fn layer_by_layer_because(plan: &Plan, config: &SpikingConfig) -> Option<String> {
     Lowered::new(plan, config).err()
 }
@@ -40,7 +33,6 @@ pub fn layer_by_layer_because(plan: &Plan, config: &SpikingConfig) -> Option<Str
 impl Lowered {
     /// Runs all time steps. The kernels compute the spike counts or, for attention maps (Eq. 5-6),
     /// the sums of their squares over the channels, so that no tensor of firing rates is made.
-    /// `None` if the kernels do not compute one of the probes.
     pub fn observe<B: SpikingBackend>(
         &self,
         network: &SpikingNetwork<B>,
@@ -49,9 +41,6 @@ impl Lowered {
         packed_weights: Option<&Arc<PackedWeights>>,
         probes: &Probes,
     ) -> Option<Observations<B>> {
-        if !is_fused(probes) {
-            return None;
-        }
         B::on_host(&[], |_| ())?;
         let steps = network.time_steps();
         let wanted = self.probes(probes);
@@ -88,11 +77,20 @@ impl Lowered {
                 observations.spike_counts.push(found);
             }
         }
+        let taps = |layer: usize, probe: fn(Tap) -> Probe| {
+            let at = self.taps.iter().filter(move |&&(_, at)| at == layer).map(|&(tap, _)| tap);
+            at.filter(move |&tap| probes.contains(probe(tap)))
+        };
         for &(layer, _) in &wanted.activation_maps {
             let map: Tensor<B, 4> = Tensor::from_primitive(results.next()?);
-            let taps = self.taps.iter().filter(|&&(_, at)| at == layer);
-            for &(tap, _) in taps.filter(|(tap, _)| probes.contains(Probe::ActivationMap(*tap))) {
+            for tap in taps(layer, Probe::ActivationMap) {
                 observations.activation_maps.insert(tap, map.clone());
+            }
+        }
+        for &layer in &wanted.membranes {
+            let membranes: Tensor<B, 5> = Tensor::from_primitive(results.next()?);
+            for tap in taps(layer, Probe::Membranes) {
+                observations.membranes.insert(tap, membranes.clone());
             }
         }
         Some(observations)
@@ -109,6 +107,7 @@ impl Lowered {
             by_step: probes.contains(Probe::LogitsByStep),
             stats: vec![everywhere; layers],
             activation_maps: Vec::new(),
+            membranes: Vec::new(),
         };
         for &(tap, layer) in &self.taps {
             let stats = &mut found.stats[layer];
@@ -120,6 +119,9 @@ impl Lowered {
             let is_new = found.activation_maps.iter().all(|&(other, _)| other != layer);
             if probes.contains(Probe::ActivationMap(tap)) && is_new {
                 found.activation_maps.push((layer, probes.trace));
+            }
+            if probes.contains(Probe::Membranes(tap)) && !found.membranes.contains(&layer) {
+                found.membranes.push(layer);
             }
         }
         found

@@ -19,8 +19,8 @@
 //!
 //! There are two ways to run a network. The *fused* pass is one operation of the backend for all
 //! layers and time steps; CPU backends have kernels for it
-//! ([`lasnn_spiking_kernels`]). The other way runs layer by layer on tensors, works on every
-//! backend, and has the values of every probe ([`is_fused`]). Both give the same spikes.
+//! ([`lasnn_spiking_kernels`]). The other way runs layer by layer on tensors and works on every
+//! backend. Both give the same spikes and have the values of every probe.
 
 pub mod batch_norm;
 pub mod config;
@@ -44,7 +44,7 @@ pub use batch_norm::BatchNormConfig;
 pub use config::SpikingConfig;
 pub use energy::ann_energy_pj;
 pub use error::SnnError;
-pub use fused::{is_fused, layer_by_layer_because};
+pub use fused::layer_by_layer_because;
 pub use lasnn_spiking_kernels::WeightFormat;
 pub use network::SpikingNetwork;
 pub use parity::{NetworkCase, NetworkComparison, NetworkError, compare_network};

@@ -356,8 +356,8 @@ impl<B: Backend> Constrained for SpikingNetwork<B> {
 impl<B: SpikingBackend> Observable<B> for SpikingNetwork<B> {
     /// Runs all time steps from rest. The feature maps at the taps are firing rates.
     ///
-    /// The network is one operation of the backend if the backend has kernels for it and for the
-    /// probes ([`is_fused`](crate::is_fused)). Otherwise it runs layer by layer.
+    /// The network is one operation of the backend if the backend has kernels for it. Otherwise it
+    /// runs layer by layer.
     fn observe(&self, images: Tensor<B, 4>, pass: &Pass<'_>, probes: &Probes) -> Observations<B> {
         self.run(images, pass, None, probes)
     }

@@ -7,8 +7,8 @@
 
 use lasnn_core::Precision;
 use lasnn_spiking_kernels::{
-    ForwardArgs, Graph, NetworkInput, NeuronLayer, NeuronOptions, NeuronParams, OutcomeGrad,
-    PoolAndMask, Presynaptic, Projection, Shape, SpikeStats, Synapse,
+    ForwardArgs, Graph, LayerProbes, NetworkInput, NeuronLayer, NeuronOptions, NeuronParams,
+    OutcomeGrad, PoolAndMask, Presynaptic, Projection, Shape, SpikeStats, Synapse,
 };
 
 const STEPS: usize = 8;
@@ -61,8 +61,8 @@ fn main() -> Result<(), String> {
         packed_weights: None,
         precision: Precision::F32,
     };
-    let (outcome, tape) =
-        args.record(NetworkInput::Spikes(&input), STEPS, &[SpikeStats::Counts; 2]);
+    let probes = LayerProbes::stats(&[SpikeStats::Counts; 2]);
+    let (outcome, tape) = args.record(NetworkInput::Spikes(&input), STEPS, probes);
     // The loss is the score of the first class.
     let grad = OutcomeGrad { readout: &[1.0, 0.0, 0.0], ..Default::default() };
     let gradients = args.backward(&tape, grad);

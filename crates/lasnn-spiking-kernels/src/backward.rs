@@ -6,6 +6,7 @@
 //! holds.
 
 mod conv;
+mod loss;
 mod maps;
 mod membrane_grads;
 
@@ -13,7 +14,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use lasnn_core::{Precision, Trace};
+use lasnn_core::Precision;
 use lasnn_gemm::matrix::{self, Matrix};
 use lasnn_gemm::memory::Scratch;
 use lasnn_gemm::transpose::transpose;
@@ -26,31 +27,14 @@ use crate::event::weights::WeightFormat;
 use crate::f32::input_grad::{self, OutputGrad};
 use crate::f32::linear_bptt::LinearPass;
 use crate::f32::spike_grads::{ByStep, SpikeGrads};
-use crate::graph::{PoolAndMask, Presynaptic, Projection, Synapse};
+use crate::graph::{Presynaptic, Projection, Synapse};
 use crate::layout;
 use crate::neuron::LaneParams;
 use crate::param_grads::{LayerGrads, Wanted};
 use crate::spikes::LANES;
 use crate::tape::Tape;
 
-/// The gradients of a loss with respect to the results of a pass, an [`Outcome`](crate::Outcome).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct OutcomeGrad<'a> {
-    /// With respect to the readout, `[batch, classes]`.
-    pub readout: &'a [f32],
-    /// With respect to the currents into the readout at each time step, `[steps, batch, classes]`,
-    /// or `None` if the loss does not depend on them.
-    pub by_step: Option<&'a [f32]>,
-    /// By layer: with respect to the spike counts, `[batch, channels, height, width]`, or `None` if
-    /// the loss does not depend on them. Missing entries are `None`.
-    pub counts: &'a [Option<&'a [f32]>],
-    /// By layer: with respect to the squared spike counts, summed over the channels, `[batch,
-    /// height, width]`, or `None` if the loss does not depend on them. Missing entries are `None`.
-    pub squares: &'a [Option<&'a [f32]>],
-    /// By layer: with respect to a spike activation map, `[steps, batch, height, width]`, or `None`
-    /// if the loss does not depend on it. Missing entries are `None`.
-    pub activation_maps: &'a [Option<(Trace, &'a [f32])>],
-}
+pub use loss::OutcomeGrad;
 
 /// The gradients of a loss with respect to the inputs of a pass.
 #[derive(Clone, Debug)]
@@ -72,7 +56,7 @@ impl ForwardArgs<'_> {
         let mut pass = BackwardPass {
             args: self,
             tape,
-            pending: self.count_grads(tape, grad),
+            pending: self.loss_grads(tape, grad),
             params: vec![Vec::new(); self.params.len()],
             currents: None,
         };
@@ -86,35 +70,13 @@ impl ForwardArgs<'_> {
         pass.maps(first_linear);
         Gradients { params: pass.params, currents: pass.currents }
     }
-
-    /// The spike gradients that the loss has with respect to spike counts.
-    fn count_grads(&self, tape: &Tape, grad: OutcomeGrad<'_>) -> Vec<SpikeGrads> {
-        let of = |layer: usize| {
-            let grid = self.grid(layer);
-            let positions = grid.shape.positions();
-            let by_position = |maps| transposed(maps, positions, grid.lanes(), self.batch);
-            let mut constant = grad.counts.get(layer).copied().flatten().map(by_position);
-            if let Some(squares) = grad.squares.get(layer).copied().flatten() {
-                let size = self.batch * positions * grid.lanes();
-                let constant = constant.get_or_insert_with(|| Scratch::zeros_parallel(size));
-                tape.layers[layer].squares_backward(squares, constant);
-            }
-            let by_step =
-                grad.activation_maps.get(layer).copied().flatten().map(|(trace, grad)| {
-                    let gradient = tape.layers[layer].activation_map_backward(trace, grad);
-                    ByStep { pooling: PoolAndMask::PLAIN, scale: 1.0, mask: None, gradient }
-                });
-            SpikeGrads { constant, by_step: by_step.into_iter().collect(), ..SpikeGrads::default() }
-        };
-        (0..self.graph.layers.len()).map(of).collect()
-    }
 }
 
 /// A backward pass and the gradients that it has computed so far.
 struct BackwardPass<'a> {
     args: &'a ForwardArgs<'a>,
     tape: &'a Tape,
-    /// By layer: the gradients of its spikes, from the layers visited so far.
+    /// By layer: the gradients from the loss and from the layers visited so far.
     pending: Vec<SpikeGrads>,
     params: Vec<Vec<f32>>,
     currents: Option<Vec<f32>>,

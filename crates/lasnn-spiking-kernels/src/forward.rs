@@ -1,6 +1,7 @@
 //! The forward pass, from the input to the readout.
 
 mod layer;
+mod outcome;
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -18,6 +19,8 @@ use crate::neuron::LaneParams;
 use crate::spikes::{Grid, Spikes};
 use crate::tape::{SavePolicy, Tape};
 
+pub use outcome::{LayerProbes, Outcome, SpikeStats};
+
 /// Frames (images times time steps) that a pass without a tape runs at once. There are enough of
 /// them that a wide matrix is read once for many frames, and few enough that memory does not grow
 /// with the number of time steps.
@@ -28,34 +31,6 @@ const CHUNK_FRAMES: usize = 256;
 pub struct Membranes {
     /// By layer, `[tile][image][position][lane]`.
     layers: Vec<Scratch>,
-}
-
-/// The statistic of the spikes of a layer that a pass returns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SpikeStats {
-    /// None.
-    #[default]
-    Nothing,
-    /// The spike count of each neuron.
-    Counts,
-    /// The squared spike counts, summed over the channels. Up to a factor, that is the attention
-    /// map of the firing rates (Eq. 5-6 of the LaSNN paper).
-    Squares,
-}
-
-/// The results of a pass.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The readout: its currents summed over time, `[batch, classes]`.
-    pub readout: Vec<f32>,
-    /// The currents into the readout at each time step, `[steps, batch, classes]`.
-    pub by_step: Vec<f32>,
-    /// By layer: the spike count of each neuron, `[batch, channels, height, width]`. It is empty
-    /// except for layers with [`SpikeStats::Counts`].
-    pub counts: Vec<Vec<f32>>,
-    /// By layer: the squared spike counts, summed over the channels, `[batch, height, width]`. It
-    /// is empty except for layers with [`SpikeStats::Squares`].
-    pub squares: Vec<Vec<f32>>,
 }
 
 impl ForwardArgs<'_> {
@@ -78,7 +53,7 @@ impl ForwardArgs<'_> {
     }
 
     /// Runs `steps` time steps on from `membranes` without a tape, so that memory does not grow
-    /// with `steps`. `stats` has an entry for each layer.
+    /// with `steps`, except for what `probes` returns of each step.
     ///
     /// Weights are not rounded, whatever the precision of the pass, unless they are packed.
     pub fn advance(
@@ -86,11 +61,11 @@ impl ForwardArgs<'_> {
         input: NetworkInput<&[f32]>,
         steps: usize,
         membranes: &mut Membranes,
-        stats: &[SpikeStats],
+        probes: LayerProbes<'_>,
     ) -> Outcome {
         let args = Self { precision: Precision::F32, ..*self };
         // A count over all chunks is squared once, so each chunk returns counts.
-        let mut outcome = self.empty_outcome(stats, |stats| stats != SpikeStats::Nothing);
+        let mut outcome = Outcome::empty(self, probes, steps, |stats| stats != SpikeStats::Nothing);
         let chunk = (CHUNK_FRAMES / self.batch.max(1)).max(1);
         for first in (0..steps).step_by(chunk) {
             let range = first..steps.min(first + chunk);
@@ -101,10 +76,10 @@ impl ForwardArgs<'_> {
                 }
                 constant => constant,
             };
-            args.run(input, range.len(), membranes, &mut outcome, &[]);
+            args.run(input, range.len(), membranes, &mut outcome, (&[], probes.membranes));
         }
-        let layers = self.graph.layers.iter().zip(stats).enumerate();
-        for (index, (layer, _)) in layers.filter(|(_, (_, stats))| **stats == SpikeStats::Squares) {
+        let layers = self.graph.layers.iter().enumerate();
+        for (index, layer) in layers.filter(|(index, _)| probes.of(*index) == SpikeStats::Squares) {
             let counts = std::mem::take(&mut outcome.counts[index]);
             outcome.squares[index] = squares(&counts, layer.shape);
         }
@@ -112,48 +87,34 @@ impl ForwardArgs<'_> {
     }
 
     /// Runs `steps` time steps from [`ForwardArgs::start`] and records them for
-    /// [`ForwardArgs::backward`]. `stats` has an entry for each layer.
+    /// [`ForwardArgs::backward`].
     pub fn record(
         &self,
         input: NetworkInput<&[f32]>,
         steps: usize,
-        stats: &[SpikeStats],
+        probes: LayerProbes<'_>,
     ) -> (Outcome, Tape) {
-        let mut outcome = self.empty_outcome(stats, |stats| stats == SpikeStats::Counts);
-        let tape = self.run(input, steps, &mut self.start(), &mut outcome, &self.save_policies());
-        for ((spikes, &stats), squares) in tape.layers.iter().zip(stats).zip(&mut outcome.squares) {
-            if stats == SpikeStats::Squares {
+        let mut outcome = Outcome::empty(self, probes, steps, |stats| stats == SpikeStats::Counts);
+        let requests = (&self.save_policies()[..], probes.membranes);
+        let tape = self.run(input, steps, &mut self.start(), &mut outcome, requests);
+        for (layer, (spikes, squares)) in tape.layers.iter().zip(&mut outcome.squares).enumerate() {
+            if probes.of(layer) == SpikeStats::Squares {
                 *squares = spikes.squares();
             }
         }
         (outcome, tape)
     }
 
-    fn empty_outcome(
-        &self,
-        stats: &[SpikeStats],
-        has_counts: impl Fn(SpikeStats) -> bool,
-    ) -> Outcome {
-        let counts = self.graph.layers.iter().zip(stats).map(|(layer, &stats)| {
-            vec![0.0; if has_counts(stats) { layer.shape.len() * self.batch } else { 0 }]
-        });
-        Outcome {
-            readout: vec![0.0; self.batch * self.graph.classes],
-            by_step: Vec::new(),
-            counts: counts.collect(),
-            squares: vec![Vec::new(); self.graph.layers.len()],
-        }
-    }
-
     /// Runs `steps` time steps and adds their results to `outcome`. The tape saves nothing beside
-    /// the spikes of layers without an entry in `save_policies`.
+    /// the spikes of layers without an entry in `save_policies`. The outcome has the membrane
+    /// potentials of the layers `of_membranes`.
     fn run(
         &self,
         input: NetworkInput<&[f32]>,
         steps: usize,
         membranes: &mut Membranes,
         outcome: &mut Outcome,
-        save_policies: &[SavePolicy],
+        (save_policies, of_membranes): (&[SavePolicy], &[usize]),
     ) -> Tape {
         let (input, constant) = match input {
             NetworkInput::Spikes(spikes) => {
@@ -166,13 +127,17 @@ impl ForwardArgs<'_> {
         let mut tape = Tape { input, constant, layers: Vec::new(), saved: Vec::new(), steps };
         for (index, membranes) in membranes.layers.iter_mut().enumerate() {
             let save_policy = save_policies.get(index).copied().unwrap_or(SavePolicy::Nothing);
-            let (spikes, saved) = self.run_layer(index, &tape, membranes, save_policy);
+            let requests = (save_policy, of_membranes.contains(&index));
+            let (spikes, record) = self.run_layer(index, &tape, membranes, requests);
             if let Some(counts) = outcome.counts.get_mut(index).filter(|counts| !counts.is_empty())
             {
                 spikes.count(counts);
             }
+            if let Some(membranes) = &record.membranes {
+                append_maps(membranes, &spikes, &mut outcome.membranes[index]);
+            }
             tape.layers.push(spikes);
-            tape.saved.push(saved);
+            tape.saved.push(record.saved);
         }
         self.read_out(&tape, outcome);
         tape
@@ -221,6 +186,24 @@ fn squares(counts: &[f32], shape: Shape) -> Vec<f32> {
         }
     }
     sums
+}
+
+/// Appends `numbers`, `[tile][image][step][position][lane]`, to `maps` as
+/// `[step, image, channel, position]`. `spikes` are those of the same layer and time steps.
+fn append_maps(numbers: &[f32], spikes: &Spikes, maps: &mut Vec<f32>) {
+    let Spikes { grid, batch, steps, .. } = *spikes;
+    let (positions, channels) = (grid.shape.positions(), grid.shape.channels);
+    let first = maps.len();
+    maps.resize(first + steps * batch * grid.shape.len(), 0.0);
+    let frames = maps[first..].par_chunks_exact_mut(grid.shape.len()).enumerate();
+    frames.for_each(|(frame, maps)| {
+        let (step, image) = (frame / batch, frame % batch);
+        for (tile, maps) in maps.chunks_mut(grid.tile * positions).enumerate() {
+            let place = ((tile * batch + image) * steps + step) * positions * grid.tile;
+            let lanes = grid.tile.min(channels - tile * grid.tile);
+            transpose((&numbers[place..], grid.tile), (maps, positions), [positions, lanes]);
+        }
+    });
 }
 
 /// Feature maps `[batch, channels, height, width]` as `[tile][image][position][lane]`.

@@ -43,7 +43,7 @@ mod tests;
 pub use args::{ForwardArgs, NetworkInput};
 pub use backward::{Gradients, OutcomeGrad};
 pub use event::weights::WeightFormat;
-pub use forward::{Membranes, Outcome, SpikeStats};
+pub use forward::{LayerProbes, Membranes, Outcome, SpikeStats};
 pub use graph::{
     Graph, NeuronLayer, NeuronParams, ParamIndex, PoolAndMask, Presynaptic, Projection, Synapse,
     Unsupported,

@@ -132,9 +132,6 @@ impl Saved {
     /// Cuts the numbers into `wholes` stretches of `whole` numbers, and each stretch into parts of
     /// `size` numbers. The last part of a stretch may be shorter.
     pub fn parts_mut(&mut self, [whole, size]: [usize; 2], wholes: usize) -> Vec<PartMut<'_>> {
-        fn parts<T>([whole, size]: [usize; 2], all: &mut [T]) -> impl Iterator<Item = &mut [T]> {
-            all.chunks_mut(whole.max(1)).flat_map(move |part| part.chunks_mut(size.max(1)))
-        }
         let sizes = [whole, size];
         match self {
             Self::Nothing => {
@@ -152,14 +149,56 @@ impl Saved {
     }
 }
 
-impl PartMut<'_> {
-    /// Saves what the backward pass needs of the membrane potentials `u`, from number `place` on.
+/// What a forward pass writes of a layer beside its spikes.
+#[derive(Debug)]
+pub(crate) struct LayerRecord {
+    pub saved: Saved,
+    /// The membrane potentials after each step, in the layout of `saved`, if a probe returns them.
+    pub membranes: Option<Scratch>,
+}
+
+/// What one thread writes of a layer beside its spikes.
+#[derive(Debug)]
+pub(crate) struct RecordPart<'a> {
+    pub saved: PartMut<'a>,
+    pub membranes: Option<&'a mut [f32]>,
+}
+
+impl LayerRecord {
+    /// Memory for `length` numbers of each kind, a multiple of four. Its content is unspecified.
+    pub fn new((save_policy, has_membranes): (SavePolicy, bool), length: usize) -> Self {
+        let membranes = has_membranes.then(|| Scratch::new(length));
+        Self { saved: Saved::new(save_policy, length), membranes }
+    }
+
+    /// See [`Saved::parts_mut`].
+    pub fn parts_mut(&mut self, sizes: [usize; 2], wholes: usize) -> Vec<RecordPart<'_>> {
+        let saved = self.saved.parts_mut(sizes, wholes);
+        let mut membranes = self.membranes.as_mut().into_iter().flat_map(|all| parts(sizes, all));
+        let part = |saved| RecordPart { saved, membranes: membranes.next() };
+        saved.into_iter().map(part).collect()
+    }
+}
+
+/// Cuts `all` as [`Saved::parts_mut`] does.
+fn parts<T>([whole, size]: [usize; 2], all: &mut [T]) -> impl Iterator<Item = &mut [T]> {
+    all.chunks_mut(whole.max(1)).flat_map(move |part| part.chunks_mut(size.max(1)))
+}
+
+impl RecordPart<'_> {
+    /// Writes what the backward pass and the probe need of the membrane potentials `u`, from number
+    /// `place` on.
     #[inline(always)]
-    pub fn save(&mut self, neurons: &TileNeurons<'_>, u: &[f32], place: usize) {
-        match self {
-            Self::Nothing | Self::Currents(_) => {}
-            Self::SurrogateQ8(saved) => neurons.surrogate_q8(u, &mut saved[place..][..u.len()]),
-            Self::MembraneBf16(saved) => neurons.membrane_bf16(u, &mut saved[place..][..u.len()]),
+    pub fn write(&mut self, neurons: &TileNeurons<'_>, u: &[f32], place: usize) {
+        match &mut self.saved {
+            PartMut::Nothing | PartMut::Currents(_) => {}
+            PartMut::SurrogateQ8(saved) => neurons.surrogate_q8(u, &mut saved[place..][..u.len()]),
+            PartMut::MembraneBf16(saved) => {
+                neurons.membrane_bf16(u, &mut saved[place..][..u.len()])
+            }
+        }
+        if let Some(membranes) = &mut self.membranes {
+            membranes[place..][..u.len()].copy_from_slice(u);
         }
     }
 }

@@ -44,6 +44,7 @@ fn assert_same(found: &Outcome, expected: &Outcome, what: &str) {
     assert_eq!(found.by_step, expected.by_step, "{what}");
     assert_eq!(found.readout, expected.readout, "{what}");
     assert_eq!(found.squares, expected.squares, "{what}");
+    assert!(found.membranes == expected.membranes, "other membrane potentials: {what}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::estimate::{Inputs, StageEstimate};
 use super::ledger::Ledger;
 use super::neurons;
 use super::pass::Pass;
-use super::probes::probe_bytes;
+use super::probes::{fused_probe_bytes, probe_bytes};
 use super::purpose::Purpose;
 use super::size::{Size, elements};
 use super::spiking::Graph;
@@ -307,7 +307,7 @@ impl<'a> Estimator<'a> {
                     None => &plans.spiking,
                 };
                 let is_covered = lasnn_snn::layer_by_layer_because(plan, &recipe.spiking).is_none();
-                if on_gpu || !is_covered || !lasnn_snn::is_fused(&probes) {
+                if on_gpu || !is_covered {
                     let mut bytes = probe_bytes(&probes, plan, pass);
                     bytes += neurons::batch_norm_bytes(plan, pass);
                     if !has_kernel {
@@ -318,7 +318,10 @@ impl<'a> Estimator<'a> {
                     ledger.free(Purpose::Tape, bytes);
                     return;
                 }
+                let bytes = fused_probe_bytes(&probes, &plans.spiking, pass);
+                ledger.malloc(Purpose::Tape, bytes);
                 spiking.train(ledger, pass);
+                ledger.free(Purpose::Tape, bytes);
                 spiking.weights()
             }
         };

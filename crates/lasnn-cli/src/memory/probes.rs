@@ -1,22 +1,39 @@
-//! The memory of the values of probes that only a pass layer by layer has.
+//! The memory of the values of probes.
 
-use lasnn_core::{Plan, Probe, Probes};
+use lasnn_core::{Plan, Probe, Probes, Tap};
 
 use super::pass::Pass;
 use super::size::{Size, elements};
 
-/// The numbers per neuron and time step that a spike activation map saves for its backward pass:
-/// the contributions before and after the decay, and their product with the spikes.
+/// The numbers per neuron and time step that a spike activation map saves layer by layer for its
+/// backward pass: the contributions before and after the decay, and their product with the spikes.
 const ACTIVATION_MAP: usize = 3;
 
 /// The same for membrane potentials: the potential, the two summands before it, and the result.
 const MEMBRANES: usize = 4;
 
-/// The bytes of the values of probes and of what their backward passes need. This is an
-/// approximation: it counts the tensors of the operations, and it is not compared with
-/// measurements.
+/// The numbers per neuron and time step of membrane potentials in a fused pass: the potential, its
+/// gradient, and the same gradient in the order of the kernels. During the forward pass, the third
+/// is the potential in that order.
+const FUSED_MEMBRANES: usize = 3;
+
+/// The bytes of the values of probes in a fused pass, and of what their backward passes need. Only
+/// those of whole feature maps at each step count.
+pub fn fused_probe_bytes(probes: &Probes, plan: &Plan, pass: Pass) -> Size {
+    let numbers = |probe| match probe {
+        // The gradient of the spikes.
+        Probe::ActivationMap(tap) => at(plan, tap) * pass.rows(),
+        Probe::Membranes(tap) => at(plan, tap) * pass.rows() * FUSED_MEMBRANES,
+        Probe::Features(_) | Probe::Attention(_) => Size::ZERO,
+        Probe::LogitsByStep | Probe::SpikeCounts => Size::ZERO,
+    };
+    probes.iter().map(numbers).sum::<Size>() * size_of::<f32>()
+}
+
+/// The same for a pass layer by layer. This is an approximation: it counts the tensors of the
+/// operations, and it is not compared with measurements.
 pub fn probe_bytes(probes: &Probes, plan: &Plan, pass: Pass) -> Size {
-    let at = |tap| plan.tap(tap).map(elements).unwrap_or(Size::ZERO);
+    let at = |tap| at(plan, tap);
     let all: Size = plan.layers.iter().map(|layer| elements(layer.output)).sum();
     let numbers = |probe| match probe {
         // Feature maps and attention maps are small, since they are sums over the time steps.
@@ -28,4 +45,9 @@ pub fn probe_bytes(probes: &Probes, plan: &Plan, pass: Pass) -> Size {
         Probe::SpikeCounts => all * pass.batch,
     };
     probes.iter().map(numbers).sum::<Size>() * size_of::<f32>()
+}
+
+/// The neurons at a tap of an image; none if the network lacks the tap.
+fn at(plan: &Plan, tap: Tap) -> Size {
+    plan.tap(tap).map(elements).unwrap_or(Size::ZERO)
 }

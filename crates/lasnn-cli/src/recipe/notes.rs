@@ -295,27 +295,13 @@ fn layer_by_layer<'a>(
         ));
         return;
     }
-    for work in students {
-        if work.batch_norm.is_some() {
-            notes.push(format!(
-                "`{}.batch_norm`: the student is trained layer by layer, which is slower and needs \
-                 more memory, since the kernels for whole networks have no batch norm; it is \
-                 measured without one",
-                work.table
-            ));
-            continue;
-        }
-        for (index, loss) in work.losses.iter().enumerate() {
-            if !lasnn_snn::is_fused(&LossConfig::student_probes(std::slice::from_ref(loss))) {
-                notes.push(format!(
-                    "`{}.losses[{index}]` ({}): the student is trained layer by layer, which is \
-                     slower and needs more memory, since the kernels for whole networks do not \
-                     return what this loss compares",
-                    work.table,
-                    loss.name()
-                ));
-            }
-        }
+    for work in students.filter(|work| work.batch_norm.is_some()) {
+        notes.push(format!(
+            "`{}.batch_norm`: the student is trained layer by layer, which is slower and needs \
+             more memory, since the kernels for whole networks have no batch norm; it is measured \
+             without one",
+            work.table
+        ));
     }
 }
 

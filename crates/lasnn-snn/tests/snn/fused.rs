@@ -106,6 +106,7 @@ fn check<A: Training>(plan: &Plan, config: &SpikingConfig, training: bool) {
         let by_step = observed.logits_by_step.map(Tensor::unsqueeze::<4>);
         let maps = observed.features.into_values().chain(observed.attention.into_values());
         let maps = maps.chain(observed.activation_maps.into_values());
+        let maps = maps.chain(observed.membranes.into_values().map(|all| all.flatten(0, 1)));
         let maps: Vec<Tensor<A, 4>> = maps.chain(observed.spike_counts).chain(by_step).collect();
         let mut loss = observed.logits.clone().powi_scalar(2).mean();
         for map in &maps {
@@ -121,11 +122,11 @@ fn check<A: Training>(plan: &Plan, config: &SpikingConfig, training: bool) {
     let features = Probes::from(at_taps(Probe::Features));
     let attention = Probes::from(at_taps(Probe::Attention));
     let maps = Probes::from(at_taps(Probe::ActivationMap));
-    let others = Probes::from([Probe::LogitsByStep, Probe::SpikeCounts]);
+    let membranes = Probes::from(at_taps(Probe::Membranes));
+    let others = Probes::from([Probe::LogitsByStep, Probe::SpikeCounts]).union(membranes.clone());
     let without_current = Trace { gamma: 0.25, include_current: false };
     let all = features.clone().union(attention.clone()).union(maps.clone()).union(others);
-    for probes in [features, attention, maps.with_trace(without_current), all] {
-        assert!(lasnn_snn::is_fused(&probes));
+    for probes in [features, attention, maps.with_trace(without_current), membranes, all] {
         let (logits, maps, gradients) = run(&network, &probes);
         let (by_layer_logits, by_layer_maps, by_layer_gradients) =
             run(&network.clone().layer_by_layer(), &probes);

@@ -7,6 +7,7 @@ mod batch_norm;
 mod building;
 mod fused;
 mod golden;
+mod membranes;
 mod naive;
 mod params;
 mod plif;

@@ -10,7 +10,7 @@ use lasnn_core::{Pass, Probe, Probes, Seed, Shape, Tap, Trace};
 use lasnn_neurons::{LifConfig, SpikingBackend};
 use lasnn_nn::{Observable, Observations, state};
 use lasnn_snn::runner::{FromRest, sum_over_time};
-use lasnn_snn::{SpikingConfig, SpikingNetwork, is_fused};
+use lasnn_snn::{SpikingConfig, SpikingNetwork};
 
 use crate::naive::{self, CLASSES, IMAGE, LOW, MIDDLE};
 use crate::weights::DrawWeights;
@@ -87,9 +87,7 @@ fn counts(runs: &[naive::Run], tap: Tap) -> Vec<f64> {
 fn every_probe_equals_a_loop_over_neurons() {
     let network = network::<Flex>();
     let runs = naive_runs(&network);
-    let fused: Probes = all().iter().filter(|p| !matches!(p, Probe::Membranes(_))).collect();
-    assert!(is_fused(&fused));
-    check_probes(&network, &fused, &runs);
+    check_probes(&network, &all(), &runs);
     check_probes(&network.layer_by_layer(), &all(), &runs);
 }
 
@@ -137,7 +135,7 @@ fn check_probes(network: &SpikingNetwork<Flex>, probes: &Probes, runs: &[naive::
             });
             equal("activation map", map, &expected);
 
-            let Some(membranes) = found.membranes.get(&tap) else { continue };
+            let membranes = &found.membranes[&tap];
             assert_eq!(membranes.dims(), [STEPS, BATCH, channels, height, width]);
             let expected = by_step(runs, |run, step| run.layers[&tap].membranes[step].clone());
             equal("membranes", membranes, &expected);
@@ -168,9 +166,10 @@ fn a_tap_that_the_network_lacks_has_no_value() {
 
 #[test]
 fn probes_do_not_change_the_logits() {
-    let network = network::<Flex>().layer_by_layer();
-    let expected = observe(&network, &Probes::NONE).logits.into_data();
-    assert_eq!(observe(&network, &all()).logits.into_data(), expected);
+    for network in [network::<Flex>(), network().layer_by_layer()] {
+        let expected = observe(&network, &Probes::NONE).logits.into_data();
+        assert_eq!(observe(&network, &all()).logits.into_data(), expected);
+    }
 }
 
 /// Multiplied by a power of two, the mean current has the bits of the membrane potential.
@@ -195,11 +194,9 @@ fn the_logits_times_a_power_of_two_are_the_membrane_potentials() {
     assert_eq!((logits * steps as f64).into_data(), membranes);
 }
 
-/// A network that the kernels cover gives the values of all probes, too.
+/// The kernels and the pass layer by layer give the same values.
 #[test]
 fn a_fused_network_has_every_probe() {
-    assert!(is_fused(&Probes::from([Probe::Features(Tap::Low), Probe::Attention(Tap::Low)])));
-    assert!(!is_fused(&Probes::from([Probe::Membranes(Tap::Low)])));
     let (fused, by_layer) = (network::<Flex>(), network::<Flex>().layer_by_layer());
     let [found, expected] = [&fused, &by_layer].map(|network| observe(network, &all()));
     assert_eq!(found.membranes[&Tap::Low].to_data(), expected.membranes[&Tap::Low].to_data());
@@ -214,8 +211,12 @@ fn a_fused_network_has_every_probe() {
 /// The loss of each probe has a gradient with respect to the first weights.
 #[test]
 fn every_probe_is_differentiable() {
+    every_probe_of_is_differentiable(network());
+    every_probe_of_is_differentiable(network().layer_by_layer());
+}
+
+fn every_probe_of_is_differentiable(network: SpikingNetwork<Autodiff<Flex>>) {
     type A = Autodiff<Flex>;
-    let network = network::<A>();
     let weight = match &network.layers[0] {
         lasnn_snn::layers::SpikingLayer::Conv(layer) => layer.conv.weight.val(),
         _ => panic!("the first layer is a convolution"),

@@ -20,7 +20,7 @@ use crate::event::weights::Weights;
 use crate::graph::{Projection, Synapse};
 use crate::neuron::{LaneParams, fill_bias};
 use crate::spikes::{Grid, Spikes};
-use crate::tape::{PartMut, Saved, Tape};
+use crate::tape::{LayerRecord, PartMut, RecordPart, Tape};
 use lasnn_core::mask::MaskRows;
 use lasnn_core::simd::vectors;
 use lasnn_core::vectorised;
@@ -32,13 +32,13 @@ const HELD: usize = 64 << 20;
 
 /// Runs all time steps of a layer whose projections are convolutions and identities.
 ///
-/// Writes the layer's spikes, its membrane potentials after the last step, and what the tape saves.
+/// Writes the layer's spikes, its membrane potentials after the last step, and its record.
 pub(crate) fn run_maps(
     args: &ForwardArgs<'_>,
     layer: usize,
     tape: &Tape,
     membranes: &mut [f32],
-    (spikes, saved): (&mut Spikes, &mut Saved),
+    (spikes, record): (&mut Spikes, &mut LayerRecord),
 ) {
     let projections = &args.graph.layers[layer].projections;
     let (grid, steps) = (args.grid(layer), tape.steps);
@@ -58,18 +58,18 @@ pub(crate) fn run_maps(
     let of_image = spikes.image_words();
     let words = spikes.words.chunks_mut((args.batch * of_image).max(1));
     let membranes = membranes.chunks_mut((args.batch * map).max(1));
-    let saved =
-        saved.parts_mut([args.batch, together].map(|images| images * steps * map), grid.tiles());
-    let mut saved = saved.into_iter();
+    let records =
+        record.parts_mut([args.batch, together].map(|images| images * steps * map), grid.tiles());
+    let mut records = records.into_iter();
     let mut waves: Vec<Vec<Chunk<'_>>> = Vec::new();
     for (tile, (words, membranes)) in words.zip(membranes).enumerate() {
         let chunks =
             words.chunks_mut(together * of_image).zip(membranes.chunks_mut(together * map));
-        for (index, (words, membranes)) in chunks.enumerate() {
+        // The records go on with the next tile where the chunks of this one end.
+        for (index, ((words, membranes), record)) in chunks.zip(&mut records).enumerate() {
             let first = index * together;
             let images = first..args.batch.min(first + together);
-            let saved = saved.next().unwrap_or(PartMut::Nothing);
-            let chunk = Chunk { tile, images, words, membranes, saved };
+            let chunk = Chunk { tile, images, words, membranes, record };
             waves.resize_with(waves.len().max(first / wave + 1), Vec::new);
             waves[first / wave].push(chunk);
         }
@@ -149,7 +149,7 @@ struct Chunk<'a> {
     /// `[image][position][lane]`.
     membranes: &'a mut [f32],
     /// `[image][step][position][lane]`.
-    saved: PartMut<'a>,
+    record: RecordPart<'a>,
 }
 
 struct RunChunk<'a> {
@@ -249,12 +249,10 @@ impl WithSimd for Integrate<'_, '_> {
                 let currents = &currents[frame * tile..][..tile];
                 let place = frame * positions + position;
                 neurons.step(simd, u, currents, &mut chunk.words[place * words..][..words]);
-                match &mut chunk.saved {
-                    PartMut::Currents(saved) => {
-                        saved[place * tile..][..tile].copy_from_slice(currents)
-                    }
-                    saved => saved.save(&neurons, u, place * tile),
+                if let PartMut::Currents(saved) = &mut chunk.record.saved {
+                    saved[place * tile..][..tile].copy_from_slice(currents);
                 }
+                chunk.record.write(&neurons, u, place * tile);
             }
         }
     }

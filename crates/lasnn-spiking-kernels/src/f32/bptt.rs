@@ -143,6 +143,8 @@ impl WithSimd for BackUnit<'_> {
                 }
                 let u = &potentials[step * width..][..width];
                 neurons.step_back(&mut membrane_grad, u, &spike_grad);
+                let at = MapRow { tile, row, image, frame: image * steps + step };
+                spike_grads.add_membranes(grid, at, &mut membrane_grad);
                 if !sums.is_empty() {
                     let before = match step {
                         0 => &start[..],

@@ -148,24 +148,27 @@ impl BackImage<'_> {
             }
             let (before, row) = rows.split_at_mut(step * TILE);
             let row = &mut row[..TILE];
-            match self.surrogate_q8 {
+            let surrogate_q8 = self.surrogate_q8.map(|all| &all[step * TILE..][..TILE]);
+            match surrogate_q8 {
                 Some(surrogate_q8) => {
-                    let surrogate_q8 = &surrogate_q8[step * TILE..][..TILE];
                     neurons.step_back_q8(&mut membrane_grad, surrogate_q8, &spike_grad);
-                    if !sums.is_empty() {
-                        self.add_q8(step, surrogate_q8, &membrane_grad, &spike_grad, sums);
-                    }
+                }
+                None => neurons.step_back(&mut membrane_grad, row, &spike_grad),
+            }
+            let at = MapRow { tile, row: 0, image, frame: image * steps + step };
+            layer.spike_grads.add_membranes(layer.grid, at, &mut membrane_grad);
+            match surrogate_q8 {
+                _ if sums.is_empty() => {}
+                Some(surrogate_q8) => {
+                    self.add_q8(step, surrogate_q8, &membrane_grad, &spike_grad, sums);
                 }
                 None => {
-                    neurons.step_back(&mut membrane_grad, row, &spike_grad);
-                    if !sums.is_empty() {
-                        let before = match step {
-                            0 => &self.start[..],
-                            _ => &before[(step - 1) * TILE..],
-                        };
-                        let (membrane_grad, grad) = (&membrane_grad[..], &spike_grad[..]);
-                        sums.add(&neurons, Potentials { membrane_grad, u: row, before, grad });
-                    }
+                    let before = match step {
+                        0 => &self.start[..],
+                        _ => &before[(step - 1) * TILE..],
+                    };
+                    let (membrane_grad, grad) = (&membrane_grad[..], &spike_grad[..]);
+                    sums.add(&neurons, Potentials { membrane_grad, u: row, before, grad });
                 }
             }
             row.copy_from_slice(&membrane_grad);

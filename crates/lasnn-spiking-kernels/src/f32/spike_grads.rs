@@ -1,4 +1,5 @@
-//! The gradient of a layer's spikes, as the loss and the layers downstream leave it.
+//! The gradient of a layer's spikes, as the loss and the layers downstream leave it, and that of
+//! its membrane potentials, as the loss leaves it.
 
 use std::ops::Range;
 
@@ -17,6 +18,9 @@ pub(crate) struct SpikeGrads {
     pub by_step: Vec<ByStep>,
     /// The projections from which a layer computes further terms itself, in bfloat16.
     pub downstream: Vec<Downstream>,
+    /// No term of the sum: the gradient that the loss has with respect to the membrane potentials
+    /// after each step.
+    pub membranes: Option<ByStep>,
 }
 
 /// A row of a map in a channel tile, for one image at one time step.
@@ -50,7 +54,16 @@ impl SpikeGrads {
         }
     }
 
-    /// `constant` and `by_step` for some images of a batch. `downstream` is for some images only
+    /// Adds the gradient that the loss has with respect to membrane potentials to `membrane_grad`,
+    /// `[column][lane of the tile]`. The frame of `at` has the step that the potentials follow.
+    #[inline(always)]
+    pub fn add_membranes(&self, grid: Grid, at: MapRow, membrane_grad: &mut [f32]) {
+        if let Some(membranes) = &self.membranes {
+            membranes.add(grid, at, membrane_grad);
+        }
+    }
+
+    /// All but `downstream` for some images of a batch. `downstream` is for some images only
     /// and is filled later.
     pub fn images(&self, images: &Range<usize>, batch: usize) -> Self {
         let some = |all: &[f32]| {
@@ -66,11 +79,12 @@ impl SpikeGrads {
             constant: self.constant.as_deref().map(some),
             by_step: self.by_step.iter().map(part).collect(),
             downstream: Vec::new(),
+            membranes: self.membranes.as_ref().map(part),
         }
     }
 }
 
-/// The gradient of the spikes after a pooling and a mask.
+/// The gradient of the spikes after a pooling and a mask. Membrane potentials have none of both.
 #[derive(Debug)]
 pub(crate) struct ByStep {
     pub pooling: PoolAndMask,
@@ -83,6 +97,11 @@ pub(crate) struct ByStep {
 }
 
 impl ByStep {
+    /// A gradient `[image][step][position][lane]` without pooling and mask.
+    pub fn plain(gradient: Scratch) -> Self {
+        Self { pooling: PoolAndMask::PLAIN, scale: 1.0, mask: None, gradient }
+    }
+
     /// Adds the gradient of one row of a map before the pooling, `[column][lane of the tile]`.
     #[inline(always)]
     fn add(&self, grid: Grid, at: MapRow, gradient: &mut [f32]) {

@@ -15,23 +15,24 @@ use crate::graph::{Projection, Synapse};
 use crate::layout;
 use crate::neuron::{LaneParams, TileNeurons};
 use crate::spikes::{Grid, LANES, Spikes};
-use crate::tape::{PartMut, SavePolicy, Saved, Tape};
+use crate::tape::{LayerRecord, PartMut, RecordPart, SavePolicy, Tape};
 
 impl ForwardArgs<'_> {
-    /// The spikes of one layer, and the numbers that the tape saves beside them. `tape` has the
-    /// spikes of all earlier layers.
+    /// The spikes of one layer, and what is recorded beside them: what the tape saves and, on
+    /// request, the membrane potentials. `tape` has the spikes of all earlier layers.
     pub(super) fn run_layer(
         &self,
         layer: usize,
         tape: &Tape,
         membranes: &mut [f32],
-        save_policy: SavePolicy,
-    ) -> (Spikes, Saved) {
+        requests: (SavePolicy, bool),
+    ) -> (Spikes, LayerRecord) {
         let grid = self.grid(layer);
         let frame = grid.shape.positions() * grid.tile;
         let mut spikes = Spikes::silent(grid, self.batch, tape.steps);
-        let mut saved = Saved::new(save_policy, grid.tiles() * self.batch * tape.steps * frame);
-        let buffers = (membranes, &mut spikes, &mut saved);
+        let length = grid.tiles() * self.batch * tape.steps * frame;
+        let mut record = LayerRecord::new(requests, length);
+        let buffers = (membranes, &mut spikes, &mut record);
         let projections = &self.graph.layers[layer].projections;
         if let [projection @ Projection { synapse: Synapse::Linear { weight }, .. }] =
             &projections[..]
@@ -39,12 +40,12 @@ impl ForwardArgs<'_> {
             let matrix = self.matrix(projection, *weight, grid.shape.channels, tape);
             self.run_linear(layer, &matrix, buffers);
         } else if layout::is_dense(self.graph, layer, self.format()) {
-            let (membranes, spikes, saved) = buffers;
-            bf16::run_maps(self, layer, tape, membranes, (spikes, saved));
+            let (membranes, spikes, record) = buffers;
+            bf16::run_maps(self, layer, tape, membranes, (spikes, record));
         } else {
             self.run_maps(layer, tape, buffers);
         }
-        (spikes, saved)
+        (spikes, record)
     }
 
     /// Runs a linear layer. Threads share its panels.
@@ -52,16 +53,16 @@ impl ForwardArgs<'_> {
         &self,
         layer: usize,
         matrix: &Matrix<'_>,
-        (membranes, spikes, saved): (&mut [f32], &mut Spikes, &mut Saved),
+        (membranes, spikes, record): (&mut [f32], &mut Spikes, &mut LayerRecord),
     ) {
         let (grid, steps) = (spikes.grid, spikes.steps);
         let params = &LaneParams::of(self, layer);
         let images = PANEL * self.batch;
         let panels = spikes.words.par_chunks_mut(images * steps * grid.words());
         let panels = panels.zip(membranes.par_chunks_mut(images * grid.tile)).enumerate();
-        let saved = saved.parts_mut([images * steps * grid.tile; 2], panels.len());
-        panels.zip(saved).for_each(|((panel, (words, u)), saved)| {
-            vectors().dispatch(RunPanel { matrix, panel, params, steps, words, u, saved });
+        let records = record.parts_mut([images * steps * grid.tile; 2], panels.len());
+        panels.zip(records).for_each(|((panel, (words, u)), record)| {
+            vectors().dispatch(RunPanel { matrix, panel, params, steps, words, u, record });
         });
     }
 
@@ -70,7 +71,7 @@ impl ForwardArgs<'_> {
         &self,
         layer: usize,
         tape: &Tape,
-        (membranes, spikes, saved): (&mut [f32], &mut Spikes, &mut Saved),
+        (membranes, spikes, record): (&mut [f32], &mut Spikes, &mut LayerRecord),
     ) {
         let grid = spikes.grid;
         let params = &LaneParams::of(self, layer);
@@ -83,11 +84,11 @@ impl ForwardArgs<'_> {
         let size = spikes.image_words();
         let units = spikes.words.par_chunks_mut(size);
         let units = units.zip(membranes.par_chunks_mut(frame)).enumerate();
-        let saved = saved.parts_mut([tape.steps * frame; 2], units.len());
-        units.zip(saved).for_each(|((index, (words, u)), saved)| {
+        let records = record.parts_mut([tape.steps * frame; 2], units.len());
+        units.zip(records).for_each(|((index, (words, u)), record)| {
             let unit = Unit::new(grid, index, self.batch, (&feeds, params), constant);
             let neurons = params.tile(index / self.batch);
-            vectors().dispatch(RunUnit { unit, grid, neurons, words, u, saved });
+            vectors().dispatch(RunUnit { unit, grid, neurons, words, u, record });
         });
     }
 }
@@ -102,7 +103,7 @@ struct RunUnit<'a> {
     /// `[position][lane]`.
     u: &'a mut [f32],
     /// `[step][position][lane]`.
-    saved: PartMut<'a>,
+    record: RecordPart<'a>,
 }
 
 impl WithSimd for RunUnit<'_> {
@@ -110,7 +111,7 @@ impl WithSimd for RunUnit<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { mut unit, grid, neurons, words, u, mut saved } = self;
+        let Self { mut unit, grid, neurons, words, u, mut record } = self;
         let (width, tile) = (grid.shape.width, grid.tile);
         let mut buffer = vec![0.0; width * tile];
         let by_step = words.chunks_exact_mut(grid.shape.positions() * grid.words());
@@ -119,12 +120,12 @@ impl WithSimd for RunUnit<'_> {
             let rows = rows.zip(u.chunks_exact_mut(width * tile));
             for (row, (words, u)) in rows.enumerate() {
                 let place = (step * grid.shape.height + row) * width * tile;
-                let currents = match &mut saved {
+                let currents = match &mut record.saved {
                     PartMut::Currents(saved) => &mut saved[place..][..width * tile],
                     _ => &mut buffer[..],
                 };
                 neurons.step(simd, u, unit.currents(simd, step, row, currents), words);
-                saved.save(&neurons, u, place);
+                record.write(&neurons, u, place);
             }
         }
     }
@@ -141,7 +142,7 @@ struct RunPanel<'a> {
     /// `[tile][image][lane]`.
     u: &'a mut [f32],
     /// `[tile][image][step][lane]`.
-    saved: PartMut<'a>,
+    record: RecordPart<'a>,
 }
 
 impl WithSimd for RunPanel<'_> {
@@ -149,13 +150,15 @@ impl WithSimd for RunPanel<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { matrix, panel, params, steps, words, u, saved } = self;
+        let Self { matrix, panel, params, steps, words, u, record } = self;
+        let RecordPart { saved, membranes } = record;
         let is_buffered = !matches!(saved, PartMut::Currents(_));
         let mut buffer = Scratch::new(if is_buffered { matrix.size(panel) } else { 0 });
-        let (currents, mut saved) = match saved {
+        let (currents, saved) = match saved {
             PartMut::Currents(saved) => (saved, PartMut::Nothing),
             other => (&mut buffer[..], other),
         };
+        let mut record = RecordPart { saved, membranes };
         matrix.fill_bias(params, panel, currents);
         matrix.add_currents(simd, panel, currents);
         let batch = matrix.frames() / steps;
@@ -166,7 +169,7 @@ impl WithSimd for RunPanel<'_> {
             let by_step = currents.chunks_exact(TILE).zip(words.chunks_exact_mut(TILE / LANES));
             for (step, (currents, words)) in by_step.enumerate() {
                 neurons.step(simd, u, currents, words);
-                saved.save(&neurons, u, (index * steps + step) * TILE);
+                record.write(&neurons, u, (index * steps + step) * TILE);
             }
         }
     }

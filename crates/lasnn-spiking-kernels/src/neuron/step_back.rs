@@ -7,7 +7,8 @@
 //! δ^t = g σ'(z^t) / v + λ δ^{t+1}
 //! ```
 //!
-//! where the reset `zero` multiplies `λ δ^{t+1}` by `1 - o^t`.
+//! where the reset `zero` multiplies `λ δ^{t+1}` by `1 - o^t`. Where a loss depends on `u^t`
+//! itself, the caller adds that gradient to `δ^t`.
 
 use lasnn_core::neuron::{NeuronOptions, Reset};
 use lasnn_core::surrogate::{Surrogate, atan, fast_sigmoid, linear, rectangular};

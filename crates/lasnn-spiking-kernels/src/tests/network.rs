@@ -5,7 +5,7 @@
 use crate::args::{ForwardArgs, NetworkInput};
 use crate::backward::{Gradients, OutcomeGrad};
 use crate::event::weights::WeightFormat;
-use crate::forward::{Outcome, SpikeStats};
+use crate::forward::{LayerProbes, Outcome, SpikeStats};
 use crate::graph::{
     Graph, NeuronLayer, NeuronParams, PoolAndMask, Presynaptic, Projection, Synapse,
 };
@@ -35,6 +35,8 @@ pub(crate) enum Weights {
 /// The number of weights of the network, and of its layers.
 const WEIGHTS: usize = 7;
 const LAYERS: usize = 5;
+/// The layers whose membrane potentials are returned: two on maps and a linear one.
+const OF_MEMBRANES: [usize; 3] = [0, 2, 4];
 
 /// Small integers, which bfloat16 holds exactly.
 fn numbers(count: usize, by: usize) -> Vec<f32> {
@@ -97,6 +99,8 @@ pub(crate) struct Network {
     counts_grad: Vec<f32>,
     /// The gradient of the squared counts of the second layer, summed over channels.
     squares_grad: Vec<f32>,
+    /// By layer: the gradient of the membrane potentials; empty if they are not returned.
+    membrane_grads: Vec<Vec<f32>>,
 }
 
 impl Network {
@@ -131,8 +135,13 @@ impl Network {
             let weights = numbers(size, 11).into_iter().enumerate();
             weights.map(|(i, integer)| weight(i, integer)).collect()
         });
+        let membrane_grad = |layer: usize| match OF_MEMBRANES.contains(&layer) {
+            true => numbers(steps * batch * graph.layers[layer].shape.len(), 3),
+            false => Vec::new(),
+        };
         Self {
             size,
+            membrane_grads: (0..LAYERS).map(membrane_grad).collect(),
             graph,
             neurons: neurons.into(),
             params: weights.into_iter().chain(thresholds).chain([vec![1.0]]).collect(),
@@ -174,30 +183,38 @@ impl Network {
         run(args, input)
     }
 
-    /// A recorded forward pass, and the backward pass from the readout and from the statistics of
-    /// the second layer.
+    /// A recorded forward pass, and the backward pass from the readout, from the statistics of the
+    /// second layer and from membrane potentials.
     pub fn learn(&self, precision: Precision, stats: SpikeStats) -> (Outcome, Gradients) {
         self.with_args(|args, input| {
             let args = ForwardArgs { precision, ..args };
-            let (outcome, tape) = args.record(input, self.size.steps, &[stats; 5]);
+            let (outcome, tape) = args.record(
+                input,
+                self.size.steps,
+                LayerProbes { stats: &[stats; 5], membranes: &OF_MEMBRANES },
+            );
             let counts = [None, Some(&self.counts_grad[..]), None, None, None];
             let squares = [None, Some(&self.squares_grad[..]), None, None, None];
             let (counts, squares) = match stats {
                 SpikeStats::Squares => (&[][..], &squares[..]),
                 _ => (&counts[..], &[][..]),
             };
-            let grad =
-                OutcomeGrad { readout: &self.readout_grad, counts, squares, ..Default::default() };
+            let membranes: Vec<Option<&[f32]>> = (self.membrane_grads.iter())
+                .map(|grad| Some(&grad[..]).filter(|grad| !grad.is_empty()))
+                .collect();
+            let (readout, membranes) = (&self.readout_grad[..], &membranes[..]);
+            let grad = OutcomeGrad { readout, counts, squares, membranes, ..Default::default() };
             (outcome, args.backward(&tape, grad))
         })
     }
 
-    /// A forward pass without a tape, with spike counts.
+    /// A forward pass without a tape, with spike counts and membrane potentials.
     pub fn stream(&self, format: WeightFormat) -> Outcome {
         self.with_args(|args, input| {
             let packed_weights = PackedWeights::new(args.graph, args.params, format);
             let args = ForwardArgs { packed_weights: Some(&packed_weights), ..args };
-            args.advance(input, self.size.steps, &mut args.start(), &[SpikeStats::Counts; 5])
+            let probes = LayerProbes { stats: &[SpikeStats::Counts; 5], membranes: &OF_MEMBRANES };
+            args.advance(input, self.size.steps, &mut args.start(), probes)
         })
     }
 }

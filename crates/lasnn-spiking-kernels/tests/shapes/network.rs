@@ -3,9 +3,9 @@
 
 use lasnn_core::{Mask, Precision};
 use lasnn_spiking_kernels::{
-    ForwardArgs, Graph, NetworkInput, NeuronLayer, NeuronOptions, NeuronParams, OutcomeGrad,
-    PackedWeights, PoolAndMask, Presynaptic, Projection, Reset, Shape, SpikeStats, StepOrder,
-    Surrogate, Synapse, WeightFormat,
+    ForwardArgs, Graph, LayerProbes, NetworkInput, NeuronLayer, NeuronOptions, NeuronParams,
+    OutcomeGrad, PackedWeights, PoolAndMask, Presynaptic, Projection, Reset, Shape, SpikeStats,
+    StepOrder, Surrogate, Synapse, WeightFormat,
 };
 
 use crate::reference;
@@ -258,9 +258,10 @@ impl Network {
         grads[layers - 1] = Some(&counts[..]);
         let grad = OutcomeGrad { readout: &readout, counts: &grads, ..Default::default() };
         let stats = vec![SpikeStats::Counts; layers];
+        let probes = LayerProbes::stats(&stats);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let (outcome, tape) = args.record(input, steps, &stats);
+            let (outcome, tape) = args.record(input, steps, probes);
             assert!(outcome.counts == spikes, "other neurons fire: {what}");
             let by_step: Vec<f64> = outcome.by_step.iter().map(|&x| f64::from(x)).collect();
             assert_eq!(by_step, expected.by_step, "{what}");
@@ -275,12 +276,12 @@ impl Network {
             for format in [WeightFormat::F32, WeightFormat::Int12, WeightFormat::Bf16] {
                 let packed_weights = PackedWeights::new(args.graph, args.params, format);
                 let args = ForwardArgs { packed_weights: Some(&packed_weights), ..args };
-                let again = args.advance(input, steps, &mut args.start(), &stats);
+                let again = args.advance(input, steps, &mut args.start(), probes);
                 assert!(again.counts == spikes, "other neurons fire with {format:?}: {what}");
                 assert_eq!(again.by_step, outcome.by_step, "{format:?}, {what}");
             }
             let args = ForwardArgs { precision: Precision::Bf16, ..args };
-            let (again, tape) = args.record(input, steps, &stats);
+            let (again, tape) = args.record(input, steps, probes);
             assert!(again.counts == spikes, "other neurons fire in bfloat16: {what}");
             let found = args.backward(&tape, grad);
             let all = found.params.iter().zip(&gradients.params).skip(2);

@@ -2,12 +2,13 @@
 
 use lasnn_core::{Mask, Precision};
 use lasnn_spiking_kernels::{
-    ForwardArgs, Graph, NetworkInput, NeuronLayer, NeuronOptions, NeuronParams, Outcome,
-    OutcomeGrad, PackedWeights, ParamIndex, PoolAndMask, Presynaptic, Projection, Shape,
+    ForwardArgs, Graph, LayerProbes, NetworkInput, NeuronLayer, NeuronOptions, NeuronParams,
+    Outcome, OutcomeGrad, PackedWeights, ParamIndex, PoolAndMask, Presynaptic, Projection, Shape,
     SpikeStats, Synapse, Tape, WeightFormat,
 };
 
 use crate::naive;
+use crate::numbers::Numbers;
 
 /// A graph with its neurons, parameters, masks, input and output gradients.
 #[derive(Clone, Debug)]
@@ -23,27 +24,8 @@ pub struct Case {
     pub input: Vec<f32>,
     pub readout_grad: Vec<f32>,
     pub count_grads: Vec<Option<Vec<f32>>>,
-}
-
-/// A random number generator.
-pub struct Numbers(pub u64);
-
-impl Numbers {
-    /// A number from 0 to 1, without 1.
-    pub fn next(&mut self) -> f32 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 40) as f32 / (1u64 << 24) as f32
-    }
-
-    /// Multiples of 1/64 in [-range, range].
-    pub fn weights(&mut self, count: usize, range: f32) -> Vec<f32> {
-        (0..count).map(|_| ((self.next() * 2.0 - 1.0) * range * 64.0).round() / 64.0).collect()
-    }
-
-    /// Numbers in [-1, 1].
-    pub fn signed(&mut self, count: usize) -> Vec<f32> {
-        (0..count).map(|_| self.next() * 2.0 - 1.0).collect()
-    }
+    /// By layer: the gradients of the membrane potentials.
+    pub membrane_grads: Vec<Option<Vec<f32>>>,
 }
 
 /// The properties of a case that are not drawn from its seed.
@@ -63,6 +45,8 @@ pub struct Recipe {
     pub neurons: NeuronRecipe,
     /// The firing rate of input spikes.
     pub input_rate: f32,
+    /// Whether the loss depends on membrane potentials.
+    pub membranes: bool,
 }
 
 /// The neurons of all layers and their parameters.
@@ -129,6 +113,7 @@ impl Recipe {
             input: vec![],
             readout_grad: numbers.signed(3 * self.batch),
             count_grads: vec![],
+            membrane_grads: vec![],
         };
         let mut presynaptic = Presynaptic::Input;
         if self.direct {
@@ -183,6 +168,8 @@ impl Recipe {
         for (index, layer) in case.graph.layers.iter().enumerate() {
             let count = layer.shape.len() * self.batch;
             case.count_grads.push((index % 2 == 1).then(|| numbers.signed(count)));
+            let has_grad = self.membranes && (index + self.hidden.len()).is_multiple_of(2);
+            case.membrane_grads.push(has_grad.then(|| numbers.signed(count * self.steps)));
         }
         case
     }
@@ -195,6 +182,9 @@ impl Case {
             let size = all.len() / self.batch;
             all[image * size..(image + 1) * size].to_vec()
         };
+        let of_steps = |all: &[f32]| -> Vec<f32> {
+            all.chunks_exact(all.len() / self.steps).flat_map(of).collect()
+        };
         let mask_of = |mask: &Mask| {
             let row = mask.rows().slice(image..image + 1).factors();
             Mask::of(row.len(), &row)
@@ -205,6 +195,9 @@ impl Case {
             masks: self.masks.iter().map(|mask| mask.as_ref().map(mask_of)).collect(),
             readout_grad: of(&self.readout_grad),
             count_grads: self.count_grads.iter().map(|grad| grad.as_deref().map(of)).collect(),
+            membrane_grads: (self.membrane_grads.iter())
+                .map(|grad| grad.as_deref().map(of_steps))
+                .collect(),
             ..self.clone()
         }
     }
@@ -308,13 +301,23 @@ impl Case {
         run(&args, input)
     }
 
+    /// Calls `run` with the gradients of the results.
+    pub fn with_grad<T>(&self, run: impl FnOnce(OutcomeGrad<'_>) -> T) -> T {
+        let [counts, membranes] = [&self.count_grads, &self.membrane_grads]
+            .map(|grads| grads.iter().map(Option::as_deref).collect::<Vec<_>>());
+        let (readout, counts, membranes) = (&self.readout_grad[..], &counts[..], &membranes[..]);
+        run(OutcomeGrad { readout, counts, membranes, ..Default::default() })
+    }
+
     /// Compares spikes, readout and gradients of all kinds of passes with the dense network.
     #[track_caller]
     pub fn check(&self) {
         self.with_args(|args, input| {
             let expected = naive::forward(args, input, self.steps);
-            let counted = vec![SpikeStats::Counts; self.graph.layers.len()];
-            let (outcome, tape) = args.record(input, self.steps, &counted);
+            let layers: Vec<usize> = (0..self.graph.layers.len()).collect();
+            let counted = vec![SpikeStats::Counts; layers.len()];
+            let probes = LayerProbes { stats: &counted, membranes: &layers };
+            let (outcome, tape) = args.record(input, self.steps, probes);
             for (layer, counts) in outcome.counts.iter().enumerate() {
                 let mut sums = vec![0.0; counts.len()];
                 for step in &expected.spikes {
@@ -324,19 +327,24 @@ impl Case {
                 }
                 assert_eq!(counts, &sums, "spikes of layer {layer}");
             }
+            for (layer, membranes) in outcome.membranes.iter().enumerate() {
+                let expected: Vec<f32> = expected.membranes_of(layer);
+                assert_eq!(membranes, &expected, "membrane potentials of layer {layer}");
+            }
             let readout: Vec<f64> = outcome.readout.iter().map(|&x| f64::from(x)).collect();
             assert_close("readout", &readout, &expected.readout);
             let by_step: Vec<f64> = outcome.by_step.iter().map(|&x| f64::from(x)).collect();
             assert_close("readout by step", &by_step, &expected.by_step.concat());
 
             let mut membranes = args.start();
-            let streamed = args.advance(input, self.steps, &mut membranes, &counted);
+            let streamed = args.advance(input, self.steps, &mut membranes, probes);
             assert_eq!(streamed.counts, outcome.counts);
             assert_eq!(streamed.by_step, outcome.by_step);
+            assert_eq!(streamed.membranes, outcome.membranes);
 
             let packed_weights = PackedWeights::new(args.graph, args.params, WeightFormat::F32);
             let ready = &ForwardArgs { packed_weights: Some(&packed_weights), ..*args };
-            let again = ready.advance(input, self.steps, &mut ready.start(), &counted);
+            let again = ready.advance(input, self.steps, &mut ready.start(), probes);
             assert_eq!(again.counts, outcome.counts);
             assert_eq!(again.by_step, outcome.by_step);
 
@@ -344,18 +352,14 @@ impl Case {
             for format in [WeightFormat::Int12, WeightFormat::Bf16] {
                 let packed_weights = PackedWeights::new(args.graph, args.params, format);
                 let packed = &ForwardArgs { packed_weights: Some(&packed_weights), ..*args };
-                let again = packed.advance(input, self.steps, &mut packed.start(), &counted);
+                let again = packed.advance(input, self.steps, &mut packed.start(), probes);
                 assert_eq!(again.counts, outcome.counts, "{format:?}");
                 assert_eq!(again.by_step, outcome.by_step, "{format:?}");
             }
 
             self.check_squares(args, input, &outcome, &tape);
-            let counts: Vec<Option<&[f32]>> =
-                self.count_grads.iter().map(Option::as_deref).collect();
-            let grad =
-                OutcomeGrad { readout: &self.readout_grad, counts: &counts, ..Default::default() };
-            let found = args.backward(&tape, grad);
-            let expected = naive::backward(args, &expected, grad);
+            let found = self.with_grad(|grad| args.backward(&tape, grad));
+            let expected = self.with_grad(|grad| naive::backward(args, &expected, grad));
             let expected_sizes = &expected.sizes;
             for (index, (found, expected)) in found.params.iter().zip(&expected.params).enumerate()
             {
@@ -374,10 +378,11 @@ impl Case {
             // Rounding to bfloat16, and of surrogate derivatives to 8 bits, changes a gradient much
             // only where its large terms cancel out. Spikes stay the same.
             let rounded = ForwardArgs { precision: Precision::Bf16, ..*args };
-            let (again, tape) = rounded.record(input, self.steps, &counted);
+            let (again, tape) = rounded.record(input, self.steps, probes);
             assert_eq!(again.counts, outcome.counts);
             assert_eq!(again.by_step, outcome.by_step);
-            let rounded = rounded.backward(&tape, grad);
+            assert_eq!(again.membranes, outcome.membranes);
+            let rounded = self.with_grad(|grad| rounded.backward(&tape, grad));
             let norm = |of: &[f32]| of.iter().map(|x| x * x).sum::<f32>().sqrt();
             let largest = found.params.iter().map(|param| norm(param)).fold(0.0, f32::max);
             for (index, (rounded, full)) in rounded.params.iter().zip(&found.params).enumerate() {
@@ -429,8 +434,9 @@ impl Case {
     ) {
         let layers = &self.graph.layers;
         let stats = vec![SpikeStats::Squares; layers.len()];
-        let (recorded, _) = args.record(input, self.steps, &stats);
-        let streamed = args.advance(input, self.steps, &mut args.start(), &stats);
+        let probes = LayerProbes::stats(&stats);
+        let (recorded, _) = args.record(input, self.steps, probes);
+        let streamed = args.advance(input, self.steps, &mut args.start(), probes);
         let mut numbers = Numbers(7);
         let (mut of_squares, mut of_counts) = (Vec::new(), Vec::new());
         for (layer, counts) in layers.iter().zip(&outcome.counts) {

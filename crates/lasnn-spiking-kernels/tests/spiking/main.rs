@@ -7,15 +7,17 @@
 
 mod case;
 mod naive;
+mod numbers;
 
 use lasnn_core::Precision;
 use lasnn_spiking_kernels::{
-    ForwardArgs, NeuronOptions, OutcomeGrad, PackedWeights, Presynaptic, Reset, SpikeStats,
+    ForwardArgs, LayerProbes, NeuronOptions, PackedWeights, Presynaptic, Reset, SpikeStats,
     StepOrder, Surrogate, Synapse, WeightFormat,
 };
 use proptest::prelude::*;
 
-use crate::case::{Case, Initial, LayerRecipe, NeuronRecipe, Numbers, Recipe, assert_close};
+use crate::case::{Case, Initial, LayerRecipe, NeuronRecipe, Recipe, assert_close};
+use crate::numbers::Numbers;
 
 const NEURONS: NeuronRecipe = NeuronRecipe {
     options: NeuronOptions {
@@ -84,9 +86,20 @@ fn recipes() -> impl Strategy<Value = Recipe> {
         (1usize..4, 1usize..6),
         neurons,
         0f32..1.0,
+        any::<bool>(),
     )
         .prop_map(
-            |(seed, direct, shape, layers, hidden, (batch, steps), neurons, input_rate)| Recipe {
+            |(
+                seed,
+                direct,
+                shape,
+                layers,
+                hidden,
+                (batch, steps),
+                neurons,
+                input_rate,
+                membranes,
+            )| Recipe {
                 seed,
                 direct,
                 shape,
@@ -96,6 +109,7 @@ fn recipes() -> impl Strategy<Value = Recipe> {
                 steps,
                 neurons,
                 input_rate,
+                membranes,
             },
         )
 }
@@ -122,6 +136,7 @@ fn recipe(layers: Vec<LayerRecipe>, hidden: Vec<usize>) -> Recipe {
         steps: 4,
         neurons: NEURONS,
         input_rate: 0.5,
+        membranes: true,
     }
 }
 
@@ -145,8 +160,9 @@ fn no_neuron_or_every_neuron_may_fire() {
 }
 
 #[test]
-fn one_step_and_a_hundred() {
-    for steps in [1, 100] {
+fn one_step_and_hundreds() {
+    // A pass without a tape runs at most 128 steps of two images at once.
+    for steps in [1, 100, 300] {
         Recipe { steps, shape: (2, 4, 4), ..recipe(vec![layer(9)], vec![10]) }.case().check();
     }
 }
@@ -192,12 +208,8 @@ fn gradients(case: &Case, batch: usize, precision: Precision) -> Vec<Vec<f32>> {
     assert_eq!(case.batch, batch);
     case.with_args(|args, input| {
         let args = &ForwardArgs { precision, ..*args };
-        let counted = vec![SpikeStats::Nothing; case.graph.layers.len()];
-        let (_, tape) = args.record(input, case.steps, &counted);
-        let counts: Vec<Option<&[f32]>> = case.count_grads.iter().map(Option::as_deref).collect();
-        let grad =
-            OutcomeGrad { readout: &case.readout_grad, counts: &counts, ..Default::default() };
-        args.backward(&tape, grad).params
+        let (_, tape) = args.record(input, case.steps, LayerProbes::default());
+        case.with_grad(|grad| args.backward(&tape, grad).params)
     })
 }
 
@@ -205,7 +217,7 @@ fn gradients(case: &Case, batch: usize, precision: Precision) -> Vec<Vec<f32>> {
 fn a_tape_holds_a_bit_per_neuron_and_step() {
     let case = Recipe { steps: 100, ..recipe(vec![layer(64), layer(128)], vec![]) }.case();
     case.with_args(|args, input| {
-        let (_, tape) = args.record(input, case.steps, &[SpikeStats::Nothing; 3]);
+        let (_, tape) = args.record(input, case.steps, LayerProbes::default());
         // The 3 channels of the first layer take a word of 16 bits. Its currents are saved once,
         // because they are equal at all steps.
         let bits = (16 + 64 + 128) * 64 * case.batch * case.steps;
@@ -214,7 +226,7 @@ fn a_tape_holds_a_bit_per_neuron_and_step() {
         // Surrogate derivatives take a byte more for each neuron and step, and the first layer's
         // channels take two words.
         let rounded = ForwardArgs { precision: Precision::Bf16, ..*args };
-        let (_, tape) = rounded.record(input, case.steps, &[SpikeStats::Nothing; 3]);
+        let (_, tape) = rounded.record(input, case.steps, LayerProbes::default());
         let neurons = (32 + 64 + 128) * 64 * case.batch * case.steps;
         assert_eq!(tape.bytes(), neurons / 8 + neurons + 2 * currents);
     });
@@ -228,7 +240,7 @@ fn a_tape_saves_currents_of_linear_layers_within_a_byte_per_neuron_and_step() {
         let case = Recipe { steps: 3, batch: 1, ..recipe(vec![layer(64)], vec![hidden]) }.case();
         case.check();
         case.with_args(|args, input| {
-            let (_, tape) = args.record(input, case.steps, &[SpikeStats::Nothing; 3]);
+            let (_, tape) = args.record(input, case.steps, LayerProbes::default());
             let neurons = (3 + 64) * 64 + hidden;
             let constant = 16 * 64 * case.batch * size_of::<f32>();
             let bytes = tape.bytes() - constant;
@@ -247,7 +259,7 @@ fn a_tape_saves_the_currents_of_the_layers_with_most_inputs_first() {
     let case = Recipe { steps: 3, batch: 2, ..recipe(layers, vec![]) }.case();
     case.check();
     case.with_args(|args, input| {
-        let (_, tape) = args.record(input, case.steps, &[SpikeStats::Nothing; 4]);
+        let (_, tape) = args.record(input, case.steps, LayerProbes::default());
         let bits = (16 + 64 + 16) * 64 + 32 * 16;
         let constant = 16 * 64 * case.batch * size_of::<f32>();
         let saved = tape.bytes() - constant - bits / 8 * case.batch * case.steps;
@@ -305,12 +317,13 @@ fn int12_gives_the_spikes_of_the_network_with_rounded_weights() {
         }
     }
     let counted = vec![SpikeStats::Counts; case.graph.layers.len()];
+    let counted = LayerProbes::stats(&counted);
     let expected = rounded
-        .with_args(|args, input| args.advance(input, case.steps, &mut args.start(), &counted));
+        .with_args(|args, input| args.advance(input, case.steps, &mut args.start(), counted));
     let found = case.with_args(|args, input| {
         let packed_weights = PackedWeights::new(args.graph, args.params, WeightFormat::Int12);
         let args = ForwardArgs { packed_weights: Some(&packed_weights), ..*args };
-        args.advance(input, case.steps, &mut args.start(), &counted)
+        args.advance(input, case.steps, &mut args.start(), counted)
     });
     assert_eq!(found.counts, expected.counts);
     assert_eq!(found.by_step, expected.by_step);

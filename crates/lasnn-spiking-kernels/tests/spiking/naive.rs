@@ -165,6 +165,7 @@ pub struct Gradients {
 pub fn backward(args: &ForwardArgs<'_>, run: &Run, grad: OutcomeGrad<'_>) -> Gradients {
     let graph = args.graph;
     let steps = run.spikes.len();
+    let grads_of_membranes = |layer: usize| grad.membranes.get(layer).copied().flatten();
     let params: Vec<_> =
         (0..graph.layers.len()).map(|layer| LayerParams::of(args, layer)).collect();
     let mut grads: Vec<Vec<f64>> = args.params.iter().map(|w| vec![0.0; w.len()]).collect();
@@ -227,7 +228,9 @@ pub fn backward(args: &ForwardArgs<'_>, run: &Run, grad: OutcomeGrad<'_>) -> Gra
                 };
                 let slope = derivative(neurons, u / threshold - 1.0) / threshold;
                 let after = membrane_grad[index][neuron];
-                let delta = grad * slope + leak * kept * after;
+                let outside = grads_of_membranes(index)
+                    .map_or(0.0, |all| f64::from(all[step * sizes[index] + neuron]));
+                let delta = grad * slope + leak * kept * after + outside;
                 membrane_grad[index][neuron] = delta;
                 let before = match step {
                     0 => run.start[index][neuron],
@@ -266,6 +269,12 @@ pub fn backward(args: &ForwardArgs<'_>, run: &Run, grad: OutcomeGrad<'_>) -> Gra
 }
 
 impl Run {
+    /// The membrane potentials of a layer after each step, `[steps, batch, channels, height,
+    /// width]`.
+    pub fn membranes_of(&self, layer: usize) -> Vec<f32> {
+        self.membranes.iter().flat_map(|step| step[layer].clone()).collect()
+    }
+
     fn presynaptic(&self, step: usize, presynaptic: Presynaptic) -> &[f32] {
         match presynaptic {
             Presynaptic::Input => &self.input[step],

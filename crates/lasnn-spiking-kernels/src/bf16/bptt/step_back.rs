@@ -6,6 +6,7 @@ use super::{Bptt, widened};
 use crate::bf16::GROUP;
 use crate::bf16::frames::LaneGroup;
 use crate::event::simd::LANES;
+use crate::f32::spike_grads::ByStep;
 use crate::neuron::TileNeurons;
 use crate::param_grads::{Derivatives, Potentials, UnitSums};
 use crate::spikes::{fires_at, lanes_of};
@@ -66,6 +67,8 @@ impl StepBack<'_, '_> {
         let initial = params.initial_membrane(tile);
         let initial = initial.map(|u| &u[position * grid.tile + of_tile..][..LANES]);
         let (terms, constant) = (self.terms(lane), self.constant(lane));
+        let membranes = self.layer.spike_grads.membranes.as_ref();
+        let membranes = membranes.and_then(|membranes| self.term(membranes, lane));
         for image in 0..images {
             let saved = self.layer.saved(lane, image);
             let word = (tile, self.layer.saved.first + image, of_tile / LANES);
@@ -82,6 +85,11 @@ impl StepBack<'_, '_> {
                         term.add(image * steps + fires, image, &mut gradient);
                     }
                 }
+                let outside = |to: &mut [f32; LANES]| {
+                    if let Some(term) = &membranes {
+                        term.add(image * steps + step, image, to);
+                    }
+                };
                 let map = grid.shape.positions() * grid.tile;
                 let place = step * map + position * grid.tile + of_tile;
                 match saved {
@@ -98,6 +106,7 @@ impl StepBack<'_, '_> {
                                 gradient[lane] * derivative + neurons.leak * membrane_grad[lane];
                         }
                         membrane_grad = next;
+                        outside(&mut membrane_grad);
                         if SUMS {
                             let fired_before = match step {
                                 0 => initial.map_or(0, |u| neurons.fired(u)),
@@ -119,6 +128,7 @@ impl StepBack<'_, '_> {
                         prefetch(all, place + grid.tile, CacheLevel::L2);
                         let u = &widened(all, place);
                         neurons.step_back(&mut membrane_grad, u, &gradient);
+                        outside(&mut membrane_grad);
                         let before = match (step, initial) {
                             (0, None) => [0.0; LANES],
                             (0, Some(initial)) => std::array::from_fn(|lane| initial[lane]),
@@ -142,7 +152,7 @@ impl StepBack<'_, '_> {
     }
 }
 
-/// A part of the spike gradients, from a lane on.
+/// A part of the gradients of spikes or of membrane potentials, from a lane on.
 struct Term<'a> {
     gradients: &'a [f32],
     /// From one frame to the next.
@@ -160,22 +170,21 @@ impl<'b> StepBack<'_, 'b> {
         Some((&constant[position * grid.lanes() + lane..], grid.shape.positions() * grid.lanes()))
     }
 
+    /// The part of a gradient from a lane on; `None` where its pooling cuts the position off.
+    fn term(&self, part: &'b ByStep, lane: usize) -> Option<Term<'b>> {
+        let (grid, lanes) = (self.layer.grid, self.layer.grid.lanes());
+        let pooled = part.pooling.position(grid.shape, self.at.position)?;
+        let pitch = part.pooling.shape(grid.shape).positions() * lanes;
+        let (first, mask) = (pooled * lanes + lane, part.mask.as_deref());
+        let mask = mask.map(|mask| (&mask[first..], pitch));
+        Some(Term { gradients: &part.gradient[first..], pitch, scale: part.scale, mask })
+    }
+
     /// The terms that differ from step to step.
     fn terms(&self, lane: usize) -> Vec<Term<'b>> {
-        let (grid, position) = (self.layer.grid, self.at.position);
-        let lanes = grid.lanes();
-        let mut terms = Vec::new();
-        for part in &self.layer.spike_grads.by_step {
-            let Some(pooled) = part.pooling.position(grid.shape, position) else { continue };
-            let pitch = part.pooling.shape(grid.shape).positions() * lanes;
-            let (first, mask) = (pooled * lanes + lane, part.mask.as_deref());
-            terms.push(Term {
-                gradients: &part.gradient[first..],
-                pitch,
-                scale: part.scale,
-                mask: mask.map(|mask| (&mask[first..], pitch)),
-            });
-        }
+        let (grid, lanes) = (self.layer.grid, self.layer.grid.lanes());
+        let by_step = self.layer.spike_grads.by_step.iter();
+        let mut terms: Vec<Term<'b>> = by_step.filter_map(|part| self.term(part, lane)).collect();
         for (downstream, found) in self.layer.spike_grads.downstream.iter().zip(self.found) {
             let Some(LaneGroup { position: pooled, .. }) = found.at else { continue };
             let pitch = downstream.pooling.shape(grid.shape).positions() * lanes;

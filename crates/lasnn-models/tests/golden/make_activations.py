@@ -10,10 +10,11 @@ min(max(x, 0), bound), whose bound each layer may train. Its gradient with respe
 the sum of the gradients where x > bound.
 
 A case has:
-  bound, train  the configuration. With `train` each layer has another bound, and all have gradients.
+  bound, train  the configuration. With `train` each layer has another bound, and all of them have
+                gradients.
   input [4,2,6,6], labels
-  weights       name -> array, with the names of lasnn and the layouts of PyTorch: conv [out, in, kh,
-                kw], linear [out, in]. The names of bounds end in `activation.bound`.
+  weights       name -> array, with the names of lasnn and the layouts of PyTorch: conv
+                [out, in, kh, kw], linear [out, in]. Names of bounds end in `activation.bound`.
   activations   name -> array, the output of every activation
   logits, loss  with batch statistics, and the cross-entropy averaged over the batch
   gradients     name -> array, the gradient of the loss for every weight that has one
@@ -52,7 +53,9 @@ def initial(bound, train):
     def normal(*shape):
         return torch.randn(*shape, dtype=torch.float32)
 
-    weights = {f"{name}.weight": 0.5 * normal(o, i, k, k) for name, (o, i, k) in CONVOLUTIONS.items()}
+    weights = {}
+    for name, (outputs, inputs, kernel) in CONVOLUTIONS.items():
+        weights[f"{name}.weight"] = 0.5 * normal(outputs, inputs, kernel, kernel)
     weights |= {f"{name}.gamma": 1.0 + 0.3 * normal(size) for name, size in NORMS.items()}
     weights |= {f"{name}.beta": 0.3 * normal(size) for name, size in NORMS.items()}
     weights |= {f"{name}.weight": 0.4 * normal(*shape) for name, shape in LINEARS.items()}

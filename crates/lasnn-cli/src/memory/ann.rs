@@ -313,10 +313,8 @@ impl Operation {
                 ledger.release_all(&operands);
             }
             Kind::Activation => {
-                // The gradients of the elements that the activation lets through, and of the rest.
-                let gradients = [self.output * batch, self.output * batch];
-                ledger.alloc_all(Purpose::Activations, &gradients);
-                ledger.release_all(&gradients);
+                // The gradients of the elements that the activation does not let through.
+                ledger.alloc_briefly(Purpose::Activations, self.output * batch);
             }
             Kind::Linear if !is_first => {
                 ledger.alloc_briefly(Purpose::Scratch, self.input * batch);

@@ -37,7 +37,8 @@ pub enum ParamKind {
 }
 
 /// The last part of the names of all parameters of a kind, and whether the weight decay of the
-/// optimiser acts on them by default. Parameters of activations are known by their module instead.
+/// optimiser acts on them by default. Another form of a parameter has a name that continues with
+/// `_`, such as `leak_logit`. Parameters of activations are known by their module instead.
 const TABLE: [(&[&str], ParamKind, bool); 7] = [
     (&["weight"], ParamKind::Weight, true),
     (&["bias"], ParamKind::Bias, true),
@@ -45,7 +46,7 @@ const TABLE: [(&[&str], ParamKind, bool); 7] = [
     // PACT (Choi et al., 2018) trains its bounds with the weight decay of the weights.
     (&[], ParamKind::Activation, true),
     (&["threshold"], ParamKind::Threshold, false),
-    (&["leak", "leak_logit"], ParamKind::Leak, false),
+    (&["leak"], ParamKind::Leak, false),
     (&["initial_membrane"], ParamKind::InitialMembrane, false),
 ];
 
@@ -95,7 +96,10 @@ impl ParamKind {
             return Self::Activation;
         }
         let last = name.rsplit('.').next().unwrap_or(name);
-        let row = TABLE.iter().find(|(names, ..)| names.contains(&last));
+        let is = |name: &&str| {
+            last.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+        };
+        let row = TABLE.iter().find(|(names, ..)| names.iter().any(is));
         row.map_or(Self::Weight, |&(_, kind, _)| kind)
     }
 
@@ -242,6 +246,8 @@ mod tests {
             ("layers.3.first.neurons.threshold", ParamKind::Threshold),
             ("layers.2.neurons.leak", ParamKind::Leak),
             ("layers.2.neurons.leak_logit", ParamKind::Leak),
+            ("layers.2.neurons.leak_log", ParamKind::Leak),
+            ("layers.2.neurons.leakage", ParamKind::Weight),
             ("layers.2.neurons.initial_membrane", ParamKind::InitialMembrane),
             ("first", ParamKind::Weight),
         ] {

@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_refused_with_all_names() {
-        let error = serde_json::from_str::<MethodConfig>(r#"{"kind": "qcfs"}"#).unwrap_err();
+        let error = serde_json::from_str::<MethodConfig>(r#"{"kind": "unheard-of"}"#).unwrap_err();
         for kind in MethodConfig::KINDS {
             assert!(error.to_string().contains(kind.name), "{error}");
         }

@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_refused_with_all_names() {
-        let error = serde_json::from_str::<LossConfig>(r#"{"kind": "logit"}"#).unwrap_err();
+        let error = serde_json::from_str::<LossConfig>(r#"{"kind": "unheard-of"}"#).unwrap_err();
         for description in LossConfig::KINDS {
             assert!(error.to_string().contains(description.name), "{error}");
         }

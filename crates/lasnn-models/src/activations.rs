@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_refused_with_all_names() {
-        let error = serde_json::from_value::<ActivationConfig>(json!({"kind": "gelu"}));
+        let error = serde_json::from_value::<ActivationConfig>(json!({"kind": "unheard-of"}));
         let error = error.unwrap_err().to_string();
         for kind in ActivationConfig::KINDS {
             assert!(error.contains(kind.name), "{error}");

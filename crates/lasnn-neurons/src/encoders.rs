@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_refused_with_all_names() {
-        let error = serde_json::from_value::<Encoding>(json!({"kind": "phase"})).unwrap_err();
+        let error = serde_json::from_value::<Encoding>(json!({"kind": "unheard-of"})).unwrap_err();
         for kind in Encoding::KINDS {
             assert!(error.to_string().contains(kind.name), "{error}");
         }

@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn unknown_kinds_and_keys_are_refused_with_the_known_ones() {
         let error = |value| serde_json::from_value::<NeuronConfig>(value).unwrap_err().to_string();
-        let unknown = error(json!({"kind": "izhikevich"}));
+        let unknown = error(json!({"kind": "unheard-of"}));
         for description in NeuronConfig::KINDS {
             assert!(unknown.contains(description.name), "{unknown}");
             let wrong = error(json!({"kind": description.name, "leek": 1.0}));

@@ -22,11 +22,13 @@ pub fn test(workspace: &Workspace, arguments: &TestArguments) -> anyhow::Result<
     if arguments.vulkan {
         let mut command = workspace.cargo("test");
         command.args(["--profile", PROFILE, "--locked"]);
-        command.args(["--package", "lasnn-backend", "--package", "lasnn-neurons"]);
-        // The tests compare `ndarray`, too.
-        for package in ["lasnn-backend", "lasnn-neurons"] {
-            command.args(["--features", &format!("{package}/vulkan,{package}/ndarray")]);
+        for package in ["lasnn-backend", "lasnn-neurons", "lasnn-snn"] {
+            command.args(["--package", package, "--features", &format!("{package}/vulkan")]);
         }
+        // The tests compare `ndarray`, too. Those of `lasnn-snn` always have it.
+        command.args(["--features", "lasnn-backend/ndarray,lasnn-neurons/ndarray"]);
+        // Examples need no GPU.
+        command.args(["--lib", "--test", "parity", "--test", "neurons", "--test", "snn"]);
         return finish(command);
     }
     if env::var_os("LASNN_DATA_DIR").is_none() {

@@ -41,3 +41,9 @@ fn every_parameter_has_the_gradient_of_pytorch_on_flex() {
 fn every_parameter_has_the_gradient_of_pytorch_on_ndarray() {
     every_parameter_has_the_gradient_of_pytorch::<Autodiff<NdArray>>();
 }
+
+#[cfg(feature = "vulkan")]
+#[test]
+fn every_parameter_has_the_gradient_of_pytorch_on_vulkan() {
+    every_parameter_has_the_gradient_of_pytorch::<Autodiff<burn::backend::Vulkan>>();
+}

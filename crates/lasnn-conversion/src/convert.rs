@@ -45,8 +45,9 @@ pub struct Balancing<'a> {
 ///
 /// # Errors
 ///
-/// Names the layer with a batch norm, the tensor that does not fit, the layer whose weighted input sums are not finite or whose
-/// threshold would not be positive, or the key of the configuration that is out of range.
+/// Names the layer with a batch norm, the tensor that does not fit, the layer whose weighted input
+/// sums are not finite or whose threshold would not be positive, or the key of the configuration
+/// that is out of range.
 /// [`ConversionError::Interrupted`] if the progress function stopped the conversion.
 pub fn convert<B: SpikingBackend>(
     network: SpikingNetwork<B>,

@@ -1,4 +1,4 @@
-//! What the tables of methods name: neurons, activations, losses, and the kinds of their parameters.
+//! What the tables of methods name: neurons, activations, losses, and the kinds of parameters.
 
 use super::*;
 

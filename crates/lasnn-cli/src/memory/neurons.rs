@@ -7,9 +7,10 @@ use super::pass::Pass;
 use super::size::{Size, elements};
 
 /// The numbers per neuron and time step that a backward pass through tensor operations needs in
-/// addition to currents and spikes: the current, the potential, the surrogate derivative and its
-/// factor, and the spike before and after its surrogate is added.
-const SAVED: usize = 6;
+/// addition to currents and spikes. Counting the tensors of the operations gave 6, but three
+/// measurements gave 0.8, since most operations save nothing
+/// (`results/2026-11-30-memory-students`).
+const SAVED: usize = 1;
 
 /// The tensors of a layer that a pass without gradients has at once: currents and spikes, both also
 /// cut into time steps, and the spikes of the layer before.
@@ -18,9 +19,7 @@ const AT_ONCE: usize = 5;
 /// The elements of a chunk of time steps of the widest layer (`lasnn_snn::counting`).
 const CHUNK_ELEMENTS: usize = 1 << 24;
 
-/// The bytes that a training pass saves for a number of neurons. Like all numbers of this module it
-/// is an approximation: it counts the tensors of the operations, and it is not compared with
-/// measurements.
+/// The bytes that a training pass saves for a number of neurons.
 pub fn saved_bytes(neurons: Size, pass: Pass) -> Size {
     neurons * pass.rows() * (SAVED * size_of::<f32>())
 }
@@ -39,7 +38,8 @@ pub fn batch_norm_bytes(plan: &Plan, pass: Pass) -> Size {
     currents * pass.rows() * size_of::<f32>()
 }
 
-/// The bytes of a simulation in chunks of time steps.
+/// The bytes of a simulation in chunks of time steps. This counts tensors and is not compared with
+/// measurements.
 pub fn simulation_bytes(plan: &Plan, pass: Pass) -> Size {
     let widest = plan.layers.iter().map(|layer| elements(layer.output)).max();
     let step = widest.unwrap_or(Size::ZERO) * pass.batch;

@@ -45,6 +45,27 @@ pub fn tensors(path: &Path) -> Vec<u8> {
     tensors.unwrap_or_else(|| panic!("{} has no header", path.display())).to_vec()
 }
 
+/// The header of a safetensors file, and the tensors after it.
+fn parts<'a>(file: &'a [u8], path: &Path) -> (Value, &'a [u8]) {
+    let length = file.first_chunk().map_or(0, |&length| u64::from_le_bytes(length)) as usize;
+    let parts = file.get(8..).and_then(|rest| rest.split_at_checked(length));
+    let (header, tensors) = parts.unwrap_or_else(|| panic!("{} is too short", path.display()));
+    let header = serde_json::from_slice(header)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    (header, tensors)
+}
+
+/// The names of the tensors in a checkpoint.
+///
+/// # Panics
+///
+/// Panics if the file cannot be read or is too short for its header.
+pub fn tensor_names(path: &Path) -> Vec<String> {
+    let file = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let (header, _) = parts(&file, path);
+    header.as_object().into_iter().flat_map(|header| header.keys().cloned()).collect()
+}
+
 /// The first number of every tensor of a checkpoint whose name ends in `ending`, by name.
 ///
 /// # Panics
@@ -52,18 +73,13 @@ pub fn tensors(path: &Path) -> Vec<u8> {
 /// Panics if the file cannot be read or is too short for its header.
 pub fn first_numbers(path: &Path, ending: &str) -> Vec<f32> {
     let file = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let too_short = || -> ! { panic!("{} is too short", path.display()) };
-    let length = file.first_chunk().map_or(0, |&length| u64::from_le_bytes(length)) as usize;
-    let header = file.get(8..8 + length).unwrap_or_else(|| too_short());
-    let header: Value = serde_json::from_slice(header)
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let tensors = &file[8 + length..];
+    let (header, tensors) = parts(&file, path);
     let names = header.as_object().into_iter().flatten();
     let found = names.filter(|(name, _)| name.ends_with(ending));
     let number = |(_, tensor): (&String, &Value)| {
         let start = tensor["data_offsets"][0].as_u64().unwrap_or_default() as usize;
         let bytes = tensors.get(start..).and_then(|bytes| bytes.first_chunk());
-        f32::from_le_bytes(*bytes.unwrap_or_else(|| too_short()))
+        f32::from_le_bytes(*bytes.unwrap_or_else(|| panic!("{} is too short", path.display())))
     };
     found.map(number).collect()
 }

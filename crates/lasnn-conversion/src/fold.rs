@@ -13,7 +13,7 @@ use burn::tensor::TensorData;
 use lasnn_core::{Architecture, Layer};
 use lasnn_nn::{StateDict, StateError};
 
-/// `ε` of the batch norms of `lasnn-models`.
+/// `ε` of the batch norms of `lasnn-models` and `lasnn-snn`.
 const EPSILON: f64 = 1e-5;
 
 /// The tensors of a network without its batch norms, for [`Architecture::folded`]: the convolutions

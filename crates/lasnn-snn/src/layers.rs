@@ -224,8 +224,8 @@ fn new_linear<B: Backend>(
 }
 
 /// Convolves maps `[rows, channels, height, width]` with "same" padding, and normalises the result
-/// if there is a batch norm. In training its statistics are those of all rows, which are the images
-/// of all time steps.
+/// if there is a batch norm. In training, the batch norm computes the mean and the variance of a
+/// channel over all rows: each row is one image at one time step.
 pub(crate) fn conv2d_norm<B: DenseBackend>(
     conv: &Conv2d<B>,
     norm: Option<&BatchNorm<B>>,

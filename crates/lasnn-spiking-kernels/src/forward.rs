@@ -189,7 +189,8 @@ fn squares(counts: &[f32], shape: Shape) -> Vec<f32> {
 }
 
 /// Appends `numbers`, `[tile][image][step][position][lane]`, to `maps` as
-/// `[step, image, channel, position]`. `spikes` are those of the same layer and time steps.
+/// `[step, image, channel, position]`. `spikes` are the spikes of the same layer at the same time
+/// steps, and give the sizes.
 fn append_maps(numbers: &[f32], spikes: &Spikes, maps: &mut Vec<f32>) {
     let Spikes { grid, batch, steps, .. } = *spikes;
     let (positions, channels) = (grid.shape.positions(), grid.shape.channels);

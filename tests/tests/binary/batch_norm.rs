@@ -1,9 +1,7 @@
 //! A student that is trained with batch norms, which are folded afterwards.
 
-use std::fs;
-use std::path::Path;
-
 use lasnn_tests::Sandbox;
+use lasnn_tests::outputs::tensor_names;
 use serde_json::Value;
 
 const TRAIN: &str =
@@ -33,7 +31,7 @@ fn a_student_trains_with_batch_norms_and_is_measured_without() {
     let summary = sandbox.summary("norms");
     for stage in ["student", "longer"] {
         let file = checkpoints.join(format!("{stage}.safetensors"));
-        let names = names(&file);
+        let names = tensor_names(&file);
         assert!(!names.iter().any(|name| name.contains("norm")), "{stage}: {names:?}");
         let biases = names.iter().filter(|name| name.ends_with(".conv.bias"));
         assert_eq!(biases.count(), 4, "{stage}: {names:?}");
@@ -61,12 +59,4 @@ fn a_batch_norm_needs_a_random_start_and_a_positive_scale() {
     let unknown = "student.batch_norm.kind=group";
     let words = ["student.batch_norm", "`group`", "`threshold-dependent`"];
     sandbox.fail(&["run", "norms.toml", "--set", unknown], 2, &words);
-}
-
-/// The names of the tensors in a checkpoint.
-fn names(path: &Path) -> Vec<String> {
-    let file = fs::read(path).unwrap();
-    let length = u64::from_le_bytes(*file.first_chunk().unwrap()) as usize;
-    let header: Value = serde_json::from_slice(&file[8..8 + length]).unwrap();
-    header.as_object().unwrap().keys().cloned().collect()
 }

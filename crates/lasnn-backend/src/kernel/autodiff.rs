@@ -121,7 +121,7 @@ fn finish_layer<B: DenseBackend, C: CheckpointStrategy, const N: usize>(
     state: SavedLayer<FloatTensor<B>>,
     output: FloatTensor<B>,
 ) -> FloatTensor<Autodiff<B, C>> {
-    // The parents live until the new node is registered, see ARCHITECTURE.md on Burn's threads.
+    // The parents must live until the new node is registered (ARCHITECTURE.md, section on Burn).
     let nodes = parents.each_ref().map(|parent| parent.node.clone());
     match Backward::<B, N>::prepare::<C>(LayerBackward, nodes).compute_bound().stateful() {
         OpsKind::Tracked(graph) => graph.finish(state, output),

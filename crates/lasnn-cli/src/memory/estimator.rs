@@ -302,10 +302,7 @@ impl<'a> Estimator<'a> {
                 }
                 let probes = LossConfig::student_probes(&work.losses);
                 let has_kernel = recipe.spiking.neuron.is_fused();
-                let plan = match work.batch_norm {
-                    Some(_) => &plans.normalised,
-                    None => &plans.spiking,
-                };
+                let plan = plans.trained(node);
                 let is_covered = lasnn_snn::layer_by_layer_because(plan, &recipe.spiking).is_none();
                 if on_gpu || !is_covered {
                     let mut bytes = probe_bytes(&probes, plan, pass);
@@ -318,7 +315,7 @@ impl<'a> Estimator<'a> {
                     ledger.free(Purpose::Tape, bytes);
                     return;
                 }
-                let bytes = fused_probe_bytes(&probes, &plans.spiking, pass);
+                let bytes = fused_probe_bytes(&probes, plan, pass);
                 ledger.malloc(Purpose::Tape, bytes);
                 spiking.train(ledger, pass);
                 ledger.free(Purpose::Tape, bytes);

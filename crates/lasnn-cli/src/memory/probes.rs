@@ -17,8 +17,8 @@ const MEMBRANES: usize = 4;
 /// is the potential in that order.
 const FUSED_MEMBRANES: usize = 3;
 
-/// The bytes of the values of probes in a fused pass, and of what their backward passes need. Only
-/// those of whole feature maps at each step count.
+/// The bytes of the values of probes in a fused pass, and of what their backward passes need.
+/// Probes without a number for each neuron and time step are small and are left out.
 pub fn fused_probe_bytes(probes: &Probes, plan: &Plan, pass: Pass) -> Size {
     let numbers = |probe| match probe {
         // The gradient of the spikes.

@@ -4,7 +4,6 @@
 //! teacher. Both see the same images in the same order with the same dropout masks.
 
 use lasnn_conversion::fold_batch_norm;
-use lasnn_core::Plan;
 use lasnn_distillation::StudentObjective;
 use lasnn_models::Network;
 use lasnn_nn::{StateDict, state};
@@ -18,7 +17,7 @@ use super::session::Session;
 use super::stage::{Stage, TestResult};
 use super::training::{Training, train};
 use crate::device::TrainingBackend;
-use crate::recipe::{Node, Start, StudentWork};
+use crate::recipe::{Node, Start, StudentWork, has_batch_norm};
 use crate::stage_artifact::StageArtifact;
 
 /// The stage that trains a spiking network.
@@ -27,16 +26,6 @@ pub struct Student<'a> {
     pub node: &'a Node<'a>,
     /// The training.
     pub work: &'a StudentWork<'a>,
-}
-
-impl Student<'_> {
-    /// The network that is trained, with its batch norms.
-    fn plan<'a>(&self, session: &Session<'a>) -> &'a Plan {
-        match self.work.batch_norm {
-            Some(_) => &session.plans.normalised,
-            None => session.plan(self.node),
-        }
-    }
 }
 
 impl<A: TrainingBackend> Stage<A> for Student<'_> {
@@ -81,7 +70,7 @@ impl<A: TrainingBackend> Stage<A> for Student<'_> {
         key: &str,
         device: &A::Device,
     ) -> anyhow::Result<StageArtifact> {
-        let (work, recipe, plan) = (self.work, session.recipe, self.plan(session));
+        let (work, recipe, plan) = (self.work, session.recipe, session.plans.trained(self.node));
         let teacher = match &work.teacher {
             Some(name) => {
                 let tensors = inputs.get(name)?.state.clone();
@@ -101,7 +90,7 @@ impl<A: TrainingBackend> Stage<A> for Student<'_> {
             images: session.splits.train_student(
                 work.train.batch,
                 work.train_limit,
-                work.batch_norm.is_some(),
+                has_batch_norm(plan),
             ),
             config: work.train,
             finish: &|tensors| match work.batch_norm {
@@ -134,7 +123,7 @@ fn random<A: TrainingBackend>(
     stage: &Student<'_>,
     device: &A::Device,
 ) -> Result<StateDict, SnnError> {
-    let (recipe, plan) = (session.recipe, stage.plan(session));
+    let (recipe, plan) = (session.recipe, session.plans.trained(stage.node));
     let steps = stage.work.time_steps;
     let init = recipe.intermediate.init;
     let ann = Network::<A::InnerBackend>::new(plan, init, recipe.seed, device);

@@ -25,7 +25,8 @@ pub struct Training<'a, A: TrainingBackend, M> {
     pub images: Loader,
     /// Epochs, batches, optimiser and schedule.
     pub config: &'a TrainConfig,
-    /// Makes the tensors of the result from those of the trained network.
+    /// Turns the tensors of the trained network into those that the stage stores: it folds the
+    /// batch norms of a student.
     pub finish: &'a dyn Fn(StateDict) -> Result<StateDict, StateError>,
 }
 

@@ -14,8 +14,9 @@ pub struct StageNetwork<'a> {
     pub stage: StageName,
     /// The table of the recipe that holds the layers as its key `network`.
     pub table: String,
-    /// The layers. Spiking networks have those of the intermediate network, with all batch norms
-    /// folded: those of the intermediate network, or those with which a student is trained.
+    /// The layers. A spiking network has the layers of the intermediate network without batch norm.
+    /// A convolution has a bias in place of the batch norm that the intermediate network has after
+    /// it, or with which the student was trained.
     pub layers: Cow<'a, Architecture>,
     /// The time steps of a spiking network. `None` for an ANN.
     pub time_steps: Option<TimeSteps>,

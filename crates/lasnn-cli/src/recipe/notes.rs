@@ -45,7 +45,7 @@ pub fn notes(
         }
     }
     for node in keyed() {
-        let (plan, neuron) = (plans.of(node.name()), recipe.spiking.neuron.trained());
+        let (plan, neuron) = (plans.trained(node), recipe.spiking.neuron.trained());
         match &node.work {
             Work::Ann(work) => {
                 let trained = (TrainedParams::default(), work.activation.is_trained());
@@ -53,7 +53,6 @@ pub fn notes(
             }
             Work::Conversion { .. } => {}
             Work::Student(work) => {
-                let plan = if work.batch_norm.is_some() { &plans.normalised } else { plan };
                 groups(&mut notes, &work.table, work.train, plan, (neuron, false));
             }
         }
@@ -113,8 +112,8 @@ fn training(
     }
 }
 
-/// Notes on groups of parameters that the network lacks. `trained` are the parameters of its
-/// neurons that are trained, and whether those of its activations are.
+/// Notes on groups of parameters that the network lacks. `trained` says which parameters of its
+/// neurons are trained, and `activation` whether parameters of its activations are trained.
 fn groups(
     notes: &mut Vec<String>,
     table: &str,
@@ -216,16 +215,15 @@ fn without_effect(
         }
     }
     let is_folded = recipe.intermediate.network.folded() != recipe.intermediate.network;
-    let is_random = |work: &&&StudentWork<'_>| work.start == Start::Random;
-    for work in students.iter().filter(is_random).filter(|work| work.batch_norm.is_none()) {
-        if is_folded {
-            notes.push(format!(
-                "the student of [{0}] starts at random and is trained without the batch norms of \
-                 `intermediate.network`: its convolutions have biases instead; with \
-                 `{0}.batch_norm` it is trained with batch norms",
-                work.table
-            ));
-        }
+    let lacks_norm =
+        |work: &StudentWork<'_>| work.start == Start::Random && work.batch_norm.is_none();
+    for work in students.iter().filter(|work| is_folded && lacks_norm(work)) {
+        notes.push(format!(
+            "the student of [{0}] starts at random and is trained without the batch norms of \
+             `intermediate.network`: its convolutions have biases instead; with `{0}.batch_norm` \
+             it is trained with batch norms",
+            work.table
+        ));
     }
     if !is_needed(&StageName::CONVERTED) {
         let mut unused = Vec::new();

@@ -167,16 +167,16 @@ pub fn check_images(
     images: usize,
 ) -> Result<(), Contradiction> {
     for node in graph.nodes() {
+        let plan = plans.trained(node);
         match &node.work {
-            Work::Ann(work) => {
-                batch_norm(plans.of(node.name()), work.train, &node.network.table, images)?;
-            }
-            // Images that differ between time steps would also do, but not all layers get such.
-            Work::Student(work) if work.batch_norm.is_some() => {
+            Work::Ann(work) => batch_norm(plan, work.train, &node.network.table, images)?,
+            Work::Student(work) => {
+                // Several time steps do not help: under direct encoding, the first convolution
+                // gives the same values at each of them.
                 let images = work.train_limit.unwrap_or(images);
-                batch_norm(&plans.normalised, work.train, &work.table, images)?;
+                batch_norm(plan, work.train, &work.table, images)?;
             }
-            Work::Student(_) | Work::Conversion { .. } => {}
+            Work::Conversion { .. } => {}
         }
     }
     let (batches, batch) = (recipe.conversion.batches, recipe.conversion.batch);
@@ -241,10 +241,8 @@ fn batch_norm(
 fn smallest_norm(plan: &Plan) -> Option<(usize, usize)> {
     let positions = plan.layers.iter().enumerate().filter_map(|(index, planned)| {
         let shape = match planned.layer {
-            Layer::Conv { batch_norm: true, .. } | Layer::Residual { batch_norm: true, .. } => {
-                planned.output
-            }
             Layer::Norm { .. } | Layer::Dense { .. } => planned.input,
+            _ if planned.layer.has_batch_norm() => planned.output,
             _ => return None,
         };
         Some((index, shape.height * shape.width))

@@ -18,11 +18,12 @@ use crate::stage::StageName;
 pub struct Plans {
     /// The network of most spiking networks: the intermediate network with its batch norms folded.
     pub spiking: Plan,
-    /// The spiking networks with other layers: students that are trained with batch norms, with
-    /// these folded.
+    /// The spiking networks that have biases where `spiking` has none, since they were trained with
+    /// batch norms that have been folded.
     pub students: BTreeMap<StageName, Plan>,
-    /// The network of students with batch norms while they are trained.
-    pub normalised: Plan,
+    /// The intermediate network with a batch norm after each convolution, which students with
+    /// `batch_norm` are while they are trained.
+    normalised: Plan,
     /// The intermediate network, the teacher and the ANNs in `[stages]`.
     pub anns: BTreeMap<StageName, Plan>,
 }
@@ -31,6 +32,15 @@ impl Plans {
     /// The plan of the network of a stage.
     pub fn of(&self, stage: &StageName) -> &Plan {
         self.anns.get(stage).or_else(|| self.students.get(stage)).unwrap_or(&self.spiking)
+    }
+
+    /// The plan of the network of a stage while it is trained: with the batch norms of a student
+    /// that has some.
+    pub fn trained(&self, node: &Node<'_>) -> &Plan {
+        match node.student().and_then(|work| work.batch_norm) {
+            Some(_) => &self.normalised,
+            None => self.of(node.name()),
+        }
     }
 }
 

@@ -66,8 +66,8 @@ impl<B: SpikingBackend, C: CheckpointStrategy> SpikingBackend for Autodiff<B, C>
     ) -> FloatTensor<Self> {
         let parents = [&currents, &params.membrane, &params.threshold, &params.leak];
         let parents = parents.map(|tensor| tensor.node.clone());
-        // Parts are moved out of the parents, so that they live until the new node is registered.
-        // See ARCHITECTURE.md on Burn's threads.
+        // Only one field of each parent is moved. The others, which tell Burn that the parent is in
+        // use, live until the new node is registered (ARCHITECTURE.md, section on Burn).
         let ScanParams { membrane, threshold, leak } = params;
         let (membrane, threshold) = (membrane.primitive, threshold.primitive);
         let params = ScanParams { membrane, threshold, leak: leak.primitive };

@@ -18,8 +18,9 @@ use crate::spikes::{Grid, LANES, Spikes};
 use crate::tape::{LayerRecord, PartMut, RecordPart, SavePolicy, Tape};
 
 impl ForwardArgs<'_> {
-    /// The spikes of one layer, and what is recorded beside them: what the tape saves and, on
-    /// request, the membrane potentials. `tape` has the spikes of all earlier layers.
+    /// Runs one layer. Returns its spikes, the numbers that the tape saves for the backward pass,
+    /// and the membrane potentials if `requests.1` is true. `tape` has the spikes of all earlier
+    /// layers.
     pub(super) fn run_layer(
         &self,
         layer: usize,

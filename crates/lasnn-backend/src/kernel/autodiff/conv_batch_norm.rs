@@ -148,7 +148,7 @@ fn finish<B: DenseBackend, C: CheckpointStrategy, const N: usize>(
     state: (SavedForBackward<FloatTensor<B>>, ConvBatchNorm),
     output: FloatTensor<B>,
 ) -> Tracked<B, C> {
-    // The parents live until the new node is registered, see ARCHITECTURE.md on Burn's threads.
+    // The parents must live until the new node is registered (ARCHITECTURE.md, section on Burn).
     let nodes = parents.each_ref().map(|parent| parent.node.clone());
     let node = Backward::<B, N>::prepare::<C>(ConvBatchNormBackward, nodes);
     match node.compute_bound().stateful() {

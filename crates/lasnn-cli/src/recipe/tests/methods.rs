@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A parameter of a kind that nobody knows would count as a weight, and a weight decay would pull
-/// it towards 0.
+/// A parameter whose name is not in the table of kinds would count as a weight. The weight decay
+/// would then pull it towards 0.
 #[cfg(feature = "flex")]
 #[test]
 fn no_parameter_of_neurons_counts_as_a_weight() {

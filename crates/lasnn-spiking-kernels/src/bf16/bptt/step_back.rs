@@ -38,15 +38,15 @@ impl WithSimd for StepBack<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, _: S) {
+    fn with_simd<S: Simd>(mut self, simd: S) {
         for half in 0..GROUP / LANES {
             if self.at.group * GROUP + half * LANES >= self.layer.grid.lanes() {
                 continue;
             }
             // Two loops, so that sums cost nothing where no parameter of a neuron is trained.
             match self.sums.is_empty() {
-                true => self.lanes::<false>(half),
-                false => self.lanes::<true>(half),
+                true => self.lanes::<S, false>(simd, half),
+                false => self.lanes::<S, true>(simd, half),
             }
         }
     }
@@ -55,7 +55,7 @@ impl WithSimd for StepBack<'_, '_> {
 impl StepBack<'_, '_> {
     /// Takes [`LANES`] lanes of the group back, and adds to the sums of parameters if `SUMS`.
     #[inline(always)]
-    fn lanes<const SUMS: bool>(&mut self, half: usize) {
+    fn lanes<S: Simd, const SUMS: bool>(&mut self, simd: S, half: usize) {
         let LaneGroup { position, group } = self.at;
         let Bptt { grid, params, images, steps, .. } = *self.layer;
         let lane = group * GROUP + half * LANES;
@@ -73,21 +73,23 @@ impl StepBack<'_, '_> {
             let saved = self.layer.saved(lane, image);
             let word = (tile, self.layer.saved.first + image, of_tile / LANES);
             let decided = |step| self.layer.spikes.decided(neurons.options, step, word, position);
+            let constant = constant.map_or([0.0; LANES], |(constant, pitch)| {
+                prefetch(constant, image * pitch + grid.lanes(), CacheLevel::L2);
+                *lanes_of(&constant[image * pitch..])
+            });
             let mut membrane_grad = [0.0; LANES];
             let mut fired = if SUMS { decided(steps - 1) } else { 0 };
             for step in (0..steps).rev() {
                 let mut gradient = [0.0; LANES];
                 if let Some(fires) = fires_at(neurons.options, step, steps) {
-                    if let Some((constant, pitch)) = constant {
-                        gradient.copy_from_slice(&constant[image * pitch..][..LANES]);
-                    }
+                    gradient = constant;
                     for term in &terms {
-                        term.add(image * steps + fires, image, &mut gradient);
+                        term.add(simd, image * steps + fires, image, &mut gradient);
                     }
                 }
                 let outside = |to: &mut [f32; LANES]| {
                     if let Some(term) = &membranes {
-                        term.add(image * steps + step, image, to);
+                        term.add(simd, image * steps + step, image, to);
                     }
                 };
                 let map = grid.shape.positions() * grid.tile;
@@ -98,14 +100,9 @@ impl StepBack<'_, '_> {
                         // The steps lie so far apart that no processor foresees that the next
                         // position follows.
                         prefetch(all, place + grid.tile, CacheLevel::L2);
-                        let derivatives = lanes_of(surrogate_q8);
-                        let mut next = [0.0; LANES];
-                        for lane in 0..LANES {
-                            let derivative = q8_scales[lane] * f32::from(derivatives[lane]);
-                            next[lane] =
-                                gradient[lane] * derivative + neurons.leak * membrane_grad[lane];
-                        }
-                        membrane_grad = next;
+                        let derivatives = lanes_of(surrogate_q8).map(f32::from);
+                        let spike = (&gradient, q8_scales, &derivatives);
+                        step_back_q8(simd, &mut membrane_grad, spike, neurons.leak);
                         outside(&mut membrane_grad);
                         if SUMS {
                             let fired_before = match step {
@@ -149,6 +146,31 @@ impl StepBack<'_, '_> {
                 self.sums.add_initial(&neurons, &membrane_grad, initial, half * LANES);
             }
         }
+    }
+}
+
+/// `membrane_grad = gradient * (scale * derivative) + leak * membrane_grad`, with the derivative as
+/// the tape holds it.
+///
+/// This and [`Term::add`] name the registers, because the compiler divides a loop over the lanes
+/// into vectors of several sizes here, which cannot be loaded from memory right after they were
+/// stored.
+#[inline(always)]
+fn step_back_q8<S: Simd>(
+    simd: S,
+    membrane_grad: &mut [f32; LANES],
+    (gradient, scale, derivative): (&[f32; LANES], &[f32; LANES], &[f32; LANES]),
+    leak: f32,
+) {
+    let leak = simd.splat_f32s(leak);
+    let gradient = S::as_simd_f32s(gradient).0.iter();
+    let scale = S::as_simd_f32s(scale).0.iter();
+    let derivative = S::as_simd_f32s(derivative).0.iter();
+    let lanes = gradient.zip(scale.zip(derivative));
+    let membrane_grad = S::as_mut_simd_f32s(membrane_grad).0.iter_mut();
+    for (membrane_grad, (&gradient, (&scale, &derivative))) in membrane_grad.zip(lanes) {
+        let from_spike = simd.mul_f32s(gradient, simd.mul_f32s(scale, derivative));
+        *membrane_grad = simd.add_f32s(from_spike, simd.mul_f32s(leak, *membrane_grad));
     }
 }
 
@@ -201,24 +223,25 @@ impl<'b> StepBack<'_, 'b> {
 }
 
 impl Term<'_> {
+    /// Adds the part of a frame.
     #[inline(always)]
-    fn add(&self, frame: usize, image: usize, to: &mut [f32; LANES]) {
-        let from = lanes_of(&self.gradients[frame * self.pitch..]);
-        // All is read before anything is written, so the loops become vector operations.
-        let mut next = [0.0; LANES];
+    fn add<S: Simd>(&self, simd: S, frame: usize, image: usize, to: &mut [f32; LANES]) {
+        let from = S::as_simd_f32s(lanes_of(&self.gradients[frame * self.pitch..])).0;
+        let to = S::as_mut_simd_f32s(to).0.iter_mut();
+        let scale = simd.splat_f32s(self.scale);
         match self.mask {
             Some((mask, pitch)) => {
-                let mask = lanes_of(&mask[image * pitch..]);
-                for lane in 0..LANES {
-                    next[lane] = to[lane] + self.scale * mask[lane] * from[lane];
+                let mask = S::as_simd_f32s(lanes_of(&mask[image * pitch..])).0;
+                for ((to, &from), &mask) in to.zip(from).zip(mask) {
+                    let masked = simd.mul_f32s(scale, mask);
+                    *to = simd.add_f32s(*to, simd.mul_f32s(masked, from));
                 }
             }
             None => {
-                for lane in 0..LANES {
-                    next[lane] = to[lane] + self.scale * from[lane];
+                for (to, &from) in to.zip(from) {
+                    *to = simd.add_f32s(*to, simd.mul_f32s(scale, from));
                 }
             }
         }
-        *to = next;
     }
 }

@@ -1,5 +1,6 @@
 //! The `conversion` table of a recipe.
 
+use lasnn_core::Kind;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ConversionError, wrong};
@@ -22,6 +23,37 @@ pub struct ConversionConfig {
     /// Factor by which every threshold is multiplied. With a factor below 1 neurons fire
     /// earlier, which a network with few time steps needs.
     pub scale: f64,
+    /// The scale of the class scores.
+    pub class_scores: ClassScores,
+}
+
+/// The scale of the class scores of a converted network. It changes no prediction, but the
+/// temperature of the softmax, and so the loss with which a student begins its training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClassScores {
+    /// The mean logits over the time steps have the scale of the ordinary network's.
+    #[default]
+    Ann,
+    /// The last layer has the weights of the ordinary network, so that the mean logits are the
+    /// ordinary network's divided by what a spike of the layer before stands for.
+    Raw,
+}
+
+impl ClassScores {
+    /// The names of all scales.
+    pub const KINDS: &[Kind] = &[
+        Kind {
+            name: "ann",
+            about: "the mean logits have the ordinary network's scale",
+            source: "",
+        },
+        Kind {
+            name: "raw",
+            about: "the last layer has the ordinary network's weights",
+            source: "Sengupta et al. 2019, LaSNN",
+        },
+    ];
 }
 
 impl Default for ConversionConfig {
@@ -32,6 +64,7 @@ impl Default for ConversionConfig {
             batch: 512,
             method: MethodConfig::default(),
             scale: 1.0,
+            class_scores: ClassScores::default(),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Weight transfer, and thresholds by a conversion method.
 //!
 //! A method finds the thresholds ([`crate::methods`]). In the end every threshold is scaled, and
-//! biases are divided by what a spike that enters their layer stands for.
+//! biases are divided by what a spike that enters their layer stands for. The weights of the last
+//! layer are multiplied by it, unless the class scores shall be [`ClassScores::Raw`].
 //!
 //! A layer with threshold v represents the ordinary network's activations divided by v. The two
 //! summands of a residual block would therefore have different scales: the path through both
@@ -15,7 +16,7 @@ use lasnn_nn::{StateDict, state};
 use lasnn_snn::network::SpikingNetwork;
 use lasnn_snn::progress::OnProgress;
 
-use crate::config::ConversionConfig;
+use crate::config::{ClassScores, ConversionConfig};
 use crate::error::ConversionError;
 use crate::methods::Source;
 use crate::report::{self, ConversionReport};
@@ -74,7 +75,11 @@ pub fn convert<B: SpikingBackend>(
     for (neuron_layer, &threshold) in thresholds.iter().enumerate() {
         network = network.absorb_inner_threshold(neuron_layer, threshold);
     }
-    let network = network.scale_biases(&thresholds, 0..thresholds.len() + 1);
+    let network = network.scale_biases(&thresholds, 0..thresholds.len());
+    let network = match config.class_scores {
+        ClassScores::Ann => network.scale_readout_weights(&thresholds),
+        ClassScores::Raw => network.scale_biases(&thresholds, thresholds.len()..usize::MAX),
+    };
     let neurons = network.config().neuron;
     let network = network.with_neurons(&neurons, &thresholds, device);
     let report = report::report(&network, &thresholds, reference, balancing, device)?;

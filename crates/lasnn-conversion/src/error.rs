@@ -62,6 +62,19 @@ pub enum ConversionError {
         /// The share of its weighted input sums that are positive, 0 to 1.
         positive: f64,
     },
+    /// An activation of the ordinary network has no bound above 0.
+    #[error(
+        "layer `{layer}`: its activation in the ordinary network has the bound {}, expected a \
+         finite bound above 0; the method `activation-bounds` needs an activation such as `clip` \
+         or `qcfs`",
+        found.map_or("none".to_owned(), |bound| bound.to_string())
+    )]
+    Bound {
+        /// The layer.
+        layer: String,
+        /// The bound, `None` if the ordinary network has no tensor for it.
+        found: Option<f32>,
+    },
     /// The progress function stopped the conversion.
     #[error("interrupted")]
     Interrupted,

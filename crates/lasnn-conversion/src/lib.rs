@@ -17,12 +17,13 @@ pub mod quantile;
 pub mod report;
 pub mod threshold;
 
-pub use config::ConversionConfig;
+pub use config::{ClassScores, ConversionConfig};
 pub use convert::{Activations, Balancing, convert};
 pub use error::ConversionError;
 pub use fold::fold_batch_norm;
 pub use methods::{
-    ConversionMethod, MethodConfig, MethodKind, ThresholdBalancing, WeightNormalisation,
+    ActivationBounds, ConversionMethod, MethodConfig, MethodKind, ThresholdBalancing,
+    WeightNormalisation,
 };
 pub use report::{ConversionReport, LayerReport};
 pub use threshold::{Policy, ThresholdPolicy};

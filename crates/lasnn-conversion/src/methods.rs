@@ -1,5 +1,6 @@
 //! The table of conversion methods, and one module for each of them.
 
+pub mod activation_bounds;
 pub mod threshold_balancing;
 pub mod weight_normalisation;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::convert::{Activations, Balancing};
 use crate::error::ConversionError;
 
+pub use activation_bounds::ActivationBounds;
 pub use threshold_balancing::ThresholdBalancing;
 pub use weight_normalisation::WeightNormalisation;
 
@@ -31,6 +33,11 @@ pub trait MethodKind {
     /// Names the key, the value and the expected range.
     fn check(&self) -> Result<(), ConversionError> {
         Ok(())
+    }
+
+    /// Whether the activations of the ordinary network must have an upper bound.
+    fn needs_bounds(&self) -> bool {
+        false
     }
 }
 
@@ -98,6 +105,13 @@ macro_rules! methods {
                 }
             }
 
+            /// See [`MethodKind::needs_bounds`].
+            pub fn needs_bounds(&self) -> bool {
+                match self {
+                    $(Self::$variant(method) => method.needs_bounds(),)+
+                }
+            }
+
             /// This method on a backend.
             pub fn on<B: SpikingBackend>(&self) -> &dyn ConversionMethod<B> {
                 match self {
@@ -116,6 +130,7 @@ macro_rules! methods {
 methods! {
     ThresholdBalancing: threshold_balancing::ThresholdBalancing,
     WeightNormalisation: weight_normalisation::WeightNormalisation,
+    ActivationBounds: activation_bounds::ActivationBounds,
 }
 
 impl Default for MethodConfig {

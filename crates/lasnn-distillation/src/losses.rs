@@ -67,8 +67,8 @@ losses! {
 }
 
 impl LossConfig {
-    /// The losses of the paper (Eq. 8), which a recipe without `student.losses` has: cross-entropy
-    /// of the summed logits, and attention at three taps.
+    /// The losses of the paper (Eq. 8), which a recipe without `student.losses` has: cross-entropy,
+    /// of the mean logits, and attention at three taps.
     pub fn paper() -> Vec<Self> {
         vec![Self::CrossEntropy(CrossEntropy::default()), Self::Attention(Attention::default())]
     }

@@ -1,6 +1,8 @@
 //! The table of activations of ordinary networks, and one module for each of them.
 
+pub mod bound;
 pub mod clip;
+pub mod qcfs;
 pub mod relu;
 
 use burn::module::Module;
@@ -40,6 +42,11 @@ pub trait ActivationKind {
 
     /// Whether a training changes parameters of the activation.
     fn is_trained(&self) -> bool {
+        false
+    }
+
+    /// Whether the activation has an upper bound, the tensor `activation.bound` of each layer.
+    fn has_bound(&self) -> bool {
         false
     }
 }
@@ -147,6 +154,13 @@ macro_rules! activations {
                 }
             }
 
+            /// See [`ActivationKind::has_bound`].
+            pub fn has_bound(&self) -> bool {
+                match self {
+                    $(Self::$variant(config) => config.has_bound(),)+
+                }
+            }
+
             /// Every activation with its defaults.
             #[cfg(test)]
             fn defaults() -> Vec<Self> {
@@ -190,6 +204,7 @@ macro_rules! activations {
 activations! {
     Relu: relu::{ReluConfig, Relu},
     Clip: clip::{ClipConfig, Clip},
+    Qcfs: qcfs::{QcfsConfig, Qcfs},
 }
 
 impl Default for ActivationConfig {

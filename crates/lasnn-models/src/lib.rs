@@ -33,6 +33,7 @@ mod residual;
 mod trace;
 
 pub use activations::clip::ClipConfig;
+pub use activations::qcfs::QcfsConfig;
 pub use activations::relu::ReluConfig;
 pub use activations::{ActivationConfig, ActivationError};
 pub use init::Init;

@@ -48,6 +48,11 @@ pub trait NeuronKind {
     /// The parameters that are trained.
     fn trained(&self) -> TrainedParams;
 
+    /// The membrane potential of all neurons before the first step, in thresholds.
+    fn initial_membrane(&self) -> f64 {
+        0.0
+    }
+
     /// Whether [`NeuronModel::fused`] returns initial membrane potentials.
     fn has_initial_membrane(&self) -> bool {
         false

@@ -97,6 +97,13 @@ macro_rules! models {
                 }
             }
 
+            /// See [`NeuronKind::initial_membrane`].
+            pub fn initial_membrane(&self) -> f64 {
+                match self {
+                    $(Self::$variant(config) => config.initial_membrane(),)+
+                }
+            }
+
             /// See [`NeuronKind::has_initial_membrane`].
             pub fn has_initial_membrane(&self) -> bool {
                 match self {

@@ -148,8 +148,8 @@ impl<B: Backend> SpikingNetwork<B> {
 
     /// Divides the bias of each layer by how much activation of the ordinary network a spike that
     /// enters the layer stands for. `thresholds` has one threshold for each layer of neurons, in
-    /// the order of [`Self::neurons`]; layers from number `count` on, and the readout if there are
-    /// as many layers, are left as they are.
+    /// the order of [`Self::neurons`]. Only the layers with a number in `layers` change; the number
+    /// of the readout is that of the layers of neurons.
     ///
     /// A neuron with the threshold `v` that fires at the rate `r` stands for an activation of
     /// `r v s`, where `s` is what its own inputs stand for. So currents are in units of `s`, and so
@@ -194,6 +194,24 @@ impl<B: Backend> SpikingNetwork<B> {
                     divide(&mut readout.linear.bias, unit);
                 }
                 _ => {}
+            }
+        }
+        self
+    }
+
+    /// Multiplies the weights of the readout by how much activation of the ordinary network a spike
+    /// that enters it stands for, see [`Self::scale_biases`]. With the ordinary network's bias, the
+    /// mean logits then approximate its logits.
+    pub fn scale_readout_weights(mut self, thresholds: &[f32]) -> Self {
+        let (mut unit, mut thresholds) = (1.0f32, thresholds.iter());
+        for layer in &mut self.layers {
+            // The last neurons of a layer decide: the threshold inside a residual block is in the
+            // weights of its second convolution.
+            let of_layer = thresholds.by_ref().take(layer.neurons().len());
+            unit *= of_layer.last().copied().unwrap_or(1.0);
+            if let SpikingLayer::Classifier(readout) = layer {
+                let weight = readout.linear.weight.clone();
+                readout.linear.weight = weight.map(|weight| weight * unit);
             }
         }
         self

@@ -84,3 +84,46 @@ fn a_clipped_network_is_trained_and_converted() {
     let wrong = ["run", "clipped.toml", "--set", "intermediate.activation.bound=0"];
     sandbox.fail(&wrong, 2, &["activation", "`bound` is 0", "above 0"]);
 }
+
+const QUANTISED: [&str; 6] = [
+    "--set",
+    "intermediate.activation={kind=\"qcfs\",levels=4,bound=2.0}",
+    "--set",
+    "conversion.method={kind=\"activation-bounds\"}",
+    "--set",
+    "spiking.neuron.initial_membrane.value=0.5",
+];
+
+#[test]
+fn the_bounds_of_a_quantised_network_are_thresholds() {
+    let sandbox = Sandbox::with("clipped.toml", CLIPPED);
+    let outcome = sandbox.succeed(&[&["run", "clipped.toml"][..], &QUANTISED].concat());
+    assert!(!outcome.stderr.contains("note:"), "{}", outcome.stderr);
+    let folder = sandbox.only_run("clipped");
+    let file = |stage: &str| folder.join(format!("checkpoints/{stage}.safetensors"));
+    let bound = first_numbers(&file("intermediate"), "layers.0.activation.bound");
+    let threshold = first_numbers(&file("converted"), "layers.0.neurons.threshold");
+    assert_eq!(threshold, bound);
+    let membrane = first_numbers(&file("converted"), "layers.0.neurons.initial_membrane");
+    assert_eq!(membrane, [0.5 * threshold[0]]);
+
+    // The two other keys are the advice for this activation.
+    let outcome = sandbox.succeed(&[&["convert", "clipped.toml"][..], &QUANTISED[..2]].concat());
+    assert!(outcome.stderr.contains("activation-bounds"), "{}", outcome.stderr);
+    // Without bounds there are no thresholds.
+    let relu = ["run", "clipped.toml", "--set", "intermediate.activation={kind=\"relu\"}"];
+    let words = ["`intermediate.activation`", "`clip` or `qcfs`"];
+    sandbox.fail(&[&relu[..], &QUANTISED[2..4]].concat(), 2, &words);
+}
+
+#[test]
+fn summed_logits_of_the_ordinary_networks_scale_are_noted() {
+    let sandbox = Sandbox::with("clipped.toml", CLIPPED);
+    let losses = "student.losses=[{kind=\"cross-entropy\",on=\"sum\"}]";
+    let run = ["run", "clipped.toml", "--set", losses];
+    let found = sandbox.succeed(&run);
+    assert!(found.stderr.contains("`conversion.class_scores` gives"), "{}", found.stderr);
+    let raw = ["--set", "conversion.class_scores=\"raw\""];
+    let found = sandbox.succeed(&[&run[..], &raw].concat());
+    assert!(!found.stderr.contains("`conversion.class_scores` gives"), "{}", found.stderr);
+}

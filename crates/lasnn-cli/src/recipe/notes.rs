@@ -3,10 +3,10 @@
 //! A recipe with notes is run. Its result is correct, but may not be the result that the user
 //! wants.
 
-use lasnn_conversion::ConversionConfig;
+use lasnn_conversion::{ActivationBounds, ClassScores, ConversionConfig, MethodConfig};
 use lasnn_core::{Layer, Plan, Precision};
 use lasnn_datasets::{Dataset, Split};
-use lasnn_distillation::LossConfig;
+use lasnn_distillation::{LossConfig, On};
 use lasnn_models::ActivationConfig;
 use lasnn_neurons::TrainedParams;
 use lasnn_training::{ParamKind, Schedule, TrainConfig};
@@ -65,6 +65,10 @@ pub fn notes(
     }
     for work in keyed().filter_map(|node| node.student()) {
         losses(&mut notes, work);
+        class_scores(&mut notes, recipe, work);
+    }
+    if needed.iter().any(|node| *node.name() == StageName::CONVERTED) {
+        quantised(&mut notes, recipe);
     }
     if backend.is_cpu() {
         layer_by_layer(&mut notes, recipe, &plans.spiking, keyed().filter_map(|n| n.student()));
@@ -185,6 +189,41 @@ fn losses(notes: &mut Vec<String>, work: &StudentWork<'_>) {
         |loss: &LossConfig| loss.as_kind().needs_teacher() && loss.as_kind().weight() > 0.0;
     if work.teacher.is_some() && !work.losses.iter().any(learns) {
         notes.push(format!("no loss in `{table}.losses` makes the student learn from its teacher"));
+    }
+}
+
+/// Notes on summed logits that are scaled for their mean.
+fn class_scores(notes: &mut Vec<String>, recipe: &Recipe, work: &StudentWork<'_>) {
+    let is_summed =
+        |loss: &LossConfig| matches!(loss, LossConfig::CrossEntropy(loss) if loss.on == On::Sum);
+    let is_converted = matches!(&work.start, Start::Stage(stage) if *stage == StageName::CONVERTED);
+    if is_converted
+        && recipe.conversion.class_scores == ClassScores::Ann
+        && work.losses.iter().any(is_summed)
+    {
+        notes.push(format!(
+            "`conversion.class_scores` gives the mean logits the scale of the ordinary network, so \
+             a loss of `{}.losses` with `on = \"sum\"` begins with logits that are larger by the \
+             number of time steps; expected `on = \"mean\"`, or `class_scores = \"raw\"`",
+            work.table
+        ));
+    }
+}
+
+/// A note on the initial membrane potential with which a quantised network converts best.
+fn quantised(notes: &mut Vec<String>, recipe: &Recipe) {
+    if !matches!(recipe.intermediate.activation, ActivationConfig::Qcfs(_)) {
+        return;
+    }
+    let method = MethodConfig::ActivationBounds(ActivationBounds {});
+    let is_half = recipe.spiking.neuron.initial_membrane() == 0.5;
+    if recipe.conversion.method != method || !is_half {
+        notes.push(
+            "a network with the activation `qcfs` loses least in a conversion with \
+             `conversion.method = { kind = \"activation-bounds\" }` and \
+             `spiking.neuron.initial_membrane = { value = 0.5 }`"
+                .into(),
+        );
     }
 }
 

@@ -100,6 +100,22 @@ fn delay(recipe: &Recipe, key: &str, time_steps: usize) -> Result<(), Contradict
     }
 }
 
+/// Checks that the activations have the bounds that the conversion takes.
+fn check_bounds(recipe: &Recipe) -> Result<(), Contradiction> {
+    let is_missing = !recipe.intermediate.activation.has_bound();
+    match recipe.conversion.method.needs_bounds() && is_missing {
+        true => Err(Contradiction {
+            key: "intermediate.activation".into(),
+            found: "an activation without an upper bound".into(),
+            expected:
+                "one with a bound, such as `clip` or `qcfs`, since `conversion.method` takes \
+                       the bounds as thresholds"
+                    .into(),
+        }),
+        false => Ok(()),
+    }
+}
+
 /// Checks the rules that do not depend on the images.
 ///
 /// # Errors
@@ -112,6 +128,7 @@ pub fn check(recipe: &Recipe, graph: &Graph<'_>) -> Result<(), Contradiction> {
     }
     if graph.get(&StageName::CONVERTED).is_ok() {
         delay(recipe, "conversion.time_steps", recipe.conversion.time_steps)?;
+        check_bounds(recipe)?;
     }
     let steps = &recipe.evaluation.time_steps;
     for (index, &time_steps) in steps.iter().enumerate() {

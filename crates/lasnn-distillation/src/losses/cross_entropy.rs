@@ -19,7 +19,8 @@ use crate::on::On;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CrossEntropy {
-    /// The logits of the student. The paper takes their sum.
+    /// The logits of the student. The paper takes their sum, which has another temperature for
+    /// every number of time steps.
     pub on: On,
     /// The factor of the loss in the total.
     pub weight: f64,
@@ -27,7 +28,7 @@ pub struct CrossEntropy {
 
 impl Default for CrossEntropy {
     fn default() -> Self {
-        Self { on: On::Sum, weight: 1.0 }
+        Self { on: On::Mean, weight: 1.0 }
     }
 }
 

@@ -15,11 +15,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use super::{ActivationError, ActivationKind, ActivationLayer};
-
-/// The least bound that a training step leaves. A layer with a bound of 0 or less would have no
-/// gradient any more.
-pub const LEAST_BOUND: f32 = 1e-3;
+use super::{ActivationError, ActivationKind, ActivationLayer, bound};
 
 /// A ReLU with an upper bound.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,24 +41,19 @@ impl ActivationKind for ClipConfig {
     type Layer<B: Backend> = Clip<B>;
 
     fn check(&self) -> Result<(), ActivationError> {
-        // Networks compute in single precision, so the bound must be in range there, too.
-        let single = self.bound as f32;
-        match single > 0.0 && single.is_finite() {
-            true => Ok(()),
-            false => {
-                let expected = "above 0 and finite";
-                Err(ActivationError { key: "bound", found: self.bound, expected })
-            }
-        }
+        bound::check(self.bound)
     }
 
     fn init<B: Backend>(&self, device: &B::Device) -> Clip<B> {
-        let bound = Tensor::<B, 1>::from_floats([self.bound as f32], device);
-        Clip { bound: Param::from_tensor(bound).set_require_grad(self.train) }
+        Clip { bound: bound::init(self.bound, self.train, device) }
     }
 
     fn is_trained(&self) -> bool {
         self.train
+    }
+
+    fn has_bound(&self) -> bool {
+        true
     }
 }
 
@@ -81,15 +72,6 @@ impl<B: Backend> ActivationLayer<B> for Clip<B> {
     }
 
     fn constrained(self) -> Self {
-        match self.bound.is_require_grad() {
-            // Without gradient in between, since the result must be a leaf of the graph.
-            true => {
-                let clamp = |bound: Tensor<B, 1>| {
-                    bound.set_require_grad(false).clamp_min(LEAST_BOUND).require_grad()
-                };
-                Self { bound: self.bound.map(clamp) }
-            }
-            false => self,
-        }
+        Self { bound: bound::constrained(self.bound) }
     }
 }

@@ -140,6 +140,10 @@ impl NeuronKind for LifConfig {
         true
     }
 
+    fn initial_membrane(&self) -> f64 {
+        self.initial_membrane.value
+    }
+
     fn has_initial_membrane(&self) -> bool {
         !self.initial_membrane.is_rest()
     }

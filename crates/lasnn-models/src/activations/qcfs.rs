@@ -8,10 +8,10 @@
 //! dL/db = Σ dL/dy (q - x / b where 0 < x < b, 1 where x > b, else 0)
 //! ```
 //!
-//! The derivative of `floor` is taken as 1. An integrate-and-fire neuron with the threshold `b`, the
-//! initial membrane potential `b / 2` and a constant current `x` over `L` time steps fires `L q`
-//! times. So a network that is trained with this activation loses least when it is converted with
-//! the method `activation-bounds` and the initial membrane potential 0.5.
+//! The derivative of `floor` is taken as 1. An integrate-and-fire neuron with the threshold `b`,
+//! the initial membrane potential `b / 2` and a constant current `x` over `L` time steps fires
+//! `L q` times. So a network that is trained with this activation loses least when it is converted
+//! with the method `activation-bounds` and the initial membrane potential 0.5.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};

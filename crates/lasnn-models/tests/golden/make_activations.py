@@ -149,7 +149,8 @@ def case(levels, bound, train):
     above = {n: (activations[n] == weights[f"{n}.activation.bound"]).sum() for n in ACTIVATIONS}
     assert all(count > 0 for count in above.values()), above
     return {
-        "levels": levels, "bound": bound, "train": train, "input": array(images), "labels": labels.tolist(),
+        "levels": levels, "bound": bound, "train": train,
+        "input": array(images), "labels": labels.tolist(),
         "weights": {name: array(value) for name, value in weights.items()},
         "activations": {name: array(value) for name, value in activations.items()},
         "logits": array(logits), "loss": loss.item(), "gradients": gradients,
@@ -157,7 +158,8 @@ def case(levels, bound, train):
 
 
 def main():
-    cases = [case(None, 0.75, False), case(None, 1.0, True), case(4, 1.2, False), case(8, 1.0, True)]
+    kinds = [(None, 0.75, False), (None, 1.0, True), (4, 1.2, False), (8, 1.0, True)]
+    cases = [case(*kind) for kind in kinds]
     lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)
     (HERE / "activations.json").write_text(f'{{"cases":[\n{lines}\n]}}\n')
 

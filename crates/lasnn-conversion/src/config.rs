@@ -25,6 +25,11 @@ pub struct ConversionConfig {
     pub scale: f64,
     /// The scale of the class scores.
     pub class_scores: ClassScores,
+    /// If above 0, all neurons get the additional constant current `v / (2 shift_steps)`, with
+    /// their threshold `v` (Deng and Gu, 2021). Over `shift_steps` time steps this adds half a
+    /// threshold, so that the firing rate is the activation rounded instead of rounded down. Every
+    /// layer needs a bias, which takes the current.
+    pub shift_steps: usize,
 }
 
 /// The scale of the class scores of a converted network. It changes no prediction, but the
@@ -65,6 +70,7 @@ impl Default for ConversionConfig {
             method: MethodConfig::default(),
             scale: 1.0,
             class_scores: ClassScores::default(),
+            shift_steps: 0,
         }
     }
 }

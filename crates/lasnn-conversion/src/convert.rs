@@ -80,10 +80,26 @@ pub fn convert<B: SpikingBackend>(
         ClassScores::Ann => network.scale_readout_weights(&thresholds),
         ClassScores::Raw => network.scale_biases(&thresholds, thresholds.len()..usize::MAX),
     };
+    let network = shift(network, &thresholds, config.shift_steps)?;
     let neurons = network.config().neuron;
     let network = network.with_neurons(&neurons, &thresholds, device);
     let report = report::report(&network, &thresholds, reference, balancing, device)?;
     Ok((network, report))
+}
+
+/// Adds the current `v / (2 steps)` to the neurons with the threshold `v`; none if `steps` is 0.
+fn shift<B: Backend>(
+    network: SpikingNetwork<B>,
+    thresholds: &[f32],
+    steps: usize,
+) -> Result<SpikingNetwork<B>, ConversionError> {
+    if steps == 0 {
+        return Ok(network);
+    }
+    let currents: Vec<f32> = thresholds.iter().map(|v| v / (2.0 * steps as f32)).collect();
+    let layers: Vec<String> = network.neurons().into_iter().map(|(name, _)| name).collect();
+    let without = |layer: usize| ConversionError::NoBias { layer: layers[layer].clone() };
+    network.add_currents(&currents).map_err(without)
 }
 
 /// Loads the ordinary network's weights, which have the same names, and keeps the parameters of

@@ -75,6 +75,15 @@ pub enum ConversionError {
         /// The bound, `None` if the ordinary network has no tensor for it.
         found: Option<f32>,
     },
+    /// A layer has no bias that could take an additional current.
+    #[error(
+        "layer `{layer}` has no bias, expected one that takes the current of \
+         `conversion.shift_steps`: a layer with `bias = true`, or with a batch norm"
+    )]
+    NoBias {
+        /// The layer.
+        layer: String,
+    },
     /// The progress function stopped the conversion.
     #[error("interrupted")]
     Interrupted,

@@ -558,6 +558,20 @@ fn a_quantised_network_is_converted_without_loss_in_its_first_layer() {
         assert!((count - level).abs() < 1e-3, "{count} spikes, expected {level}");
     }
 
+    // The current of the shift adds the same half threshold, in equal parts.
+    let method = MethodConfig::ActivationBounds(ActivationBounds {});
+    let config = ConversionConfig { shift_steps: levels, method, ..config.clone() };
+    let shifted = Balancing { config: &config, ..balancing };
+    let rest = SpikingConfig::default();
+    let rest = SpikingNetwork::<B>::new(&plan, &rest, levels, &device()).unwrap();
+    let (network, _) = convert(rest, &tensors, &reference, shifted, &device()).unwrap();
+    let observed =
+        network.observe(batch.images(&device()), &pass, &Probes::from([Probe::SpikeCounts]));
+    let shifted = read(observed.spike_counts[0].clone());
+    let same = shifted.iter().zip(&counts).filter(|(a, b)| a == b).count();
+    // A sum of 8 currents that ends at a threshold may round either way.
+    assert!(same * 100 > 98 * counts.len(), "{same} of {} counts are equal", counts.len());
+
     let mut without = tensors;
     without.remove("layers.1.activation.bound");
     let error = convert(spiking(), &without, &reference, balancing, &device()).unwrap_err();

@@ -199,6 +199,34 @@ impl<B: Backend> SpikingNetwork<B> {
         self
     }
 
+    /// Adds a constant current to all neurons of each layer, in the order of [`Self::neurons`]. The
+    /// biases of the layers take the currents.
+    ///
+    /// # Errors
+    ///
+    /// Returns the number of the first layer of neurons without a bias.
+    pub fn add_currents(mut self, currents: &[f32]) -> Result<Self, usize> {
+        let mut neuron_layer = 0;
+        let mut add = |bias: &mut Option<Param<Tensor<B, 1>>>| -> Result<(), usize> {
+            let current = currents[neuron_layer];
+            *bias = Some(bias.take().ok_or(neuron_layer)?.map(|bias| bias + current));
+            neuron_layer += 1;
+            Ok(())
+        };
+        for layer in &mut self.layers {
+            match layer {
+                SpikingLayer::Conv(layer) => add(&mut layer.conv.bias)?,
+                SpikingLayer::Linear(layer) => add(&mut layer.linear.bias)?,
+                SpikingLayer::Residual(block) => {
+                    add(&mut block.first.conv.bias)?;
+                    add(&mut block.second.conv.bias)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(self)
+    }
+
     /// Multiplies the weights of the readout by how much activation of the ordinary network a spike
     /// that enters it stands for, see [`Self::scale_biases`]. With the ordinary network's bias, the
     /// mean logits then approximate its logits.

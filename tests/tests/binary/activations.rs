@@ -110,6 +110,9 @@ fn the_bounds_of_a_quantised_network_are_thresholds() {
     // The two other keys are the advice for this activation.
     let outcome = sandbox.succeed(&[&["convert", "clipped.toml"][..], &QUANTISED[..2]].concat());
     assert!(outcome.stderr.contains("activation-bounds"), "{}", outcome.stderr);
+    // A shift needs biases.
+    let shift = ["run", "clipped.toml", "--set", "conversion.shift_steps=4"];
+    sandbox.fail(&shift, 2, &["conversion.shift_steps", "layer 2 (linear)", "bias"]);
     // Without bounds there are no thresholds.
     let relu = ["run", "clipped.toml", "--set", "intermediate.activation={kind=\"relu\"}"];
     let words = ["`intermediate.activation`", "`clip` or `qcfs`"];

@@ -116,6 +116,33 @@ fn check_bounds(recipe: &Recipe) -> Result<(), Contradiction> {
     }
 }
 
+/// Checks that every layer of neurons has a bias if the conversion adds a current to it.
+fn check_shift(recipe: &Recipe) -> Result<(), Contradiction> {
+    let steps = recipe.conversion.shift_steps;
+    let folded = recipe.intermediate.network.folded();
+    let lacks_bias = |layer: &Layer| {
+        matches!(
+            layer,
+            Layer::Conv { bias: false, .. }
+                | Layer::Linear { bias: false, .. }
+                | Layer::Residual { bias: false, .. }
+        )
+    };
+    let missing = folded.layers.iter().enumerate().find(|(_, layer)| lacks_bias(layer));
+    match missing {
+        Some((index, layer)) if steps > 0 => Err(Contradiction {
+            key: "conversion.shift_steps".into(),
+            found: steps.to_string(),
+            expected: format!(
+                "0, or a bias or a batch norm in each layer, since a bias takes the additional \
+                 current and layer {index} ({}) of `intermediate.network` has none",
+                layer.kind()
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Checks the rules that do not depend on the images.
 ///
 /// # Errors
@@ -129,6 +156,7 @@ pub fn check(recipe: &Recipe, graph: &Graph<'_>) -> Result<(), Contradiction> {
     if graph.get(&StageName::CONVERTED).is_ok() {
         delay(recipe, "conversion.time_steps", recipe.conversion.time_steps)?;
         check_bounds(recipe)?;
+        check_shift(recipe)?;
     }
     let steps = &recipe.evaluation.time_steps;
     for (index, &time_steps) in steps.iter().enumerate() {

@@ -1,0 +1,122 @@
+"""Golden values of losses of the student (losses.json), from autograd in double precision.
+
+The script writes the file into its own folder: `python3 make_losses.py` (needs `torch`).
+
+losses.json is {"cases": [case]}. A case has
+  name, loss             a title, and the loss as an entry of `[[student.losses]]`
+  time_steps, labels     T, and the classes [B]
+  student, teacher       what a pass has returned, see below; the teacher may be empty
+  value, gradients       the loss, and its gradients in the form of `student`
+What a pass has returned is a table whose keys may be missing:
+  logits_by_step         [T, B, C]
+  spike_counts           a list of [B, C, H, W], one for each layer of neurons
+  attention              attention maps [B, 1, H, W] by tap
+An array is {"shape": [...], "data": [...]}, row-major. Inputs are multiples of 1/64, so single
+precision represents them. Values have 9 significant digits.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+
+HERE = Path(__file__).parent
+
+
+def kl(target, student, temperature):
+    """KL(softmax(target / tau) || softmax(student / tau)), the mean over the rows."""
+    p = torch.softmax(target / temperature, dim=1)
+    q = torch.softmax(student / temperature, dim=1)
+    return (p * (p / q).log()).sum(dim=1).mean()
+
+
+def attention(loss, time_steps, student, teacher, labels):
+    """The maps in the smaller of the two sizes, flattened, compared as `normalise` says."""
+    total = 0
+    for tap, ours in student["attention"].items():
+        theirs = teacher["attention"][tap]
+        size = [min(pair) for pair in zip(ours.shape[2:], theirs.shape[2:])]
+        ours, theirs = (F.adaptive_avg_pool2d(x, size).flatten(1) for x in (ours, theirs))
+        if loss["normalise"] == "softmax":
+            tau = loss["temperature"]
+            total += tau**2 * kl(theirs, ours, tau)
+        elif loss["distance"] == "norm":
+            total += torch.linalg.vector_norm(ours - theirs, dim=1).mean()
+        else:
+            total += F.mse_loss(ours, theirs)
+    return total
+
+
+LOSSES = {
+    "attention": attention,
+}
+
+
+def draw(*shape, scale=1.0):
+    return (64 * scale * torch.randn(*shape, dtype=torch.float64)).round() / 64
+
+
+def maps(*shape):
+    return {"attention": {"low": draw(3, 1, *shape).abs()}}
+
+
+def cases():
+    """Name, entry of the recipe, time steps, student, teacher, labels."""
+    images = [0, 0, 0]
+    softmax = {"kind": "attention", "normalise": "softmax", "taps": ["low"]}
+    for temperature in (2.0, 0.5):
+        loss = softmax | {"temperature": temperature}
+        yield "same size", loss, 1, maps(3, 4), maps(3, 4), images
+        yield "student larger", loss, 1, maps(4, 6), maps(2, 3), images
+    raw = {"kind": "attention", "normalise": "none", "taps": ["low"]}
+    for distance in ("norm", "mean-square"):
+        loss = raw | {"distance": distance}
+        yield "same size", loss, 1, maps(3, 4), maps(3, 4), images
+        yield "teacher larger", loss, 1, maps(2, 2), maps(4, 6), images
+
+
+def each(tree, function):
+    """The same tree with `function` of each tensor."""
+    if isinstance(tree, dict):
+        return {key: each(value, function) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [each(value, function) for value in tree]
+    return function(tree)
+
+
+def rounded(value):
+    value = float(f"{value:.9g}")
+    return int(value) if value == 0.0 else value
+
+
+def array(tensor):
+    return {"shape": list(tensor.shape), "data": [rounded(x) for x in tensor.flatten().tolist()]}
+
+
+def case(name, loss, time_steps, student, teacher, labels):
+    leaves = each(student, lambda tensor: tensor.clone().requires_grad_())
+    value = LOSSES[loss["kind"]](loss, time_steps, leaves, teacher, torch.tensor(labels))
+    value.backward()
+    gradients = each(leaves, lambda x: torch.zeros_like(x) if x.grad is None else x.grad)
+    assert value.isfinite()
+    return {
+        "name": name,
+        "loss": loss,
+        "time_steps": time_steps,
+        "labels": labels,
+        "student": each(student, array),
+        "teacher": each(teacher, array),
+        "value": rounded(value.item()),
+        "gradients": each(gradients, array),
+    }
+
+
+def main():
+    torch.manual_seed(7)
+    lines = ",\n".join(json.dumps(case(*each), separators=(",", ":")) for each in cases())
+    (HERE / "losses.json").write_text(f'{{"cases":[\n{lines}\n]}}\n')
+
+
+if __name__ == "__main__":
+    main()

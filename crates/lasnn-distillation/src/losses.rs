@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod cross_entropy;
+pub mod firing_rate;
 pub mod logits;
 
 use burn::tensor::backend::Backend;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use attention::Attention;
 pub use cross_entropy::CrossEntropy;
+pub use firing_rate::FiringRate;
 pub use logits::Logits;
 
 use crate::loss::{Described, LossKind, StudentLoss, kind_of};
@@ -64,6 +66,7 @@ losses! {
     CrossEntropy: cross_entropy::CrossEntropy,
     Attention: attention::Attention,
     Logits: logits::Logits,
+    FiringRate: firing_rate::FiringRate,
 }
 
 impl LossConfig {

@@ -48,8 +48,17 @@ def attention(loss, time_steps, student, teacher, labels):
     return total
 
 
+def firing_rate(loss, time_steps, student, teacher, labels):
+    """The squared distance of the rate of each layer from the target, or from above it."""
+    rates = [counts.mean() / time_steps for counts in student["spike_counts"]]
+    if loss["above_only"]:
+        rates = [rate for rate in rates if rate > loss["target"]]
+    return sum(((rate - loss["target"]) ** 2 for rate in rates), torch.zeros(()))
+
+
 LOSSES = {
     "attention": attention,
+    "firing-rate": firing_rate,
 }
 
 
@@ -59,6 +68,14 @@ def draw(*shape, scale=1.0):
 
 def maps(*shape):
     return {"attention": {"low": draw(3, 1, *shape).abs()}}
+
+
+def counts(time_steps, *rates):
+    """Spike counts of layers of several sizes with about these firing rates."""
+    sizes = [(4, 3, 5), (6, 2, 2), (7, 1, 1), (2, 4, 4)]
+    neurons = [torch.full((3, *size), rate) for size, rate in zip(sizes, rates)]
+    spikes = [torch.bernoulli(rate.expand(time_steps, *rate.shape)) for rate in neurons]
+    return {"spike_counts": [each.sum(0).double() for each in spikes]}
 
 
 def cases():
@@ -74,6 +91,11 @@ def cases():
         loss = raw | {"distance": distance}
         yield "same size", loss, 1, maps(3, 4), maps(3, 4), images
         yield "teacher larger", loss, 1, maps(2, 2), maps(4, 6), images
+    for above_only in (True, False):
+        for target in (0.05, 0.25):
+            loss = {"kind": "firing-rate", "target": target, "above_only": above_only}
+            student = counts(6, 0.4, 0.0, 0.15, 0.02)
+            yield "four layers, one silent", loss, 6, student, {}, images
 
 
 def each(tree, function):

@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod cross_entropy;
 pub mod firing_rate;
+pub mod logit_regularisation;
 pub mod logits;
 
 use burn::tensor::backend::Backend;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use attention::Attention;
 pub use cross_entropy::CrossEntropy;
 pub use firing_rate::FiringRate;
+pub use logit_regularisation::LogitRegularisation;
 pub use logits::Logits;
 
 use crate::loss::{Described, LossKind, StudentLoss, kind_of};
@@ -67,6 +69,7 @@ losses! {
     Attention: attention::Attention,
     Logits: logits::Logits,
     FiringRate: firing_rate::FiringRate,
+    LogitRegularisation: logit_regularisation::LogitRegularisation,
 }
 
 impl LossConfig {

@@ -56,9 +56,15 @@ def firing_rate(loss, time_steps, student, teacher, labels):
     return sum(((rate - loss["target"]) ** 2 for rate in rates), torch.zeros(()))
 
 
+def logit_regularisation(loss, time_steps, student, teacher, labels):
+    logits = student["logits_by_step"]
+    return F.mse_loss(logits, torch.full_like(logits, loss.get("target", 1.0)))
+
+
 LOSSES = {
     "attention": attention,
     "firing-rate": firing_rate,
+    "logit-regularisation": logit_regularisation,
 }
 
 
@@ -96,6 +102,9 @@ def cases():
             loss = {"kind": "firing-rate", "target": target, "above_only": above_only}
             student = counts(6, 0.4, 0.0, 0.15, 0.02)
             yield "four layers, one silent", loss, 6, student, {}, images
+    for loss in ({}, {"target": -0.5}):
+        student = {"logits_by_step": draw(4, 3, 5, scale=2.0)}
+        yield "logits", loss | {"kind": "logit-regularisation"}, 4, student, {}, images
 
 
 def each(tree, function):

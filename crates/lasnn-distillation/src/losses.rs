@@ -5,6 +5,7 @@ pub mod cross_entropy;
 pub mod firing_rate;
 pub mod logit_regularisation;
 pub mod logits;
+pub mod step_distillation;
 
 use burn::tensor::backend::Backend;
 use lasnn_core::{Kind, Probes};
@@ -15,6 +16,7 @@ pub use cross_entropy::CrossEntropy;
 pub use firing_rate::FiringRate;
 pub use logit_regularisation::LogitRegularisation;
 pub use logits::Logits;
+pub use step_distillation::StepDistillation;
 
 use crate::loss::{Described, LossKind, StudentLoss, kind_of};
 
@@ -68,6 +70,7 @@ losses! {
     CrossEntropy: cross_entropy::CrossEntropy,
     Attention: attention::Attention,
     Logits: logits::Logits,
+    StepDistillation: step_distillation::StepDistillation,
     FiringRate: firing_rate::FiringRate,
     LogitRegularisation: logit_regularisation::LogitRegularisation,
 }

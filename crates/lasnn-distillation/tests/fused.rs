@@ -102,6 +102,7 @@ fn losses() -> Vec<LossConfig> {
         json!({"kind": "logits", "on": "step"}),
         json!({"kind": "attention", "normalise": "softmax"}),
         json!({"kind": "attention", "normalise": "none", "distance": "mean-square"}),
+        json!({"kind": "step-distillation", "direction": "weak-to-strong"}),
         json!({"kind": "firing-rate", "above_only": false, "target": 0.5}),
     ];
     let read = |table: Value| serde_json::from_value(table).unwrap();

@@ -179,7 +179,7 @@ mod tests {
 
     /// The message of the error, empty if there is none.
     fn message(loss: &Attention, teacher: &Plan, student: &Plan) -> String {
-        let checked = loss.check(Subject::spiking(student), Some(Subject::ordinary(teacher)));
+        let checked = loss.check(Subject::spiking(student, 4), Some(Subject::ordinary(teacher)));
         checked.map_or_else(|error| error.to_string(), |()| String::new())
     }
 

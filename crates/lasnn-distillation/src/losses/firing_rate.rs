@@ -108,7 +108,7 @@ mod tests {
         let plan = Architecture { name: "net".into(), layers }.plan(image, 10).unwrap();
         let check = |target| {
             let loss = FiringRate { target, ..Default::default() };
-            loss.check(Subject::spiking(&plan), None).map_err(|error| error.to_string())
+            loss.check(Subject::spiking(&plan, 4), None).map_err(|error| error.to_string())
         };
         assert_eq!((check(0.0), check(1.0)), (Ok(()), Ok(())));
         for target in [-0.1, 1.5, f64::NAN] {

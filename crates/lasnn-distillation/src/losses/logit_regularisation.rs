@@ -92,7 +92,7 @@ mod tests {
         let plan = Architecture { name: "net".into(), layers }.plan(image, 10).unwrap();
         let check = |target| {
             let loss = LogitRegularisation { target, ..Default::default() };
-            loss.check(Subject::spiking(&plan), None).map_err(|error| error.to_string())
+            loss.check(Subject::spiking(&plan, 4), None).map_err(|error| error.to_string())
         };
         assert_eq!(check(-2.0), Ok(()));
         let text = check(f64::INFINITY).unwrap_err();

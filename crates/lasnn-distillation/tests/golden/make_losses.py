@@ -61,10 +61,23 @@ def logit_regularisation(loss, time_steps, student, teacher, labels):
     return F.mse_loss(logits, torch.full_like(logits, loss.get("target", 1.0)))
 
 
+def step_distillation(loss, time_steps, student, teacher, labels):
+    logits = student["logits_by_step"]
+    confidence = torch.softmax(logits, dim=2).amax(dim=2).mean(dim=1).tolist()
+    assert len(set(confidence)) == time_steps
+    order = sorted(range(time_steps), key=lambda step: confidence[step])
+    strong, weak = logits[order[-1]], logits[order[0]]
+    target, learner = (strong, weak) if loss["direction"] == "strong-to-weak" else (weak, strong)
+    if loss["stop_gradient"]:
+        target = target.detach()
+    return kl(target, learner, loss["temperature"])
+
+
 LOSSES = {
     "attention": attention,
     "firing-rate": firing_rate,
     "logit-regularisation": logit_regularisation,
+    "step-distillation": step_distillation,
 }
 
 
@@ -105,6 +118,12 @@ def cases():
     for loss in ({}, {"target": -0.5}):
         student = {"logits_by_step": draw(4, 3, 5, scale=2.0)}
         yield "logits", loss | {"kind": "logit-regularisation"}, 4, student, {}, images
+    for direction in ("strong-to-weak", "weak-to-strong"):
+        for temperature, stop in ((2.0, False), (2.0, True), (1.0, False)):
+            loss = {"kind": "step-distillation", "direction": direction}
+            loss |= {"temperature": temperature, "stop_gradient": stop}
+            student = {"logits_by_step": draw(5, 3, 4, scale=2.0)}
+            yield "five steps", loss, 5, student, {}, images
 
 
 def each(tree, function):

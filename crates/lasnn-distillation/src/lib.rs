@@ -27,7 +27,8 @@ pub use divergence::{divergence, scaled_divergence};
 pub use lasnn_nn::attention_map;
 pub use loss::{Described, LossInputs, LossKind, StudentLoss};
 pub use losses::{
-    Attention, CrossEntropy, FiringRate, LogitRegularisation, Logits, LossConfig, StepDistillation,
+    Attention, CrossEntropy, CumulativeLogits, FiringRate, LogitRegularisation, Logits, LossConfig,
+    StepDistillation,
 };
 pub use objective::StudentObjective;
 pub use on::On;

@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod cross_entropy;
+pub mod cumulative_logits;
 pub mod firing_rate;
 pub mod logit_regularisation;
 pub mod logits;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use attention::Attention;
 pub use cross_entropy::CrossEntropy;
+pub use cumulative_logits::CumulativeLogits;
 pub use firing_rate::FiringRate;
 pub use logit_regularisation::LogitRegularisation;
 pub use logits::Logits;
@@ -71,6 +73,7 @@ losses! {
     Attention: attention::Attention,
     Logits: logits::Logits,
     StepDistillation: step_distillation::StepDistillation,
+    CumulativeLogits: cumulative_logits::CumulativeLogits,
     FiringRate: firing_rate::FiringRate,
     LogitRegularisation: logit_regularisation::LogitRegularisation,
 }

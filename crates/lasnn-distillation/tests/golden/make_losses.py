@@ -73,11 +73,23 @@ def step_distillation(loss, time_steps, student, teacher, labels):
     return kl(target, learner, loss["temperature"])
 
 
+def cumulative_logits(loss, time_steps, student, teacher, labels):
+    """The target is made image by image."""
+    logits, tau, total = student["logits_by_step"], loss["temperature"], 0
+    for image, label in enumerate(labels.tolist()):
+        ours = logits[:, image]
+        right = [z.detach() for z in ours if z.argmax().item() == label]
+        target = torch.stack(right).mean(dim=0) if right else torch.zeros_like(ours[0])
+        total += sum(tau**2 * kl(target[None], z[None], tau) for z in ours)
+    return total / (len(labels) * time_steps)
+
+
 LOSSES = {
     "attention": attention,
     "firing-rate": firing_rate,
     "logit-regularisation": logit_regularisation,
     "step-distillation": step_distillation,
+    "cumulative-logits": cumulative_logits,
 }
 
 
@@ -124,6 +136,16 @@ def cases():
             loss |= {"temperature": temperature, "stop_gradient": stop}
             student = {"logits_by_step": draw(5, 3, 4, scale=2.0)}
             yield "five steps", loss, 5, student, {}, images
+    for temperature in (3.0, 1.0):
+        for name, steps in (("some steps are right", 4), ("one step", 1)):
+            logits = draw(steps, 5, 6, scale=2.0)
+            predicted = [set(image.tolist()) for image in logits.argmax(dim=2).T]
+            # No step is right about the images 1 and 4, and at least one about each other image.
+            labels = [min(classes) for classes in predicted]
+            for image in (1, 4):
+                labels[image] = min(set(range(6)) - predicted[image])
+            loss = {"kind": "cumulative-logits", "temperature": temperature}
+            yield name, loss, steps, {"logits_by_step": logits}, {}, labels
 
 
 def each(tree, function):

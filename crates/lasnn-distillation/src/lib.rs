@@ -1,4 +1,5 @@
-//! The losses of a spiking student: cross-entropy with the labels, and distillation from a teacher.
+//! The losses of a spiking student: cross-entropy with the labels, distillation from a teacher or
+//! between the student's own time steps, and regularisation.
 //!
 //! - [`losses`]: the table of losses, with one module for each,
 //! - [`loss`]: the traits that a loss implements,

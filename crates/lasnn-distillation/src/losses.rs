@@ -105,7 +105,10 @@ impl LossConfig {
 
 #[cfg(test)]
 mod tests {
+    use lasnn_core::{Architecture, Layer, Shape};
+
     use super::*;
+    use crate::check::Subject;
 
     #[test]
     fn the_name_of_a_loss_is_its_kind_in_a_recipe() {
@@ -130,6 +133,30 @@ mod tests {
             let error = serde_json::from_str::<LossConfig>(&text).unwrap_err().to_string();
             assert!(error.contains("wieght"), "{error}");
         }
+    }
+
+    #[test]
+    fn every_temperature_is_a_number_above_0() {
+        let layers = vec![Layer::conv(2), Layer::Classifier { bias: false }];
+        let image = Shape { channels: 1, height: 8, width: 8 };
+        let plan = Architecture { name: "net".into(), layers }.plan(image, 10).unwrap();
+        let mut count = 0;
+        for loss in LossConfig::defaults() {
+            let mut json = serde_json::to_value(&loss).unwrap();
+            if json.get("temperature").is_none() {
+                continue;
+            }
+            count += 1;
+            for temperature in [0.0, -1.0] {
+                json["temperature"] = temperature.into();
+                let loss: LossConfig = serde_json::from_value(json.clone()).unwrap();
+                let checked = loss.as_kind().check(Subject::spiking(&plan, 4), None);
+                let error = checked.unwrap_err().to_string();
+                let words = format!("`temperature` is {temperature}, expected a number above 0");
+                assert_eq!(error, words, "{}", loss.name());
+            }
+        }
+        assert!(count >= 4, "losses with a temperature: {count}");
     }
 
     #[test]

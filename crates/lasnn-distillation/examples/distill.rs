@@ -19,18 +19,21 @@ use lasnn_snn::{SpikingConfig, SpikingNetwork};
 /// A backend with gradients, on which the student is trained.
 type Train = Autodiff<Flex>;
 
+/// The number of time steps of the student.
+const TIME_STEPS: usize = 8;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let device = Default::default();
     // The teacher is wider than the student. Their taps must be at the same depths.
     let (teacher_plan, student_plan) = (plan("teacher", 32)?, plan("student", 8)?);
     let losses = LossConfig::paper();
     let ordinary_teacher = Some(Subject::ordinary(&teacher_plan));
-    check(&losses, Subject::spiking(&student_plan), ordinary_teacher)?;
+    check(&losses, Subject::spiking(&student_plan, TIME_STEPS), ordinary_teacher)?;
     let teacher = Network::<Flex>::new(&teacher_plan, Init::Kaiming, Seed(1), &device);
 
     // The student gets the weights of an ordinary network of the same layers, by name.
-    let student =
-        SpikingNetwork::<Train>::new(&student_plan, &SpikingConfig::default(), 8, &device)?;
+    let config = SpikingConfig::default();
+    let student = SpikingNetwork::<Train>::new(&student_plan, &config, TIME_STEPS, &device)?;
     let ordinary = Network::<Flex>::new(&student_plan, Init::Kaiming, Seed(2), &device);
     let mut tensors = state::save(&student);
     tensors.extend(state::save::<Flex, _>(&ordinary));

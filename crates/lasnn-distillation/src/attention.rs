@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! d(S, T) = ‖ Q_S/‖Q_S‖₂ − Q_T/‖Q_T‖₂ ‖                     (Eq. 7, one pair of layers)
+//! d(S, T) = ‖ Q_S − Q_T ‖                                   without a normalisation
+//! d(S, T) = τ² KL(softmax(Q_T / τ) ‖ softmax(Q_S / τ))      normalised by a softmax
 //! ```
 //!
 //! Here Q is the flattened attention map F(A) of one image ([`lasnn_nn::attention_map`]; Zagoruyko
@@ -10,6 +12,22 @@
 use burn::tensor::{Tensor, backend::Backend, module::adaptive_avg_pool2d};
 use lasnn_nn::batch_mean;
 use serde::{Deserialize, Serialize};
+
+use crate::divergence::scaled_divergence;
+
+/// What is done with a flattened attention map before two of them are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Normalise {
+    /// It is divided by its Euclidean norm (Eq. 7).
+    #[default]
+    L2,
+    /// The softmax of the map at a temperature, so that it is a distribution over the positions,
+    /// as in the published code of CKDSNN. Two distributions are compared by their divergence.
+    Softmax,
+    /// Nothing.
+    None,
+}
 
 /// The outer norm of Eq. 7, which the paper leaves open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,8 +80,47 @@ pub fn attention_distance<B: Backend>(
     teacher: Tensor<B, 4>,
     distance: Distance,
 ) -> Tensor<B, 1> {
+    let (student, teacher) = flattened(student, teacher);
+    distance_of(normalize(student), normalize(teacher), distance)
+}
+
+/// The same for maps that are not normalised.
+pub fn raw_attention_distance<B: Backend>(
+    student: Tensor<B, 4>,
+    teacher: Tensor<B, 4>,
+    distance: Distance,
+) -> Tensor<B, 1> {
+    let (student, teacher) = flattened(student, teacher);
+    distance_of(student, teacher, distance)
+}
+
+/// The divergence τ² KL(teacher ‖ student) of the softmax of both maps over the positions. The
+/// shapes are those of [`attention_distance`].
+pub fn attention_divergence<B: Backend>(
+    student: Tensor<B, 4>,
+    teacher: Tensor<B, 4>,
+    temperature: f64,
+) -> Tensor<B, 1> {
+    let (student, teacher) = flattened(student, teacher);
+    scaled_divergence(teacher, student, temperature)
+}
+
+/// Both maps in one size, as rows `[batch, positions]`.
+fn flattened<B: Backend>(
+    student: Tensor<B, 4>,
+    teacher: Tensor<B, 4>,
+) -> (Tensor<B, 2>, Tensor<B, 2>) {
     let (student, teacher) = match_sizes(student, teacher);
-    let difference = normalize(student.flatten(1, 3)) - normalize(teacher.flatten(1, 3));
+    (student.flatten(1, 3), teacher.flatten(1, 3))
+}
+
+/// The distance of rows `[batch, positions]`.
+fn distance_of<B: Backend>(
+    student: Tensor<B, 2>,
+    teacher: Tensor<B, 2>,
+    distance: Distance,
+) -> Tensor<B, 1> {
+    let difference = student - teacher;
     let squares = difference.clone() * difference;
     match distance {
         Distance::Norm => batch_mean(squares.sum_dim(1).clamp_min(EQUAL).sqrt()),

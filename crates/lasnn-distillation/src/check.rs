@@ -9,26 +9,27 @@ use crate::losses::LossConfig;
 pub struct Subject<'a> {
     /// Its layers.
     pub plan: &'a Plan,
-    /// Whether it is a spiking network. Only these have values of time steps and neurons.
-    pub is_spiking: bool,
+    /// The number of time steps of a spiking network. Only these have values of time steps and
+    /// neurons. `None` for an ordinary network.
+    pub time_steps: Option<usize>,
 }
 
 impl<'a> Subject<'a> {
-    /// A spiking network.
-    pub fn spiking(plan: &'a Plan) -> Self {
-        Self { plan, is_spiking: true }
+    /// A spiking network over `time_steps` time steps.
+    pub fn spiking(plan: &'a Plan, time_steps: usize) -> Self {
+        Self { plan, time_steps: Some(time_steps) }
     }
 
     /// An ordinary network.
     pub fn ordinary(plan: &'a Plan) -> Self {
-        Self { plan, is_spiking: false }
+        Self { plan, time_steps: None }
     }
 
     /// Checks that the network has the values of all `probes`.
     fn check(self, role: &'static str, probes: &Probes) -> Result<(), LossError> {
         let network = || self.plan.name.clone();
         for probe in probes.iter() {
-            if probe.is_spiking() && !self.is_spiking {
+            if probe.is_spiking() && self.time_steps.is_none() {
                 return Err(LossError::NotSpiking { probe, role, network: network() });
             }
             if let Some(tap) = probe.tap().filter(|&tap| self.plan.tap(tap).is_none()) {
@@ -77,6 +78,9 @@ pub enum LossError {
         /// The network's name.
         network: String,
     },
+    /// The student has one time step, and the loss compares two.
+    #[error("`time_steps` is 1, expected at least 2, since it compares two of them")]
+    OneStep,
     /// The attention maps at a tap have one position. Normalised, they are 1 for every image.
     #[error(
         "it compares tap `{tap}`, where the teacher's feature map is {teacher} and the student's \
@@ -217,7 +221,7 @@ mod tests {
     fn message(losses: &[LossConfig], taps_of_student: &[Tap]) -> String {
         let (teacher, student) = (plan(&Tap::ALL), plan(taps_of_student));
         let teacher = Some(Subject::ordinary(&teacher));
-        let checked = check(losses, Subject::spiking(&student), teacher);
+        let checked = check(losses, Subject::spiking(&student, 4), teacher);
         checked.map_or_else(|error| error.to_string(), |()| String::new())
     }
 
@@ -263,7 +267,7 @@ mod tests {
     #[test]
     fn a_loss_that_needs_a_teacher_is_refused_without_one() {
         let student = plan(&Tap::ALL);
-        let check = |losses: &[LossConfig]| check(losses, Subject::spiking(&student), None);
+        let check = |losses: &[LossConfig]| check(losses, Subject::spiking(&student, 4), None);
         assert_eq!(check(&[cross_entropy(1.0)]), Ok(()));
         let error = check(&LossConfig::paper()).unwrap_err().to_string();
         assert!(error.contains("(attention)") && error.contains("there is none"), "{error}");

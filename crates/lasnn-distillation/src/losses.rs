@@ -2,7 +2,11 @@
 
 pub mod attention;
 pub mod cross_entropy;
+pub mod cumulative_logits;
+pub mod firing_rate;
+pub mod logit_regularisation;
 pub mod logits;
+pub mod step_distillation;
 
 use burn::tensor::backend::Backend;
 use lasnn_core::{Kind, Probes};
@@ -10,7 +14,11 @@ use serde::{Deserialize, Serialize};
 
 pub use attention::Attention;
 pub use cross_entropy::CrossEntropy;
+pub use cumulative_logits::CumulativeLogits;
+pub use firing_rate::FiringRate;
+pub use logit_regularisation::LogitRegularisation;
 pub use logits::Logits;
+pub use step_distillation::StepDistillation;
 
 use crate::loss::{Described, LossKind, StudentLoss, kind_of};
 
@@ -64,6 +72,10 @@ losses! {
     CrossEntropy: cross_entropy::CrossEntropy,
     Attention: attention::Attention,
     Logits: logits::Logits,
+    StepDistillation: step_distillation::StepDistillation,
+    CumulativeLogits: cumulative_logits::CumulativeLogits,
+    FiringRate: firing_rate::FiringRate,
+    LogitRegularisation: logit_regularisation::LogitRegularisation,
 }
 
 impl LossConfig {
@@ -93,7 +105,10 @@ impl LossConfig {
 
 #[cfg(test)]
 mod tests {
+    use lasnn_core::{Architecture, Layer, Shape};
+
     use super::*;
+    use crate::check::Subject;
 
     #[test]
     fn the_name_of_a_loss_is_its_kind_in_a_recipe() {
@@ -118,6 +133,30 @@ mod tests {
             let error = serde_json::from_str::<LossConfig>(&text).unwrap_err().to_string();
             assert!(error.contains("wieght"), "{error}");
         }
+    }
+
+    #[test]
+    fn every_temperature_is_a_number_above_0() {
+        let layers = vec![Layer::conv(2), Layer::Classifier { bias: false }];
+        let image = Shape { channels: 1, height: 8, width: 8 };
+        let plan = Architecture { name: "net".into(), layers }.plan(image, 10).unwrap();
+        let mut count = 0;
+        for loss in LossConfig::defaults() {
+            let mut json = serde_json::to_value(&loss).unwrap();
+            if json.get("temperature").is_none() {
+                continue;
+            }
+            count += 1;
+            for temperature in [0.0, -1.0] {
+                json["temperature"] = temperature.into();
+                let loss: LossConfig = serde_json::from_value(json.clone()).unwrap();
+                let checked = loss.as_kind().check(Subject::spiking(&plan, 4), None);
+                let error = checked.unwrap_err().to_string();
+                let words = format!("`temperature` is {temperature}, expected a number above 0");
+                assert_eq!(error, words, "{}", loss.name());
+            }
+        }
+        assert!(count >= 4, "losses with a temperature: {count}");
     }
 
     #[test]

@@ -153,8 +153,29 @@ fn a_recipe_with_every_key_resolves_to_itself() {
         [[student.losses]]
         kind = "attention"
         weight = 1
+        normalise = "none"
         distance = "norm"
+        temperature = 2
         taps = ["low", "high"]
+        [[student.losses]]
+        kind = "step-distillation"
+        direction = "weak-to-strong"
+        temperature = 1
+        stop_gradient = true
+        weight = 1
+        [[student.losses]]
+        kind = "cumulative-logits"
+        temperature = 3
+        weight = 1
+        [[student.losses]]
+        kind = "logit-regularisation"
+        target = 1
+        weight = 0
+        [[student.losses]]
+        kind = "firing-rate"
+        target = 0
+        above_only = false
+        weight = 1
         [[student.losses]]
         kind = "logits"
         on = "mean"

@@ -105,7 +105,8 @@ pub fn validate(
             check.student(node, work, &plans)?;
         }
     }
-    check.rule(rules::check_control(recipe, Subject::spiking(&plans.spiking)))?;
+    let control = Subject::spiking(&plans.spiking, recipe.student.time_steps);
+    check.rule(rules::check_control(recipe, control))?;
     check.value("evaluation.batch", recipe.evaluation.batch, 1, "")?;
     for &steps in &recipe.evaluation.time_steps {
         check.value("evaluation.time_steps", steps, 1, "each")?;
@@ -153,7 +154,7 @@ impl Check<'_> {
             self.table(&format!("{table}.batch_norm"), config.check())?;
         }
         self.table(&format!("{table}.train"), work.train.validate())?;
-        let student = Subject::spiking(plans.of(node.name()));
+        let student = Subject::spiking(plans.of(node.name()), work.time_steps);
         let teacher = work.teacher.as_ref().map(|name| Subject::ordinary(plans.of(name)));
         self.table(table, lasnn_distillation::check(&work.losses, student, teacher))
     }

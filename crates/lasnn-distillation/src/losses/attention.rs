@@ -7,8 +7,11 @@ use lasnn_core::{Plan, Probe, Probes, Tap};
 use lasnn_nn::LossPart;
 use serde::{Deserialize, Serialize};
 
-use crate::attention::{Distance, attention_distance};
+use crate::attention::{
+    Distance, Normalise, attention_distance, attention_divergence, raw_attention_distance,
+};
 use crate::check::{LossError, Subject};
+use crate::divergence::check_temperature;
 use crate::loss::{Described, LossInputs, LossKind, StudentLoss};
 
 /// Activation-based attention distillation.
@@ -18,15 +21,29 @@ pub struct Attention {
     /// λ_AT of Eq. 8: the factor of the distance at each tap. Useful values are of order 1 with the
     /// distance `norm` and of order 1000 with `mean-square`.
     pub weight: f64,
-    /// The distance of two normalised attention maps; the paper leaves it open.
+    /// What is done with each flattened map before two of them are compared.
+    pub normalise: Normalise,
+    /// The distance of two attention maps; the paper leaves it open. It has no effect with
+    /// [`Normalise::Softmax`], where the divergence of two distributions is taken.
     pub distance: Distance,
+    /// The temperature τ of [`Normalise::Softmax`]. It has no effect otherwise.
+    pub temperature: f64,
     /// The depths at which student and teacher are compared.
     pub taps: Vec<Tap>,
 }
 
+/// The default temperature, that of the published code of CKDSNN.
+const TEMPERATURE: f64 = 2.0;
+
 impl Default for Attention {
     fn default() -> Self {
-        Self { weight: 0.9, distance: Distance::Norm, taps: Tap::ALL.to_vec() }
+        Self {
+            weight: 0.9,
+            normalise: Normalise::L2,
+            distance: Distance::Norm,
+            temperature: TEMPERATURE,
+            taps: Tap::ALL.to_vec(),
+        }
     }
 }
 
@@ -34,7 +51,8 @@ impl Described for Attention {
     const NAME: &'static str = "attention";
     const ABOUT: &'static str =
         "Distance of the attention maps of student and teacher at up to three depths.";
-    const SOURCE: &'static str = "LaSNN, Eq. 5-9; Zagoruyko and Komodakis, 2017";
+    const SOURCE: &'static str =
+        "LaSNN, Eq. 5-9; Zagoruyko and Komodakis, 2017; normalised by a softmax: CKDSNN, 2026";
 }
 
 impl Attention {
@@ -74,8 +92,10 @@ impl LossKind for Attention {
             let found = format!("a list with `{tap}` twice");
             return Err(LossError::Value { key, found, expected });
         }
+        check_temperature(self.temperature)?;
         let Some(teacher) = teacher else { return Ok(()) };
-        for &tap in &self.taps {
+        // Without a normalisation, maps of one position differ.
+        for &tap in self.taps.iter().filter(|_| self.normalise != Normalise::None) {
             // Maps are compared in the smaller of the two sizes.
             let sizes = [teacher, student].map(|subject| subject.plan.tap(tap));
             if let [Some(teacher), Some(student)] = sizes
@@ -96,10 +116,20 @@ impl LossKind for Attention {
     }
 
     fn note(&self) -> Option<String> {
-        let Self { weight, distance, .. } = *self;
-        let usual = match distance {
-            Distance::MeanSquare if weight < 10.0 => "1000",
-            Distance::Norm if weight > 100.0 => "1",
+        let Self { weight, normalise, distance, temperature, .. } = *self;
+        let without_effect =
+            |key, normalise| format!("`{key}` has no effect, since `normalise` is \"{normalise}\"");
+        let usual = match (normalise, distance) {
+            (Normalise::Softmax, Distance::Norm) => return None,
+            (Normalise::Softmax, _) => return Some(without_effect("distance", "softmax")),
+            (Normalise::L2, _) if temperature != TEMPERATURE => {
+                return Some(without_effect("temperature", "l2"));
+            }
+            (Normalise::None, _) if temperature != TEMPERATURE => {
+                return Some(without_effect("temperature", "none"));
+            }
+            (Normalise::L2, Distance::MeanSquare) if weight < 10.0 => "1000",
+            (Normalise::L2, Distance::Norm) if weight > 100.0 => "1",
             _ => return None,
         };
         Some(format!(
@@ -116,7 +146,11 @@ impl<B: Backend> StudentLoss<B> for Attention {
         let (student, teacher) = (&inputs.student.attention, &inputs.teacher().attention);
         let part = |tap: &Tap| {
             let (student, teacher) = (student[tap].clone(), teacher[tap].clone());
-            let value = attention_distance(student, teacher, self.distance);
+            let value = match self.normalise {
+                Normalise::L2 => attention_distance(student, teacher, self.distance),
+                Normalise::None => raw_attention_distance(student, teacher, self.distance),
+                Normalise::Softmax => attention_divergence(student, teacher, self.temperature),
+            };
             LossPart { name: format!("attention_{tap}"), value }
         };
         self.taps.iter().map(part).collect()
@@ -145,7 +179,7 @@ mod tests {
 
     /// The message of the error, empty if there is none.
     fn message(loss: &Attention, teacher: &Plan, student: &Plan) -> String {
-        let checked = loss.check(Subject::spiking(student), Some(Subject::ordinary(teacher)));
+        let checked = loss.check(Subject::spiking(student, 4), Some(Subject::ordinary(teacher)));
         checked.map_or_else(|error| error.to_string(), |()| String::new())
     }
 
@@ -169,6 +203,8 @@ mod tests {
         let pooled = Architecture { name: "net".into(), layers }.plan(IMAGE, 10).unwrap();
         let text = message(&loss, &pooled, &plan(&Tap::ALL));
         assert!(text.contains("tap `low`") && text.contains("one position"), "{text}");
+        let raw = Attention { normalise: Normalise::None, ..Default::default() };
+        assert_eq!(message(&raw, &pooled, &plan(&Tap::ALL)), "");
     }
 
     #[test]
@@ -178,5 +214,27 @@ mod tests {
         assert_eq!(note(1000.0, Distance::MeanSquare), None);
         assert!(note(0.9, Distance::MeanSquare).unwrap().contains("1000"));
         assert!(note(1000.0, Distance::Norm).unwrap().contains("`weight` is 1000"));
+    }
+
+    #[test]
+    fn keys_without_effect_are_noted() {
+        let note = |normalise, distance, temperature| {
+            Attention { normalise, distance, temperature, ..Default::default() }.note()
+        };
+        assert_eq!(note(Normalise::Softmax, Distance::Norm, 4.0), None);
+        assert_eq!(note(Normalise::None, Distance::MeanSquare, TEMPERATURE), None);
+        let text = note(Normalise::Softmax, Distance::MeanSquare, 4.0).unwrap();
+        assert_eq!(text, "`distance` has no effect, since `normalise` is \"softmax\"");
+        for (normalise, name) in [(Normalise::L2, "l2"), (Normalise::None, "none")] {
+            let text = note(normalise, Distance::Norm, 4.0).unwrap();
+            assert!(text.contains("`temperature`") && text.contains(name), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_temperature_is_checked() {
+        let plan = plan(&Tap::ALL);
+        let loss = Attention { temperature: -1.0, ..Default::default() };
+        assert!(message(&loss, &plan, &plan).contains("`temperature` is -1, expected a number"));
     }
 }

@@ -8,12 +8,13 @@
 //! `KL(p ‖ q) = Σ_c p_c log(p_c / q_c)`. With [`On::Step`] the logits of each time step are
 //! compared with the same logits of the teacher, and the mean is over images and time steps.
 
-use burn::tensor::{Tensor, activation::log_softmax, backend::Backend};
+use burn::tensor::backend::Backend;
 use lasnn_core::Probes;
-use lasnn_nn::{LossPart, batch_mean};
+use lasnn_nn::LossPart;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{LossError, Subject};
+use crate::divergence::{check_temperature, scaled_divergence};
 use crate::loss::{Described, LossInputs, LossKind, StudentLoss};
 use crate::on::On;
 
@@ -61,24 +62,14 @@ impl LossKind for Logits {
     }
 
     fn check(&self, _: Subject<'_>, _: Option<Subject<'_>>) -> Result<(), LossError> {
-        match self.temperature.is_finite() && self.temperature > 0.0 {
-            true => Ok(()),
-            false => Err(LossError::Value {
-                key: "temperature",
-                found: self.temperature.to_string(),
-                expected: "a number above 0",
-            }),
-        }
+        check_temperature(self.temperature)
     }
 }
 
 impl<B: Backend> StudentLoss<B> for Logits {
     fn parts(&self, inputs: &LossInputs<'_, B>) -> Vec<LossPart<B>> {
-        let student = log_softmax(self.on.logits(inputs) / self.temperature, 1);
-        let teacher = log_softmax(inputs.teacher().logits.clone() / self.temperature, 1);
-        let teacher = self.on.repeat(teacher, inputs.time_steps);
-        let divergence: Tensor<B, 2> = teacher.clone().exp() * (teacher - student);
-        let value = batch_mean(divergence.sum_dim(1)) * (self.temperature * self.temperature);
+        let teacher = self.on.repeat(inputs.teacher().logits.clone(), inputs.time_steps);
+        let value = scaled_divergence(teacher, self.on.logits(inputs), self.temperature);
         vec![LossPart { name: "logits".into(), value }]
     }
 }

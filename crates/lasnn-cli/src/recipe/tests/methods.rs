@@ -61,6 +61,9 @@ fn wrong_losses_are_refused() {
     ] {
         refuses("[student]\n", &loss(keys), parts);
     }
+    let steps = format!("{}time_steps = 1", loss("kind = \"step-distillation\""));
+    let words = ["r.toml:", "`losses[0]` (step-distillation): `time_steps` is 1", "at least 2"];
+    refuses("[student]\ntime_steps = 4", &steps, &words);
     refuses("[student]\n", "[student]\nlosses = []\n", &["none of 0 in `losses`"]);
     let control = format!("{}without_distillation = true\n", loss("kind = \"logits\""));
     refuses("[student]\n", &control, &["`student.without_distillation` is true", "cross-entropy"]);

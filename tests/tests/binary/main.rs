@@ -18,6 +18,7 @@ mod disks;
 mod download;
 mod figures;
 mod inspect;
+mod methods;
 mod neurons;
 #[cfg(unix)]
 mod packs;

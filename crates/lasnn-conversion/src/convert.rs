@@ -16,7 +16,8 @@ use lasnn_nn::{StateDict, state};
 use lasnn_snn::network::SpikingNetwork;
 use lasnn_snn::progress::OnProgress;
 
-use crate::config::{ClassScores, ConversionConfig};
+use crate::calibration::calibrate_biases;
+use crate::config::{Calibration, ClassScores, ConversionConfig};
 use crate::error::ConversionError;
 use crate::methods::Source;
 use crate::report::{self, ConversionReport};
@@ -83,6 +84,10 @@ pub fn convert<B: SpikingBackend>(
     let network = shift(network, &thresholds, config.shift_steps)?;
     let neurons = network.config().neuron;
     let network = network.with_neurons(&neurons, &thresholds, device);
+    let network = match config.calibration {
+        Calibration::None => network,
+        Calibration::Bias => calibrate_biases(network, &thresholds, reference, balancing, device)?,
+    };
     let report = report::report(&network, &thresholds, reference, balancing, device)?;
     Ok((network, report))
 }
@@ -96,10 +101,10 @@ fn shift<B: Backend>(
     if steps == 0 {
         return Ok(network);
     }
-    let currents: Vec<f32> = thresholds.iter().map(|v| v / (2.0 * steps as f32)).collect();
-    let layers: Vec<String> = network.neurons().into_iter().map(|(name, _)| name).collect();
-    let without = |layer: usize| ConversionError::NoBias { layer: layers[layer].clone() };
-    network.add_currents(&currents).map_err(without)
+    let shifted = thresholds.iter().enumerate().try_fold(network, |network, (layer, threshold)| {
+        network.add_currents(layer, &[threshold / (2.0 * steps as f32)])
+    });
+    shifted.map_err(|layer| ConversionError::NoBias { layer, key: "conversion.shift_steps" })
 }
 
 /// Loads the ordinary network's weights, which have the same names, and keeps the parameters of

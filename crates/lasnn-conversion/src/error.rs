@@ -77,12 +77,14 @@ pub enum ConversionError {
     },
     /// A layer has no bias that could take an additional current.
     #[error(
-        "layer `{layer}` has no bias, expected one that takes the current of \
-         `conversion.shift_steps`: a layer with `bias = true`, or with a batch norm"
+        "layer `{layer}` has no bias, expected one that takes the current of `{key}`: a layer with \
+         `bias = true`, or with a batch norm"
     )]
     NoBias {
         /// The layer.
         layer: String,
+        /// The key of the recipe that adds a current.
+        key: &'static str,
     },
     /// The progress function stopped the conversion.
     #[error("interrupted")]

@@ -8,6 +8,7 @@
 //! - [`report`]: how well the firing rates of each layer follow the ordinary network's activations,
 //! - [`config`]: the `conversion` table of a recipe.
 
+mod calibration;
 pub mod config;
 pub mod convert;
 pub mod error;
@@ -17,7 +18,7 @@ pub mod quantile;
 pub mod report;
 pub mod threshold;
 
-pub use config::{ClassScores, ConversionConfig};
+pub use config::{Calibration, ClassScores, ConversionConfig};
 pub use convert::{Activations, Balancing, convert};
 pub use error::ConversionError;
 pub use fold::fold_batch_norm;

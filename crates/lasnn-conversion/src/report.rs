@@ -106,7 +106,7 @@ pub(crate) fn report<B: SpikingBackend>(
 }
 
 /// Splits a batch into parts that take about half a second each, so that progress is shown often.
-fn parts(batch: &Batch, plan: &Plan, time_steps: usize) -> Vec<Batch> {
+pub(crate) fn parts(batch: &Batch, plan: &Plan, time_steps: usize) -> Vec<Batch> {
     let images = images_at_once(plan, time_steps, batch.len()).max(1);
     let starts = (0..batch.len()).step_by(images);
     starts.map(|start| batch.slice(start..batch.len().min(start + images))).collect()

@@ -199,44 +199,56 @@ impl<B: Backend> SpikingNetwork<B> {
         self
     }
 
-    /// Adds a constant current to all neurons of each layer, in the order of [`Self::neurons`]. The
-    /// biases of the layers take the currents.
+    /// Adds constant currents to the neurons of layer `neuron_layer` of [`Self::neurons`]: one
+    /// current, or one for each channel. The bias of the layer takes them.
     ///
     /// # Errors
     ///
-    /// Returns the number of the first layer of neurons without a bias.
-    pub fn add_currents(mut self, currents: &[f32]) -> Result<Self, usize> {
-        let mut neuron_layer = 0;
-        let mut add = |bias: &mut Option<Param<Tensor<B, 1>>>| -> Result<(), usize> {
-            let current = currents[neuron_layer];
-            *bias = Some(bias.take().ok_or(neuron_layer)?.map(|bias| bias + current));
-            neuron_layer += 1;
-            Ok(())
-        };
+    /// Returns the name of the layer if it has no bias.
+    pub fn add_currents(mut self, neuron_layer: usize, currents: &[f32]) -> Result<Self, String> {
+        let (name, _) = self.neurons().swap_remove(neuron_layer);
+        let mut before = 0;
         for layer in &mut self.layers {
-            match layer {
-                SpikingLayer::Conv(layer) => add(&mut layer.conv.bias)?,
-                SpikingLayer::Linear(layer) => add(&mut layer.linear.bias)?,
-                SpikingLayer::Residual(block) => {
-                    add(&mut block.first.conv.bias)?;
-                    add(&mut block.second.conv.bias)?;
-                }
-                _ => {}
+            let inner = neuron_layer.checked_sub(before);
+            before += layer.neurons().len();
+            let bias = match (layer, inner) {
+                (SpikingLayer::Conv(layer), Some(0)) => &mut layer.conv.bias,
+                (SpikingLayer::Linear(layer), Some(0)) => &mut layer.linear.bias,
+                (SpikingLayer::Residual(block), Some(0)) => &mut block.first.conv.bias,
+                (SpikingLayer::Residual(block), Some(1)) => &mut block.second.conv.bias,
+                _ => continue,
+            };
+            let found = bias.take().ok_or(name)?;
+            *bias = Some(found.map(|bias| {
+                let currents = Tensor::<B, 1>::from_floats(currents, &bias.device());
+                bias + currents
+            }));
+            return Ok(self);
+        }
+        unreachable!("every layer of neurons belongs to a layer")
+    }
+
+    /// How much activation of the ordinary network a current of 1 stands for, for each layer of
+    /// neurons and then for the readout, see [`Self::scale_biases`].
+    pub fn units(&self, thresholds: &[f32]) -> Vec<f32> {
+        let (mut unit, mut units) = (1.0, Vec::with_capacity(thresholds.len() + 1));
+        for layer in &self.layers {
+            let inner = layer.neurons().len();
+            units.extend(std::iter::repeat_n(unit, inner));
+            if inner > 0 {
+                unit *= thresholds[units.len() - 1];
             }
         }
-        Ok(self)
+        units.push(unit);
+        units
     }
 
     /// Multiplies the weights of the readout by how much activation of the ordinary network a spike
     /// that enters it stands for, see [`Self::scale_biases`]. With the ordinary network's bias, the
     /// mean logits then approximate its logits.
     pub fn scale_readout_weights(mut self, thresholds: &[f32]) -> Self {
-        let (mut unit, mut thresholds) = (1.0f32, thresholds.iter());
+        let unit = self.units(thresholds)[thresholds.len()];
         for layer in &mut self.layers {
-            // The last neurons of a layer decide: the threshold inside a residual block is in the
-            // weights of its second convolution.
-            let of_layer = thresholds.by_ref().take(layer.neurons().len());
-            unit *= of_layer.last().copied().unwrap_or(1.0);
             if let SpikingLayer::Classifier(readout) = layer {
                 let weight = readout.linear.weight.clone();
                 readout.linear.weight = weight.map(|weight| weight * unit);

@@ -12,6 +12,8 @@ use lasnn_core::Plan;
 pub enum Task {
     /// Thresholds are balanced, layer by layer.
     Balancing,
+    /// The biases of a converted network are calibrated, layer by layer.
+    Calibrating,
     /// A converted network is compared with the ordinary one.
     Comparing,
     /// A network is measured.
@@ -23,8 +25,8 @@ pub enum Task {
 pub struct Progress {
     /// What is being computed.
     pub task: Task,
-    /// The work that is done, in images times time steps; for [`Task::Balancing`] in images times
-    /// time steps times layers of neurons.
+    /// The work that is done, in images times time steps; for [`Task::Balancing`] and
+    /// [`Task::Calibrating`] in images times time steps times layers of neurons.
     pub done: u64,
     /// All work of the task, in the same unit.
     pub total: u64,

@@ -166,6 +166,7 @@ fn show(progress: &Progress, shown: &mut Option<(Task, Bar)>, at: At) {
         _ => {
             let label = match at.task {
                 Task::Balancing => "balances thresholds",
+                Task::Calibrating => "calibrates biases",
                 Task::Comparing => "compares with the ANN",
                 Task::Simulating => "measures",
             };

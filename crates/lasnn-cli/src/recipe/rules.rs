@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use lasnn_conversion::{Calibration, ConversionConfig};
 use lasnn_core::{Layer, Plan};
 use lasnn_datasets::Normalisation;
 use lasnn_distillation::{LossConfig, Subject};
@@ -117,8 +118,13 @@ fn check_bounds(recipe: &Recipe) -> Result<(), Contradiction> {
 }
 
 /// Checks that every layer of neurons has a bias if the conversion adds a current to it.
-fn check_shift(recipe: &Recipe) -> Result<(), Contradiction> {
-    let steps = recipe.conversion.shift_steps;
+fn check_biases(recipe: &Recipe) -> Result<(), Contradiction> {
+    let ConversionConfig { shift_steps, calibration, .. } = recipe.conversion;
+    let (key, found) = match (shift_steps, calibration) {
+        (0, Calibration::None) => return Ok(()),
+        (0, Calibration::Bias) => ("conversion.calibration", "\"bias\"".to_owned()),
+        (steps, _) => ("conversion.shift_steps", steps.to_string()),
+    };
     let folded = recipe.intermediate.network.folded();
     let lacks_bias = |layer: &Layer| {
         matches!(
@@ -129,18 +135,17 @@ fn check_shift(recipe: &Recipe) -> Result<(), Contradiction> {
         )
     };
     let missing = folded.layers.iter().enumerate().find(|(_, layer)| lacks_bias(layer));
-    match missing {
-        Some((index, layer)) if steps > 0 => Err(Contradiction {
-            key: "conversion.shift_steps".into(),
-            found: steps.to_string(),
+    missing.map_or(Ok(()), |(index, layer)| {
+        Err(Contradiction {
+            key: key.into(),
+            found,
             expected: format!(
-                "0, or a bias or a batch norm in each layer, since a bias takes the additional \
+                "none, or a bias or a batch norm in each layer, since a bias takes the additional \
                  current and layer {index} ({}) of `intermediate.network` has none",
                 layer.kind()
             ),
-        }),
-        _ => Ok(()),
-    }
+        })
+    })
 }
 
 /// Checks the rules that do not depend on the images.
@@ -156,7 +161,7 @@ pub fn check(recipe: &Recipe, graph: &Graph<'_>) -> Result<(), Contradiction> {
     if graph.get(&StageName::CONVERTED).is_ok() {
         delay(recipe, "conversion.time_steps", recipe.conversion.time_steps)?;
         check_bounds(recipe)?;
-        check_shift(recipe)?;
+        check_biases(recipe)?;
     }
     let steps = &recipe.evaluation.time_steps;
     for (index, &time_steps) in steps.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! Calibration of the biases of a converted network: the light form of Li et al., "A free lunch from
-//! ANN: towards efficient, accurate spiking neural networks calibration", 2021.
+//! Calibration of the biases of a converted network: the light form of Li et al., "A free lunch
+//! from ANN: towards efficient, accurate spiking neural networks calibration", 2021.
 //!
 //! Layer after layer, the bias of each channel `c` gets what the mean activation of the channel
 //! lacks, in units `s` of the currents of the layer. Later layers see the corrected spikes:

@@ -2,6 +2,7 @@
 //!
 //! - [`convert`](mod@convert): weight transfer, and thresholds by a conversion method,
 //! - [`methods`]: the conversion methods, a file for each,
+//! - `calibration`: biases that are corrected after the conversion,
 //! - [`fold`]: batch norms as a part of the convolutions before them,
 //! - [`threshold`]: the policies that set a threshold,
 //! - [`quantile`]: percentiles of a stream of numbers in constant memory,

@@ -78,6 +78,25 @@ fn random_recipes_run_or_are_refused() {
     assert!(2 * finished >= WALK, "only {finished} of {WALK} random recipes have run");
 }
 
+#[test]
+fn numbers_that_single_precision_cannot_hold_are_refused() {
+    let sandbox = Sandbox::with("base.toml", BASE);
+    for (setting, key) in [
+        ("student={start='random',threshold=1e300}", "`student.threshold`"),
+        ("student={start='random',threshold=1e-300}", "`student.threshold`"),
+        ("student={start='random',batch_norm={kind='threshold-dependent',alpha=1e300}}", "alpha"),
+        ("conversion.scale=1e30", "conversion.scale"),
+        ("student.losses=[{kind='logits',temperature=1e30}]", "`temperature`"),
+        (
+            "student.losses=[{kind='cross-entropy'},{kind='cumulative-logits',temperature=1e-30}]",
+            "`temperature`",
+        ),
+    ] {
+        sandbox.fail(&["run", "base.toml", "--set", setting], 2, &[key, "from 1e-6 to 1e6"]);
+    }
+    assert!(sandbox.runs("base").is_empty(), "refused too late");
+}
+
 /// The setting of a random recipe for a key: none in three of four cases.
 ///
 /// A draw depends on its recipe and its key only, so a further key changes no other draw.

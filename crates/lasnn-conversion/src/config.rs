@@ -1,10 +1,16 @@
 //! The `conversion` table of a recipe.
 
+use std::ops::RangeInclusive;
+
 use lasnn_core::Kind;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ConversionError, wrong};
 use crate::methods::MethodConfig;
+
+/// Thresholds and their products are stored in single precision, in which another factor overflows
+/// or vanishes.
+const SCALES: RangeInclusive<f64> = 1e-6..=1e6;
 
 /// How an ordinary network is converted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,11 +123,9 @@ impl ConversionConfig {
         if let Some((key, count)) = counts.into_iter().find(|&(_, count)| count == 0) {
             return Err(wrong(key, count as f64, "at least 1"));
         }
-        // Thresholds are stored in single precision, so the factor must not overflow or vanish
-        // there.
-        let scale = self.scale as f32;
-        if !(scale.is_finite() && scale > 0.0) {
-            return Err(wrong("conversion.scale", self.scale, "a number above 0"));
+        if !SCALES.contains(&self.scale) {
+            let expected = "a number above 0, from 1e-6 to 1e6";
+            return Err(wrong("conversion.scale", self.scale, expected));
         }
         self.method.check()
     }

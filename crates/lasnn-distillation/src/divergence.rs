@@ -4,6 +4,8 @@
 //! KL(p ‖ q) = Σ_c p_c log(p_c / q_c)    with p = softmax(target / τ), q = softmax(student / τ)
 //! ```
 
+use std::ops::RangeInclusive;
+
 use burn::tensor::{Tensor, activation::log_softmax, backend::Backend};
 use lasnn_nn::batch_mean;
 
@@ -37,18 +39,21 @@ pub fn scaled_divergence<B: Backend>(
     divergence(target, student, temperature) * (temperature * temperature)
 }
 
-/// Checks that a temperature is a number above 0.
+/// Temperatures of which logits divided by them, and their squares, are finite in single precision.
+const TEMPERATURES: RangeInclusive<f64> = 1e-6..=1e6;
+
+/// Checks that a temperature is in range.
 ///
 /// # Errors
 ///
 /// Names the key `temperature` and the value found.
 pub fn check_temperature(temperature: f64) -> Result<(), LossError> {
-    match temperature.is_finite() && temperature > 0.0 {
+    match TEMPERATURES.contains(&temperature) {
         true => Ok(()),
         false => Err(LossError::Value {
             key: "temperature",
             found: temperature.to_string(),
-            expected: "a number above 0",
+            expected: "a number above 0, from 1e-6 to 1e6",
         }),
     }
 }

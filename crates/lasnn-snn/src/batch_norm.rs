@@ -4,6 +4,8 @@
 //! currents `[steps · batch, channels, height, width]` of each channel. Afterwards it is folded
 //! into the convolution, so that the network is measured without one.
 
+use std::ops::RangeInclusive;
+
 use burn::module::Param;
 use burn::nn::BatchNorm;
 use burn::tensor::{Tensor, TensorData, backend::Backend};
@@ -31,6 +33,9 @@ pub enum BatchNormConfig {
     },
 }
 
+/// Values of `alpha` of which γ and its gradient are finite in single precision.
+const ALPHAS: RangeInclusive<f64> = 1e-6..=1e6;
+
 fn one() -> f64 {
     1.0
 }
@@ -50,15 +55,15 @@ impl BatchNormConfig {
         },
     ];
 
-    /// Checks that `alpha` is a positive number.
+    /// Checks that `alpha` is in range.
     ///
     /// # Errors
     ///
     /// Names the key, the value and the expected range.
     pub fn check(&self) -> Result<(), SnnError> {
         match *self {
-            Self::ThresholdDependent { alpha } if !(alpha.is_finite() && alpha > 0.0) => {
-                let (key, expected) = ("alpha", "a number above 0");
+            Self::ThresholdDependent { alpha } if !ALPHAS.contains(&alpha) => {
+                let (key, expected) = ("alpha", "a number above 0, from 1e-6 to 1e6");
                 Err(SnnError::Value { key, found: alpha.to_string(), expected })
             }
             Self::Plain {} | Self::ThresholdDependent { .. } => Ok(()),
@@ -144,8 +149,8 @@ mod tests {
     }
 
     #[test]
-    fn a_scale_that_is_not_positive_is_refused() {
-        for alpha in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+    fn a_scale_out_of_range_is_refused() {
+        for alpha in [0.0, -1.0, 1e-7, 1e7, f64::NAN, f64::INFINITY] {
             let error = BatchNormConfig::ThresholdDependent { alpha }.check().unwrap_err();
             assert!(error.to_string().starts_with("alpha is"), "{error}");
         }

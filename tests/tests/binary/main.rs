@@ -10,6 +10,7 @@ mod activations;
 mod annotation;
 mod batch_norm;
 mod checkpoints;
+mod combinations;
 mod completions;
 mod composition;
 mod data;

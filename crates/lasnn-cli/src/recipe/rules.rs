@@ -3,6 +3,7 @@
 //! A rule refuses a combination whose result would be wrong or meaningless, although each value is
 //! valid. A key that has no effect is not refused; it gets a note (`notes`).
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use lasnn_conversion::{Calibration, ConversionConfig};
@@ -14,8 +15,8 @@ use lasnn_snn::SpikingConfig;
 use lasnn_training::TrainConfig;
 
 use super::error::RecipeError;
-use super::graph::{Graph, Work};
-use super::resolved::Recipe;
+use super::graph::{Graph, StudentWork, Work};
+use super::resolved::{Recipe, Start};
 use super::validate::Plans;
 use crate::stage::StageName;
 
@@ -183,6 +184,25 @@ pub fn check(recipe: &Recipe, graph: &Graph<'_>) -> Result<(), Contradiction> {
         });
     }
     Ok(())
+}
+
+/// Thresholds with which potentials and gradients are finite in single precision.
+const THRESHOLDS: RangeInclusive<f64> = 1e-6..=1e6;
+
+/// Checks the threshold of a network that starts at random.
+///
+/// # Errors
+///
+/// Names the threshold and its range.
+pub fn check_threshold(work: &StudentWork<'_>) -> Result<(), Contradiction> {
+    match work.start != Start::Random || THRESHOLDS.contains(&work.threshold) {
+        true => Ok(()),
+        false => Err(Contradiction {
+            key: format!("{}.threshold", work.table),
+            found: work.threshold.to_string(),
+            expected: "a number above 0, from 1e-6 to 1e6".into(),
+        }),
+    }
 }
 
 /// Checks that a control without distillation learns something.

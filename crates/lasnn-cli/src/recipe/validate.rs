@@ -133,14 +133,7 @@ impl Check<'_> {
         if let Some(limit) = work.train_limit {
             self.value(&format!("{table}.train_limit"), limit, 1, "")?;
         }
-        let in_range = work.threshold.is_finite() && work.threshold > 0.0;
-        if work.start == Start::Random && !in_range {
-            return self.rule(Err(Contradiction {
-                key: format!("{table}.threshold"),
-                found: work.threshold.to_string(),
-                expected: "a number above 0".into(),
-            }));
-        }
+        self.rule(rules::check_threshold(work))?;
         if let Some(config) = &work.batch_norm {
             if let Start::Stage(from) = &work.start {
                 return self.rule(Err(Contradiction {

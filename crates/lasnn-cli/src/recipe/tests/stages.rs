@@ -124,7 +124,7 @@ fn a_student_that_starts_at_random_needs_no_conversion() {
 #[test]
 fn a_start_and_its_threshold_are_checked() {
     refuses("[student]\n", "[student]\nstart = \"studnet\"\n", &["`student.start`", "`random`"]);
-    for threshold in ["0.0", "-1.0", "nan", "inf"] {
+    for threshold in ["0.0", "-1.0", "1e-7", "1e300", "nan", "inf"] {
         let random = format!("[student]\nstart = \"random\"\nthreshold = {threshold}\n");
         refuses("[student]\n", &random, &["r.toml:", "`student.threshold` is", "above 0"]);
     }

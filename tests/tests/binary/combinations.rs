@@ -124,7 +124,7 @@ fn run(sandbox: &Sandbox, name: &str, settings: &[&'static str]) -> Option<Value
     let options = settings.iter().flat_map(|setting| ["--set", parts(setting)[2]]);
     let options: Vec<_> = ["--set", &renamed].into_iter().chain(options).collect();
     // The harness prints this if the test fails.
-    println!("{}", options.join(" "));
+    eprintln!("{}", options.join(" "));
     let outcome = sandbox.run(&[&["run", "base.toml"], &options[..]].concat());
     let printed = format!("{}{}", outcome.stdout, outcome.stderr);
     assert!(!printed.contains("panicked") && !printed.contains("NaN"), "{outcome:#?}");

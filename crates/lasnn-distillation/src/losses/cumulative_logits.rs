@@ -1,5 +1,5 @@
-//! Alignment of each time step with the mean logits of those steps that are right, without a
-//! teacher: one term of the distillation of Yu et al. ("Efficient logit-based knowledge
+//! Alignment of each time step with the mean logits of the time steps that predict the right class,
+//! without a teacher: one term of the distillation of Yu et al. ("Efficient logit-based knowledge
 //! distillation of deep spiking neural networks for full-range timestep deployment", 2025).
 //!
 //! ```text
@@ -21,7 +21,7 @@ use crate::divergence::{check_temperature, scaled_divergence};
 use crate::loss::{Described, LossInputs, LossKind, StudentLoss};
 use crate::on::On;
 
-/// Alignment of each time step with the mean logits of those steps that are right.
+/// Alignment of each time step with the mean logits of the time steps that predict the right class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CumulativeLogits {

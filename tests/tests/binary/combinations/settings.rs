@@ -67,6 +67,8 @@ pub const SETTINGS: &[&str] = &[
     "ann-scores conversion.class_scores=ann",
     "raw-scores conversion.class_scores=raw",
     "shift conversion.shift_steps=4",
+    "uncalibrated conversion.calibration=none",
+    "calibrated conversion.calibration=bias",
     "scale conversion.scale=0.7",
     "hybrid intermediate.init=hybrid",
     "norms intermediate.network.layers=[{kind='conv',channels=4,batch_norm=true,tap='low'},\
@@ -153,9 +155,10 @@ pub const SETTINGS: &[&str] = &[
 
 /// Recipes that run to their end. Each is a list of words of [`SETTINGS`].
 pub const ROWS: &[&str] = &[
-    "percentile relu ann-scores fire-last lif direct signed on-sum converted f32",
+    "percentile relu ann-scores uncalibrated fire-last lif direct signed on-sum converted f32",
     "maximum clip raw-scores leaky poisson zero on-step few-images control cosine",
     "weights time-constant fast-sigmoid subtract attention control four-steps micro constant",
+    "bounds norms clip calibrated half-membrane shift poisson cumulative four-steps",
     "bounds clip scale trained-leak poisson-unit unit softmax-maps adamw groups bf16",
     "bounds qcfs half-membrane shift plain-maps seven-steps atan other-steps int12",
     "percentile norms qcfs trained-membrane rectangular teacher-logits bf16-weights bf16 groups",

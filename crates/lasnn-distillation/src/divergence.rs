@@ -39,7 +39,8 @@ pub fn scaled_divergence<B: Backend>(
     divergence(target, student, temperature) * (temperature * temperature)
 }
 
-/// Temperatures of which logits divided by them, and their squares, are finite in single precision.
+/// The range of temperatures. With others, the divided logits or the squared temperature would
+/// overflow or vanish in single precision.
 const TEMPERATURES: RangeInclusive<f64> = 1e-6..=1e6;
 
 /// Checks that a temperature is in range.

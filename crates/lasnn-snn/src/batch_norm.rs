@@ -33,7 +33,8 @@ pub enum BatchNormConfig {
     },
 }
 
-/// Values of `alpha` of which γ and its gradient are finite in single precision.
+/// The range of `alpha`. With other values, γ or its gradient would overflow or vanish in single
+/// precision.
 const ALPHAS: RangeInclusive<f64> = 1e-6..=1e6;
 
 fn one() -> f64 {

@@ -148,53 +148,37 @@ impl<B: Backend> SpikingNetwork<B> {
 
     /// Divides the bias of each layer by how much activation of the ordinary network a spike that
     /// enters the layer stands for. `thresholds` has one threshold for each layer of neurons, in
-    /// the order of [`Self::neurons`]. Only the layers with a number in `layers` change; the number
-    /// of the readout is that of the layers of neurons.
+    /// the order of [`Self::neurons`]. Only the layers whose number is in `layers` change. The
+    /// readout has the number `thresholds.len()`.
     ///
     /// A neuron with the threshold `v` that fires at the rate `r` stands for an activation of
     /// `r v s`, where `s` is what its own inputs stand for. So currents are in units of `s`, and so
     /// must be the bias. The threshold inside a residual block is in the weights of its second
     /// convolution ([`Self::absorb_inner_threshold`]) and changes no unit.
     pub fn scale_biases(mut self, thresholds: &[f32], layers: Range<usize>) -> Self {
-        let (mut unit, mut neuron_layer) = (1.0f32, 0);
-        let divide = |bias: &mut Option<Param<Tensor<B, 1>>>, unit: f32| {
-            *bias = bias.take().map(|bias| bias.map(|bias| bias / unit));
-        };
-        for layer in &mut self.layers {
-            let is_scaled = layers.contains(&neuron_layer);
-            match layer {
-                SpikingLayer::Conv(layer) => {
-                    if is_scaled {
-                        divide(&mut layer.conv.bias, unit);
-                    }
-                    unit *= thresholds[neuron_layer];
-                    neuron_layer += 1;
-                }
-                SpikingLayer::Linear(layer) => {
-                    if is_scaled {
-                        divide(&mut layer.linear.bias, unit);
-                    }
-                    unit *= thresholds[neuron_layer];
-                    neuron_layer += 1;
-                }
-                SpikingLayer::Residual(block) => {
-                    if is_scaled {
-                        divide(&mut block.first.conv.bias, unit);
-                    }
-                    if layers.contains(&(neuron_layer + 1)) {
-                        divide(&mut block.second.conv.bias, unit);
-                        if let Some(shortcut) = &mut block.shortcut {
-                            divide(&mut shortcut.conv.bias, unit);
-                        }
-                    }
-                    unit *= thresholds[neuron_layer + 1];
-                    neuron_layer += 2;
-                }
-                SpikingLayer::Classifier(readout) if is_scaled => {
-                    divide(&mut readout.linear.bias, unit);
-                }
-                _ => {}
+        let units = self.units(thresholds);
+        let divide = |bias: &mut Option<Param<Tensor<B, 1>>>, neuron_layer: usize| {
+            if layers.contains(&neuron_layer) {
+                let unit = units[neuron_layer];
+                *bias = bias.take().map(|bias| bias.map(|bias| bias / unit));
             }
+        };
+        let mut before = 0;
+        for layer in &mut self.layers {
+            match layer {
+                SpikingLayer::Conv(layer) => divide(&mut layer.conv.bias, before),
+                SpikingLayer::Linear(layer) => divide(&mut layer.linear.bias, before),
+                SpikingLayer::Residual(block) => {
+                    divide(&mut block.first.conv.bias, before);
+                    divide(&mut block.second.conv.bias, before + 1);
+                    if let Some(shortcut) = &mut block.shortcut {
+                        divide(&mut shortcut.conv.bias, before + 1);
+                    }
+                }
+                SpikingLayer::Classifier(readout) => divide(&mut readout.linear.bias, before),
+                SpikingLayer::AveragePool(_) | SpikingLayer::Dropout(_) => {}
+            }
+            before += layer.neurons().len();
         }
         self
     }

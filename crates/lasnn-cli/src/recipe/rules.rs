@@ -186,7 +186,8 @@ pub fn check(recipe: &Recipe, graph: &Graph<'_>) -> Result<(), Contradiction> {
     Ok(())
 }
 
-/// Thresholds with which potentials and gradients are finite in single precision.
+/// The range of thresholds. With others, membrane potentials or gradients would overflow or vanish
+/// in single precision.
 const THRESHOLDS: RangeInclusive<f64> = 1e-6..=1e6;
 
 /// Checks the threshold of a network that starts at random.

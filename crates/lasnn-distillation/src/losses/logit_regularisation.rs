@@ -6,7 +6,7 @@
 //! L = mean over steps, images and classes of (z − target)²
 //! ```
 //!
-//! It keeps a time step from logits that are far larger than those of the others. The whole loss of
+//! It prevents single time steps from having far larger logits than the others. The whole loss of
 //! temporal efficient training with its factor λ is cross-entropy with [`On::Step`] and the weight
 //! 1 − λ, and this loss with the weight λ.
 

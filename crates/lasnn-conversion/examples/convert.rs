@@ -8,7 +8,7 @@
 use std::error::Error;
 
 use burn_flex::Flex;
-use lasnn_conversion::{Balancing, ConversionConfig, convert};
+use lasnn_conversion::{Ann, Balancing, ConversionConfig, convert};
 use lasnn_core::{Architecture, Batch, Layer, Pass, Seed, Shape, Stream};
 use lasnn_models::{Init, Network};
 use lasnn_nn::{BatchTensors, state};
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let on_progress = &progress::go_on;
         let balancing = Balancing { config: &config, batches: &batches, seed: SEED, on_progress };
         let weights = state::save::<Flex, _>(&ann);
-        let (_snn, report) = convert(snn, &weights, &activations, balancing, &device)?;
+        let (_snn, report) = convert(snn, Ann::new(&weights, &activations), balancing, &device)?;
 
         println!("{time_steps} time steps\nlayer     threshold  firing rate  correlation");
         for layer in &report.layers {

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use lasnn_core::Kind;
 use serde::{Deserialize, Serialize};
 
+use crate::calibrations::CalibrationConfig;
 use crate::error::{ConversionError, wrong};
 use crate::methods::MethodConfig;
 
@@ -36,32 +37,9 @@ pub struct ConversionConfig {
     /// threshold, so that the firing rate is the activation rounded instead of rounded down. Every
     /// layer needs a bias, which takes the current.
     pub shift_steps: usize,
-    /// What is corrected after the conversion, from the difference of the two networks.
-    pub calibration: Calibration,
-}
-
-/// What a conversion corrects in the end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Calibration {
-    /// Nothing.
-    #[default]
-    None,
-    /// The bias of every channel, so that its mean activation over the student's time steps is that
-    /// of the ordinary network. Every layer needs a bias.
-    Bias,
-}
-
-impl Calibration {
-    /// The names of all calibrations.
-    pub const KINDS: &[Kind] = &[
-        Kind { name: "none", about: "the conversion corrects nothing in the end", source: "" },
-        Kind {
-            name: "bias",
-            about: "biases are corrected by the mean difference of the activations",
-            source: "Li et al. 2021 (light calibration)",
-        },
-    ];
+    /// What is corrected after the conversion, layer by layer, from the difference of the two
+    /// networks.
+    pub calibration: Vec<CalibrationConfig>,
 }
 
 /// The scale of the class scores of a converted network. It changes no prediction, but the
@@ -103,7 +81,7 @@ impl Default for ConversionConfig {
             scale: 1.0,
             class_scores: ClassScores::default(),
             shift_steps: 0,
-            calibration: Calibration::default(),
+            calibration: Vec::new(),
         }
     }
 }
@@ -127,6 +105,17 @@ impl ConversionConfig {
             let expected = "a number above 0, from 1e-6 to 1e6";
             return Err(wrong("conversion.scale", self.scale, expected));
         }
-        self.method.check()
+        self.method.check()?;
+        for (index, calibration) in self.calibration.iter().enumerate() {
+            calibration.check()?;
+            if self.calibration[..index].iter().any(|other| other.name() == calibration.name()) {
+                return Err(ConversionError::Value {
+                    key: "conversion.calibration",
+                    found: format!("twice `{}`", calibration.name()),
+                    expected: "each kind at most once",
+                });
+            }
+        }
+        Ok(())
     }
 }

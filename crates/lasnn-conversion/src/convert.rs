@@ -1,30 +1,23 @@
 //! Weight transfer, and thresholds by a conversion method.
 //!
-//! A method finds the thresholds ([`crate::methods`]). In the end every threshold is scaled, and
-//! biases are divided by what a spike that enters their layer stands for. The weights of the last
-//! layer are multiplied by it, unless the class scores shall be [`ClassScores::Raw`].
-//!
-//! A layer with threshold v represents the ordinary network's activations divided by v. The two
-//! summands of a residual block would therefore have different scales: the path through both
-//! convolutions passes one threshold more than the shortcut. To correct this, the threshold of the
-//! block's first neurons is multiplied into the weights of its second convolution.
+//! A method finds the thresholds ([`crate::methods`]). Every threshold is multiplied by the scale of
+//! the configuration, and weights and biases get the scales that follow from the thresholds
+//! ([`crate::scales`]).
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::backend::Backend;
 use lasnn_core::{Batch, Seed};
-use lasnn_neurons::SpikingBackend;
+use lasnn_neurons::{SpikingBackend, ThresholdPer};
 use lasnn_nn::{StateDict, state};
 use lasnn_snn::network::SpikingNetwork;
 use lasnn_snn::progress::OnProgress;
 
-use crate::calibration::calibrate_biases;
-use crate::config::{Calibration, ClassScores, ConversionConfig};
+use crate::ann::Ann;
+use crate::calibrations::calibrate;
+use crate::config::ConversionConfig;
 use crate::error::ConversionError;
 use crate::methods::Source;
 use crate::report::{self, ConversionReport};
-
-/// The activations of the ordinary network for a batch, each `[batch, channels, height, width]`,
-/// with the names of [`SpikingNetwork::neurons`] and in their order.
-pub type Activations<B> = Vec<(String, Tensor<B, 4>)>;
+use crate::scales::{add_currents, scale_layer, scale_readout, scales};
 
 /// The arguments of a conversion.
 #[derive(Clone, Copy)]
@@ -39,11 +32,8 @@ pub struct Balancing<'a> {
     pub on_progress: OnProgress<'a>,
 }
 
-/// Copies the weights of the ordinary network `ann` to `network` and sets its thresholds by the
-/// method of the configuration.
-///
-/// `reference` computes the ordinary network's activations for a batch. The report compares firing
-/// rates with them.
+/// Copies the weights of the ordinary network to `network` and sets its thresholds by the method of
+/// the configuration.
 ///
 /// # Errors
 ///
@@ -53,8 +43,7 @@ pub struct Balancing<'a> {
 /// [`ConversionError::Interrupted`] if the progress function stopped the conversion.
 pub fn convert<B: SpikingBackend>(
     network: SpikingNetwork<B>,
-    ann: &StateDict,
-    reference: &dyn Fn(&Batch) -> Activations<B>,
+    ann: Ann<'_, B>,
     balancing: Balancing<'_>,
     device: &B::Device,
 ) -> Result<(SpikingNetwork<B>, ConversionReport), ConversionError> {
@@ -68,42 +57,43 @@ pub fn convert<B: SpikingBackend>(
             return Err(ConversionError::BatchNorm { layer, kind: planned.layer.kind() });
         }
     }
-    let mut network = transfer(network, ann)?;
-    let source = Source { network: &network, ann, activations: reference, balancing, device };
-    let scale = config.scale as f32;
-    let thresholds: Vec<f32> = config.method.on::<B>().thresholds(&source)?;
-    let thresholds: Vec<f32> = thresholds.iter().map(|&threshold| threshold * scale).collect();
-    for (neuron_layer, &threshold) in thresholds.iter().enumerate() {
-        network = network.absorb_inner_threshold(neuron_layer, threshold);
+    if config.method.is_by_channel()
+        && network.config().neuron.sharing().threshold == ThresholdPer::Layer
+    {
+        return Err(ConversionError::PerLayer);
     }
-    let network = network.scale_biases(&thresholds, 0..thresholds.len());
-    let network = match config.class_scores {
-        ClassScores::Ann => network.scale_readout_weights(&thresholds),
-        ClassScores::Raw => network.scale_biases(&thresholds, thresholds.len()..usize::MAX),
-    };
+    let mut network = transfer(network, ann.tensors)?;
+    let source = Source { network: &network, ann, balancing, device };
+    let scale = config.scale as f32;
+    let mut thresholds = config.method.on::<B>().thresholds(&source)?;
+    thresholds.iter_mut().flatten().for_each(|threshold| *threshold *= scale);
+    let scales = scales(&network, &thresholds);
+    for (neuron_layer, scales) in scales[..thresholds.len()].iter().enumerate() {
+        network = scale_layer(network, neuron_layer, scales);
+    }
+    let network = scale_readout(network, &scales[thresholds.len()], config.class_scores);
     let network = shift(network, &thresholds, config.shift_steps)?;
     let neurons = network.config().neuron;
     let network = network.with_neurons(&neurons, &thresholds, device);
-    let network = match config.calibration {
-        Calibration::None => network,
-        Calibration::Bias => calibrate_biases(network, &thresholds, reference, balancing, device)?,
-    };
-    let report = report::report(&network, &thresholds, reference, balancing, device)?;
+    let network = calibrate(network, &thresholds, ann, balancing, device)?;
+    let report = report::report(&network, &thresholds, ann, balancing, device)?;
     Ok((network, report))
 }
 
 /// Adds the current `v / (2 steps)` to the neurons with the threshold `v`; none if `steps` is 0.
 fn shift<B: Backend>(
     network: SpikingNetwork<B>,
-    thresholds: &[f32],
+    thresholds: &[Vec<f32>],
     steps: usize,
 ) -> Result<SpikingNetwork<B>, ConversionError> {
     if steps == 0 {
         return Ok(network);
     }
-    let shifted = thresholds.iter().enumerate().try_fold(network, |network, (layer, threshold)| {
-        network.add_currents(layer, &[threshold / (2.0 * steps as f32)])
-    });
+    let shifted =
+        thresholds.iter().enumerate().try_fold(network, |network, (layer, thresholds)| {
+            let current = |threshold| threshold / (2.0 * steps as f32);
+            add_currents(network, layer, &thresholds.iter().map(current).collect::<Vec<f32>>())
+        });
     shifted.map_err(|layer| ConversionError::NoBias { layer, key: "conversion.shift_steps" })
 }
 

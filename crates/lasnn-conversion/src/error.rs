@@ -75,6 +75,22 @@ pub enum ConversionError {
         /// The bound, `None` if the ordinary network has no tensor for it.
         found: Option<f32>,
     },
+    /// The method finds a threshold of each channel, and the neurons of a layer share one.
+    #[error(
+        "`spiking.neuron.threshold.per` is \"layer\", expected \"channel\", since \
+         `conversion.method` finds a threshold of each channel"
+    )]
+    PerLayer,
+    /// The neurons of a layer have no initial membrane potentials of their own.
+    #[error(
+        "layer `{layer}` has no initial membrane potential of each neuron, expected \
+         `spiking.neuron.initial_membrane = {{ per = \"neuron\" }}`, since the calibration \
+         `potential` sets them"
+    )]
+    NoPotentials {
+        /// The layer.
+        layer: String,
+    },
     /// A layer has no bias that could take an additional current.
     #[error(
         "layer `{layer}` has no bias, expected one that takes the current of `{key}`: a layer with \

@@ -13,6 +13,8 @@ use burn::tensor::TensorData;
 use lasnn_core::{Architecture, Layer};
 use lasnn_nn::{StateDict, StateError};
 
+use crate::ann::{Norm, Norms};
+
 /// `ε` of the batch norms of `lasnn-models` and `lasnn-snn`.
 const EPSILON: f64 = 1e-5;
 
@@ -42,6 +44,18 @@ pub fn fold_batch_norm(
         }
     }
     Ok(tensors)
+}
+
+/// The trained scales and shifts of the batch norms that [`fold_batch_norm`] folds, by the names of
+/// their convolutions.
+pub fn batch_norms(tensors: &StateDict) -> Norms {
+    let norm = |(name, gamma): (&String, &TensorData)| {
+        let conv = name.strip_suffix(".norm.gamma")?;
+        let beta = tensors.get(&format!("{conv}.norm.beta"))?;
+        let [gamma, beta] = [gamma, beta].map(|numbers| numbers.iter::<f32>().collect());
+        Some((conv.to_owned(), Norm { gamma, beta }))
+    };
+    tensors.iter().filter_map(norm).collect()
 }
 
 /// Folds the batch norm `name.norm` into the convolution `name.conv`.

@@ -1,19 +1,22 @@
 //! The table of conversion methods, and one module for each of them.
 
 pub mod activation_bounds;
+pub mod local_threshold_balancing;
 pub mod threshold_balancing;
 pub mod weight_normalisation;
 
 use lasnn_core::Kind;
 use lasnn_neurons::SpikingBackend;
-use lasnn_nn::StateDict;
 use lasnn_snn::network::SpikingNetwork;
 use serde::{Deserialize, Serialize};
 
-use crate::convert::{Activations, Balancing};
+use crate::ann::Ann;
+use crate::convert::Balancing;
 use crate::error::ConversionError;
+use crate::scales::Thresholds;
 
 pub use activation_bounds::ActivationBounds;
+pub use local_threshold_balancing::LocalThresholdBalancing;
 pub use threshold_balancing::ThresholdBalancing;
 pub use weight_normalisation::WeightNormalisation;
 
@@ -39,21 +42,25 @@ pub trait MethodKind {
     fn needs_bounds(&self) -> bool {
         false
     }
+
+    /// Whether the method finds a threshold of each channel.
+    fn is_by_channel(&self) -> bool {
+        false
+    }
 }
 
 /// A method that finds the thresholds of a spiking network.
 pub trait ConversionMethod<B: SpikingBackend> {
-    /// One threshold for each layer of neurons, in the order of [`SpikingNetwork::neurons`], before
+    /// The thresholds of each layer of neurons, in the order of [`SpikingNetwork::neurons`], before
     /// they are multiplied by `conversion.scale`.
     ///
-    /// The threshold of a layer is the current at which a neuron fires at every time step. Currents
-    /// are in units of what the spikes that enter the layer stand for, which is the product of the
-    /// thresholds before it ([`SpikingNetwork::scale_biases`]).
+    /// A threshold is the current at which a neuron fires at every time step, in the unit of its
+    /// layer ([`crate::scales`]).
     ///
     /// # Errors
     ///
     /// Names the layer for which no threshold can be found.
-    fn thresholds(&self, source: &Source<'_, B>) -> Result<Vec<f32>, ConversionError>;
+    fn thresholds(&self, source: &Source<'_, B>) -> Result<Thresholds, ConversionError>;
 }
 
 /// What a method finds thresholds from.
@@ -61,10 +68,8 @@ pub struct Source<'a, B: SpikingBackend> {
     /// The spiking network with the weights and biases of the ordinary network, and with thresholds
     /// of 1.
     pub network: &'a SpikingNetwork<B>,
-    /// The tensors of the ordinary network.
-    pub ann: &'a StateDict,
-    /// The activations of the ordinary network for a batch.
-    pub activations: &'a dyn Fn(&lasnn_core::Batch) -> Activations<B>,
+    /// The ordinary network.
+    pub ann: Ann<'a, B>,
     /// The images for calibration.
     pub balancing: Balancing<'a>,
     /// The device of the network.
@@ -112,6 +117,13 @@ macro_rules! methods {
                 }
             }
 
+            /// See [`MethodKind::is_by_channel`].
+            pub fn is_by_channel(&self) -> bool {
+                match self {
+                    $(Self::$variant(method) => method.is_by_channel(),)+
+                }
+            }
+
             /// This method on a backend.
             pub fn on<B: SpikingBackend>(&self) -> &dyn ConversionMethod<B> {
                 match self {
@@ -131,6 +143,7 @@ methods! {
     ThresholdBalancing: threshold_balancing::ThresholdBalancing,
     WeightNormalisation: weight_normalisation::WeightNormalisation,
     ActivationBounds: activation_bounds::ActivationBounds,
+    LocalThresholdBalancing: local_threshold_balancing::LocalThresholdBalancing,
 }
 
 impl Default for MethodConfig {

@@ -12,7 +12,8 @@ use lasnn_snn::progress::{Progress, Task, images_at_once};
 use lasnn_snn::simulator::Simulator;
 use serde::Serialize;
 
-use crate::convert::{Activations, Balancing};
+use crate::ann::Ann;
+use crate::convert::Balancing;
 use crate::error::ConversionError;
 
 /// Below this correlation a layer's firing rates say little about the ordinary network's
@@ -40,7 +41,7 @@ pub struct ConversionReport {
 pub struct LayerReport {
     /// The layer's name, for instance `layers.0` or `layers.3.first`.
     pub name: String,
-    /// The threshold, after scaling.
+    /// The threshold after scaling; its mean over the channels if each has its own.
     pub threshold: f32,
     /// Spikes per neuron and time step, 0 to 1.
     pub firing_rate: f64,
@@ -59,8 +60,8 @@ pub struct LayerReport {
 /// Runs the converted network and the ordinary one on the batches for calibration.
 pub(crate) fn report<B: SpikingBackend>(
     network: &SpikingNetwork<B>,
-    thresholds: &[f32],
-    reference: &dyn Fn(&Batch) -> Activations<B>,
+    thresholds: &[Vec<f32>],
+    ann: Ann<'_, B>,
     balancing: Balancing<'_>,
     device: &B::Device,
 ) -> Result<ConversionReport, ConversionError> {
@@ -83,7 +84,8 @@ pub(crate) fn report<B: SpikingBackend>(
             return Err(ConversionError::Interrupted);
         };
         done += batch.len() as u64 * time_steps as u64;
-        let (found, activations): (Vec<String>, Vec<_>) = reference(&batch).into_iter().unzip();
+        let (found, activations): (Vec<String>, Vec<_>) =
+            (ann.activations)(&batch).into_iter().unzip();
         if found != names {
             return Err(ConversionError::Activations { found, expected: names });
         }
@@ -91,9 +93,9 @@ pub(crate) fn report<B: SpikingBackend>(
             tally.add(&counts, &to_host(activations), time_steps);
         }
     }
-    let layer = |((name, &threshold), tally): ((&String, &f32), &Tally)| LayerReport {
+    let layer = |((name, thresholds), tally): ((&String, &Vec<f32>), &Tally)| LayerReport {
         name: name.clone(),
-        threshold,
+        threshold: thresholds.iter().sum::<f32>() / thresholds.len() as f32,
         firing_rate: tally.spikes / (tally.pairs * time_steps as f64),
         dead: share_without(&tally.fired),
         ann_dead: share_without(&tally.activated),

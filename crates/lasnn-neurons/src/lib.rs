@@ -52,7 +52,7 @@ pub use model::{FusedNeurons, NeuronError, NeuronKind, NeuronModel, TrainedParam
 pub use models::{Lif, LifConfig, NeuronConfig, Plif, PlifConfig, SpikingNeurons};
 pub use network::{NetworkInput, NetworkPass, NetworkProbes};
 pub use params::{
-    InitialMembraneConfig, InitialMembranePer, LeakConfig, ThresholdConfig, ThresholdPer,
+    InitialMembraneConfig, InitialMembranePer, LeakConfig, Sharing, ThresholdConfig, ThresholdPer,
 };
 pub use parity::{ParityCase, ParityError, check_parity};
 pub use range::{LEAK_RANGE, LEAST_THRESHOLD};

@@ -7,6 +7,7 @@ use lasnn_core::Kind;
 use lasnn_core::neuron::NeuronOptions;
 
 use crate::backend::SpikingBackend;
+use crate::params::Sharing;
 
 /// The configuration of a neuron model: the table `[spiking.neuron]` of a recipe.
 pub trait NeuronKind {
@@ -53,10 +54,8 @@ pub trait NeuronKind {
         0.0
     }
 
-    /// Whether [`NeuronModel::fused`] returns initial membrane potentials.
-    fn has_initial_membrane(&self) -> bool {
-        false
-    }
+    /// Which neurons share thresholds and initial membrane potentials.
+    fn sharing(&self) -> Sharing;
 }
 
 /// Which parameters of a layer of neurons are trained.
@@ -151,6 +150,18 @@ pub trait NeuronModel<B: Backend>: Module<B> {
     fn threshold_value(&self) -> f32 {
         let thresholds = self.thresholds();
         thresholds.iter().sum::<f32>() / thresholds.len() as f32
+    }
+
+    /// Reads the initial membrane potentials from the device: one, or one for each neuron of an
+    /// image in row-major order. `None` if all neurons start at rest.
+    fn initial_membranes(&self) -> Option<Vec<f32>> {
+        None
+    }
+
+    /// These neurons with other initial membrane potentials, in the form of
+    /// [`NeuronModel::initial_membranes`]. Neurons of a model without such potentials do not change.
+    fn with_initial_membranes(self, _potentials: &[f32]) -> Self {
+        self
     }
 
     /// These neurons with their trained parameters moved into their ranges, as after a training

@@ -15,6 +15,7 @@ pub use plif::{Plif, PlifConfig};
 use crate::backend::SpikingBackend;
 use crate::default_kind;
 use crate::model::{FusedNeurons, NeuronError, NeuronKind, NeuronModel, TrainedParams, kind_of};
+use crate::params::{InitialMembranePer, Sharing};
 
 /// Declares the enum [`NeuronConfig`] of all configurations, its table, and the enum
 /// [`SpikingNeurons`] of all modules.
@@ -104,10 +105,10 @@ macro_rules! models {
                 }
             }
 
-            /// See [`NeuronKind::has_initial_membrane`].
-            pub fn has_initial_membrane(&self) -> bool {
+            /// See [`NeuronKind::sharing`].
+            pub fn sharing(&self) -> Sharing {
                 match self {
-                    $(Self::$variant(config) => config.has_initial_membrane(),)+
+                    $(Self::$variant(config) => config.sharing(),)+
                 }
             }
 
@@ -199,6 +200,20 @@ macro_rules! models {
                 }
             }
 
+            fn initial_membranes(&self) -> Option<Vec<f32>> {
+                match self {
+                    $(Self::$variant(neurons) => neurons.initial_membranes(),)+
+                }
+            }
+
+            fn with_initial_membranes(self, potentials: &[f32]) -> Self {
+                match self {
+                    $(Self::$variant(neurons) => {
+                        Self::$variant(neurons.with_initial_membranes(potentials))
+                    })+
+                }
+            }
+
             fn constrained(self) -> Self {
                 match self {
                     $(Self::$variant(neurons) => Self::$variant(neurons.constrained()),)+
@@ -238,6 +253,35 @@ impl NeuronConfig {
     /// theory has no leak.
     pub fn without_leak(&self) -> Self {
         LifConfig::without_leak(self.options()).into()
+    }
+
+    /// Whether [`NeuronModel::fused`] returns initial membrane potentials.
+    pub fn has_initial_membrane(&self) -> bool {
+        self.sharing().initial_membrane.is_some()
+    }
+
+    /// The neurons of a layer with the shape `[channels, height, width]` and with one threshold for
+    /// all, or with one for each channel. Initial membrane potentials are fractions of the
+    /// thresholds.
+    pub fn init_channels<B: Backend>(
+        &self,
+        thresholds: &[f32],
+        shape: [usize; 3],
+        device: &B::Device,
+    ) -> SpikingNeurons<B> {
+        let neurons = self.init(thresholds[0], shape, device);
+        if thresholds.len() == 1 {
+            return neurons;
+        }
+        let neurons = neurons.with_thresholds(thresholds);
+        if self.sharing().initial_membrane != Some(InitialMembranePer::Neuron) {
+            return neurons;
+        }
+        let [_, height, width] = shape;
+        let fraction = self.initial_membrane() as f32;
+        let of_channel =
+            |&threshold: &f32| std::iter::repeat_n(fraction * threshold, height * width);
+        neurons.with_initial_membranes(&thresholds.iter().flat_map(of_channel).collect::<Vec<_>>())
     }
 }
 

@@ -129,10 +129,20 @@ pub enum InitialMembranePer {
 }
 
 impl InitialMembraneConfig {
-    /// Whether the neurons start at rest and stay so.
+    /// Whether all neurons start at rest and stay so. Potentials of single neurons are kept, since a
+    /// calibration may set them.
     pub fn is_rest(&self) -> bool {
-        self.value == 0.0 && !self.train
+        self.value == 0.0 && !self.train && self.per == InitialMembranePer::Layer
     }
+}
+
+/// Which neurons share the numbers of a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sharing {
+    /// Which neurons share a threshold.
+    pub threshold: ThresholdPer,
+    /// Which neurons share an initial membrane potential. `None` if all start at rest.
+    pub initial_membrane: Option<InitialMembranePer>,
 }
 
 #[cfg(test)]

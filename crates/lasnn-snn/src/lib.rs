@@ -38,6 +38,7 @@ pub mod runner;
 pub mod signal;
 pub mod simulate;
 pub mod simulator;
+pub mod synapses;
 mod walk;
 
 pub use batch_norm::BatchNormConfig;

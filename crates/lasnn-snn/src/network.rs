@@ -1,9 +1,8 @@
 //! The spiking network.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use burn::module::{Module, Param};
+use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{ArchitectureError, Pass, Plan, PlannedLayer, Probe, Probes};
 use lasnn_neurons::{NeuronConfig, NeuronModel, SpikingBackend, SpikingNeurons, mean_current};
@@ -111,154 +110,34 @@ impl<B: Backend> SpikingNetwork<B> {
     }
 
     /// Replaces the neurons by those that `config` describes: `thresholds` has one threshold for
-    /// each layer of neurons, in the order of [`Self::neurons`].
-    pub fn with_neurons(
+    /// each layer of neurons, in the order of [`Self::neurons`], or one for each of its channels if
+    /// the configuration has a threshold of each channel.
+    pub fn with_neurons<T: AsRef<[f32]>>(
         mut self,
         config: &NeuronConfig,
-        thresholds: &[f32],
+        thresholds: &[T],
         device: &B::Device,
     ) -> Self {
         let shapes = fan_outs(&self.meta.plan).1.into_iter().map(|fan_out| fan_out.shape);
         let all = self.layers.iter_mut().flat_map(SpikingLayer::neurons_mut);
-        for ((neurons, &threshold), shape) in all.zip(thresholds).zip(shapes) {
+        for ((neurons, thresholds), shape) in all.zip(thresholds).zip(shapes) {
             let shape = [shape.channels, shape.height, shape.width];
-            *neurons = config.init(threshold, shape, device);
+            *neurons = config.init_channels(thresholds.as_ref(), shape, device);
         }
         self
     }
 
-    /// The threshold of each layer of neurons with which a firing rate of 1 stands for an
-    /// activation of the given scale. A layer without a scale keeps that of its inputs: its
-    /// threshold is 1.
-    ///
-    /// The threshold is the scale divided by the unit of the layer's currents, see
-    /// [`Self::scale_biases`]. All layers of a residual block have the unit of its input.
-    pub fn thresholds_of_scales(&self, scales: &[Option<f32>]) -> Vec<f32> {
-        let mut unit = 1.0;
-        let mut thresholds = Vec::with_capacity(scales.len());
-        for layer in &self.layers {
-            let inner = layer.neurons().len();
-            let of_layer = scales[thresholds.len()..][..inner].iter();
-            let of_layer: Vec<f32> = of_layer.map(|scale| scale.unwrap_or(unit) / unit).collect();
-            unit *= of_layer.last().copied().unwrap_or(1.0);
-            thresholds.extend(of_layer);
+    /// Replaces layer `neuron_layer` of [`Self::neurons`] by what `change` makes of it.
+    pub fn map_neurons(
+        mut self,
+        neuron_layer: usize,
+        change: impl FnOnce(SpikingNeurons<B>) -> SpikingNeurons<B>,
+    ) -> Self {
+        let mut all = self.layers.iter_mut().flat_map(SpikingLayer::neurons_mut);
+        if let Some(neurons) = all.nth(neuron_layer) {
+            *neurons = change(neurons.clone());
         }
-        thresholds
-    }
-
-    /// Divides the bias of each layer by how much activation of the ordinary network a spike that
-    /// enters the layer stands for. `thresholds` has one threshold for each layer of neurons, in
-    /// the order of [`Self::neurons`]. Only the layers whose number is in `layers` change. The
-    /// readout has the number `thresholds.len()`.
-    ///
-    /// A neuron with the threshold `v` that fires at the rate `r` stands for an activation of
-    /// `r v s`, where `s` is what its own inputs stand for. So currents are in units of `s`, and so
-    /// must be the bias. The threshold inside a residual block is in the weights of its second
-    /// convolution ([`Self::absorb_inner_threshold`]) and changes no unit.
-    pub fn scale_biases(mut self, thresholds: &[f32], layers: Range<usize>) -> Self {
-        let units = self.units(thresholds);
-        let divide = |bias: &mut Option<Param<Tensor<B, 1>>>, neuron_layer: usize| {
-            if layers.contains(&neuron_layer) {
-                let unit = units[neuron_layer];
-                *bias = bias.take().map(|bias| bias.map(|bias| bias / unit));
-            }
-        };
-        let mut before = 0;
-        for layer in &mut self.layers {
-            match layer {
-                SpikingLayer::Conv(layer) => divide(&mut layer.conv.bias, before),
-                SpikingLayer::Linear(layer) => divide(&mut layer.linear.bias, before),
-                SpikingLayer::Residual(block) => {
-                    divide(&mut block.first.conv.bias, before);
-                    divide(&mut block.second.conv.bias, before + 1);
-                    if let Some(shortcut) = &mut block.shortcut {
-                        divide(&mut shortcut.conv.bias, before + 1);
-                    }
-                }
-                SpikingLayer::Classifier(readout) => divide(&mut readout.linear.bias, before),
-                SpikingLayer::AveragePool(_) | SpikingLayer::Dropout(_) => {}
-            }
-            before += layer.neurons().len();
-        }
-        self
-    }
-
-    /// Adds constant currents to the neurons of layer `neuron_layer` of [`Self::neurons`]: one
-    /// current, or one for each channel. The bias of the layer takes them.
-    ///
-    /// # Errors
-    ///
-    /// Returns the name of the layer if it has no bias.
-    pub fn add_currents(mut self, neuron_layer: usize, currents: &[f32]) -> Result<Self, String> {
-        let (name, _) = self.neurons().swap_remove(neuron_layer);
-        let mut before = 0;
-        for layer in &mut self.layers {
-            let inner = neuron_layer.checked_sub(before);
-            before += layer.neurons().len();
-            let bias = match (layer, inner) {
-                (SpikingLayer::Conv(layer), Some(0)) => &mut layer.conv.bias,
-                (SpikingLayer::Linear(layer), Some(0)) => &mut layer.linear.bias,
-                (SpikingLayer::Residual(block), Some(0)) => &mut block.first.conv.bias,
-                (SpikingLayer::Residual(block), Some(1)) => &mut block.second.conv.bias,
-                _ => continue,
-            };
-            let found = bias.take().ok_or(name)?;
-            *bias = Some(found.map(|bias| {
-                let currents = Tensor::<B, 1>::from_floats(currents, &bias.device());
-                bias + currents
-            }));
-            return Ok(self);
-        }
-        unreachable!("every layer of neurons belongs to a layer")
-    }
-
-    /// How much activation of the ordinary network a current of 1 stands for, for each layer of
-    /// neurons and then for the readout, see [`Self::scale_biases`].
-    pub fn units(&self, thresholds: &[f32]) -> Vec<f32> {
-        let (mut unit, mut units) = (1.0, Vec::with_capacity(thresholds.len() + 1));
-        for layer in &self.layers {
-            let inner = layer.neurons().len();
-            units.extend(std::iter::repeat_n(unit, inner));
-            if inner > 0 {
-                unit *= thresholds[units.len() - 1];
-            }
-        }
-        units.push(unit);
-        units
-    }
-
-    /// Multiplies the weights of the readout by how much activation of the ordinary network a spike
-    /// that enters it stands for, see [`Self::scale_biases`]. With the ordinary network's bias, the
-    /// mean logits then approximate its logits.
-    pub fn scale_readout_weights(mut self, thresholds: &[f32]) -> Self {
-        let unit = self.units(thresholds)[thresholds.len()];
-        for layer in &mut self.layers {
-            if let SpikingLayer::Classifier(readout) = layer {
-                let weight = readout.linear.weight.clone();
-                readout.linear.weight = weight.map(|weight| weight * unit);
-            }
-        }
-        self
-    }
-
-    /// Multiplies the weights of a residual block's second convolution by `factor`, if layer
-    /// `neuron_layer` of [`Self::neurons`] is the block's first layer of neurons. Otherwise nothing
-    /// changes.
-    ///
-    /// Threshold balancing needs this: a spike of the first layer stands for an activation divided
-    /// by that layer's threshold.
-    pub fn absorb_inner_threshold(mut self, neuron_layer: usize, factor: f32) -> Self {
-        let mut before = 0;
-        for layer in &mut self.layers {
-            match layer {
-                SpikingLayer::Residual(block) if before == neuron_layer => {
-                    let conv = &mut block.second.conv;
-                    conv.weight = conv.weight.clone().map(|weight| weight * factor);
-                }
-                _ => {}
-            }
-            before += layer.neurons().len();
-        }
+        drop(all);
         self
     }
 

@@ -12,7 +12,7 @@ use lasnn_core::Plan;
 pub enum Task {
     /// Thresholds are balanced, layer by layer.
     Balancing,
-    /// The biases of a converted network are calibrated, layer by layer.
+    /// A converted network is calibrated, layer by layer.
     Calibrating,
     /// A converted network is compared with the ordinary one.
     Comparing,

@@ -3,7 +3,7 @@
 //! Each list is the table that the program itself uses to read a recipe.
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement};
-use lasnn_conversion::{Calibration, ClassScores, MethodConfig, Policy};
+use lasnn_conversion::{CalibrationConfig, ClassScores, MethodConfig, Policy};
 use lasnn_core::Kind;
 use lasnn_datasets::Source;
 use lasnn_distillation::LossConfig;
@@ -57,7 +57,7 @@ fn rows(what: Listed) -> Vec<Row> {
             ("conversion.method.kind", MethodConfig::KINDS.to_vec()),
             ("conversion.method.policy.kind", Policy::KINDS.to_vec()),
             ("conversion.class_scores", ClassScores::KINDS.to_vec()),
-            ("conversion.calibration", Calibration::KINDS.to_vec()),
+            ("conversion.calibration.kind", CalibrationConfig::KINDS.to_vec()),
         ],
         Listed::Optimizers => vec![
             ("*.train.optimizer.kind", OptimizerConfig::KINDS.to_vec()),

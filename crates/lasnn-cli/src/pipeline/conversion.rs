@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::Instant;
 
-use lasnn_conversion::{Balancing, ConversionError, convert, fold_batch_norm};
+use lasnn_conversion::{Ann, Balancing, ConversionError, batch_norms, convert, fold_batch_norm};
 use lasnn_core::{Batch, Pass};
 use lasnn_nn::{BatchTensors, StateDict, state};
 use lasnn_snn::{Progress as At, Simulator, SpikingNetwork, Task, images_at_once};
@@ -108,7 +108,9 @@ fn run<A: TrainingBackend>(
     };
     let balancing = Balancing { config, batches: &batches, seed, on_progress: &on_progress };
     let folded = fold_batch_norm(&recipe.intermediate.network, intermediate.clone())?;
-    let converted = convert(untrained, &folded, &activations, balancing, device);
+    let norms = batch_norms(intermediate);
+    let known = Ann { tensors: &folded, norms: &norms, activations: &activations };
+    let converted = convert(untrained, known, balancing, device);
     drop(shown);
     let (network, report) = converted.map_err(|error| match error {
         ConversionError::Interrupted => Interrupted.into(),
@@ -166,7 +168,7 @@ fn show(progress: &Progress, shown: &mut Option<(Task, Bar)>, at: At) {
         _ => {
             let label = match at.task {
                 Task::Balancing => "balances thresholds",
-                Task::Calibrating => "calibrates biases",
+                Task::Calibrating => "calibrates",
                 Task::Comparing => "compares with the ANN",
                 Task::Simulating => "measures",
             };

@@ -128,7 +128,7 @@ fn random<A: TrainingBackend>(
     let init = recipe.intermediate.init;
     let ann = Network::<A::InnerBackend>::new(plan, init, recipe.seed, device);
     let network = SpikingNetwork::<A::InnerBackend>::new(plan, &recipe.spiking, steps, device)?;
-    let thresholds = vec![stage.work.threshold as f32; network.neurons().len()];
+    let thresholds = vec![[stage.work.threshold as f32]; network.neurons().len()];
     let mut network = network.with_neurons(&recipe.spiking.neuron, &thresholds, device);
     if let Some(config) = &stage.work.batch_norm {
         network = network.with_initial_batch_norm(config);

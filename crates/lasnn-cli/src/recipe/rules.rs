@@ -6,11 +6,11 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use lasnn_conversion::{Calibration, ConversionConfig};
+use lasnn_conversion::{ConversionConfig, Need};
 use lasnn_core::{Layer, Plan};
 use lasnn_datasets::Normalisation;
 use lasnn_distillation::{LossConfig, Subject};
-use lasnn_neurons::StepOrder;
+use lasnn_neurons::{InitialMembranePer, Sharing, StepOrder, ThresholdPer};
 use lasnn_snn::SpikingConfig;
 use lasnn_training::TrainConfig;
 
@@ -118,12 +118,62 @@ fn check_bounds(recipe: &Recipe) -> Result<(), Contradiction> {
     }
 }
 
+/// Checks that the neurons have the parameters that the conversion sets.
+fn check_neurons(recipe: &Recipe) -> Result<(), Contradiction> {
+    let ConversionConfig { method, calibration, .. } = &recipe.conversion;
+    let Sharing { threshold, initial_membrane } = recipe.spiking.neuron.sharing();
+    let refuse = |key: &str, found: &str, expected: String| {
+        let key = format!("spiking.neuron.{key}.per");
+        Err(Contradiction { key, found: found.into(), expected })
+    };
+    if method.is_by_channel() && threshold == ThresholdPer::Layer {
+        let expected = "\"channel\", since `conversion.method` finds a threshold of each channel";
+        return refuse("threshold", "\"layer\"", expected.into());
+    }
+    if method.is_by_channel() && initial_membrane == Some(InitialMembranePer::Layer) {
+        let expected = "\"neuron\", since the potentials are fractions of thresholds, and \
+                        `conversion.method` finds a threshold of each channel";
+        return refuse("initial_membrane", "\"layer\"", expected.into());
+    }
+    let by_neuron = initial_membrane == Some(InitialMembranePer::Neuron);
+    let needs = calibration.iter().find(|found| found.need() == Some(Need::Potentials));
+    match needs.filter(|_| !by_neuron) {
+        None => Ok(()),
+        Some(found) => {
+            let expected = format!(
+                "\"neuron\" with `kind = \"lif\"`, since the calibration `{}` sets the potential of \
+                 each neuron",
+                found.name()
+            );
+            refuse("initial_membrane", "not \"neuron\"", expected)
+        }
+    }
+}
+
+/// Checks that the ordinary network has batch norms if the calibration measures them again.
+fn check_norms(recipe: &Recipe) -> Result<(), Contradiction> {
+    let needs =
+        recipe.conversion.calibration.iter().find(|found| found.need() == Some(Need::BatchNorms));
+    let has_norm = recipe.intermediate.network.layers.iter().any(Layer::has_batch_norm);
+    match needs.filter(|_| !has_norm) {
+        None => Ok(()),
+        Some(found) => Err(Contradiction {
+            key: "conversion.calibration".into(),
+            found: format!("`{}`", found.name()),
+            expected: "another calibration, since no layer of `intermediate.network` has a batch \
+                       norm"
+                .into(),
+        }),
+    }
+}
+
 /// Checks that every layer of neurons has a bias if the conversion adds a current to it.
 fn check_biases(recipe: &Recipe) -> Result<(), Contradiction> {
-    let ConversionConfig { shift_steps, calibration, .. } = recipe.conversion;
-    let (key, found) = match (shift_steps, calibration) {
-        (0, Calibration::None) => return Ok(()),
-        (0, Calibration::Bias) => ("conversion.calibration", "\"bias\"".to_owned()),
+    let ConversionConfig { shift_steps, calibration, .. } = &recipe.conversion;
+    let needs = calibration.iter().find(|found| found.need() == Some(Need::Biases));
+    let (key, found) = match (shift_steps, needs) {
+        (0, None) => return Ok(()),
+        (0, Some(found)) => ("conversion.calibration", format!("`{}`", found.name())),
         (steps, _) => ("conversion.shift_steps", steps.to_string()),
     };
     let folded = recipe.intermediate.network.folded();
@@ -163,6 +213,8 @@ pub fn check(recipe: &Recipe, graph: &Graph<'_>) -> Result<(), Contradiction> {
         delay(recipe, "conversion.time_steps", recipe.conversion.time_steps)?;
         check_bounds(recipe)?;
         check_biases(recipe)?;
+        check_neurons(recipe)?;
+        check_norms(recipe)?;
     }
     let steps = &recipe.evaluation.time_steps;
     for (index, &time_steps) in steps.iter().enumerate() {

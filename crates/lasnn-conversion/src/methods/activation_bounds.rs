@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConversionMethod, MethodKind, Source};
 use crate::error::ConversionError;
+use crate::scales::{Thresholds, thresholds_of_activations};
 
 /// Thresholds from the bounds of activations.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,17 +32,17 @@ impl MethodKind for ActivationBounds {
 }
 
 impl<B: SpikingBackend> ConversionMethod<B> for ActivationBounds {
-    fn thresholds(&self, source: &Source<'_, B>) -> Result<Vec<f32>, ConversionError> {
+    fn thresholds(&self, source: &Source<'_, B>) -> Result<Thresholds, ConversionError> {
         let neurons = source.network.neurons();
         let bound = |(layer, _): &(String, _)| {
-            let tensor = source.ann.get(&format!("{layer}.activation.bound"));
+            let tensor = source.ann.tensors.get(&format!("{layer}.activation.bound"));
             let bound = tensor.and_then(|bound| bound.iter::<f32>().next());
             match bound {
-                Some(bound) if bound.is_finite() && bound > 0.0 => Ok(Some(bound)),
+                Some(bound) if bound.is_finite() && bound > 0.0 => Ok(Some(vec![bound])),
                 found => Err(ConversionError::Bound { layer: layer.clone(), found }),
             }
         };
-        let bounds: Vec<Option<f32>> = neurons.iter().map(bound).collect::<Result<_, _>>()?;
-        Ok(source.network.thresholds_of_scales(&bounds))
+        let bounds: Vec<Option<Vec<f32>>> = neurons.iter().map(bound).collect::<Result<_, _>>()?;
+        Ok(thresholds_of_activations(source.network, &bounds))
     }
 }

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::{ConversionMethod, MethodKind, Source};
 use crate::convert::Balancing;
 use crate::error::{ConversionError, wrong};
+use crate::scales::{Thresholds, scale_layer, scales};
 use crate::threshold::{Policy, ThresholdPolicy};
 
 /// The threshold of a layer that gets no positive input; the report warns of such a layer.
@@ -55,7 +56,7 @@ impl MethodKind for ThresholdBalancing {
 }
 
 impl<B: SpikingBackend> ConversionMethod<B> for ThresholdBalancing {
-    fn thresholds(&self, source: &Source<'_, B>) -> Result<Vec<f32>, ConversionError> {
+    fn thresholds(&self, source: &Source<'_, B>) -> Result<Thresholds, ConversionError> {
         let Source { network, balancing, device, .. } = *source;
         balance(self.policy, network.clone(), balancing, device)
     }
@@ -67,19 +68,20 @@ fn balance<B: SpikingBackend>(
     mut network: SpikingNetwork<B>,
     balancing: Balancing<'_>,
     device: &B::Device,
-) -> Result<Vec<f32>, ConversionError> {
+) -> Result<Thresholds, ConversionError> {
     let Balancing { config, batches, .. } = balancing;
     let names: Vec<String> = network.neurons().into_iter().map(|(name, _)| name).collect();
     let images: usize = batches.iter().map(Batch::len).sum();
     let of_layer = images as u64 * config.time_steps as u64;
     let total = of_layer * names.len() as u64;
-    let mut thresholds = vec![SILENT_THRESHOLD; names.len()];
+    let mut thresholds = vec![vec![SILENT_THRESHOLD]; names.len()];
     for (neuron_layer, name) in names.iter().enumerate() {
         // While it is balanced, the network has no leak and starts at rest, whatever it does
         // afterwards.
         let neurons = network.config().neuron.without_leak();
-        // The biases of earlier layers are in their units already.
-        network = network.scale_biases(&thresholds, neuron_layer..neuron_layer + 1);
+        // Earlier layers are in their scales already.
+        let scales = scales(&network, &thresholds);
+        network = scale_layer(network, neuron_layer, &scales[neuron_layer]);
         let balanced = network.clone().with_neurons(&neurons, &thresholds, device);
         let mut policy = policy.start();
         let mut done = of_layer * neuron_layer as u64;
@@ -107,8 +109,7 @@ fn balance<B: SpikingBackend>(
         }
         tracing::debug!(layer = %name, threshold = found, "balanced");
         // Any positive threshold keeps a layer without positive input silent.
-        thresholds[neuron_layer] = if found > 0.0 { found } else { SILENT_THRESHOLD };
-        network = network.absorb_inner_threshold(neuron_layer, thresholds[neuron_layer]);
+        thresholds[neuron_layer] = vec![if found > 0.0 { found } else { SILENT_THRESHOLD }];
     }
     Ok(thresholds)
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::{ConversionMethod, MethodKind, Source};
 use crate::error::{ConversionError, wrong};
 use crate::quantile::StreamingQuantile;
+use crate::scales::{Thresholds, thresholds_of_activations};
 
 /// Data-based weight normalisation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,7 +53,7 @@ impl MethodKind for WeightNormalisation {
 }
 
 impl<B: SpikingBackend> ConversionMethod<B> for WeightNormalisation {
-    fn thresholds(&self, source: &Source<'_, B>) -> Result<Vec<f32>, ConversionError> {
+    fn thresholds(&self, source: &Source<'_, B>) -> Result<Thresholds, ConversionError> {
         let names: Vec<String> =
             source.network.neurons().into_iter().map(|(name, _)| name).collect();
         let mut positive = vec![StreamingQuantile::default(); names.len()];
@@ -65,7 +66,7 @@ impl<B: SpikingBackend> ConversionMethod<B> for WeightNormalisation {
                 return Err(ConversionError::Interrupted);
             }
             let (found, activations): (Vec<String>, Vec<_>) =
-                (source.activations)(batch).into_iter().unzip();
+                (source.ann.activations)(batch).into_iter().unzip();
             if found != names {
                 return Err(ConversionError::Activations { found, expected: names });
             }
@@ -83,10 +84,10 @@ impl<B: SpikingBackend> ConversionMethod<B> for WeightNormalisation {
         }
         // A layer without positive activations keeps the scale of its inputs, and stays silent.
         let scale = |quantile: &StreamingQuantile| match quantile.positive_share() > 0.0 {
-            true => Some(quantile.percentile(self.percentile)),
+            true => Some(vec![quantile.percentile(self.percentile)]),
             false => None,
         };
-        let scales: Vec<Option<f32>> = positive.iter().map(scale).collect();
-        Ok(source.network.thresholds_of_scales(&scales))
+        let scales: Vec<Option<Vec<f32>>> = positive.iter().map(scale).collect();
+        Ok(thresholds_of_activations(source.network, &scales))
     }
 }

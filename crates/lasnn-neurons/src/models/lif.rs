@@ -49,7 +49,7 @@ pub use layer::Lif;
 
 use crate::model::{NeuronError, NeuronKind, NeuronModel, TrainedParams, check_surrogate};
 use crate::params::{
-    InitialMembraneConfig, InitialMembranePer, LeakConfig, ThresholdConfig, ThresholdPer,
+    InitialMembraneConfig, InitialMembranePer, LeakConfig, Sharing, ThresholdConfig, ThresholdPer,
 };
 
 /// (Leaky) integrate-and-fire neurons, as a recipe describes them.
@@ -144,8 +144,12 @@ impl NeuronKind for LifConfig {
         self.initial_membrane.value
     }
 
-    fn has_initial_membrane(&self) -> bool {
-        !self.initial_membrane.is_rest()
+    fn sharing(&self) -> Sharing {
+        let initial = self.initial_membrane;
+        Sharing {
+            threshold: self.threshold.per,
+            initial_membrane: (!initial.is_rest()).then_some(initial.per),
+        }
     }
 }
 

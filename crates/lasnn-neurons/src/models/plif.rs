@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{ScanParams, SpikingBackend};
 use crate::model::{NeuronError, NeuronKind, NeuronModel, TrainedParams, check_surrogate};
-use crate::params::{ThresholdConfig, ThresholdPer};
+use crate::params::{Sharing, ThresholdConfig, ThresholdPer};
 use crate::range::constrained_threshold;
 use crate::reference;
 use crate::tensors::{by_step, numbers, of_channels, of_state, of_step, param, replaced};
@@ -89,6 +89,10 @@ impl NeuronKind for PlifConfig {
             return Err(NeuronError { key: "leak", found: self.leak, expected });
         }
         check_surrogate(self.options())
+    }
+
+    fn sharing(&self) -> Sharing {
+        Sharing { threshold: self.threshold.per, initial_membrane: None }
     }
 
     fn init<B: Backend>(

@@ -65,7 +65,8 @@ fn all_layers_of_trained_neurons_are_moved_into_their_ranges() {
         assert_eq!(layer_by_layer_because(&plan, &config), None);
         let device = Default::default();
         let network = SpikingNetwork::<Autodiff<Flex>>::new(&plan, &config, 4, &device).unwrap();
-        let network = network.with_neurons(&config.neuron, &[-1.0, 0.0, 2.0, -3.0], &device);
+        let network =
+            network.with_neurons(&config.neuron, &[[-1.0], [0.0], [2.0], [-3.0]], &device);
         let network = network.constrained();
         let found: Vec<f32> =
             network.neurons().iter().map(|(_, neurons)| neurons.threshold_value()).collect();

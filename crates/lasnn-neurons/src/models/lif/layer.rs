@@ -134,6 +134,14 @@ impl<B: Backend> NeuronModel<B> for Lif<B> {
         self
     }
 
+    fn initial_membranes(&self) -> Option<Vec<f32>> {
+        self.initial_membrane.as_ref().map(numbers)
+    }
+
+    fn with_initial_membranes(self, potentials: &[f32]) -> Self {
+        self.with_initial_membrane(potentials)
+    }
+
     fn constrained(mut self) -> Self {
         self.threshold = constrained_threshold(self.threshold);
         self.leak = constrained_leak(self.leak);

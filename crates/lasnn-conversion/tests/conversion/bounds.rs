@@ -1,14 +1,13 @@
 //! Golden values of conversions by the bounds of activations, with initial membrane potentials, a
-//! shift, and calibrated biases. `golden/make_bounds.py` computed them with PyTorch.
-
-#![allow(clippy::unwrap_used)]
+//! shift, and calibrated biases. `../golden/make_bounds.py` computed them with PyTorch.
 
 use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
 use lasnn_conversion::{
-    ActivationBounds, Balancing, Calibration, ConversionConfig, MethodConfig, convert,
+    ActivationBounds, Ann, Balancing, BiasCalibration, CalibrationConfig, ConversionConfig,
+    MethodConfig, convert,
 };
 use lasnn_core::{Architecture, Batch, Layer, Pass, Probe, Probes, Seed, Shape};
 use lasnn_models::{ClipConfig, Init, Network};
@@ -16,6 +15,8 @@ use lasnn_neurons::{InitialMembraneConfig, LifConfig, NeuronModel};
 use lasnn_nn::{BatchTensors, Observable, StateDict, state};
 use lasnn_snn::{SpikingConfig, SpikingNetwork, progress};
 use serde::Deserialize;
+
+use crate::arrays::{Array, assert_close};
 
 type B = Flex;
 
@@ -39,36 +40,9 @@ struct Case {
     logits: Array,
 }
 
-#[derive(Deserialize)]
-struct Array {
-    shape: Vec<usize>,
-    data: Vec<f32>,
-}
-
-impl Array {
-    /// The tensor in the layout of [`Network`], whose matrices are transposed.
-    fn translated(&self) -> TensorData {
-        let [rows, columns] = self.shape[..] else {
-            return TensorData::new(self.data.clone(), self.shape.clone());
-        };
-        let at = |i: usize| self.data[(i % rows) * columns + i / rows];
-        TensorData::new((0..rows * columns).map(at).collect(), vec![columns, rows])
-    }
-}
-
-#[track_caller]
-fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let scale = expected.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let error = (found - expected).abs();
-        assert!(error <= 1e-5 * scale, "{what}[{index}] is {found}, expected {expected}");
-    }
-}
-
 #[test]
 fn conversions_by_bounds_agree_with_pytorch() {
-    let golden: Golden = serde_json::from_str(include_str!("golden/bounds.json")).unwrap();
+    let golden: Golden = serde_json::from_str(include_str!("../golden/bounds.json")).unwrap();
     let device = Default::default();
     let layers = vec![
         Layer::Conv {
@@ -105,7 +79,10 @@ fn conversions_by_bounds_agree_with_pytorch() {
         let config = ConversionConfig {
             method: MethodConfig::ActivationBounds(ActivationBounds {}),
             shift_steps: case.shift_steps,
-            calibration: if case.calibrated { Calibration::Bias } else { Calibration::None },
+            calibration: match case.calibrated {
+                true => vec![CalibrationConfig::Bias(BiasCalibration {})],
+                false => Vec::new(),
+            },
             ..Default::default()
         };
         let initial = InitialMembraneConfig { value: case.initial, ..Default::default() };
@@ -117,7 +94,7 @@ fn conversions_by_bounds_agree_with_pytorch() {
         let balancing =
             Balancing { config: &config, batches: &batches, seed: Seed(0), on_progress };
         let (network, _) =
-            convert(network.unwrap(), &tensors, &reference, balancing, &device).unwrap();
+            convert(network.unwrap(), Ann::new(&tensors, &reference), balancing, &device).unwrap();
 
         let neurons = network.neurons();
         let thresholds: Vec<f32> = neurons.iter().flat_map(|(_, n)| n.thresholds()).collect();

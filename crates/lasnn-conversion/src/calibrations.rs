@@ -1,0 +1,319 @@
+//! The table of calibrations, and one module for each of them.
+//!
+//! A calibration changes a converted network where it differs from the ordinary one on the images
+//! for calibration. Layers of neurons are calibrated one after the other, from the image on, so that
+//! a layer sees what the corrected layers before it send. At each layer all calibrations of the
+//! recipe run, in the order of the recipe.
+
+pub mod batch_norm;
+pub mod bias;
+pub mod potential;
+pub mod weights;
+
+use std::cell::Cell;
+use std::ops::ControlFlow;
+
+use burn::tensor::{Tensor, TensorData};
+use lasnn_core::{Batch, Kind, Pass};
+use lasnn_neurons::SpikingBackend;
+use lasnn_nn::BatchTensors;
+use lasnn_snn::counting::count_spikes;
+use lasnn_snn::network::SpikingNetwork;
+use lasnn_snn::progress::{Progress, Task};
+use lasnn_snn::simulator::Simulator;
+use lasnn_snn::synapses::MeanInput;
+use serde::{Deserialize, Serialize};
+
+use crate::ann::Ann;
+use crate::convert::Balancing;
+use crate::error::ConversionError;
+use crate::report::parts;
+use crate::scales::{LayerScales, of_channel, scales};
+
+pub use batch_norm::BatchNormCalibration;
+pub use bias::BiasCalibration;
+pub use potential::PotentialCalibration;
+pub use weights::WeightCalibration;
+
+/// What a network must have so that it can be calibrated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A bias in every layer of neurons.
+    Biases,
+    /// An ordinary network with batch norms.
+    BatchNorms,
+    /// An initial membrane potential of each neuron.
+    Potentials,
+}
+
+/// The words with which a list of calibrations describes one of them, and the range of its numbers.
+pub trait CalibrationKind {
+    /// The name in a recipe: the `kind` of an entry of `conversion.calibration`.
+    const NAME: &'static str;
+    /// What is corrected, in one sentence.
+    const ABOUT: &'static str;
+    /// The publication that has the calibration.
+    const SOURCE: &'static str;
+    /// What the network must have.
+    const NEED: Option<Need>;
+
+    /// Checks that every number is in its range.
+    ///
+    /// # Errors
+    ///
+    /// Names the key, the value and the expected range.
+    fn check(&self) -> Result<(), ConversionError> {
+        Ok(())
+    }
+}
+
+/// Corrects one layer of neurons.
+pub trait Calibration<B: SpikingBackend> {
+    /// Returns the network with a corrected layer.
+    ///
+    /// # Errors
+    ///
+    /// Names the layer that cannot be corrected. [`ConversionError::Interrupted`] if the progress
+    /// function stopped the calibration.
+    fn calibrate(
+        &self,
+        network: SpikingNetwork<B>,
+        layer: &CalibratedLayer<'_, B>,
+    ) -> Result<SpikingNetwork<B>, ConversionError>;
+}
+
+/// Declares the enum [`CalibrationConfig`] and its table.
+macro_rules! calibrations {
+    ($($variant:ident: $module:ident::$calibration:ident),+ $(,)?) => {
+        /// A calibration with its numbers: an entry of `conversion.calibration` in a recipe.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind", rename_all = "kebab-case")]
+        pub enum CalibrationConfig {
+            $(
+                #[doc = concat!("[`", stringify!($module), "::", stringify!($calibration), "`].")]
+                $variant($module::$calibration),
+            )+
+        }
+
+        impl CalibrationConfig {
+            /// All calibrations, for `lasnn list`.
+            pub const KINDS: &'static [Kind] = &[$(
+                Kind {
+                    name: <$module::$calibration as CalibrationKind>::NAME,
+                    about: <$module::$calibration as CalibrationKind>::ABOUT,
+                    source: <$module::$calibration as CalibrationKind>::SOURCE,
+                }
+            ),+];
+
+            /// The name in a recipe.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => <$module::$calibration as CalibrationKind>::NAME,)+
+                }
+            }
+
+            /// What the network must have.
+            pub fn need(&self) -> Option<Need> {
+                match self {
+                    $(Self::$variant(_) => <$module::$calibration as CalibrationKind>::NEED,)+
+                }
+            }
+
+            /// Checks that every number is in its range.
+            ///
+            /// # Errors
+            ///
+            /// Names the key, the value and the expected range.
+            pub fn check(&self) -> Result<(), ConversionError> {
+                match self {
+                    $(Self::$variant(calibration) => calibration.check(),)+
+                }
+            }
+
+            /// This calibration on a backend.
+            pub fn on<B: SpikingBackend>(&self) -> &dyn Calibration<B> {
+                match self {
+                    $(Self::$variant(calibration) => calibration,)+
+                }
+            }
+
+            #[cfg(test)]
+            fn defaults() -> Vec<Self> {
+                vec![$(Self::$variant(Default::default())),+]
+            }
+        }
+    };
+}
+
+calibrations! {
+    BatchNorm: batch_norm::BatchNormCalibration,
+    Bias: bias::BiasCalibration,
+    Potential: potential::PotentialCalibration,
+    Weights: weights::WeightCalibration,
+}
+
+/// A layer of neurons that is calibrated.
+pub struct CalibratedLayer<'a, B: SpikingBackend> {
+    /// Its number, counted from the image.
+    pub number: usize,
+    /// Its name.
+    pub name: &'a str,
+    /// Its thresholds: one, or one for each channel.
+    pub thresholds: &'a [f32],
+    /// What its currents stand for.
+    pub scales: &'a LayerScales,
+    /// The ordinary network.
+    pub ann: Ann<'a, B>,
+    /// The images for calibration.
+    pub balancing: Balancing<'a>,
+    /// The device of the network.
+    pub device: &'a B::Device,
+    done: &'a Cell<u64>,
+    total: u64,
+}
+
+/// What a part of the images for calibration gave at one layer of neurons. All values are
+/// `[batch, channels, height, width]`.
+pub struct Measured<B: SpikingBackend> {
+    /// The activations of the ordinary network.
+    pub activations: Tensor<B, 4>,
+    /// The firing rates over the time steps of the network.
+    pub rates: Tensor<B, 4>,
+    /// The mean input of the layer.
+    pub input: MeanInput<B>,
+}
+
+impl<B: SpikingBackend> CalibratedLayer<'_, B> {
+    /// Runs the network over its own number of time steps on the images for calibration, part by
+    /// part.
+    ///
+    /// # Errors
+    ///
+    /// [`ConversionError::Activations`] if the ordinary network has other layers, and
+    /// [`ConversionError::Interrupted`].
+    pub fn measure(
+        &self,
+        network: &SpikingNetwork<B>,
+        mut each: impl FnMut(Measured<B>),
+    ) -> Result<(), ConversionError> {
+        let Balancing { batches, seed, .. } = self.balancing;
+        let steps = network.time_steps();
+        let simulator = Simulator::new(network.clone());
+        for batch in batches.iter().flat_map(|batch| parts(batch, network.plan(), steps)) {
+            let counts =
+                count_spikes(&simulator, &batch, steps, seed, self.device, |_| self.progress());
+            let ControlFlow::Continue(counts) = counts else {
+                return Err(ConversionError::Interrupted);
+            };
+            let (found, mut activations): (Vec<String>, Vec<_>) =
+                (self.ann.activations)(&batch).into_iter().unzip();
+            if found.len() != counts.len() {
+                let expected = network.neurons().into_iter().map(|(name, _)| name).collect();
+                return Err(ConversionError::Activations { found, expected });
+            }
+            let rate = |(counts, activations): (Vec<f32>, &Tensor<B, 4>)| {
+                let counts = TensorData::new(counts, activations.dims());
+                Tensor::<B, 4>::from_data(counts, self.device) / steps as f64
+            };
+            let mut rates: Vec<_> = counts.into_iter().zip(&activations).map(rate).collect();
+            let pass = Pass::evaluate(seed, &batch.samples);
+            let images = network.mean_images(batch.images(self.device), steps, &pass);
+            let mut inputs = network.mean_inputs(images, &rates);
+            each(Measured {
+                activations: activations.swap_remove(self.number),
+                rates: rates.swap_remove(self.number),
+                input: inputs.swap_remove(self.number),
+            });
+            self.done.set(self.done.get() + (batch.len() * steps) as u64);
+        }
+        Ok(())
+    }
+
+    /// The number of images for calibration.
+    pub fn images(&self) -> usize {
+        self.balancing.batches.iter().map(Batch::len).sum()
+    }
+
+    /// Reports the progress, and whether to go on.
+    pub fn progress(&self) -> ControlFlow<()> {
+        let progress = Progress {
+            task: Task::Calibrating,
+            done: self.done.get().min(self.total),
+            total: self.total,
+        };
+        (self.balancing.on_progress)(progress)
+    }
+
+    /// What an activation of 1 is as a current of the layer, for each of `channels` channels:
+    /// `[1, channels, 1, 1]`.
+    pub fn currents_of_activations(&self, channels: usize) -> Tensor<B, 4> {
+        let factor = |channel| 1.0 / self.scales.unit_of(channel);
+        self.of_channels((0..channels).map(factor))
+    }
+
+    /// The mean current that a firing rate of 1 stands for, `[1, channels, 1, 1]`: the threshold.
+    pub fn currents_of_rates(&self, channels: usize) -> Tensor<B, 4> {
+        self.of_channels((0..channels).map(|channel| of_channel(self.thresholds, channel)))
+    }
+
+    fn of_channels(&self, numbers: impl Iterator<Item = f32>) -> Tensor<B, 4> {
+        let numbers: Vec<f32> = numbers.collect();
+        let shape = [1, numbers.len(), 1, 1];
+        Tensor::from_data(TensorData::new(numbers, shape), self.device)
+    }
+}
+
+/// Calibrates all layers of a network with the given thresholds.
+pub(crate) fn calibrate<B: SpikingBackend>(
+    mut network: SpikingNetwork<B>,
+    thresholds: &[Vec<f32>],
+    ann: Ann<'_, B>,
+    balancing: Balancing<'_>,
+    device: &B::Device,
+) -> Result<SpikingNetwork<B>, ConversionError> {
+    let calibrations = &balancing.config.calibration;
+    let images: usize = balancing.batches.iter().map(Batch::len).sum();
+    let passes = calibrations.len() * thresholds.len();
+    let total = (passes * images * network.time_steps()) as u64;
+    let done = Cell::new(0);
+    let scales = scales(&network, thresholds);
+    let names: Vec<String> = network.neurons().into_iter().map(|(name, _)| name).collect();
+    for (number, (thresholds, scales)) in thresholds.iter().zip(&scales).enumerate() {
+        let name = &names[number];
+        let done = &done;
+        let layer = CalibratedLayer {
+            number,
+            name,
+            thresholds,
+            scales,
+            ann,
+            balancing,
+            device,
+            done,
+            total,
+        };
+        for calibration in calibrations {
+            network = calibration.on().calibrate(network, &layer)?;
+        }
+    }
+    Ok(network)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_calibration_is_its_kind_in_a_recipe() {
+        let defaults = CalibrationConfig::defaults();
+        assert_eq!(defaults.len(), CalibrationConfig::KINDS.len());
+        for (calibration, kind) in defaults.iter().zip(CalibrationConfig::KINDS) {
+            assert_eq!(calibration.name(), kind.name);
+            let json = serde_json::to_value(calibration).unwrap();
+            assert_eq!(json["kind"], kind.name);
+            let text = format!(r#"{{"kind": "{}"}}"#, kind.name);
+            assert_eq!(&serde_json::from_str::<CalibrationConfig>(&text).unwrap(), calibration);
+            assert_eq!(calibration.check(), Ok(()));
+        }
+    }
+}

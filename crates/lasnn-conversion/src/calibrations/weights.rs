@@ -1,0 +1,233 @@
+//! Calibration of weights (Li et al., "A free lunch from ANN: towards efficient, accurate spiking
+//! neural networks calibration", 2021).
+//!
+//! Adam moves the weights and the bias of a layer so that a model of its neurons gives the
+//! activations `a` of the ordinary network. With the mean current `z` over `T` time steps, the
+//! threshold `v`, the initial membrane potential `u^0` and the unit `u` of the currents:
+//!
+//! ```text
+//! q = v / T clamp(floor((T z + u^0) / v), 0, T)
+//! L = mean(Σ_c (u q_c - a_c)²)
+//! ```
+//!
+//! The mean is over images and positions. The floor has the gradient 1. The learning rate falls to 0
+//! like a cosine. Batches follow each other in the order of the images for calibration.
+
+use std::f64::consts::PI;
+
+use burn::module::Param;
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use lasnn_neurons::{NeuronModel, SpikingBackend};
+use lasnn_snn::network::SpikingNetwork;
+use lasnn_snn::synapses::{MeanInput, Weights};
+use serde::{Deserialize, Serialize};
+
+use super::potential::charge;
+use super::{CalibratedLayer, Calibration, CalibrationKind, Measured, Need};
+use crate::error::{ConversionError, wrong};
+use crate::scales::of_channel;
+
+/// The constants of Adam.
+const BETAS: [f64; 2] = [0.9, 0.999];
+const EPSILON: f64 = 1e-8;
+
+/// Calibration of weights. The defaults are those of the authors' code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WeightCalibration {
+    /// The number of Adam's steps for each layer; at least 1.
+    pub steps: usize,
+    /// The images of a step; at least 1.
+    pub batch: usize,
+    /// Adam's learning rate at the beginning; above 0 and at most 1.
+    pub learning_rate: f64,
+}
+
+impl Default for WeightCalibration {
+    fn default() -> Self {
+        Self { steps: 5000, batch: 32, learning_rate: 1e-5 }
+    }
+}
+
+impl CalibrationKind for WeightCalibration {
+    const NAME: &'static str = "weights";
+    const ABOUT: &'static str = "Adam moves weights until firing rates follow the activations";
+    const SOURCE: &'static str = "Li et al. 2021 (advanced calibration)";
+    const NEED: Option<Need> = None;
+
+    fn check(&self) -> Result<(), ConversionError> {
+        let counts = [
+            ("conversion.calibration.steps", self.steps),
+            ("conversion.calibration.batch", self.batch),
+        ];
+        for (key, count) in counts {
+            if count == 0 {
+                return Err(wrong(key, 0.0, "at least 1"));
+            }
+        }
+        let rate = self.learning_rate;
+        match rate > 0.0 && rate <= 1.0 {
+            true => Ok(()),
+            false => {
+                let key = "conversion.calibration.learning_rate";
+                Err(wrong(key, rate, "above 0 and at most 1"))
+            }
+        }
+    }
+}
+
+impl<B: SpikingBackend> Calibration<B> for WeightCalibration {
+    fn calibrate(
+        &self,
+        network: SpikingNetwork<B>,
+        layer: &CalibratedLayer<'_, B>,
+    ) -> Result<SpikingNetwork<B>, ConversionError> {
+        let mut synapses = network.synapses(layer.number);
+        let (mut inputs, mut targets, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        layer.measure(&network, |Measured { activations, input, .. }| {
+            // What the shortcut adds does not change.
+            let main = synapses.main.forward(input.main.clone());
+            let MeanInput { main: maps, .. } = input.clone();
+            others.push(network.mean_currents(layer.number, &input) - main);
+            let channels = activations.dims()[1];
+            targets.push(activations * layer.currents_of_activations(channels));
+            inputs.push(maps);
+        })?;
+        let [inputs, targets, others] =
+            [inputs, targets, others].map(|parts| Tensor::<B, 4>::cat(parts, 0));
+        let model = Model::new(&network, layer, targets.dims());
+        let [images, ..] = targets.dims();
+        let batch = self.batch.min(images);
+        let (mut conv, mut matrix, mut bias) = (Adam::default(), Adam::default(), Adam::default());
+        for step in 0..self.steps {
+            if layer.progress().is_break() {
+                return Err(ConversionError::Interrupted);
+            }
+            let first = step * batch % images;
+            let rows = first..(first + batch).min(images);
+            let part = |maps: &Tensor<B, 4>| maps.clone().slice([rows.clone()]);
+            let input = part(&inputs);
+            let currents = synapses.main.forward(input.clone()) + part(&others);
+            let gradient = model.gradient(currents, part(&targets));
+            let rate = self.learning_rate * (1.0 + (PI * step as f64 / self.steps as f64).cos());
+            let rate = rate / 2.0;
+            if let Some(found) = synapses.main.bias_mut() {
+                let [_, channels, ..] = gradient.dims();
+                let sums = gradient.clone().sum_dim(0).sum_dim(2).sum_dim(3).reshape([channels]);
+                *found = moved(found, bias.step(sums, rate));
+            }
+            match &mut synapses.main {
+                Weights::Conv(found) => {
+                    let [_, _, size, _] = found.weight.dims();
+                    let step =
+                        conv.step(conv_gradient(input, gradient, size, found.stride[0]), rate);
+                    found.weight = moved(&found.weight, step);
+                }
+                Weights::Linear(found) => {
+                    let rows: Tensor<B, 2> = input.flatten(1, 3);
+                    let step = matrix.step(rows.transpose().matmul(gradient.flatten(1, 3)), rate);
+                    found.weight = moved(&found.weight, step);
+                }
+            }
+        }
+        Ok(network.with_synapses(layer.number, synapses))
+    }
+}
+
+/// The model of the neurons of a layer. All numbers broadcast to `[batch, channels, height, width]`.
+struct Model<B: Backend> {
+    thresholds: Tensor<B, 4>,
+    /// The charges with which the neurons begin the first step.
+    charges: Tensor<B, 4>,
+    /// The squares of the units.
+    squares: Tensor<B, 4>,
+    steps: f64,
+}
+
+impl<B: SpikingBackend> Model<B> {
+    fn new(
+        network: &SpikingNetwork<B>,
+        layer: &CalibratedLayer<'_, B>,
+        [_, channels, height, width]: [usize; 4],
+    ) -> Self {
+        let (_, neurons) = network.neurons().swap_remove(layer.number);
+        let stored = neurons.initial_membranes().unwrap_or_else(|| vec![0.0]);
+        let positions = height * width;
+        let charge = |index: usize| {
+            let threshold = of_channel(layer.thresholds, index / positions);
+            charge(of_channel(&stored, index), threshold)
+        };
+        let charges: Vec<f32> = (0..channels * positions).map(charge).collect();
+        let charges = TensorData::new(charges, [1, channels, height, width]);
+        let per_activation = layer.currents_of_activations(channels);
+        Self {
+            thresholds: layer.currents_of_rates(channels),
+            charges: Tensor::from_data(charges, layer.device),
+            squares: (per_activation.clone() * per_activation).recip(),
+            steps: network.time_steps() as f64,
+        }
+    }
+
+    /// The gradient of the loss with respect to the mean currents.
+    fn gradient(&self, currents: Tensor<B, 4>, targets: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [batch, _, height, width] = currents.dims();
+        let charges = (currents * self.steps + self.charges.clone()) / self.thresholds.clone();
+        let counts = charges.clone().floor().clamp(0.0, self.steps);
+        let rates = counts / self.steps * self.thresholds.clone();
+        let scale = 2.0 / (batch * height * width) as f64;
+        let gradient = (rates - targets) * self.squares.clone() * scale;
+        let clipped = charges.clone().lower_equal_elem(0.0);
+        let clipped = clipped.bool_or(charges.greater_equal_elem(self.steps));
+        gradient.mask_fill(clipped, 0.0)
+    }
+}
+
+/// The gradient of the weights `[out, in, size, size]` of a convolution with "same" padding. It is
+/// the convolution of the input with the gradient of the output, with the images in the place of the
+/// channels.
+fn conv_gradient<B: Backend>(
+    input: Tensor<B, 4>,
+    gradient: Tensor<B, 4>,
+    size: usize,
+    stride: usize,
+) -> Tensor<B, 4> {
+    let options = ConvOptions::new([1, 1], [size / 2; 2], [stride; 2], 1);
+    let found = conv2d(input.swap_dims(0, 1), gradient.swap_dims(0, 1), None, options);
+    let [channels, outgoing, ..] = found.dims();
+    found.slice([0..channels, 0..outgoing, 0..size, 0..size]).swap_dims(0, 1)
+}
+
+fn moved<B: Backend, const D: usize>(
+    param: &Param<Tensor<B, D>>,
+    step: Tensor<B, D>,
+) -> Param<Tensor<B, D>> {
+    param.clone().map(|numbers| numbers - step)
+}
+
+/// The moments of Adam (Kingma and Ba, 2015).
+struct Adam<B: Backend, const D: usize> {
+    moments: Option<[Tensor<B, D>; 2]>,
+    steps: i32,
+}
+
+impl<B: Backend, const D: usize> Default for Adam<B, D> {
+    fn default() -> Self {
+        Self { moments: None, steps: 0 }
+    }
+}
+
+impl<B: Backend, const D: usize> Adam<B, D> {
+    /// What a parameter with the given gradient has to be reduced by.
+    fn step(&mut self, gradient: Tensor<B, D>, rate: f64) -> Tensor<B, D> {
+        self.steps += 1;
+        let zeros = || [gradient.zeros_like(), gradient.zeros_like()];
+        let [mean, square] = self.moments.take().unwrap_or_else(zeros);
+        let mean = mean * BETAS[0] + gradient.clone() * (1.0 - BETAS[0]);
+        let square = square * BETAS[1] + gradient.clone() * gradient * (1.0 - BETAS[1]);
+        self.moments = Some([mean.clone(), square.clone()]);
+        let corrected = BETAS.map(|beta| 1.0 - beta.powi(self.steps));
+        mean / corrected[0] * rate / ((square / corrected[1]).sqrt() + EPSILON)
+    }
+}

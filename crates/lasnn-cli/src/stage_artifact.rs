@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use burn::tensor::TensorData;
-use lasnn_conversion::ConversionReport;
+use lasnn_conversion::{ConversionReport, LayerErrors};
 use lasnn_nn::StateDict;
 use lasnn_training::{Checkpoint, EpochRecord};
 use serde::{Deserialize, Serialize};
@@ -84,6 +84,10 @@ pub struct ConvertedLayer {
     pub saturated: f64,
     /// The correlation of activation and firing rate. `None` if one of them does not vary.
     pub correlation: Option<f64>,
+    /// The errors by their cause. `None` if the ANN is silent here, or if an older version made the
+    /// report.
+    #[serde(default)]
+    pub errors: Option<LayerErrors>,
 }
 
 impl From<ConversionReport> for Conversion {
@@ -96,6 +100,7 @@ impl From<ConversionReport> for Conversion {
             ann_dead: layer.ann_dead,
             saturated: layer.saturated,
             correlation: layer.correlation,
+            errors: layer.errors,
         };
         Self { layers: report.layers.into_iter().map(layer).collect(), warnings: report.warnings }
     }

@@ -1,7 +1,10 @@
 //! The tables that the program prints, and the format of their numbers.
 
+use std::collections::BTreeSet;
+
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
+use lasnn_conversion::LayerErrors;
 use lasnn_core::Plan;
 use lasnn_snn::ann_energy_pj;
 
@@ -71,10 +74,10 @@ pub fn stages(stages: &Stages, graph: &Graph<'_>, plans: &Plans) -> String {
         ]);
         for other in &spiking.at_time_steps {
             table.add_row([
-                format!("  over {} steps", other.time_steps),
+                format!("  {}", other.title()),
                 percent(other.test_accuracy),
-                other.time_steps.to_string(),
-                rate(other.spikes_per_image, other.time_steps),
+                other.all_steps().to_string(),
+                rate(other.spikes_per_image, other.all_steps()),
                 count(other.synops_per_image),
                 picojoules(other.energy_pj_per_image),
                 picojoules(spiking.ann_energy_pj_per_image),
@@ -157,8 +160,13 @@ pub fn conversion(report: &Conversion) -> String {
         "dead in the ANN",
         "saturated",
         "correlation",
+        "error",
+        "largest part",
     ]);
+    let mut causes = BTreeSet::new();
     for layer in &report.layers {
+        let largest = layer.errors.as_ref().map(LayerErrors::largest);
+        causes.extend(largest.map(|(cause, _)| cause));
         table.add_row([
             layer.layer.clone(),
             format!("{:.4}", layer.threshold),
@@ -167,9 +175,17 @@ pub fn conversion(report: &Conversion) -> String {
             percent(layer.ann_dead),
             percent(layer.saturated),
             layer.correlation.map_or("-".into(), |value| format!("{value:.4}")),
+            layer.errors.map_or("-".into(), |errors| percent(errors.total)),
+            largest.map_or("-".into(), |(cause, error)| {
+                format!("{}, {}", cause.name(), percent(error))
+            }),
         ]);
     }
-    table.to_string()
+    let mut text = table.to_string();
+    for cause in causes {
+        text.push_str(&format!("\nless {}: {}", cause.name(), cause.remedy()));
+    }
+    text
 }
 
 /// The mean firing rate over all neurons of a network, in spikes per neuron and time step.

@@ -47,9 +47,9 @@ impl<B: Backend> Copy for Ann<'_, B> {}
 /// The trained scale and shift of a batch norm, one number for each channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Norm {
-    /// The standard deviation of a channel behind the batch norm, `γ`.
+    /// The standard deviation of a channel after the batch norm, `γ`.
     pub gamma: Vec<f32>,
-    /// The mean of a channel behind the batch norm, `β`.
+    /// The mean of a channel after the batch norm, `β`.
     pub beta: Vec<f32>,
 }
 

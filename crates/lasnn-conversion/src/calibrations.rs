@@ -1,9 +1,9 @@
 //! The table of calibrations, and one module for each of them.
 //!
 //! A calibration changes a converted network where it differs from the ordinary one on the images
-//! for calibration. Layers of neurons are calibrated one after the other, from the image on, so that
-//! a layer sees what the corrected layers before it send. At each layer all calibrations of the
-//! recipe run, in the order of the recipe.
+//! for calibration. Layers of neurons are calibrated one after the other, from the image on, so
+//! that a layer sees what the corrected layers before it send. At each layer all calibrations of
+//! the recipe run, in the order of the recipe.
 
 pub mod batch_norm;
 pub mod bias;
@@ -13,27 +13,25 @@ pub mod weights;
 use std::cell::Cell;
 use std::ops::ControlFlow;
 
-use burn::tensor::{Tensor, TensorData};
-use lasnn_core::{Batch, Kind, Pass};
+use burn::tensor::Tensor;
+use lasnn_core::{Batch, Kind};
 use lasnn_neurons::SpikingBackend;
-use lasnn_nn::BatchTensors;
-use lasnn_snn::counting::count_spikes;
 use lasnn_snn::network::SpikingNetwork;
 use lasnn_snn::progress::{Progress, Task};
-use lasnn_snn::simulator::Simulator;
-use lasnn_snn::synapses::MeanInput;
 use serde::{Deserialize, Serialize};
 
 use crate::ann::Ann;
 use crate::convert::Balancing;
 use crate::error::ConversionError;
-use crate::report::parts;
-use crate::scales::{LayerScales, of_channel, scales};
+use crate::measure::measure;
+use crate::scales::{LayerScales, by_channel, scales};
 
 pub use batch_norm::BatchNormCalibration;
 pub use bias::BiasCalibration;
 pub use potential::PotentialCalibration;
 pub use weights::WeightCalibration;
+
+pub use crate::measure::Measured;
 
 /// What a network must have so that it can be calibrated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,17 +170,6 @@ pub struct CalibratedLayer<'a, B: SpikingBackend> {
     total: u64,
 }
 
-/// What a part of the images for calibration gave at one layer of neurons. All values are
-/// `[batch, channels, height, width]`.
-pub struct Measured<B: SpikingBackend> {
-    /// The activations of the ordinary network.
-    pub activations: Tensor<B, 4>,
-    /// The firing rates over the time steps of the network.
-    pub rates: Tensor<B, 4>,
-    /// The mean input of the layer.
-    pub input: MeanInput<B>,
-}
-
 impl<B: SpikingBackend> CalibratedLayer<'_, B> {
     /// Runs the network over its own number of time steps on the images for calibration, part by
     /// part.
@@ -196,37 +183,19 @@ impl<B: SpikingBackend> CalibratedLayer<'_, B> {
         network: &SpikingNetwork<B>,
         mut each: impl FnMut(Measured<B>),
     ) -> Result<(), ConversionError> {
-        let Balancing { batches, seed, .. } = self.balancing;
+        let go_on = || self.progress();
         let steps = network.time_steps();
-        let simulator = Simulator::new(network.clone());
-        for batch in batches.iter().flat_map(|batch| parts(batch, network.plan(), steps)) {
-            let counts =
-                count_spikes(&simulator, &batch, steps, seed, self.device, |_| self.progress());
-            let ControlFlow::Continue(counts) = counts else {
-                return Err(ConversionError::Interrupted);
-            };
-            let (found, mut activations): (Vec<String>, Vec<_>) =
-                (self.ann.activations)(&batch).into_iter().unzip();
-            if found.len() != counts.len() {
-                let expected = network.neurons().into_iter().map(|(name, _)| name).collect();
-                return Err(ConversionError::Activations { found, expected });
-            }
-            let rate = |(counts, activations): (Vec<f32>, &Tensor<B, 4>)| {
-                let counts = TensorData::new(counts, activations.dims());
-                Tensor::<B, 4>::from_data(counts, self.device) / steps as f64
-            };
-            let mut rates: Vec<_> = counts.into_iter().zip(&activations).map(rate).collect();
-            let pass = Pass::evaluate(seed, &batch.samples);
-            let images = network.mean_images(batch.images(self.device), steps, &pass);
-            let mut inputs = network.mean_inputs(images, &rates);
-            each(Measured {
-                activations: activations.swap_remove(self.number),
-                rates: rates.swap_remove(self.number),
-                input: inputs.swap_remove(self.number),
-            });
-            self.done.set(self.done.get() + (batch.len() * steps) as u64);
-        }
-        Ok(())
+        measure(
+            network,
+            self.ann,
+            self.balancing,
+            self.device,
+            &go_on,
+            &mut |images, mut layers| {
+                each(layers.swap_remove(self.number));
+                self.done.set(self.done.get() + (images * steps) as u64);
+            },
+        )
     }
 
     /// The number of images for calibration.
@@ -244,22 +213,14 @@ impl<B: SpikingBackend> CalibratedLayer<'_, B> {
         (self.balancing.on_progress)(progress)
     }
 
-    /// What an activation of 1 is as a current of the layer, for each of `channels` channels:
-    /// `[1, channels, 1, 1]`.
-    pub fn currents_of_activations(&self, channels: usize) -> Tensor<B, 4> {
-        let factor = |channel| 1.0 / self.scales.unit_of(channel);
-        self.of_channels((0..channels).map(factor))
+    /// The units of `channels` channels, `[1, channels, 1, 1]`.
+    pub fn units(&self, channels: usize) -> Tensor<B, 4> {
+        self.scales.units(channels, self.device)
     }
 
-    /// The mean current that a firing rate of 1 stands for, `[1, channels, 1, 1]`: the threshold.
-    pub fn currents_of_rates(&self, channels: usize) -> Tensor<B, 4> {
-        self.of_channels((0..channels).map(|channel| of_channel(self.thresholds, channel)))
-    }
-
-    fn of_channels(&self, numbers: impl Iterator<Item = f32>) -> Tensor<B, 4> {
-        let numbers: Vec<f32> = numbers.collect();
-        let shape = [1, numbers.len(), 1, 1];
-        Tensor::from_data(TensorData::new(numbers, shape), self.device)
+    /// The thresholds of `channels` channels, `[1, channels, 1, 1]`.
+    pub fn thresholds(&self, channels: usize) -> Tensor<B, 4> {
+        by_channel(self.thresholds, channels, self.device)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Weight transfer, and thresholds by a conversion method.
 //!
-//! A method finds the thresholds ([`crate::methods`]). Every threshold is multiplied by the scale of
-//! the configuration, and weights and biases get the scales that follow from the thresholds
+//! A method finds the thresholds ([`crate::methods`]). Every threshold is multiplied by the scale
+//! of the configuration, and weights and biases get the scales that follow from the thresholds
 //! ([`crate::scales`]).
 
 use burn::tensor::backend::Backend;

@@ -5,6 +5,8 @@
 //! - [`calibrations`]: what is corrected after the conversion, a file for each,
 //! - [`ann`]: what a conversion knows of the ordinary network,
 //! - [`fold`]: batch norms as a part of the convolutions before them,
+//! - [`measure`]: the two networks beside each other, and the curve of a neuron,
+//! - [`errors`]: the errors of the layers by their cause,
 //! - [`scales`]: what spikes and currents stand for, and the scales of weights that follow,
 //! - [`threshold`]: the policies that set a threshold,
 //! - [`quantile`]: percentiles of a stream of numbers in constant memory,
@@ -16,7 +18,9 @@ pub mod calibrations;
 pub mod config;
 pub mod convert;
 pub mod error;
+pub mod errors;
 pub mod fold;
+pub mod measure;
 pub mod methods;
 pub mod quantile;
 pub mod report;
@@ -31,6 +35,7 @@ pub use calibrations::{
 pub use config::{ClassScores, ConversionConfig};
 pub use convert::{Balancing, convert};
 pub use error::ConversionError;
+pub use errors::{Cause, LayerErrors};
 pub use fold::{batch_norms, fold_batch_norm};
 pub use methods::{
     ActivationBounds, ConversionMethod, LocalThresholdBalancing, MethodConfig, MethodKind,

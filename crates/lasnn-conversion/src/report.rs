@@ -2,19 +2,23 @@
 //!
 //! The report also has a warning for each layer that lost much in the conversion.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 
-use lasnn_core::{Batch, Plan};
+use lasnn_core::Batch;
 use lasnn_neurons::SpikingBackend;
 use lasnn_snn::counting::{count_spikes, layer_sizes, to_host};
 use lasnn_snn::network::SpikingNetwork;
-use lasnn_snn::progress::{Progress, Task, images_at_once};
+use lasnn_snn::progress::{Progress, Task};
 use lasnn_snn::simulator::Simulator;
 use serde::Serialize;
 
 use crate::ann::Ann;
 use crate::convert::Balancing;
 use crate::error::ConversionError;
+use crate::errors::{LayerErrors, Squares};
+use crate::measure::{measure, parts};
+use crate::scales::scales;
 
 /// Below this correlation a layer's firing rates say little about the ordinary network's
 /// activations.
@@ -55,6 +59,9 @@ pub struct LayerReport {
     /// Pearson correlation of firing rates and the ordinary network's activations over images and
     /// neurons; `None` if one of the two does not vary.
     pub correlation: Option<f64>,
+    /// The errors over the network's own number of time steps; `None` if no neuron of the ordinary
+    /// network is active.
+    pub errors: Option<LayerErrors>,
 }
 
 /// Runs the converted network and the ordinary one on the batches for calibration.
@@ -93,25 +100,49 @@ pub(crate) fn report<B: SpikingBackend>(
             tally.add(&counts, &to_host(activations), time_steps);
         }
     }
-    let layer = |((name, thresholds), tally): ((&String, &Vec<f32>), &Tally)| LayerReport {
-        name: name.clone(),
-        threshold: thresholds.iter().sum::<f32>() / thresholds.len() as f32,
+    let errors = errors(network, thresholds, ann, balancing, device)?;
+    let layer = |(index, tally): (usize, &Tally)| LayerReport {
+        name: names[index].clone(),
+        threshold: thresholds[index].iter().sum::<f32>() / thresholds[index].len() as f32,
         firing_rate: tally.spikes / (tally.pairs * time_steps as f64),
         dead: share_without(&tally.fired),
         ann_dead: share_without(&tally.activated),
         saturated: tally.saturated / tally.pairs,
         correlation: tally.correlation(),
+        errors: errors[index],
     };
-    let layers: Vec<_> = names.iter().zip(thresholds).zip(&tallies).map(layer).collect();
+    let layers: Vec<_> = tallies.iter().enumerate().map(layer).collect();
     let warnings = layers.iter().filter_map(warning).collect();
     Ok(ConversionReport { layers, warnings })
 }
 
-/// Splits a batch into parts that take about half a second each, so that progress is shown often.
-pub(crate) fn parts(batch: &Batch, plan: &Plan, time_steps: usize) -> Vec<Batch> {
-    let images = images_at_once(plan, time_steps, batch.len()).max(1);
-    let starts = (0..batch.len()).step_by(images);
-    starts.map(|start| batch.slice(start..batch.len().min(start + images))).collect()
+/// The errors of all layers of neurons.
+fn errors<B: SpikingBackend>(
+    network: &SpikingNetwork<B>,
+    thresholds: &[Vec<f32>],
+    ann: Ann<'_, B>,
+    balancing: Balancing<'_>,
+    device: &B::Device,
+) -> Result<Vec<Option<LayerErrors>>, ConversionError> {
+    let images: usize = balancing.batches.iter().map(Batch::len).sum();
+    let total = (images * network.time_steps()) as u64;
+    let done = Cell::new(0);
+    let go_on = || {
+        let progress = Progress { task: Task::FindingErrors, done: done.get(), total };
+        (balancing.on_progress)(progress)
+    };
+    let scales = scales(network, thresholds);
+    let mut squares = vec![Squares::default(); thresholds.len()];
+    measure(network, ann, balancing, device, &go_on, &mut |images, layers| {
+        for (number, (squares, measured)) in squares.iter_mut().zip(layers).enumerate() {
+            squares.add(network, number, &scales[number], measured, device);
+        }
+        done.set(done.get() + (images * network.time_steps()) as u64);
+    })?;
+    match go_on() {
+        ControlFlow::Continue(()) => Ok(squares.iter().map(Squares::errors).collect()),
+        ControlFlow::Break(()) => Err(ConversionError::Interrupted),
+    }
 }
 
 /// The share of neurons whose entry is false.
@@ -121,8 +152,9 @@ fn share_without(happened: &[bool]) -> f64 {
 
 /// The most serious problem of a layer, if it has one.
 fn warning(layer: &LayerReport) -> Option<String> {
-    let LayerReport { name, threshold, firing_rate, dead, ann_dead, saturated, correlation } =
-        layer;
+    let LayerReport {
+        name, threshold, firing_rate, dead, ann_dead, saturated, correlation, ..
+    } = layer;
     let per_cent = |share: f64| format!("{:.1} %", 100.0 * share);
     // If the ordinary network is dead, no threshold and no number of time steps helps.
     if *ann_dead == 1.0 {
@@ -256,6 +288,7 @@ mod tests {
             ann_dead: 0.1,
             saturated: 0.01,
             correlation: Some(0.9),
+            errors: None,
         };
         assert_eq!(warning(&healthy), None);
         let warns = |layer: LayerReport, about: &str| {

@@ -11,7 +11,7 @@
 //! for. What a spike of the first layer stands for is multiplied into the second convolution.
 
 use burn::module::Param;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Tensor, TensorData, backend::Backend};
 use lasnn_snn::layers::SpikingLayer;
 use lasnn_snn::network::SpikingNetwork;
 use lasnn_snn::synapses::Weights;
@@ -41,6 +41,21 @@ impl LayerScales {
     pub fn unit_of(&self, channel: usize) -> f32 {
         of_channel(&self.unit, channel)
     }
+
+    /// The units of `channels` channels, `[1, channels, 1, 1]`.
+    pub fn units<B: Backend>(&self, channels: usize, device: &B::Device) -> Tensor<B, 4> {
+        by_channel(&self.unit, channels, device)
+    }
+}
+
+/// Numbers of `channels` channels as a tensor, `[1, channels, 1, 1]`.
+pub fn by_channel<B: Backend>(
+    numbers: &[f32],
+    channels: usize,
+    device: &B::Device,
+) -> Tensor<B, 4> {
+    let numbers = (0..channels).map(|channel| of_channel(numbers, channel)).collect::<Vec<_>>();
+    Tensor::from_data(TensorData::new(numbers, [1, channels, 1, 1]), device)
 }
 
 /// The number of one channel.
@@ -56,7 +71,7 @@ pub fn scales<B: Backend>(
     walk(network, &mut |layer, _| thresholds[layer].clone()).1
 }
 
-/// The thresholds with which a firing rate of 1 stands for the given activation, channel by channel.
+/// The thresholds with which a firing rate of 1 stands for the given activation, for each channel.
 /// A layer without an activation keeps the scale of its inputs: its threshold is 1.
 pub fn thresholds_of_activations<B: Backend>(
     network: &SpikingNetwork<B>,

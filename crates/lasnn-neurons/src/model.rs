@@ -159,7 +159,8 @@ pub trait NeuronModel<B: Backend>: Module<B> {
     }
 
     /// These neurons with other initial membrane potentials, in the form of
-    /// [`NeuronModel::initial_membranes`]. Neurons of a model without such potentials do not change.
+    /// [`NeuronModel::initial_membranes`]. Neurons of a model without such potentials stay as they
+    /// are.
     fn with_initial_membranes(self, _potentials: &[f32]) -> Self {
         self
     }

@@ -129,8 +129,8 @@ pub enum InitialMembranePer {
 }
 
 impl InitialMembraneConfig {
-    /// Whether all neurons start at rest and stay so. Potentials of single neurons are kept, since a
-    /// calibration may set them.
+    /// Whether all neurons start at rest and stay so. Potentials of single neurons are kept, since
+    /// a calibration may set them.
     pub fn is_rest(&self) -> bool {
         self.value == 0.0 && !self.train && self.per == InitialMembranePer::Layer
     }

@@ -11,13 +11,14 @@ use lasnn_nn::BatchTensors;
 use lasnn_spiking_kernels::SpikeStats;
 
 use crate::fan_out::fan_outs;
+use crate::offset::count_spikes_with_offset;
 use crate::progress::steps_at_once;
 use crate::runner::{NeuronRunner, Streaming, sum_over_time};
 use crate::signal::Signal;
 use crate::simulator::Simulator;
 
 /// The largest tensor of a chunk, in numbers of 4 bytes (64 MiB).
-const CHUNK: usize = 1 << 24;
+pub const CHUNK: usize = 1 << 24;
 
 /// One chunk of time steps, as [`count_spikes`] hands it out.
 pub struct Chunk<'a, B: Backend> {
@@ -44,6 +45,10 @@ pub fn count_spikes<B: SpikingBackend>(
 ) -> ControlFlow<(), Vec<Vec<f32>>> {
     let network = simulator.network();
     let pass = Pass::evaluate(seed, &batch.samples);
+    if simulator.offset_steps() > 0 {
+        let steps = [time_steps, simulator.offset_steps()];
+        return count_spikes_with_offset(network, batch, steps, &pass, device, &mut each);
+    }
     let images = batch.images::<B>(device);
     let mut runner = Counting::default();
     let mut membranes = None;

@@ -8,6 +8,16 @@ pub enum SnnError {
     /// The network has a layer that cannot be made spiking.
     #[error(transparent)]
     Architecture(#[from] ArchitectureError),
+    /// The network cannot be corrected by offset spikes.
+    #[error(
+        "a network cannot be corrected by offset spikes if {reason}, expected integrate-and-fire \
+         neurons without leak, with the reset `subtract`, that integrate and then fire, and an \
+         input that is the same at every time step"
+    )]
+    Offset {
+        /// The reason, with the network as the subject.
+        reason: &'static str,
+    },
     /// A number in the recipe is out of range.
     #[error("{key} is {found}, expected {expected}")]
     Value {

@@ -32,6 +32,7 @@ mod fused;
 pub mod layers;
 mod lower;
 pub mod network;
+pub mod offset;
 pub mod parity;
 pub mod progress;
 pub mod runner;

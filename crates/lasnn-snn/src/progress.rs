@@ -16,6 +16,8 @@ pub enum Task {
     Calibrating,
     /// A converted network is compared with the ordinary one.
     Comparing,
+    /// The errors of a converted network are found.
+    FindingErrors,
     /// A network is measured.
     Simulating,
 }

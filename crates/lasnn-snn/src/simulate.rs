@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::counting::{Chunk, count_spikes, layer_sizes, to_host};
 use crate::energy::{ADDITION_PJ, image_energy_pj};
 use crate::fan_out::{FanOut, fan_outs};
+use crate::offset::steps_with_offset;
 use crate::progress::{OnProgress, Progress, Task, go_on};
 use crate::simulator::Simulator;
 
@@ -127,7 +128,7 @@ pub fn simulate_while<B: SpikingBackend>(
         EncodedValues::Spikes | EncodedValues::SignedSpikes => 0.0,
     };
     let per_image = 1.0 / (images as f64).max(1.0);
-    let steps = time_steps as f64;
+    let steps = steps_with_offset(time_steps, simulator.offset_steps()) as f64;
     let sizes = layer_sizes(plan);
     let rate = |spikes: f64, neurons: usize| spikes * per_image / (neurons as f64 * steps);
     let accuracy_by_step: Vec<f64> = correct.iter().map(|&c| c as f64 * per_image).collect();

@@ -10,8 +10,10 @@ use lasnn_nn::{Observable, Observations};
 use lasnn_spiking_kernels::{PackedWeights, SpikeStats, WeightFormat};
 
 use crate::counting::{chunks, fused_chunk_steps};
+use crate::error::SnnError;
 use crate::layers::SpikingLayer;
 use crate::network::SpikingNetwork;
+use crate::offset::offset_refused_because;
 
 /// A network whose weights are packed once for all its fused passes.
 ///
@@ -21,6 +23,7 @@ use crate::network::SpikingNetwork;
 pub struct Simulator<B: Backend> {
     network: SpikingNetwork<B>,
     packed_weights: Option<Arc<PackedWeights>>,
+    offset_steps: usize,
 }
 
 impl<B: SpikingBackend> Simulator<B> {
@@ -40,12 +43,31 @@ impl<B: SpikingBackend> Simulator<B> {
         };
         let packed_weights =
             network.lowered().and_then(|lowered| lowered.prepare(&network, format));
-        Self { network, packed_weights: packed_weights.map(Arc::new) }
+        Self { network, packed_weights: packed_weights.map(Arc::new), offset_steps: 0 }
     }
 
     /// The network, with its weights rounded to the format.
     pub fn network(&self) -> &SpikingNetwork<B> {
         &self.network
+    }
+
+    /// Corrects each layer over `offset_steps` time steps before it runs ([`crate::offset`]); 0
+    /// corrects nothing. Only [`count_spikes`](crate::counting::count_spikes) and what is built on
+    /// it, [`simulate`](crate::simulate()), do so.
+    ///
+    /// # Errors
+    ///
+    /// Says why the network cannot be corrected.
+    pub fn with_offset_steps(self, offset_steps: usize) -> Result<Self, SnnError> {
+        match offset_refused_because(self.network.config()).filter(|_| offset_steps > 0) {
+            None => Ok(Self { offset_steps, ..self }),
+            Some(reason) => Err(SnnError::Offset { reason }),
+        }
+    }
+
+    /// The number of time steps over which each layer is corrected.
+    pub fn offset_steps(&self) -> usize {
+        self.offset_steps
     }
 
     /// The packed weights; `None` where the network runs layer by layer.

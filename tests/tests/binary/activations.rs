@@ -113,7 +113,7 @@ fn the_bounds_of_a_quantised_network_are_thresholds() {
     // A shift needs biases.
     let shift = ["run", "clipped.toml", "--set", "conversion.shift_steps=4"];
     sandbox.fail(&shift, 2, &["conversion.shift_steps", "layer 2 (linear)", "bias"]);
-    let bias = ["run", "clipped.toml", "--set", "conversion.calibration=\"bias\""];
+    let bias = ["run", "clipped.toml", "--set", "conversion.calibration=[{ kind = \"bias\" }]"];
     sandbox.fail(&bias, 2, &["conversion.calibration", "layer 2 (linear)", "bias"]);
     // Without bounds there are no thresholds.
     let relu = ["run", "clipped.toml", "--set", "intermediate.activation={kind=\"relu\"}"];

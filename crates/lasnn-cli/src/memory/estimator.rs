@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use lasnn_core::{Plan, Precision};
+use lasnn_core::{Plan, PlannedLayer, Precision};
 use lasnn_distillation::LossConfig;
 use lasnn_models::ActivationConfig;
 use lasnn_neurons::{NeuronOptions, Reset, Surrogate};
+use lasnn_snn::counting::CHUNK;
 use lasnn_snn::{WeightFormat, images_at_once};
 use lasnn_training::{OptimizerConfig, TrainConfig};
 
@@ -141,13 +142,16 @@ impl<'a> Estimator<'a> {
                 this.spiking.balance(&mut this.ledger, pass);
             });
             this.holding(Purpose::Weights, this.spiking.packed_weights(4), |this| {
+                this.calibration(Size::from(config.batch).min(data.train.into()) * batches);
                 this.conversion_report(report_pass);
             });
             this.simulate(data.validation, node.network.steps(), false);
             this.measure_spiking(node.network.steps(), |this| {
                 for &steps in &recipe.evaluation.time_steps {
                     this.simulate(data.test, steps, true);
+                    this.offset_spikes(steps);
                 }
+                this.offset_spikes(node.network.steps());
                 // The tensors of the result.
                 this.ledger.malloc(Purpose::Weights, bytes);
             });
@@ -332,12 +336,44 @@ impl<'a> Estimator<'a> {
     /// The conversion report runs the ANN and the spiking network on the same images.
     fn conversion_report(&mut self, pass: Pass) {
         self.simulate_pass(pass, true);
-        let spike_counts = self.spiking.neurons() * pass.batch * size_of::<f32>();
+        // Once as counts and once as rates.
+        let spike_counts = self.spiking.neurons() * pass.batch * size_of::<f32>() * 2usize;
         self.holding(Purpose::Evaluation, spike_counts, |this| {
             let Self { ledger, anns, .. } = this;
             let intermediate = &anns[&StageName::INTERMEDIATE].ann;
             intermediate.evaluate_all_outputs(ledger, Purpose::Evaluation, pass);
         });
+    }
+
+    /// The calibration of weights keeps what enters and what leaves a layer for all images for
+    /// calibration, once in parts and once as a whole.
+    fn calibration(&mut self, images: Size) {
+        let Inputs { recipe, plans, .. } = self.inputs;
+        let calibrates_weights =
+            recipe.conversion.calibration.iter().any(|found| found.need().is_none());
+        let of_layer = |layer: &PlannedLayer| layer.input.len() + 2 * layer.output.len();
+        let largest = plans.spiking.layers.iter().map(of_layer).max().unwrap_or(0);
+        if calibrates_weights {
+            let bytes = images * Size::from(largest) * size_of::<f32>() * 2usize;
+            self.ledger.malloc_briefly(Purpose::Activations, bytes);
+        }
+    }
+
+    /// A measurement with offset spikes keeps about eight maps of the widest layer over all time
+    /// steps, for as many images as fit into a chunk.
+    fn offset_spikes(&mut self, time_steps: usize) {
+        let Inputs { recipe, plans, data, .. } = self.inputs;
+        let offset_steps = recipe.evaluation.offset_steps;
+        if offset_steps == 0 {
+            return;
+        }
+        let widest = plans.spiking.layers.iter().map(|layer| layer.output.len()).max();
+        let of_image = Size::from(widest.unwrap_or(0)) * Size::from(time_steps.max(offset_steps));
+        let images = images_at_once(&plans.spiking, time_steps, recipe.evaluation.batch);
+        let images = Size::from(images).min(data.test.into());
+        let numbers = (of_image * images).min(of_image.max(CHUNK.into()));
+        let bytes = numbers * size_of::<f32>() * 8usize;
+        self.ledger.malloc_briefly(Purpose::Evaluation, bytes);
     }
 
     /// Measures a network, which is loaded for it, on the test images.

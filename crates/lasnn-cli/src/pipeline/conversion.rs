@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::time::Instant;
 
 use lasnn_conversion::{Ann, Balancing, ConversionError, batch_norms, convert, fold_batch_norm};
-use lasnn_core::{Batch, Pass};
+use lasnn_core::{Batch, BatchSource, Pass};
 use lasnn_nn::{BatchTensors, StateDict, state};
 use lasnn_snn::{Progress as At, Simulator, SpikingNetwork, Task, images_at_once};
 use serde_json::{Value, json};
@@ -48,7 +48,11 @@ impl<A: TrainingBackend> Stage<A> for Conversion<'_> {
             "conversion": recipe.conversion,
             "time_steps": self.node.network.steps(),
             // The stage's summary contains these measurements.
-            "evaluation": [json!(recipe.evaluation.time_steps), json!(recipe.evaluation.weights)],
+            "evaluation": [
+                json!(recipe.evaluation.time_steps),
+                json!(recipe.evaluation.offset_steps),
+                json!(recipe.evaluation.weights),
+            ],
         }))
     }
 
@@ -112,7 +116,7 @@ fn run<A: TrainingBackend>(
     let known = Ann { tensors: &folded, norms: &norms, activations: &activations };
     let converted = convert(untrained, known, balancing, device);
     drop(shown);
-    let (network, report) = converted.map_err(|error| match error {
+    let (network, mut report) = converted.map_err(|error| match error {
         ConversionError::Interrupted => Interrupted.into(),
         error => anyhow::Error::from(error),
     })?;
@@ -131,15 +135,28 @@ fn run<A: TrainingBackend>(
     let mut at_time_steps = Vec::new();
     let mut all_steps: Vec<usize> = recipe.evaluation.time_steps.clone();
     all_steps.sort_unstable();
-    for (index, &time_steps) in all_steps.iter().enumerate() {
+    let plain = all_steps.iter().map(|&time_steps| (time_steps, 0));
+    let offset_steps = recipe.evaluation.offset_steps;
+    let mut corrected = [&all_steps[..], &[steps]].concat();
+    corrected.sort_unstable();
+    corrected.dedup();
+    let corrected = corrected.into_iter().map(|time_steps| (time_steps, offset_steps));
+    let runs: Vec<_> = plain.chain(corrected.filter(|_| offset_steps > 0)).collect();
+    for (index, &(time_steps, offset_steps)) in runs.iter().enumerate() {
+        let simulator = simulator.clone().with_offset_steps(offset_steps)?;
         let images = splits.test(at_once(time_steps));
         let label = format!("{name} test");
         let found = simulation(&simulator, &images, time_steps, seed, &label, progress, device)?;
-        let text = format!("{} over {time_steps} steps", percent(found.accuracy));
-        progress.say_some(index, all_steps.len(), format!("{name}: {text}"));
+        let entry = AtTimeSteps::new(&found, time_steps, offset_steps);
+        let text = format!("{} {}", percent(found.accuracy), entry.title());
+        progress.say_some(index, runs.len(), format!("{name}: {text}"));
         tracing::info!(stage = name.as_str(), "{text}");
-        at_time_steps.push(AtTimeSteps::new(&found, time_steps));
+        at_time_steps.push(entry);
     }
+    let plain = at_time_steps.iter().filter(|found| found.offset_steps == 0);
+    let mut by_steps: Vec<_> = plain.map(|found| (found.time_steps, found.test_accuracy)).collect();
+    by_steps.push((steps, result.accuracy));
+    report.warnings.extend(falls(by_steps, splits.test(1).len()));
     let summary = StageSummary {
         network: plan.name.clone(),
         parameters: plan.parameters(),
@@ -161,6 +178,30 @@ fn run<A: TrainingBackend>(
     Ok(StageArtifact { state, metadata })
 }
 
+/// A warning if the accuracy is lower over more time steps, by more than the noise of so many test
+/// images.
+fn falls(mut by_steps: Vec<(usize, f64)>, images: usize) -> Option<String> {
+    by_steps.sort_by_key(|&(steps, _)| steps);
+    let best =
+        by_steps.iter().copied().reduce(|best, next| if next.1 > best.1 { next } else { best });
+    let (best, last) = (best?, *by_steps.last()?);
+    let variance = best.1 * (1.0 - best.1) + last.1 * (1.0 - last.1);
+    let noise = 2.0 * (variance / images.max(1) as f64).sqrt();
+    (best.1 - last.1 > noise).then(|| {
+        format!(
+            "the converted network has an accuracy of {} over {} time steps and of only {} over \
+             {}: with more steps, firing rates should be closer to the activations. A shift or a \
+             calibration fits one number of steps (`conversion.shift_steps`, \
+             `conversion.calibration`); thresholds that are too low clip the activations \
+             (`conversion.scale`, `conversion.method`)",
+            percent(best.1),
+            best.0,
+            percent(last.1),
+            last.0
+        )
+    })
+}
+
 /// Shows the progress of a conversion: one bar for each task.
 fn show(progress: &Progress, shown: &mut Option<(Task, Bar)>, at: At) {
     let bar = match shown {
@@ -169,7 +210,7 @@ fn show(progress: &Progress, shown: &mut Option<(Task, Bar)>, at: At) {
             let label = match at.task {
                 Task::Balancing => "balances thresholds",
                 Task::Calibrating => "calibrates",
-                Task::Comparing => "compares with the ANN",
+                Task::Comparing | Task::FindingErrors => "compares with the ANN",
                 Task::Simulating => "measures",
             };
             // The old bar must disappear before the new one is drawn.
@@ -178,4 +219,17 @@ fn show(progress: &Progress, shown: &mut Option<(Task, Bar)>, at: At) {
         }
     };
     bar.at(at.done);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accuracy_that_falls_with_more_steps_is_reported() {
+        let found = falls(vec![(32, 0.8), (4, 0.6), (8, 0.95)], 360).unwrap();
+        assert!(found.contains("95.00 % over 8") && found.contains("80.00 % over 32"), "{found}");
+        assert_eq!(falls(vec![(32, 0.94), (8, 0.95)], 360), None);
+        assert_eq!(falls(vec![(8, 0.95)], 360), None);
+    }
 }

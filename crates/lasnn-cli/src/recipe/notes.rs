@@ -278,6 +278,9 @@ fn without_effect(
         if !recipe.evaluation.time_steps.is_empty() {
             unused.push("`evaluation.time_steps`");
         }
+        if recipe.evaluation.offset_steps > 0 {
+            unused.push("`evaluation.offset_steps`");
+        }
         notes.extend(unused.into_iter().map(|unused| {
             format!("{unused} has no effect, since no student starts from the converted network")
         }));

@@ -216,12 +216,15 @@ pub struct EvaluationConfig {
     pub batch: usize,
     /// The converted network is also measured with each of these numbers of time steps.
     pub time_steps: Vec<usize>,
+    /// If above 0, the converted network is also measured with each of its layers corrected over so
+    /// many time steps, image by image (`lasnn_snn::offset`).
+    pub offset_steps: usize,
     /// The format of the weights of spiking networks in tests.
     pub weights: WeightFormat,
 }
 
 impl Default for EvaluationConfig {
     fn default() -> Self {
-        Self { batch: 250, time_steps: Vec::new(), weights: WeightFormat::F32 }
+        Self { batch: 250, time_steps: Vec::new(), offset_steps: 0, weights: WeightFormat::F32 }
     }
 }

@@ -12,6 +12,7 @@ use lasnn_datasets::Normalisation;
 use lasnn_distillation::{LossConfig, Subject};
 use lasnn_neurons::{InitialMembranePer, Sharing, StepOrder, ThresholdPer};
 use lasnn_snn::SpikingConfig;
+use lasnn_snn::offset::offset_refused_because;
 use lasnn_training::TrainConfig;
 
 use super::error::RecipeError;
@@ -141,8 +142,8 @@ fn check_neurons(recipe: &Recipe) -> Result<(), Contradiction> {
         None => Ok(()),
         Some(found) => {
             let expected = format!(
-                "\"neuron\" with `kind = \"lif\"`, since the calibration `{}` sets the potential of \
-                 each neuron",
+                "\"neuron\" with `kind = \"lif\"`, since the calibration `{}` sets the potential \
+                 of each neuron",
                 found.name()
             );
             refuse("initial_membrane", "not \"neuron\"", expected)
@@ -164,6 +165,25 @@ fn check_norms(recipe: &Recipe) -> Result<(), Contradiction> {
                        norm"
                 .into(),
         }),
+    }
+}
+
+/// Checks that the converted network can be corrected by offset spikes.
+fn check_offset(recipe: &Recipe) -> Result<(), Contradiction> {
+    let steps = recipe.evaluation.offset_steps;
+    let refuse = |expected: String| {
+        let (key, found) = ("evaluation.offset_steps".into(), steps.to_string());
+        Err(Contradiction { key, found, expected })
+    };
+    if steps > MOST_OFFSET_STEPS {
+        return refuse(format!("at most {MOST_OFFSET_STEPS}"));
+    }
+    match offset_refused_because(&recipe.spiking).filter(|_| steps > 0) {
+        Some(reason) => refuse(format!(
+            "0, or integrate-and-fire neurons that integrate first and are reset by subtraction, \
+             and direct encoding: the network cannot be corrected, since {reason}"
+        )),
+        None => Ok(()),
     }
 }
 
@@ -215,6 +235,7 @@ pub fn check(recipe: &Recipe, graph: &Graph<'_>) -> Result<(), Contradiction> {
         check_biases(recipe)?;
         check_neurons(recipe)?;
         check_norms(recipe)?;
+        check_offset(recipe)?;
     }
     let steps = &recipe.evaluation.time_steps;
     for (index, &time_steps) in steps.iter().enumerate() {
@@ -237,6 +258,9 @@ pub fn check(recipe: &Recipe, graph: &Graph<'_>) -> Result<(), Contradiction> {
     }
     Ok(())
 }
+
+/// The largest number of steps for a correction by offset spikes, which are in memory at once.
+const MOST_OFFSET_STEPS: usize = 1000;
 
 /// The range of thresholds. With others, membrane potentials or gradients would overflow or vanish
 /// in single precision.

@@ -3,6 +3,7 @@
 
 use lasnn_core::{ClassCount, Plan};
 use lasnn_snn::Simulation;
+use lasnn_snn::offset::steps_with_offset;
 use serde::{Deserialize, Serialize};
 
 /// The result of one stage.
@@ -83,6 +84,9 @@ pub struct LayerRate {
 pub struct AtTimeSteps {
     /// The number of time steps per image.
     pub time_steps: usize,
+    /// The number of time steps over which each layer is corrected before it runs; 0 is none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub offset_steps: usize,
     /// The share of the test images that are classified correctly.
     pub test_accuracy: f64,
     /// The spikes of all layers in all time steps.
@@ -91,6 +95,10 @@ pub struct AtTimeSteps {
     pub synops_per_image: f64,
     /// The estimated energy in picojoules; docs/summary.md has the formula.
     pub energy_pj_per_image: f64,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl ClassAccuracy {
@@ -132,15 +140,30 @@ impl SpikingSummary {
 }
 
 impl AtTimeSteps {
-    /// The numbers of a simulation over `time_steps`.
-    pub fn new(simulation: &Simulation, time_steps: usize) -> Self {
+    /// The numbers of a simulation over `time_steps`, with each layer corrected over
+    /// `offset_steps`.
+    pub fn new(simulation: &Simulation, time_steps: usize, offset_steps: usize) -> Self {
         Self {
             time_steps,
+            offset_steps,
             test_accuracy: simulation.accuracy,
             spikes_per_image: simulation.spikes_per_image,
             synops_per_image: simulation.synops_per_image,
             energy_pj_per_image: simulation.energy_pj_per_image,
         }
+    }
+
+    /// The numbers of steps in words.
+    pub fn title(&self) -> String {
+        match self.offset_steps {
+            0 => format!("over {} steps", self.time_steps),
+            offset => format!("over {} steps, offset {offset}", self.time_steps),
+        }
+    }
+
+    /// All time steps that the network runs.
+    pub fn all_steps(&self) -> usize {
+        steps_with_offset(self.time_steps, self.offset_steps)
     }
 }
 

@@ -44,8 +44,7 @@ impl<B: SpikingBackend> Calibration<B> for BiasCalibration {
             let [_, channels, height, width] = activations.dims();
             positions = height * width;
             sums.resize(channels, 0.0);
-            let missing = activations * layer.currents_of_activations(channels)
-                - rates * layer.currents_of_rates(channels);
+            let missing = activations / layer.units(channels) - rates * layer.thresholds(channels);
             for image in to_host(missing).chunks_exact(channels * positions) {
                 for (sum, channel) in sums.iter_mut().zip(image.chunks_exact(positions)) {
                     *sum += channel.iter().map(|&number| f64::from(number)).sum::<f64>();

@@ -1,8 +1,8 @@
-//! Calibration of initial membrane potentials (Li et al., "A free lunch from ANN: towards efficient,
-//! accurate spiking neural networks calibration", 2021).
+//! Calibration of initial membrane potentials (Li et al., "A free lunch from ANN: towards
+//! efficient, accurate spiking neural networks calibration", 2021).
 //!
-//! The potential of each neuron before the first of `T` time steps gets what the neuron lacks in the
-//! mean over the images, in the unit `u` of the currents:
+//! The potential of each neuron before the first of `T` time steps gets what the neuron lacks in
+//! the mean over the images, in the unit `u` of the currents:
 //!
 //! ```text
 //! u^0 ← u^0 + T (mean(a) / u - v mean(r))
@@ -10,7 +10,7 @@
 //!
 //! `a` are the activations of the ordinary network, `r` the firing rates, and `v` is the threshold.
 //! A neuron that starts above its threshold is reset once before the first step and sends no spike
-//! for it (`lasnn_neurons::models::lif`). [`charge`] and [`potential`] take that into account.
+//! for it (`lasnn_neurons::models::lif`), which [`charge`] and [`potential`] take into account.
 
 use burn::tensor::Tensor;
 use lasnn_neurons::{NeuronModel, SpikingBackend};
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CalibratedLayer, Calibration, CalibrationKind, Measured, Need};
 use crate::error::ConversionError;
+use crate::measure::{charge, potential};
 use crate::scales::of_channel;
 
 /// Calibration of initial membrane potentials.
@@ -43,8 +44,8 @@ impl<B: SpikingBackend> Calibration<B> for PotentialCalibration {
         let (mut sums, mut channels) = (Vec::<f64>::new(), 0);
         layer.measure(&network, |Measured { activations, rates, .. }| {
             channels = activations.dims()[1];
-            let missing: Tensor<B, 4> = activations * layer.currents_of_activations(channels)
-                - rates * layer.currents_of_rates(channels);
+            let missing: Tensor<B, 4> =
+                activations / layer.units(channels) - rates * layer.thresholds(channels);
             let missing = to_host(missing.sum_dim(0));
             sums.resize(missing.len(), 0.0);
             sums.iter_mut().zip(missing).for_each(|(sum, part)| *sum += f64::from(part));
@@ -62,15 +63,4 @@ impl<B: SpikingBackend> Calibration<B> for PotentialCalibration {
         }
         Ok(network.map_neurons(layer.number, |neurons| neurons.with_initial_membranes(&potentials)))
     }
-}
-
-/// The charge with which a neuron begins the first step, after a reset that its initial membrane
-/// potential causes.
-pub fn charge(potential: f32, threshold: f32) -> f32 {
-    if potential > threshold { potential - threshold } else { potential }
-}
-
-/// The initial membrane potential that leads to a charge.
-pub fn potential(charge: f32, threshold: f32) -> f32 {
-    if charge > threshold { charge + threshold } else { charge }
 }

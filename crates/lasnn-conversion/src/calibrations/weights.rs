@@ -10,24 +10,23 @@
 //! L = mean(Σ_c (u q_c - a_c)²)
 //! ```
 //!
-//! The mean is over images and positions. The floor has the gradient 1. The learning rate falls to 0
-//! like a cosine. Batches follow each other in the order of the images for calibration.
+//! The mean is over images and positions. The floor has the gradient 1. The learning rate falls to
+//! 0 like a cosine. Batches follow each other in the order of the images for calibration.
 
 use std::f64::consts::PI;
 
 use burn::module::Param;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Tensor, TensorData, backend::Backend};
-use lasnn_neurons::{NeuronModel, SpikingBackend};
+use burn::tensor::{Tensor, backend::Backend};
+use lasnn_neurons::SpikingBackend;
 use lasnn_snn::network::SpikingNetwork;
 use lasnn_snn::synapses::{MeanInput, Weights};
 use serde::{Deserialize, Serialize};
 
-use super::potential::charge;
 use super::{CalibratedLayer, Calibration, CalibrationKind, Measured, Need};
 use crate::error::{ConversionError, wrong};
-use crate::scales::of_channel;
+use crate::measure::Curve;
 
 /// The constants of Adam.
 const BETAS: [f64; 2] = [0.9, 0.999];
@@ -92,13 +91,13 @@ impl<B: SpikingBackend> Calibration<B> for WeightCalibration {
             let MeanInput { main: maps, .. } = input.clone();
             others.push(network.mean_currents(layer.number, &input) - main);
             let channels = activations.dims()[1];
-            targets.push(activations * layer.currents_of_activations(channels));
+            targets.push(activations / layer.units(channels));
             inputs.push(maps);
         })?;
         let [inputs, targets, others] =
             [inputs, targets, others].map(|parts| Tensor::<B, 4>::cat(parts, 0));
-        let model = Model::new(&network, layer, targets.dims());
-        let [images, ..] = targets.dims();
+        let curve = Curve::new(&network, layer.number, targets.dims(), layer.device);
+        let [images, channels, ..] = targets.dims();
         let batch = self.batch.min(images);
         let (mut conv, mut matrix, mut bias) = (Adam::default(), Adam::default(), Adam::default());
         for step in 0..self.steps {
@@ -110,11 +109,10 @@ impl<B: SpikingBackend> Calibration<B> for WeightCalibration {
             let part = |maps: &Tensor<B, 4>| maps.clone().slice([rows.clone()]);
             let input = part(&inputs);
             let currents = synapses.main.forward(input.clone()) + part(&others);
-            let gradient = model.gradient(currents, part(&targets));
+            let gradient = gradient(&curve, currents, part(&targets), layer.units(channels));
             let rate = self.learning_rate * (1.0 + (PI * step as f64 / self.steps as f64).cos());
             let rate = rate / 2.0;
             if let Some(found) = synapses.main.bias_mut() {
-                let [_, channels, ..] = gradient.dims();
                 let sums = gradient.clone().sum_dim(0).sum_dim(2).sum_dim(3).reshape([channels]);
                 *found = moved(found, bias.step(sums, rate));
             }
@@ -136,57 +134,25 @@ impl<B: SpikingBackend> Calibration<B> for WeightCalibration {
     }
 }
 
-/// The model of the neurons of a layer. All numbers broadcast to `[batch, channels, height, width]`.
-struct Model<B: Backend> {
-    thresholds: Tensor<B, 4>,
-    /// The charges with which the neurons begin the first step.
-    charges: Tensor<B, 4>,
-    /// The squares of the units.
-    squares: Tensor<B, 4>,
-    steps: f64,
-}
-
-impl<B: SpikingBackend> Model<B> {
-    fn new(
-        network: &SpikingNetwork<B>,
-        layer: &CalibratedLayer<'_, B>,
-        [_, channels, height, width]: [usize; 4],
-    ) -> Self {
-        let (_, neurons) = network.neurons().swap_remove(layer.number);
-        let stored = neurons.initial_membranes().unwrap_or_else(|| vec![0.0]);
-        let positions = height * width;
-        let charge = |index: usize| {
-            let threshold = of_channel(layer.thresholds, index / positions);
-            charge(of_channel(&stored, index), threshold)
-        };
-        let charges: Vec<f32> = (0..channels * positions).map(charge).collect();
-        let charges = TensorData::new(charges, [1, channels, height, width]);
-        let per_activation = layer.currents_of_activations(channels);
-        Self {
-            thresholds: layer.currents_of_rates(channels),
-            charges: Tensor::from_data(charges, layer.device),
-            squares: (per_activation.clone() * per_activation).recip(),
-            steps: network.time_steps() as f64,
-        }
-    }
-
-    /// The gradient of the loss with respect to the mean currents.
-    fn gradient(&self, currents: Tensor<B, 4>, targets: Tensor<B, 4>) -> Tensor<B, 4> {
-        let [batch, _, height, width] = currents.dims();
-        let charges = (currents * self.steps + self.charges.clone()) / self.thresholds.clone();
-        let counts = charges.clone().floor().clamp(0.0, self.steps);
-        let rates = counts / self.steps * self.thresholds.clone();
-        let scale = 2.0 / (batch * height * width) as f64;
-        let gradient = (rates - targets) * self.squares.clone() * scale;
-        let clipped = charges.clone().lower_equal_elem(0.0);
-        let clipped = clipped.bool_or(charges.greater_equal_elem(self.steps));
-        gradient.mask_fill(clipped, 0.0)
-    }
+/// The gradient of the loss with respect to the mean currents, `[batch, channels, height, width]`.
+fn gradient<B: SpikingBackend>(
+    curve: &Curve<B>,
+    currents: Tensor<B, 4>,
+    targets: Tensor<B, 4>,
+    units: Tensor<B, 4>,
+) -> Tensor<B, 4> {
+    let [batch, _, height, width] = currents.dims();
+    let levels = curve.levels(currents);
+    let clipped = levels.clone().lower_equal_elem(0.0);
+    let clipped = clipped.bool_or(levels.clone().greater_equal_elem(curve.steps()));
+    let scale = 2.0 / (batch * height * width) as f64;
+    let gradient = (curve.of_levels(levels) - targets) * units.clone() * units * scale;
+    gradient.mask_fill(clipped, 0.0)
 }
 
 /// The gradient of the weights `[out, in, size, size]` of a convolution with "same" padding. It is
-/// the convolution of the input with the gradient of the output, with the images in the place of the
-/// channels.
+/// the convolution of the input with the gradient of the output, with the images in the place of
+/// the channels.
 fn conv_gradient<B: Backend>(
     input: Tensor<B, 4>,
     gradient: Tensor<B, 4>,

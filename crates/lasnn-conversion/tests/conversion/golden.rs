@@ -1,8 +1,9 @@
-//! Golden values of whole conversions: thresholds of all methods, and all calibrations, in a network
-//! with residual blocks, pooling and batch norms. `../golden/make_conversions.py` computed them with
-//! PyTorch.
+//! Golden values of whole conversions: thresholds of all methods, all calibrations, and offset
+//! spikes, in a network with residual blocks, pooling and batch norms.
+//! `../golden/make_conversions.py` computed them with PyTorch.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use lasnn_conversion::scales::{of_channel, scales};
 use lasnn_conversion::{Ann, Balancing, ConversionConfig, batch_norms, convert, fold_batch_norm};
@@ -10,7 +11,8 @@ use lasnn_core::{Architecture, Batch, Layer, Pass, Probe, Probes, Seed, Shape};
 use lasnn_models::{Init, Network};
 use lasnn_neurons::{NeuronConfig, NeuronModel};
 use lasnn_nn::{BatchTensors, Observable, StateDict, state};
-use lasnn_snn::{SpikingConfig, SpikingNetwork, progress};
+use lasnn_snn::counting::{Chunk, count_spikes};
+use lasnn_snn::{Simulator, SpikingConfig, SpikingNetwork, progress};
 use serde::Deserialize;
 
 use crate::arrays::{Array, assert_close};
@@ -26,6 +28,15 @@ struct Case {
     weights: BTreeMap<String, Array>,
     thresholds: Vec<Array>,
     potentials: Option<Vec<Array>>,
+    counts: Vec<Array>,
+    logits: Array,
+    offset: Vec<Offset>,
+}
+
+#[derive(Deserialize)]
+struct Offset {
+    offset_steps: usize,
+    time_steps: usize,
     counts: Vec<Array>,
     logits: Array,
 }
@@ -127,4 +138,26 @@ fn check(case: &Case) {
     }
     let logits = observed.logits.into_data().to_vec::<f32>().unwrap();
     assert_close(&format!("{name}, logits"), &logits, &case.logits.data);
+    let simulator = Simulator::new(network);
+    case.offset.iter().for_each(|offset| check_offset(name, &simulator, offset, &batches[0]));
+}
+
+fn check_offset(name: &str, simulator: &Simulator<B>, offset: &Offset, batch: &Batch) {
+    let what = format!("{name}, {} offset steps", offset.offset_steps);
+    let simulator = simulator.clone().with_offset_steps(offset.offset_steps).unwrap();
+    let mut logits = vec![0.0; offset.logits.data.len()];
+    let each = |chunk: Chunk<'_, B>| {
+        assert_eq!(chunk.steps, offset.time_steps);
+        for currents in chunk.logits.chunks(logits.len()) {
+            let mean = currents.iter().map(|current| current / offset.time_steps as f32);
+            logits.iter_mut().zip(mean).for_each(|(sum, current)| *sum += current);
+        }
+        ControlFlow::Continue(())
+    };
+    let counts = count_spikes(&simulator, batch, offset.time_steps, Seed(0), &device(), each);
+    let ControlFlow::Continue(counts) = counts else { panic!("{what}: stopped") };
+    for (layer, (counts, expected)) in counts.iter().zip(&offset.counts).enumerate() {
+        assert_eq!(counts, &expected.data, "{what}, spikes of layer {layer}");
+    }
+    assert_close(&format!("{what}, logits"), &logits, &offset.logits.data);
 }

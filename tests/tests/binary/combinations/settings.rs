@@ -61,14 +61,17 @@ pub const SETTINGS: &[&str] = &[
     "maximum conversion.method={kind='threshold-balancing',policy={kind='maximum'}}",
     "weights conversion.method={kind='weight-normalisation',percentile=99}",
     "bounds conversion.method={kind='activation-bounds'}",
+    "local conversion.method={kind='local-threshold-balancing',passes=2}",
     "relu intermediate.activation={kind='relu'}",
     "clip intermediate.activation={kind='clip',bound=2.0,train=true}",
     "qcfs intermediate.activation={kind='qcfs',levels=4,bound=2.0}",
     "ann-scores conversion.class_scores=ann",
     "raw-scores conversion.class_scores=raw",
     "shift conversion.shift_steps=4",
-    "uncalibrated conversion.calibration=none",
-    "calibrated conversion.calibration=bias",
+    "uncalibrated conversion.calibration=[]",
+    "calibrated conversion.calibration=[{kind='bias'}]",
+    "calibrated-norms conversion.calibration=[{kind='batch-norm'},{kind='weights',steps=3}]",
+    "potentials conversion.calibration=[{kind='weights',steps=3,batch=7},{kind='potential'}]",
     "scale conversion.scale=0.7",
     "hybrid intermediate.init=hybrid",
     "norms intermediate.network.layers=[{kind='conv',channels=4,batch_norm=true,tap='low'},\
@@ -144,6 +147,7 @@ pub const SETTINGS: &[&str] = &[
     "ann-groups intermediate.train.groups={norm={weight_decay=0.0},\
      activation={learning_rate=0.05}}",
     "other-steps evaluation.time_steps=[5,8]",
+    "offset evaluation.offset_steps=4",
     "int12 evaluation.weights=int12",
     "bf16-weights evaluation.weights=bf16",
     "longer stages.more={kind='student',from='student',train={epochs=1,batch=30,\
@@ -171,4 +175,8 @@ pub const ROWS: &[&str] = &[
     "norms scaled-norm plif poisson",
     "pooled scaled-norm rates micro trained-threshold",
     "one-step random teacher-logits again",
+    "local clip biases channel-threshold trained-membrane potentials offset other-steps",
+    "local norms channel-threshold calibrated-norms scale poisson",
+    "weights norms calibrated-norms half-membrane offset bf16-weights",
+    "bounds qcfs pooled trained-membrane potentials offset two-steps",
 ];

@@ -1,7 +1,7 @@
 //! Where a converted network loses: the errors of its layers by their cause.
 //!
-//! With the activation `a` of the ordinary network, the firing rate `r`, the mean current `z` of the
-//! spiking network and the curve `Q` of its neurons ([`Curve`]), all in units of the ordinary
+//! With the activation `a` of the ordinary network, the firing rate `r`, the mean current `z` of
+//! the spiking network and the curve `Q` of its neurons ([`Curve`]), all in units of the ordinary
 //! network, and the threshold `v`:
 //!
 //! ```text

@@ -145,8 +145,8 @@ impl<B: SpikingBackend> Curve<B> {
     }
 }
 
-/// The charge with which a neuron begins the first step. A neuron that starts above its threshold is
-/// reset once before the first step and sends no spike for it (`lasnn_neurons::models::lif`).
+/// The charge with which a neuron begins the first step. A neuron that starts above its threshold
+/// is reset once before the first step and sends no spike for it (`lasnn_neurons::models::lif`).
 pub fn charge(potential: f32, threshold: f32) -> f32 {
     if potential > threshold { potential - threshold } else { potential }
 }

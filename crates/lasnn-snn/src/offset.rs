@@ -1,10 +1,10 @@
-//! Offset spikes (Hao et al., "Bridging the gap between ANNs and SNNs by calibrating offset spikes",
-//! 2023): a correction of each image, in a network that is measured.
+//! Offset spikes (Hao et al., "Bridging the gap between ANNs and SNNs by calibrating offset
+//! spikes", 2023): a correction of each image, in a network that is measured.
 //!
 //! Spikes that come early or late let a neuron fire more or less often than its mean current says.
-//! So each layer runs twice, from the image on and after the layer before it is corrected. The first
-//! run takes `ρ` time steps (`offset_steps`). It changes the charge `u`, in thresholds, with which
-//! the neuron begins the second run, according to the charge `r` that is left:
+//! So each layer runs twice, from the image on and after the layer before it is corrected. The
+//! first run takes `ρ` time steps (`offset_steps`). It changes the charge `u`, in thresholds, with
+//! which the neuron begins the second run, according to the charge `r` that is left:
 //!
 //! ```text
 //! u ← u - max(1, m - 0.999)    if r < 0 and the neuron fired: it fires once less

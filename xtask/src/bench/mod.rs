@@ -6,6 +6,7 @@ mod environment;
 mod kernels;
 mod loading;
 mod machine;
+mod methods;
 mod pair;
 pub mod peers;
 mod statistics;
@@ -31,6 +32,8 @@ enum Benchmark {
     Compare(compare::CompareArguments),
     /// Measure what trained biases, thresholds, leaks and initial membranes cost, in turns
     Pair(pair::PairArguments),
+    /// Measure what each loss of the student costs, in time and memory
+    Methods(methods::MethodsArguments),
     /// Compare spiking networks with SpikingJelly and snnTorch, in turns on the same input
     Peers(peers::PeersArguments),
     /// Compare the data loader with torchvision's, in turns on the same files
@@ -43,6 +46,7 @@ pub fn bench(workspace: &Workspace, arguments: &BenchArguments) -> anyhow::Resul
         Some(Benchmark::Kernels(arguments)) => kernels::kernels(workspace, arguments),
         Some(Benchmark::Compare(arguments)) => compare::compare(workspace, arguments),
         Some(Benchmark::Pair(arguments)) => pair::pair(workspace, arguments),
+        Some(Benchmark::Methods(arguments)) => methods::methods(workspace, arguments),
         Some(Benchmark::Peers(arguments)) => peers::peers(workspace, arguments),
         Some(Benchmark::Loading(arguments)) => loading::loading(workspace, arguments),
     }

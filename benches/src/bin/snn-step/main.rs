@@ -3,7 +3,8 @@
 //! `make` writes a case: one file with weights, thresholds and input that both sides read. `serve`
 //! runs one timed step of it for each line of its standard input. `cargo xtask bench peers` starts
 //! both. The scripts of the peers, under `benches/peers/`, have the same protocol. `pair` compares
-//! two of our own networks, for `cargo xtask bench pair`.
+//! two of our own networks, for `cargo xtask bench pair`, and `losses` one with and without a loss,
+//! for `cargo xtask bench methods`.
 
 // The output is the purpose of this program.
 #![allow(clippy::print_stdout)]
@@ -14,6 +15,7 @@
 mod allocator;
 mod calibrate;
 mod case;
+mod losses;
 mod make;
 mod pair;
 mod serve;
@@ -36,6 +38,8 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Compare training steps with and without more trained parameters, in turns
     Pair(pair::PairArguments),
+    /// Compare training steps with and without a loss, in turns
+    Losses(losses::LossesArguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -43,5 +47,6 @@ fn main() -> anyhow::Result<()> {
         Command::Make(arguments) => make::make(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Pair(arguments) => pair::pair(&arguments),
+        Command::Losses(arguments) => losses::losses(&arguments),
     }
 }

@@ -21,7 +21,7 @@ use crate::case::{About, Case};
 use crate::step::{Rates, firing_rates};
 
 /// The seed of the weights and of the input spikes.
-const SEED: Seed = Seed(1);
+pub const SEED: Seed = Seed(1);
 
 #[derive(clap::Args)]
 pub struct MakeArguments {

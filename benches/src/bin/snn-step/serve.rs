@@ -129,7 +129,7 @@ fn reset_peak() -> anyhow::Result<Value> {
 }
 
 /// The peak of resident memory in MiB.
-fn peak_mib() -> anyhow::Result<f64> {
+pub fn peak_mib() -> anyhow::Result<f64> {
     let status = fs::read_to_string("/proc/self/status").context("cannot read the memory")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());

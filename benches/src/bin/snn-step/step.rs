@@ -12,11 +12,12 @@ use lasnn_training::{Adam, CrossEntropy, Gradients, Optimizer, OptimizerConfig};
 
 use crate::case::{About, Case};
 
-type Train = Autodiff<Flex>;
+/// The backend of a training step.
+pub type Train = Autodiff<Flex>;
 
 /// So small that the optimiser does all its work, but the weights and the firing rates stay those
 /// of the case. The peers have the same learning rate.
-const LEARNING_RATE: f64 = 1e-8;
+pub const LEARNING_RATE: f64 = 1e-8;
 
 /// A case that can be run again and again.
 pub trait Step {

@@ -93,3 +93,50 @@ fn a_batch_norm_over_one_value_per_channel_is_refused() {
     let recipe = parse(&without_norm, file(), None).unwrap();
     assert!(validate(&recipe, file(), DIGITS, 10, IMAGES).is_ok(), "64 values per channel");
 }
+
+#[test]
+fn conversions_that_the_neurons_do_not_fit_are_refused() {
+    let with = |neuron: &str, conversion: &str, parts: &[&str]| {
+        let tables = format!("[spiking.neuron]\n{neuron}\n[conversion]\n{conversion}\n[student]\n");
+        refuses("[student]\n", &tables, parts);
+    };
+    let local = "method = { kind = \"local-threshold-balancing\" }";
+    with("", local, &["`spiking.neuron.threshold.per`", "\"channel\"", "`conversion.method`"]);
+    let half = "threshold = { per = \"channel\" }\ninitial_membrane = { value = 0.5 }";
+    with(half, local, &["`spiking.neuron.initial_membrane.per`", "\"neuron\"", "fractions"]);
+    let no_pass = "method = { kind = \"local-threshold-balancing\", passes = 0 }";
+    let channels = "threshold = { per = \"channel\" }";
+    with(channels, no_pass, &["conversion.method.passes is 0", "at least 1"]);
+
+    let potential = "calibration = [{ kind = \"potential\" }]";
+    with("", potential, &["`spiking.neuron.initial_membrane.per`", "`potential`"]);
+    with("kind = \"plif\"", potential, &["`spiking.neuron.initial_membrane.per`", "\"lif\""]);
+    let norms = "calibration = [{ kind = \"batch-norm\" }]";
+    with("", norms, &["`conversion.calibration`", "`batch-norm`", "no layer", "batch norm"]);
+    let biases = "calibration = [{ kind = \"bias\" }]";
+    with("", biases, &["`conversion.calibration`", "`bias`", "layer 0 (conv)"]);
+    let twice = "calibration = [{ kind = \"weights\" }, { kind = \"weights\" }]";
+    with("", twice, &["conversion.calibration", "twice `weights`", "at most once"]);
+    let steps = "calibration = [{ kind = \"weights\", steps = 0 }]";
+    with("", steps, &["conversion.calibration.steps is 0", "at least 1"]);
+    let fast = "calibration = [{ kind = \"weights\", learning_rate = 2.0 }]";
+    with("", fast, &["conversion.calibration.learning_rate is 2", "at most 1"]);
+    let unknown = "calibration = [{ kind = \"wieghts\" }]";
+    with("", unknown, &["conversion.calibration[0]", "`wieghts`", "`weights`"]);
+}
+
+#[test]
+fn offset_spikes_need_neurons_that_they_can_correct() {
+    let with = |tables: &str, parts: &[&str]| {
+        let tables = format!("{tables}[evaluation]\noffset_steps = 4\n[student]\n");
+        refuses("[student]\n", &tables, parts);
+    };
+    let neuron = |keys: &str| format!("[spiking.neuron]\n{keys}\n");
+    let key = "`evaluation.offset_steps` is 4";
+    with(&neuron("leak = 0.9"), &[key, "leak"]);
+    with(&neuron("kind = \"plif\""), &[key, "leak"]);
+    with(&neuron("reset = \"zero\""), &[key, "reset to zero"]);
+    with("[spiking]\nencoding = { kind = \"poisson\" }\n", &[key, "input"]);
+    let many = "[evaluation]\noffset_steps = 1001\n[student]\n";
+    refuses("[student]\n", many, &["`evaluation.offset_steps` is 1001", "at most 1000"]);
+}

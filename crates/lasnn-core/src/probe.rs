@@ -22,6 +22,9 @@ pub enum Probe {
     Attention(Tap),
     /// The spike activation map at a tap, for every time step.
     ActivationMap(Tap),
+    /// The map of the gradient of the cross-entropy with respect to the feature map at a tap
+    /// (Eq. 10).
+    GradientMap(Tap),
     /// How often each neuron fires, for all layers of neurons.
     SpikeCounts,
     /// The membrane potentials at a tap, after every time step.
@@ -35,6 +38,7 @@ impl Probe {
             Self::Features(tap)
             | Self::Attention(tap)
             | Self::ActivationMap(tap)
+            | Self::GradientMap(tap)
             | Self::Membranes(tap) => Some(tap),
             Self::LogitsByStep | Self::SpikeCounts => None,
         }
@@ -44,12 +48,17 @@ impl Probe {
     /// steps.
     pub fn is_spiking(self) -> bool {
         match self {
-            Self::Features(_) | Self::Attention(_) => false,
+            Self::Features(_) | Self::Attention(_) | Self::GradientMap(_) => false,
             Self::LogitsByStep
             | Self::ActivationMap(_)
             | Self::SpikeCounts
             | Self::Membranes(_) => true,
         }
+    }
+
+    /// Whether only an ordinary network has these values, in a pass that knows the labels.
+    pub fn is_ordinary(self) -> bool {
+        matches!(self, Self::GradientMap(_))
     }
 }
 
@@ -60,6 +69,7 @@ impl fmt::Display for Probe {
             Self::Features(tap) => write!(f, "the feature map at tap `{tap}`"),
             Self::Attention(tap) => write!(f, "the attention map at tap `{tap}`"),
             Self::ActivationMap(tap) => write!(f, "the spike activation map at tap `{tap}`"),
+            Self::GradientMap(tap) => write!(f, "the gradient map at tap `{tap}`"),
             Self::SpikeCounts => f.write_str("the spike counts of all neurons"),
             Self::Membranes(tap) => write!(f, "the membrane potentials at tap `{tap}`"),
         }
@@ -194,6 +204,8 @@ mod tests {
     #[test]
     fn only_values_of_time_steps_and_neurons_need_a_spiking_network() {
         assert!(!Probe::Features(Tap::Low).is_spiking());
+        assert!(!Probe::GradientMap(Tap::Low).is_spiking());
+        assert!(Probe::GradientMap(Tap::Low).is_ordinary());
         assert!(Probe::LogitsByStep.is_spiking() && Probe::SpikeCounts.is_spiking());
         assert_eq!(Probe::Membranes(Tap::High).tap(), Some(Tap::High));
         assert_eq!(Probe::SpikeCounts.tap(), None);

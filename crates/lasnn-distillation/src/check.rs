@@ -32,6 +32,9 @@ impl<'a> Subject<'a> {
             if probe.is_spiking() && self.time_steps.is_none() {
                 return Err(LossError::NotSpiking { probe, role, network: network() });
             }
+            if probe.is_ordinary() && self.time_steps.is_some() {
+                return Err(LossError::NotOrdinary { probe, role, network: network() });
+            }
             if let Some(tap) = probe.tap().filter(|&tap| self.plan.tap(tap).is_none()) {
                 return Err(LossError::MissingTap { tap, role, network: network() });
             }
@@ -71,6 +74,16 @@ pub enum LossError {
     /// A network that does not spike has no such values.
     #[error("it looks at {probe}, but the {role} `{network}` is not a spiking network")]
     NotSpiking {
+        /// The values.
+        probe: Probe,
+        /// `teacher` or `student`.
+        role: &'static str,
+        /// The network's name.
+        network: String,
+    },
+    /// A network that spikes has no such values.
+    #[error("it looks at {probe}, but the {role} `{network}` is a spiking network")]
+    NotOrdinary {
         /// The values.
         probe: Probe,
         /// `teacher` or `student`.

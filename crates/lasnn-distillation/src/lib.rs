@@ -5,6 +5,7 @@
 //! - [`loss`]: the traits that a loss implements,
 //! - [`on`]: whether a loss takes the mean logits, their sum, or those of each time step,
 //! - [`attention`]: the distance of two attention maps (Eq. 7 of the LaSNN paper),
+//! - `comparison`: maps of student and teacher at some depths,
 //! - [`mod@divergence`]: the divergence of class probabilities at a temperature,
 //! - [`check()`]: whether losses can be computed with two networks,
 //! - [`objective`]: all losses of a student together (Eq. 8), for the training loop.
@@ -13,6 +14,7 @@
 
 pub mod attention;
 pub mod check;
+mod comparison;
 pub mod divergence;
 pub mod loss;
 pub mod losses;
@@ -28,8 +30,8 @@ pub use divergence::{divergence, scaled_divergence};
 pub use lasnn_nn::attention_map;
 pub use loss::{Described, LossInputs, LossKind, StudentLoss};
 pub use losses::{
-    Attention, CrossEntropy, CumulativeLogits, FiringRate, LogitRegularisation, Logits, LossConfig,
-    StepDistillation,
+    Attention, CrossEntropy, CumulativeLogits, FiringRate, GradientAttention, LogitRegularisation,
+    Logits, LossConfig, StepDistillation,
 };
 pub use objective::StudentObjective;
 pub use on::On;

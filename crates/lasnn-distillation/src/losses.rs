@@ -4,6 +4,7 @@ pub mod attention;
 pub mod cross_entropy;
 pub mod cumulative_logits;
 pub mod firing_rate;
+pub mod gradient_attention;
 pub mod logit_regularisation;
 pub mod logits;
 pub mod step_distillation;
@@ -16,6 +17,7 @@ pub use attention::Attention;
 pub use cross_entropy::CrossEntropy;
 pub use cumulative_logits::CumulativeLogits;
 pub use firing_rate::FiringRate;
+pub use gradient_attention::GradientAttention;
 pub use logit_regularisation::LogitRegularisation;
 pub use logits::Logits;
 pub use step_distillation::StepDistillation;
@@ -71,6 +73,7 @@ macro_rules! losses {
 losses! {
     CrossEntropy: cross_entropy::CrossEntropy,
     Attention: attention::Attention,
+    GradientAttention: gradient_attention::GradientAttention,
     Logits: logits::Logits,
     StepDistillation: step_distillation::StepDistillation,
     CumulativeLogits: cumulative_logits::CumulativeLogits,

@@ -12,8 +12,9 @@ use crate::losses::LossConfig;
 
 /// The objective of a student: L = Σ weight · part over the parts of all losses (Eq. 8).
 ///
-/// The teacher is on the backend without autodiff, so its pass cannot record a graph. It runs only
-/// if a loss needs it.
+/// The teacher is on the backend without autodiff, so nothing of its pass is in the graph of the
+/// student. It runs only if a loss needs it, and gets the classes of the images, from which
+/// gradient maps follow.
 #[derive(Clone, Debug)]
 pub struct StudentObjective<T> {
     losses: Vec<LossConfig>,
@@ -68,7 +69,9 @@ where
         let teacher = self.teacher.as_ref().map(|teacher| {
             let evaluation = Pass { mode: Mode::Evaluate, ..*pass };
             let images = images.clone().inner();
-            teacher.observe(images, &evaluation, &self.teacher_probes).constant::<B>()
+            let targets = targets.clone().inner();
+            let probes = &self.teacher_probes;
+            teacher.observe_labelled(images, &targets, &evaluation, probes).constant::<B>()
         });
         let student = model.observe(images, pass, &self.student_probes);
         let inputs = LossInputs {

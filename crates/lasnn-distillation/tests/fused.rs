@@ -11,7 +11,7 @@ use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
 use lasnn_core::{Architecture, Layer, Pass, Plan, Seed, Shape, Tap};
 use lasnn_distillation::{LossConfig, StudentObjective};
-use lasnn_models::{Init, Network};
+use lasnn_models::{DifferentiableNetwork, Init, Network};
 use lasnn_neurons::SpikingBackend;
 use lasnn_nn::Objective;
 use lasnn_snn::{SpikingConfig, SpikingNetwork, layer_by_layer_because};
@@ -79,7 +79,8 @@ impl<A: AutodiffBackend> ModuleVisitor<A> for Gradients<A> {
 /// The values of all parts, and the gradients of all weights.
 fn run(student: &SpikingNetwork<B>, loss: &LossConfig) -> (Vec<f32>, Vec<TensorData>) {
     let device = Default::default();
-    let teacher = Network::<Flex>::new(&plan(), Init::Kaiming, Seed(1), &device);
+    let teacher = Network::<B>::new(&plan(), Init::Kaiming, Seed(1), &device);
+    let teacher = DifferentiableNetwork::new(teacher);
     let objective = StudentObjective::new(std::slice::from_ref(loss), Some(teacher), STEPS);
     let mut state = 5;
     let pixels = (0..BATCH * IMAGE.len()).map(|_| (draw(&mut state) * 8.0).round() / 8.0).collect();
@@ -101,6 +102,7 @@ fn losses() -> Vec<LossConfig> {
         json!({"kind": "cross-entropy", "on": "step"}),
         json!({"kind": "logits", "on": "step"}),
         json!({"kind": "attention", "normalise": "softmax"}),
+        json!({"kind": "gradient-attention", "gamma": 0.1, "include_current": false}),
         json!({"kind": "attention", "normalise": "none", "distance": "mean-square"}),
         json!({"kind": "step-distillation", "direction": "weak-to-strong"}),
         json!({"kind": "firing-rate", "above_only": false, "target": 0.5}),

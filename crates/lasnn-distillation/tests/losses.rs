@@ -40,6 +40,8 @@ struct Values {
     logits_by_step: Option<Array>,
     spike_counts: Vec<Array>,
     attention: BTreeMap<Tap, Array>,
+    activation_maps: BTreeMap<Tap, Array>,
+    gradient_maps: BTreeMap<Tap, Array>,
 }
 
 #[derive(Deserialize)]
@@ -55,6 +57,10 @@ impl Array {
     }
 }
 
+fn leaves(maps: &BTreeMap<Tap, Array>) -> BTreeMap<Tap, Tensor<B, 4>> {
+    maps.iter().map(|(&tap, map)| (tap, map.leaf())).collect()
+}
+
 impl Values {
     fn observations(&self, images: usize) -> Observations<B> {
         let by_step = self.logits_by_step.as_ref().map(Array::leaf::<3>);
@@ -65,7 +71,9 @@ impl Values {
         Observations {
             logits_by_step: by_step,
             spike_counts: self.spike_counts.iter().map(Array::leaf).collect(),
-            attention: self.attention.iter().map(|(&tap, map)| (tap, map.leaf())).collect(),
+            attention: leaves(&self.attention),
+            activation_maps: leaves(&self.activation_maps),
+            gradient_maps: leaves(&self.gradient_maps),
             ..Observations::new(logits)
         }
     }
@@ -120,6 +128,9 @@ fn losses_and_gradients_equal_pytorch() {
         }
         for (tap, expected) in &case.gradients.attention {
             check_gradient(&name, student.attention[tap].grad(&gradients), expected);
+        }
+        for (tap, expected) in &case.gradients.activation_maps {
+            check_gradient(&name, student.activation_maps[tap].grad(&gradients), expected);
         }
     }
 }

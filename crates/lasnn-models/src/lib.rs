@@ -20,6 +20,7 @@
 //! ```
 
 pub mod activations;
+pub mod differentiable;
 pub mod init;
 pub mod network;
 pub mod zoo;
@@ -36,5 +37,6 @@ pub use activations::clip::ClipConfig;
 pub use activations::qcfs::QcfsConfig;
 pub use activations::relu::ReluConfig;
 pub use activations::{ActivationConfig, ActivationError};
+pub use differentiable::DifferentiableNetwork;
 pub use init::Init;
 pub use network::Network;

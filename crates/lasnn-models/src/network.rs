@@ -96,16 +96,19 @@ impl<B: DenseBackend> Network<B> {
         pass: &Pass<'_>,
     ) -> Vec<(String, Tensor<B, 4>)> {
         let mut trace = Trace::recording();
-        self.run(images, pass, &mut trace, &Probes::NONE);
+        self.run(images, pass, &mut trace, &Probes::NONE, &mut |_, map| map);
         trace.into_activations()
     }
 
-    fn run(
+    /// Runs the network. `at_tap` gets the feature map at each tap, and returns the one with which
+    /// the network goes on.
+    pub(crate) fn run(
         &self,
         images: Tensor<B, 4>,
         pass: &Pass<'_>,
         trace: &mut Trace<B>,
         probes: &Probes,
+        at_tap: &mut dyn FnMut(Tap, Tensor<B, 4>) -> Tensor<B, 4>,
     ) -> Observations<B> {
         let found = images.dims();
         assert_eq!(found[1..], self.image, "the network is planned for images of another shape");
@@ -114,6 +117,7 @@ impl<B: DenseBackend> Network<B> {
         for (index, (layer, tap)) in self.layers.iter().zip(&self.taps).enumerate() {
             signal = layer.forward(index, signal, pass, trace);
             let Some(tap) = *tap else { continue };
+            signal = at_tap(tap, signal);
             if probes.contains(Probe::Features(tap)) {
                 features.insert(tap, signal.clone());
             }
@@ -144,6 +148,6 @@ impl<B: DenseBackend> Observable<B> for Network<B> {
     /// Panics if the images do not have the shape of the plan, or, in training with dropout, if
     /// `pass` does not have one sample for each image.
     fn observe(&self, images: Tensor<B, 4>, pass: &Pass<'_>, probes: &Probes) -> Observations<B> {
-        self.run(images, pass, &mut Trace::off(), probes)
+        self.run(images, pass, &mut Trace::off(), probes, &mut |_, map| map)
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor};
 use lasnn_core::{Pass, Probes, Tap};
 
 /// Maps by tap, for instance feature maps `[batch, channels, height, width]`.
@@ -28,6 +28,9 @@ pub struct Observations<B: Backend> {
     pub attention: Taps<B>,
     /// Spike activation maps `[steps, batch, height, width]`.
     pub activation_maps: Taps<B>,
+    /// Maps `[batch, 1, height, width]` of the gradient of each image's cross-entropy with respect
+    /// to the feature map: the mean of its squares over the channels.
+    pub gradient_maps: Taps<B>,
     /// The number of spikes of each neuron over all time steps, `[batch, channels, height, width]`
     /// for each layer of neurons, from the image on.
     pub spike_counts: Vec<Tensor<B, 4>>,
@@ -44,6 +47,7 @@ impl<B: Backend> Observations<B> {
             features: Taps::new(),
             attention: Taps::new(),
             activation_maps: Taps::new(),
+            gradient_maps: Taps::new(),
             spike_counts: Vec::new(),
             membranes: BTreeMap::new(),
         }
@@ -62,6 +66,7 @@ impl<B: Backend> Observations<B> {
             features: maps(self.features),
             attention: maps(self.attention),
             activation_maps: maps(self.activation_maps),
+            gradient_maps: maps(self.gradient_maps),
             spike_counts: self.spike_counts.into_iter().map(Tensor::from_inner).collect(),
             membranes: maps(self.membranes),
         }
@@ -75,6 +80,18 @@ pub trait Observable<B: Backend> {
     ///
     /// `pass.samples` has one entry for each image. The logits are the same for all sets of probes.
     fn observe(&self, images: Tensor<B, 4>, pass: &Pass<'_>, probes: &Probes) -> Observations<B>;
+
+    /// Like [`Observable::observe`], for images of the given classes `[batch]`. A network that
+    /// computes gradient maps needs the classes; all others ignore them.
+    fn observe_labelled(
+        &self,
+        images: Tensor<B, 4>,
+        _targets: &Tensor<B, 1, Int>,
+        pass: &Pass<'_>,
+        probes: &Probes,
+    ) -> Observations<B> {
+        self.observe(images, pass, probes)
+    }
 
     /// The logits alone, `[batch, classes]`.
     fn logits(&self, images: Tensor<B, 4>, pass: &Pass<'_>) -> Tensor<B, 2> {

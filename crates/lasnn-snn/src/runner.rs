@@ -67,15 +67,13 @@ impl<'a, B: Backend> FromRest<'a, B> {
     /// The recorded values, with the logits `[batch, classes]` that the pass has led to.
     pub fn observations(self, logits: Tensor<B, 2>) -> Observations<B> {
         let Self { features, attention, activation_maps, spike_counts, membranes, .. } = self;
-        let logits_by_step = None;
         Observations {
-            logits,
-            logits_by_step,
             features,
             attention,
             activation_maps,
             spike_counts,
             membranes,
+            ..Observations::new(logits)
         }
     }
 }

@@ -228,9 +228,9 @@ A training step in bfloat16 has a forward pass, the losses, a backward pass and 
 the weights are random, and every layer fires at a rate of 0.1. Steps without and with the loss take
 turns in one process, and the pass of the teacher (`teacher-resnet20`) is timed on its own in each
 turn.
-\"Time\" is the time of a step with the loss and without the teacher's pass, divided by that of a step
-with cross-entropy alone: in the median pair and, in brackets, in the least and the most expensive
-one.
+\"Time\" is the time of a step with the loss and without the teacher's pass, divided by that of a
+step with cross-entropy alone: in the median pair and, in brackets, in the least and the most
+expensive one.
 \"Memory\" is the peak of a process that makes two steps, divided by that of a process with
 cross-entropy alone. It includes the teacher.
 

@@ -1,4 +1,5 @@
-//! `snn-step losses`: what a loss of the student costs beside the cross-entropy, in time and memory.
+//! `snn-step losses`: what a loss of the student costs beside the cross-entropy, in time and in
+//! memory.
 //!
 //! One process runs training steps without and with the loss in turns, so that a change of the
 //! machine's speed meets both. The pass of the teacher is timed on its own in each turn. Peak

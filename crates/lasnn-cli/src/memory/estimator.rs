@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use lasnn_core::{Plan, PlannedLayer, Precision};
+use lasnn_core::{Plan, PlannedLayer, Precision, Probe};
 use lasnn_distillation::LossConfig;
 use lasnn_models::ActivationConfig;
 use lasnn_neurons::{NeuronOptions, Reset, Surrogate};
@@ -298,8 +298,19 @@ impl<'a> Estimator<'a> {
             }
             Some(work) => {
                 if let Some(teacher) = &work.teacher {
-                    let has_maps = !LossConfig::teacher_probes(&work.losses).is_empty();
-                    ann(teacher).evaluate(ledger, Purpose::Activations, pass, has_maps);
+                    let probes = LossConfig::teacher_probes(&work.losses);
+                    match probes.iter().any(Probe::is_ordinary) {
+                        // An upper bound: the graph begins at the first tap only, and has no
+                        // gradients of weights.
+                        true => {
+                            ann(teacher).train(ledger, pass);
+                            ledger.release_all(&ann(teacher).weights());
+                        }
+                        false => {
+                            let has_maps = !probes.is_empty();
+                            ann(teacher).evaluate(ledger, Purpose::Activations, pass, has_maps);
+                        }
+                    }
                 }
                 if !supports_bf16(recipe) {
                     pass.precision = Precision::F32;

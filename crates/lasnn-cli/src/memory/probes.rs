@@ -24,7 +24,7 @@ pub fn fused_probe_bytes(probes: &Probes, plan: &Plan, pass: Pass) -> Size {
         // The gradient of the spikes.
         Probe::ActivationMap(tap) => at(plan, tap) * pass.rows(),
         Probe::Membranes(tap) => at(plan, tap) * pass.rows() * FUSED_MEMBRANES,
-        Probe::Features(_) | Probe::Attention(_) => Size::ZERO,
+        Probe::Features(_) | Probe::Attention(_) | Probe::GradientMap(_) => Size::ZERO,
         Probe::LogitsByStep | Probe::SpikeCounts => Size::ZERO,
     };
     probes.iter().map(numbers).sum::<Size>() * size_of::<f32>()
@@ -37,7 +37,8 @@ pub fn probe_bytes(probes: &Probes, plan: &Plan, pass: Pass) -> Size {
     let all: Size = plan.layers.iter().map(|layer| elements(layer.output)).sum();
     let numbers = |probe| match probe {
         // Feature maps and attention maps are small, since they are sums over the time steps.
-        Probe::Features(_) | Probe::Attention(_) => Size::ZERO,
+        // Gradient maps are the teacher's.
+        Probe::Features(_) | Probe::Attention(_) | Probe::GradientMap(_) => Size::ZERO,
         // The logits and their gradient.
         Probe::LogitsByStep => Size::from(plan.classes) * pass.rows() * 2usize,
         Probe::ActivationMap(tap) => at(tap) * pass.rows() * ACTIVATION_MAP,

@@ -5,7 +5,7 @@
 
 use lasnn_conversion::fold_batch_norm;
 use lasnn_distillation::StudentObjective;
-use lasnn_models::Network;
+use lasnn_models::{DifferentiableNetwork, Network};
 use lasnn_nn::{StateDict, state};
 use lasnn_snn::{Simulator, SnnError, SpikingNetwork};
 use serde_json::{Value, json};
@@ -74,7 +74,9 @@ impl<A: TrainingBackend> Stage<A> for Student<'_> {
         let teacher = match &work.teacher {
             Some(name) => {
                 let tensors = inputs.get(name)?.state.clone();
-                Some(ann::network::<A>(session, name, tensors, device)?)
+                let plan = session.plans.of(name);
+                let network = ann::loaded::<A>(recipe, plan, name, tensors, device)?;
+                Some(DifferentiableNetwork::new(network))
             }
             None => None,
         };

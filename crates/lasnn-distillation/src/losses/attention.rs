@@ -3,15 +3,13 @@
 //! to three depths. [`crate::attention`] has the equations.
 
 use burn::tensor::backend::Backend;
-use lasnn_core::{Plan, Probe, Probes, Tap};
+use lasnn_core::{Probe, Probes, Tap};
 use lasnn_nn::LossPart;
 use serde::{Deserialize, Serialize};
 
-use crate::attention::{
-    Distance, Normalise, attention_distance, attention_divergence, raw_attention_distance,
-};
+use crate::attention::{Distance, Normalise};
 use crate::check::{LossError, Subject};
-use crate::divergence::check_temperature;
+use crate::comparison::{Comparison, TEMPERATURE};
 use crate::loss::{Described, LossInputs, LossKind, StudentLoss};
 
 /// Activation-based attention distillation.
@@ -31,9 +29,6 @@ pub struct Attention {
     /// The depths at which student and teacher are compared.
     pub taps: Vec<Tap>,
 }
-
-/// The default temperature, that of the published code of CKDSNN.
-const TEMPERATURE: f64 = 2.0;
 
 impl Default for Attention {
     fn default() -> Self {
@@ -59,6 +54,11 @@ impl Attention {
     fn probes(&self) -> Probes {
         self.taps.iter().map(|&tap| Probe::Attention(tap)).collect()
     }
+
+    fn comparison(&self) -> Comparison<'_> {
+        let Self { normalise, distance, temperature, ref taps, .. } = *self;
+        Comparison { normalise, distance, temperature, taps }
+    }
 }
 
 impl LossKind for Attention {
@@ -83,58 +83,12 @@ impl LossKind for Attention {
     }
 
     fn check(&self, student: Subject<'_>, teacher: Option<Subject<'_>>) -> Result<(), LossError> {
-        if self.taps.is_empty() {
-            let (key, expected) = ("taps", "at least one of low, middle, high");
-            return Err(LossError::Value { key, found: "empty".into(), expected });
-        }
-        if let Some(tap) = repeated(&self.taps) {
-            let (key, expected) = ("taps", "each depth once");
-            let found = format!("a list with `{tap}` twice");
-            return Err(LossError::Value { key, found, expected });
-        }
-        check_temperature(self.temperature)?;
-        let Some(teacher) = teacher else { return Ok(()) };
-        // Without a normalisation, maps of one position differ.
-        for &tap in self.taps.iter().filter(|_| self.normalise != Normalise::None) {
-            // Maps are compared in the smaller of the two sizes.
-            let sizes = [teacher, student].map(|subject| subject.plan.tap(tap));
-            if let [Some(teacher), Some(student)] = sizes
-                && teacher.height.min(student.height) * teacher.width.min(student.width) == 1
-            {
-                return Err(LossError::OnePosition { tap, teacher, student });
-            }
-        }
-        let order = |plan: &Plan| -> Vec<Tap> {
-            let taps = plan.layers.iter().filter_map(|planned| planned.layer.tap());
-            taps.filter(|tap| self.taps.contains(tap)).collect()
-        };
-        let (teacher, student) = (order(teacher.plan), order(student.plan));
-        match teacher == student {
-            true => Ok(()),
-            false => Err(LossError::Order { teacher, student }),
-        }
+        self.comparison().check(student, teacher)
     }
 
     fn note(&self) -> Option<String> {
-        let Self { weight, normalise, distance, temperature, .. } = *self;
-        let without_effect =
-            |key, normalise| format!("`{key}` has no effect, since `normalise` is \"{normalise}\"");
-        let usual = match (normalise, distance) {
-            (Normalise::Softmax, Distance::Norm) => return None,
-            (Normalise::Softmax, _) => return Some(without_effect("distance", "softmax")),
-            (Normalise::L2, _) if temperature != TEMPERATURE => {
-                return Some(without_effect("temperature", "l2"));
-            }
-            (Normalise::None, _) if temperature != TEMPERATURE => {
-                return Some(without_effect("temperature", "none"));
-            }
-            (Normalise::L2, Distance::MeanSquare) if weight < 10.0 => "1000",
-            (Normalise::L2, Distance::Norm) if weight > 100.0 => "1",
-            _ => return None,
-        };
-        Some(format!(
-            "`weight` is {weight}; for this distance it is usually of the order of {usual}"
-        ))
+        let comparison = self.comparison();
+        comparison.note().or_else(|| comparison.weight_note(self.weight))
     }
 }
 
@@ -146,26 +100,16 @@ impl<B: Backend> StudentLoss<B> for Attention {
         let (student, teacher) = (&inputs.student.attention, &inputs.teacher().attention);
         let part = |tap: &Tap| {
             let (student, teacher) = (student[tap].clone(), teacher[tap].clone());
-            let value = match self.normalise {
-                Normalise::L2 => attention_distance(student, teacher, self.distance),
-                Normalise::None => raw_attention_distance(student, teacher, self.distance),
-                Normalise::Softmax => attention_divergence(student, teacher, self.temperature),
-            };
+            let value = self.comparison().value(student, teacher);
             LossPart { name: format!("attention_{tap}"), value }
         };
         self.taps.iter().map(part).collect()
     }
 }
 
-/// The first tap that the list has twice.
-fn repeated(taps: &[Tap]) -> Option<Tap> {
-    let found = taps.iter().enumerate().find(|(index, tap)| taps[..*index].contains(tap));
-    found.map(|(_, &tap)| tap)
-}
-
 #[cfg(test)]
 mod tests {
-    use lasnn_core::{Architecture, Layer, Shape};
+    use lasnn_core::{Architecture, Layer, Plan, Shape};
 
     use super::*;
 

@@ -11,6 +11,8 @@ What a pass has returned is a table whose keys may be missing:
   logits_by_step         [T, B, C]
   spike_counts           a list of [B, C, H, W], one for each layer of neurons
   attention              attention maps [B, 1, H, W] by tap
+  activation_maps        spike activation maps [T, B, H, W] by tap
+  gradient_maps          gradient maps [B, 1, H, W] of a teacher by tap
 An array is {"shape": [...], "data": [...]}, row-major. Inputs are multiples of 1/64, so single
 precision represents them. Values have 9 significant digits.
 """
@@ -31,20 +33,29 @@ def kl(target, student, temperature):
     return (p * (p / q).log()).sum(dim=1).mean()
 
 
-def attention(loss, time_steps, student, teacher, labels):
+def compared(loss, ours, theirs):
     """The maps in the smaller of the two sizes, flattened, compared as `normalise` says."""
+    size = [min(pair) for pair in zip(ours.shape[2:], theirs.shape[2:])]
+    ours, theirs = (F.adaptive_avg_pool2d(x, size).flatten(1) for x in (ours, theirs))
+    if loss["normalise"] == "softmax":
+        tau = loss["temperature"]
+        return tau**2 * kl(theirs, ours, tau)
+    if loss["normalise"] == "l2":
+        ours, theirs = (F.normalize(x, dim=1) for x in (ours, theirs))
+    if loss["distance"] == "norm":
+        return torch.linalg.vector_norm(ours - theirs, dim=1).mean()
+    return F.mse_loss(ours, theirs)
+
+
+def attention(loss, time_steps, student, teacher, labels):
+    pairs = ((ours, teacher["attention"][tap]) for tap, ours in student["attention"].items())
+    return sum(compared(loss, *pair) for pair in pairs)
+
+
+def gradient_attention(loss, time_steps, student, teacher, labels):
     total = 0
-    for tap, ours in student["attention"].items():
-        theirs = teacher["attention"][tap]
-        size = [min(pair) for pair in zip(ours.shape[2:], theirs.shape[2:])]
-        ours, theirs = (F.adaptive_avg_pool2d(x, size).flatten(1) for x in (ours, theirs))
-        if loss["normalise"] == "softmax":
-            tau = loss["temperature"]
-            total += tau**2 * kl(theirs, ours, tau)
-        elif loss["distance"] == "norm":
-            total += torch.linalg.vector_norm(ours - theirs, dim=1).mean()
-        else:
-            total += F.mse_loss(ours, theirs)
+    for tap, maps in student["activation_maps"].items():
+        total += compared(loss, maps.sum(0)[:, None], teacher["gradient_maps"][tap])
     return total
 
 
@@ -86,6 +97,7 @@ def cumulative_logits(loss, time_steps, student, teacher, labels):
 
 LOSSES = {
     "attention": attention,
+    "gradient-attention": gradient_attention,
     "firing-rate": firing_rate,
     "logit-regularisation": logit_regularisation,
     "step-distillation": step_distillation,
@@ -146,6 +158,15 @@ def cases():
                 labels[image] = min(set(range(6)) - predicted[image])
             loss = {"kind": "cumulative-logits", "temperature": temperature}
             yield name, loss, steps, {"logits_by_step": logits}, {}, labels
+
+
+    for normalise in ("l2", "softmax"):
+        for distance, temperature in (("norm", 2.0), ("mean-square", 0.5)):
+            loss = {"kind": "gradient-attention", "normalise": normalise, "distance": distance}
+            loss |= {"temperature": temperature, "taps": ["middle"]}
+            student = {"activation_maps": {"middle": draw(4, 3, 4, 6).abs()}}
+            teacher = {"gradient_maps": {"middle": draw(3, 1, 2, 3, scale=0.1).abs()}}
+            yield "student larger", loss, 4, student, teacher, images
 
 
 def each(tree, function):

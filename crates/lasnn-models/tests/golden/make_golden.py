@@ -36,7 +36,9 @@ global average pool - linear(4->3, bias).
                 statistics, the cross-entropy averaged over the batch, and the running statistics
                 after one step with momentum 0.1. The running variance uses the unbiased variance of
                 the batch, and the normalisation uses the biased one.
-  eval          {"logits", "loss"}, normalised with `running`
+  eval          {"logits", "loss", "gradient_maps": [map, map]}, normalised with `running`. A map
+                [4,1,h,w] is the mean over channels of the squared gradient of each image's own
+                cross-entropy, at the output of the first ReLU and of the block.
 The gradient of conv.bias is zero except for rounding, because batch norm subtracts the mean.
 
 All values are computed in f64 from weights that are rounded to f32. An array is
@@ -281,9 +283,10 @@ class Small(nn.Module):
         self.linear = nn.Linear(4, 3)
 
     def forward(self, x):
-        x = F.relu(self.bn(self.conv(x)))
+        x = self.low = F.relu(self.bn(self.conv(x)))
         inner = F.relu(self.bn1(self.conv1(x)))
         x = F.relu(self.bn2(self.conv2(inner)) + self.shortcut_bn(self.shortcut_conv(x)))
+        self.high = x
         return self.linear(x.mean(dim=(2, 3)))
 
 
@@ -314,7 +317,20 @@ def forward():
     }  # fmt: skip
     network.eval()
     logits = network(images)
-    golden["eval"] = {"logits": array(logits), "loss": number(F.cross_entropy(logits, labels))}
+    losses = F.cross_entropy(logits, labels, reduction="none")
+    maps = []
+    for tap in (network.low, network.high):
+        # The gradient of an image's own loss, image by image.
+        rows = [
+            torch.autograd.grad(loss, tap, retain_graph=True)[0][image]
+            for image, loss in enumerate(losses)
+        ]
+        maps.append(array(torch.stack(rows).square().mean(1, keepdim=True)))
+    golden["eval"] = {
+        "logits": array(logits),
+        "loss": number(losses.mean()),
+        "gradient_maps": maps,
+    }
     network.train()
     logits = network(images)
     loss = F.cross_entropy(logits, labels)

@@ -8,8 +8,8 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{Int, Tensor, TensorData};
 use burn_flex::Flex;
-use lasnn_core::{Architecture, Layer, Pass, Seed, Shape};
-use lasnn_models::{Init, Network};
+use lasnn_core::{Architecture, Layer, Pass, Probe, Probes, Seed, Shape, Tap};
+use lasnn_models::{DifferentiableNetwork, Init, Network};
 use lasnn_nn::Observable;
 use lasnn_nn::state::{self, Path, StateDict};
 use serde::Deserialize;
@@ -38,6 +38,7 @@ struct Train {
 struct Eval {
     logits: Array,
     loss: f32,
+    gradient_maps: [Array; 2],
 }
 
 #[derive(Clone, Deserialize)]
@@ -101,7 +102,7 @@ fn network(golden: &Golden) -> Network<B> {
                 bias: true,
                 batch_norm: true,
                 activation: true,
-                tap: None,
+                tap: Some(Tap::Low),
             },
             Layer::Residual {
                 channels: 4,
@@ -109,7 +110,7 @@ fn network(golden: &Golden) -> Network<B> {
                 bias: false,
                 batch_norm: true,
                 dropout: 0.0,
-                tap: None,
+                tap: Some(Tap::High),
             },
             Layer::GlobalAveragePool {},
             Layer::Classifier { bias: true },
@@ -231,4 +232,34 @@ fn an_evaluation_after_training_applies_the_pending_statistics() {
     let valid = network.valid().logits(images(&golden).inner(), &pass).to_data();
     assert_eq!(here, valid);
     assert_ne!(here.to_vec::<f32>().unwrap(), golden.eval.logits.data);
+}
+
+#[test]
+fn a_teacher_has_the_gradient_maps_of_pytorch() {
+    let golden = golden();
+    let taps = [Tap::Low, Tap::High];
+    let teacher = DifferentiableNetwork::new(network(&golden));
+    let pass = Pass::evaluate(Seed(0), &[0, 1, 2, 3]);
+    let device = Default::default();
+    let targets = Tensor::<Flex, 1, Int>::from_data(golden.labels.as_slice(), &device);
+    let observe = |probes: Probes| {
+        teacher.observe_labelled(images(&golden).inner(), &targets, &pass, &probes)
+    };
+    let all = taps.map(Probe::GradientMap).into_iter().chain([Probe::Attention(Tap::Low)]);
+    let found = observe(all.collect());
+    assert_close("logits", &found.logits.to_data(), &golden.eval.logits);
+    for (tap, expected) in taps.into_iter().zip(&golden.eval.gradient_maps) {
+        // The maps are small, so they are compared on the scale of the largest number.
+        let scale = expected.data.iter().fold(0.0f32, |most, &number| most.max(number));
+        let scaled = |numbers: Vec<f32>| numbers.iter().map(|number| number / scale).collect();
+        let map = found.gradient_maps[&tap].to_data();
+        let map = TensorData::new(scaled(map.to_vec().unwrap()), map.shape);
+        let data: Vec<f32> = scaled(expected.data.clone());
+        assert_close(&tap.to_string(), &map, &Array { shape: expected.shape.clone(), data });
+    }
+    // Without gradient maps there is no graph, and the other values have the same bits.
+    let plain = observe(Probes::from([Probe::Attention(Tap::Low)]));
+    assert!(plain.gradient_maps.is_empty());
+    let low = |found: &lasnn_nn::Observations<Flex>| found.attention[&Tap::Low].to_data();
+    assert_eq!(low(&plain), low(&found));
 }

@@ -114,6 +114,8 @@ pub const SETTINGS: &[&str] = &[
      normalise='softmax'}]",
     "plain-maps student.losses=[{kind='attention',taps=['low'],normalise='none',\
      distance='mean-square'}]",
+    "gradient-maps student.losses=[{kind='cross-entropy'},{kind='gradient-attention',\
+     taps=['low','high'],include_current=false}]",
     "teacher-logits student.losses=[{kind='logits',on='step'},{kind='logits',on='sum',\
      temperature=2.0}]",
     "steps student.losses=[{kind='cross-entropy'},{kind='step-distillation',stop_gradient=true}]",
@@ -175,6 +177,7 @@ pub const ROWS: &[&str] = &[
     "norms scaled-norm plif poisson",
     "pooled scaled-norm rates micro trained-threshold",
     "one-step random teacher-logits again",
+    "norms half-membrane gradient-maps four-steps control bf16",
     "local clip biases channel-threshold trained-membrane potentials offset other-steps",
     "local norms channel-threshold calibrated-norms scale poisson",
     "weights norms calibrated-norms half-membrane offset bf16-weights",

@@ -332,6 +332,13 @@ fn layer_by_layer<'a>(
         ));
         return;
     }
+    if let Some(reason) = lasnn_snn::trained_layer_by_layer_because(plan, &recipe.spiking) {
+        notes.push(format!(
+            "students are trained layer by layer in `f32`, which takes more time and memory: \
+             {reason}; they are measured like others"
+        ));
+        return;
+    }
     for work in students.filter(|work| work.batch_norm.is_some()) {
         notes.push(format!(
             "`{}.batch_norm`: the student is trained layer by layer, which is slower and needs \

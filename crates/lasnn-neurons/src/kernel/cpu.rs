@@ -15,7 +15,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
-use lasnn_core::surrogate::{Real, Surrogate, atan, fast_sigmoid, linear, rectangular};
+use lasnn_core::surrogate::{Real, SpikeTrace, Surrogate, atan, fast_sigmoid, linear, rectangular};
 
 /// Neurons in a block: a row takes 4 KiB in `f32`.
 const BLOCK: usize = 1024;
@@ -91,27 +91,31 @@ fn of_surrogate<F: Real, const PARAMS: bool>(
 ) -> Gradients<F> {
     match neurons.options.surrogate {
         Surrogate::Linear { damping } => {
-            backward::<F, PARAMS>(neurons, tensors, width, |z| linear(z, damping))
+            backward::<F, PARAMS>(neurons, tensors, width, |z, _, _| linear(z, damping))
         }
         Surrogate::Atan { alpha } => {
-            backward::<F, PARAMS>(neurons, tensors, width, |z| atan(z, alpha))
+            backward::<F, PARAMS>(neurons, tensors, width, |z, _, _| atan(z, alpha))
         }
         Surrogate::FastSigmoid { slope } => {
-            backward::<F, PARAMS>(neurons, tensors, width, |z| fast_sigmoid(z, slope))
+            backward::<F, PARAMS>(neurons, tensors, width, |z, _, _| fast_sigmoid(z, slope))
         }
         Surrogate::Rectangular { width: support } => {
-            backward::<F, PARAMS>(neurons, tensors, width, |z| rectangular(z, support))
+            backward::<F, PARAMS>(neurons, tensors, width, |z, _, _| rectangular(z, support))
+        }
+        Surrogate::SpikeTime { .. } => {
+            backward::<F, PARAMS>(neurons, tensors, width, |_, traces, neuron| traces[neuron])
         }
     }
 }
 
 /// [`scan_backward`] compiled for one surrogate, with or without the gradients of thresholds and
-/// leaks.
+/// leaks. The surrogate gets `z`, the traces of the block at the time step (none for a surrogate
+/// without them), and the place of the neuron in the block.
 fn backward<F: Real, const PARAMS: bool>(
     neurons: Neurons<'_, F>,
     (currents, output_grad): (&[F], &[F]),
     width: usize,
-    surrogate_grad: impl Fn(F) -> F + Copy + Send + Sync,
+    surrogate_grad: impl Fn(F, &[F], usize) -> F + Copy + Send + Sync,
 ) -> Gradients<F> {
     let blocks = Blocks::of(width);
     let zeros = || vec![F::ZERO; width];
@@ -135,7 +139,9 @@ fn backward<F: Real, const PARAMS: bool>(
             let neurons = Block::of(neurons, blocks.range(block));
             // The rows hold the membrane potentials first; the gradients overwrite them.
             let mut u = start.clone();
+            let mut traces = Traces::of(neurons.options.surrogate, size);
             for (row, currents) in rows.iter_mut().zip(blocks.rows(currents, block)) {
+                traces.next(&u, &neurons.threshold);
                 neurons.integrate(&mut u, currents);
                 row.copy_from_slice(&u);
             }
@@ -157,11 +163,46 @@ fn backward<F: Real, const PARAMS: bool>(
                 let sums =
                     Sums { carried: &mut *membrane, threshold: &mut *threshold, leak: &mut *leak };
                 let (row, grad) = (&mut *row[0], output_grads[step]);
-                neurons.step_back::<PARAMS>(sums, row, before, grad, surrogate_grad);
+                let traces = traces.at(step);
+                neurons.step_back::<PARAMS>(sums, row, before, grad, |z, neuron| {
+                    surrogate_grad(z, traces, neuron)
+                });
             }
         },
     );
     gradients
+}
+
+/// The traces of one block over time, if its surrogate has them ([`SpikeTrace`]).
+struct Traces<F> {
+    trace: Option<SpikeTrace>,
+    size: usize,
+    /// `[steps + 1, size]`, where the first row is before the first step; else empty.
+    rows: Vec<F>,
+}
+
+impl<F: Real> Traces<F> {
+    fn of(surrogate: Surrogate, size: usize) -> Self {
+        let trace = SpikeTrace::of(surrogate);
+        let rows = trace.map_or_else(Vec::new, |trace| vec![F::of(trace.start); size]);
+        Self { trace, size, rows }
+    }
+
+    /// Adds the traces of a step, before which the membrane potentials are `before`.
+    fn next(&mut self, before: &[F], threshold: &[F]) {
+        let Some(SpikeTrace { after_spike, decay, .. }) = self.trace else { return };
+        let (after_spike, decay) = (F::of(after_spike), F::of(decay));
+        let first = self.rows.len() - self.size;
+        for (neuron, (&u, &threshold)) in before.iter().zip(threshold).enumerate() {
+            let trace = if u > threshold { after_spike } else { self.rows[first + neuron] };
+            self.rows.push(trace * decay);
+        }
+    }
+
+    /// The traces of a step; empty if there are none.
+    fn at(&self, step: usize) -> &[F] {
+        self.rows.get((step + 1) * self.size..(step + 2) * self.size).unwrap_or(&[])
+    }
 }
 
 /// The sums over time of one block.
@@ -229,17 +270,18 @@ impl<F: Real> Block<F> {
         row: &mut [F],
         before: &[F],
         grad: &[F],
-        surrogate_grad: impl Fn(F) -> F,
+        surrogate_grad: impl Fn(F, usize) -> F,
     ) {
         let Sums { carried, threshold: threshold_grad, leak: leak_grad } = sums;
         let subtracts = self.options.reset == Reset::Subtract;
         let neurons = row.iter_mut().zip(before).zip(grad).zip(carried);
         let params = self.threshold.iter().zip(&self.leak);
         let params = params.zip(threshold_grad.iter_mut().zip(leak_grad));
-        for ((((u, &before), &grad), carried), ((&threshold, &leak), grads)) in neurons.zip(params)
-        {
+        for (neuron, (row, params)) in neurons.zip(params).enumerate() {
+            let (((u, &before), &grad), carried) = row;
+            let ((&threshold, &leak), grads) = params;
             let ratio = *u / threshold;
-            let through_spike = grad * surrogate_grad(ratio - F::ONE) / threshold;
+            let through_spike = grad * surrogate_grad(ratio - F::ONE, neuron) / threshold;
             let membrane_grad = through_spike + *carried;
             let fired = fired(before, threshold);
             let kept = if subtracts { F::ONE } else { F::ONE - fired };

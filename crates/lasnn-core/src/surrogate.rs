@@ -128,7 +128,7 @@ impl Surrogate {
         },
         Kind {
             name: "spike-time",
-            about: "alpha · exp(-beta · Δt), Δt steps after the neuron's last spike; no fused kernel",
+            about: "alpha · exp(-beta · Δt), Δt steps after the last spike; no fused kernel",
             source: "Rathi et al. 2020 (STDB)",
         },
     ];

@@ -435,6 +435,8 @@ mod tests {
         check_note("[evaluation]", &none, &["`student.losses[2]` (attention)", "`weight` is 0"]);
         let plif = "[spiking.neuron]\nkind = \"plif\"\n[evaluation]";
         check_note("[evaluation]", plif, &["`spiking.neuron.kind` is \"plif\"", "no kernel"]);
+        let spike_time = "[spiking.neuron]\nsurrogate = { kind = \"spike-time\" }\n[evaluation]";
+        check_note("[evaluation]", spike_time, &["trained layer by layer", "`spike-time`"]);
         check_note("validation = 337", "validation = 337\ntest_limit = 4", &["no test image"]);
         let rounded = "epochs = 15\nbatch = 64\nprecision = \"bf16\"";
         let notes = notes_with(teacher, rounded, BackendName::Cuda);

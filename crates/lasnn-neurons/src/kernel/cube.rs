@@ -17,8 +17,8 @@ use crate::backend::{ScanGrads, ScanParams, SpikingBackend, from_primitive, into
 use crate::reference;
 
 /// The kind of a [`Surrogate`], a compile-time constant of the kernel. The surrogate's parameter is
-/// an argument instead, so that other values need no new kernel. [`Surrogate::SpikeTime`], which has
-/// a state, has no kernel.
+/// an argument instead, so that other values need no new kernel. There is no kernel for
+/// [`Surrogate::SpikeTime`], which has a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum SurrogateKind {
     Linear,

@@ -73,7 +73,7 @@ def array(tensor):
 
 
 def case(reset, step_order, leak, per, alpha, beta, seed):
-    """A case. None if a potential is too close to its threshold, or if all neurons fire or hardly any."""
+    """A case. None if a potential is too close to its threshold, or if all or few neurons fire."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(shape, mean, scale):

@@ -95,6 +95,7 @@ pub const SETTINGS: &[&str] = &[
     "atan spiking.neuron.surrogate={kind='atan'}",
     "fast-sigmoid spiking.neuron.surrogate={kind='fast-sigmoid'}",
     "rectangular spiking.neuron.surrogate={kind='rectangular'}",
+    "spike-time spiking.neuron.surrogate={kind='spike-time',alpha=0.5,beta=0.02}",
     "half-membrane spiking.neuron.initial_membrane={value=0.5}",
     "trained-membrane spiking.neuron.initial_membrane={value=0.5,per='neuron',train=true}",
     "direct spiking.encoding={kind='direct'}",
@@ -157,6 +158,7 @@ pub const SETTINGS: &[&str] = &[
 pub const ROWS: &[&str] = &[
     "percentile relu ann-scores uncalibrated fire-last lif direct signed on-sum converted f32",
     "maximum clip raw-scores leaky poisson zero on-step few-images control cosine",
+    "maximum fire-first spike-time raw-scores poisson on-sum seven-steps trained-threshold bf16",
     "weights time-constant fast-sigmoid subtract attention control four-steps micro constant",
     "bounds norms clip calibrated half-membrane shift poisson cumulative four-steps",
     "bounds clip scale trained-leak poisson-unit unit softmax-maps adamw groups bf16",

@@ -91,31 +91,30 @@ fn of_surrogate<F: Real, const PARAMS: bool>(
 ) -> Gradients<F> {
     match neurons.options.surrogate {
         Surrogate::Linear { damping } => {
-            backward::<F, PARAMS>(neurons, tensors, width, |z, _, _| linear(z, damping))
+            backward::<F, PARAMS>(neurons, tensors, width, |z, _| linear(z, damping))
         }
         Surrogate::Atan { alpha } => {
-            backward::<F, PARAMS>(neurons, tensors, width, |z, _, _| atan(z, alpha))
+            backward::<F, PARAMS>(neurons, tensors, width, |z, _| atan(z, alpha))
         }
         Surrogate::FastSigmoid { slope } => {
-            backward::<F, PARAMS>(neurons, tensors, width, |z, _, _| fast_sigmoid(z, slope))
+            backward::<F, PARAMS>(neurons, tensors, width, |z, _| fast_sigmoid(z, slope))
         }
         Surrogate::Rectangular { width: support } => {
-            backward::<F, PARAMS>(neurons, tensors, width, |z, _, _| rectangular(z, support))
+            backward::<F, PARAMS>(neurons, tensors, width, |z, _| rectangular(z, support))
         }
         Surrogate::SpikeTime { .. } => {
-            backward::<F, PARAMS>(neurons, tensors, width, |_, traces, neuron| traces[neuron])
+            backward::<F, PARAMS>(neurons, tensors, width, |_, trace| trace)
         }
     }
 }
 
 /// [`scan_backward`] compiled for one surrogate, with or without the gradients of thresholds and
-/// leaks. The surrogate gets `z`, the traces of the block at the time step (none for a surrogate
-/// without them), and the place of the neuron in the block.
+/// leaks. The surrogate gets `z` and the trace of the neuron; without traces, any number.
 fn backward<F: Real, const PARAMS: bool>(
     neurons: Neurons<'_, F>,
     (currents, output_grad): (&[F], &[F]),
     width: usize,
-    surrogate_grad: impl Fn(F, &[F], usize) -> F + Copy + Send + Sync,
+    surrogate_grad: impl Fn(F, F) -> F + Copy + Send + Sync,
 ) -> Gradients<F> {
     let blocks = Blocks::of(width);
     let zeros = || vec![F::ZERO; width];
@@ -163,10 +162,9 @@ fn backward<F: Real, const PARAMS: bool>(
                 let sums =
                     Sums { carried: &mut *membrane, threshold: &mut *threshold, leak: &mut *leak };
                 let (row, grad) = (&mut *row[0], output_grads[step]);
-                let traces = traces.at(step);
-                neurons.step_back::<PARAMS>(sums, row, before, grad, |z, neuron| {
-                    surrogate_grad(z, traces, neuron)
-                });
+                // Any row will do for a surrogate that ignores it.
+                let trace = traces.at(step).unwrap_or(before);
+                neurons.step_back::<PARAMS>(sums, row, before, (grad, trace), surrogate_grad);
             }
         },
     );
@@ -192,16 +190,17 @@ impl<F: Real> Traces<F> {
     fn next(&mut self, before: &[F], threshold: &[F]) {
         let Some(SpikeTrace { after_spike, decay, .. }) = self.trace else { return };
         let (after_spike, decay) = (F::of(after_spike), F::of(decay));
-        let first = self.rows.len() - self.size;
-        for (neuron, (&u, &threshold)) in before.iter().zip(threshold).enumerate() {
-            let trace = if u > threshold { after_spike } else { self.rows[first + neuron] };
-            self.rows.push(trace * decay);
+        let last = self.rows.len() - self.size;
+        self.rows.extend_from_within(last..);
+        let traces = self.rows[last + self.size..].iter_mut();
+        for ((trace, &u), &threshold) in traces.zip(before).zip(threshold) {
+            *trace = decay * if u > threshold { after_spike } else { *trace };
         }
     }
 
-    /// The traces of a step; empty if there are none.
-    fn at(&self, step: usize) -> &[F] {
-        self.rows.get((step + 1) * self.size..(step + 2) * self.size).unwrap_or(&[])
+    /// The traces of a step, if there are any.
+    fn at(&self, step: usize) -> Option<&[F]> {
+        self.rows.get((step + 1) * self.size..(step + 2) * self.size)
     }
 }
 
@@ -263,25 +262,25 @@ impl<F: Real> Block<F> {
 
     /// Takes the gradients one step back in time. `row` holds the membrane potentials of the step,
     /// which their gradients (`δ` in the equations) overwrite; `before` are those of the step
-    /// before.
+    /// before. All are slices of one length: a loop that indexes the traces is not vectorised.
     fn step_back<const PARAMS: bool>(
         &self,
         sums: Sums<'_, F>,
         row: &mut [F],
         before: &[F],
-        grad: &[F],
-        surrogate_grad: impl Fn(F, usize) -> F,
+        (grad, trace): (&[F], &[F]),
+        surrogate_grad: impl Fn(F, F) -> F,
     ) {
         let Sums { carried, threshold: threshold_grad, leak: leak_grad } = sums;
         let subtracts = self.options.reset == Reset::Subtract;
-        let neurons = row.iter_mut().zip(before).zip(grad).zip(carried);
+        let neurons = row.iter_mut().zip(before).zip(grad.iter().zip(trace)).zip(carried);
         let params = self.threshold.iter().zip(&self.leak);
         let params = params.zip(threshold_grad.iter_mut().zip(leak_grad));
-        for (neuron, (row, params)) in neurons.zip(params).enumerate() {
-            let (((u, &before), &grad), carried) = row;
-            let ((&threshold, &leak), grads) = params;
+        for ((((u, &before), (&grad, &trace)), carried), ((&threshold, &leak), grads)) in
+            neurons.zip(params)
+        {
             let ratio = *u / threshold;
-            let through_spike = grad * surrogate_grad(ratio - F::ONE, neuron) / threshold;
+            let through_spike = grad * surrogate_grad(ratio - F::ONE, trace) / threshold;
             let membrane_grad = through_spike + *carried;
             let fired = fired(before, threshold);
             let kept = if subtracts { F::ONE } else { F::ONE - fired };

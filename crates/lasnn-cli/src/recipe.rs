@@ -154,7 +154,12 @@ fn resolve(raw: RawRecipe, typed: &toml::Table, file: &Path) -> Result<Recipe, R
         data,
         teacher: raw.teacher.map(|raw| ann(raw, "teacher", file)).transpose()?,
         intermediate: IntermediateConfig {
-            network: network(raw.intermediate.network, "intermediate", file)?,
+            network: raw.intermediate.max_pool.replaced(network(
+                raw.intermediate.network,
+                "intermediate",
+                file,
+            )?),
+            max_pool: raw.intermediate.max_pool,
             init: raw.intermediate.init,
             activation: raw.intermediate.activation,
             train: raw.intermediate.train,
@@ -188,8 +193,9 @@ fn added_student(raw: RawAddedStudent, student: &StudentConfig) -> AddedStudent 
 }
 
 fn ann(raw: RawAnn, table: &str, file: &Path) -> Result<AnnConfig, RecipeError> {
-    let network = network(raw.network, table, file)?;
-    Ok(AnnConfig { network, init: raw.init, activation: raw.activation, train: raw.train })
+    let RawAnn { network: described, max_pool, init, activation, train } = raw;
+    let network = max_pool.replaced(network(described, table, file)?);
+    Ok(AnnConfig { network, max_pool, init, activation, train })
 }
 
 /// The layers of the network in `table`.

@@ -47,6 +47,17 @@ impl Architecture {
         }
         normalised
     }
+
+    /// The same network with average pooling over the same windows in place of maximum pooling.
+    pub fn with_average_pooling(&self) -> Self {
+        let mut averaged = self.clone();
+        for layer in &mut averaged.layers {
+            if let Layer::MaxPool { size } = *layer {
+                *layer = Layer::AveragePool { size };
+            }
+        }
+        averaged
+    }
 }
 
 /// One layer. Its activation is a ReLU in the ANN and a layer of spiking neurons in the spiking
@@ -306,6 +317,17 @@ mod tests {
         assert_eq!(has(&folded), [false; 3]);
         assert!(matches!(folded.layers[0], Layer::Conv { bias: true, .. }));
         assert_eq!(plain.folded(), plain);
+    }
+
+    #[test]
+    fn average_pooling_takes_the_windows_of_maximum_pooling() {
+        let network = |pool: fn(usize) -> Layer| Architecture {
+            name: "small".into(),
+            layers: vec![Layer::conv(8), pool(3), Layer::conv(8), Layer::AveragePool { size: 2 }],
+        };
+        let average = network(|size| Layer::AveragePool { size });
+        assert_eq!(network(|size| Layer::MaxPool { size }).with_average_pooling(), average);
+        assert_eq!(average.with_average_pooling(), average);
     }
 
     #[test]

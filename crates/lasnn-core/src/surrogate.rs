@@ -4,6 +4,9 @@
 //! from the threshold `v` in units of the threshold. The derivative of a step function is zero or
 //! infinite. Training replaces it by a function `σ'(z)` that is largest around `z = 0`, so that
 //! `ds/du = σ'(z) / v`.
+//!
+//! [`Surrogate::SpikeTime`] looks at the time since the last spike of the neuron in place of `z`.
+//! Its derivative is a state of the neuron, which [`SpikeTrace`] takes from step to step.
 
 use std::f64::consts::FRAC_PI_2;
 
@@ -41,6 +44,20 @@ pub enum Surrogate {
         #[serde(default = "width")]
         width: f64,
     },
+    /// `alpha · exp(-beta · Δt)`, whatever `z` is (Rathi et al. 2020, "STDB").
+    ///
+    /// At step `t`, counted from 1, `Δt` is the number of steps since the last spike of the neuron
+    /// before this step. The spike of the step itself does not count, so `Δt` is at least 1. A
+    /// neuron that starts above its threshold has fired at step 0. One that has not fired yet has
+    /// `Δt = t + 999`, as if it had fired long ago. `Δt` is a constant for the gradient.
+    SpikeTime {
+        /// The derivative right after a spike.
+        #[serde(default = "spike_time_alpha")]
+        alpha: f64,
+        /// The decay for each time step.
+        #[serde(default = "spike_time_beta")]
+        beta: f64,
+    },
 }
 
 fn damping() -> f64 {
@@ -59,6 +76,18 @@ fn width() -> f64 {
     1.0
 }
 
+fn spike_time_alpha() -> f64 {
+    0.3
+}
+
+fn spike_time_beta() -> f64 {
+    0.01
+}
+
+/// `Δt` at step 0 of a neuron that has not fired. The public code of the method takes 1000 at the
+/// first step.
+const NEVER: f64 = 999.0;
+
 impl Default for Surrogate {
     fn default() -> Self {
         Self::Linear { damping: damping() }
@@ -66,12 +95,13 @@ impl Default for Surrogate {
 }
 
 impl Surrogate {
-    /// Every kind with its default parameter.
-    pub const ALL: [Self; 4] = [
+    /// Every kind with its default parameters.
+    pub const ALL: [Self; 5] = [
         Self::Linear { damping: 0.3 },
         Self::Atan { alpha: 2.0 },
         Self::FastSigmoid { slope: 10.0 },
         Self::Rectangular { width: 1.0 },
+        Self::SpikeTime { alpha: 0.3, beta: 0.01 },
     ];
 
     /// The names of all kinds, in the order of [`Self::ALL`].
@@ -96,6 +126,11 @@ impl Surrogate {
             about: "1 / width where |z| < width / 2, else 0",
             source: "Wu et al. 2018 (STBP)",
         },
+        Kind {
+            name: "spike-time",
+            about: "alpha · exp(-beta · Δt), Δt steps after the last spike; no fused kernel",
+            source: "Rathi et al. 2020 (STDB)",
+        },
     ];
 
     /// The name of the kind in recipes.
@@ -105,27 +140,68 @@ impl Surrogate {
             Self::Atan { .. } => "atan",
             Self::FastSigmoid { .. } => "fast-sigmoid",
             Self::Rectangular { .. } => "rectangular",
+            Self::SpikeTime { .. } => "spike-time",
         }
     }
 
-    /// The recipe key of the parameter, and its value.
-    pub fn parameter(&self) -> (&'static str, f64) {
+    /// The recipe keys of the parameters, and their values.
+    pub fn parameters(&self) -> Vec<(&'static str, f64)> {
         match *self {
-            Self::Linear { damping } => ("surrogate.damping", damping),
-            Self::Atan { alpha } => ("surrogate.alpha", alpha),
-            Self::FastSigmoid { slope } => ("surrogate.slope", slope),
-            Self::Rectangular { width } => ("surrogate.width", width),
+            Self::Linear { damping } => vec![("surrogate.damping", damping)],
+            Self::Atan { alpha } => vec![("surrogate.alpha", alpha)],
+            Self::FastSigmoid { slope } => vec![("surrogate.slope", slope)],
+            Self::Rectangular { width } => vec![("surrogate.width", width)],
+            Self::SpikeTime { alpha, beta } => {
+                vec![("surrogate.alpha", alpha), ("surrogate.beta", beta)]
+            }
         }
     }
 
-    /// `σ'(z)` in `f64`.
-    pub fn derivative(&self, z: f64) -> f64 {
+    /// Whether the derivative follows from `z` alone, and not from earlier spikes of the neuron.
+    pub fn follows_from_z(&self) -> bool {
+        !matches!(self, Self::SpikeTime { .. })
+    }
+
+    /// The derivative in `f64` at `z`, `since_spike` time steps after the last spike of the neuron.
+    pub fn derivative(&self, z: f64, since_spike: f64) -> f64 {
         match *self {
             Self::Linear { damping } => linear(z, damping),
             Self::Atan { alpha } => atan(z, alpha),
             Self::FastSigmoid { slope } => fast_sigmoid(z, slope),
             Self::Rectangular { width } => rectangular(z, width),
+            Self::SpikeTime { alpha, beta } => alpha * (-beta * since_spike).exp(),
         }
+    }
+}
+
+/// The derivative of [`Surrogate::SpikeTime`] from one time step to the next.
+///
+/// With the spikes `o` of the neuron, the derivative `d` at step `t` is
+///
+/// ```text
+/// d^0 = alpha exp(-999 beta)
+/// d^t = exp(-beta) alpha      if o^{t-1} = 1
+/// d^t = exp(-beta) d^{t-1}    else
+/// ```
+///
+/// Products in place of an exponential function give the same bits on every backend that rounds
+/// like the CPU.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SpikeTrace {
+    /// `d^0`.
+    pub start: f64,
+    /// The derivative that a spike leaves, before it decays: `alpha`.
+    pub after_spike: f64,
+    /// The factor of a time step: `exp(-beta)`.
+    pub decay: f64,
+}
+
+impl SpikeTrace {
+    /// The trace of a surrogate, or `None` if its derivative follows from `z`.
+    pub fn of(surrogate: Surrogate) -> Option<Self> {
+        let Surrogate::SpikeTime { alpha, beta } = surrogate else { return None };
+        let start = surrogate.derivative(0.0, NEVER);
+        Some(Self { start, after_spike: alpha, decay: (-beta).exp() })
     }
 }
 
@@ -217,5 +293,24 @@ mod tests {
         };
         let read: Vec<Surrogate> = Surrogate::KINDS.iter().map(read).collect();
         assert_eq!(read, Surrogate::ALL);
+    }
+
+    /// The public code counts steps from 0 and begins with a last spike at step -1000.
+    #[test]
+    fn a_trace_is_the_formula_of_the_time_since_the_last_spike() {
+        let surrogate = Surrogate::SpikeTime { alpha: 0.7, beta: 0.02 };
+        let SpikeTrace { start, after_spike, decay } = SpikeTrace::of(surrogate).unwrap();
+        let (mut trace, mut last_spike) = (start, -1000.0);
+        let mut has_fired_before = false;
+        for step in 0..60 {
+            trace = decay * if has_fired_before { after_spike } else { trace };
+            let expected = 0.7 * (-0.02 * (f64::from(step) - last_spike)).exp();
+            assert!((trace - expected).abs() < 1e-13 * expected, "step {step}: {trace}");
+            has_fired_before = [9, 10, 30].contains(&step);
+            if has_fired_before {
+                last_spike = step.into();
+            }
+        }
+        assert_eq!(SpikeTrace::of(Surrogate::default()), None);
     }
 }

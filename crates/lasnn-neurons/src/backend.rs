@@ -85,7 +85,8 @@ pub trait SpikingBackend: DenseBackend {
 
     /// A whole spiking network from rest, in kernels that compute only where neurons fire. Returns
     /// `None` on a backend without such kernels; the network then has to run layer by layer with
-    /// the operations above.
+    /// the operations above. An autodiff backend also returns `None` for neurons without a backward
+    /// pass ([`has_backward`](network::has_backward)).
     ///
     /// The first result is the readout `[batch, classes]`. The values that [`NetworkPass::probes`]
     /// names follow:

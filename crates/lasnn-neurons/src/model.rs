@@ -203,17 +203,18 @@ pub struct NeuronError {
     pub expected: &'static str,
 }
 
-/// Checks that the parameter of a surrogate is in range in single precision, in which the kernels
+/// Checks that the parameters of a surrogate are in range in single precision, in which the kernels
 /// compute.
 ///
 /// # Errors
 ///
-/// Returns the parameter with its key, its value and the range.
+/// Returns the first wrong parameter with its key, its value and the range.
 pub fn check_surrogate(options: NeuronOptions) -> Result<(), NeuronError> {
-    let (key, found) = options.surrogate.parameter();
-    let single = found as f32;
-    match single > 0.0 && single.is_finite() && (1.0 / single).is_finite() {
-        true => Ok(()),
-        false => Err(NeuronError { key, found, expected: "above 0 and finite" }),
+    for (key, found) in options.surrogate.parameters() {
+        let single = found as f32;
+        if !(single > 0.0 && single.is_finite() && (1.0 / single).is_finite()) {
+            return Err(NeuronError { key, found, expected: "above 0 and finite" });
+        }
     }
+    Ok(())
 }

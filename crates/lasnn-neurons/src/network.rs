@@ -182,6 +182,12 @@ pub(crate) fn forward<B: SpikingBackend>(pass: &NetworkPass<B>) -> Option<Vec<Fl
     Some(results(pass, (outcome, None), &device))
 }
 
+/// Whether the kernels for whole networks have the backward pass of neurons. Without it, a network
+/// is trained layer by layer, and is measured like any other.
+pub fn has_backward(neurons: NeuronOptions) -> bool {
+    neurons.surrogate.follows_from_z()
+}
+
 /// [`SpikingBackend::network`] with a tape for [`backward`].
 pub(crate) fn record<B: SpikingBackend>(
     pass: &NetworkPass<B>,

@@ -13,7 +13,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
 
 use crate::backend::{ScanGrads, ScanParams};
-use crate::surrogate;
+use crate::surrogate::Derivatives;
 
 /// The spikes that the currents cause.
 pub fn scan<B: Backend>(
@@ -64,16 +64,23 @@ pub fn scan_backward<B: Backend>(
         output_grads.push(silent.clone());
     }
 
+    let mut derivatives = Derivatives::new(options.surrogate, &silent);
+    let step = |both: &[Tensor<B, 2>]| {
+        let before = both[0].clone();
+        let ratio = both[1].clone() / threshold.clone();
+        let fired = fire(&before, &threshold);
+        let surrogate_grad = derivatives.next(ratio.clone() - 1.0, &fired);
+        (before, fired, ratio, surrogate_grad)
+    };
+    let steps: Vec<_> = membranes.windows(2).map(step).collect();
+
     let mut carried = silent.clone();
     let (mut threshold_grad, mut leak_grad) = (silent.clone(), silent);
     let mut currents_grads = Vec::with_capacity(output_grads.len());
-    for (both, output_grad) in membranes.windows(2).zip(output_grads).rev() {
-        let (before, u) = (both[0].clone(), both[1].clone());
-        let ratio = u / threshold.clone();
-        let surrogate_grad = surrogate::derivative(options.surrogate, ratio.clone() - 1.0);
+    for (step, output_grad) in steps.into_iter().zip(output_grads).rev() {
+        let (before, fired, ratio, surrogate_grad) = step;
         let through_spike = output_grad * surrogate_grad / threshold.clone();
         let membrane_grad = through_spike.clone() + carried;
-        let fired = fire(&before, &threshold);
         threshold_grad = threshold_grad - through_spike * ratio;
         carried = leak.clone() * membrane_grad.clone();
         let mut per_leak = membrane_grad.clone() * before;
@@ -116,8 +123,8 @@ pub fn membranes<B: Backend>(
 
 /// [`scan`] for an autodiff backend, with the backward pass left to Burn.
 ///
-/// Each spike is `o + σ'(z) (z - z)` with `o`, `σ'(z)` and the second `z` detached. Its value is
-/// `o`, and its derivative with respect to `z` is `σ'(z)`.
+/// Each spike is `o + σ' (z - z)` with `o`, the surrogate derivative `σ'` and the second `z`
+/// detached. Its value is `o`, and its derivative with respect to `z` is `σ'`.
 pub fn differentiable_scan<B: Backend>(
     currents: Tensor<B, 2>,
     params: ScanParams<Tensor<B, 1>>,
@@ -125,12 +132,14 @@ pub fn differentiable_scan<B: Backend>(
 ) -> Tensor<B, 2> {
     let ScanParams { membrane: mut u, threshold, leak } = rows(&currents, params);
     let mut sent = fire(&u, &threshold).detach();
+    let mut derivatives = Derivatives::new(options.surrogate, &sent);
     let mut spikes = Vec::with_capacity(currents.dims()[0]);
     for current in currents.split(1, 0) {
         let previous = sent;
-        u = integrate(u, previous.clone().detach(), current, &threshold, &leak, options.reset);
+        let fired = previous.clone().detach();
+        u = integrate(u, fired.clone(), current, &threshold, &leak, options.reset);
         let z = u.clone() / threshold.clone() - 1.0;
-        let surrogate_grad = surrogate::derivative(options.surrogate, z.clone().detach());
+        let surrogate_grad = derivatives.next(z.clone().detach(), &fired);
         sent = fire(&u, &threshold).detach() + surrogate_grad * (z.clone() - z.detach());
         spikes.push(match options.step_order {
             StepOrder::IntegrateThenFire => sent.clone(),

@@ -10,7 +10,7 @@ use burn::nn::{Linear, conv::Conv2d};
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, TensorPrimitive, backend::Backend};
 use lasnn_core::{Pass, Plan, Probe, Probes, Tap};
-use lasnn_neurons::network;
+use lasnn_neurons::network::{self, has_backward};
 use lasnn_neurons::{
     FusedNeurons, NetworkInput, NetworkPass, NetworkProbes, NeuronModel, SpikingBackend,
     mean_current,
@@ -30,6 +30,17 @@ pub fn layer_by_layer_because(plan: &Plan, config: &SpikingConfig) -> Option<Str
     Lowered::new(plan, config).err()
 }
 
+/// Why a network without batch norms is trained layer by layer. `None` if the kernels cover its
+/// training; then a backend that has them trains it fused. Builds no network.
+pub fn trained_layer_by_layer_because(plan: &Plan, config: &SpikingConfig) -> Option<String> {
+    let without_backward = || {
+        let options = config.neuron.options();
+        let kind = options.surrogate.kind();
+        (!has_backward(options)).then(|| format!("no kernel for the surrogate `{kind}`"))
+    };
+    layer_by_layer_because(plan, config).or_else(without_backward)
+}
+
 impl Lowered {
     /// Runs all time steps. The kernels compute the spike counts or, for attention maps (Eq. 5-6),
     /// the sums of their squares over the channels, so that no tensor of firing rates is made.
@@ -42,6 +53,11 @@ impl Lowered {
         probes: &Probes,
     ) -> Option<Observations<B>> {
         B::on_host(&[], |_| ())?;
+        let neurons = network.neurons();
+        let is_trainable = neurons.iter().all(|(_, neurons)| has_backward(neurons.options()));
+        if B::ad_enabled(&images.device()) && !is_trainable {
+            return None;
+        }
         let steps = network.time_steps();
         let wanted = self.probes(probes);
         let input = network.encode(images.clone(), 0, steps, pass);

@@ -20,7 +20,8 @@
 //! There are two ways to run a network. The *fused* pass is one operation of the backend for all
 //! layers and time steps; CPU backends have kernels for it
 //! ([`lasnn_spiking_kernels`]). The other way runs layer by layer on tensors and works on every
-//! backend. Both give the same spikes and have the values of every probe.
+//! backend. Both give the same spikes and have the values of every probe. With a surrogate that
+//! looks at earlier spikes, gradients need the way layer by layer, and everything else is fused.
 
 pub mod batch_norm;
 pub mod config;
@@ -46,7 +47,7 @@ pub use batch_norm::BatchNormConfig;
 pub use config::SpikingConfig;
 pub use energy::ann_energy_pj;
 pub use error::SnnError;
-pub use fused::layer_by_layer_because;
+pub use fused::{layer_by_layer_because, trained_layer_by_layer_because};
 pub use lasnn_spiking_kernels::WeightFormat;
 pub use network::SpikingNetwork;
 pub use parity::{NetworkCase, NetworkComparison, NetworkError, compare_network};

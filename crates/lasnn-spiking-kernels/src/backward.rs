@@ -52,7 +52,18 @@ impl ForwardArgs<'_> {
     ///
     /// The derivative of a spike is that of its surrogate. No gradient passes the reset. The
     /// arguments must be those with which the pass was recorded.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a surrogate does not follow from `z` ([`Surrogate::follows_from_z`]), since the
+    /// kernels have no state for it.
+    ///
+    /// [`Surrogate::follows_from_z`]: crate::Surrogate::follows_from_z
     pub fn backward(&self, tape: &Tape, grad: OutcomeGrad<'_>) -> Gradients {
+        for options in self.neurons {
+            let surrogate = options.surrogate;
+            assert!(surrogate.follows_from_z(), "no kernel for `{}`", surrogate.kind());
+        }
         let mut pass = BackwardPass {
             args: self,
             tape,

@@ -19,6 +19,7 @@ mod disks;
 mod download;
 mod figures;
 mod inspect;
+mod max_pool;
 mod methods;
 mod neurons;
 #[cfg(unix)]

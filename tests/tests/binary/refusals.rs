@@ -26,7 +26,7 @@ fn an_impossible_value_is_named_with_its_key() {
         (
             "{ kind = \"linear\", features = 12 }",
             "{ kind = \"max-pool\" }",
-            &["tiny-student", "max-pool"],
+            &["layers[5]` is a `max-pool` of network `tiny-student`", "intermediate.max_pool"],
         ),
     ] {
         sandbox.write("wrong.toml", &tiny_with(from, to));

@@ -318,7 +318,8 @@ impl<'a> Estimator<'a> {
                 let probes = LossConfig::student_probes(&work.losses);
                 let has_kernel = recipe.spiking.neuron.is_fused();
                 let plan = plans.trained(node);
-                let is_covered = lasnn_snn::layer_by_layer_because(plan, &recipe.spiking).is_none();
+                let is_covered =
+                    lasnn_snn::trained_layer_by_layer_because(plan, &recipe.spiking).is_none();
                 if on_gpu || !is_covered {
                     let mut bytes = probe_bytes(&probes, plan, pass);
                     bytes += neurons::batch_norm_bytes(plan, pass);

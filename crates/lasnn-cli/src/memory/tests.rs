@@ -176,6 +176,9 @@ fn neurons_without_a_kernel_take_more_memory() {
     let plif = of_student(&plif, Purpose::Tape);
     let lif = of_student(RECIPE, Purpose::Tape);
     assert!(plif > lif * 2usize, "{plif}, LIF {lif}");
+    let keys = "[spiking.neuron]\nsurrogate = { kind = \"spike-time\" }";
+    let by_layer = of_student(&with(student, &format!("{keys}\n{student}")), Purpose::Tape);
+    assert!(by_layer > lif * 2usize, "{by_layer}, fused {lif}");
 }
 
 #[test]

@@ -68,6 +68,12 @@ fn difference(key: &str, typed: &Value, resolved: &Value) -> Option<(String, Str
             let keys: Vec<_> = resolved.keys().map(|key| format!("`{key}`")).collect();
             differs(format!("a table with keys such as {}", keys.join(", ")))
         }
+        // Only the key `max_pool` replaces one kind of a layer by another.
+        (Value::String(typed), Value::String(resolved))
+            if typed == "max-pool" && resolved == "average-pool" =>
+        {
+            None
+        }
         _ if equal(typed, resolved) => None,
         _ => differs(format!("a value such as {resolved}")),
     }

@@ -335,6 +335,13 @@ fn layer_by_layer<'a>(
         ));
         return;
     }
+    if let Some(reason) = lasnn_snn::trained_layer_by_layer_because(plan, &recipe.spiking) {
+        notes.push(format!(
+            "students are trained layer by layer in `f32`, which takes more time and memory: \
+             {reason}; they are measured like others"
+        ));
+        return;
+    }
     for work in students.filter(|work| work.batch_norm.is_some()) {
         notes.push(format!(
             "`{}.batch_norm`: the student is trained layer by layer, which is slower and needs \
@@ -431,6 +438,8 @@ mod tests {
         check_note("[evaluation]", &none, &["`student.losses[2]` (attention)", "`weight` is 0"]);
         let plif = "[spiking.neuron]\nkind = \"plif\"\n[evaluation]";
         check_note("[evaluation]", plif, &["`spiking.neuron.kind` is \"plif\"", "no kernel"]);
+        let spike_time = "[spiking.neuron]\nsurrogate = { kind = \"spike-time\" }\n[evaluation]";
+        check_note("[evaluation]", spike_time, &["trained layer by layer", "`spike-time`"]);
         check_note("validation = 337", "validation = 337\ntest_limit = 4", &["no test image"]);
         let rounded = "epochs = 15\nbatch = 64\nprecision = \"bf16\"";
         let notes = notes_with(teacher, rounded, BackendName::Cuda);

@@ -13,7 +13,7 @@ use lasnn_training::TrainConfig;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
-use super::resolved::{EvaluationConfig, Start, StudentStart};
+use super::resolved::{EvaluationConfig, MaxPool, Start, StudentStart};
 use crate::stage::StageName;
 
 /// A recipe as typed.
@@ -43,6 +43,8 @@ pub struct RawRecipe {
 pub struct RawAnn {
     pub network: RawNetwork,
     #[serde(default)]
+    pub max_pool: MaxPool,
+    #[serde(default)]
     pub init: Init,
     #[serde(default)]
     pub activation: ActivationConfig,
@@ -54,6 +56,8 @@ pub struct RawAnn {
 #[serde(deny_unknown_fields)]
 pub struct RawIntermediate {
     pub network: RawNetwork,
+    #[serde(default)]
+    pub max_pool: MaxPool,
     #[serde(default)]
     pub init: Init,
     #[serde(default)]

@@ -73,8 +73,10 @@ impl Recipe {
 /// An ANN and its training.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AnnConfig {
-    /// The layers.
+    /// The layers, with average pooling if `max_pool` says so.
     pub network: Architecture,
+    /// What takes the place of maximum pooling.
+    pub max_pool: MaxPool,
     /// How the weights are initialised.
     pub init: Init,
     /// The activation of all layers that have one.
@@ -86,8 +88,10 @@ pub struct AnnConfig {
 /// The network that is converted.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct IntermediateConfig {
-    /// The layers, which the student has, too.
+    /// The layers, which the student has, too, with average pooling if `max_pool` says so.
     pub network: Architecture,
+    /// What takes the place of maximum pooling.
+    pub max_pool: MaxPool,
     /// How the weights are initialised, also those of a student that starts at random.
     pub init: Init,
     /// The activation of all layers that have one.
@@ -95,6 +99,27 @@ pub struct IntermediateConfig {
     /// How the network is trained. `None` if it is never converted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train: Option<TrainConfig>,
+}
+
+/// What takes the place of the maximum pooling of an ANN before it is built.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MaxPool {
+    /// Nothing: the network has the layers of its description.
+    #[default]
+    Keep,
+    /// Average pooling over the same windows, which a spiking network can have.
+    Average,
+}
+
+impl MaxPool {
+    /// The network that is built from a description.
+    pub fn replaced(self, network: Architecture) -> Architecture {
+        match self {
+            Self::Keep => network,
+            Self::Average => network.with_average_pooling(),
+        }
+    }
 }
 
 /// The student and its training.

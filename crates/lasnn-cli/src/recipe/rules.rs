@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use lasnn_conversion::{ConversionConfig, Need};
-use lasnn_core::{Layer, Plan};
+use lasnn_core::{Architecture, Layer, Plan};
 use lasnn_datasets::Normalisation;
 use lasnn_distillation::{LossConfig, Subject};
 use lasnn_neurons::{InitialMembranePer, Sharing, StepOrder, ThresholdPer};
@@ -101,6 +101,28 @@ fn delay(recipe: &Recipe, key: &str, time_steps: usize) -> Result<(), Contradict
             ),
         }),
     }
+}
+
+/// Checks that the network from which a spiking one is made has no maximum pooling.
+///
+/// # Errors
+///
+/// Names the first layer with it, and the key that replaces it.
+pub fn check_pooling(intermediate: &Architecture) -> Result<(), Contradiction> {
+    let mut layers = intermediate.layers.iter().enumerate();
+    let is_max_pool = |(_, layer): &(usize, &Layer)| matches!(layer, Layer::MaxPool { .. });
+    layers.find(is_max_pool).map_or(Ok(()), |(index, layer)| {
+        Err(Contradiction {
+            key: format!("intermediate.network.layers[{index}]"),
+            found: format!("a `{}` of network `{}`", layer.kind(), intermediate.name),
+            expected: format!(
+                "no maximum pooling in a network that is made spiking, since {}; \
+                 `intermediate.max_pool = \"average\"` replaces it by average pooling over the \
+                 same windows before the network is trained",
+                layer.not_spiking_because().unwrap_or("it cannot be made spiking")
+            ),
+        })
+    })
 }
 
 /// Checks that the activations have the bounds that the conversion takes.

@@ -273,6 +273,11 @@ fn values_out_of_range_are_refused() {
         &neuron("surrogate = { kind = \"atan\", alpha = 0.0 }"),
         &["[spiking.neuron]: `surrogate.alpha` is 0"],
     );
+    refuses(
+        "[student]\n",
+        &neuron("surrogate = { kind = \"spike-time\", beta = 0.0 }"),
+        &["[spiking.neuron]: `surrogate.beta` is 0"],
+    );
     refuses("[student]\n", "[evaluation]\nbatch = 0\n[student]\n", &["`evaluation.batch` is 0"]);
     refuses(
         "[student]\n",

@@ -94,6 +94,7 @@ pub fn validate(
             check.table(&format!("{}.train", node.network.table), work.train.validate())?;
         }
     }
+    check.rule(rules::check_pooling(intermediate))?;
     check.table("intermediate.network", intermediate.folded().check_spiking())?;
     check.table("intermediate.activation", recipe.intermediate.activation.check())?;
     check.table("spiking.neuron", recipe.spiking.neuron.check())?;

@@ -8,8 +8,8 @@
 //! J_S = Σ_t Σ_c N_c^t o_c^t            the spike activation map, summed over the time steps
 //! ```
 //!
-//! The loss is their distance, as for the maps of activations ([`crate::attention`]). The paper does
-//! not say what the gradient is taken of and how channels are reduced; docs/errata.md has our
+//! The loss is their distance, as for the maps of activations ([`crate::attention`]). The paper
+//! does not say what the gradient is taken of and how channels are reduced; docs/errata.md has our
 //! choices.
 
 use burn::tensor::backend::Backend;

@@ -115,6 +115,9 @@ impl<B: SpikingBackend, C: CheckpointStrategy> SpikingBackend for Autodiff<B, C>
         if !input.node.requirement.is_none() && !differentiable {
             return None;
         }
+        if !pass.neurons.iter().copied().all(network::has_backward) {
+            return None;
+        }
         let is_trained = |param: &FloatTensor<Self>| !param.node.requirement.is_none();
         let trained: Vec<bool> = pass.params.iter().map(is_trained).collect();
         let inputs: Vec<FloatTensor<Self>> =

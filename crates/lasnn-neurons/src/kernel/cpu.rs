@@ -15,7 +15,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use lasnn_core::neuron::{NeuronOptions, Reset, StepOrder};
-use lasnn_core::surrogate::{Real, Surrogate, atan, fast_sigmoid, linear, rectangular};
+use lasnn_core::surrogate::{Real, SpikeTrace, Surrogate, atan, fast_sigmoid, linear, rectangular};
 
 /// Neurons in a block: a row takes 4 KiB in `f32`.
 const BLOCK: usize = 1024;
@@ -91,27 +91,30 @@ fn of_surrogate<F: Real, const PARAMS: bool>(
 ) -> Gradients<F> {
     match neurons.options.surrogate {
         Surrogate::Linear { damping } => {
-            backward::<F, PARAMS>(neurons, tensors, width, |z| linear(z, damping))
+            backward::<F, PARAMS>(neurons, tensors, width, |z, _| linear(z, damping))
         }
         Surrogate::Atan { alpha } => {
-            backward::<F, PARAMS>(neurons, tensors, width, |z| atan(z, alpha))
+            backward::<F, PARAMS>(neurons, tensors, width, |z, _| atan(z, alpha))
         }
         Surrogate::FastSigmoid { slope } => {
-            backward::<F, PARAMS>(neurons, tensors, width, |z| fast_sigmoid(z, slope))
+            backward::<F, PARAMS>(neurons, tensors, width, |z, _| fast_sigmoid(z, slope))
         }
         Surrogate::Rectangular { width: support } => {
-            backward::<F, PARAMS>(neurons, tensors, width, |z| rectangular(z, support))
+            backward::<F, PARAMS>(neurons, tensors, width, |z, _| rectangular(z, support))
+        }
+        Surrogate::SpikeTime { .. } => {
+            backward::<F, PARAMS>(neurons, tensors, width, |_, trace| trace)
         }
     }
 }
 
 /// [`scan_backward`] compiled for one surrogate, with or without the gradients of thresholds and
-/// leaks.
+/// leaks. The surrogate gets `z` and the trace of the neuron; without traces, any number.
 fn backward<F: Real, const PARAMS: bool>(
     neurons: Neurons<'_, F>,
     (currents, output_grad): (&[F], &[F]),
     width: usize,
-    surrogate_grad: impl Fn(F) -> F + Copy + Send + Sync,
+    surrogate_grad: impl Fn(F, F) -> F + Copy + Send + Sync,
 ) -> Gradients<F> {
     let blocks = Blocks::of(width);
     let zeros = || vec![F::ZERO; width];
@@ -135,7 +138,9 @@ fn backward<F: Real, const PARAMS: bool>(
             let neurons = Block::of(neurons, blocks.range(block));
             // The rows hold the membrane potentials first; the gradients overwrite them.
             let mut u = start.clone();
+            let mut traces = Traces::of(neurons.options.surrogate, size);
             for (row, currents) in rows.iter_mut().zip(blocks.rows(currents, block)) {
+                traces.next(&u, &neurons.threshold);
                 neurons.integrate(&mut u, currents);
                 row.copy_from_slice(&u);
             }
@@ -157,11 +162,46 @@ fn backward<F: Real, const PARAMS: bool>(
                 let sums =
                     Sums { carried: &mut *membrane, threshold: &mut *threshold, leak: &mut *leak };
                 let (row, grad) = (&mut *row[0], output_grads[step]);
-                neurons.step_back::<PARAMS>(sums, row, before, grad, surrogate_grad);
+                // Any row will do for a surrogate that ignores it.
+                let trace = traces.at(step).unwrap_or(before);
+                neurons.step_back::<PARAMS>(sums, row, before, (grad, trace), surrogate_grad);
             }
         },
     );
     gradients
+}
+
+/// The traces of one block over time, if its surrogate has them ([`SpikeTrace`]).
+struct Traces<F> {
+    trace: Option<SpikeTrace>,
+    size: usize,
+    /// `[steps + 1, size]`, where the first row is before the first step; else empty.
+    rows: Vec<F>,
+}
+
+impl<F: Real> Traces<F> {
+    fn of(surrogate: Surrogate, size: usize) -> Self {
+        let trace = SpikeTrace::of(surrogate);
+        let rows = trace.map_or_else(Vec::new, |trace| vec![F::of(trace.start); size]);
+        Self { trace, size, rows }
+    }
+
+    /// Adds the traces of a step, before which the membrane potentials are `before`.
+    fn next(&mut self, before: &[F], threshold: &[F]) {
+        let Some(SpikeTrace { after_spike, decay, .. }) = self.trace else { return };
+        let (after_spike, decay) = (F::of(after_spike), F::of(decay));
+        let last = self.rows.len() - self.size;
+        self.rows.extend_from_within(last..);
+        let traces = self.rows[last + self.size..].iter_mut();
+        for ((trace, &u), &threshold) in traces.zip(before).zip(threshold) {
+            *trace = decay * if u > threshold { after_spike } else { *trace };
+        }
+    }
+
+    /// The traces of a step, if there are any.
+    fn at(&self, step: usize) -> Option<&[F]> {
+        self.rows.get((step + 1) * self.size..(step + 2) * self.size)
+    }
 }
 
 /// The sums over time of one block.
@@ -222,24 +262,25 @@ impl<F: Real> Block<F> {
 
     /// Takes the gradients one step back in time. `row` holds the membrane potentials of the step,
     /// which their gradients (`δ` in the equations) overwrite; `before` are those of the step
-    /// before.
+    /// before. All are slices of one length: a loop that indexes the traces is not vectorised.
     fn step_back<const PARAMS: bool>(
         &self,
         sums: Sums<'_, F>,
         row: &mut [F],
         before: &[F],
-        grad: &[F],
-        surrogate_grad: impl Fn(F) -> F,
+        (grad, trace): (&[F], &[F]),
+        surrogate_grad: impl Fn(F, F) -> F,
     ) {
         let Sums { carried, threshold: threshold_grad, leak: leak_grad } = sums;
         let subtracts = self.options.reset == Reset::Subtract;
-        let neurons = row.iter_mut().zip(before).zip(grad).zip(carried);
+        let neurons = row.iter_mut().zip(before).zip(grad.iter().zip(trace)).zip(carried);
         let params = self.threshold.iter().zip(&self.leak);
         let params = params.zip(threshold_grad.iter_mut().zip(leak_grad));
-        for ((((u, &before), &grad), carried), ((&threshold, &leak), grads)) in neurons.zip(params)
+        for ((((u, &before), (&grad, &trace)), carried), ((&threshold, &leak), grads)) in
+            neurons.zip(params)
         {
             let ratio = *u / threshold;
-            let through_spike = grad * surrogate_grad(ratio - F::ONE) / threshold;
+            let through_spike = grad * surrogate_grad(ratio - F::ONE, trace) / threshold;
             let membrane_grad = through_spike + *carried;
             let fired = fired(before, threshold);
             let kept = if subtracts { F::ONE } else { F::ONE - fired };

@@ -14,9 +14,11 @@ use lasnn_core::surrogate::Surrogate;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{ScanGrads, ScanParams, SpikingBackend, from_primitive, into_primitive};
+use crate::reference;
 
 /// The kind of a [`Surrogate`], a compile-time constant of the kernel. The surrogate's parameter is
-/// an argument instead, so that other values need no new kernel.
+/// an argument instead, so that other values need no new kernel. There is no kernel for
+/// [`Surrogate::SpikeTime`], which has a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum SurrogateKind {
     Linear,
@@ -26,13 +28,15 @@ enum SurrogateKind {
 }
 
 impl SurrogateKind {
-    fn of(surrogate: Surrogate) -> Self {
-        match surrogate {
-            Surrogate::Linear { .. } => Self::Linear,
-            Surrogate::Atan { .. } => Self::Atan,
-            Surrogate::FastSigmoid { .. } => Self::FastSigmoid,
-            Surrogate::Rectangular { .. } => Self::Rectangular,
-        }
+    /// The kind and the parameter, or `None` if there is no kernel.
+    fn of(surrogate: Surrogate) -> Option<(Self, f64)> {
+        Some(match surrogate {
+            Surrogate::Linear { damping } => (Self::Linear, damping),
+            Surrogate::Atan { alpha } => (Self::Atan, alpha),
+            Surrogate::FastSigmoid { slope } => (Self::FastSigmoid, slope),
+            Surrogate::Rectangular { width } => (Self::Rectangular, width),
+            Surrogate::SpikeTime { .. } => return None,
+        })
     }
 }
 
@@ -216,6 +220,14 @@ where
         output_grad: FloatTensor<Self>,
         (options, with_params): (NeuronOptions, bool),
     ) -> ScanGrads<FloatTensor<Self>> {
+        let Some((surrogate, parameter)) = SurrogateKind::of(options.surrogate) else {
+            let (currents, output_grad) = (from_primitive(currents), from_primitive(output_grad));
+            let params = params.map(from_primitive);
+            let mut grads =
+                reference::scan_backward::<Self>(currents, params, output_grad, options);
+            grads.params = grads.params.filter(|_| with_params);
+            return grads.into_primitives();
+        };
         let grad = empty(&currents, currents.meta.shape().clone());
         let (steps, neurons) = (currents.meta.shape()[0], currents.meta.shape()[1]);
         let of_params = empty(&currents, Shape::new([3, if with_params { neurons } else { 1 }]));
@@ -237,10 +249,10 @@ where
                 of_params.clone().into_array_arg(),
                 neurons,
                 steps,
-                InputScalar::new(options.surrogate.parameter().1, dtype),
+                InputScalar::new(parameter, dtype),
                 options.reset,
                 options.step_order,
-                SurrogateKind::of(options.surrogate),
+                surrogate,
                 with_params,
                 dtype,
             );

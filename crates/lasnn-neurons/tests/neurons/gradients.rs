@@ -1,13 +1,15 @@
 //! Surrogates and the hand-written backward pass against finite differences in `f64`.
 
 use burn::tensor::{DType, Tensor, TensorData, TensorPrimitive, backend::Backend};
+use lasnn_neurons::surrogate::Derivatives;
 use lasnn_neurons::{NeuronOptions, Reset, ScanParams, SpikingBackend, StepOrder, Surrogate};
 use std::f64::consts::{FRAC_PI_2, PI};
 
 use crate::support::{all_options, assert_close, normals, on_every_backend, tensor, values};
 
-/// The antiderivative of the surrogate, a smooth step from 0 far below the threshold.
-fn soft_step(surrogate: Surrogate, z: f64) -> f64 {
+/// The antiderivative of the surrogate with respect to z, `since_spike` steps after the last spike:
+/// a smooth step from 0 far below the threshold, or a line.
+fn soft_step(surrogate: Surrogate, z: f64, since_spike: f64) -> f64 {
     match surrogate {
         Surrogate::Linear { damping } => {
             let z = z.clamp(-1.0, 1.0);
@@ -16,6 +18,7 @@ fn soft_step(surrogate: Surrogate, z: f64) -> f64 {
         Surrogate::Atan { alpha } => (FRAC_PI_2 * alpha * z).atan() / PI + 0.5,
         Surrogate::FastSigmoid { slope } => z / (1.0 + slope * z.abs()) + 1.0 / slope,
         Surrogate::Rectangular { width } => (z / width + 0.5).clamp(0.0, 1.0),
+        Surrogate::SpikeTime { alpha, beta } => z * alpha / (beta * since_spike).exp(),
     }
 }
 
@@ -28,12 +31,14 @@ fn a_surrogate_is_the_derivative_of_its_soft_step() {
         Surrogate::Atan { alpha: 1.0 },
         Surrogate::FastSigmoid { slope: 25.0 },
         Surrogate::Rectangular { width: 0.5 },
+        Surrogate::SpikeTime { alpha: 1.5, beta: 0.2 },
     ];
     for surrogate in Surrogate::ALL.into_iter().chain(others) {
         // This grid avoids the corners, at which there is no derivative.
-        for z in (-200..200).map(|i| f64::from(i) * 0.0137 + 0.001) {
-            let difference = soft_step(surrogate, z + STEP) - soft_step(surrogate, z - STEP);
-            let (found, expected) = (surrogate.derivative(z), difference / (2.0 * STEP));
+        for (since, z) in (-200..200).map(|i| (f64::from(i + 201), f64::from(i) * 0.0137 + 0.001)) {
+            let step = |z| soft_step(surrogate, z, since);
+            let difference = step(z + STEP) - step(z - STEP);
+            let (found, expected) = (surrogate.derivative(z, since), difference / (2.0 * STEP));
             assert!(
                 (found - expected).abs() < 1e-6,
                 "{surrogate:?} at {z}: {found}, expected {expected}"
@@ -44,11 +49,12 @@ fn a_surrogate_is_the_derivative_of_its_soft_step() {
 
 #[test]
 fn surrogates_have_the_values_of_their_formulas() {
-    let check = |surrogate: Surrogate, z, expected: f64| {
-        let found = surrogate.derivative(z);
-        assert!((found - expected).abs() < 1e-12, "{surrogate:?} at {z}: {found}");
+    let check_since = |surrogate: Surrogate, z, since, expected: f64| {
+        let found = surrogate.derivative(z, since);
+        assert!((found - expected).abs() < 1e-12, "{surrogate:?} at {z}, {since}: {found}");
     };
-    let [linear, atan, fast_sigmoid, rectangular] = Surrogate::ALL;
+    let check = |surrogate, z, expected| check_since(surrogate, z, 3.0, expected);
+    let [linear, atan, fast_sigmoid, rectangular, spike_time] = Surrogate::ALL;
     check(linear, 0.0, 0.3);
     check(linear, -0.5, 0.15);
     check(linear, 1.5, 0.0);
@@ -59,17 +65,34 @@ fn surrogates_have_the_values_of_their_formulas() {
     check(rectangular, 0.49, 1.0);
     check(rectangular, -0.51, 0.0);
     check(Surrogate::Rectangular { width: 4.0 }, 1.9, 0.25);
+    // 0.3 / e and 0.3 / e^10, at any z.
+    check_since(spike_time, 0.0, 100.0, 0.110363832351);
+    check_since(spike_time, -7.0, 1000.0, 1.3619978929e-5);
 }
 
 on_every_backend!(surrogates_of_tensors_equal_surrogates_of_numbers);
 
 fn surrogates_of_tensors_equal_surrogates_of_numbers<B: Backend>() {
-    let z: Vec<f32> = normals(3, 500);
+    // Neurons of which about a sixth fires in a step.
+    let (steps, neurons) = (60, 50);
     for surrogate in Surrogate::ALL {
-        let found =
-            lasnn_neurons::surrogate::derivative(surrogate, tensor::<B, 1>(z.clone(), [500]));
-        let expected: Vec<f64> = z.iter().map(|&z| surrogate.derivative(f64::from(z))).collect();
-        assert_close(surrogate.kind(), &values(found), &expected, 1e-5);
+        let mut spikes = tensor::<B, 1>(vec![0.0; neurons], [neurons]);
+        let mut since = vec![999.0; neurons];
+        let mut derivatives = Derivatives::new(surrogate, &spikes);
+        for step in 0..steps {
+            let z: Vec<f32> = normals(3 + step, neurons);
+            let found = derivatives.next(tensor::<B, 1>(z.clone(), [neurons]), &spikes);
+            since.iter_mut().for_each(|since| *since += 1.0);
+            let expected = z.iter().zip(&since);
+            let expected: Vec<f64> =
+                expected.map(|(&z, &since)| surrogate.derivative(z.into(), since)).collect();
+            assert_close(surrogate.kind(), &values(found), &expected, 1e-5);
+            let fires: Vec<bool> = z.iter().map(|&z| z > 1.0).collect();
+            for (since, _) in since.iter_mut().zip(&fires).filter(|(_, fires)| **fires) {
+                *since = 0.0;
+            }
+            spikes = tensor(fires.iter().map(|&fires| f32::from(fires)).collect(), [neurons]);
+        }
     }
 }
 
@@ -86,7 +109,9 @@ fn soft_output(
     (threshold, leak, options): (f64, f64, NeuronOptions),
 ) -> f64 {
     let (mut u, mut loss, mut spike) = (0.0, 0.0, 0.0);
+    let mut since_spike = 999.0;
     for step in 0..currents.len() {
+        since_spike = if spike > 0.0 { 1.0 } else { since_spike + 1.0 };
         u = match options.reset {
             Reset::Subtract => leak * u + currents[step] - threshold * spike,
             Reset::Zero => leak * u * (1.0 - spike) + currents[step],
@@ -97,7 +122,7 @@ fn soft_output(
             StepOrder::FireThenIntegrate => step + 1,
         };
         if let Some(weight) = weights.get(sent_at) {
-            loss += weight * soft_step(options.surrogate, u / threshold - 1.0);
+            loss += weight * soft_step(options.surrogate, u / threshold - 1.0, since_spike);
         }
     }
     loss

@@ -11,5 +11,6 @@ mod layer;
 mod membranes;
 mod plif;
 mod range;
+mod spike_time;
 mod support;
 mod threads;

@@ -13,4 +13,5 @@ mod params;
 mod plif;
 mod probes;
 mod simulation;
+mod spike_time;
 mod weights;

@@ -30,6 +30,9 @@ pub(crate) fn surrogate_max(options: &NeuronOptions) -> Option<f32> {
     }
 }
 
+/// Why a step back never sees a surrogate with a trace.
+const NO_TRACE: &str = "`ForwardArgs::backward` refuses surrogates that do not follow from z";
+
 impl TileNeurons<'_> {
     /// Takes the gradients `membrane_grad` one step back in time, to the membrane potentials `u`.
     /// `grad` holds the gradients with respect to the spikes that `u` decides. All have one number
@@ -49,6 +52,7 @@ impl TileNeurons<'_> {
             Surrogate::Rectangular { width } => {
                 self.step_back_with(membrane_grad, u, grad, |z| rectangular(z, width));
             }
+            Surrogate::SpikeTime { .. } => unreachable!("{NO_TRACE}"),
         }
     }
 
@@ -61,6 +65,7 @@ impl TileNeurons<'_> {
             Surrogate::Atan { alpha } => self.through(u, grad, |z| atan(z, alpha)),
             Surrogate::FastSigmoid { slope } => self.through(u, grad, |z| fast_sigmoid(z, slope)),
             Surrogate::Rectangular { width } => self.through(u, grad, |z| rectangular(z, width)),
+            Surrogate::SpikeTime { .. } => unreachable!("{NO_TRACE}"),
         }
     }
 
@@ -98,7 +103,9 @@ impl TileNeurons<'_> {
                         *derivative = if inside { 255 } else { 0 };
                     }
                 }
-                Surrogate::Atan { .. } | Surrogate::FastSigmoid { .. } => {
+                Surrogate::Atan { .. }
+                | Surrogate::FastSigmoid { .. }
+                | Surrogate::SpikeTime { .. } => {
                     unreachable!("`surrogate_max` is `None` for surrogates of unbounded support")
                 }
             }

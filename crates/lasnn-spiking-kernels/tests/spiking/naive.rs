@@ -298,6 +298,7 @@ fn derivative(neurons: NeuronOptions, z: f64) -> f64 {
                 0.0
             }
         }
+        Surrogate::SpikeTime { .. } => panic!("the kernels have no such backward pass"),
     }
 }
 

@@ -110,6 +110,7 @@ fn every_name_in_a_table_is_documented() {
     let tables = [
         lasnn_neurons::NeuronConfig::KINDS,
         lasnn_neurons::Encoding::KINDS,
+        lasnn_neurons::Surrogate::KINDS,
         lasnn_models::ActivationConfig::KINDS,
         lasnn_conversion::MethodConfig::KINDS,
         lasnn_snn::BatchNormConfig::KINDS,

@@ -64,6 +64,38 @@ fn keys_that_contradict_each_other_are_refused() {
     );
 }
 
+#[test]
+fn maximum_pooling_is_refused_or_replaced() {
+    let cifar = Shape { channels: 3, height: 32, width: 32 };
+    let start = text("").find("[intermediate.network]").unwrap();
+    let end = text("").find("[intermediate.train]").unwrap();
+    let named = |keys: &str| {
+        let mut named = text("");
+        let table = format!("[intermediate]\nnetwork = \"teacher-vgg16\"\n{keys}");
+        named.replace_range(start..end, &table);
+        let recipe = parse(&named, file(), None).unwrap();
+        let plans = validate(&recipe, file(), cifar, 10, IMAGES).map_err(|e| e.to_string());
+        plans.map(|_| recipe)
+    };
+    for keys in ["", "max_pool = \"keep\"\n"] {
+        let message = named(keys).unwrap_err();
+        let parts =
+            ["`max-pool` of network `teacher-vgg16`", "`intermediate.max_pool = \"average\"`"];
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+    let averaged = named("max_pool = \"average\"\n").unwrap().intermediate.network;
+    assert_eq!(averaged, zoo::named("teacher-vgg16").unwrap().with_average_pooling());
+    let ann = "[stages.other]\nkind = \"ann\"\nnetwork = \"teacher-vgg16\"\n\
+               max_pool = \"average\"\n[stages.other.train]\nepochs = 1\nbatch = 10\n\
+               optimizer = { kind = \"sgd\", learning_rate = 0.1 }\n";
+    let recipe = parse(&format!("{}{ann}", text("")), file(), None).unwrap();
+    let Some(AddedStage::Ann(found)) = recipe.stages.values().next() else { panic!("{recipe:?}") };
+    assert_eq!(found.network, averaged);
+    let unknown = format!("{}{}", text(""), ann.replace("\"average\"", "\"mean\""));
+    let message = parse(&unknown, file(), None).unwrap_err().to_string();
+    assert!(message.contains("`mean`") && message.contains("`average`"), "{message}");
+}
+
 /// PyTorch refuses this, too.
 #[test]
 fn a_batch_norm_over_one_value_per_channel_is_refused() {

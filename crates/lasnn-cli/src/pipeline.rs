@@ -12,6 +12,7 @@ mod outputs;
 mod session;
 mod stage;
 mod student;
+mod teacher;
 mod training;
 mod training_observer;
 

@@ -130,6 +130,7 @@ fn resolve(raw: RawRecipe, typed: &toml::Table, file: &Path) -> Result<Recipe, R
     })?;
     let student = StudentConfig {
         start: raw.student.start,
+        teacher: raw.student.teacher,
         threshold: match raw.student.start {
             StudentStart::Random => Some(raw.student.threshold.unwrap_or(graph::THRESHOLD)),
             StudentStart::Converted => raw.student.threshold,

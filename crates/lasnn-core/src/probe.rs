@@ -86,6 +86,9 @@ impl fmt::Display for Probe {
 /// N^t = e^-γ (N^(t-1) + o^(t-1))        without it
 /// map^t = Σ_c N^t_c o^t_c               the sum over the channels c
 /// ```
+///
+/// [`Trace::NONE`] remembers nothing: its map is the sum of the spikes, and its gradient is that of
+/// a sum.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Trace {
@@ -98,6 +101,14 @@ pub struct Trace {
 impl Trace {
     /// The values of the authors' code.
     pub const PUBLISHED: Self = Self { gamma: 0.5, include_current: true };
+
+    /// No memory of earlier spikes.
+    pub const NONE: Self = Self { gamma: f64::INFINITY, include_current: true };
+
+    /// Whether the map is the sum of the spikes of a time step.
+    pub fn is_none(self) -> bool {
+        self == Self::NONE
+    }
 }
 
 impl Default for Trace {

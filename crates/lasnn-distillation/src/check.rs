@@ -91,6 +91,17 @@ pub enum LossError {
         /// The network's name.
         network: String,
     },
+    /// The time steps of the teacher cannot be divided among those of the student.
+    #[error(
+        "the teacher has {teacher} time steps and the student {student}, expected a multiple of \
+         the student's"
+    )]
+    Steps {
+        /// Those of the teacher.
+        teacher: usize,
+        /// Those of the student.
+        student: usize,
+    },
     /// The student has one time step, and the loss compares two.
     #[error("`time_steps` is 1, expected at least 2, since it compares two of them")]
     OneStep,

@@ -7,6 +7,7 @@ pub mod firing_rate;
 pub mod gradient_attention;
 pub mod logit_regularisation;
 pub mod logits;
+pub mod spike_distillation;
 pub mod step_distillation;
 
 use burn::tensor::backend::Backend;
@@ -20,6 +21,7 @@ pub use firing_rate::FiringRate;
 pub use gradient_attention::GradientAttention;
 pub use logit_regularisation::LogitRegularisation;
 pub use logits::Logits;
+pub use spike_distillation::SpikeDistillation;
 pub use step_distillation::StepDistillation;
 
 use crate::loss::{Described, LossKind, StudentLoss, kind_of};
@@ -75,6 +77,7 @@ losses! {
     Attention: attention::Attention,
     GradientAttention: gradient_attention::GradientAttention,
     Logits: logits::Logits,
+    SpikeDistillation: spike_distillation::SpikeDistillation,
     StepDistillation: step_distillation::StepDistillation,
     CumulativeLogits: cumulative_logits::CumulativeLogits,
     FiringRate: firing_rate::FiringRate,

@@ -9,11 +9,11 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
-use lasnn_core::{Architecture, Layer, Pass, Plan, Seed, Shape, Tap};
+use lasnn_core::{Architecture, Layer, Pass, Plan, Probe, Seed, Shape, Tap};
 use lasnn_distillation::{LossConfig, StudentObjective};
 use lasnn_models::{DifferentiableNetwork, Init, Network};
 use lasnn_neurons::SpikingBackend;
-use lasnn_nn::Objective;
+use lasnn_nn::{Objective, Observable};
 use lasnn_snn::{SpikingConfig, SpikingNetwork, layer_by_layer_because};
 use serde_json::{Value, json};
 
@@ -79,8 +79,21 @@ impl<A: AutodiffBackend> ModuleVisitor<A> for Gradients<A> {
 /// The values of all parts, and the gradients of all weights.
 fn run(student: &SpikingNetwork<B>, loss: &LossConfig) -> (Vec<f32>, Vec<TensorData>) {
     let device = Default::default();
+    if loss.as_kind().teacher_probes().iter().any(Probe::is_spiking) {
+        let config = SpikingConfig::default();
+        let teacher = SpikingNetwork::<Flex>::new(&plan(), &config, 2 * STEPS, &device).unwrap();
+        return run_with(student, teacher.map(&mut DrawWeights(9)), loss);
+    }
     let teacher = Network::<B>::new(&plan(), Init::Kaiming, Seed(1), &device);
-    let teacher = DifferentiableNetwork::new(teacher);
+    run_with(student, DifferentiableNetwork::new(teacher), loss)
+}
+
+fn run_with(
+    student: &SpikingNetwork<B>,
+    teacher: impl Observable<Flex>,
+    loss: &LossConfig,
+) -> (Vec<f32>, Vec<TensorData>) {
+    let device = Default::default();
     let objective = StudentObjective::new(std::slice::from_ref(loss), Some(teacher), STEPS);
     let mut state = 5;
     let pixels = (0..BATCH * IMAGE.len()).map(|_| (draw(&mut state) * 8.0).round() / 8.0).collect();
@@ -102,6 +115,7 @@ fn losses() -> Vec<LossConfig> {
         json!({"kind": "cross-entropy", "on": "step"}),
         json!({"kind": "logits", "on": "step"}),
         json!({"kind": "attention", "normalise": "softmax"}),
+        json!({"kind": "spike-distillation", "window": 3, "normalise": "none"}),
         json!({"kind": "gradient-attention", "gamma": 0.1, "include_current": false}),
         json!({"kind": "attention", "normalise": "none", "distance": "mean-square"}),
         json!({"kind": "step-distillation", "direction": "weak-to-strong"}),

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! With the gradient `G^t` of the map and `R^t = G^t o^t + d R^{t+1}`, the gradient of a spike is
-//! `G^t N^t + R^t` with the current spike, and `G^t N^t + d R^{t+1}` without it.
+//! `G^t N^t + R^t` with the current spike, and `G^t N^t + d R^{t+1}` without it. Without a trace
+//! ([`Trace::NONE`]), the map is the sum of the spikes, and the gradient of a spike is `G^t`.
 
 use rayon::prelude::*;
 
@@ -34,6 +35,7 @@ impl Spikes {
                         let spike = f32::from(word >> lane & 1);
                         let with_current = decay * *trace_of_lane + spike;
                         let seen = match trace.include_current {
+                            _ if trace.is_none() => 1.0,
                             true => with_current,
                             false => with_current - spike,
                         };
@@ -64,6 +66,12 @@ impl Spikes {
                 let words: Vec<u16> = words.collect();
                 let place = |step: usize| (step * positions + position) * lanes + lane;
                 let grad = |step: usize| grad[(step * self.batch + image) * positions + position];
+                if trace.is_none() {
+                    for step in 0..words.len() {
+                        result[place(step)..][..LANES].fill(grad(step));
+                    }
+                    return;
+                }
                 let mut traces = [0.0f32; LANES];
                 for (step, word) in words.iter().enumerate() {
                     let to = &mut result[place(step)..][..LANES];
@@ -115,7 +123,8 @@ mod tests {
 
     use super::*;
 
-    const TRACES: [Trace; 2] = [
+    const TRACES: [Trace; 3] = [
+        Trace::NONE,
         Trace { gamma: 0.5, include_current: true },
         Trace { gamma: 0.25, include_current: false },
     ];
@@ -133,7 +142,10 @@ mod tests {
             let mut trace = 0.0;
             for step in 0..steps {
                 let spike = spikes[step * batch * channels * positions + neuron];
-                let seen = decay * trace + if t.include_current { spike } else { 0.0 };
+                let seen = match t.is_none() {
+                    true => 1.0,
+                    false => decay * trace + if t.include_current { spike } else { 0.0 },
+                };
                 trace = decay * trace + spike;
                 let image = neuron / (channels * positions);
                 maps[(step * batch + image) * positions + neuron % positions] += seen * spike;

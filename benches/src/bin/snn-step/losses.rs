@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::Context;
 use burn_flex::Flex;
 use clap::ValueEnum;
-use lasnn_core::{Pass, Precision};
+use lasnn_core::{Pass, Precision, Probe};
 use lasnn_distillation::{CrossEntropy, LossConfig, StudentObjective, Subject, check};
 use lasnn_models::{Init, Network, zoo};
 use lasnn_neurons::{Direct, Encoding};
@@ -74,8 +74,14 @@ const VARIANTS: [&str; 3] = [
 /// Measures one loss, and prints one line of JSON.
 pub fn losses(arguments: &LossesArguments) -> anyhow::Result<()> {
     if arguments.list {
-        let kinds = LossConfig::KINDS.iter().map(|kind| json!({"kind": kind.name}).to_string());
-        kinds.for_each(|line| println!("{line}"));
+        for kind in LossConfig::KINDS {
+            let line = json!({"kind": kind.name}).to_string();
+            let loss: LossConfig = serde_json::from_str(&line)?;
+            // The teacher here is an ordinary network.
+            if !loss.as_kind().teacher_probes().iter().any(Probe::is_spiking) {
+                println!("{line}");
+            }
+        }
         VARIANTS.iter().for_each(|line| println!("{line}"));
         return Ok(());
     }

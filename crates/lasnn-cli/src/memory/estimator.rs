@@ -299,16 +299,21 @@ impl<'a> Estimator<'a> {
             Some(work) => {
                 if let Some(teacher) = &work.teacher {
                     let probes = LossConfig::teacher_probes(&work.losses);
-                    match probes.iter().any(Probe::is_ordinary) {
+                    match anns.get(teacher).map(|found| &found.ann) {
                         // An upper bound: the graph begins at the first tap only, and has no
                         // gradients of weights.
-                        true => {
-                            ann(teacher).train(ledger, pass);
-                            ledger.release_all(&ann(teacher).weights());
+                        Some(ann) if probes.iter().any(Probe::is_ordinary) => {
+                            ann.train(ledger, pass);
+                            ledger.release_all(&ann.weights());
                         }
-                        false => {
+                        Some(ann) => {
                             let has_maps = !probes.is_empty();
-                            ann(teacher).evaluate(ledger, Purpose::Activations, pass, has_maps);
+                            ann.evaluate(ledger, Purpose::Activations, pass, has_maps);
+                        }
+                        None => {
+                            let steps = recipe.network_of(teacher).map_or(1, |found| found.steps());
+                            let pass = Pass { steps: steps.into(), ..pass };
+                            spiking.simulate(ledger, Purpose::Activations, pass, true);
                         }
                     }
                 }

@@ -5,16 +5,16 @@
 
 use lasnn_conversion::fold_batch_norm;
 use lasnn_distillation::StudentObjective;
-use lasnn_models::{DifferentiableNetwork, Network};
+use lasnn_models::Network;
 use lasnn_nn::{StateDict, state};
 use lasnn_snn::{Simulator, SnnError, SpikingNetwork};
 use serde_json::{Value, json};
 
-use super::ann;
 use super::measure::test_simulation;
 use super::outputs::Outputs;
 use super::session::Session;
 use super::stage::{Stage, TestResult};
+use super::teacher::Teacher;
 use super::training::{Training, train};
 use crate::device::TrainingBackend;
 use crate::recipe::{Node, Start, StudentWork, has_batch_norm};
@@ -74,9 +74,7 @@ impl<A: TrainingBackend> Stage<A> for Student<'_> {
         let teacher = match &work.teacher {
             Some(name) => {
                 let tensors = inputs.get(name)?.state.clone();
-                let plan = session.plans.of(name);
-                let network = ann::loaded::<A>(recipe, plan, name, tensors, device)?;
-                Some(DifferentiableNetwork::new(network))
+                Some(Teacher::<A>::new(session, name, tensors, device)?)
             }
             None => None,
         };

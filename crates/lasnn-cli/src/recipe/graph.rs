@@ -68,8 +68,8 @@ pub struct StudentWork<'a> {
     pub threshold: f64,
     /// The batch norms with which the network is trained. `None` if it is trained without.
     pub batch_norm: Option<BatchNormConfig>,
-    /// The ANN that the network learns from. `None` if no loss needs one, or if the recipe has no
-    /// teacher.
+    /// The network that the student learns from, an ANN or a spiking network. `None` if no loss
+    /// needs one, or if the recipe has no teacher.
     pub teacher: Option<StageName>,
     /// The number of time steps per image.
     pub time_steps: usize,
@@ -219,7 +219,7 @@ fn student(recipe: &Recipe) -> StudentWork<'_> {
         },
         threshold: config.threshold.unwrap_or(THRESHOLD),
         batch_norm: config.batch_norm,
-        teacher: teacher(recipe, &config.losses, None),
+        teacher: teacher(recipe, &config.losses, config.teacher.as_ref()),
         time_steps: config.time_steps,
         train_limit: config.train_limit,
         train: &config.train,
@@ -306,23 +306,21 @@ fn check_conversion(nodes: &[Node<'_>]) -> Result<(), Contradiction> {
 fn check_references(recipe: &Recipe, nodes: &[Node<'_>]) -> Result<(), Contradiction> {
     for node in nodes {
         let Some(work) = node.student() else { continue };
-        let check = |key: &str, name: Option<&StageName>, is_spiking: bool| {
-            let kind = nodes.iter().filter(|other| other.network.is_spiking() == is_spiking);
+        // A teacher may be any network.
+        let check = |key: &str, name: Option<&StageName>, is_start: bool| {
+            let kind = nodes.iter().filter(|other| !is_start || other.network.is_spiking());
             let mut names: Vec<&StageName> = kind.map(Node::name).collect();
             let Some(name) = name.filter(|name| !names.contains(name)) else { return Ok(()) };
             names.retain(|other| *other != node.name());
             let names = names.into_iter().map(|name| format!("`{name}`"));
-            let random = is_spiking.then(|| format!("`{}`", StageName::RANDOM));
+            let random = is_start.then(|| format!("`{}`", StageName::RANDOM));
             let names: Vec<_> = names.chain(random).collect();
             Err(Contradiction {
                 key: format!("{}.{key}", work.table),
                 found: format!("\"{name}\""),
-                expected: match (names.as_slice(), is_spiking) {
-                    ([], _) => "a stage that trains an ANN, but the recipe has none".into(),
-                    (names, true) => {
-                        format!("the start of a spiking network: {}", names.join(", "))
-                    }
-                    (names, false) => format!("an ANN: {}", names.join(", ")),
+                expected: match is_start {
+                    true => format!("the start of a spiking network: {}", names.join(", ")),
+                    false => format!("a teacher: {}", names.join(", ")),
                 },
             })
         };
@@ -330,6 +328,9 @@ fn check_references(recipe: &Recipe, nodes: &[Node<'_>]) -> Result<(), Contradic
         // The name is checked even if no loss needs the teacher.
         if let Some(AddedStage::Student(added)) = recipe.stages.get(node.name()) {
             check("teacher", added.teacher.as_ref(), false)?;
+        }
+        if *node.name() == StageName::STUDENT {
+            check("teacher", recipe.student.teacher.as_ref(), false)?;
         }
     }
     Ok(())
@@ -373,16 +374,24 @@ fn visit(
     Ok(())
 }
 
-/// The error about stages of which each starts from the next one, and the last from the first.
+/// The error about stages of which each needs the network of the next one, and the last that of the
+/// first.
 fn cycle(path: &[usize], nodes: &[Node<'_>]) -> Contradiction {
     let name = |place: usize| nodes[path[place % path.len()]].name();
-    let links: Vec<_> =
-        (0..path.len()).map(|at| format!("`{}` from `{}`", name(at), name(at + 1))).collect();
+    let work = |place: usize| nodes[path[place % path.len()]].student();
+    let is_start =
+        |place: usize| work(place).is_some_and(|work| work.start.stage() == Some(name(place + 1)));
+    let link = |place: usize| match is_start(place) {
+        true => format!("`{}` starts from `{}`", name(place), name(place + 1)),
+        false => format!("`{}` learns from `{}`", name(place), name(place + 1)),
+    };
+    let links: Vec<_> = (0..path.len()).map(link).collect();
+    let table = work(0).map_or_else(String::new, |work| work.table.clone());
     Contradiction {
-        key: format!("stages.{}.from", name(0)),
+        key: format!("{table}.{}", if is_start(0) { "from" } else { "teacher" }),
         found: format!("\"{}\"", name(1)),
         expected: format!(
-            "a start that does not lead back to the stage itself, but here starts {}",
+            "a network that does not need the stage itself, but here {}",
             links.join(", ")
         ),
     }

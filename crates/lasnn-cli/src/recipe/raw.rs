@@ -93,6 +93,7 @@ pub struct RawAddedStudent {
 pub struct RawStudent {
     #[serde(default)]
     pub start: StudentStart,
+    pub teacher: Option<StageName>,
     pub threshold: Option<f64>,
     pub batch_norm: Option<BatchNormConfig>,
     pub time_steps: usize,

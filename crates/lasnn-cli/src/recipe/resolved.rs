@@ -127,6 +127,9 @@ impl MaxPool {
 pub struct StudentConfig {
     /// The network with which the training begins.
     pub start: StudentStart,
+    /// The network that the student learns from. `None` is that of `[teacher]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<StageName>,
     /// The threshold of every neuron of a student that starts at random.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
@@ -174,7 +177,7 @@ pub enum AddedStage {
 pub struct AddedStudent {
     /// The network with which the training begins.
     pub from: Start,
-    /// The ANN that the network learns from. `None` is that of the recipe.
+    /// The network that the student learns from. `None` is that of `[teacher]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher: Option<StageName>,
     /// The threshold of every neuron of a network that starts at random.

@@ -103,7 +103,7 @@ pub fn validate(
     for (node, work) in graph.nodes().iter().filter_map(|node| Some((node, node.student()?))) {
         // The losses of the control are checked below: no key of the recipe has them.
         if *node.name() != StageName::CONTROL {
-            check.student(node, work, &plans)?;
+            check.student(node, work, &graph, &plans)?;
         }
     }
     let control = Subject::spiking(&plans.spiking, recipe.student.time_steps);
@@ -127,6 +127,7 @@ impl Check<'_> {
         &self,
         node: &Node<'_>,
         work: &StudentWork<'_>,
+        graph: &Graph<'_>,
         plans: &Plans,
     ) -> Result<(), RecipeError> {
         let table = &work.table;
@@ -149,7 +150,13 @@ impl Check<'_> {
         }
         self.table(&format!("{table}.train"), work.train.validate())?;
         let student = Subject::spiking(plans.of(node.name()), work.time_steps);
-        let teacher = work.teacher.as_ref().map(|name| Subject::ordinary(plans.of(name)));
+        let teacher = work.teacher.as_ref().map(|name| {
+            let steps = graph.get(name).ok().and_then(|node| node.network.time_steps.as_ref());
+            match steps {
+                Some(steps) => Subject::spiking(plans.of(name), steps.number),
+                None => Subject::ordinary(plans.of(name)),
+            }
+        });
         self.table(table, lasnn_distillation::check(&work.losses, student, teacher))
     }
 

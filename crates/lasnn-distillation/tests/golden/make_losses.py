@@ -59,6 +59,20 @@ def gradient_attention(loss, time_steps, student, teacher, labels):
     return total
 
 
+def spike_distillation(loss, time_steps, student, teacher, labels):
+    """Window by window: the mean map over the window, with the teacher's steps in equal parts."""
+    values = []
+    for tap, ours in student["activation_maps"].items():
+        theirs = teacher["activation_maps"][tap]
+        parts = len(theirs) // time_steps
+        theirs = theirs.reshape(time_steps, parts, *theirs.shape[1:]).mean(1)
+        for start in range(0, time_steps - loss["window"] + 1, loss["stride"]):
+            of_window = slice(start, start + loss["window"])
+            pair = (x[of_window].mean(0)[:, None] for x in (ours, theirs))
+            values.append(compared(loss, *pair))
+    return sum(values) / len(values)
+
+
 def firing_rate(loss, time_steps, student, teacher, labels):
     """The squared distance of the rate of each layer from the target, or from above it."""
     rates = [counts.mean() / time_steps for counts in student["spike_counts"]]
@@ -98,6 +112,7 @@ def cumulative_logits(loss, time_steps, student, teacher, labels):
 LOSSES = {
     "attention": attention,
     "gradient-attention": gradient_attention,
+    "spike-distillation": spike_distillation,
     "firing-rate": firing_rate,
     "logit-regularisation": logit_regularisation,
     "step-distillation": step_distillation,
@@ -167,6 +182,14 @@ def cases():
             student = {"activation_maps": {"middle": draw(4, 3, 4, 6).abs()}}
             teacher = {"gradient_maps": {"middle": draw(3, 1, 2, 3, scale=0.1).abs()}}
             yield "student larger", loss, 4, student, teacher, images
+
+
+    for window, stride, parts in ((1, 1, 1), (2, 1, 2), (3, 2, 1), (5, 1, 3)):
+        loss = {"kind": "spike-distillation", "window": window, "stride": stride}
+        loss |= {"normalise": "l2", "distance": "norm", "taps": ["high"]}
+        student = {"activation_maps": {"high": draw(5, 3, 2, 4, scale=2.0).abs()}}
+        teacher = {"activation_maps": {"high": draw(5 * parts, 3, 4, 4, scale=2.0).abs()}}
+        yield f"teacher with {parts} times the steps", loss, 5, student, teacher, images
 
 
 def each(tree, function):

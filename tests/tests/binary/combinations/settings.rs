@@ -124,11 +124,14 @@ pub const SETTINGS: &[&str] = &[
     "weak-steps student.losses=[{kind='logits'},{kind='step-distillation',\
      direction='weak-to-strong'}]",
     "cumulative student.losses=[{kind='cross-entropy'},{kind='cumulative-logits'}]",
+    "spikes student.losses=[{kind='cross-entropy'},{kind='spike-distillation',window=1,\
+     taps=['low','high']}]",
     "rates student.losses=[{kind='cross-entropy'},{kind='firing-rate',above_only=false}]",
     "converted student={start='converted'}",
     "random student={start='random',threshold=0.5}",
     "plain-norm student={start='random',batch_norm={kind='plain'}}",
     "scaled-norm student={start='random',threshold=0.5,batch_norm={kind='threshold-dependent'}}",
+    "spiking-teacher student.teacher=strong",
     "one-step student.time_steps=1",
     "two-steps student.time_steps=2",
     "four-steps student.time_steps=4",
@@ -156,6 +159,9 @@ pub const SETTINGS: &[&str] = &[
     "bf16-weights evaluation.weights=bf16",
     "longer stages.more={kind='student',from='student',train={epochs=1,batch=30,\
      optimizer={kind='sgd',learning_rate=1e-2}}}",
+    "strong stages.strong={kind='student',from='converted',time_steps=6,\
+     losses=[{kind='cross-entropy'}],train={epochs=1,batch=30,optimizer={kind='sgd',\
+     learning_rate=1e-2}}}",
     "again stages.more={kind='student',from='random',threshold=0.5,batch_norm={kind='plain'},\
      teacher='intermediate',train={epochs=1,batch=30,optimizer={kind='adam',\
      learning_rate=1e-3}}}",
@@ -181,6 +187,8 @@ pub const ROWS: &[&str] = &[
     "pooled scaled-norm rates micro trained-threshold",
     "one-step random teacher-logits again",
     "norms half-membrane gradient-maps four-steps control bf16",
+    "biases spikes spiking-teacher strong bf16 control",
+    "norms half-membrane teacher-logits spiking-teacher strong one-step plif",
     "local clip biases channel-threshold trained-membrane potentials offset other-steps",
     "local norms channel-threshold calibrated-norms scale poisson",
     "weights norms calibrated-norms half-membrane offset bf16-weights",

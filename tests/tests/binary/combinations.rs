@@ -137,13 +137,14 @@ fn run(sandbox: &Sandbox, name: &str, settings: &[&'static str]) -> Option<Value
     let summary = sandbox.summary(name);
     assert_fits(&summary);
     let has = |word: &str| settings.iter().any(|setting| parts(setting)[0] == word);
-    let converts = !["random", "plain-norm", "scaled-norm"].into_iter().any(has);
+    let converts = has("strong") || !["random", "plain-norm", "scaled-norm"].into_iter().any(has);
     let stages = [
         ("intermediate", converts || has("again")),
         ("conversion", converts),
         ("student", true),
         ("student_without_distillation", has("control")),
         ("more", has("longer") || has("again")),
+        ("strong", has("strong")),
     ];
     for (stage, is_expected) in stages {
         let stage = &summary["stages"][stage];

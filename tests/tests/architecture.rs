@@ -61,6 +61,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "lasnn-models",
             "lasnn-neurons",
             "lasnn-snn",
+            "lasnn-distillation",
             "lasnn-training",
         ],
     ),

@@ -128,6 +128,35 @@ pub fn elementwise_and_pooling<B: DenseBackend>() {
             true,
         )),
     );
+    let constant = |salt| channels(salt).into_data();
+    for relu in [false, true] {
+        check::<B, NdArray>(
+            "constant scale and shift",
+            vec![features(1)],
+            |l| {
+                let [scale, shift] =
+                    [2, 3].map(|salt| Tensor::from_data(constant(salt), &l[0].device()));
+                ops::scale_and_shift(l[0].clone(), scale, shift, relu)
+            },
+            |l| {
+                let [scale, shift] =
+                    [2, 3].map(|salt| Tensor::from_data(constant(salt), &l[0].device()));
+                let [scale, shift] = [scale, shift].map(primitive::<Autodiff<NdArray>, 1>);
+                let input = primitive(l[0].clone());
+                tensor(reference::scale_and_shift::<Autodiff<NdArray>>(input, scale, shift, relu))
+            },
+        );
+        check::<B, NdArray>(
+            "scale and shift",
+            vec![features(1), random([1, 3, 1, 1], 2), random([1, 3, 1, 1], 3)],
+            |l| ops::scale_and_shift(l[0].clone(), per_channel(&l[1]), per_channel(&l[2]), relu),
+            |l| {
+                let [scale, shift] = [1, 2].map(|at| primitive(per_channel(&l[at])));
+                let input = primitive(l[0].clone());
+                tensor(reference::scale_and_shift::<Autodiff<NdArray>>(input, scale, shift, relu))
+            },
+        );
+    }
 }
 
 /// Tensors that are not contiguous, and tensors of `f64`, which have no kernels.

@@ -4,7 +4,7 @@
 //! `lasnn-backend` and of the kernels in `lasnn-dense-kernels`.
 
 use lasnn_core::plan::DENSE_BOTTLENECK;
-use lasnn_core::{Layer, Plan, Precision, Shape};
+use lasnn_core::{Layer, Plan, Precision, Probe, Probes, Shape, Tap};
 use lasnn_models::ActivationConfig;
 
 use super::ledger::Ledger;
@@ -60,14 +60,23 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub struct Ann {
     operations: Vec<Operation>,
-    /// The number of elements of one image at each tap.
-    taps: Vec<Size>,
+    taps: Vec<Tapped>,
+}
+
+/// A feature map at a tap.
+#[derive(Clone, Copy, Debug)]
+struct Tapped {
+    tap: Tap,
+    /// The number of elements of one image.
+    size: Size,
+    /// The number of operations that lead to it.
+    operations: usize,
 }
 
 impl Ann {
     /// The operations of a plan, with its activation.
     pub fn new(plan: &Plan, activation: &ActivationConfig) -> Self {
-        let mut operations = Vec::new();
+        let (mut operations, mut taps) = (Vec::new(), Vec::new());
         let unfused = |shape| {
             (!activation.is_fused()).then(|| Operation::new(Kind::Activation, shape, shape))
         };
@@ -108,9 +117,9 @@ impl Ann {
             if ends_in_activation(&planned.layer) {
                 operations.extend(unfused(output));
             }
+            let (size, operations) = (elements(output), operations.len());
+            taps.extend(planned.layer.tap().map(|tap| Tapped { tap, size, operations }));
         }
-        let tapped = plan.layers.iter().filter(|planned| planned.layer.tap().is_some());
-        let taps = tapped.map(|planned| elements(planned.output)).collect();
         Self { operations, taps }
     }
 
@@ -129,38 +138,36 @@ impl Ann {
             ledger.alloc(Purpose::Activations, operation.saved_conv_output(pass));
             ledger.alloc(Purpose::Activations, operation.saved_mask(batch));
         }
-        // Gradients of the shortcuts, which are used when the backward pass reaches their block's
-        // input.
-        let mut shortcuts = Vec::new();
-        if let Some(last) = self.operations.last() {
-            ledger.alloc(Purpose::Activations, last.output * batch);
+        backward(ledger, &self.operations, pass, true);
+    }
+
+    /// A pass that returns gradient maps ([`lasnn_models::DifferentiableNetwork`]): a graph from
+    /// the lowest tap on, whose parameters have no gradients.
+    pub fn gradient_maps(&self, ledger: &mut Ledger, pass: Pass, probes: &Probes) {
+        let batch = pass.batch;
+        let is_requested = |tapped: &&Tapped| probes.contains(Probe::GradientMap(tapped.tap));
+        let tapped: Vec<&Tapped> = self.taps.iter().filter(is_requested).collect();
+        let Some(lowest) = tapped.first() else { return };
+        let (before, after) = self.operations.split_at(lowest.operations);
+        let purpose = Purpose::Activations;
+        evaluate(ledger, purpose, before, pass);
+        for operation in after {
+            operation.evaluate(ledger, purpose, pass);
+            ledger.alloc(purpose, operation.saved_mask(batch));
         }
-        for (index, operation) in self.operations.iter().enumerate().rev() {
-            let (input, output) = (operation.input * batch, operation.output * batch);
-            let is_first = index == 0;
-            if let Kind::Conv { batch_norm: false, .. } | Kind::Linear = operation.kind {
-                // The gradient before the ReLU.
-                ledger.alloc_briefly(Purpose::Activations, output);
-            }
-            if !is_first {
-                ledger.alloc(Purpose::Activations, input);
-            }
-            if operation.weights > Size::ZERO {
-                ledger.alloc(Purpose::Optimiser, operation.weights);
-            }
-            operation.backward_scratch(ledger, pass, is_first);
-            match operation.kind {
-                Kind::Conv { shortcut: true, .. } => shortcuts.push(output),
-                _ => ledger.release(output),
-            }
-            ledger.release(output);
-            ledger.release(operation.saved_conv_output(pass));
-            ledger.release(operation.saved_mask(batch));
-            if !operation.kind.is_in_block() {
-                shortcuts.drain(..).for_each(|gradient| ledger.release(gradient));
-            }
+        // The lowest map and its gradient; of each other map the gradient, the zeros that are added
+        // to it, and the sum.
+        let blocks = |index, tapped: &&Tapped| {
+            (tapped.size * batch, Size::from(if index == 0 { 2usize } else { 3 }))
+        };
+        let kept: Vec<_> = tapped.iter().enumerate().map(|(i, tapped)| blocks(i, tapped)).collect();
+        kept.iter().for_each(|&blocks| ledger.alloc(purpose, blocks));
+        backward(ledger, after, pass, false);
+        for tapped in tapped {
+            // The squares.
+            ledger.malloc_briefly(purpose, tapped.size * batch * size_of::<f32>());
         }
-        ledger.release_all(&shortcuts);
+        kept.iter().for_each(|&blocks| ledger.release(blocks));
     }
 
     /// A pass without gradients. With `for_distillation` the feature maps at the taps are kept and
@@ -174,23 +181,9 @@ impl Ann {
     ) {
         let batch = pass.batch;
         let pass = Pass { precision: Precision::F32, ..pass };
-        let mut previous = Size::ZERO;
-        for operation in &self.operations {
-            operation.forward_scratch(ledger, purpose, pass);
-            let output = operation.output * batch;
-            ledger.alloc(purpose, output);
-            if let Kind::Conv { batch_norm, shortcut, .. } = operation.kind {
-                // Batch norm and the sum with a shortcut write new feature maps.
-                for _ in 0..usize::from(batch_norm) + usize::from(shortcut) {
-                    ledger.alloc_briefly(purpose, output);
-                }
-            }
-            ledger.release(previous);
-            previous = output;
-        }
-        ledger.release(previous);
+        evaluate(ledger, purpose, &self.operations, pass);
         if for_distillation {
-            let taps: Vec<Size> = self.taps.iter().map(|&tap| tap * batch).collect();
+            let taps: Vec<Size> = self.taps.iter().map(|tapped| tapped.size * batch).collect();
             ledger.alloc_all(purpose, &taps);
             for &tap in &taps {
                 // The squares, from which attention maps are computed.
@@ -206,6 +199,66 @@ impl Ann {
             self.operations.iter().map(|operation| operation.output * pass.batch).collect();
         ledger.alloc_all(purpose, &outputs);
         ledger.release_all(&outputs);
+    }
+}
+
+/// A pass through operations that keeps no outputs.
+fn evaluate(ledger: &mut Ledger, purpose: Purpose, operations: &[Operation], pass: Pass) {
+    let mut previous = Size::ZERO;
+    for operation in operations {
+        operation.evaluate(ledger, purpose, pass);
+        ledger.release(previous);
+        previous = operation.output * pass.batch;
+    }
+    ledger.release(previous);
+}
+
+/// The backward pass through operations whose outputs are allocated. If they are not trained, batch
+/// norms are in evaluation, and the input of the first operation has a gradient.
+fn backward(ledger: &mut Ledger, operations: &[Operation], pass: Pass, is_trained: bool) {
+    let batch = pass.batch;
+    // Gradients of the shortcuts, which are used when the backward pass reaches their block's
+    // input.
+    let mut shortcuts = Vec::new();
+    if let Some(last) = operations.last() {
+        ledger.alloc(Purpose::Activations, last.output * batch);
+    }
+    for (index, operation) in operations.iter().enumerate().rev() {
+        let (input, output) = (operation.input * batch, operation.output * batch);
+        let is_first = is_trained && index == 0;
+        match operation.kind {
+            // The gradient before the ReLU, and that before a batch norm in evaluation.
+            Kind::Conv { batch_norm: false, .. } | Kind::Linear => {
+                ledger.alloc_briefly(Purpose::Activations, output);
+            }
+            Kind::Conv { .. } | Kind::BatchNorm if !is_trained => {
+                ledger.alloc_briefly(Purpose::Activations, (output, Size::new(2)));
+            }
+            _ => {}
+        }
+        if !is_first {
+            ledger.alloc(Purpose::Activations, input);
+        }
+        if is_trained {
+            ledger.alloc(Purpose::Optimiser, operation.weights);
+        }
+        operation.backward_scratch(ledger, pass, is_first, is_trained);
+        if is_trained {
+            ledger.release(operation.saved_conv_output(pass));
+        }
+        match operation.kind {
+            Kind::Conv { shortcut: true, .. } => shortcuts.push(output),
+            _ => ledger.release(output),
+        }
+        ledger.release(output);
+        ledger.release(operation.saved_mask(batch));
+        if !operation.kind.is_in_block() {
+            shortcuts.drain(..).for_each(|gradient| ledger.release(gradient));
+        }
+    }
+    ledger.release_all(&shortcuts);
+    if !is_trained && let Some(first) = operations.first() {
+        ledger.release(first.input * batch);
     }
 }
 
@@ -282,9 +335,22 @@ impl Operation {
         ledger.alloc_briefly(purpose, self.weights / elements_per_number);
     }
 
+    /// A forward pass in evaluation. The output stays allocated.
+    fn evaluate(&self, ledger: &mut Ledger, purpose: Purpose, pass: Pass) {
+        self.forward_scratch(ledger, purpose, pass);
+        let output = self.output * pass.batch;
+        ledger.alloc(purpose, output);
+        if let Kind::Conv { batch_norm, shortcut, .. } = self.kind {
+            // Batch norm and the sum with a shortcut write new feature maps.
+            for _ in 0..usize::from(batch_norm) + usize::from(shortcut) {
+                ledger.alloc_briefly(purpose, output);
+            }
+        }
+    }
+
     /// The temporary memory of a backward pass. The first operation computes no gradient of its
-    /// input.
-    fn backward_scratch(&self, ledger: &mut Ledger, pass: Pass, is_first: bool) {
+    /// input, and a network that is not trained no gradients of weights.
+    fn backward_scratch(&self, ledger: &mut Ledger, pass: Pass, is_first: bool, is_trained: bool) {
         let batch = pass.batch;
         match self.kind {
             Kind::Conv { input, output, kernel, batch_norm, .. } => {
@@ -298,7 +364,10 @@ impl Operation {
                     }
                     false => padded(input),
                 };
-                let operands = [padded_rows(output) * images, inputs * images];
+                let operands = match is_trained {
+                    true => vec![padded_rows(output) * images, inputs * images],
+                    false => vec![],
+                };
                 ledger.alloc_all(Purpose::Scratch, &operands);
                 if !is_first {
                     let elements_per_number = if pass.is_bf16() { 2usize } else { 1 };
@@ -306,7 +375,7 @@ impl Operation {
                     ledger.alloc_briefly(Purpose::Scratch, (padded_gradient, pass.threads));
                     ledger.alloc_briefly(Purpose::Scratch, (padded_rows(input), pass.threads));
                 }
-                if batch_norm {
+                if batch_norm && is_trained {
                     let planes = (elements(output), pass.threads * 2usize);
                     ledger.alloc_briefly(Purpose::Scratch, planes);
                 }

@@ -300,11 +300,8 @@ impl<'a> Estimator<'a> {
                 if let Some(teacher) = &work.teacher {
                     let probes = LossConfig::teacher_probes(&work.losses);
                     match anns.get(teacher).map(|found| &found.ann) {
-                        // An upper bound: the graph begins at the first tap only, and has no
-                        // gradients of weights.
                         Some(ann) if probes.iter().any(Probe::is_ordinary) => {
-                            ann.train(ledger, pass);
-                            ledger.release_all(&ann.weights());
+                            ann.gradient_maps(ledger, pass, &probes);
                         }
                         Some(ann) => {
                             let has_maps = !probes.is_empty();
@@ -336,7 +333,8 @@ impl<'a> Estimator<'a> {
                     ledger.free(Purpose::Tape, bytes);
                     return;
                 }
-                let bytes = fused_probe_bytes(&probes, plan, pass);
+                let copied = spiking.copied_images(pass);
+                let bytes = fused_probe_bytes(&probes, plan, pass, copied);
                 ledger.malloc(Purpose::Tape, bytes);
                 spiking.train(ledger, pass);
                 ledger.free(Purpose::Tape, bytes);

@@ -18,11 +18,12 @@ const MEMBRANES: usize = 4;
 const FUSED_MEMBRANES: usize = 3;
 
 /// The bytes of the values of probes in a fused pass, and of what their backward passes need.
-/// Probes without a number for each neuron and time step are small and are left out.
-pub fn fused_probe_bytes(probes: &Probes, plan: &Plan, pass: Pass) -> Size {
+/// Probes without a number for each neuron and time step are small and are left out. The backward
+/// pass copies gradients for `copied` images.
+pub fn fused_probe_bytes(probes: &Probes, plan: &Plan, pass: Pass, copied: Size) -> Size {
     let numbers = |probe| match probe {
-        // The gradient of the spikes.
-        Probe::ActivationMap(tap) => at(plan, tap) * pass.rows(),
+        // The gradient of the spikes, and its copies.
+        Probe::ActivationMap(tap) => at(plan, tap) * (pass.batch + copied) * pass.steps,
         Probe::Membranes(tap) => at(plan, tap) * pass.rows() * FUSED_MEMBRANES,
         Probe::Features(_) | Probe::Attention(_) | Probe::GradientMap(_) => Size::ZERO,
         Probe::LogitsByStep | Probe::SpikeCounts => Size::ZERO,

@@ -170,6 +170,21 @@ fn losses_decide_whether_there_is_a_teacher() {
 }
 
 #[test]
+fn a_teacher_with_gradients_keeps_the_activations_from_the_lowest_tap_on() {
+    let student = "[student]\ntime_steps = 8";
+    let activations = |loss: &str| {
+        let losses = format!("{student}\nlosses = [{{ kind = \"cross-entropy\" }}, {{ {loss} }}]");
+        of_student(&with(student, &losses), Purpose::Activations)
+    };
+    let attention = activations("kind = \"attention\"");
+    let high = activations("kind = \"gradient-attention\", taps = [\"high\"]");
+    let all = activations("kind = \"gradient-attention\"");
+    assert!(attention < all && high < all, "{attention}, {high}, {all}");
+    // From the low tap on, ResNet20 has 12 convolutions of 64 images with at least 4096 outputs.
+    assert!(all >= Size::new(12 * 64 * 4096 * 4), "{all}");
+}
+
+#[test]
 fn neurons_without_a_kernel_take_more_memory() {
     let student = "[student]\ntime_steps = 8";
     let plif = with(student, &format!("[spiking.neuron]\nkind = \"plif\"\n{student}"));

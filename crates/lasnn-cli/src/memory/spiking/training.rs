@@ -92,8 +92,7 @@ impl Graph {
         ledger.alloc(Purpose::Optimiser, self.readout.weights);
         ledger.alloc_briefly(SCRATCH, elements(self.readout.pooled) * pass.batch);
 
-        let linear = self.layers.iter().rev().take_while(|layer| layer.is_linear()).count();
-        let conv = self.layers.len() - linear;
+        let conv = self.convolutions();
         let spike_gradient = self.backward_linear(ledger, pass, conv);
         self.backward_conv(ledger, pass, conv);
         ledger.release(spike_gradient);
@@ -102,6 +101,20 @@ impl Graph {
             ledger.alloc_briefly(SCRATCH, elements(first.shape) * pass.batch);
             ledger.alloc(Purpose::Optimiser, weights);
         }
+    }
+
+    /// The number of layers before the linear layers at the end.
+    fn convolutions(&self) -> usize {
+        let linear = self.layers.iter().rev().take_while(|layer| layer.is_linear()).count();
+        self.layers.len() - linear
+    }
+
+    /// The images for which the backward pass copies gradients of a loss. It copies them for one
+    /// group of images at a time, but blocks for the last, smaller group have another length.
+    pub fn copied_images(&self, pass: Pass) -> Size {
+        let group = group_of(&self.layers[..self.convolutions()], pass);
+        let last = pass.batch - pass.batch / group * group;
+        group + last
     }
 
     /// The backward pass of the linear layers from index `first` on, for the whole batch. Returns
@@ -145,9 +158,7 @@ impl Graph {
     /// The backward pass of the first `count` layers, for a group of images at a time.
     fn backward_conv(&self, ledger: &mut Ledger, pass: Pass, count: usize) {
         let layers = &self.layers[..count];
-        let bytes = |layer: &NeuronLayer| layer.row(pass) * pass.steps * (2 * size_of::<f32>());
-        let largest = layers.iter().map(bytes).max().unwrap_or(Size::new(1));
-        let group = (Size::from(GROUP_BYTES) / largest).max(Size::new(1)).min(pass.batch);
+        let group = group_of(layers, pass);
         let rows = group * pass.steps;
         let mut packed_gradients = Size::ZERO;
         // The blocks that are released when the backward pass reaches a layer.
@@ -250,4 +261,11 @@ impl NeuronLayer {
             }
         }
     }
+}
+
+/// The number of images at once in the backward pass through feature maps.
+fn group_of(layers: &[NeuronLayer], pass: Pass) -> Size {
+    let bytes = |layer: &NeuronLayer| layer.row(pass) * pass.steps * (2 * size_of::<f32>());
+    let largest = layers.iter().map(bytes).max().unwrap_or(Size::new(1));
+    (Size::from(GROUP_BYTES) / largest).min(pass.batch).max(Size::new(1))
 }

@@ -173,10 +173,16 @@ fn a_student_can_learn_from_an_added_ann_and_start_at_random() {
 #[test]
 fn stages_that_lead_back_to_themselves_are_refused() {
     let cycle = format!("{}{}{}", text(""), added("a", "from = \"b\""), added("b", "from = \"a\""));
-    let words = ["r.toml:", "`stages.a.from` is \"b\"", "`a` from `b`, `b` from `a`"];
+    let words = ["r.toml:", "`stages.a.from` is \"b\"", "`a` starts from `b`, `b` starts from `a`"];
     refuses_text(cycle, &words);
     let itself = format!("{}{}", text(""), added("a", "from = \"a\""));
-    refuses_text(itself, &["`stages.a.from` is \"a\"", "`a` from `a`"]);
+    refuses_text(itself, &["`stages.a.from` is \"a\"", "`a` starts from `a`"]);
+    // A teacher may spike, but it must not need its student.
+    let keys = "from = \"student\"\nteacher = \"a\"\n";
+    let own = format!("{}{}", text(""), added("a", keys));
+    refuses_text(own, &["`stages.a.teacher` is \"a\"", "`a` learns from `a`"]);
+    let both = format!("{}{}", text("teacher = \"a\""), added("a", "from = \"student\""));
+    refuses_text(both, &["`student.teacher` is \"a\"", "`student` learns from `a`"]);
 }
 
 #[test]
@@ -190,8 +196,8 @@ fn unknown_names_are_refused_with_the_names_that_are_possible() {
     }
     for losses in ["", CROSS_ENTROPY] {
         refuses_text(
-            with(&format!("from = \"student\"\nteacher = \"student\"\n{losses}")),
-            &["`stages.longer.teacher` is \"student\"", "`teacher`, `intermediate`"],
+            with(&format!("from = \"student\"\nteacher = \"studnet\"\n{losses}")),
+            &["`stages.longer.teacher` is \"studnet\"", "`teacher`, `intermediate`, `converted`"],
         );
     }
     refuses_text(with("from = \"a/b\""), &["`stages.longer", "\"a/b\" is no name of a stage"]);

@@ -113,7 +113,7 @@ impl<B: SpikingBackend> NeuronRunner<B> for OffsetSpikes<'_> {
         let currents = currents.unfold(self.steps);
         let first_steps = |maps: &Tensor<B, 4>| {
             let rows = maps.dims()[0] / self.steps * self.offset_steps;
-            maps.clone().slice([0..rows])
+            maps.clone().narrow(0, 0, rows)
         };
         let membrane = corrected(neurons, first_steps(&currents), self.offset_steps);
         let (spikes, _) = neurons.advance(currents, Some(membrane), self.steps);
@@ -166,7 +166,7 @@ fn corrected<B: SpikingBackend>(
     let most = of_step(levels.clone().mask_fill(fired.clone(), -MUCH).max_dim(0));
     let spikes = fired.float();
     let count = of_step(spikes.clone().sum_dim(0));
-    let last = |maps: Tensor<B, 5>| of_step(maps.slice([steps - 1..steps]));
+    let last = |maps: Tensor<B, 5>| of_step(maps.narrow(0, steps - 1, 1));
     let left = last(levels) - last(spikes);
 
     let less = left.clone().lower_elem(0.0).bool_and(count.greater_elem(0.0)).float();

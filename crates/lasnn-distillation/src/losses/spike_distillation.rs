@@ -80,7 +80,7 @@ impl SpikeDistillation {
     fn windows<B: Backend>(&self, maps: &Tensor<B, 4>) -> Tensor<B, 4> {
         let [steps, batch, height, width] = maps.dims();
         let starts = (0..=steps - self.window).step_by(self.stride);
-        let mean = |start: usize| maps.clone().slice([start..start + self.window]).mean_dim(0);
+        let mean = |start: usize| maps.clone().narrow(0, start, self.window).mean_dim(0);
         let windows: Vec<_> = starts.map(mean).collect();
         let count = windows.len();
         Tensor::cat(windows, 0).reshape([count * batch, 1, height, width])

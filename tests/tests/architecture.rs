@@ -28,7 +28,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "lasnn-snn",
         &["lasnn-core", "lasnn-nn", "lasnn-spiking-kernels", "lasnn-backend", "lasnn-neurons"],
     ),
-    ("lasnn-conversion", &["lasnn-core", "lasnn-nn", "lasnn-neurons", "lasnn-snn"]),
+    (
+        "lasnn-conversion",
+        &["lasnn-core", "lasnn-nn", "lasnn-backend", "lasnn-neurons", "lasnn-snn"],
+    ),
     ("lasnn-distillation", &["lasnn-core", "lasnn-nn"]),
     ("lasnn-training", &["lasnn-core", "lasnn-nn", "lasnn-backend"]),
     (

@@ -23,6 +23,19 @@ pub fn conv2d<B: DenseBackend>(
     from_primitive(B::conv2d_bias_relu(input, weights, bias, convolution, relu))
 }
 
+/// The gradient with respect to the weights of [`conv2d`] without a ReLU. `output_grad` is that
+/// with respect to the output. Only the shape of `weights` is used.
+pub fn conv2d_weight_grad<B: DenseBackend>(
+    input: Tensor<B, 4>,
+    weights: Tensor<B, 4>,
+    output_grad: Tensor<B, 4>,
+    convolution: Convolution,
+) -> Tensor<B, 4> {
+    let (input, weights) = (into_primitive(input), into_primitive(weights));
+    let output_grad = into_primitive(output_grad);
+    from_primitive(B::conv2d_weight_grad(input, weights, output_grad, convolution))
+}
+
 /// `input · weights + bias` with `input` `[batch, inputs]`, `weights` `[inputs, outputs]` and the
 /// bias `[outputs]`; followed by a ReLU if `relu`.
 pub fn linear<B: DenseBackend>(

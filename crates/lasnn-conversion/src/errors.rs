@@ -11,9 +11,9 @@
 //! unevenness    v r - Q(z)
 //! ```
 //!
-//! An error is the square root of the mean square over images and neurons, divided by that of the
-//! activations. The parts do not add up to the total: currents also carry the errors of the layers
-//! before. The curve has no leak, so the leak is a part of the unevenness.
+//! An error is a root mean square over images and neurons. It is divided by the root mean square of
+//! the activations. The parts do not add up to the total: currents also carry the errors of the
+//! layers before. The curve has no leak, so the leak is a part of the unevenness.
 
 use burn::tensor::Tensor;
 use lasnn_neurons::SpikingBackend;

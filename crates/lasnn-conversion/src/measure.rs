@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use burn::tensor::{Tensor, TensorData};
-use lasnn_core::Plan;
-use lasnn_core::{Batch, Pass};
+use lasnn_core::{Batch, Pass, Plan};
+use lasnn_neurons::models::lif::charge;
 use lasnn_neurons::{NeuronModel, SpikingBackend};
 use lasnn_nn::BatchTensors;
 use lasnn_snn::counting::count_spikes;
@@ -143,15 +143,4 @@ impl<B: SpikingBackend> Curve<B> {
     pub fn scaled_rates(&self, rates: Tensor<B, 4>) -> Tensor<B, 4> {
         rates * self.thresholds.clone()
     }
-}
-
-/// The charge with which a neuron begins the first step. A neuron that starts above its threshold
-/// is reset once before the first step and sends no spike for it (`lasnn_neurons::models::lif`).
-pub fn charge(potential: f32, threshold: f32) -> f32 {
-    if potential > threshold { potential - threshold } else { potential }
-}
-
-/// The initial membrane potential that leads to a charge.
-pub fn potential(charge: f32, threshold: f32) -> f32 {
-    if charge > threshold { charge + threshold } else { charge }
 }

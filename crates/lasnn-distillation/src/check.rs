@@ -91,7 +91,7 @@ pub enum LossError {
         /// The network's name.
         network: String,
     },
-    /// The time steps of the teacher cannot be divided among those of the student.
+    /// The number of the teacher's time steps is no multiple of the student's.
     #[error(
         "the teacher has {teacher} time steps and the student {student}, expected a multiple of \
          the student's"
@@ -102,8 +102,8 @@ pub enum LossError {
         /// Those of the student.
         student: usize,
     },
-    /// The student has one time step, and the loss compares two.
-    #[error("`time_steps` is 1, expected at least 2, since it compares two of them")]
+    /// The student has one time step, and the loss looks at two.
+    #[error("`time_steps` is 1, expected at least 2, since it looks at two time steps together")]
     OneStep,
     /// The attention maps at a tap have one position. Normalised, they are 1 for every image.
     #[error(

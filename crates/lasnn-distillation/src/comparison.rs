@@ -9,7 +9,7 @@ use crate::attention::{
 use crate::check::{LossError, Subject};
 use crate::divergence::check_temperature;
 
-/// The default temperature of a softmax of maps, that of the published code of CKDSNN.
+/// The default temperature of the softmax of a map. The published code of CKDSNN has it, too.
 pub(crate) const TEMPERATURE: f64 = 2.0;
 
 /// How maps are compared, and at which depths.

@@ -84,7 +84,7 @@ where
         let images = Tensor::<A, 4>::from_inner(images);
         let found = self.recording.run(images, pass, &mut Trace::off(), probes, &mut at_tap);
         let gradient = cross_entropy_gradient(found.logits.clone().inner(), targets.clone());
-        // The gradient of this sum with respect to the logits is that of the cross-entropies.
+        // This sum and the cross-entropies have the same gradient with respect to the logits.
         let sum = (found.logits.clone() * Tensor::from_inner(gradient)).sum();
         let mut gradients = sum.backward();
         let map = |(tap, leaf): (_, Tensor<A, 4>)| {

@@ -22,6 +22,7 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{Tensor, TensorData};
 use lasnn_core::{Batch, Pass};
+use lasnn_neurons::models::lif::charge;
 use lasnn_neurons::{NeuronConfig, NeuronModel, Reset, SpikingBackend, SpikingNeurons, StepOrder};
 use lasnn_nn::BatchTensors;
 
@@ -143,11 +144,9 @@ fn corrected<B: SpikingBackend>(
     let thresholds = neurons.thresholds();
     let threshold = |channel: usize| thresholds[if thresholds.len() == 1 { 0 } else { channel }];
     let stored = neurons.initial_membranes().unwrap_or_else(|| vec![0.0]);
-    // A neuron that starts above its threshold is reset once, without a spike.
     let start = |index: usize| {
-        let level =
-            stored[if stored.len() == 1 { 0 } else { index }] / threshold(index / (height * width));
-        if level > 1.0 { level - 1.0 } else { level }
+        let potential = stored[if stored.len() == 1 { 0 } else { index }];
+        charge(potential / threshold(index / (height * width)), 1.0)
     };
     let starts: Vec<f32> = (0..channels * height * width).map(start).collect();
     let starts = TensorData::new(starts, [1, channels, height, width]);
@@ -171,8 +170,9 @@ fn corrected<B: SpikingBackend>(
 
     let less = left.clone().lower_elem(0.0).bool_and(count.greater_elem(0.0)).float();
     let more = left.greater_equal_elem(1.0).float();
-    let charge =
+    let charges =
         starts - less * (least - 0.999).clamp_min(1.0) + more * (-most + 1.001).clamp_min(1.0);
-    let is_above = charge.clone().greater_elem(1.0).float();
-    (charge + is_above) * by_channel
+    // The potentials that lead to these charges (`lif::potential_of`).
+    let is_above = charges.clone().greater_elem(1.0).float();
+    (charges + is_above) * by_channel
 }

@@ -51,9 +51,9 @@ impl<B: SpikingBackend> Simulator<B> {
         &self.network
     }
 
-    /// Corrects each layer over `offset_steps` time steps before it runs ([`crate::offset`]); 0
-    /// corrects nothing. Only [`count_spikes`](crate::counting::count_spikes) and what is built on
-    /// it, [`simulate`](crate::simulate()), do so.
+    /// Corrects each layer over `offset_steps` time steps before it runs ([`crate::offset`]). With
+    /// 0, nothing is corrected. Only [`count_spikes`](crate::counting::count_spikes) and what is
+    /// built on it, [`simulate`](crate::simulate()), do so.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
 //! `cargo xtask bench methods`: what each loss of the student costs beside the cross-entropy, in
-//! time and in memory, and what trained parameters of neurons cost.
+//! time and in memory. `bench pair` does this for trained parameters of neurons.
 
 use std::path::Path;
 use std::process::Command;

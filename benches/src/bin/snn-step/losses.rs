@@ -9,7 +9,6 @@ use std::time::Instant;
 
 use anyhow::Context;
 use burn_flex::Flex;
-use clap::ValueEnum;
 use lasnn_core::{Pass, Precision, Probe};
 use lasnn_distillation::{CrossEntropy, LossConfig, StudentObjective, Subject, check};
 use lasnn_models::{Init, Network, zoo};
@@ -21,6 +20,7 @@ use serde_json::json;
 
 use crate::case::Case;
 use crate::make::{self, Random, SEED};
+use crate::pair::PrecisionName;
 use crate::serve::peak_mib;
 use crate::step::{LEARNING_RATE, Train};
 
@@ -56,12 +56,6 @@ pub struct LossesArguments {
     /// The firing rate of every layer, in spikes per neuron and time step
     #[arg(long, default_value_t = 0.1)]
     rate: f64,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PrecisionName {
-    F32,
-    Bf16,
 }
 
 /// Losses with other keys than their defaults.
@@ -164,10 +158,7 @@ impl Step {
             losses: losses.to_vec(),
             optimizer: Optimizer::new(OptimizerConfig::Adam(Adam::new(LEARNING_RATE))),
             case: Case { about: case.about.clone(), state: Default::default(), batch },
-            precision: match arguments.precision {
-                PrecisionName::F32 => Precision::F32,
-                PrecisionName::Bf16 => Precision::Bf16,
-            },
+            precision: arguments.precision.into(),
         })
     }
 

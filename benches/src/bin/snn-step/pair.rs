@@ -50,10 +50,20 @@ enum Extra {
     InitialMembranes,
 }
 
+/// The number formats of a training step by name.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum PrecisionName {
+pub enum PrecisionName {
     F32,
     Bf16,
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Self::F32,
+            PrecisionName::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 /// Times the steps, and prints one line of JSON.
@@ -62,10 +72,7 @@ pub fn pair(arguments: &PairArguments) -> anyhow::Result<()> {
     let random = Random { net: &arguments.net, batch, time_steps, rate };
     let plain = make::random(&random, Encoding::Direct(Direct {}))?;
     let extended = extended(&plain, arguments.with)?;
-    let precision = match arguments.precision {
-        PrecisionName::F32 => Precision::F32,
-        PrecisionName::Bf16 => Precision::Bf16,
-    };
+    let precision = arguments.precision.into();
     let mut sides = [Training::new(&plain, precision)?, Training::new(&extended, precision)?];
     let mut seconds = [Vec::new(), Vec::new()];
     // The first pairs allocate memory, and are left out.

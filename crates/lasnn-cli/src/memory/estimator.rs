@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use lasnn_conversion::CalibrationConfig;
 use lasnn_core::{Plan, PlannedLayer, Precision, Probe};
 use lasnn_distillation::LossConfig;
 use lasnn_models::ActivationConfig;
@@ -364,8 +365,8 @@ impl<'a> Estimator<'a> {
     /// calibration, once in parts and once as a whole.
     fn calibration(&mut self, images: Size) {
         let Inputs { recipe, plans, .. } = self.inputs;
-        let calibrates_weights =
-            recipe.conversion.calibration.iter().any(|found| found.need().is_none());
+        let is_of_weights = |found: &_| matches!(found, CalibrationConfig::Weights(_));
+        let calibrates_weights = recipe.conversion.calibration.iter().any(is_of_weights);
         let of_layer = |layer: &PlannedLayer| layer.input.len() + 2 * layer.output.len();
         let largest = plans.spiking.layers.iter().map(of_layer).max().unwrap_or(0);
         if calibrates_weights {

@@ -178,8 +178,8 @@ fn run<A: TrainingBackend>(
     Ok(StageArtifact { state, metadata })
 }
 
-/// A warning if the accuracy is lower over more time steps, by more than the noise of so many test
-/// images.
+/// A warning if the accuracy with the most time steps is lower than the best one. The difference
+/// must be larger than two standard errors, which follow from the number of test images.
 fn falls(mut by_steps: Vec<(usize, f64)>, images: usize) -> Option<String> {
     by_steps.sort_by_key(|&(steps, _)| steps);
     let best =

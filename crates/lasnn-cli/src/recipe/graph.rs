@@ -374,8 +374,8 @@ fn visit(
     Ok(())
 }
 
-/// The error about stages of which each needs the network of the next one, and the last that of the
-/// first.
+/// The error about stages in a circle: each needs the network of the next one, and the last one
+/// needs that of the first one.
 fn cycle(path: &[usize], nodes: &[Node<'_>]) -> Contradiction {
     let name = |place: usize| nodes[path[place % path.len()]].name();
     let work = |place: usize| nodes[path[place % path.len()]].student();

@@ -10,9 +10,10 @@
 //!
 //! `a` are the activations of the ordinary network, `r` the firing rates, and `v` is the threshold.
 //! A neuron that starts above its threshold is reset once before the first step and sends no spike
-//! for it (`lasnn_neurons::models::lif`), which [`charge`] and [`potential`] take into account.
+//! for it (`lasnn_neurons::models::lif`), which [`charge`] and [`potential_of`] take into account.
 
 use burn::tensor::Tensor;
+use lasnn_neurons::models::lif::{charge, potential_of};
 use lasnn_neurons::{NeuronModel, SpikingBackend};
 use lasnn_snn::counting::to_host;
 use lasnn_snn::network::SpikingNetwork;
@@ -20,7 +21,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{CalibratedLayer, Calibration, CalibrationKind, Measured, Need};
 use crate::error::ConversionError;
-use crate::measure::{charge, potential};
 use crate::scales::of_channel;
 
 /// Calibration of initial membrane potentials.
@@ -59,7 +59,7 @@ impl<B: SpikingBackend> Calibration<B> for PotentialCalibration {
         let positions = potentials.len() / channels.max(1);
         for (index, (stored, sum)) in potentials.iter_mut().zip(sums).enumerate() {
             let threshold = of_channel(layer.thresholds, index / positions);
-            *stored = potential(charge(*stored, threshold) + (sum * each) as f32, threshold);
+            *stored = potential_of(charge(*stored, threshold) + (sum * each) as f32, threshold);
         }
         Ok(network.map_neurons(layer.number, |neurons| neurons.with_initial_membranes(&potentials)))
     }

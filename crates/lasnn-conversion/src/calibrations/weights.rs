@@ -16,12 +16,11 @@
 use std::f64::consts::PI;
 
 use burn::module::Param;
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::Tensor;
+use lasnn_backend::{AdamStep, Convolution, DenseBackend, Precision, ops};
 use lasnn_neurons::SpikingBackend;
 use lasnn_snn::network::SpikingNetwork;
-use lasnn_snn::synapses::{MeanInput, Weights};
+use lasnn_snn::synapses::Weights;
 use serde::{Deserialize, Serialize};
 
 use super::{CalibratedLayer, Calibration, CalibrationKind, Measured, Need};
@@ -88,18 +87,17 @@ impl<B: SpikingBackend> Calibration<B> for WeightCalibration {
         layer.measure(&network, |Measured { activations, input, .. }| {
             // What the shortcut adds does not change.
             let main = synapses.main.forward(input.main.clone());
-            let MeanInput { main: maps, .. } = input.clone();
             others.push(network.mean_currents(layer.number, &input) - main);
             let channels = activations.dims()[1];
             targets.push(activations / layer.units(channels));
-            inputs.push(maps);
+            inputs.push(input.main);
         })?;
         let [inputs, targets, others] =
             [inputs, targets, others].map(|parts| Tensor::<B, 4>::cat(parts, 0));
         let curve = Curve::new(&network, layer.number, targets.dims(), layer.device);
         let [images, channels, ..] = targets.dims();
         let batch = self.batch.min(images);
-        let (mut conv, mut matrix, mut bias) = (Adam::default(), Adam::default(), Adam::default());
+        let (mut of_weights, mut of_bias) = (Moments::new(), Moments::new());
         for step in 0..self.steps {
             if layer.progress().is_break() {
                 return Err(ConversionError::Interrupted);
@@ -114,19 +112,21 @@ impl<B: SpikingBackend> Calibration<B> for WeightCalibration {
             let rate = rate / 2.0;
             if let Some(found) = synapses.main.bias_mut() {
                 let sums = gradient.clone().sum_dim(0).sum_dim(2).sum_dim(3).reshape([channels]);
-                *found = moved(found, bias.step(sums, rate));
+                *found = of_bias.step(found, sums, rate);
             }
             match &mut synapses.main {
                 Weights::Conv(found) => {
-                    let [_, _, size, _] = found.weight.dims();
-                    let step =
-                        conv.step(conv_gradient(input, gradient, size, found.stride[0]), rate);
-                    found.weight = moved(&found.weight, step);
+                    let padding = found.kernel_size[0] / 2;
+                    let precision = Precision::F32;
+                    let convolution = Convolution { stride: found.stride[0], padding, precision };
+                    let weight = found.weight.val();
+                    let gradient = ops::conv2d_weight_grad(input, weight, gradient, convolution);
+                    found.weight = of_weights.step(&found.weight, gradient, rate);
                 }
                 Weights::Linear(found) => {
                     let rows: Tensor<B, 2> = input.flatten(1, 3);
-                    let step = matrix.step(rows.transpose().matmul(gradient.flatten(1, 3)), rate);
-                    found.weight = moved(&found.weight, step);
+                    let gradient = rows.transpose().matmul(gradient.flatten(1, 3));
+                    found.weight = of_weights.step(&found.weight, gradient, rate);
                 }
             }
         }
@@ -150,50 +150,44 @@ fn gradient<B: SpikingBackend>(
     gradient.mask_fill(clipped, 0.0)
 }
 
-/// The gradient of the weights `[out, in, size, size]` of a convolution with "same" padding. It is
-/// the convolution of the input with the gradient of the output, with the images in the place of
-/// the channels.
-fn conv_gradient<B: Backend>(
-    input: Tensor<B, 4>,
-    gradient: Tensor<B, 4>,
-    size: usize,
-    stride: usize,
-) -> Tensor<B, 4> {
-    let options = ConvOptions::new([1, 1], [size / 2; 2], [stride; 2], 1);
-    let found = conv2d(input.swap_dims(0, 1), gradient.swap_dims(0, 1), None, options);
-    let [channels, outgoing, ..] = found.dims();
-    found.slice([0..channels, 0..outgoing, 0..size, 0..size]).swap_dims(0, 1)
+/// The moments of Adam (Kingma and Ba, 2015) for one parameter.
+struct Moments<B: DenseBackend> {
+    /// The mean gradient and the mean squared gradient, flat. `None` before the first step.
+    moments: Option<[Tensor<B, 1>; 2]>,
+    steps: u64,
 }
 
-fn moved<B: Backend, const D: usize>(
-    param: &Param<Tensor<B, D>>,
-    step: Tensor<B, D>,
-) -> Param<Tensor<B, D>> {
-    param.clone().map(|numbers| numbers - step)
-}
-
-/// The moments of Adam (Kingma and Ba, 2015).
-struct Adam<B: Backend, const D: usize> {
-    moments: Option<[Tensor<B, D>; 2]>,
-    steps: i32,
-}
-
-impl<B: Backend, const D: usize> Default for Adam<B, D> {
-    fn default() -> Self {
+impl<B: DenseBackend> Moments<B> {
+    /// The moments before the first step.
+    fn new() -> Self {
         Self { moments: None, steps: 0 }
     }
-}
 
-impl<B: Backend, const D: usize> Adam<B, D> {
-    /// What a parameter with the given gradient has to be reduced by.
-    fn step(&mut self, gradient: Tensor<B, D>, rate: f64) -> Tensor<B, D> {
+    /// The parameter after the next step.
+    fn step<const D: usize>(
+        &mut self,
+        param: &Param<Tensor<B, D>>,
+        gradient: Tensor<B, D>,
+        rate: f64,
+    ) -> Param<Tensor<B, D>> {
         self.steps += 1;
+        let [beta1, beta2] = BETAS;
+        let step = AdamStep {
+            rate,
+            beta1,
+            beta2,
+            epsilon: EPSILON,
+            weight_decay: 0.0,
+            decoupled: false,
+            step: self.steps,
+        };
+        let gradient: Tensor<B, 1> = gradient.reshape([-1]);
         let zeros = || [gradient.zeros_like(), gradient.zeros_like()];
-        let [mean, square] = self.moments.take().unwrap_or_else(zeros);
-        let mean = mean * BETAS[0] + gradient.clone() * (1.0 - BETAS[0]);
-        let square = square * BETAS[1] + gradient.clone() * gradient * (1.0 - BETAS[1]);
-        self.moments = Some([mean.clone(), square.clone()]);
-        let corrected = BETAS.map(|beta| 1.0 - beta.powi(self.steps));
-        mean / corrected[0] * rate / ((square / corrected[1]).sqrt() + EPSILON)
+        let moments = self.moments.take().unwrap_or_else(zeros);
+        let numbers = param.val();
+        let shape = numbers.shape();
+        let (numbers, moments, _) = ops::adam(step, numbers.reshape([-1]), gradient, moments, None);
+        self.moments = Some(moments);
+        param.clone().map(|_| numbers.reshape(shape))
     }
 }

@@ -8,9 +8,10 @@
 //! W_k = mean of Σ_c o_c^t over t = k stride + 1 .. k stride + window
 //! ```
 //!
-//! A teacher with `n` times as many time steps counts as if `n` steps of its were one. The sum over
-//! the channels lets networks of different width be compared. The publication compares single
-//! neurons; its code is not public, and docs/errata.md has our choices.
+//! If the teacher has `n` times as many time steps as the student, the maps of each `n` of its
+//! steps are averaged first. Because of the sum over the channels, networks of different width can
+//! be compared. The publication compares single neurons; its code is not public, and docs/errata.md
+//! has our choices.
 
 use burn::tensor::{Tensor, backend::Backend};
 use lasnn_core::{Probe, Probes, Tap, Trace};
@@ -28,9 +29,9 @@ use crate::loss::{Described, LossInputs, LossKind, StudentLoss};
 pub struct SpikeDistillation {
     /// The factor of the distance at each tap.
     pub weight: f64,
-    /// The time steps of a window; at least 1 and at most those of the student.
+    /// The number of time steps of a window; at least 1 and at most the student's number.
     pub window: usize,
-    /// The time steps from the beginning of a window to that of the next one; at least 1.
+    /// The number of time steps between the beginnings of two windows; at least 1.
     pub stride: usize,
     /// What is done with each flattened map before two of them are compared. Without a
     /// normalisation, the number of channels counts.

@@ -153,6 +153,17 @@ impl NeuronKind for LifConfig {
     }
 }
 
+/// The charge with which a neuron of the reset `subtract` begins the first step. A neuron that
+/// starts above its threshold is reset once before the first step and sends no spike for it.
+pub fn charge(potential: f32, threshold: f32) -> f32 {
+    if potential > threshold { potential - threshold } else { potential }
+}
+
+/// The initial membrane potential that leads to a charge.
+pub fn potential_of(charge: f32, threshold: f32) -> f32 {
+    if charge > threshold { charge + threshold } else { charge }
+}
+
 /// The largest initial membrane potential, in thresholds.
 const MOST_INITIAL: f64 = 100.0;
 
